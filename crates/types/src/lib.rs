@@ -1,0 +1,15 @@
+//! The words every other crate uses.
+//!
+//! Nothing here does work: fixed-point [`units`], the raw feed [`message`], the canonical [`records`] with
+//! their published layouts, and the ids of [`venue`]s and instruments. Logic that needs one of these words
+//! lives in the crate that owns the job.
+
+pub mod message;
+pub mod records;
+pub mod units;
+pub mod venue;
+
+pub use message::{MessageKind, RawMessage, RawMessageError};
+pub use records::{Bar, BookImage, Depth, Field, FieldKind, Instrument, Quote, Record, Schema, Status, Trade};
+pub use units::{DecimalError, Exponent, decimals, format_units, parse_units};
+pub use venue::{InstrumentId, Venue};
