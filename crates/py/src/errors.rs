@@ -1,0 +1,77 @@
+//! Core errors become exceptions of `tidebook.errors` here and nowhere else.
+//!
+//! The classes live in Python, where the tree is drawn and documented; this side knows their names. Each core error
+//! enum gets one `From<...> for Raised` that picks the class and hands over the facts, so that nobody has to read
+//! them out of the text. `tests/house/test_errors.py` holds that every name here exists there.
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use tidebook_types::DecimalError;
+
+/// Name of an exception class in `tidebook.errors`.
+#[derive(Debug, Clone, Copy)]
+pub struct ErrorClass(&'static str);
+
+/// A text that is no exact decimal number.
+pub const DECIMAL: ErrorClass = ErrorClass("DecimalError");
+
+/// Every class this module can raise. A class missing here is found by the test that closes the list.
+const ALL: &[ErrorClass] = &[DECIMAL];
+
+/// An error on its way to Python: the class, one line for people, and the facts as attributes.
+pub struct Raised {
+    class: ErrorClass,
+    message: String,
+    facts: Vec<(&'static str, Fact)>,
+}
+
+/// Value of a fact.
+pub enum Fact {
+    /// A count, a sequence, a position.
+    Number(u64),
+}
+
+impl From<DecimalError> for Raised {
+    fn from(error: DecimalError) -> Self {
+        let facts = match error {
+            DecimalError::TooPrecise { found, exponent } => {
+                vec![("found", Fact::Number(found.into())), ("exponent", Fact::Number(exponent.into()))]
+            }
+            DecimalError::Overflow { exponent } => vec![("exponent", Fact::Number(exponent.into()))],
+            DecimalError::Malformed => Vec::new(),
+        };
+        Self { class: DECIMAL, message: error.to_string(), facts }
+    }
+}
+
+impl Raised {
+    /// The same error with what the caller knows put before it (which file, which text).
+    pub fn about(mut self, subject: &str) -> Self {
+        self.message = format!("{subject}: {}", self.message);
+        self
+    }
+
+    /// The exception, built in Python so that its class stays Python's.
+    fn into_exception(self, py: Python<'_>) -> PyResult<PyErr> {
+        let class = py.import("tidebook.errors")?.getattr(self.class.0)?;
+        let facts = PyDict::new(py);
+        for (name, fact) in self.facts {
+            match fact {
+                Fact::Number(number) => facts.set_item(name, number)?,
+            }
+        }
+        Ok(PyErr::from_value(class.call((self.message,), Some(&facts))?))
+    }
+}
+
+impl From<Raised> for PyErr {
+    fn from(raised: Raised) -> Self {
+        Python::attach(|py| raised.into_exception(py).unwrap_or_else(|failure| failure))
+    }
+}
+
+/// Names of the `tidebook.errors` classes this module may raise.
+#[pyfunction]
+pub fn error_classes() -> Vec<&'static str> {
+    ALL.iter().map(|class| class.0).collect()
+}

@@ -1,0 +1,30 @@
+//! The module `tidebook._core`: PyO3 and nothing else.
+//!
+//! It converts arguments, releases the GIL, calls one core function and maps the error ([`errors`]). An `if` about
+//! the domain belongs into the crate below. One file per class; this file only registers them. The typed face with
+//! the documentation for callers is `python/tidebook/_core.pyi`; `make lint` compares the two.
+
+mod errors;
+mod schema;
+mod units;
+
+use pyo3::prelude::*;
+
+/// The compiled core of Tidebook. Private: Python re-exports what is public.
+#[pymodule]
+mod _core {
+    #[pymodule_export]
+    use super::errors::error_classes;
+    #[pymodule_export]
+    use super::schema::{Schema, schemas};
+    #[pymodule_export]
+    use super::units::{format_units, parse_units};
+    #[pymodule_export]
+    use super::version;
+}
+
+/// Version of the workspace this module was built from.
+#[pyfunction]
+fn version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}

@@ -1,0 +1,38 @@
+"""The command `tidebook`: one file per command, loaded only when that command runs.
+
+Registering a command costs a line of `COMMANDS`, not its imports, so `tidebook --help` stays fast however much a
+command brings along. Errors end at one place, `boundary`.
+"""
+
+from cyclopts import App
+
+from tidebook.cli.boundary import run
+
+# Command -> (import path of its function, its line in `tidebook --help`). The line stands here so that help imports no
+# command; `tests/house/test_cli.py` holds that it is the first line of the function's docstring.
+COMMANDS = {
+    "version": (
+        "tidebook.cli.version:version",
+        "Show the versions of Tidebook, Python and every record layout.",
+    ),
+}
+
+
+def build_app() -> App:
+    """The command line with every command registered and none imported."""
+    from tidebook._core import version
+
+    app = App(
+        name="tidebook",
+        help="A trading data plane: feeds, books, storage.",
+        version=version(),
+        suppress_keyboard_interrupt=False,  # ours to report: `boundary`
+    )
+    for name, (target, help_line) in COMMANDS.items():
+        app.command(target, name=name, help=help_line)
+    return app
+
+
+def main() -> None:
+    """Console entry: runs the command of `sys.argv` and exits with its code."""
+    run(build_app())

@@ -1,0 +1,20 @@
+"""`tidebook version`: what is installed, for a bug report."""
+
+import platform
+
+from tidebook import _core
+from tidebook.cli.output import Json, print_json
+
+
+def version(*, json: Json = False) -> None:
+    """Show the versions of Tidebook, Python and every record layout."""
+    facts = {
+        "tidebook": _core.version(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "records": {name: schema.version for name, schema in _core.schemas().items()},
+    }
+    if json:
+        print_json(facts)
+        return
+    print(f"tidebook {facts['tidebook']}, Python {facts['python']} on {facts['platform']}")

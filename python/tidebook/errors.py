@@ -1,0 +1,41 @@
+"""Every error Tidebook raises, one tree.
+
+TidebookError
+├── UsageError              the caller asked for something that cannot be
+│   ├── DecimalError        a text that is no exact decimal number
+│   └── ConfigError         a setting that is unknown, unreadable or out of range
+└── OperationError          something outside went wrong: a disk, a venue, a peer
+
+A message says what, where, which value and what to do, in one line; nobody branches on its text. What a program
+may want to know is in `facts` (`error.facts["sequence"]`). Expected outcomes (nothing new, ring full, order
+rejected) are values and never raise. Core errors become these classes at one place, `crates/py/src/errors.rs`.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+
+class TidebookError(Exception):
+    """Base of every error Tidebook raises; `facts` holds what the message says, for programs."""
+
+    facts: Mapping[str, object]
+
+    def __init__(self, message: str, **facts: object) -> None:
+        super().__init__(message)
+        self.facts = MappingProxyType(facts)
+
+
+class UsageError(TidebookError):
+    """The caller asked for something that cannot be; the same call will fail again."""
+
+
+class DecimalError(UsageError):
+    """A text that is no exact decimal number at the exponent asked for. Facts: found, exponent."""
+
+
+class ConfigError(UsageError):
+    """A setting that is unknown, unreadable or out of range. Facts: key, value, source."""
+
+
+class OperationError(TidebookError):
+    """Something outside went wrong (disk, venue, peer); the same call may succeed later."""
