@@ -1,0 +1,148 @@
+# The one list of commands, for people and CI alike. Every target sets up what it needs; a second run finds the stamps
+# in .setup/ and starts at once. `make help` lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+# Cargo profile of the Python extension: `make build PROFILE=dev` compiles fastest, benches need release.
+PROFILE ?= release
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+STAMPS := .setup
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+export PYTHON
+
+RUST_SOURCES := Cargo.toml Cargo.lock $(shell find crates -name '*.rs' -o -name Cargo.toml)
+CONSOLE := console
+CONSOLE_SOURCES := $(shell [ -d $(CONSOLE) ] && find $(CONSOLE) -type f -not -path '*/node_modules/*' -not -path '*/dist/*')
+HAS_CONSOLE := $(wildcard $(CONSOLE)/package.json)
+
+.PHONY: help run test soak lint format bench docs clean setup build console lock \
+        check-rust-style check-rust check-python-style check-python check-console
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 10
+
+run: build console ## simulator, connector, engine, storage and the page at http://127.0.0.1:8080 (ARGS="--live")
+	@exec $(BIN)/tidebook run $(ARGS)
+
+# Order: what fails most often and fastest comes first.
+TEST_STEPS := setup check-rust-style check-python-style build check-stub check-rust console check-console check-python
+
+test: ## every check; the last line says PASSED or FAILED
+	@start=$$SECONDS; \
+	for step in $(TEST_STEPS); do \
+	    began=$$SECONDS; printf '\n== %s\n' "$$step"; \
+	    $(MAKE) "$$step" || { printf '\nmake test: FAILED at %s after %d s\n' "$$step" $$((SECONDS - start)); exit 1; }; \
+	    printf '== %s: %d s\n' "$$step" $$((SECONDS - began)); \
+	done; \
+	printf '\nmake test: PASSED in %d s\n' $$((SECONDS - start))
+
+soak: build ## the fault campaigns with their full numbers (long)
+	@cargo test --release --workspace -- --ignored
+	@$(BIN)/pytest -m soak --timeout 0 $(ARGS)
+
+lint: setup check-rust-style check-python-style build check-stub ## formatters, linters, types, import order, stub
+
+format: setup ## rewrite Rust and Python the way the linters want
+	@cargo fmt --all
+	@$(BIN)/ruff check -q --fix .
+	@$(BIN)/ruff format -q .
+
+bench: build $(STAMPS)/bench ## all benches, or one area: make bench ONLY=feeds
+	@$(BIN)/python -m benches $(ONLY)
+
+docs: build ## the documentation as pages in docs/site
+	@$(BIN)/mkdocs build --strict --quiet
+	@echo "docs/site/index.html"
+
+clean: ## everything that was built or set up here; recorded data stays
+	@rm -rf target $(STAMPS) $(VENV) $(CONSOLE)/node_modules python/tidebook/console/dist docs/site benches/out \
+	    .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache python/tidebook/*.so
+	@find python tests benches -name __pycache__ -type d -prune -exec rm -rf {} +
+
+lock: ## rewrite requirements/*.lock after a change of dependencies (ARGS=--upgrade for the newest)
+	@$(PYTHON) setup/lock.py $(ARGS)
+
+# ---- set-up: a stamp is newer than what it was made from -----------------------------------------------------------
+
+setup: $(STAMPS)/system $(STAMPS)/python
+
+$(STAMPS)/system: setup/apt
+	@mkdir -p $(STAMPS)
+	@setup/apt cc gcc libc6-dev
+	@command -v cargo >/dev/null || { echo "setup: cargo is missing; install Rust 1.89 or newer" >&2; exit 1; }
+	@cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 || rustup component add rustfmt clippy
+	@touch $@
+
+$(STAMPS)/python: requirements/dev.lock setup/venv
+	@mkdir -p $(STAMPS)
+	@setup/venv $(VENV)
+	@echo "setup: Python packages of requirements/dev.lock"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements/dev.lock
+	@touch $@
+
+$(STAMPS)/bench: requirements/bench.lock $(STAMPS)/python
+	@echo "setup: peers of requirements/bench.lock"
+	@while read -r peer; do \
+	    $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps "$$peer" || echo "setup: peer $$peer cannot be installed; its comparison will be printed as missed"; \
+	done < requirements/bench.lock
+	@touch $@
+
+$(STAMPS)/chromium: setup/apt
+	@mkdir -p $(STAMPS)
+	@setup/apt chromium chromium
+	@touch $@
+
+# ---- build -----------------------------------------------------------------------------------------------------------
+
+build: $(STAMPS)/core
+
+# Installs the package in place: Python sources are used where they lie, only the core is compiled.
+$(STAMPS)/package: pyproject.toml $(STAMPS)/system $(STAMPS)/python
+	@$(BIN)/maturin develop -q --profile $(PROFILE)
+	@touch $@
+
+$(STAMPS)/core: $(RUST_SOURCES) $(STAMPS)/package
+	@$(BIN)/maturin develop -q --skip-install --profile $(PROFILE)
+	@touch $@
+
+console: $(if $(HAS_CONSOLE),$(STAMPS)/console)
+
+$(STAMPS)/npm: $(CONSOLE)/package-lock.json
+	@mkdir -p $(STAMPS)
+	@echo "setup: npm packages of the console"
+	@cd $(CONSOLE) && npm ci --silent --no-audit --no-fund
+	@touch $@
+
+$(STAMPS)/console: $(STAMPS)/npm $(CONSOLE_SOURCES)
+	@cd $(CONSOLE) && npm run --silent build
+	@touch $@
+
+# ---- checks ----------------------------------------------------------------------------------------------------------
+
+check-rust-style:
+	@cargo fmt --all --check
+	@cargo clippy -q --workspace --all-targets -- -D warnings
+
+check-rust:
+	@cargo test -q --workspace
+
+check-python-style: $(STAMPS)/python
+	@$(BIN)/ruff check -q .
+	@$(BIN)/ruff format -q --check .
+	@$(BIN)/mypy --no-error-summary
+	@PYTHONPATH=python $(BIN)/lint-imports > $(STAMPS)/imports.log || { cat $(STAMPS)/imports.log; exit 1; }
+
+# The stub promises exactly what the built module has.
+check-stub: build
+	@$(BIN)/python -m mypy.stubtest tidebook._core --concise
+
+check-python: build $(if $(HAS_CONSOLE),$(STAMPS)/chromium)
+	@$(BIN)/pytest -q $(ARGS)
+
+check-console: $(if $(HAS_CONSOLE),$(STAMPS)/npm)
+	@$(if $(HAS_CONSOLE),cd $(CONSOLE) && npm run --silent check && npm test --silent,true)

@@ -1,0 +1,40 @@
+"""What every test may use, and the rule about skipping.
+
+A test may be skipped for one reason only: the recordings of real exchanges, which are not part of this repository,
+are not there. Any other skip is turned into a failure, so that nothing is quietly left untested.
+"""
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+NO_RECORDINGS = "no recordings: set TIDEBOOK_DATA_RECORDINGS or put them at ../shared/data"
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def recordings() -> Path:
+    """Folder of recorded exchange data; the test is skipped, visibly, where there is none."""
+    folder = Path(os.environ.get("TIDEBOOK_DATA_RECORDINGS", ROOT / "../shared/data")).resolve()
+    if not folder.is_dir():
+        pytest.skip(NO_RECORDINGS)
+    return folder
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if NO_RECORDINGS not in reason:
+            report.outcome = "failed"
+            report.longrepr = f"{item.nodeid} was skipped ({reason}); only missing recordings may skip a test"
+    return report

@@ -1,0 +1,111 @@
+"""The command line: fast to start, one line per error, an exit code one can branch on."""
+
+import ast
+import json
+import os
+import signal
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import pytest
+
+from tidebook.cli import COMMANDS, boundary, build_app
+from tidebook.errors import ConfigError, OperationError
+
+
+def tidebook(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tidebook", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **environment})
+
+
+def test_help_names_every_command_within_300_ms() -> None:
+    """Method: median of seven, so that one interruption by the machine does not decide."""
+    shown = tidebook("--help")
+    assert shown.returncode == 0
+    assert all(name in shown.stdout for name in COMMANDS)
+    times = []
+    for _ in range(7):
+        start = perf_counter()
+        tidebook("--help")
+        times.append(perf_counter() - start)
+    assert median(times) <= 0.300
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_line_of_a_command_is_its_docstring(name: str) -> None:
+    """Method: read the function's source, so that a command with heavy imports costs nothing here."""
+    target, help_line = COMMANDS[name]
+    module, function = target.split(":")
+    spec = find_spec(module)
+    assert spec is not None
+    assert spec.origin is not None
+    for node in ast.parse(Path(spec.origin).read_text()).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == function:
+            assert (ast.get_docstring(node) or "").splitlines()[0] == help_line
+            return
+    pytest.fail(f"{target} does not exist")
+
+
+def test_version_as_json_is_one_object() -> None:
+    shown = tidebook("version", "--json")
+    assert shown.returncode == 0
+    assert json.loads(shown.stdout)["records"]["trades"] == 1
+
+
+def test_an_unknown_command_is_one_line_and_a_usage_exit() -> None:
+    shown = tidebook("repaly")
+    assert shown.returncode == boundary.EXIT_USAGE
+    assert shown.stdout == ""
+    assert shown.stderr.startswith('tidebook: Unknown command "repaly"')
+    assert shown.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (ConfigError("x is unknown"), 2, "tidebook: x is unknown\n"),
+        (OperationError("disk is gone"), 1, "tidebook: disk is gone\n"),
+        (OSError(28, "No space left on device", "/data/a"), 1, "tidebook: /data/a: No space left on device\n"),
+        (KeyboardInterrupt(), 130, "tidebook: interrupted\n"),
+        (
+            ZeroDivisionError("1\n/ 0"),
+            70,
+            "tidebook: internal error: ZeroDivisionError: 1 / 0; please report it with --debug\n",
+        ),
+    ],
+)
+def test_each_kind_of_error_ends_in_one_line_and_its_exit_code(
+    error: BaseException, code: int, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = build_app()
+
+    def fail() -> None:
+        raise error
+
+    app.command(fail, name="fail")
+    with pytest.raises(SystemExit) as exit_:
+        boundary.run(app, ["fail"])
+    assert exit_.value.code == code
+    assert capsys.readouterr().err == line
+
+
+def test_debug_shows_the_traceback_before_the_line() -> None:
+    shown = tidebook("repaly", "--debug")
+    assert shown.returncode == boundary.EXIT_USAGE
+    assert "Traceback" in shown.stderr
+    assert tidebook("repaly", TIDEBOOK_DEBUG="1").stderr.startswith("Traceback")
+
+
+def test_a_closed_pipe_ends_quietly() -> None:
+    """Method: a reader that is gone before the command writes."""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with os.fdopen(write_end, "wb") as pipe:
+        command = [sys.executable, "-m", "tidebook", "version", "--json"]
+        shown = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, check=False)
+    assert shown.returncode == 128 + signal.SIGPIPE
+    assert shown.stderr == b""
