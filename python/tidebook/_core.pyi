@@ -4,7 +4,28 @@ from typing import Any, final
 
 import numpy
 
-__all__ = ["Schema", "error_classes", "format_units", "parse_units", "schemas", "version"]
+__all__ = [
+    "Payloads",
+    "Schema",
+    "error_classes",
+    "format_units",
+    "pack_message",
+    "parse_units",
+    "schemas",
+    "unpack_message",
+    "version",
+]
+
+@final
+class Payloads:
+    """Raw messages in one buffer, handed between recording, journal and decoder without copies."""
+
+    def __new__(cls, payloads: list[bytes]) -> Payloads: ...
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all payloads together."""
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> bytes: ...
 
 @final
 class Schema:
@@ -34,6 +55,13 @@ def format_units(units: int, exponent: int) -> str:
     Raises: ValueError if the exponent exceeds 18.
     """
 
+def pack_message(ts_recv: int, connection: int, kind: int, body: bytes, context: bytes | None = None) -> bytes:
+    """The payload of one raw message: `feed.<venue>` frames and journal records hold these bytes.
+
+    Units:  ts_recv in ns since 1970 UTC; kind 1 ws, 2 rest, 3 state, 4 timer.
+    Raises: RawMessageError for another kind.
+    """
+
 def parse_units(text: str, exponent: int) -> int:
     """Integer units of the decimal `text` at `exponent`: exact or an error, never rounded.
 
@@ -43,6 +71,12 @@ def parse_units(text: str, exponent: int) -> int:
 
 def schemas() -> dict[str, Schema]:
     """Layout of every record type, by name, in the order of their first use."""
+
+def unpack_message(payload: bytes) -> tuple[int, int, int, bytes, bytes]:
+    """(ts_recv, connection, kind, context, body) of a payload, the inverse of `pack_message`.
+
+    Raises: RawMessageError when it is cut or of an unknown kind.
+    """
 
 def version() -> str:
     """Version of the workspace the core was built from."""

@@ -5,6 +5,8 @@ TidebookError
 │   ├── DecimalError        a text that is no exact decimal number
 │   └── ConfigError         a setting that is unknown, unreadable or out of range
 └── OperationError          something outside went wrong: a disk, a venue, a peer
+    ├── RawMessageError     a payload that is no raw message
+    └── CaptureLogError     the list of a journal's recordings is damaged, or one of them is unfinished
 
 A message says what, where, which value and what to do, in one line; nobody branches on its text. What a program
 may want to know is in `facts` (`error.facts["sequence"]`). Expected outcomes (nothing new, ring full, order
@@ -39,3 +41,11 @@ class ConfigError(UsageError):
 
 class OperationError(TidebookError):
     """Something outside went wrong (disk, venue, peer); the same call may succeed later."""
+
+
+class RawMessageError(OperationError):
+    """A payload that is no raw message: cut, or written by a newer version."""
+
+
+class CaptureLogError(OperationError):
+    """The list of a journal's recordings is damaged, or a recording has to be finished before another begins."""

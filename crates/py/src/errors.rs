@@ -15,8 +15,11 @@ pub struct ErrorClass(&'static str);
 /// A text that is no exact decimal number.
 pub const DECIMAL: ErrorClass = ErrorClass("DecimalError");
 
+/// A payload that is no raw message.
+pub const RAW_MESSAGE: ErrorClass = ErrorClass("RawMessageError");
+
 /// Every class this module can raise. A class missing here is found by the test that closes the list.
-const ALL: &[ErrorClass] = &[DECIMAL];
+const ALL: &[ErrorClass] = &[DECIMAL, RAW_MESSAGE];
 
 /// An error on its way to Python: the class, one line for people, and the facts as attributes.
 pub struct Raised {
@@ -45,6 +48,11 @@ impl From<DecimalError> for Raised {
 }
 
 impl Raised {
+    /// An error whose message says it all.
+    pub const fn new(class: ErrorClass, message: String) -> Self {
+        Self { class, message, facts: Vec::new() }
+    }
+
     /// The same error with what the caller knows put before it (which file, which text).
     pub fn about(mut self, subject: &str) -> Self {
         self.message = format!("{subject}: {}", self.message);

@@ -5,6 +5,7 @@
 //! the documentation for callers is `python/tidebook/_core.pyi`; `make lint` compares the two.
 
 mod errors;
+mod payloads;
 mod schema;
 mod units;
 
@@ -15,6 +16,8 @@ use pyo3::prelude::*;
 mod _core {
     #[pymodule_export]
     use super::errors::error_classes;
+    #[pymodule_export]
+    use super::payloads::{Payloads, pack_message, unpack_message};
     #[pymodule_export]
     use super::schema::{Schema, schemas};
     #[pymodule_export]

@@ -5,11 +5,13 @@
 //! lives in the crate that owns the job.
 
 pub mod message;
+pub mod payloads;
 pub mod records;
 pub mod units;
 pub mod venue;
 
 pub use message::{MessageKind, RawMessage, RawMessageError};
+pub use payloads::Payloads;
 pub use records::{Bar, BookImage, Depth, Field, FieldKind, Instrument, Quote, Record, Schema, Status, Trade};
 pub use units::{DecimalError, Exponent, decimals, format_units, parse_units};
 pub use venue::{InstrumentId, Venue};

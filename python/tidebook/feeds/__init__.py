@@ -1,0 +1,1 @@
+"""Feeds: sessions with venues, recordings, and what they write to `feed.<venue>`."""

@@ -1,0 +1,123 @@
+"""Which recording's messages stand at which sequences of a raw journal.
+
+A recording is journaled verbatim: message n of the file is sequence `first_sequence + n - 1`, and nothing of ours
+stands between. What the journal cannot say itself (which file, which bytes) is kept beside it in `captures.json`,
+made durable before the first message of a recording is appended. An interrupted replay therefore knows exactly
+where to go on, and a finished one is not taken in twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from tidebook.errors import CaptureLogError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FILE_NAME = "captures.json"
+FORMAT_VERSION = 1
+_CHUNK_SIZE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Capture:
+    """One recording that was, or is being, journaled.
+
+    `message_count` is None until the last message of the file is in the journal.
+    """
+
+    name: str
+    digest: str
+    first_sequence: int
+    message_count: int | None = None
+
+
+def file_digest(path: Path) -> str:
+    """BLAKE2b-128 of the file's bytes as stored, in hex: the recording's identity whatever its name."""
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_SIZE_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+class CaptureLog:
+    """The recordings of one raw journal, in the order they were taken in."""
+
+    def __init__(self, directory: Path) -> None:
+        """Reads the log of the journal in `directory`; an absent file is an empty log.
+
+        Raises: CaptureLogError when the file is damaged or of a later version.
+        """
+        self._path = directory / FILE_NAME
+        self._captures = self._load()
+
+    @property
+    def captures(self) -> tuple[Capture, ...]:
+        """All recordings, oldest first."""
+        return tuple(self._captures)
+
+    def resume(self, name: str, digest: str, last_sequence: int) -> int | None:
+        """Messages of this recording already in a journal that ends at `last_sequence`; None when all of them are.
+
+        Registers an unknown recording as beginning at `last_sequence + 1`, durably, before it returns 0.
+        Raises: CaptureLogError when another recording was interrupted and has to be finished first.
+        """
+        unfinished = self._captures[-1] if self._captures and self._captures[-1].message_count is None else None
+        known = next((capture for capture in self._captures if capture.digest == digest), None)
+        if known is not None and known.message_count is not None:
+            return None
+        if unfinished is not None and unfinished.digest != digest:
+            done = last_sequence - unfinished.first_sequence + 1
+            raise CaptureLogError(
+                f"{self._path}: recording {unfinished.name} was interrupted after {done} messages; "
+                f"finish it first (replay it again into this directory), then {name}"
+            )
+        if unfinished is None:
+            self._captures.append(Capture(name, digest, last_sequence + 1))
+            self._save()
+            return 0
+        return last_sequence - unfinished.first_sequence + 1
+
+    def finish(self, message_count: int) -> None:
+        """Notes, durably, that the newest recording is in the journal whole."""
+        self._captures[-1] = replace(self._captures[-1], message_count=message_count)
+        self._save()
+
+    def _load(self) -> list[Capture]:
+        try:
+            text = self._path.read_bytes()
+        except FileNotFoundError:
+            return []
+        try:
+            content: dict[str, Any] = json.loads(text)
+            version = content["version"]
+            captures = [Capture(**entry) for entry in content["captures"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise CaptureLogError(
+                f"{self._path}: not a capture log ({error}); restore it from a backup, or replay into a new directory"
+            ) from error
+        if version != FORMAT_VERSION:
+            raise CaptureLogError(
+                f"{self._path}: version {version} where this tidebook reads {FORMAT_VERSION}; use the tidebook that wrote it"
+            )
+        return captures
+
+    def _save(self) -> None:
+        content = {"version": FORMAT_VERSION, "captures": [asdict(capture) for capture in self._captures]}
+        staging = self._path.with_suffix(".tmp")
+        with staging.open("wb") as file:
+            file.write(json.dumps(content, indent=1).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        staging.replace(self._path)
+        directory = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
