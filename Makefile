@@ -82,7 +82,6 @@ $(STAMPS)/python: requirements/dev.lock setup/venv
 	@mkdir -p $(STAMPS)
 	@setup/venv $(VENV)
 	@echo "setup: Python packages of requirements/dev.lock"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check "pip>=25.1" # maturin passes --group, newer than Debian 12
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements/dev.lock
 	@touch $@
 
