@@ -26,7 +26,7 @@ def test_help_names_every_command_within_300_ms() -> None:
     """Method: median of seven, so that one interruption by the machine does not decide."""
     shown = tidebook("--help")
     assert shown.returncode == 0
-    assert all(name in shown.stdout for name in COMMANDS)
+    assert all(name.split()[0] in shown.stdout for name in COMMANDS)
     times = []
     for _ in range(7):
         start = perf_counter()

@@ -11,10 +11,14 @@ from tidebook.cli.boundary import run
 # Command -> (import path of its function, its line in `tidebook --help`). The line stands here so that help imports no
 # command; `tests/house/test_cli.py` holds that it is the first line of the function's docstring.
 COMMANDS = {
-    "version": (
-        "tidebook.cli.version:version",
-        "Show the versions of Tidebook, Python and every record layout.",
-    ),
+    "config keys": ("tidebook.cli.config:list_keys", "List every key with its default and what it does."),
+    "config show": ("tidebook.cli.config:show", "Show every setting in force and what overrides its default."),
+    "version": ("tidebook.cli.version:version", "Show the versions of Tidebook, Python and every record layout."),
+}
+
+# First word of commands of two words -> its line in `tidebook --help`.
+GROUPS = {
+    "config": "Settings: what is in force, and what can be set.",
 }
 
 
@@ -28,8 +32,12 @@ def build_app() -> App:
         version=version(),
         suppress_keyboard_interrupt=False,  # ours to report: `boundary`
     )
+    groups = {name: App(name=name, help=help_line) for name, help_line in GROUPS.items()}
+    for group in groups.values():
+        app.command(group)
     for name, (target, help_line) in COMMANDS.items():
-        app.command(target, name=name, help=help_line)
+        group_name, _, word = name.rpartition(" ")
+        (groups[group_name] if group_name else app).command(target, name=word, help=help_line)
     return app
 
 

@@ -1,0 +1,109 @@
+"""Every setting, with its default, its bounds and what it does; the documentation is generated from here.
+
+Names carry their unit. Sizes are bytes, as a number or as text (`64 MiB`). A field's description is for users: what
+changes when they change it.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+
+def _only_lmdb(value: object) -> object:
+    if value != "lmdb":
+        raise ValueError(f"the only backend is 'lmdb', {value!r} is not built")
+    return value
+
+
+class Section(BaseModel):
+    """A table of `tidebook.toml`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ChannelSettings(Section):
+    """Options of `create_channel`, and in `[channel]` the defaults of every channel."""
+
+    buffer_file: str | None = Field(
+        default=None,
+        description="Path of the ring, `{name}` standing for the channel; default: a file in shared memory.",
+    )
+    buffer_size: ByteSize = Field(default=ByteSize(1 << 20), ge=4096, description="Bytes of the ring.")
+    mode: Literal["spsc", "mpsc"] = Field(default="spsc", description="One producer (spsc) or several (mpsc).")
+    wal_dir: str | None = Field(
+        default=None, description="Directory of the journal, `{name}` standing for the channel; default: no journal."
+    )
+    db_backend: Annotated[Literal["lmdb"], BeforeValidator(_only_lmdb)] = Field(
+        default="lmdb", description="Where cursors and checkpoints are kept."
+    )
+    replication: str | None = Field(default=None, description="URL of the stream that replicates the channel.")
+    snapshot_interval_ms: int = Field(default=5_000, ge=1, description="Time between two checkpoints of a cursor.")
+
+
+class LogSettings(Section):
+    """How the process logs, always to stderr."""
+
+    format: Literal["auto", "console", "json"] = Field(
+        default="auto",
+        description="`console` for people, `json` for machines, `auto`: console on a terminal, else json.",
+    )
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level that is logged."
+    )
+
+
+class ApiSettings(Section):
+    """The HTTP and WebSocket server, which also serves the console."""
+
+    host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
+    port: int = Field(default=8080, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
+
+
+class StorageSettings(Section):
+    """How records become Parquet."""
+
+    flush_interval_s: float = Field(default=300.0, gt=0, description="Most seconds of records in one warm part.")
+    compression: Literal["zstd", "snappy", "lz4"] = Field(default="zstd", description="Codec of Parquet pages.")
+
+
+class Settings(BaseSettings):
+    """All settings of a node. Built by `tidebook.config.load`, which knows the file and the spellings."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        env_prefix="TIDEBOOK_",
+        env_nested_delimiter="_",
+        env_nested_max_split=1,
+    )
+
+    data_directory: Path = Field(
+        default=Path("data"), description="Directory of journals, Parquet files and their manifest."
+    )
+    journal_sync_interval_ms: int = Field(
+        default=10, ge=1, description="Capture journals are synced this often: the most that a power loss can take."
+    )
+    snapshot_interval_min: float = Field(default=5.0, gt=0, description="Minutes between two snapshots of the venue.")
+    keep_snapshots: int = Field(default=12, ge=2, description="Snapshots of the venue that are kept.")
+    compaction_threshold: ByteSize = Field(
+        default=ByteSize(1 << 30), ge=1 << 20, description="Bytes of journal beyond which compaction runs by itself."
+    )
+    channel: ChannelSettings = Field(default_factory=ChannelSettings, description="Defaults of channels.")
+    storage: StorageSettings = Field(default_factory=StorageSettings, description="Parquet files.")
+    api: ApiSettings = Field(default_factory=ApiSettings, description="HTTP and WebSocket server.")
+    log: LogSettings = Field(default_factory=LogSettings, description="Logs.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment first, then what `load` read from the file; no `.env`, no secrets directory."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return env_settings, init_settings

@@ -1,0 +1,130 @@
+"""Settings: every spelling is understood, nothing is guessed, every mistake is one line that names the remedy."""
+
+from pathlib import Path
+
+import pytest
+
+from tidebook.config import ChannelSettings, keys, keys_page, load, parse
+from tidebook.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def empty_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import os
+
+    for name in list(os.environ):
+        if name.startswith("TIDEBOOK_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def written(text: str) -> Path:
+    file = Path("tidebook.toml")
+    file.write_text(text)
+    return file
+
+
+def test_without_a_file_the_defaults_are_in_force() -> None:
+    settings = load()
+    assert settings.data_directory == Path("data")
+    assert settings.journal_sync_interval_ms == 10
+    assert settings.compaction_threshold == 1 << 30
+    assert settings.api.port == 8080
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'data_directory = "/d"\nkeep_snapshots = 3\ncompaction_threshold = "2 GiB"\n[channel]\nbuffer_size = 8192\n',
+        'dataDirectory = "/d"\nkeepSnapshots = 3\ncompactionThreshold = 2147483648\n[channel]\nbufferSize = "8 KiB"\n',
+    ],
+)
+def test_both_spellings_and_both_forms_of_a_size_mean_the_same(text: str) -> None:
+    written(text)
+    settings = load()
+    assert (settings.data_directory, settings.keep_snapshots) == (Path("/d"), 3)
+    assert (settings.compaction_threshold, settings.channel.buffer_size) == (2 << 30, 8192)
+
+
+def test_every_key_is_understood_in_both_spellings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Method: write each key alone with its own default, in each spelling, and in the environment."""
+    for key in keys():
+        if key.default is None:
+            continue
+        for spelling in {key.name, key.camel_case}:
+            table, _, name = spelling.rpartition(".")
+            value = key.default if isinstance(key.default, int | float) else f'"{key.default}"'
+            written((f"[{table}]\n" if table else "") + f"{name} = {value}\n")
+            assert load() == load(written("")), spelling
+        monkeypatch.setenv(key.variable, str(key.default))
+        assert load() == load(written("")), key.variable
+        monkeypatch.delenv(key.variable)
+
+
+def test_the_environment_overrides_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    written("journalSyncIntervalMs = 20\n[channel]\nmode = 'mpsc'\nbuffer_size = 8192\n")
+    monkeypatch.setenv("TIDEBOOK_JOURNAL_SYNC_INTERVAL_MS", "30")
+    monkeypatch.setenv("TIDEBOOK_CHANNEL_BUFFER_SIZE", "1MiB")
+    settings = load()
+    assert settings.journal_sync_interval_ms == 30
+    assert (settings.channel.mode, settings.channel.buffer_size) == ("mpsc", 1 << 20)
+
+
+def test_a_file_named_by_the_environment_is_read_and_must_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("other.toml").write_text("keep_snapshots = 4\n")
+    monkeypatch.setenv("TIDEBOOK_CONFIG", "other.toml")
+    assert load().keep_snapshots == 4
+    monkeypatch.setenv("TIDEBOOK_CONFIG", "gone.toml")
+    with pytest.raises(ConfigError, match=r"^gone\.toml: cannot be read: No such file or directory$"):
+        load()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("data_direktory = 1", "tidebook.toml: unknown key 'data_direktory'; did you mean 'data_directory'?"),
+        ("keepSnapshot = 1", "tidebook.toml: unknown key 'keepSnapshot'; did you mean 'keep_snapshots'?"),
+        ("[api]\nprot = 1", "tidebook.toml: unknown key 'api.prot'; did you mean 'api.port'?"),
+        ("[api]\nzzz = 1", "tidebook.toml: unknown key 'api.zzz'; known are api.host, api.port"),
+        ("keep_snapshots = 3\nkeepSnapshots = 3", "tidebook.toml: 'keep_snapshots' is written twice, in two spellings"),
+        (
+            "keep_snapshots = 1",
+            "tidebook.toml: keep_snapshots = 1: Input should be greater than or equal to 2",
+        ),
+        (
+            "[channel]\ndb_backend = 'rocksdb'",
+            "tidebook.toml: channel.db_backend = 'rocksdb': the only backend is 'lmdb', 'rocksdb' is not built",
+        ),
+        ("x = ", "tidebook.toml: is no TOML: Invalid value (at end of document)"),
+        ("api = 3", "tidebook.toml: api = 3: Input should be a valid dictionary or instance of ApiSettings"),
+    ],
+)
+def test_a_mistake_in_the_file_is_one_line_with_its_remedy(text: str, message: str) -> None:
+    written(text)
+    with pytest.raises(ConfigError) as caught:
+        load()
+    assert str(caught.value) == message
+
+
+def test_a_mistake_in_the_environment_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIDEBOOK_API_PORT", "http")
+    with pytest.raises(ConfigError, match=r"^environment TIDEBOOK_API_PORT = 'http': Input should be a valid integer"):
+        load()
+    monkeypatch.delenv("TIDEBOOK_API_PORT")
+    monkeypatch.setenv("TIDEBOOK_KEEP_SNAPSHOT", "3")
+    with pytest.raises(ConfigError, match="did you mean 'TIDEBOOK_KEEP_SNAPSHOTS'"):
+        load()
+
+
+def test_options_of_a_channel_follow_the_same_rules() -> None:
+    options = parse(ChannelSettings, {"bufferSize": "64 KiB", "wal_dir": "/w/{name}"}, "channel 'orders'")
+    assert (options.buffer_size, options.wal_dir) == (65536, "/w/{name}")
+    with pytest.raises(ConfigError, match=r"^channel 'orders': unknown key 'buffer_sice'; did you mean 'buffer_size'"):
+        parse(ChannelSettings, {"buffer_sice": 1}, "channel 'orders'")
+
+
+def test_every_key_is_described_and_the_page_is_the_one_generated(root: Path) -> None:
+    assert all(key.description.endswith(".") for key in keys())
+    assert (root / "docs/settings.md").read_text() == keys_page(), (
+        "run: tidebook config keys --markdown > docs/settings.md"
+    )
