@@ -1,0 +1,9 @@
+//! What tests compare against: naive references that are right by being obvious, and seeded generators.
+//!
+//! Used as a dev-dependency only; nothing here is fast.
+
+pub mod book;
+pub mod random;
+
+pub use book::{DepthBookLike, NaiveDepthBook};
+pub use random::Random;

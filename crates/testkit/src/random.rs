@@ -1,0 +1,37 @@
+//! Seeded random numbers for tests: splitmix64, so that a printed seed repeats a failure on every machine.
+
+/// A sequence of numbers fixed by its seed.
+#[derive(Debug, Clone)]
+pub struct Random(u64);
+
+impl Random {
+    /// The sequence of `seed`.
+    pub const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next 64 bits.
+    pub const fn next_u64(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number from 0 to `bound` - 1.
+    ///
+    /// # Panics
+    /// When `bound` is 0.
+    pub const fn below(&mut self, bound: u64) -> u64 {
+        self.next_u64() % bound
+    }
+
+    /// An index of a slice of `count` elements.
+    ///
+    /// # Panics
+    /// When `count` is 0.
+    pub const fn index(&mut self, count: usize) -> usize {
+        self.below(count as u64) as usize
+    }
+}
