@@ -4,6 +4,8 @@
 
 pub mod book;
 pub mod random;
+pub mod recordings;
 
 pub use book::{DepthBookLike, NaiveDepthBook};
 pub use random::Random;
+pub use recordings::recording;
