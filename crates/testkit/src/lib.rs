@@ -1,11 +1,11 @@
-//! What tests compare against: naive references that are right by being obvious, and seeded generators.
+//! What tests compare against: naive references that are right by being obvious, seeded generators, a faulty disk.
 //!
 //! Used as a dev-dependency only; nothing here is fast.
 
 pub mod book;
 pub mod random;
-pub mod recordings;
+pub mod storage;
 
 pub use book::{DepthBookLike, NaiveDepthBook};
 pub use random::Random;
-pub use recordings::recording;
+pub use storage::{Fault, MemoryStorage, Operation};

@@ -27,6 +27,19 @@ impl Random {
         self.next_u64() % bound
     }
 
+    /// True `numerator` times out of `denominator`.
+    ///
+    /// # Panics
+    /// When `denominator` is 0.
+    pub const fn chance(&mut self, numerator: u64, denominator: u64) -> bool {
+        self.below(denominator) < numerator
+    }
+
+    /// `size` bytes.
+    pub fn bytes(&mut self, size: usize) -> Vec<u8> {
+        (0..size).map(|_| self.next_u64() as u8).collect()
+    }
+
     /// An index of a slice of `count` elements.
     ///
     /// # Panics

@@ -1,4 +1,0 @@
-//! Venue bytes in, canonical records out.
-
-pub mod capture;
-pub mod scan;

@@ -1,0 +1,163 @@
+//! What can go wrong with a journal, as facts.
+
+use std::path::{Path, PathBuf};
+
+/// Why a journal could not be opened, written or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JournalError {
+    /// The operating system refused; the journal is unusable in this process when it was a write or a sync.
+    #[error("{operation} {path}: {source}")]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On which file or directory.
+        path: PathBuf,
+        /// The lower cause.
+        source: std::io::Error,
+    },
+    /// No space, quota or file size left; nothing was acknowledged and the same call may be tried again.
+    #[error(
+        "{path}: no space left for the journal ({source}); nothing unsynced was acknowledged, free space and retry"
+    )]
+    Full {
+        /// The file that could not grow or be written.
+        path: PathBuf,
+        /// The lower cause.
+        source: std::io::Error,
+    },
+    /// An earlier write or sync failed. What the disk holds is unknown, so nothing more is acknowledged.
+    #[error("{path}: the journal stopped after a failed write ({cause}); restart the process to recover it")]
+    Poisoned {
+        /// The journal's directory.
+        path: PathBuf,
+        /// The failure that ended it.
+        cause: String,
+    },
+    /// Another process writes this journal.
+    #[error("{path}: another process writes this journal; stop it or choose another directory")]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// No journal there.
+    #[error("{path}: no journal here")]
+    Absent {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Written by another version.
+    #[error("{path}: journal format version {found}, this build reads {supported}; use the release that wrote it")]
+    Version {
+        /// The segment.
+        path: PathBuf,
+        /// Version in its header.
+        found: u32,
+        /// Ours.
+        supported: u32,
+    },
+    /// Encrypted, and no key was given.
+    #[error("{path}: encrypted with key {key_id}, which this build cannot open")]
+    Encrypted {
+        /// The segment.
+        path: PathBuf,
+        /// Key id of its header.
+        key_id: u32,
+    },
+    /// The directory holds the journal of another channel.
+    #[error("{path}: journal of channel {found:?}, not of {expected:?}; choose another directory")]
+    Channel {
+        /// The segment.
+        path: PathBuf,
+        /// Channel asked for.
+        expected: String,
+        /// Channel in its header.
+        found: String,
+    },
+    /// Bytes that were durable are not what was written. Never repaired by dropping them.
+    #[error(
+        "{path}: damaged at segment {segment}, offset {offset}, sequence {sequence}: {damage}; \
+         restore this file from a copy or rebuild the journal from its source"
+    )]
+    Damaged {
+        /// The segment's file.
+        path: PathBuf,
+        /// Its number.
+        segment: u64,
+        /// First byte that cannot be trusted.
+        offset: u64,
+        /// First message that cannot be read.
+        sequence: u64,
+        /// What shows it.
+        damage: Damage,
+    },
+    /// A message larger than a segment can hold.
+    #[error("message of {size_bytes} bytes, largest possible here is {size_bytes_max}; raise segment_size_bytes")]
+    TooLarge {
+        /// Bytes of the message.
+        size_bytes: usize,
+        /// Largest that fits a segment.
+        size_bytes_max: usize,
+    },
+    /// The sequence asked for was compacted away.
+    #[error("{path}: sequence {requested} is no longer here, the journal begins at {first}")]
+    Compacted {
+        /// The journal's directory.
+        path: PathBuf,
+        /// Sequence asked for.
+        requested: u64,
+        /// First sequence held.
+        first: u64,
+    },
+    /// An option that makes no journal.
+    #[error("journal option {option} = {value}: {rule}")]
+    Option {
+        /// Name of the option.
+        option: &'static str,
+        /// Value given.
+        value: String,
+        /// What is allowed.
+        rule: String,
+    },
+}
+
+/// What showed that durable bytes are damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Damage {
+    /// The first 4 KiB are no segment header.
+    #[error("the segment header does not verify")]
+    Header,
+    /// Header fields contradict the file's name or its neighbours.
+    #[error("the segment header does not follow from the segment before it")]
+    Succession,
+    /// A segment between two others, or the newest, is gone.
+    #[error("the segment is missing")]
+    Missing,
+    /// A batch that its successor in the chain, or a seal, shows to have been durable does not verify.
+    #[error("a batch known durable up to sequence {durable} does not verify")]
+    Batch {
+        /// Highest sequence known durable.
+        durable: u64,
+    },
+    /// The last good batch is not the one the next segment names as its predecessor.
+    #[error("the next segment names batch {expected} as the last here, found {found}")]
+    Seal {
+        /// Batch number in the successor's header.
+        expected: u64,
+        /// Last batch number that verifies.
+        found: u64,
+    },
+    /// A batch with a right checksum whose records do not add up: written by a faulty writer.
+    #[error("the records of a batch do not add up")]
+    Records,
+}
+
+/// Adds where and what to an I/O error; out-of-space becomes [`JournalError::Full`].
+pub(crate) fn io_error(operation: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> JournalError {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    move |source| match source.kind() {
+        StorageFull | QuotaExceeded | FileTooLarge => JournalError::Full { path: path.into(), source },
+        _ => JournalError::Io { operation, path: path.into(), source },
+    }
+}

@@ -1,0 +1,40 @@
+//! The durable history of a channel.
+//!
+//! A journal is a directory of pre-zeroed segments, written by one process and read by any number. The unit of
+//! write is a batch: one frame with a chained checksum that holds the messages of one group commit. A message is
+//! acknowledged only when its batch is synced, a failed sync ends the journal's life in this process, and no byte
+//! that may ever have meant something is overwritten. What is found after a crash is judged by one exact rule
+//! ([`recovery`]), never by guessing. Byte tables: `docs/formats/journal.md`.
+//!
+//! ```
+//! use tidebook_journal::{JournalOptions, JournalReader, JournalWriter, ReaderOptions};
+//! let directory = tempfile::tempdir()?;
+//! let options = JournalOptions { segment_size_bytes: 64 * 1024, ..JournalOptions::new("feed.binance") };
+//! let (mut journal, _report) = JournalWriter::open(directory.path(), options)?;
+//! assert_eq!(journal.append(b"first")?, 1);
+//! journal.sync()?;
+//! let mut reader = JournalReader::open(directory.path(), ReaderOptions::default())?;
+//! let batch = reader.next_batch()?.expect("one batch is durable");
+//! assert_eq!(batch.records().collect::<Vec<_>>(), [(1, &b"first"[..])]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod error;
+mod frame;
+mod reader;
+pub mod recovery;
+mod segment;
+pub mod storage;
+mod thread;
+mod verify;
+mod watermark;
+mod writer;
+
+pub use error::{Damage, JournalError};
+pub use frame::{BATCH_HEADER_SIZE_BYTES, FORMAT_VERSION, RECORD_HEADER_SIZE_BYTES, SEGMENT_HEADER_SIZE_BYTES};
+pub use reader::{Batch, JournalReader, ReaderOptions, Visible};
+pub use recovery::{RecoveryReport, Tail};
+pub use segment::{SEGMENT_SIZE_BYTES_MAX, SEGMENT_SIZE_BYTES_MIN};
+pub use thread::{JournalQueue, JournalThread, Source, SyncPolicy};
+pub use verify::{SegmentSummary, VerifyReport, verify, verify_storage};
+pub use writer::{JournalOptions, JournalWriter};

@@ -1,0 +1,365 @@
+//! Reads a journal from any sequence, verifying the chain, and follows its live tail.
+//!
+//! A reader sees only what is durable ([`Visible::Durable`]): what the writer's watermark file reaches, or what a
+//! next segment has sealed. It may run in another process, during the writer's life or after it, and holds no lock.
+//! It reads with `pread` and does not map: a sealed segment is cut to its used size, and a mapping of the cut part
+//! would be a signal instead of an error.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::error::{Damage, JournalError, io_error};
+use crate::frame::{BATCH_HEADER_SIZE_BYTES, BatchFault, BatchHeader, ChainState, Records, SEGMENT_HEADER_SIZE_BYTES};
+use crate::segment::{self, OpenSegment};
+use crate::storage::{self, Storage, read_full_at};
+use crate::watermark::WatermarkReader;
+
+/// Bytes read ahead; small enough to stay in the second-level cache beside the decoder's own data.
+const WINDOW_SIZE_BYTES: usize = 256 * 1024;
+
+/// Which messages a reader is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Visible {
+    /// Only what is durable: the only choice for whoever makes something lasting of it.
+    #[default]
+    Durable,
+    /// All that verifies, for inspection: the last messages may be gone after a crash.
+    Written,
+}
+
+/// Where and what to read.
+#[derive(Debug, Clone)]
+pub struct ReaderOptions {
+    /// First sequence to give; 0 for the first held.
+    pub from_sequence: u64,
+    /// See [`Visible`].
+    pub visible: Visible,
+    /// Channel expected; empty for any.
+    pub channel: String,
+}
+
+impl Default for ReaderOptions {
+    fn default() -> Self {
+        Self { from_sequence: 0, visible: Visible::Durable, channel: String::new() }
+    }
+}
+
+impl ReaderOptions {
+    /// From `from_sequence` on, durable messages only.
+    pub fn from_sequence(from_sequence: u64) -> Self {
+        Self { from_sequence, ..Self::default() }
+    }
+}
+
+/// One verified batch, borrowed from the reader's buffer.
+#[derive(Debug, Clone)]
+pub struct Batch<'a> {
+    header: BatchHeader,
+    from_sequence: u64,
+    payload: &'a [u8],
+}
+
+impl<'a> Batch<'a> {
+    /// Sequence of its first message, even if the reader was asked to begin later.
+    pub fn first_sequence(&self) -> u64 {
+        self.header.first_sequence
+    }
+
+    /// Sequence of its last message.
+    pub fn last_sequence(&self) -> u64 {
+        self.header.first_sequence + u64::from(self.header.count) - 1
+    }
+
+    /// Number of the batch; rises by one through the whole journal.
+    pub fn batch_number(&self) -> u64 {
+        self.header.batch_number
+    }
+
+    /// Epoch of its messages.
+    pub fn epoch(&self) -> u32 {
+        self.header.epoch
+    }
+
+    /// What the writer knew durable when it wrote this.
+    pub fn durable_upto(&self) -> u64 {
+        self.header.durable_upto
+    }
+
+    /// Chain value, to compare journals with each other.
+    pub fn chain(&self) -> u32 {
+        self.header.chain
+    }
+
+    /// Bytes on disk.
+    pub fn size_bytes(&self) -> usize {
+        self.header.length as usize
+    }
+
+    /// The messages asked for: (sequence, payload).
+    pub fn records(&self) -> impl Iterator<Item = (u64, &'a [u8])> + use<'a> {
+        let from_sequence = self.from_sequence;
+        Records::new(self.header.first_sequence, self.payload)
+            .skip_while(move |(sequence, _)| *sequence < from_sequence)
+    }
+}
+
+/// Reads batches in order.
+#[derive(Debug)]
+pub struct JournalReader {
+    storage: Arc<dyn Storage>,
+    options: ReaderOptions,
+    segment: OpenSegment,
+    offset: u64,
+    state: ChainState,
+    watermark: WatermarkReader,
+    /// Highest sequence known durable.
+    durable: u64,
+    window: Window,
+}
+
+impl JournalReader {
+    /// Opens the journal in the directory `path`.
+    ///
+    /// # Errors
+    /// [`JournalError::Absent`] when there is none, [`JournalError::Compacted`] when the sequence asked for is gone.
+    pub fn open(path: &Path, options: ReaderOptions) -> Result<Self, JournalError> {
+        Self::open_storage(storage::directory(path), options)
+    }
+
+    /// As [`Self::open`], over any storage.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_storage(storage: Arc<dyn Storage>, options: ReaderOptions) -> Result<Self, JournalError> {
+        let root = storage.path("");
+        let numbers = segment::list(&*storage)?;
+        let absent = || JournalError::Absent { path: root.clone() };
+        let mut chosen = open_segment(&*storage, *numbers.first().ok_or_else(absent)?)?;
+        let first = chosen.header.first_sequence;
+        if !options.channel.is_empty() && chosen.header.channel != options.channel {
+            let (expected, found) = (options.channel, chosen.header.channel);
+            return Err(JournalError::Channel { path: root, expected, found });
+        }
+        if options.from_sequence != 0 && options.from_sequence < first {
+            return Err(JournalError::Compacted { path: root, requested: options.from_sequence, first });
+        }
+        // The last segment that begins at or before the sequence; headers are in order of their numbers.
+        let (mut low, mut high) = (0, numbers.len());
+        while options.from_sequence != 0 && high - low > 1 {
+            let middle = usize::midpoint(low, high);
+            let candidate = open_segment(&*storage, numbers[middle])?;
+            if candidate.header.first_sequence <= options.from_sequence {
+                (low, chosen) = (middle, candidate);
+            } else {
+                high = middle;
+            }
+        }
+        let state = ChainState::at_start(&chosen.header, chosen.header_crc);
+        Ok(Self {
+            storage,
+            options,
+            offset: SEGMENT_HEADER_SIZE_BYTES as u64,
+            state,
+            durable: chosen.header.first_sequence - 1,
+            segment: chosen,
+            watermark: WatermarkReader::default(),
+            window: Window::default(),
+        })
+    }
+
+    /// Channel the journal belongs to.
+    pub fn channel(&self) -> &str {
+        &self.segment.header.channel
+    }
+
+    /// Sequence of the next message to be read.
+    pub fn next_sequence(&self) -> u64 {
+        self.state.next_sequence.max(self.options.from_sequence)
+    }
+
+    /// Number of the segment being read.
+    pub fn segment(&self) -> u64 {
+        self.segment.header.segment
+    }
+
+    /// Highest sequence this reader has seen to be durable; as new as its last read.
+    pub fn durable(&self) -> u64 {
+        self.durable
+    }
+
+    /// The next batch, or `None` when there is nothing more to see now; ask again to follow the tail.
+    ///
+    /// # Errors
+    /// [`JournalError::Damaged`] when durable bytes do not verify. The reader stays where it is.
+    pub fn next_batch(&mut self) -> Result<Option<Batch<'_>>, JournalError> {
+        loop {
+            if self.state.next_sequence > self.durable {
+                self.look_for_durable()?;
+            }
+            let inside = self.state.next_sequence <= self.durable;
+            if !inside && self.options.visible == Visible::Durable {
+                return Ok(None);
+            }
+            let found = self.check_next()?;
+            match found {
+                Ok(header) => {
+                    let from = self.offset + BATCH_HEADER_SIZE_BYTES as u64;
+                    let size = header.length as usize - BATCH_HEADER_SIZE_BYTES;
+                    self.offset += u64::from(header.length);
+                    self.state = self.state.after(&header);
+                    if self.state.next_sequence <= self.options.from_sequence {
+                        continue;
+                    }
+                    let payload = self.window.held(from, size);
+                    return Ok(Some(Batch { header, from_sequence: self.options.from_sequence, payload }));
+                }
+                Err(fault) => {
+                    if self.enter_next_segment()? {
+                        continue;
+                    }
+                    match fault {
+                        BatchFault::Records => return Err(self.damaged(Damage::Records)),
+                        BatchFault::Invalid if inside => {
+                            return Err(self.damaged(Damage::Batch { durable: self.durable }));
+                        }
+                        BatchFault::Invalid => return Ok(None),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Learns from the watermark file, else from the next segment's header, how far the journal is durable.
+    fn look_for_durable(&mut self) -> Result<(), JournalError> {
+        if let Some(watermark) = self.watermark.poll(&*self.storage)? {
+            self.durable = self.durable.max(watermark.sequence);
+            if self.durable >= self.state.next_sequence || watermark.segment == self.segment() {
+                return Ok(());
+            }
+        }
+        if let Some(next) = segment::read_header(&*self.storage, self.segment() + 1)? {
+            self.durable = self.durable.max(next.header.first_sequence - 1);
+            if self.durable < self.state.next_sequence {
+                self.enter_next_segment()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The head of the next batch, with the whole batch in the window.
+    fn check_next(&mut self) -> Result<Result<BatchHeader, BatchFault>, JournalError> {
+        let room = self.segment.header.size_bytes.saturating_sub(self.offset) as usize;
+        let fresh = self.state.next_sequence > self.window.durable;
+        let (durable, offset) = (self.durable, self.offset);
+        let file = &*self.segment.file;
+        let path = || self.storage.path(&segment::file_name(self.segment.header.segment));
+        let load = |window: &mut Window, size: usize, fresh: bool| {
+            window.load(file, offset, size.min(room), fresh, durable).map_err(|error| io_error("read", &path())(error))
+        };
+        load(&mut self.window, BATCH_HEADER_SIZE_BYTES, fresh)?;
+        let Some(claimed) = self.state.check_head(self.window.from(offset), room) else {
+            return Ok(Err(BatchFault::Invalid));
+        };
+        // The length is not verified yet, but it is bounded by the segment.
+        load(&mut self.window, claimed.length as usize, false)?;
+        Ok(self.state.check(self.window.from(offset)))
+    }
+
+    /// Goes on to the next segment if there is one; its header must name the batch this one ended with, or, where
+    /// this one is empty, what it was itself given.
+    fn enter_next_segment(&mut self) -> Result<bool, JournalError> {
+        let Some(next) = segment::read_header(&*self.storage, self.segment() + 1)? else { return Ok(false) };
+        let seal = &next.header;
+        if seal.predecessor_batch > self.state.batch_number {
+            // Sealed further on: what does not verify here was durable.
+            return Err(self.damaged(Damage::Batch { durable: seal.first_sequence - 1 }));
+        }
+        if seal.predecessor_batch < self.state.batch_number
+            || seal.predecessor_chain != self.state.chain
+            || seal.first_sequence != self.state.next_sequence
+            || seal.epoch < self.state.epoch
+        {
+            let (expected, found) = (seal.predecessor_batch, self.state.batch_number);
+            return Err(self.damaged(Damage::Seal { expected, found }));
+        }
+        self.state = ChainState::at_start(&next.header, next.header_crc);
+        self.durable = self.durable.max(next.header.first_sequence - 1);
+        self.offset = SEGMENT_HEADER_SIZE_BYTES as u64;
+        self.segment = next;
+        self.window.clear();
+        Ok(true)
+    }
+
+    fn damaged(&self, damage: Damage) -> JournalError {
+        let segment = self.segment();
+        JournalError::Damaged {
+            path: self.storage.path(&segment::file_name(segment)),
+            segment,
+            offset: self.offset,
+            sequence: self.state.next_sequence,
+            damage,
+        }
+    }
+}
+
+fn open_segment(storage: &dyn Storage, number: u64) -> Result<OpenSegment, JournalError> {
+    segment::read_header(storage, number)?.ok_or_else(|| JournalError::Damaged {
+        path: storage.path(&segment::file_name(number)),
+        segment: number,
+        offset: 0,
+        sequence: 0,
+        damage: Damage::Missing,
+    })
+}
+
+/// Bytes of the file read ahead.
+#[derive(Debug, Default)]
+struct Window {
+    buffer: Vec<u8>,
+    /// Bytes of the buffer that the file filled.
+    filled: usize,
+    /// Offset of the buffer in the file.
+    start: u64,
+    /// What was known durable when these bytes were read: batches up to it are final, later ones may be stale.
+    durable: u64,
+}
+
+impl Window {
+    /// Makes `size` bytes at `offset` present as far as the file reaches; reads again if `fresh` is asked for.
+    fn load(
+        &mut self,
+        file: &dyn storage::StorageFile,
+        offset: u64,
+        size: usize,
+        fresh: bool,
+        durable: u64,
+    ) -> std::io::Result<()> {
+        let held = offset >= self.start && offset + size as u64 <= self.start + self.filled as u64;
+        if held && !fresh {
+            return Ok(());
+        }
+        let wanted = size.max(WINDOW_SIZE_BYTES);
+        if self.buffer.len() < wanted {
+            self.buffer = vec![0; wanted];
+        }
+        self.filled = 0;
+        self.filled = read_full_at(file, &mut self.buffer[..wanted], offset)?;
+        self.start = offset;
+        self.durable = durable;
+        Ok(())
+    }
+
+    /// Forgets the bytes: those of another segment.
+    fn clear(&mut self) {
+        self.filled = 0;
+        self.durable = 0;
+    }
+
+    fn from(&self, offset: u64) -> &[u8] {
+        offset.checked_sub(self.start).and_then(|skip| self.buffer[..self.filled].get(skip as usize..)).unwrap_or(&[])
+    }
+
+    fn held(&self, offset: u64, size: usize) -> &[u8] {
+        &self.from(offset)[..size]
+    }
+}

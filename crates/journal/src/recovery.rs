@@ -1,0 +1,271 @@
+//! The torn-tail rule: what the newest segment's end means after a crash.
+//!
+//! The first bytes that are no valid next batch are a *torn tail*, and opening goes on behind the last good batch,
+//! only if (1) they are in the newest segment and (2) nothing shows that what stood there was ever durable. What
+//! would show it: a valid batch further on whose `durable_upto` reaches it, the writer's watermark file, or evidence
+//! the caller brings (a storage position, a snapshot, a replica's head). Everything else is damage: it is refused by
+//! segment, offset and sequence, and no byte is touched. The one case this cannot decide is a lone journal whose
+//! last sync group was acknowledged but whose watermark did not reach the disk; the report says so.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::error::{Damage, JournalError, io_error};
+use crate::frame::{BATCH_HEADER_SIZE_BYTES, BatchFault, ChainState, LaterFault, SEGMENT_HEADER_SIZE_BYTES};
+use crate::segment::{self, OpenSegment};
+use crate::storage::{Access, Storage, read_full_at};
+use crate::watermark::{self, Watermark};
+
+/// Looking for later batches hashes at most this many times the segment; a file made to need more is damage.
+const HASHED_SEGMENTS_MAX: u64 = 4;
+
+/// What the end of the journal looked like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tail {
+    /// Only zeros behind the last good batch.
+    Clean,
+    /// Bytes of writes that never became durable; they stay where they are and are never read again.
+    Torn {
+        /// Segment that holds them.
+        segment: u64,
+        /// Where they begin.
+        offset: u64,
+        /// The sequence the first of them would have had.
+        sequence: u64,
+        /// From there to the last byte that is not zero.
+        size_bytes: u64,
+    },
+}
+
+/// What opening a journal found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecoveryReport {
+    /// There was no journal before.
+    pub created: bool,
+    /// First sequence held, or the one the first message will have.
+    pub first_sequence: u64,
+    /// Last sequence recovered; `first_sequence - 1` if none.
+    pub last_sequence: u64,
+    /// Number of the last good batch; 0 if none.
+    pub last_batch: u64,
+    /// Segments present before this opening added its own.
+    pub segment_count: usize,
+    /// Highest sequence that something proved durable; what lies above and was still recovered was written but
+    /// never acknowledged.
+    pub proven_durable: u64,
+    /// The writer before had closed the journal.
+    pub closed: bool,
+    /// How it ended.
+    pub tail: Tail,
+    /// `Some(s)`: whether messages from `s` on were synced before the crash cannot be told from this journal alone;
+    /// a replica or the source may know. `None` after a close, or for a new journal.
+    pub undecidable_from: Option<u64>,
+}
+
+/// A journal judged fit to go on.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub report: RecoveryReport,
+    /// The newest segment with where its chain ended; `None` if there is none.
+    pub newest: Option<(OpenSegment, TailScan)>,
+}
+
+/// Applies the rule to the whole directory. The caller holds the writer's lock.
+///
+/// `evidence` is the highest sequence the caller knows to have been durable, 0 if it knows nothing.
+pub(crate) fn recover(
+    storage: &Arc<dyn Storage>,
+    channel: &str,
+    first_sequence: u64,
+    evidence: u64,
+) -> Result<Recovered, JournalError> {
+    let watermark = watermark::read(&**storage)?;
+    let numbers = segment::list(&**storage)?;
+    let missing = |segment, sequence| JournalError::Damaged {
+        path: storage.path(&segment::file_name(segment)),
+        segment,
+        offset: 0,
+        sequence,
+        damage: Damage::Missing,
+    };
+    let Some(&newest_number) = numbers.last() else {
+        let durable = evidence.max(watermark.map_or(0, |watermark| watermark.sequence));
+        if durable >= first_sequence {
+            return Err(missing(watermark.map_or(1, |watermark| watermark.segment), first_sequence));
+        }
+        let report = RecoveryReport {
+            created: true,
+            first_sequence,
+            last_sequence: first_sequence - 1,
+            last_batch: 0,
+            segment_count: 0,
+            proven_durable: first_sequence - 1,
+            closed: true,
+            tail: Tail::Clean,
+            undecidable_from: None,
+        };
+        return Ok(Recovered { report, newest: None });
+    };
+    let oldest = check_succession(&**storage, channel, &numbers)?;
+    let newest = segment::open(&**storage, newest_number, Access::ReadWrite)?
+        .ok_or_else(|| missing(newest_number, first_sequence))?;
+    if let Some(watermark) = watermark
+        && watermark.segment > newest_number
+    {
+        let sequence = newest.header.first_sequence;
+        return Err(missing(newest_number + 1, sequence));
+    }
+    // Make what is valid durable, then look at the disk and not at a cache that a failed write may have left wrong.
+    let path = storage.path(&segment::file_name(newest_number));
+    newest.file.sync().map_err(io_error("sync", &path))?;
+    newest.file.forget_cached().map_err(io_error("read", &path))?;
+    let proof = Proof { watermark, evidence };
+    let scan = scan_tail(&**storage, &newest, proof)?;
+    let last_sequence = scan.state.next_sequence - 1;
+    let closed = watermark
+        .is_some_and(|watermark| watermark.closed && watermark.segment == newest_number && scan.tail == Tail::Clean);
+    let report = RecoveryReport {
+        created: false,
+        first_sequence: oldest,
+        last_sequence,
+        last_batch: scan.state.batch_number,
+        segment_count: numbers.len(),
+        proven_durable: scan.proven_durable,
+        closed,
+        tail: scan.tail.clone(),
+        undecidable_from: (!closed).then_some(last_sequence + 1),
+    };
+    Ok(Recovered { report, newest: Some((newest, scan)) })
+}
+
+/// Checks that each header follows from the one before; the first sequence of all.
+pub(crate) fn check_succession(storage: &dyn Storage, channel: &str, numbers: &[u64]) -> Result<u64, JournalError> {
+    let mut oldest = 0;
+    let mut before: Option<crate::frame::SegmentHeader> = None;
+    for &number in numbers {
+        let path = storage.path(&segment::file_name(number));
+        let Some(OpenSegment { header, .. }) = segment::read_header(storage, number)? else {
+            continue; // removed by compaction since it was listed
+        };
+        if !channel.is_empty() && header.channel != channel {
+            return Err(JournalError::Channel { path, expected: channel.into(), found: header.channel });
+        }
+        match &before {
+            None => oldest = header.first_sequence,
+            Some(before) => {
+                let follows = header.first_sequence >= before.first_sequence
+                    && header.predecessor_batch >= before.predecessor_batch
+                    && header.epoch >= before.epoch
+                    && header.channel == before.channel;
+                if !follows {
+                    let sequence = header.first_sequence;
+                    let damage = Damage::Succession;
+                    return Err(JournalError::Damaged { path, segment: number, offset: 0, sequence, damage });
+                }
+            }
+        }
+        before = Some(header);
+    }
+    Ok(oldest)
+}
+
+/// What is known about durability from outside the segment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Proof {
+    pub watermark: Option<Watermark>,
+    pub evidence: u64,
+}
+
+/// Where the newest segment's chain ends and what lies behind it.
+#[derive(Debug)]
+pub(crate) struct TailScan {
+    pub state: ChainState,
+    /// First byte behind the last good batch.
+    pub end: u64,
+    pub proven_durable: u64,
+    pub tail: Tail,
+}
+
+/// Walks the newest segment and applies the rule to its end.
+pub(crate) fn scan_tail(storage: &dyn Storage, newest: &OpenSegment, proof: Proof) -> Result<TailScan, JournalError> {
+    let path = storage.path(&segment::file_name(newest.header.segment));
+    let file_size = newest.file.size_bytes().map_err(io_error("read", &path))?.min(newest.header.size_bytes);
+    let mut bytes = vec![0; file_size as usize];
+    let read = |range: Range<usize>, bytes: &mut Vec<u8>| {
+        read_full_at(&*newest.file, &mut bytes[range.clone()], range.start as u64).map_err(io_error("read", &path))
+    };
+    read(0..file_size as usize, &mut bytes)?;
+
+    let header = &newest.header;
+    let damaged = |offset: usize, sequence, damage| JournalError::Damaged {
+        path: path.clone(),
+        segment: header.segment,
+        offset: offset as u64,
+        sequence,
+        damage,
+    };
+    let mut state = ChainState::at_start(header, newest.header_crc);
+    let mut offset = SEGMENT_HEADER_SIZE_BYTES.min(bytes.len());
+    // The header itself was synced after everything before this segment.
+    let mut proven = proof.evidence.max(header.first_sequence - 1);
+    if let Some(watermark) = proof.watermark {
+        proven = proven.max(watermark.sequence);
+    }
+    loop {
+        match state.check(&bytes[offset..]) {
+            Ok(batch) => {
+                proven = proven.max(batch.durable_upto);
+                offset += batch.length as usize;
+                state = state.after(&batch);
+            }
+            Err(BatchFault::Records) => return Err(damaged(offset, state.next_sequence, Damage::Records)),
+            Err(BatchFault::Invalid) => {
+                let later = durable_shown_later(&bytes, offset, &state);
+                if proven.max(later) < state.next_sequence {
+                    break;
+                }
+                // A live writer may have finished this batch since it was read; then it is no damage.
+                let rest = offset..bytes.len();
+                read(rest, &mut bytes)?;
+                if state.check(&bytes[offset..]).is_err() {
+                    let damage = Damage::Batch { durable: proven.max(later) };
+                    return Err(damaged(offset, state.next_sequence, damage));
+                }
+            }
+        }
+    }
+    let tail = match bytes[offset..].iter().rposition(|&byte| byte != 0) {
+        None => Tail::Clean,
+        Some(last) => Tail::Torn {
+            segment: header.segment,
+            offset: offset as u64,
+            sequence: state.next_sequence,
+            size_bytes: last as u64 + 1,
+        },
+    };
+    Ok(TailScan { state, end: offset as u64, proven_durable: proven, tail })
+}
+
+/// Highest `durable_upto` of valid batches behind a bad one, or `u64::MAX` when looking would take too long.
+fn durable_shown_later(bytes: &[u8], bad_offset: usize, state: &ChainState) -> u64 {
+    let mut durable = 0;
+    let mut hashed: u64 = 0;
+    let mut offset = bad_offset + 8;
+    while offset + BATCH_HEADER_SIZE_BYTES <= bytes.len() {
+        match state.check_later(&bytes[offset..]) {
+            Ok(batch) => {
+                durable = durable.max(batch.durable_upto);
+                offset += batch.length as usize;
+            }
+            Err(LaterFault::Implausible) => offset += 8,
+            Err(LaterFault::Checksum { hashed_bytes }) => {
+                hashed += hashed_bytes as u64;
+                if hashed > HASHED_SEGMENTS_MAX * bytes.len() as u64 {
+                    return u64::MAX;
+                }
+                offset += 8;
+            }
+        }
+    }
+    durable
+}

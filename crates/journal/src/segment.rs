@@ -1,0 +1,173 @@
+//! Segment files: their names, their allocation, their headers.
+//!
+//! A segment gets its final name only when it is whole: zeros written and synced, header written and synced. A
+//! segment with a bad header is therefore always damage and never an unfinished creation. Zeros are really written
+//! and not only reserved, because a durable write into reserved space also has to write the file system's own
+//! journal (measured: half as much again).
+
+use std::sync::Arc;
+
+use crate::error::{Damage, JournalError, io_error};
+use crate::frame::{FORMAT_VERSION, HeaderFault, SEGMENT_HEADER_SIZE_BYTES, SegmentHeader};
+use crate::storage::{Access, Storage, StorageFile, is_absent, read_full_at, write_all_at};
+
+/// Smallest segment: its header and a few small batches.
+pub const SEGMENT_SIZE_BYTES_MIN: u64 = 8192;
+/// Largest segment: recovery reads the newest one whole.
+pub const SEGMENT_SIZE_BYTES_MAX: u64 = 1 << 30;
+
+const SUFFIX: &str = ".segment";
+const UNFINISHED_SUFFIX: &str = ".segment.new";
+static ZERO_BLOCK: [u8; 256 * 1024] = [0; 256 * 1024];
+
+/// Name of segment number `segment`.
+pub(crate) fn file_name(segment: u64) -> String {
+    format!("{segment:010}{SUFFIX}")
+}
+
+fn unfinished_name(segment: u64) -> String {
+    format!("{segment:010}{UNFINISHED_SUFFIX}")
+}
+
+/// Numbers of the segments present, rising, without a hole.
+///
+/// # Errors
+/// [`Damage::Missing`] for the first number missing between two others.
+pub(crate) fn list(storage: &dyn Storage) -> Result<Vec<u64>, JournalError> {
+    let names = storage.names().map_err(|source| {
+        let path = storage.path("");
+        if is_absent(&source) { JournalError::Absent { path } } else { io_error("list", &path)(source) }
+    })?;
+    let mut numbers: Vec<u64> =
+        names.iter().filter_map(|name| name.strip_suffix(SUFFIX)?.parse().ok()).filter(|&n| n > 0).collect();
+    numbers.sort_unstable();
+    for pair in numbers.windows(2) {
+        if pair[1] != pair[0] + 1 {
+            let segment = pair[0] + 1;
+            let sequence = match read_header(storage, pair[1])? {
+                Some(after) => after.header.first_sequence,
+                None => 0,
+            };
+            let path = storage.path(&file_name(segment));
+            return Err(JournalError::Damaged { path, segment, offset: 0, sequence, damage: Damage::Missing });
+        }
+    }
+    Ok(numbers)
+}
+
+/// Removes what a crash left of segments that were never finished.
+pub(crate) fn remove_unfinished(storage: &dyn Storage) -> Result<(), JournalError> {
+    let names = storage.names().map_err(io_error("list", &storage.path("")))?;
+    for name in names.iter().filter(|name| name.ends_with(UNFINISHED_SUFFIX)) {
+        storage.remove(name).map_err(io_error("remove", &storage.path(name)))?;
+    }
+    Ok(())
+}
+
+/// A segment with its header read.
+#[derive(Debug)]
+pub(crate) struct OpenSegment {
+    pub header: SegmentHeader,
+    pub header_crc: u32,
+    pub file: Box<dyn StorageFile>,
+}
+
+/// Segment number `segment`, or `None` if there is no such file.
+pub(crate) fn read_header(storage: &dyn Storage, segment: u64) -> Result<Option<OpenSegment>, JournalError> {
+    open(storage, segment, Access::Read)
+}
+
+/// As [`read_header`], with the access asked for.
+pub(crate) fn open(storage: &dyn Storage, segment: u64, access: Access) -> Result<Option<OpenSegment>, JournalError> {
+    let name = file_name(segment);
+    let path = storage.path(&name);
+    let file = match storage.open(&name, access) {
+        Ok(file) => file,
+        Err(error) if is_absent(&error) => return Ok(None),
+        Err(error) => return Err(io_error("open", &path)(error)),
+    };
+    let mut bytes = vec![0; SEGMENT_HEADER_SIZE_BYTES];
+    let read = read_full_at(&*file, &mut bytes, 0).map_err(io_error("read", &path))?;
+    let damaged = |damage| JournalError::Damaged { path: path.clone(), segment, offset: 0, sequence: 0, damage };
+    let (header, header_crc) = match SegmentHeader::decode(&bytes[..read]) {
+        Ok(decoded) => decoded,
+        Err(HeaderFault::Invalid) => return Err(damaged(Damage::Header)),
+        Err(HeaderFault::Version(found)) => {
+            return Err(JournalError::Version { path, found, supported: FORMAT_VERSION });
+        }
+    };
+    if header.segment != segment
+        || header.first_sequence == 0
+        || !(SEGMENT_SIZE_BYTES_MIN..=SEGMENT_SIZE_BYTES_MAX).contains(&header.size_bytes)
+    {
+        return Err(damaged(Damage::Header));
+    }
+    if header.key_id != 0 {
+        return Err(JournalError::Encrypted { path, key_id: header.key_id });
+    }
+    Ok(Some(OpenSegment { header, header_crc, file }))
+}
+
+/// An allocated segment that has no header and no final name yet.
+#[derive(Debug)]
+pub(crate) struct BlankSegment {
+    segment: u64,
+    size_bytes: u64,
+    file: Box<dyn StorageFile>,
+}
+
+/// Allocates segment number `segment`: real zeros over its whole size, synced. Takes as long as the disk needs.
+///
+/// # Errors
+/// [`JournalError::Full`] when it does not fit; nothing is left behind then.
+pub(crate) fn allocate(
+    storage: &Arc<dyn Storage>,
+    segment: u64,
+    size_bytes: u64,
+) -> Result<BlankSegment, JournalError> {
+    let name = unfinished_name(segment);
+    let path = storage.path(&name);
+    let file = storage.create(&name).map_err(io_error("create", &path))?;
+    let fill = || {
+        file.reserve(size_bytes)?;
+        let mut offset = 0;
+        while offset < size_bytes {
+            let size = (size_bytes - offset).min(ZERO_BLOCK.len() as u64);
+            write_all_at(&*file, &ZERO_BLOCK[..size as usize], offset)?;
+            offset += size;
+        }
+        file.sync()
+    };
+    match fill() {
+        Ok(()) => Ok(BlankSegment { segment, size_bytes, file }),
+        Err(error) => {
+            // Best effort: opening the journal removes unfinished segments too.
+            drop(storage.remove(&name));
+            Err(io_error("allocate", &path)(error))
+        }
+    }
+}
+
+impl BlankSegment {
+    /// Writes the header and gives the segment its name; durable when this returns.
+    pub fn finish(self, storage: &dyn Storage, header: SegmentHeader) -> Result<OpenSegment, JournalError> {
+        assert_eq!((self.segment, self.size_bytes), (header.segment, header.size_bytes), "header of another segment");
+        let (unfinished, name) = (unfinished_name(self.segment), file_name(self.segment));
+        let path = storage.path(&unfinished);
+        let bytes = header.encode();
+        write_all_at(&*self.file, &bytes, 0).map_err(io_error("write", &path))?;
+        self.file.sync().map_err(io_error("sync", &path))?;
+        storage.rename(&unfinished, &name).map_err(io_error("rename", &path))?;
+        storage.sync_directory().map_err(io_error("sync", &storage.path("")))?;
+        let (header, header_crc) = SegmentHeader::decode(&bytes).expect("a header just encoded decodes");
+        Ok(OpenSegment { header, header_crc, file: self.file })
+    }
+}
+
+/// 32 random bytes of the operating system.
+pub(crate) fn new_salt(storage: &dyn Storage) -> Result<[u8; 32], JournalError> {
+    let mut salt = [0; 32];
+    getrandom::fill(&mut salt)
+        .map_err(|error| io_error("take random bytes for", &storage.path(""))(std::io::Error::other(error)))?;
+    Ok(salt)
+}

@@ -1,0 +1,210 @@
+//! The one place where a journal touches files, so that tests can put a faulty disk under it.
+//!
+//! A [`Storage`] is one flat directory. [`Directory`] is the real one; `tidebook-testkit` has one that tears,
+//! shortens, refuses and forgets writes.
+
+use std::fmt::Debug;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
+
+/// A flat directory of files.
+pub trait Storage: Debug + Send + Sync {
+    /// Where `name` is, for messages.
+    fn path(&self, name: &str) -> PathBuf;
+    /// Makes the directory, and its parents, if it is not there.
+    fn create_directory(&self) -> io::Result<()>;
+    /// Names of all files, in no order.
+    fn names(&self) -> io::Result<Vec<String>>;
+    /// Makes a file that must not exist yet, open for reading and writing.
+    fn create(&self, name: &str) -> io::Result<Box<dyn StorageFile>>;
+    /// Opens a file that exists.
+    fn open(&self, name: &str, access: Access) -> io::Result<Box<dyn StorageFile>>;
+    /// Gives a file its final name.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// Makes creations, renames and removals durable.
+    fn sync_directory(&self) -> io::Result<()>;
+    /// Takes the exclusive lock that only the kernel releases, when the guard drops or the process dies;
+    /// `None` while another holds it.
+    fn try_lock(&self, name: &str) -> io::Result<Option<Box<dyn StorageLock>>>;
+}
+
+/// Holds a lock until it drops.
+pub trait StorageLock: Debug + Send + Sync {}
+
+impl StorageLock for File {}
+
+/// How a file is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Reading.
+    Read,
+    /// Reading and writing.
+    ReadWrite,
+}
+
+/// One open file. Reads and writes may be short, as `pread` and `pwrite` are.
+pub trait StorageFile: Debug + Send + Sync {
+    /// Bytes of the file.
+    fn size_bytes(&self) -> io::Result<u64>;
+    /// Reads at `offset`; 0 at the end of the file.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Writes at `offset`.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
+    /// Returns when data and size are on the disk.
+    fn sync(&self) -> io::Result<()>;
+    /// Reserves space up to `size_bytes`, so that a full disk is an error now and not in the middle of a write.
+    fn reserve(&self, size_bytes: u64) -> io::Result<()>;
+    /// Cuts the file.
+    fn truncate(&self, size_bytes: u64) -> io::Result<()>;
+    /// Asks that the next read comes from the disk and not from a cache that a failed write may have left wrong.
+    fn forget_cached(&self) -> io::Result<()>;
+}
+
+/// Writes all of `bytes`, however short each write is.
+pub(crate) fn write_all_at(file: &dyn StorageFile, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match file.write_at(bytes, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                bytes = &bytes[written..];
+                offset += written as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Fills `buffer` as far as the file reaches; the count of bytes read.
+pub(crate) fn read_full_at(file: &dyn StorageFile, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// A directory of a Linux file system.
+#[derive(Debug, Clone)]
+pub struct Directory {
+    path: PathBuf,
+}
+
+impl Directory {
+    /// The directory at `path`, which need not exist yet.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+}
+
+impl Storage for Directory {
+    fn path(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    fn create_directory(&self) -> io::Result<()> {
+        if self.path.is_dir() {
+            return Ok(());
+        }
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.path)?;
+        match self.path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
+            _ => Ok(()),
+        }
+    }
+
+    fn names(&self) -> io::Result<Vec<String>> {
+        std::fs::read_dir(&self.path)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    }
+
+    fn create(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(self.path(name))?;
+        Ok(Box::new(DirectoryFile(file)))
+    }
+
+    fn open(&self, name: &str, access: Access) -> io::Result<Box<dyn StorageFile>> {
+        let write = access == Access::ReadWrite;
+        Ok(Box::new(DirectoryFile(OpenOptions::new().read(true).write(write).open(self.path(name))?)))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        std::fs::rename(self.path(from), self.path(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        std::fs::remove_file(self.path(name))
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()
+    }
+
+    fn try_lock(&self, name: &str) -> io::Result<Option<Box<dyn StorageLock>>> {
+        let path = self.path(name);
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Box::new(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct DirectoryFile(File);
+
+impl StorageFile for DirectoryFile {
+    fn size_bytes(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.0.write_at(bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn reserve(&self, size_bytes: u64) -> io::Result<()> {
+        match fallocate(&self.0, FallocateFlags::empty(), 0, size_bytes) {
+            // Some file systems cannot reserve; the zeros written next allocate there too.
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
+            result => Ok(result?),
+        }
+    }
+
+    fn truncate(&self, size_bytes: u64) -> io::Result<()> {
+        self.0.set_len(size_bytes)
+    }
+
+    fn forget_cached(&self) -> io::Result<()> {
+        Ok(fadvise(&self.0, 0, None, Advice::DontNeed)?)
+    }
+}
+
+/// Whether `path` can be opened at all, as one I/O error otherwise.
+pub(crate) fn is_absent(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+}
+
+/// The real directory at `path`, behind the trait.
+pub(crate) fn directory(path: &Path) -> std::sync::Arc<dyn Storage> {
+    std::sync::Arc::new(Directory::new(path))
+}

@@ -1,0 +1,293 @@
+//! The thread that owns a journal's writer: it moves messages in, syncs by policy, and says how far it got.
+//!
+//! Where the messages come from is a [`Source`]: a ring (crate `channel`) or a [`JournalQueue`]. While one sync runs
+//! the source fills, so under load a group commit is as large as the disk is slow, and no timer is needed.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::error::JournalError;
+use crate::writer::JournalWriter;
+
+/// When the thread syncs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyncPolicy {
+    /// At most this long after the first unsynced message: capture channels.
+    Interval(Duration),
+    /// After everything that waited was written: order channels.
+    Group,
+}
+
+impl Default for SyncPolicy {
+    fn default() -> Self {
+        Self::Interval(Duration::from_millis(10))
+    }
+}
+
+/// Where a journal thread takes messages from and whom it tells.
+pub trait Source: Send + 'static {
+    /// Moves what is there into the writer and returns how many; called only from the journal's thread.
+    ///
+    /// # Errors
+    /// What the writer returned; the thread ends with it.
+    fn drain(&mut self, writer: &mut JournalWriter) -> Result<usize, JournalError>;
+    /// Everything up to `sequence` is durable.
+    fn durable(&mut self, sequence: u64);
+    /// Waits until something may have come, at most `timeout`.
+    fn wait(&mut self, timeout: Duration);
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    stopping: AtomicBool,
+    failure: Mutex<Option<String>>,
+    sync_count: AtomicU64,
+}
+
+/// A running journal thread.
+#[derive(Debug)]
+pub struct JournalThread {
+    shared: Arc<Shared>,
+    durable: Arc<AtomicU64>,
+    thread: Option<JoinHandle<Result<(), JournalError>>>,
+}
+
+/// How long an idle thread sleeps before it looks at its source again, if the source cannot wake it.
+const IDLE_WAIT: Duration = Duration::from_millis(1);
+
+impl JournalThread {
+    /// Starts the thread over `writer`.
+    ///
+    /// # Panics
+    /// When the operating system gives no thread.
+    pub fn spawn(writer: JournalWriter, policy: SyncPolicy, mut source: impl Source) -> Self {
+        let shared = Arc::new(Shared::default());
+        let durable = writer.durable_shared();
+        let seen = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name("journal".into())
+            .spawn(move || {
+                let result = run(writer, policy, &mut source, &seen);
+                // Before the source drops and wakes who waits: they ask for the reason.
+                if let Err(error) = &result {
+                    *seen.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+                }
+                result
+            })
+            .expect("a thread for the journal");
+        Self { shared, durable, thread: Some(thread) }
+    }
+
+    /// Highest durable sequence.
+    pub fn durable(&self) -> u64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    /// Syncs done so far.
+    pub fn sync_count(&self) -> u64 {
+        self.shared.sync_count.load(Ordering::Relaxed)
+    }
+
+    /// Why the thread ended, if it failed.
+    pub fn failure(&self) -> Option<String> {
+        self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes what the source still has, syncs, closes the journal and ends the thread.
+    ///
+    /// # Errors
+    /// What ended the thread earlier, or what closing returned.
+    ///
+    /// # Panics
+    /// When the thread panicked.
+    pub fn stop(mut self) -> Result<(), JournalError> {
+        self.shared.stopping.store(true, Ordering::Release);
+        let thread = self.thread.take().expect("a thread is joined once");
+        thread.thread().unpark();
+        thread.join().expect("the journal thread does not panic")
+    }
+}
+
+impl Drop for JournalThread {
+    /// As [`Self::stop`], but a failure is only kept in [`Self::failure`].
+    fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            drop(thread.join());
+        }
+    }
+}
+
+fn run(
+    mut writer: JournalWriter,
+    policy: SyncPolicy,
+    source: &mut impl Source,
+    shared: &Shared,
+) -> Result<(), JournalError> {
+    let mut unsynced_since: Option<Instant> = None;
+    let mut told = writer.durable();
+    loop {
+        let stopping = shared.stopping.load(Ordering::Acquire);
+        let moved = source.drain(&mut writer)?;
+        if moved > 0 && unsynced_since.is_none() {
+            unsynced_since = Some(Instant::now());
+        }
+        let due = match (policy, unsynced_since) {
+            (_, None) => None,
+            (SyncPolicy::Group, Some(_)) => Some(Duration::ZERO),
+            (SyncPolicy::Interval(interval), Some(since)) => Some(interval.saturating_sub(since.elapsed())),
+        };
+        if due == Some(Duration::ZERO) {
+            writer.sync()?;
+            shared.sync_count.fetch_add(1, Ordering::Relaxed);
+            unsynced_since = None;
+        }
+        if writer.durable() > told {
+            told = writer.durable();
+            source.durable(told);
+        }
+        if moved == 0 {
+            if stopping {
+                let last = writer.sync()?;
+                writer.close()?;
+                if last > told {
+                    source.durable(last);
+                }
+                return Ok(());
+            }
+            source.wait(due.unwrap_or(IDLE_WAIT).min(IDLE_WAIT));
+        }
+    }
+}
+
+/// A bounded queue in front of a journal thread, for writers without a ring.
+#[derive(Debug, Clone)]
+pub struct JournalQueue {
+    inner: Arc<QueueInner>,
+}
+
+#[derive(Debug)]
+struct QueueInner {
+    state: Mutex<QueueState>,
+    filled: Condvar,
+    drained: Condvar,
+    synced: Condvar,
+    size_bytes_max: usize,
+}
+
+#[derive(Debug)]
+struct QueueState {
+    bytes: Vec<u8>,
+    sizes: Vec<usize>,
+    next_sequence: u64,
+    durable: u64,
+    ended: bool,
+}
+
+impl JournalQueue {
+    /// Starts a thread over `writer` with a queue of at most `size_bytes_max` waiting bytes.
+    pub fn spawn(writer: JournalWriter, policy: SyncPolicy, size_bytes_max: usize) -> (Self, JournalThread) {
+        let state = QueueState {
+            bytes: Vec::new(),
+            sizes: Vec::new(),
+            next_sequence: writer.next_sequence(),
+            durable: writer.durable(),
+            ended: false,
+        };
+        let inner = Arc::new(QueueInner {
+            state: Mutex::new(state),
+            filled: Condvar::new(),
+            drained: Condvar::new(),
+            synced: Condvar::new(),
+            size_bytes_max,
+        });
+        let source = QueueSource { inner: Arc::clone(&inner), bytes: Vec::new(), sizes: Vec::new() };
+        (Self { inner }, JournalThread::spawn(writer, policy, source))
+    }
+
+    /// Queues `payload` and returns its sequence, or `None` once the thread has ended. Blocks while the queue is full.
+    pub fn append(&self, payload: &[u8]) -> Option<u64> {
+        let mut state = self.inner.lock();
+        while !state.ended && !state.sizes.is_empty() && state.bytes.len() + payload.len() > self.inner.size_bytes_max {
+            state = self.inner.drained.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.ended {
+            return None;
+        }
+        state.bytes.extend_from_slice(payload);
+        state.sizes.push(payload.len());
+        let sequence = state.next_sequence;
+        state.next_sequence += 1;
+        drop(state);
+        self.inner.filled.notify_one();
+        Some(sequence)
+    }
+
+    /// Waits until `sequence` is durable; `false` if the thread ended before.
+    pub fn wait_durable(&self, sequence: u64) -> bool {
+        let mut state = self.inner.lock();
+        while state.durable < sequence && !state.ended {
+            state = self.inner.synced.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.durable >= sequence
+    }
+}
+
+impl QueueInner {
+    fn lock(&self) -> std::sync::MutexGuard<'_, QueueState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct QueueSource {
+    inner: Arc<QueueInner>,
+    bytes: Vec<u8>,
+    sizes: Vec<usize>,
+}
+
+impl Source for QueueSource {
+    fn drain(&mut self, writer: &mut JournalWriter) -> Result<usize, JournalError> {
+        {
+            let mut state = self.inner.lock();
+            std::mem::swap(&mut state.bytes, &mut self.bytes);
+            std::mem::swap(&mut state.sizes, &mut self.sizes);
+        }
+        if self.sizes.is_empty() {
+            return Ok(0);
+        }
+        self.inner.drained.notify_all();
+        let mut offset = 0;
+        for &size in &self.sizes {
+            writer.append(&self.bytes[offset..offset + size])?;
+            offset += size;
+        }
+        let moved = self.sizes.len();
+        self.bytes.clear();
+        self.sizes.clear();
+        Ok(moved)
+    }
+
+    fn durable(&mut self, sequence: u64) {
+        self.inner.lock().durable = sequence;
+        self.inner.synced.notify_all();
+    }
+
+    fn wait(&mut self, timeout: Duration) {
+        let state = self.inner.lock();
+        if state.sizes.is_empty() {
+            drop(self.inner.filled.wait_timeout(state, timeout));
+        }
+    }
+}
+
+impl Drop for QueueSource {
+    /// The thread is over: nobody may wait for it any more.
+    fn drop(&mut self) {
+        self.inner.lock().ended = true;
+        self.inner.drained.notify_all();
+        self.inner.synced.notify_all();
+    }
+}

@@ -1,0 +1,353 @@
+//! The one writer of a journal.
+//!
+//! Three steps with three names: [`JournalWriter::append`] puts a message into the open batch (memory),
+//! [`JournalWriter::flush`] hands the batch to the operating system, [`JournalWriter::sync`] makes it durable. Only
+//! what `sync` has returned for may be acknowledged. A failed write or sync poisons the writer: after it the kernel
+//! may report clean pages that never reached the disk, so trying again would acknowledge what is lost.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+use crate::error::{JournalError, io_error};
+use crate::frame::{
+    BATCH_HEADER_SIZE_BYTES, BatchBuilder, CHANNEL_SIZE_BYTES_MAX, ChainState, SEGMENT_HEADER_SIZE_BYTES, SegmentHeader,
+};
+use crate::recovery::{Recovered, RecoveryReport, Tail, recover};
+use crate::segment::{self, BlankSegment, OpenSegment, SEGMENT_SIZE_BYTES_MAX, SEGMENT_SIZE_BYTES_MIN};
+use crate::storage::{self, Storage, StorageLock, write_all_at};
+use crate::watermark::{Watermark, WatermarkWriter};
+
+const LOCK_NAME: &str = "lock";
+
+/// How a journal is written.
+#[derive(Debug, Clone)]
+pub struct JournalOptions {
+    /// Channel whose messages these are; another channel's directory is refused.
+    pub channel: String,
+    /// Bytes of a segment, allocated at once.
+    pub segment_size_bytes: u64,
+    /// A batch that has reached this is flushed by itself; the next sync covers it.
+    pub batch_size_bytes: usize,
+    /// Sequence of the first message of a new journal.
+    pub first_sequence: u64,
+    /// Epoch of a new journal's messages; an existing one keeps its own.
+    pub epoch: u32,
+    /// Highest sequence known from elsewhere to have been durable (a storage position, a replica's head): a journal
+    /// that ends before it is damaged, not torn. 0 if nothing is known.
+    pub evidence: u64,
+    /// Allocate the next segment in a thread while this one fills, so that no message waits for it.
+    pub allocate_ahead: bool,
+}
+
+impl JournalOptions {
+    /// Defaults: 64 MiB segments, 1 MiB batches, sequences from 1 in epoch 1.
+    pub fn new(channel: impl Into<String>) -> Self {
+        Self {
+            channel: channel.into(),
+            segment_size_bytes: 64 << 20,
+            batch_size_bytes: 1 << 20,
+            first_sequence: 1,
+            epoch: 1,
+            evidence: 0,
+            allocate_ahead: true,
+        }
+    }
+
+    fn check(&self) -> Result<(), JournalError> {
+        let refuse = |option, value: String, rule: String| Err(JournalError::Option { option, value, rule });
+        let sizes = SEGMENT_SIZE_BYTES_MIN..=SEGMENT_SIZE_BYTES_MAX;
+        if !sizes.contains(&self.segment_size_bytes) || !self.segment_size_bytes.is_multiple_of(4096) {
+            let rule = format!("a multiple of 4096 from {} to {}", sizes.start(), sizes.end());
+            return refuse("segment_size_bytes", self.segment_size_bytes.to_string(), rule);
+        }
+        if self.channel.is_empty() || self.channel.len() > CHANNEL_SIZE_BYTES_MAX {
+            return refuse("channel", self.channel.clone(), format!("1 to {CHANNEL_SIZE_BYTES_MAX} bytes"));
+        }
+        if self.first_sequence == 0 {
+            return refuse("first_sequence", "0".into(), "sequences start at 1".into());
+        }
+        Ok(())
+    }
+}
+
+/// Appends messages to a journal; at most one per directory, held by a lock of the kernel.
+#[derive(Debug)]
+pub struct JournalWriter {
+    storage: Arc<dyn Storage>,
+    options: JournalOptions,
+    segment: OpenSegment,
+    /// Where the next batch goes.
+    offset: u64,
+    /// After the last flushed batch.
+    state: ChainState,
+    batch: BatchBuilder,
+    /// After the last synced batch; `durable` of it is what others see.
+    synced: ChainState,
+    durable: Arc<AtomicU64>,
+    watermark: WatermarkWriter,
+    next_segment: Option<JoinHandle<Result<BlankSegment, JournalError>>>,
+    poison: Option<String>,
+    /// Released last.
+    _lock: Box<dyn StorageLock>,
+}
+
+impl JournalWriter {
+    /// Opens the journal in the directory `path`, or makes one, and begins a new segment.
+    ///
+    /// # Errors
+    /// [`JournalError::Damaged`] when bytes that were durable are not what was written; nothing is changed then.
+    /// [`JournalError::Locked`] while another process writes it.
+    pub fn open(path: &Path, options: JournalOptions) -> Result<(Self, RecoveryReport), JournalError> {
+        Self::open_storage(storage::directory(path), options)
+    }
+
+    /// As [`Self::open`], over any storage.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_storage(
+        storage: Arc<dyn Storage>,
+        options: JournalOptions,
+    ) -> Result<(Self, RecoveryReport), JournalError> {
+        options.check()?;
+        let root = storage.path("");
+        storage.create_directory().map_err(io_error("create", &root))?;
+        let lock_path = storage.path(LOCK_NAME);
+        let lock = storage
+            .try_lock(LOCK_NAME)
+            .map_err(io_error("lock", &lock_path))?
+            .ok_or(JournalError::Locked { path: lock_path })?;
+        segment::remove_unfinished(&*storage)?;
+        let Recovered { report, newest } =
+            recover(&storage, &options.channel, options.first_sequence, options.evidence)?;
+
+        let before = newest.as_ref().map(|(segment, scan)| (segment.header.segment, scan.state));
+        let header = next_header(&*storage, &options, before)?;
+        let segment = segment::allocate(&storage, header.segment, header.size_bytes)?.finish(&*storage, header)?;
+        if let Some((sealed, scan)) = newest
+            && scan.tail == Tail::Clean
+        {
+            release_unused(&*storage, &sealed, scan.end)?;
+        }
+        let state = ChainState::at_start(&segment.header, segment.header_crc);
+        let watermark = WatermarkWriter::open(&*storage)?;
+        watermark.publish_synced(watermark_of(&segment, &state, false))?;
+        storage.sync_directory().map_err(io_error("sync", &root))?;
+        let writer = Self {
+            options,
+            segment,
+            offset: SEGMENT_HEADER_SIZE_BYTES as u64,
+            state,
+            batch: BatchBuilder::new(),
+            synced: state,
+            durable: Arc::new(AtomicU64::new(state.next_sequence - 1)),
+            watermark,
+            next_segment: None,
+            poison: None,
+            _lock: lock,
+            storage,
+        };
+        Ok((writer, report))
+    }
+
+    /// Sequence the next message gets.
+    pub fn next_sequence(&self) -> u64 {
+        self.state.next_sequence + u64::from(self.batch.count())
+    }
+
+    /// Highest sequence handed to the operating system.
+    pub fn flushed(&self) -> u64 {
+        self.state.next_sequence - 1
+    }
+
+    /// Highest durable sequence: all up to it may be acknowledged.
+    pub fn durable(&self) -> u64 {
+        self.synced.next_sequence - 1
+    }
+
+    /// [`Self::durable`] for other threads of this process.
+    pub fn durable_shared(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.durable)
+    }
+
+    /// Epoch of the messages.
+    pub fn epoch(&self) -> u32 {
+        self.state.epoch
+    }
+
+    /// Largest message [`Self::append`] takes.
+    pub fn payload_size_bytes_max(&self) -> usize {
+        let room = self.options.segment_size_bytes as usize - SEGMENT_HEADER_SIZE_BYTES - BATCH_HEADER_SIZE_BYTES;
+        room - BatchBuilder::record_size_bytes(0)
+    }
+
+    /// Puts `payload` into the open batch and returns its sequence; touches the disk only to flush a full batch.
+    ///
+    /// # Errors
+    /// [`JournalError::TooLarge`], or what [`Self::flush`] returns; the message is not in the journal then.
+    pub fn append(&mut self, payload: &[u8]) -> Result<u64, JournalError> {
+        self.check_poison()?;
+        let size_bytes_max = self.payload_size_bytes_max();
+        if payload.len() > size_bytes_max {
+            return Err(JournalError::TooLarge { size_bytes: payload.len(), size_bytes_max });
+        }
+        let room = self.options.segment_size_bytes as usize - SEGMENT_HEADER_SIZE_BYTES;
+        let limit = self.options.batch_size_bytes.min(room);
+        if self.batch.count() > 0 && self.batch.size_bytes() + BatchBuilder::record_size_bytes(payload.len()) > limit {
+            self.flush()?;
+        }
+        let sequence = self.next_sequence();
+        self.batch.push(payload);
+        Ok(sequence)
+    }
+
+    /// Writes the open batch, beginning a new segment if it does not fit. Nothing is durable by this.
+    ///
+    /// # Errors
+    /// [`JournalError::Full`]: the batch stays open and the call may be repeated. Any other failure poisons.
+    pub fn flush(&mut self) -> Result<(), JournalError> {
+        self.check_poison()?;
+        if self.batch.count() == 0 {
+            return Ok(());
+        }
+        if self.offset + self.batch.size_bytes() as u64 > self.options.segment_size_bytes {
+            self.begin_segment()?;
+        }
+        let durable = self.durable();
+        let (header, bytes) = self.batch.seal(&self.state, durable);
+        let path = self.storage.path(&segment::file_name(self.segment.header.segment));
+        let written = write_all_at(&*self.segment.file, bytes, self.offset).map_err(io_error("write", &path));
+        self.poison_unless_full(written)?;
+        self.offset += u64::from(header.length);
+        self.state = self.state.after(&header);
+        self.batch.clear();
+        if self.options.allocate_ahead
+            && self.next_segment.is_none()
+            && self.offset > self.options.segment_size_bytes / 2
+        {
+            let (storage, size_bytes) = (Arc::clone(&self.storage), self.options.segment_size_bytes);
+            let number = self.segment.header.segment + 1;
+            self.next_segment = std::thread::Builder::new()
+                .name("journal-allocate".into())
+                .spawn(move || segment::allocate(&storage, number, size_bytes))
+                .ok(); // without a thread the segment is allocated when it is needed
+        }
+        Ok(())
+    }
+
+    /// Flushes and makes everything appended durable; returns the durable sequence.
+    ///
+    /// # Errors
+    /// As [`Self::flush`]; a failed sync poisons.
+    pub fn sync(&mut self) -> Result<u64, JournalError> {
+        self.flush()?;
+        self.sync_flushed()?;
+        Ok(self.durable())
+    }
+
+    /// Ends the journal cleanly: syncs, and notes that nothing was pending.
+    ///
+    /// # Errors
+    /// As [`Self::sync`].
+    pub fn close(mut self) -> Result<(), JournalError> {
+        self.sync()?;
+        self.watermark.publish_synced(watermark_of(&self.segment, &self.synced, true))
+    }
+
+    fn sync_flushed(&mut self) -> Result<(), JournalError> {
+        if self.synced == self.state {
+            return Ok(());
+        }
+        let path = self.storage.path(&segment::file_name(self.segment.header.segment));
+        let synced = self.segment.file.sync().map_err(io_error("sync", &path));
+        self.poison(synced)?;
+        self.synced = self.state;
+        self.durable.store(self.durable(), Ordering::Release);
+        let published = self.watermark.publish(watermark_of(&self.segment, &self.synced, false));
+        self.poison(published)
+    }
+
+    /// Syncs and seals this segment; the next takes the open batch.
+    fn begin_segment(&mut self) -> Result<(), JournalError> {
+        self.sync_flushed()?;
+        let header = next_header(&*self.storage, &self.options, Some((self.segment.header.segment, self.state)))?;
+        let ahead = self.next_segment.take().map(|thread| thread.join().expect("allocating a segment never panics"));
+        let blank = match ahead {
+            Some(Ok(blank)) => blank,
+            // Space may have come back since the thread tried.
+            Some(Err(_)) | None => segment::allocate(&self.storage, header.segment, header.size_bytes)?,
+        };
+        let finished = blank.finish(&*self.storage, header);
+        let next = self.poison(finished)?;
+        let sealed = std::mem::replace(&mut self.segment, next);
+        let end = std::mem::replace(&mut self.offset, SEGMENT_HEADER_SIZE_BYTES as u64);
+        self.state = ChainState::at_start(&self.segment.header, self.segment.header_crc);
+        self.synced = self.state;
+        let released = release_unused(&*self.storage, &sealed, end);
+        self.poison(released)
+    }
+
+    fn check_poison(&self) -> Result<(), JournalError> {
+        match &self.poison {
+            None => Ok(()),
+            Some(cause) => Err(JournalError::Poisoned { path: self.storage.path(""), cause: cause.clone() }),
+        }
+    }
+
+    fn poison<T>(&mut self, result: Result<T, JournalError>) -> Result<T, JournalError> {
+        if let Err(error) = &result {
+            self.poison = Some(error.to_string());
+        }
+        result
+    }
+
+    fn poison_unless_full<T>(&mut self, result: Result<T, JournalError>) -> Result<T, JournalError> {
+        if matches!(result, Err(JournalError::Full { .. })) { result } else { self.poison(result) }
+    }
+}
+
+impl Drop for JournalWriter {
+    /// Leaves the disk as a crash would; only waits for the allocating thread, which holds no lock of its own.
+    fn drop(&mut self) {
+        if let Some(thread) = self.next_segment.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+/// Header of the segment after `before`: (its number, where its chain ended).
+fn next_header(
+    storage: &dyn Storage,
+    options: &JournalOptions,
+    before: Option<(u64, ChainState)>,
+) -> Result<SegmentHeader, JournalError> {
+    Ok(SegmentHeader {
+        size_bytes: options.segment_size_bytes,
+        segment: before.map_or(1, |(number, _)| number + 1),
+        first_sequence: before.map_or(options.first_sequence, |(_, state)| state.next_sequence),
+        epoch: before.map_or(options.epoch, |(_, state)| state.epoch),
+        key_id: 0,
+        salt: segment::new_salt(storage)?,
+        predecessor_batch: before.map_or(0, |(_, state)| state.batch_number),
+        predecessor_chain: before.map_or(0, |(_, state)| state.chain),
+        channel: options.channel.clone(),
+    })
+}
+
+/// Gives back the zeros behind the last batch of a sealed segment; its seal is durable in its successor's header.
+fn release_unused(storage: &dyn Storage, sealed: &OpenSegment, end: u64) -> Result<(), JournalError> {
+    let path = storage.path(&segment::file_name(sealed.header.segment));
+    sealed.file.truncate(end).map_err(io_error("truncate", &path))
+}
+
+fn watermark_of(segment: &OpenSegment, synced: &ChainState, closed: bool) -> Watermark {
+    Watermark {
+        sequence: synced.next_sequence - 1,
+        batch_number: synced.batch_number,
+        segment: segment.header.segment,
+        epoch: synced.epoch,
+        closed,
+    }
+}

@@ -1,0 +1,218 @@
+//! What a journal does when nothing goes wrong.
+
+mod common;
+
+use common::{append_upto, open, options, payload, read_all};
+use tidebook_journal::storage::Storage;
+use tidebook_journal::{
+    Damage, JournalError, JournalOptions, JournalReader, JournalWriter, ReaderOptions, Tail, Visible, verify,
+    verify_storage,
+};
+use tidebook_testkit::MemoryStorage;
+
+#[test]
+fn messages_read_back_in_order_over_many_segments() {
+    let storage = MemoryStorage::new();
+    let mut writer = open(&storage);
+    append_upto(&mut writer, 500, 7);
+    assert_eq!(read_all(&storage, Visible::Durable).0, 500);
+    let report = verify_storage(storage.shared()).unwrap();
+    assert!(report.segments.len() > 5, "the test needs several segments");
+    assert_eq!((report.first_sequence, report.last_sequence, report.durable), (1, 500, 500));
+    assert_eq!(report.segments.iter().map(|segment| segment.record_count).sum::<u64>(), 500);
+    assert_eq!((report.channel.as_str(), report.tail), ("feed.test", Tail::Clean));
+}
+
+#[test]
+fn only_what_is_synced_is_visible() {
+    let storage = MemoryStorage::new();
+    let mut writer = open(&storage);
+    append_upto(&mut writer, 3, 3);
+    writer.append(&payload(4)).unwrap();
+    assert_eq!((writer.next_sequence(), writer.flushed(), writer.durable()), (5, 3, 3));
+    writer.flush().unwrap();
+    assert_eq!((writer.flushed(), writer.durable()), (4, 3));
+    assert_eq!(read_all(&storage, Visible::Durable).0, 3);
+    assert_eq!(read_all(&storage, Visible::Written).0, 4);
+    writer.sync().unwrap();
+    assert_eq!(read_all(&storage, Visible::Durable).0, 4);
+}
+
+#[test]
+fn a_reader_follows_the_live_tail_through_new_segments_and_a_reopening() {
+    let storage = MemoryStorage::new();
+    let mut writer = open(&storage);
+    let mut reader = JournalReader::open_storage(storage.shared(), ReaderOptions::default()).unwrap();
+    let mut seen = 0;
+    for last in (5..400).step_by(5) {
+        append_upto(&mut writer, last, 2);
+        if last == 200 {
+            drop(writer);
+            writer = open(&storage);
+        }
+        while let Some(batch) = reader.next_batch().unwrap() {
+            for (sequence, found) in batch.records() {
+                assert_eq!((sequence, found), (seen + 1, payload(sequence).as_slice()));
+                seen = sequence;
+            }
+        }
+        assert_eq!(seen, last);
+    }
+    assert!(reader.segment() > 5);
+}
+
+#[test]
+fn a_reader_begins_at_any_sequence() {
+    let storage = MemoryStorage::new();
+    append_upto(&mut open(&storage), 300, 4);
+    for from in 1..=300 {
+        let mut reader = JournalReader::open_storage(storage.shared(), ReaderOptions::from_sequence(from)).unwrap();
+        let batch = reader.next_batch().unwrap().expect("there is more");
+        assert_eq!(batch.records().next(), Some((from, payload(from).as_slice())));
+    }
+    let mut beyond = JournalReader::open_storage(storage.shared(), ReaderOptions::from_sequence(301)).unwrap();
+    assert!(beyond.next_batch().unwrap().is_none());
+    assert_eq!(beyond.next_sequence(), 301);
+}
+
+#[test]
+fn an_opening_seals_what_was_and_goes_on_in_a_new_segment() {
+    let storage = MemoryStorage::new();
+    for opening in 1..=4_u64 {
+        let (mut writer, report) = JournalWriter::open_storage(storage.shared(), options()).unwrap();
+        assert_eq!(report.created, opening == 1);
+        assert_eq!(report.last_sequence, (opening - 1) * 3);
+        assert_eq!(report.segment_count as u64, opening - 1);
+        append_upto(&mut writer, opening * 3, 2);
+        writer.close().unwrap();
+    }
+    let (_, report) = JournalWriter::open_storage(storage.shared(), options()).unwrap();
+    assert!(report.closed);
+    assert_eq!((report.undecidable_from, report.proven_durable), (None, 12));
+    assert_eq!(read_all(&storage, Visible::Durable).0, 12);
+    assert!(storage.bytes("0000000001.segment").len() < 5000, "the zeros of a sealed segment are given back");
+}
+
+#[test]
+fn a_journal_that_was_not_closed_says_what_it_cannot_know() {
+    let storage = MemoryStorage::new();
+    append_upto(&mut open(&storage), 9, 2);
+    let (_, report) = JournalWriter::open_storage(storage.shared(), options()).unwrap();
+    assert_eq!((report.closed, report.tail, report.undecidable_from), (false, Tail::Clean, Some(10)));
+}
+
+#[test]
+fn large_messages_get_a_batch_of_their_own_and_too_large_ones_are_refused() {
+    let storage = MemoryStorage::new();
+    let mut writer = open(&storage);
+    let largest = vec![5; writer.payload_size_bytes_max()];
+    assert_eq!(writer.append(b"small").unwrap(), 1);
+    assert_eq!(writer.append(&largest).unwrap(), 2);
+    assert_eq!(writer.append(b"").unwrap(), 3);
+    let refused = writer.append(&vec![5; largest.len() + 1]).unwrap_err();
+    assert!(matches!(refused, JournalError::TooLarge { size_bytes_max, .. } if size_bytes_max == largest.len()));
+    assert_eq!(writer.append(b"after").unwrap(), 4);
+    writer.sync().unwrap();
+    let mut reader = JournalReader::open_storage(storage.shared(), ReaderOptions::default()).unwrap();
+    let mut found = Vec::new();
+    while let Some(batch) = reader.next_batch().unwrap() {
+        found.extend(batch.records().map(|(sequence, payload)| (sequence, payload.to_vec())));
+    }
+    assert_eq!(found, [(1, b"small".to_vec()), (2, largest), (3, Vec::new()), (4, b"after".to_vec())]);
+}
+
+#[test]
+fn one_process_writes() {
+    let directory = tempfile::tempdir().unwrap();
+    let (writer, _) = JournalWriter::open(directory.path(), options()).unwrap();
+    let second = JournalWriter::open(directory.path(), options()).unwrap_err();
+    assert!(matches!(second, JournalError::Locked { .. }), "{second}");
+    drop(writer);
+    JournalWriter::open(directory.path(), options()).unwrap();
+}
+
+#[test]
+fn another_channel_another_version_and_a_key_are_refused_by_name() {
+    let storage = MemoryStorage::new();
+    append_upto(&mut open(&storage), 3, 3);
+    let other = JournalOptions { channel: "feed.other".into(), ..options() };
+    let error = JournalWriter::open_storage(storage.shared(), other).unwrap_err();
+    assert!(matches!(&error, JournalError::Channel { found, .. } if found == "feed.test"), "{error}");
+
+    let name = "0000000001.segment";
+    for (offset, value, expected) in [(8, 2, "journal format version 2"), (56, 7, "encrypted with key 7")] {
+        let changed = storage.fork();
+        let mut bytes = changed.bytes(name);
+        bytes[offset] = value;
+        let crc = crc_fast::crc32_iscsi(&bytes[..4092]).to_le_bytes();
+        bytes[4092..4096].copy_from_slice(&crc);
+        changed.set_bytes(name, bytes);
+        for error in [
+            JournalWriter::open_storage(changed.shared(), options()).unwrap_err(),
+            JournalReader::open_storage(changed.shared(), ReaderOptions::default()).unwrap_err(),
+        ] {
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+    }
+}
+
+#[test]
+fn options_that_make_no_journal_are_refused_with_the_rule() {
+    for (wrong, option) in [
+        (JournalOptions { segment_size_bytes: 4096, ..options() }, "segment_size_bytes = 4096"),
+        (JournalOptions { segment_size_bytes: 10_000, ..options() }, "segment_size_bytes = 10000"),
+        (JournalOptions { channel: String::new(), ..options() }, "channel = "),
+        (JournalOptions { first_sequence: 0, ..options() }, "first_sequence = 0"),
+    ] {
+        let error = JournalWriter::open_storage(MemoryStorage::new().shared(), wrong).unwrap_err();
+        assert!(error.to_string().contains(option), "{error}");
+    }
+}
+
+#[test]
+fn a_missing_segment_is_damage_wherever_it_was() {
+    let storage = MemoryStorage::new();
+    append_upto(&mut open(&storage), 300, 4);
+    let mut names: Vec<String> =
+        storage.names().unwrap().into_iter().filter(|name| name.ends_with(".segment")).collect();
+    names.sort();
+    for (index, name) in names.iter().enumerate().skip(1) {
+        let copy = storage.fork();
+        copy.remove_file(name);
+        let error = JournalWriter::open_storage(copy.shared(), options()).unwrap_err();
+        let JournalError::Damaged { segment, damage, .. } = error else { panic!("{error}") };
+        assert_eq!((segment, damage), (index as u64 + 1, Damage::Missing));
+    }
+    let copy = storage.fork();
+    for name in &names {
+        copy.remove_file(name);
+    }
+    let error = JournalWriter::open_storage(copy.shared(), options()).unwrap_err();
+    assert!(matches!(error, JournalError::Damaged { damage: Damage::Missing, .. }), "{error}");
+}
+
+#[test]
+fn the_first_segments_may_be_gone_and_a_reader_is_told() {
+    let storage = MemoryStorage::new();
+    append_upto(&mut open(&storage), 300, 4);
+    storage.remove_file("0000000001.segment");
+    let error = JournalReader::open_storage(storage.shared(), ReaderOptions::from_sequence(1)).unwrap_err();
+    let JournalError::Compacted { requested: 1, first, .. } = error else { panic!("{error}") };
+    let mut reader = JournalReader::open_storage(storage.shared(), ReaderOptions::default()).unwrap();
+    assert_eq!(reader.next_batch().unwrap().unwrap().first_sequence(), first);
+}
+
+#[test]
+fn segments_allocated_ahead_by_a_thread_hold_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = JournalOptions { allocate_ahead: true, segment_size_bytes: 64 << 10, ..options() };
+    let (mut writer, _) = JournalWriter::open(directory.path(), options.clone()).unwrap();
+    append_upto(&mut writer, 5000, 50);
+    drop(writer);
+    let report = verify(directory.path()).unwrap();
+    assert_eq!(report.last_sequence, 5000);
+    let names: Vec<_> = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let (mut writer, recovered) = JournalWriter::open(directory.path(), options).unwrap();
+    assert_eq!((recovered.last_sequence, recovered.tail), (5000, Tail::Clean), "{names:?}");
+    append_upto(&mut writer, 5001, 1);
+}
