@@ -13,6 +13,10 @@ from tidebook.cli.boundary import run
 COMMANDS = {
     "config keys": ("tidebook.cli.config:list_keys", "List every key with its default and what it does."),
     "config show": ("tidebook.cli.config:show", "Show every setting in force and what overrides its default."),
+    "simulate": (
+        "tidebook.cli.simulate:simulate",
+        "Run a local venue with seeded order flow that speaks a real venue's protocol.",
+    ),
     "version": ("tidebook.cli.version:version", "Show the versions of Tidebook, Python and every record layout."),
 }
 

@@ -1,0 +1,210 @@
+"""One symbol of the simulated venue: its book, its numbering, and what each order operation makes public.
+
+The rules are Binance's: every change of a price level takes the next update id; an order that sweeps several levels
+takes one id per level but shows one new top of book; each fill is a trade with the next trade id; the fills of one
+order at one price are one aggregate trade. Depth is conflated: a flush carries each level touched since the flush
+before, with its size now, so `U` is always the previous `u` + 1.
+
+Source: venue facts "Binance spot" (messages, local book); the id patterns were checked on recordings of 2024-08-08.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from tidebook.simulate.book import BUY, SELL, Order, OrderBook
+
+TRADES_KEPT_MAX = 1_000_000
+CHECKPOINTS_KEPT_MAX = 3_000
+CHECKPOINT_LEVELS = 25
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolSpec:
+    """How a symbol trades. Tick = 10^-price_exp, lot = 10^-size_exp of the base asset."""
+
+    symbol: str
+    base: str
+    quote: str
+    price_exp: int
+    size_exp: int
+    start_price: int
+    """Ticks."""
+    typical_size: int
+    """Lots; median of an order."""
+
+
+# Prices and precisions of the order of magnitude that the real markets have; nothing depends on their being current.
+SPECS: dict[str, SymbolSpec] = {
+    spec.symbol: spec
+    for spec in (
+        SymbolSpec("BTCUSDT", "BTC", "USDT", 2, 5, 6_183_763, 2_000),
+        SymbolSpec("ETHUSDT", "ETH", "USDT", 2, 4, 268_342, 3_000),
+        SymbolSpec("SOLUSDT", "SOL", "USDT", 2, 3, 16_027, 4_000),
+        SymbolSpec("BNBUSDT", "BNB", "USDT", 2, 3, 51_840, 700),
+        SymbolSpec("XRPUSDT", "XRP", "USDT", 4, 0, 6_142, 400),
+        SymbolSpec("DOGEUSDT", "DOGE", "USDT", 5, 0, 10_731, 2_500),
+        SymbolSpec("ADAUSDT", "ADA", "USDT", 4, 1, 3_562, 9_000),
+        SymbolSpec("LTCUSDT", "LTC", "USDT", 2, 3, 6_318, 2_000),
+        SymbolSpec("DOTUSDT", "DOT", "USDT", 3, 2, 4_815, 3_000),
+        SymbolSpec("ETHBTC", "ETH", "BTC", 5, 4, 4_339, 8_000),
+    )
+}
+
+
+class Trade(NamedTuple):
+    """One fill. Sizes in lots, price in ticks, time in microseconds since 1970 UTC."""
+
+    time_us: int
+    trade_id: int
+    price: int
+    size: int
+    buyer_is_maker: bool
+
+
+class AggregateTrade(NamedTuple):
+    """The fills of one order at one price."""
+
+    time_us: int
+    aggregate_id: int
+    price: int
+    size: int
+    first_trade_id: int
+    last_trade_id: int
+    buyer_is_maker: bool
+
+
+class Top(NamedTuple):
+    """Best bid and ask after update `update_id`."""
+
+    update_id: int
+    bid_price: int
+    bid_size: int
+    ask_price: int
+    ask_size: int
+
+
+class DepthDiff(NamedTuple):
+    """Levels touched by updates `first_id` to `last_id` with their sizes now; 0 = gone. Best first on both sides."""
+
+    time_us: int
+    first_id: int
+    last_id: int
+    bids: list[tuple[int, int]]
+    asks: list[tuple[int, int]]
+
+
+class Checkpoint(NamedTuple):
+    """The venue's own truth after update `update_id`: its best levels, (price, size), best first."""
+
+    update_id: int
+    bids: list[tuple[int, int]]
+    asks: list[tuple[int, int]]
+
+
+PublicEvent = Trade | AggregateTrade | Top
+
+
+class _Touched:
+    """Levels changed since a depth stream's last flush; one per cadence."""
+
+    __slots__ = ("first_id", "prices")
+
+    def __init__(self, first_id: int) -> None:
+        self.first_id = first_id
+        self.prices: dict[int, set[int]] = {BUY: set(), SELL: set()}
+
+
+class Market:
+    """Book, numbering and pending depth of one symbol. Each operation appends what it makes public to `events`."""
+
+    def __init__(self, spec: SymbolSpec, first_update_id: int, first_trade_id: int) -> None:
+        self.spec = spec
+        self.book = OrderBook()
+        self.update_id = first_update_id - 1
+        self.trade_id = first_trade_id - 1
+        self.aggregate_id = first_trade_id // 2 - 1
+        self.events: list[PublicEvent] = []
+        self.trades: deque[Trade] = deque(maxlen=TRADES_KEPT_MAX)
+        self.checkpoints: deque[Checkpoint] = deque(maxlen=CHECKPOINTS_KEPT_MAX)
+        self._pending = {"100ms": _Touched(first_update_id), "1000ms": _Touched(first_update_id)}
+        self._top: Top | None = None
+
+    def add(self, side: int, price: int, size: int) -> Order:
+        """Rests an order."""
+        order = self.book.add(side, price, size)
+        self._touch(side, price)
+        self._publish_top()
+        return order
+
+    def cancel(self, order: Order) -> bool:
+        """Removes a resting order; False, and nothing public, when it is gone already."""
+        if not self.book.cancel(order):
+            return False
+        self._touch(order.side, order.price)
+        self._publish_top()
+        return True
+
+    def take(self, time_us: int, aggressor: int, size: int, levels_max: int) -> int:
+        """Executes a market order; returns the number of trades."""
+        fills = self.book.take(aggressor, size, levels_max)
+        buyer_is_maker = aggressor == SELL
+        start = 0
+        while start < len(fills):
+            price = fills[start].price
+            end = start
+            first_trade_id = self.trade_id + 1
+            total = 0
+            while end < len(fills) and fills[end].price == price:
+                self.trade_id += 1
+                total += fills[end].size
+                trade = Trade(time_us, self.trade_id, price, fills[end].size, buyer_is_maker)
+                self.trades.append(trade)
+                self.events.append(trade)
+                end += 1
+            self.aggregate_id += 1
+            self.events.append(
+                AggregateTrade(time_us, self.aggregate_id, price, total, first_trade_id, self.trade_id, buyer_is_maker)
+            )
+            self._touch(-aggressor, price)
+            start = end
+        if fills:
+            self._publish_top()
+        return len(fills)
+
+    def flush_depth(self, time_us: int, cadence: str) -> DepthDiff | None:
+        """The diff of a cadence since its last flush, or None when nothing changed. Also keeps a checkpoint."""
+        touched = self._pending[cadence]
+        if touched.first_id > self.update_id:
+            return None
+        bids, asks = self.book.sides[BUY].totals, self.book.sides[SELL].totals
+        diff = DepthDiff(
+            time_us,
+            touched.first_id,
+            self.update_id,
+            [(price, bids.get(price, 0)) for price in sorted(touched.prices[BUY], reverse=True)],
+            [(price, asks.get(price, 0)) for price in sorted(touched.prices[SELL])],
+        )
+        self._pending[cadence] = _Touched(self.update_id + 1)
+        if cadence == "100ms":
+            self.checkpoints.append(Checkpoint(self.update_id, *self.levels(CHECKPOINT_LEVELS)))
+        return diff
+
+    def levels(self, count: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        """Best levels of (bids, asks) as of `update_id`."""
+        return self.book.sides[BUY].levels(count), self.book.sides[SELL].levels(count)
+
+    def _touch(self, side: int, price: int) -> None:
+        self.update_id += 1
+        for touched in self._pending.values():
+            touched.prices[side].add(price)
+
+    def _publish_top(self) -> None:
+        bids, asks = self.book.sides[BUY], self.book.sides[SELL]
+        bid, ask = bids.best(), asks.best()
+        if bid is None or ask is None:
+            return
+        top = Top(self.update_id, bid, bids.totals[bid], ask, asks.totals[ask])
+        if self._top is None or top[1:] != self._top[1:]:
+            self._top = top
+            self.events.append(top)
