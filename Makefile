@@ -55,12 +55,12 @@ format: setup ## rewrite Rust and Python the way the linters want
 bench: build $(STAMPS)/bench ## all benches, or one area: make bench ONLY=feeds
 	@$(BIN)/python -m benches $(ONLY)
 
-docs: build ## the documentation as pages in docs/site
+docs: build ## the documentation as pages in site/
 	@$(BIN)/mkdocs build --strict --quiet
-	@echo "docs/site/index.html"
+	@echo "site/index.html"
 
 clean: ## everything that was built or set up here; recorded data stays
-	@rm -rf target $(STAMPS) $(VENV) $(CONSOLE)/node_modules python/tidebook/console/dist docs/site benches/out \
+	@rm -rf target $(STAMPS) $(VENV) $(CONSOLE)/node_modules python/tidebook/console/dist site benches/out \
 	    .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache python/tidebook/*.so
 	@find python tests benches -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -3,8 +3,10 @@
 TidebookError
 ├── UsageError              the caller asked for something that cannot be
 │   ├── DecimalError        a text that is no exact decimal number
+│   ├── UnknownInstrumentError  an instrument that has not been seen
 │   └── ConfigError         a setting that is unknown, unreadable or out of range
 └── OperationError          something outside went wrong: a disk, a venue, a peer
+    ├── AddressError        a network address that cannot be listened on
     ├── RawMessageError     a payload that is no raw message
     └── CaptureLogError     the list of a journal's recordings is damaged, or one of them is unfinished
 
@@ -35,12 +37,20 @@ class DecimalError(UsageError):
     """A text that is no exact decimal number at the exponent asked for. Facts: found, exponent."""
 
 
+class UnknownInstrumentError(UsageError):
+    """An instrument that has not been seen here. Facts: instrument, near (the closest names)."""
+
+
 class ConfigError(UsageError):
     """A setting that is unknown, unreadable or out of range. Facts: key, value, source."""
 
 
 class OperationError(TidebookError):
     """Something outside went wrong (disk, venue, peer); the same call may succeed later."""
+
+
+class AddressError(OperationError):
+    """A network address that cannot be listened on: in use, privileged or not ours. Facts: host, port."""
 
 
 class RawMessageError(OperationError):

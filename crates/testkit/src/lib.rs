@@ -4,8 +4,10 @@
 
 pub mod book;
 pub mod random;
+pub mod recordings;
 pub mod storage;
 
 pub use book::{DepthBookLike, NaiveDepthBook};
 pub use random::Random;
+pub use recordings::recording;
 pub use storage::{Fault, MemoryStorage, Operation};

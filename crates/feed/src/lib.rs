@@ -1,0 +1,4 @@
+//! Venue bytes in, canonical records out.
+
+pub mod capture;
+pub mod scan;

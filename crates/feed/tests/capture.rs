@@ -1,0 +1,279 @@
+//! Capture files: each format's messages, byte-for-byte round trips, and damage at every place.
+
+use tidebook_feed::capture::{
+    CaptureError, CaptureFormat, CaptureOptions, CaptureReader, CaptureWriteError, CaptureWriter,
+};
+use tidebook_testkit::{Random, recording};
+use tidebook_types::{MessageKind, RawMessage, Venue};
+
+const OPTIONS: CaptureOptions<'static> = CaptureOptions { connection: 3, file_name: "btcusdt-20240808.log.zst" };
+
+/// A message with its own bytes.
+type Owned = (i64, u32, MessageKind, String, String);
+
+fn owned(message: &RawMessage<'_>) -> Owned {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (message.ts_recv, message.connection, message.kind, text(message.context), text(message.body))
+}
+
+fn read(bytes: &[u8]) -> (Venue, Vec<Owned>) {
+    let mut reader = CaptureReader::open(bytes, OPTIONS).unwrap();
+    let mut messages = Vec::new();
+    while let Some(message) = reader.next_message().unwrap() {
+        messages.push(owned(&message));
+    }
+    (reader.venue(), messages)
+}
+
+fn rewritten(bytes: &[u8], format: CaptureFormat) -> Vec<u8> {
+    let mut reader = CaptureReader::open(bytes, OPTIONS).unwrap();
+    let mut writer = CaptureWriter::new(format, reader.venue()).unwrap();
+    let mut out = Vec::new();
+    while let Some(message) = reader.next_message().unwrap() {
+        writer.write(&message, &mut out).unwrap();
+    }
+    out
+}
+
+const HFTBACKTEST: &str = concat!(
+    "1723161253937085768 {\"stream\":\"btcusdt@trade\",\"data\":{\"e\":\"trade\"}}\n",
+    "1723161254000000000 {\"lastUpdateId\":1,\"bids\":[],\"asks\":[]}\n",
+);
+const CRYPTOFEED: &str = concat!(
+    "wss://stream.binance.com:9443/stream?streams=btcusdt@depth <-> 1617566590.378895\n",
+    "1617566591.326123: {\"stream\":\"btcusdt@depth\",\"data\":{}}\n\n",
+    "wss://stream.binance.com:9443/stream <- 1617566591.5: {\"method\":\"SUBSCRIBE\"}\n",
+    "https://www.binance.com/api/v1/depth?symbol=BTCUSDT&limit=1000 -> 1617566592: {\"lastUpdateId\":5}\n",
+    "configuration: {\"trades\":[]}\n",
+);
+const CBCAP: &str = "CBCAP1 kraken BTC/USD 1785552832693693000\n201603688723400 2\n{}\n201603688723999 3\n[1]\n";
+
+#[test]
+fn hftbacktest_lines_become_frames_and_snapshots_that_name_their_symbol() {
+    let (venue, messages) = read(HFTBACKTEST.as_bytes());
+    assert_eq!(venue, Venue::Binance);
+    let frame = "{\"stream\":\"btcusdt@trade\",\"data\":{\"e\":\"trade\"}}";
+    let context = "/api/v3/depth?symbol=BTCUSDT&limit=1000";
+    let snapshot = "{\"lastUpdateId\":1,\"bids\":[],\"asks\":[]}";
+    assert_eq!(
+        messages,
+        [
+            (1_723_161_253_937_085_768, 3, MessageKind::Ws, String::new(), frame.to_owned()),
+            (1_723_161_254_000_000_000, 3, MessageKind::Rest, context.to_owned(), snapshot.to_owned()),
+        ]
+    );
+    let microseconds = HFTBACKTEST.replace("000 {", " {").replace("1723161253937085768", "1723161253937085");
+    assert_eq!(read(microseconds.as_bytes()).1[0].0, 1_723_161_253_937_085_000);
+}
+
+#[test]
+fn a_snapshot_takes_its_symbol_from_the_file_name_when_no_stream_names_it() {
+    let line = b"1723161254000000000 {\"lastUpdateId\":1}\n";
+    assert_eq!(read(line).1[0].3, "/api/v3/depth?symbol=BTCUSDT&limit=1000");
+    let mut reader = CaptureReader::open(line, CaptureOptions { connection: 1, file_name: "" }).unwrap();
+    assert_eq!(reader.next_message(), Err(CaptureError::Symbol { line: 1 }));
+}
+
+#[test]
+fn cryptofeed_lines_become_frames_answers_and_connection_states() {
+    let (venue, messages) = read(CRYPTOFEED.as_bytes());
+    assert_eq!(venue, Venue::Binance);
+    let seen: Vec<_> = messages.iter().map(|m| (m.0, m.2, &m.3[..], &m.4[..])).collect();
+    let opened = "{\"event\":\"connected\",\"url\":\"wss://stream.binance.com:9443/stream?streams=btcusdt@depth\"}";
+    let sent =
+        "{\"event\":\"sent\",\"url\":\"wss://stream.binance.com:9443/stream\",\"body\":{\"method\":\"SUBSCRIBE\"}}";
+    assert_eq!(
+        seen,
+        [
+            (1_617_566_590_378_895_000, MessageKind::State, "", opened),
+            (1_617_566_591_326_123_000, MessageKind::Ws, "", "{\"stream\":\"btcusdt@depth\",\"data\":{}}"),
+            (1_617_566_591_500_000_000, MessageKind::State, "", sent),
+            (
+                1_617_566_592_000_000_000,
+                MessageKind::Rest,
+                "/api/v1/depth?symbol=BTCUSDT&limit=1000",
+                "{\"lastUpdateId\":5}"
+            ),
+            (
+                1_617_566_592_000_000_000,
+                MessageKind::State,
+                "",
+                "{\"event\":\"configuration\",\"body\":{\"trades\":[]}}"
+            ),
+        ]
+    );
+}
+
+#[test]
+fn a_capture_with_a_monotonic_clock_is_moved_to_wall_time_and_given_back_unmoved() {
+    let (venue, messages) = read(CBCAP.as_bytes());
+    assert_eq!(venue, Venue::Kraken);
+    let times: Vec<_> = messages.iter().map(|message| (message.0, message.2, &message.4[..])).collect();
+    assert_eq!(
+        times[1..],
+        [(1_785_552_832_693_693_000, MessageKind::Ws, "{}"), (1_785_552_832_693_693_599, MessageKind::Ws, "[1]")]
+    );
+    assert_eq!(rewritten(CBCAP.as_bytes(), CaptureFormat::Cbcap), CBCAP.as_bytes());
+}
+
+#[test]
+fn a_kraken_rest_answer_is_one_message_that_says_what_it_is() {
+    let trades = br#"{"error":[],"result":{"XBTUSDT":[["1.5","2",3.25,"b","l","",7]],"last":"3250000000000000000"}}"#;
+    let (venue, messages) = read(trades);
+    assert_eq!(venue, Venue::Kraken);
+    assert_eq!((messages.len(), messages[0].0, messages[0].2), (1, 3_250_000_000_000_000_000, MessageKind::Rest));
+    assert_eq!(messages[0].3, "/0/public/Trades?pair=XBTUSDT");
+    let bars = br#"{"error":[],"result":{"XBTUSDT":[[60,"1","1","1","1","0","0",0],[120,"1","1","1","1","0","0",0]],
+        "last":1762820160}}"#;
+    assert_eq!(read(bars).1[0].3, "/0/public/OHLC?pair=XBTUSDT&interval=1");
+    assert_eq!(read(bars).1[0].0, 1_762_820_160_000_000_000);
+}
+
+#[test]
+fn our_export_holds_every_kind_of_message_and_any_byte() {
+    let messages = [
+        RawMessage { ts_recv: 5, connection: 1, kind: MessageKind::State, context: b"", body: b"{\"event\":\"x\"}" },
+        RawMessage { ts_recv: 6, connection: 1, kind: MessageKind::Ws, context: b"", body: b"a\nb\xff\n" },
+        RawMessage { ts_recv: 7, connection: 9, kind: MessageKind::Rest, context: b"/t?a=b", body: b"" },
+        RawMessage { ts_recv: -8, connection: u32::MAX, kind: MessageKind::Timer, context: b"", body: b"" },
+    ];
+    let mut writer = CaptureWriter::new(CaptureFormat::Tbcap, Venue::Binance).unwrap();
+    let mut file = Vec::new();
+    for message in &messages {
+        assert_eq!(writer.write(message, &mut file), Ok(true));
+    }
+    assert!(file.starts_with(b"TBCAP1 binance\n5 1 state 0 13\n{\"event\":\"x\"}\n6 1 ws 0 5\na\nb"));
+    let mut reader = CaptureReader::open(&file, OPTIONS).unwrap();
+    for message in &messages {
+        assert_eq!(reader.next_message().unwrap().as_ref(), Some(message));
+    }
+    assert_eq!(reader.next_message(), Ok(None));
+    assert_eq!(rewritten(&file, CaptureFormat::Tbcap), file);
+}
+
+#[test]
+fn a_format_that_cannot_hold_a_message_says_so() {
+    let refused = |format, venue| CaptureWriter::new(format, venue).unwrap_err();
+    assert!(matches!(refused(CaptureFormat::Cbcap, Venue::Binance), CaptureWriteError::Format { .. }));
+    assert!(matches!(refused(CaptureFormat::Cryptofeed, Venue::Binance), CaptureWriteError::Format { .. }));
+    let message = RawMessage { ts_recv: 1, connection: 1, kind: MessageKind::Ws, context: b"", body: b"{\n}" };
+    let mut out = Vec::new();
+    let mut lines = CaptureWriter::new(CaptureFormat::HftBacktest, Venue::Binance).unwrap();
+    assert!(matches!(lines.write(&message, &mut out), Err(CaptureWriteError::LineBreak { ts_recv: 1, .. })));
+    let mut frames = CaptureWriter::new(CaptureFormat::Cbcap, Venue::Kraken).unwrap();
+    assert_eq!(frames.write(&message, &mut out), Err(CaptureWriteError::Header));
+    let timer = RawMessage { kind: MessageKind::Timer, ..message };
+    assert_eq!(lines.write(&timer, &mut out), Ok(false));
+    assert_eq!(out, b"");
+}
+
+#[test]
+fn content_of_no_format_is_refused_by_name() {
+    for (bytes, word) in [
+        (&b""[..], "empty"),
+        (b" \n\n", "empty"),
+        (b"hello", "\"hello\""),
+        (b"\x28\xb5\x2f\xfd....", "no capture format"),
+        (b"{\"a\":1}", "no capture format"),
+        (b"TBCAP1 nyse\n", "\"nyse\""),
+        (b"CBCAP1 coinbase BTC/USD 5\n", "\"coinbase\""),
+        (b"CBCAP1 kraken\n", "the header must read"),
+        (b"wss://ws-feed.pro.coinbase.com <-> 1.5\n", "\"ws-feed.pro.coinbase.com\""),
+        (b"wss://fstream.binance.com/stream <-> 1.5\n", "\"fstream.binance.com\""),
+        (b"wss://ws.kraken.com <-> 1.5\n", "\"ws.kraken.com\""),
+    ] {
+        let error = CaptureReader::open(bytes, OPTIONS).unwrap_err().to_string();
+        assert!(error.contains(word), "{error}");
+    }
+}
+
+#[test]
+fn damage_is_reported_with_line_and_byte_and_lines_go_on_behind_it() {
+    let file = format!("{HFTBACKTEST}17231612x {{}}\n{}", HFTBACKTEST.lines().next().unwrap());
+    let mut reader = CaptureReader::open(file.as_bytes(), OPTIONS).unwrap();
+    assert!(reader.next_message().unwrap().is_some());
+    assert!(reader.next_message().unwrap().is_some());
+    let error = reader.next_message().unwrap_err();
+    let offset = HFTBACKTEST.len() as u64;
+    assert!(matches!(error, CaptureError::Damaged { line: 3, offset: found, .. } if found == offset), "{error}");
+    assert!(reader.next_message().unwrap().is_some());
+    assert_eq!(reader.next_message(), Ok(None));
+
+    let cut = &CBCAP.as_bytes()[..CBCAP.len() - 2];
+    let mut reader = CaptureReader::open(cut, OPTIONS).unwrap();
+    reader.next_message().unwrap();
+    reader.next_message().unwrap();
+    let error = reader.next_message().unwrap_err();
+    assert!(matches!(error, CaptureError::Damaged { line: 4, offset: 63, .. }), "{error}");
+    assert_eq!(reader.next_message(), Ok(None));
+}
+
+/// Method: every cut of a small file of each format, then 4,000 seeded changes of one byte. The reader must end, with
+/// messages or with an error, and must never read outside the file.
+#[test]
+fn no_damage_makes_a_reader_panic_or_run_on() {
+    let tbcap = rewritten(CRYPTOFEED.as_bytes(), CaptureFormat::Tbcap);
+    let rest = br#"{"error":[],"result":{"XBTUSDT":[["1.5","2",3.25,"b","l","",7]],"last":"3250000000000000000"}}"#;
+    let files = [HFTBACKTEST.as_bytes(), CRYPTOFEED.as_bytes(), CBCAP.as_bytes(), &tbcap, rest];
+    let drain = |bytes: &[u8]| {
+        let Ok(mut reader) = CaptureReader::open(bytes, OPTIONS) else { return };
+        for _ in 0..=2 * bytes.len() {
+            match reader.next_message() {
+                Ok(None) => return,
+                Ok(Some(message)) => assert!(message.body.len() + message.context.len() <= bytes.len() + 200),
+                Err(error) => assert!(!error.to_string().is_empty()),
+            }
+        }
+        panic!("a reader of {} bytes gave more items than bytes", bytes.len());
+    };
+    let mut random = Random::new(7);
+    for file in files {
+        for size in 0..file.len() {
+            drain(&file[..size]);
+        }
+        for _ in 0..4_000 {
+            let mut damaged = file.to_vec();
+            let at = random.index(damaged.len());
+            damaged[at] = random.below(256) as u8;
+            drain(&damaged);
+        }
+    }
+}
+
+#[test]
+fn recordings_are_given_back_byte_for_byte() {
+    for (name, format) in [
+        ("binance-spot/btcusdt-20240808.log.zst", CaptureFormat::HftBacktest),
+        ("binance-spot/btcusdt-20240809.log.zst", CaptureFormat::HftBacktest),
+        ("kraken-v2/kraken_btcusd_l2.cbcap.zst", CaptureFormat::Cbcap),
+        ("kraken-v2/kraken_btcusd_sample.cbcap.zst", CaptureFormat::Cbcap),
+        ("kraken-v2/kraken_xrpusd_sample.cbcap.zst", CaptureFormat::Cbcap),
+    ] {
+        let Some(file) = recording(name) else { return };
+        assert!(rewritten(&file, format) == file, "{name}");
+        let export = rewritten(&file, CaptureFormat::Tbcap);
+        assert!(rewritten(&export, format) == file, "{name} by way of tbcap");
+    }
+}
+
+#[test]
+fn each_recording_has_as_many_messages_as_its_description_says() {
+    for (name, venue, count) in [
+        ("binance-spot/btcusdt-20240808.log.zst", Venue::Binance, 41_249),
+        ("binance-spot/btcusdt-20240809.log.zst", Venue::Binance, 58_325),
+        ("binance-spot/multi-20210404.log.zst", Venue::Binance, 4_720),
+        ("binance-spot/multi-20211012.http.log.zst", Venue::Binance, 4),
+        ("binance-spot/multi-20211012.info.log.zst", Venue::Binance, 2),
+        ("binance-spot/multi-20211012.ws.log.zst", Venue::Binance, 266),
+        // The header is one more message.
+        ("kraken-v2/kraken_btcusd_l2.cbcap.zst", Venue::Kraken, 377 + 1),
+        ("kraken-v2/kraken_btcusd_sample.cbcap.zst", Venue::Kraken, 2_104 + 1),
+        ("kraken-v2/kraken_xrpusd_sample.cbcap.zst", Venue::Kraken, 1_192 + 1),
+        ("kraken-rest/xbtusdt-trades-20251110.json.zst", Venue::Kraken, 1),
+        ("kraken-rest/xbtusdt-ohlc-20251110.json.zst", Venue::Kraken, 1),
+    ] {
+        let Some(file) = recording(name) else { return };
+        let (found, messages) = read(&file);
+        assert_eq!((found, messages.len()), (venue, count), "{name}");
+    }
+}

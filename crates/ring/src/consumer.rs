@@ -1,0 +1,612 @@
+//! A reader with a cursor of its own.
+//!
+//! A gating consumer reads in place: the producer does not overwrite what its cursor has not passed. A lossy one
+//! reads copies and checks afterwards that the floor had not passed them; what it missed is a [`Gap`], never silence.
+//! Reading and committing are two steps ([`Consumer::read`], [`Consumer::commit`]), so that a cursor can wait until
+//! what was read is safe elsewhere; [`Consumer::poll`] does both.
+
+use std::ops::ControlFlow;
+use std::sync::atomic::{Ordering, fence};
+use std::time::{Duration, Instant};
+
+use crate::error::RingError;
+use crate::frame::{Frame, Look, Place};
+use crate::layout::{self, CONSUMER_NAME_MAX, ConsumerLines};
+use crate::lock::EndpointLock;
+use crate::mapping::{Mapping, io_error};
+use crate::options::RingKind;
+use crate::ring::Ring;
+use crate::slots::SlotBatch;
+use crate::wait::{Backoff, Wait, deadline};
+
+/// Where a consumer starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Start {
+    /// At the oldest message still there.
+    Earliest,
+    /// After the newest.
+    Latest,
+    /// At this one. If it is overwritten already, at the oldest still there with a [`Gap`] first.
+    Sequence(u64),
+    /// Where the consumer of this name left; a new name starts at the oldest.
+    #[default]
+    Resume,
+}
+
+/// What happens when a consumer is slow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    /// The producer waits for it, and for `detach_after` (`None`: for ever) when it is dead.
+    Block {
+        /// From the moment the producer finds it dead while it waits for it.
+        detach_after: Option<Duration>,
+    },
+    /// The producer overwrites what it has not read; it is told the gap.
+    Overwrite,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self::Block { detach_after: Some(Duration::from_secs(10)) }
+    }
+}
+
+/// How a consumer joins.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConsumerOptions {
+    /// Keeps its cursor across restarts under this name. Empty: leaves nothing behind.
+    pub name: String,
+    /// See [`Start`].
+    pub start: Start,
+    /// See [`Policy`].
+    pub policy: Policy,
+    /// Sees what is published although it is not durable yet. Nothing lasting may come of it.
+    pub peek: bool,
+    /// See [`Wait`].
+    pub wait: Wait,
+}
+
+impl ConsumerOptions {
+    /// A consumer of this name that resumes, blocks and sees what is visible.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..Self::default() }
+    }
+
+    /// Sets [`ConsumerOptions::start`].
+    #[must_use]
+    pub fn start(mut self, start: Start) -> Self {
+        self.start = start;
+        self
+    }
+
+    /// Sets [`ConsumerOptions::policy`].
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Sets [`ConsumerOptions::peek`].
+    #[must_use]
+    pub fn peek(mut self, on: bool) -> Self {
+        self.peek = on;
+        self
+    }
+
+    /// Sets [`ConsumerOptions::wait`].
+    #[must_use]
+    pub fn wait(mut self, wait: Wait) -> Self {
+        self.wait = wait;
+        self
+    }
+}
+
+/// Messages a consumer will never see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// Sequence of the first.
+    pub first: u64,
+    /// How many.
+    pub count: u64,
+}
+
+/// What a read found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Read {
+    /// So many messages; 0 when nothing new is visible.
+    Messages(usize),
+    /// Messages were lost before the next one. The next read goes on after them.
+    Gap(Gap),
+}
+
+/// One consumer. Its lock is held until it is dropped; a named one keeps its cursor.
+#[derive(Debug)]
+pub struct Consumer {
+    pub(crate) ring: Ring,
+    lock: EndpointLock,
+    index: usize,
+    pub(crate) next: Place,
+    committed: Place,
+    gap: Option<Gap>,
+    pub(crate) gating: bool,
+    /// Whether the durable watermark bounds it.
+    bounded: bool,
+    /// Up to which sequence it may read, as last seen.
+    visible: u64,
+    wait: Wait,
+    /// Messages that are not read in place.
+    pub(crate) copy: Vec<u8>,
+}
+
+impl Consumer {
+    pub(crate) fn open(ring: Ring, options: &ConsumerOptions) -> Result<Self, RingError> {
+        if options.name.len() > CONSUMER_NAME_MAX || options.name.contains('\0') {
+            return Err(RingError::Option {
+                option: "name",
+                value: options.name.clone(),
+                reason: "must have at most 64 bytes and no zero byte",
+            });
+        }
+        if options.wait == Wait::Park && !ring.info().parking {
+            return Err(RingError::NoParking);
+        }
+        ring.clone().with_registry(|| Self::join(ring, options))
+    }
+
+    fn join(ring: Ring, options: &ConsumerOptions) -> Result<Self, RingError> {
+        let (index, lock, known) = take_line(&ring, &options.name)?;
+        let mapping = &ring.mapping;
+        let lines = &mapping.consumers()[index];
+        let (cursor, identity) = (&lines.cursor.0, &lines.identity.0);
+        let gating = options.policy != Policy::Overwrite;
+        let newest = mapping.newest();
+
+        let left = Place {
+            sequence: cursor.sequence.load(Ordering::Relaxed),
+            position: cursor.position.load(Ordering::Acquire),
+        };
+        // The sequence it must not miss, if any, and the best place known to begin at.
+        let (wanted, mut next) = match options.start {
+            Start::Resume if known => {
+                let place = mapping.place_at(left.position, newest);
+                // Never beyond the end, whatever the line says.
+                let wanted = place.map_or(left.sequence.min(newest.sequence), Place::sequence);
+                (Some(wanted), place.unwrap_or_else(|| mapping.oldest()))
+            }
+            Start::Resume | Start::Earliest => (None, mapping.oldest()),
+            Start::Latest => (None, newest),
+            Start::Sequence(sequence) if sequence > newest.sequence => {
+                return Err(RingError::StartBeyond { asked: sequence, next: newest.sequence });
+            }
+            Start::Sequence(sequence) => (Some(sequence), mapping.oldest()),
+        };
+
+        if !known {
+            identity.name_size.store(options.name.len() as u32, Ordering::Relaxed);
+            let mut name = [0; CONSUMER_NAME_MAX];
+            name[..options.name.len()].copy_from_slice(options.name.as_bytes());
+            for (word, bytes) in identity.name.iter().zip(name.as_chunks::<8>().0) {
+                word.store(u64::from_le_bytes(*bytes), Ordering::Relaxed);
+            }
+            for counter in [&identity.gaps, &identity.lost, &identity.corrupt] {
+                counter.store(0, Ordering::Relaxed);
+            }
+        }
+        let detach_after_ms = match options.policy {
+            Policy::Block { detach_after: Some(after) } => {
+                u32::try_from(after.as_millis()).unwrap_or(u32::MAX).min(u32::MAX - 1)
+            }
+            _ => u32::MAX,
+        };
+        identity.detach_after_ms.store(detach_after_ms, Ordering::Relaxed);
+        identity.process_id.store(std::process::id(), Ordering::Relaxed);
+
+        // Gate, then look whether the floor was already higher; see `Producer::raise_floor` for the other half.
+        loop {
+            cursor.position.store(next.position, Ordering::Release);
+            cursor.sequence.store(next.sequence, Ordering::Relaxed);
+            let state = if gating { layout::CONSUMER_GATING } else { layout::CONSUMER_LOSSY };
+            identity.state.store(state, Ordering::Release);
+            mapping.hot().joins.0.fetch_add(1, Ordering::SeqCst);
+            fence(Ordering::SeqCst);
+            let oldest = mapping.oldest();
+            if next.position >= oldest.position {
+                break;
+            }
+            next = oldest;
+        }
+
+        let bounded = mapping.info.visible_durable && !options.peek;
+        let mut consumer = Self {
+            lock,
+            index,
+            next,
+            committed: next,
+            gap: None,
+            gating,
+            bounded,
+            visible: if bounded { 0 } else { u64::MAX },
+            wait: options.wait,
+            copy: Vec::new(),
+            ring,
+        };
+        if let Some(wanted) = wanted {
+            consumer.go_to(wanted)?;
+            consumer.commit();
+        }
+        Ok(consumer)
+    }
+
+    /// Moves forward to a sequence without handing anything out; what is gone already is a gap.
+    fn go_to(&mut self, wanted: u64) -> Result<(), RingError> {
+        loop {
+            if self.next.sequence > wanted {
+                self.gap = Some(Gap { first: wanted, count: self.next.sequence - wanted });
+                return Ok(());
+            }
+            let mapping = &self.ring.mapping;
+            if self.next.sequence == wanted {
+                return Ok(());
+            }
+            if let RingKind::Slots { .. } = mapping.info.kind {
+                self.next = Place { sequence: wanted, position: wanted };
+                return Ok(());
+            }
+            let last = match mapping.look(self.next) {
+                Look::Frame(first) => mapping.last_frame(first),
+                other => other,
+            };
+            match last {
+                Look::Frame(last) => self.next = Place { sequence: self.next.sequence + 1, position: last.end },
+                _ if self.overtaken() => self.next = mapping.oldest(),
+                _ => return Err(RingError::Corrupt { sequence: self.next.sequence, reason: "no way past it" }),
+            }
+        }
+    }
+
+    /// The ring it reads.
+    pub fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    /// The sequence it reads next.
+    pub fn next_sequence(&self) -> u64 {
+        self.next.sequence
+    }
+
+    /// Last sequence it has committed: all up to it may be overwritten, and it resumes after it.
+    pub fn committed(&self) -> u64 {
+        self.committed.sequence - 1
+    }
+
+    /// The place after all it has read, for [`Consumer::commit_to`].
+    pub fn place(&self) -> Place {
+        self.next
+    }
+
+    /// Hands up to `limit` messages to `each`, as far as they are visible. Does not wait and does not commit.
+    ///
+    /// A payload is valid during its call. For gating consumers it lies in the ring unless the message has parts.
+    ///
+    /// # Errors
+    /// [`RingError::Corrupt`] at a damaged message, after those before it were handed out by an earlier call;
+    /// [`Consumer::skip`] goes past it. [`RingError::Forked`].
+    pub fn read(&mut self, limit: usize, mut each: impl FnMut(u64, &[u8])) -> Result<Read, RingError> {
+        self.read_while(limit, |sequence, payload| {
+            each(sequence, payload);
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// As [`Consumer::read`], until `each` breaks. The message it broke at is not counted and is read again.
+    ///
+    /// # Errors
+    /// Those of [`Consumer::read`].
+    pub fn read_while(
+        &mut self,
+        limit: usize,
+        mut each: impl FnMut(u64, &[u8]) -> ControlFlow<()>,
+    ) -> Result<Read, RingError> {
+        if let Some(gap) = self.take_gap()? {
+            return Ok(Read::Gap(gap));
+        }
+        let mut count = 0;
+        while count < limit && self.is_visible() {
+            let first = match self.ring.mapping.look(self.next) {
+                Look::Frame(frame) => frame,
+                Look::Nothing => {
+                    // A lossy reader may stand where nothing is any more.
+                    if self.gating || !self.overtaken() {
+                        break;
+                    }
+                    return Ok(self.lose(count));
+                }
+                Look::Bad(reason) => return self.fail(count, reason),
+            };
+            let end = if self.gating && first.is_whole() {
+                let payload = first.payload(&self.ring.mapping);
+                if !first.holds(&self.ring.mapping, payload) {
+                    return self.fail(count, "CRC");
+                }
+                if each(first.sequence, payload).is_break() {
+                    break;
+                }
+                first.end
+            } else {
+                let end = match self.assemble(first) {
+                    Ok(end) => end,
+                    Err(reason) => return self.fail(count, reason),
+                };
+                if !self.gating && self.overtaken() {
+                    return Ok(self.lose(count));
+                }
+                if each(first.sequence, &self.copy).is_break() {
+                    break;
+                }
+                end
+            };
+            self.next = Place { sequence: self.next.sequence + 1, position: end };
+            count += 1;
+        }
+        Ok(Read::Messages(count))
+    }
+
+    /// [`Consumer::read`] and [`Consumer::commit`].
+    ///
+    /// # Errors
+    /// Those of [`Consumer::read`].
+    pub fn poll(&mut self, limit: usize, each: impl FnMut(u64, &[u8])) -> Result<Read, RingError> {
+        let read = self.read(limit, each)?;
+        self.commit();
+        Ok(read)
+    }
+
+    /// Lets the producer overwrite all that was read, and resumes after it next time.
+    pub fn commit(&mut self) {
+        self.commit_to(self.next);
+    }
+
+    /// Commits only up to a [`Consumer::place`] of this consumer. One before what is committed changes nothing.
+    pub fn commit_to(&mut self, place: Place) {
+        if place.sequence <= self.committed.sequence || !self.lock.is_ours() {
+            return;
+        }
+        assert!(place.sequence <= self.next.sequence, "commit of {} which was not read", place.sequence - 1);
+        let cursor = &self.lines().cursor.0;
+        // In this order: killed in between, a gap reported later is too long rather than too short.
+        cursor.position.store(place.position, Ordering::Release);
+        cursor.sequence.store(place.sequence, Ordering::Relaxed);
+        self.committed = place;
+    }
+
+    /// Goes past a damaged message and gives what is lost with it. On frames that may be all up to the newest, because
+    /// a damaged length hides where the next one starts.
+    ///
+    /// # Errors
+    /// [`RingError::Forked`].
+    pub fn skip(&mut self) -> Result<Gap, RingError> {
+        self.check_owner()?;
+        let mapping = &self.ring.mapping;
+        let newest = mapping.newest();
+        let first = self.next.sequence;
+        let after = match mapping.look(self.next) {
+            _ if first >= newest.sequence => self.next,
+            _ if !self.gating && self.overtaken() => mapping.oldest(),
+            Look::Frame(frame) => match mapping.last_frame(frame) {
+                // The length is believed if a message of the right sequence follows where it says.
+                Look::Frame(last) => match mapping.place_at(last.end, newest) {
+                    Some(place) if place.sequence == first + 1 => place,
+                    _ => newest,
+                },
+                _ => newest,
+            },
+            _ => match mapping.info.kind {
+                RingKind::Slots { .. } => Place { sequence: first + 1, position: first + 1 },
+                RingKind::Frames { .. } => newest,
+            },
+        };
+        self.next = after;
+        let gap = Gap { first, count: after.sequence - first };
+        self.count_gap(gap);
+        Ok(gap)
+    }
+
+    /// Waits until something can be read; false when `timeout` passed first.
+    ///
+    /// # Errors
+    /// [`RingError::Forked`].
+    pub fn wait(&mut self, timeout: Option<Duration>) -> Result<bool, RingError> {
+        self.check_owner()?;
+        let deadline = deadline(timeout);
+        let mut backoff = Backoff::new(self.wait);
+        loop {
+            if self.is_ready() {
+                return Ok(true);
+            }
+            if backoff.is_slow() {
+                let now = Instant::now();
+                if deadline.is_some_and(|deadline| now >= deadline) {
+                    return Ok(false);
+                }
+                if self.wait == Wait::Park {
+                    self.park(deadline.map(|deadline| deadline - now));
+                    continue;
+                }
+            }
+            backoff.pause();
+        }
+    }
+
+    /// Whether a read would find something: a message, a gap or damage.
+    pub fn is_ready(&mut self) -> bool {
+        self.gap.is_some()
+            || self.is_visible() && !matches!(self.ring.mapping.look(self.next), Look::Nothing)
+            || !self.gating && self.overtaken()
+    }
+
+    fn park(&mut self, timeout: Option<Duration>) {
+        let mapping = self.ring.mapping.clone();
+        let wake = &mapping.hot().wake.0;
+        let signal = wake.signal.load(Ordering::SeqCst);
+        wake.waiting.store(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        if self.is_ready() {
+            return;
+        }
+        let timeout = timeout.map(|timeout| rustix::thread::futex::Timespec {
+            tv_sec: timeout.as_secs() as i64,
+            tv_nsec: i64::from(timeout.subsec_nanos()),
+        });
+        // Woken, interrupted, timed out or too late: the caller looks again in each case.
+        let _ =
+            rustix::thread::futex::wait(&wake.signal, rustix::thread::futex::Flags::empty(), signal, timeout.as_ref());
+    }
+
+    // --- used by slot batches too
+
+    pub(crate) fn take_gap(&mut self) -> Result<Option<Gap>, RingError> {
+        self.check_owner()?;
+        Ok(self.gap.take().inspect(|gap| self.count_gap(*gap)))
+    }
+
+    /// Whether the next sequence is within what this consumer may see.
+    #[inline]
+    pub(crate) fn is_visible(&mut self) -> bool {
+        self.next.sequence <= self.visible || self.bounded && self.look_further()
+    }
+
+    fn look_further(&mut self) -> bool {
+        self.visible = self.ring.durable();
+        self.next.sequence <= self.visible
+    }
+
+    /// How many messages from the next on it may see, as last looked.
+    pub(crate) fn visible_count(&self) -> u64 {
+        self.visible.saturating_sub(self.next.sequence - 1)
+    }
+
+    /// Whether the producer may have overwritten what stands at `next`. Whatever was copied before this is whole when
+    /// it says no.
+    #[inline]
+    pub(crate) fn overtaken(&self) -> bool {
+        fence(Ordering::Acquire);
+        self.ring.mapping.oldest().position > self.next.position
+    }
+
+    /// Overtaken after `count` messages: those first, the gap with the next read.
+    pub(crate) fn lose(&mut self, count: usize) -> Read {
+        let oldest = self.ring.mapping.oldest();
+        let gap = Gap { first: self.next.sequence, count: oldest.sequence - self.next.sequence };
+        self.next = oldest;
+        if count > 0 {
+            self.gap = Some(gap);
+            return Read::Messages(count);
+        }
+        self.count_gap(gap);
+        Read::Gap(gap)
+    }
+
+    /// A message that does not hold: overtaken, or damaged. Those before it are handed out first.
+    pub(crate) fn fail(&mut self, count: usize, reason: &'static str) -> Result<Read, RingError> {
+        if !self.gating && self.overtaken() {
+            return Ok(self.lose(count));
+        }
+        if count > 0 {
+            return Ok(Read::Messages(count));
+        }
+        let counter = &self.lines().identity.0.corrupt;
+        counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        Err(RingError::Corrupt { sequence: self.next.sequence, reason })
+    }
+
+    /// Copies the message that `first` begins and gives the position after it.
+    fn assemble(&mut self, first: Frame) -> Result<u64, &'static str> {
+        let mapping = &self.ring.mapping;
+        self.copy.clear();
+        let mut frame = first;
+        if !frame.is_first() {
+            return Err("first part missing");
+        }
+        loop {
+            let start = self.copy.len();
+            if start + frame.payload_size > mapping.message_max() {
+                return Err("length of parts");
+            }
+            self.copy.resize(start + frame.payload_size, 0);
+            mapping.copy_racing(frame.offset + layout::HEADER_SIZE_BYTES, &mut self.copy[start..]);
+            if !frame.holds(mapping, &self.copy[start..]) {
+                return Err("CRC");
+            }
+            if frame.is_last() {
+                return Ok(frame.end);
+            }
+            frame = match mapping.look(Place { sequence: first.sequence, position: frame.end }) {
+                Look::Frame(next) if !next.is_first() => next,
+                Look::Bad(reason) => return Err(reason),
+                Look::Frame(_) | Look::Nothing => return Err("part missing"),
+            };
+        }
+    }
+
+    #[inline]
+    fn check_owner(&self) -> Result<(), RingError> {
+        if self.lock.is_ours() { Ok(()) } else { Err(RingError::Forked) }
+    }
+
+    fn count_gap(&self, gap: Gap) {
+        let identity = &self.lines().identity.0;
+        identity.gaps.store(identity.gaps.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        identity.lost.store(identity.lost.load(Ordering::Relaxed) + gap.count, Ordering::Relaxed);
+    }
+
+    fn lines(&self) -> &ConsumerLines {
+        &self.ring.mapping.consumers()[self.index]
+    }
+
+    /// The next run of slots as one view; see [`SlotBatch`]. Does not wait and does not commit.
+    ///
+    /// # Errors
+    /// Those of [`Consumer::read`]; [`RingError::Kind`] on frames.
+    pub fn slots(&mut self, limit: usize) -> Result<SlotBatch, RingError> {
+        SlotBatch::read(self, limit)
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        let identity = &self.lines().identity.0;
+        if self.lock.is_ours() && identity.name_size.load(Ordering::Relaxed) == 0 {
+            identity.state.store(layout::CONSUMER_FREE, Ordering::Release);
+        }
+    }
+}
+
+/// The line of this name, or a free one, with its lock; true when the name was known. Under the registry's lock.
+fn take_line(ring: &Ring, name: &str) -> Result<(usize, EndpointLock, bool), RingError> {
+    let mapping: &Mapping = &ring.mapping;
+    let acquire = |lines: &ConsumerLines| {
+        EndpointLock::acquire(&mapping.file, mapping.lock_offset_of(lines)).map_err(io_error("lock", ring.path()))
+    };
+    let state = |lines: &ConsumerLines| lines.identity.0.state.load(Ordering::Acquire);
+    if !name.is_empty()
+        && let Some(lines) = ring.find_consumer(name)
+    {
+        let busy = || RingError::ConsumerBusy {
+            name: name.to_owned(),
+            process_id: lines.identity.0.process_id.load(Ordering::Relaxed),
+        };
+        let index = mapping.consumers().iter().position(|other| std::ptr::eq(other, lines)).expect("it is one of them");
+        return Ok((index, acquire(lines)?.ok_or_else(busy)?, true));
+    }
+    for (index, lines) in mapping.consumers().iter().enumerate() {
+        // Unnamed ones that died left their line behind.
+        let unnamed = lines.identity.0.name_size.load(Ordering::Relaxed) == 0;
+        if (state(lines) == layout::CONSUMER_FREE || unnamed)
+            && let Some(lock) = acquire(lines)?
+        {
+            lines.identity.0.state.store(layout::CONSUMER_FREE, Ordering::Release);
+            return Ok((index, lock, false));
+        }
+    }
+    Err(RingError::ConsumersFull { path: ring.path().to_owned(), max: mapping.info.consumers_max })
+}

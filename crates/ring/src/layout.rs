@@ -1,0 +1,237 @@
+//! Where every byte of a ring file is, and nothing else. `docs/formats/ring.md` is this file for people; a test pins
+//! the two together.
+//!
+//! Words that different processes write stand 128 bytes apart: adjacent-line prefetch makes 64 too few.
+
+use std::sync::atomic::{AtomicU32, AtomicU64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::pair::PairCell;
+
+/// First bytes of every ring file.
+pub const MAGIC: [u8; 8] = *b"TIDERING";
+/// Version of this layout. Rings are disposable: another version is refused, drained by its own release, recreated.
+pub const VERSION: u32 = 1;
+/// Bytes of the superblock.
+pub const SUPERBLOCK_SIZE_BYTES: usize = 4096;
+/// Bytes between words that different processes write.
+pub const LINE_SIZE_BYTES: usize = 128;
+/// Where the hot lines start.
+pub const HOT_OFFSET: usize = SUPERBLOCK_SIZE_BYTES;
+/// Where the consumer lines start.
+pub const CONSUMERS_OFFSET: usize = HOT_OFFSET + size_of::<HotLines>();
+/// Bytes of a schema's text in the superblock at most.
+pub const SCHEMA_TEXT_MAX: usize = 3840;
+/// Bytes of a schema's name at most.
+pub const SCHEMA_NAME_MAX: usize = 48;
+/// Bytes of a consumer's name at most.
+pub const CONSUMER_NAME_MAX: usize = 64;
+
+/// [`Superblock::kind`]: fixed slots.
+pub const KIND_SLOTS: u32 = 1;
+/// [`Superblock::kind`]: variable frames.
+pub const KIND_FRAMES: u32 = 2;
+
+/// [`Superblock::flags`]: frames carry a CRC and readers check it.
+pub const RING_CRC: u32 = 1;
+/// [`Superblock::flags`]: consumers that do not peek see only up to the durable watermark.
+pub const RING_VISIBLE_DURABLE: u32 = 2;
+/// [`Superblock::flags`]: consumers may park; the producer pays a fence per publish for it.
+pub const RING_PARKING: u32 = 4;
+
+/// Written once before the file has a name, never changed, checked by every open.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Superblock {
+    /// [`MAGIC`].
+    pub magic: [u8; 8],
+    /// [`VERSION`].
+    pub version: u32,
+    /// `KIND_*`.
+    pub kind: u32,
+    /// `RING_*`.
+    pub flags: u32,
+    /// Consumer lines.
+    pub consumers_max: u32,
+    /// Slots, or bytes of the data area of frames. A power of two.
+    pub capacity: u64,
+    /// Bytes from slot to slot; 0 for frames.
+    pub stride: u32,
+    /// Payload bytes of each slot; 0 for frames.
+    pub record_size_bytes: u32,
+    /// Where the data area starts, a multiple of 4096.
+    pub data_offset: u64,
+    /// Bytes of the whole file.
+    pub file_size_bytes: u64,
+    /// Numbering of the messages: sequences never repeat within an epoch.
+    pub epoch: u64,
+    /// This file among all that had its name: creation time, ns since 1970 UTC.
+    pub generation: u64,
+    /// Sequence of the first message this file can hold.
+    pub first_sequence: u64,
+    /// The kernel's boot id when the file was made.
+    pub boot_id: [u8; 16],
+    /// FNV-1a 64 of name, version and text; 0 without a schema.
+    pub schema_hash: u64,
+    /// Version of the schema.
+    pub schema_version: u32,
+    /// Bytes used of `schema_text`.
+    pub schema_text_size: u32,
+    /// UTF-8, zero padded.
+    pub schema_name: [u8; SCHEMA_NAME_MAX],
+    /// `name:type:offset[:count]` joined by `;`, types in numpy's spelling (`i8` is 64 bits).
+    pub schema_text: [u8; SCHEMA_TEXT_MAX],
+    /// Zero.
+    pub reserved: [u8; 92],
+    /// CRC-32C of all bytes before it.
+    pub crc: u32,
+}
+
+const _: () = assert!(size_of::<Superblock>() == SUPERBLOCK_SIZE_BYTES);
+
+/// A word or pair alone on its line.
+#[derive(Debug)]
+#[repr(C, align(128))]
+pub struct Line<T>(pub T);
+
+/// Lines of the producer and of the ring as a whole.
+#[derive(Debug)]
+#[repr(C)]
+pub struct HotLines {
+    /// Written by the producer after each commit: (last sequence, position after it). The commit itself is the
+    /// sequence word of the frame; this serves joiners, watermarks and a producer that comes back.
+    pub published: Line<PairCell>,
+    /// Written by the producer before it overwrites: (oldest intact sequence, its position). What is at or after it
+    /// and before the end can be read; a lossy reader checks its copy against this.
+    pub floor: Line<PairCell>,
+    /// The producer's lock stands on this line.
+    pub producer: Line<ProducerWords>,
+    /// Rises with each consumer that joins; the lock on this line orders joining and leaving.
+    pub joins: Line<AtomicU64>,
+    /// Written by the journal and replication.
+    pub watermarks: Line<Watermarks>,
+    /// For parked consumers.
+    pub wake: Line<Wake>,
+    /// Raised by who deposes a producer; a producer whose own is older writes nothing more.
+    pub fence_epoch: Line<AtomicU64>,
+    /// Zero.
+    pub reserved: Line<AtomicU64>,
+}
+
+/// See [`HotLines::producer`].
+#[derive(Debug)]
+#[repr(C)]
+pub struct ProducerWords {
+    /// Rises with each producer that opens the ring.
+    pub opens: AtomicU64,
+    /// For people: the process that holds or last held the lock.
+    pub process_id: AtomicU64,
+}
+
+/// See [`HotLines::watermarks`].
+#[derive(Debug)]
+#[repr(C)]
+pub struct Watermarks {
+    /// Last sequence whose journal is synced.
+    pub durable: AtomicU64,
+    /// Last sequence held by the replicas the channel asks for.
+    pub replicated: AtomicU64,
+}
+
+/// See [`HotLines::wake`].
+#[derive(Debug)]
+#[repr(C)]
+pub struct Wake {
+    /// 1 when someone may be asleep. Set by sleepers, cleared by who wakes them, so a killed sleeper costs one call.
+    pub waiting: AtomicU32,
+    /// The futex word.
+    pub signal: AtomicU32,
+}
+
+/// [`ConsumerIdentity::state`]: nobody's.
+pub const CONSUMER_FREE: u32 = 0;
+/// [`ConsumerIdentity::state`]: the producer waits for it.
+pub const CONSUMER_GATING: u32 = 1;
+/// [`ConsumerIdentity::state`]: reads copies and may be overwritten.
+pub const CONSUMER_LOSSY: u32 = 2;
+/// [`ConsumerIdentity::state`]: was gating and dead for longer than its `detach_after`; its cursor is kept.
+pub const CONSUMER_DETACHED: u32 = 3;
+
+/// Two lines of one consumer. Its lock stands on the first.
+#[derive(Debug)]
+#[repr(C)]
+pub struct ConsumerLines {
+    /// Written by the consumer once per batch.
+    pub cursor: Line<ConsumerCursor>,
+    /// Written when it joins, leaves or loses something.
+    pub identity: Line<ConsumerIdentity>,
+}
+
+/// See [`ConsumerLines::cursor`].
+#[derive(Debug)]
+#[repr(C)]
+pub struct ConsumerCursor {
+    /// Where the next unread message starts; all before it may be overwritten.
+    pub position: AtomicU64,
+    /// Its sequence. For people: the frame at `position` decides.
+    pub sequence: AtomicU64,
+}
+
+/// See [`ConsumerLines::identity`].
+#[derive(Debug)]
+#[repr(C)]
+pub struct ConsumerIdentity {
+    /// `CONSUMER_*`.
+    pub state: AtomicU32,
+    /// How long it gates after its death, ms; `u32::MAX` for ever.
+    pub detach_after_ms: AtomicU32,
+    /// For people: the process that holds or last held the lock.
+    pub process_id: AtomicU32,
+    /// Bytes of the name; 0 for a consumer that leaves nothing behind.
+    pub name_size: AtomicU32,
+    /// UTF-8 as eight-byte words.
+    pub name: [AtomicU64; CONSUMER_NAME_MAX / 8],
+    /// Gaps it was told of.
+    pub gaps: AtomicU64,
+    /// Messages in those gaps.
+    pub lost: AtomicU64,
+    /// Messages that failed their check.
+    pub corrupt: AtomicU64,
+}
+
+const _: () = assert!(size_of::<HotLines>() == 8 * LINE_SIZE_BYTES);
+const _: () = assert!(size_of::<ConsumerLines>() == 2 * LINE_SIZE_BYTES);
+
+/// Bytes of a frame before its payload: `[8 sequence][4 length][1 flags][3 zero]`.
+pub const HEADER_SIZE_BYTES: usize = 16;
+/// Bytes of the CRC.
+pub const CRC_SIZE_BYTES: usize = 4;
+/// Bytes of the smallest frame. Where less is left before the end of the data, both sides go on at its start.
+pub const FRAME_SIZE_MIN_BYTES: usize = frame_size_bytes(0);
+
+/// Frame flag: first part of a message.
+pub const FRAME_FIRST: u8 = 1;
+/// Frame flag: last part of a message.
+pub const FRAME_LAST: u8 = 2;
+/// Frame flag: no message; go on at the start of the data. Carries the sequence of the message to come.
+pub const FRAME_PAD: u8 = 4;
+/// Flags of a message in one frame.
+pub const FRAME_WHOLE: u8 = FRAME_FIRST | FRAME_LAST;
+
+/// Bytes from the start of a frame to its CRC.
+#[inline]
+pub const fn crc_offset(payload_size_bytes: usize) -> usize {
+    (HEADER_SIZE_BYTES + payload_size_bytes).next_multiple_of(4)
+}
+
+/// Bytes of a frame with this payload; also the stride of slots.
+#[inline]
+pub const fn frame_size_bytes(payload_size_bytes: usize) -> usize {
+    (crc_offset(payload_size_bytes) + CRC_SIZE_BYTES).next_multiple_of(8)
+}
+
+/// The second word of a header: length and flags.
+#[inline]
+pub const fn header_word(payload_size_bytes: u32, flags: u8) -> u64 {
+    payload_size_bytes as u64 | (flags as u64) << 32
+}

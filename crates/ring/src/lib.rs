@@ -1,0 +1,43 @@
+//! Crash-surviving shared-memory rings: one producer, many consumers, each with a cursor of its own.
+//!
+//! A ring is one mapped file. Messages are frames with a CRC; the sequence word of a frame, written last, is its
+//! commit. A killed producer never leaves half a message and goes on with the next sequence; a killed consumer goes on
+//! at its cursor. The live are told from the dead by kernel locks alone. Byte tables: `docs/formats/ring.md`.
+//!
+//! ```
+//! use tidebook_ring::{ConsumerOptions, Read, Ring, RingOptions};
+//!
+//! # let directory = tempfile::Builder::new().permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700)).tempdir()?;
+//! let ring = Ring::create(directory.path().join("greetings.ring"), &RingOptions::frames(1 << 16))?;
+//! let mut producer = ring.producer()?;
+//! let mut consumer = ring.consumer(&ConsumerOptions::named("doc"))?;
+//! producer.write(b"hello")?;
+//! let read = consumer.poll(100, |sequence, payload| assert_eq!((sequence, payload), (1, &b"hello"[..])))?;
+//! assert_eq!(read, Read::Messages(1));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod consumer;
+mod crc;
+mod error;
+mod frame;
+pub mod layout;
+mod lock;
+mod mapping;
+mod options;
+mod pair;
+pub mod paths;
+mod producer;
+mod ring;
+mod slots;
+mod wait;
+
+pub use consumer::{Consumer, ConsumerOptions, Gap, Policy, Read, Start};
+pub use error::RingError;
+pub use frame::Place;
+pub use mapping::RingInfo;
+pub use options::{RingKind, RingOptions, RingSchema};
+pub use producer::{Claim, Producer, Written};
+pub use ring::{ConsumerState, ConsumerStatus, Ring, RingStatus};
+pub use slots::{SlotBatch, Slots};
+pub use wait::Wait;

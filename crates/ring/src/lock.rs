@@ -1,0 +1,125 @@
+//! Who is alive: kernel record locks on the hot lines of the ring file itself.
+//!
+//! An endpoint holds an open-file-description lock on the first byte of its own line. The kernel frees it when the
+//! process dies, whatever killed it; asking who holds a lock takes none, so a probe never disturbs an opening. Refused:
+//! process ids and heartbeats (they lie in containers and under load), classic `fcntl` locks (closing any descriptor of
+//! the file drops them), separate lock files (they outlive their ring).
+//!
+//! A forked child would inherit the lock and keep a dead parent's endpoint alive, so the child closes all of them right
+//! after the fork and its copies of the endpoints refuse to work. A descriptor opened by another thread at the moment
+//! of a fork may escape this; it then lives until that child ends or calls exec.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
+use std::sync::Once;
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+
+/// Endpoints one process can hold.
+const ENDPOINTS_MAX: usize = 4096;
+
+/// Descriptor + 1 of each endpoint of this process; 0 is free. A table because a fork handler may not lock or allocate.
+static ENDPOINTS: [AtomicI32; ENDPOINTS_MAX] = [const { AtomicI32::new(0) }; ENDPOINTS_MAX];
+/// Forks this process is away from the one that was started.
+static FORKS: AtomicU32 = AtomicU32::new(0);
+static HANDLER: Once = Once::new();
+
+extern "C" fn close_in_child() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
+    for entry in &ENDPOINTS {
+        let fd = entry.swap(0, Ordering::Relaxed) - 1;
+        if fd >= 0 {
+            // SAFETY: the entry owned this descriptor; nobody else closes it.
+            unsafe { libc::close(fd) };
+        }
+    }
+}
+
+/// A held lock. Dropping it frees the line.
+#[derive(Debug)]
+pub struct EndpointLock {
+    entry: usize,
+    forks: u32,
+}
+
+impl EndpointLock {
+    /// Takes the lock at `offset` of the file, or `None` when another endpoint holds it.
+    pub fn acquire(file: &File, offset: u64) -> io::Result<Option<Self>> {
+        HANDLER.call_once(|| {
+            // SAFETY: the handler only touches atomics and calls close, both allowed after a fork.
+            unsafe { libc::pthread_atfork(None, None, Some(close_in_child)) };
+        });
+        let own = reopen(file)?;
+        if !control(own.as_raw_fd(), libc::F_OFD_SETLK, libc::F_WRLCK, offset)? {
+            return Ok(None);
+        }
+        let forks = FORKS.load(Ordering::Relaxed);
+        let fd = own.into_raw_fd();
+        for (entry, word) in ENDPOINTS.iter().enumerate() {
+            if word.compare_exchange(0, fd + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+                return Ok(Some(Self { entry, forks }));
+            }
+        }
+        // SAFETY: the descriptor is ours and no entry took it.
+        unsafe { libc::close(fd) };
+        Err(io::Error::other(format!("this process already holds {ENDPOINTS_MAX} ring endpoints")))
+    }
+
+    /// False in a forked child, whose copy of the endpoint is dead.
+    #[inline]
+    pub fn is_ours(&self) -> bool {
+        FORKS.load(Ordering::Relaxed) == self.forks
+    }
+}
+
+impl Drop for EndpointLock {
+    fn drop(&mut self) {
+        if self.is_ours() {
+            let fd = ENDPOINTS[self.entry].swap(0, Ordering::Relaxed) - 1;
+            // SAFETY: the entry owned this descriptor; nobody else closes it.
+            unsafe { libc::close(fd) };
+        }
+    }
+}
+
+/// Whether an endpoint holds the lock at `offset`. Takes nothing.
+pub fn is_held(file: &File, offset: u64) -> io::Result<bool> {
+    control(file.as_raw_fd(), libc::F_OFD_GETLK, libc::F_WRLCK, offset).map(|free| !free)
+}
+
+/// Waits for the lock at `offset` and runs `work` under it. For steps of microseconds.
+pub fn with_lock<T>(file: &File, offset: u64, work: impl FnOnce() -> T) -> io::Result<T> {
+    let own = reopen(file)?;
+    loop {
+        match control(own.as_raw_fd(), libc::F_OFD_SETLKW, libc::F_WRLCK, offset) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+            Ok(_) => return Ok(work()),
+        }
+    }
+}
+
+/// A description of its own: two endpoints of one process must exclude each other too.
+fn reopen(file: &File) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+/// True when the lock was taken, or when a question found it free.
+fn control(fd: RawFd, command: i32, kind: i32, offset: u64) -> io::Result<bool> {
+    let mut lock = libc::flock {
+        l_type: kind as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: offset as libc::off_t,
+        l_len: 1,
+        l_pid: 0,
+    };
+    // SAFETY: the struct outlives the call and the descriptor is open.
+    if unsafe { libc::fcntl(fd, command, &mut lock) } == 0 {
+        return Ok(command != libc::F_OFD_GETLK || lock.l_type == libc::F_UNLCK as libc::c_short);
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::EAGAIN | libc::EACCES) => Ok(false),
+        _ => Err(error),
+    }
+}

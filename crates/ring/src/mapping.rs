@@ -1,0 +1,411 @@
+//! The mapped file: made whole or not at all, opened only when its superblock holds, addressed with bounds.
+//!
+//! A ring is allocated in full before it gets its name, so a full tmpfs is an error of `create` and never a SIGBUS of
+//! a later write. It has no name until it is complete (`O_TMPFILE`, then `linkat`), so nobody opens half a ring and a
+//! killed creator leaves nothing behind.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use memmap2::{MmapOptions, MmapRaw};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
+
+use crate::crc;
+use crate::error::RingError;
+use crate::layout::{self, ConsumerLines, HotLines, Superblock};
+use crate::options::{RingKind, RingOptions, RingSchema};
+
+/// What a ring was made with, from its superblock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RingInfo {
+    /// See [`RingKind`].
+    pub kind: RingKind,
+    /// Bytes from slot to slot; 0 for frames.
+    pub stride: usize,
+    /// Layout of the payload.
+    pub schema: Option<RingSchema>,
+    /// Consumers at one time.
+    pub consumers_max: u32,
+    /// Frames carry a checked CRC.
+    pub crc: bool,
+    /// Consumers that do not peek see only up to the durable watermark.
+    pub visible_durable: bool,
+    /// Consumers may park.
+    pub parking: bool,
+    /// Numbering of the messages.
+    pub epoch: u64,
+    /// This file among all that had its name.
+    pub generation: u64,
+    /// Sequence of the first message it can hold.
+    pub first_sequence: u64,
+    /// Bytes of the file.
+    pub file_size_bytes: u64,
+}
+
+/// The file, mapped. Shared by all endpoints of a process; unmapped when the last of them and of their views is gone.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    map: MmapRaw,
+    pub file: File,
+    pub path: PathBuf,
+    pub info: RingInfo,
+    data_offset: usize,
+    data_size: usize,
+    /// `capacity - 1`: of slots or of bytes.
+    pub mask: u64,
+}
+
+impl Mapping {
+    pub fn create(path: &Path, options: &RingOptions) -> Result<Self, RingError> {
+        options.check()?;
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        private_directory(directory)?;
+        let superblock = superblock(options)?;
+        let size = superblock.file_size_bytes;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .mode(0o600)
+            .custom_flags(libc::O_TMPFILE | libc::O_CLOEXEC)
+            .open(directory)
+            .map_err(io_error("make a ring in", directory))?;
+        allocate(&file, path, size)?;
+        let fail = io_error("write", path);
+        file.write_all_at(superblock.as_bytes(), 0).map_err(fail)?;
+        // A new ring starts at its first sequence; in both pairs, so that the version does not matter.
+        let first = superblock.first_sequence;
+        let start = if superblock.kind == layout::KIND_SLOTS { first } else { 0 };
+        let hot = layout::HOT_OFFSET as u64;
+        for (line, sequence) in [(0, first - 1), (1, first)] {
+            let pair = [0, sequence, start, sequence, start];
+            file.write_all_at(pair.as_bytes(), hot + line * layout::LINE_SIZE_BYTES as u64)
+                .map_err(io_error("write", path))?;
+        }
+        let watermarks = hot + 4 * layout::LINE_SIZE_BYTES as u64;
+        file.write_all_at([first - 1, first - 1].as_bytes(), watermarks).map_err(io_error("write", path))?;
+
+        let held = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        match rustix::fs::linkat(rustix::fs::CWD, &held, rustix::fs::CWD, path, rustix::fs::AtFlags::SYMLINK_FOLLOW) {
+            Ok(()) => Self::map(file, path),
+            Err(rustix::io::Errno::EXIST) => Err(RingError::Exists { path: path.to_owned() }),
+            Err(errno) => Err(io_error("name", path)(errno.into())),
+        }
+    }
+
+    pub fn open(path: &Path) -> Result<Self, RingError> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_CLOEXEC | libc::O_NOFOLLOW)
+            .open(path)
+            .map_err(|source| match source.kind() {
+                io::ErrorKind::NotFound => RingError::NotFound { path: path.to_owned() },
+                _ => io_error("open", path)(source),
+            })?;
+        Self::map(file, path)
+    }
+
+    fn map(file: File, path: &Path) -> Result<Self, RingError> {
+        let not_a_ring = |reason: &str| RingError::NotARing { path: path.to_owned(), reason: reason.to_owned() };
+        let mut bytes = [0; layout::SUPERBLOCK_SIZE_BYTES];
+        file.read_exact_at(&mut bytes, 0).map_err(|source| match source.kind() {
+            io::ErrorKind::UnexpectedEof => not_a_ring("it is shorter than a superblock"),
+            _ => io_error("read", path)(source),
+        })?;
+        let superblock = Superblock::read_from_bytes(&bytes).expect("the sizes are equal");
+        if superblock.magic != layout::MAGIC {
+            return Err(not_a_ring("its first bytes are not those of a ring"));
+        }
+        // Before the CRC: another version may sum something else.
+        if superblock.version != layout::VERSION {
+            return Err(RingError::Version {
+                path: path.to_owned(),
+                found: superblock.version,
+                expected: layout::VERSION,
+            });
+        }
+        if superblock.crc != crc::checksum(&bytes[..layout::SUPERBLOCK_SIZE_BYTES - 4]) {
+            return Err(not_a_ring("its superblock fails its checksum"));
+        }
+        let info = info_of(&superblock).ok_or_else(|| not_a_ring("its superblock contradicts itself"))?;
+        let found = file.metadata().map_err(io_error("examine", path))?.len();
+        if found != superblock.file_size_bytes {
+            return Err(not_a_ring(&format!("it has {found} bytes where {} were made", superblock.file_size_bytes)));
+        }
+        if superblock.boot_id != boot_id()? {
+            return Err(RingError::OtherBoot { path: path.to_owned() });
+        }
+        // The pages exist since creation; entering them into the page table now keeps faults off the first lap.
+        let map = MmapOptions::new().populate().map_raw(&file).map_err(io_error("map", path))?;
+        let data_offset = superblock.data_offset as usize;
+        Ok(Self {
+            map,
+            file,
+            path: path.to_owned(),
+            info,
+            data_offset,
+            data_size: superblock.file_size_bytes as usize - data_offset,
+            mask: superblock.capacity - 1,
+        })
+    }
+
+    /// The producer's and the ring's lines.
+    #[inline]
+    pub fn hot(&self) -> &HotLines {
+        // SAFETY: the file is larger than its superblock and hot lines (checked by `map`), the mapping is page aligned
+        // and lives as long as `self`, and every word of the lines is an atomic.
+        unsafe { &*self.map.as_mut_ptr().add(layout::HOT_OFFSET).cast::<HotLines>() }
+    }
+
+    /// The consumers' lines.
+    pub fn consumers(&self) -> &[ConsumerLines] {
+        // SAFETY: as for `hot`; the data area starts after `consumers_max` of these (checked by `map`).
+        unsafe {
+            let first = self.map.as_mut_ptr().add(layout::CONSUMERS_OFFSET).cast::<ConsumerLines>();
+            std::slice::from_raw_parts(first, self.info.consumers_max as usize)
+        }
+    }
+
+    /// Where a line's lock stands in the file.
+    pub fn lock_offset_of<T>(&self, line: &T) -> u64 {
+        (std::ptr::from_ref(line) as usize - self.map.as_mut_ptr() as usize) as u64
+    }
+
+    /// The sequence word of the frame at this offset of the data area.
+    #[inline]
+    pub fn sequence_word(&self, offset: usize) -> &AtomicU64 {
+        assert!(offset.is_multiple_of(8) && offset + 8 <= self.data_size, "frame offset {offset} outside the data");
+        // SAFETY: in bounds and aligned by the assert; the mapping lives as long as `self`.
+        unsafe { AtomicU64::from_ptr(self.map.as_mut_ptr().add(self.data_offset + offset).cast()) }
+    }
+
+    /// Length and flags of the frame at this offset.
+    #[inline]
+    pub fn header_word(&self, offset: usize) -> &AtomicU64 {
+        self.sequence_word(offset + 8)
+    }
+
+    /// The CRC at this offset.
+    #[inline]
+    pub fn crc_word(&self, offset: usize) -> &AtomicU32 {
+        assert!(offset.is_multiple_of(4) && offset + 4 <= self.data_size, "CRC offset {offset} outside the data");
+        // SAFETY: in bounds and aligned by the assert; the mapping lives as long as `self`.
+        unsafe { AtomicU32::from_ptr(self.map.as_mut_ptr().add(self.data_offset + offset).cast()) }
+    }
+
+    /// Bytes of the data area as the reader of a gated consumer may see them: the producer changes none of them until
+    /// that consumer's cursor has passed. A process that breaks this rule is what the CRC is for.
+    #[inline]
+    pub fn bytes(&self, offset: usize, size: usize) -> &[u8] {
+        assert!(
+            offset <= self.data_size && size <= self.data_size - offset,
+            "{size} bytes at {offset} outside the data"
+        );
+        // SAFETY: in bounds by the assert; initialised since creation; see above for who writes.
+        unsafe { std::slice::from_raw_parts(self.map.as_mut_ptr().add(self.data_offset + offset), size) }
+    }
+
+    /// Bytes of the data area for the one producer, which holds the lock.
+    #[inline]
+    #[expect(clippy::mut_from_ref, reason = "the memory is the file's; the producer's lock makes it the only writer")]
+    pub fn bytes_mut(&self, offset: usize, size: usize) -> &mut [u8] {
+        assert!(
+            offset <= self.data_size && size <= self.data_size - offset,
+            "{size} bytes at {offset} outside the data"
+        );
+        // SAFETY: in bounds by the assert; only the producer calls this, one frame at a time.
+        unsafe { std::slice::from_raw_parts_mut(self.map.as_mut_ptr().add(self.data_offset + offset), size) }
+    }
+
+    /// Copies bytes a producer may be overwriting; the caller checks afterwards whether it did.
+    #[inline]
+    pub fn copy_racing(&self, offset: usize, into: &mut [u8]) {
+        assert!(offset <= self.data_size && into.len() <= self.data_size - offset, "copy at {offset} outside the data");
+        // SAFETY: in bounds by the assert. Racing with the producer is expected: the copy is thrown away unread when
+        // the floor has passed it, and a raw copy, unlike a slice, promises nothing about stillness.
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                self.map.as_mut_ptr().add(self.data_offset + offset),
+                into.as_mut_ptr(),
+                into.len(),
+            );
+        }
+    }
+
+    /// Bytes of the data area.
+    pub fn data_size(&self) -> usize {
+        self.data_size
+    }
+
+    /// Tells sleepers that something became visible.
+    #[inline]
+    pub fn wake(&self) {
+        if self.info.parking {
+            // Orders the commit before the look at `waiting`; the sleeper has the mirror of it.
+            std::sync::atomic::fence(Ordering::SeqCst);
+            if self.hot().wake.0.waiting.load(Ordering::Relaxed) != 0 {
+                self.wake_sleepers();
+            }
+        }
+    }
+
+    #[cold]
+    fn wake_sleepers(&self) {
+        let wake = &self.hot().wake.0;
+        wake.waiting.swap(0, Ordering::SeqCst);
+        wake.signal.fetch_add(1, Ordering::SeqCst);
+        // Fails only for a bad address, which this is not.
+        let _ = rustix::thread::futex::wake(&wake.signal, rustix::thread::futex::Flags::empty(), u32::MAX >> 1);
+    }
+}
+
+/// An [`RingError::Io`] in the making.
+pub(crate) fn io_error<'a>(action: &'static str, path: &'a Path) -> impl Fn(io::Error) -> RingError + 'a {
+    move |source| RingError::Io { action, path: path.to_owned(), source }
+}
+
+/// Makes the directory 0700 if it is not there; refuses one that others own or can write.
+pub(crate) fn private_directory(directory: &Path) -> Result<(), RingError> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(io_error("make directory", directory))?;
+    let found = fs::metadata(directory).map_err(io_error("examine", directory))?;
+    let refuse = |reason| Err(RingError::Directory { path: directory.to_owned(), reason });
+    if found.uid() != rustix::process::geteuid().as_raw() {
+        return refuse("belongs to another user");
+    }
+    if found.permissions().mode() & 0o022 != 0 {
+        return refuse("can be written by others");
+    }
+    Ok(())
+}
+
+fn allocate(file: &File, path: &Path, size: u64) -> Result<(), RingError> {
+    loop {
+        return match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, size) {
+            Ok(()) => Ok(()),
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(rustix::io::Errno::NOSPC | rustix::io::Errno::FBIG | rustix::io::Errno::DQUOT) => {
+                Err(RingError::NoSpace { path: path.to_owned(), needed_bytes: size })
+            }
+            Err(errno) => Err(io_error("allocate", path)(errno.into())),
+        };
+    }
+}
+
+fn superblock(options: &RingOptions) -> Result<Superblock, RingError> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+    let mut block = Superblock::new_zeroed();
+    block.magic = layout::MAGIC;
+    block.version = layout::VERSION;
+    let data_size = match options.kind {
+        RingKind::Slots { record_size_bytes, count } => {
+            block.kind = layout::KIND_SLOTS;
+            block.capacity = count;
+            block.record_size_bytes = record_size_bytes;
+            block.stride = options.stride();
+            count * u64::from(block.stride)
+        }
+        RingKind::Frames { size_bytes } => {
+            block.kind = layout::KIND_FRAMES;
+            block.capacity = size_bytes;
+            size_bytes
+        }
+    };
+    for (on, flag) in [
+        (options.crc, layout::RING_CRC),
+        (options.visible_durable, layout::RING_VISIBLE_DURABLE),
+        (options.parking, layout::RING_PARKING),
+    ] {
+        block.flags |= if on { flag } else { 0 };
+    }
+    block.consumers_max = options.consumers_max;
+    block.data_offset = data_offset(options.consumers_max);
+    block.file_size_bytes = block.data_offset + data_size;
+    block.epoch = options.epoch.unwrap_or(now);
+    block.generation = now;
+    block.first_sequence = options.first_sequence;
+    block.boot_id = boot_id()?;
+    if let Some(schema) = &options.schema {
+        block.schema_hash = schema.hash();
+        block.schema_version = schema.version;
+        block.schema_name[..schema.name.len()].copy_from_slice(schema.name.as_bytes());
+        block.schema_text[..schema.text.len()].copy_from_slice(schema.text.as_bytes());
+        block.schema_text_size = schema.text.len() as u32;
+    }
+    block.crc = crc::checksum(&block.as_bytes()[..layout::SUPERBLOCK_SIZE_BYTES - 4]);
+    Ok(block)
+}
+
+const fn data_offset(consumers_max: u32) -> u64 {
+    (layout::CONSUMERS_OFFSET + consumers_max as usize * size_of::<ConsumerLines>()).next_multiple_of(4096) as u64
+}
+
+/// The options a superblock states, or `None` when its numbers do not agree with each other.
+fn info_of(block: &Superblock) -> Option<RingInfo> {
+    let kind = match block.kind {
+        layout::KIND_SLOTS => RingKind::Slots { record_size_bytes: block.record_size_bytes, count: block.capacity },
+        layout::KIND_FRAMES => RingKind::Frames { size_bytes: block.capacity },
+        _ => return None,
+    };
+    let schema = if block.schema_hash == 0 {
+        None
+    } else {
+        let name = block.schema_name.split(|byte| *byte == 0).next()?;
+        let text = block.schema_text.get(..block.schema_text_size as usize)?;
+        let schema = RingSchema {
+            name: String::from_utf8(name.to_vec()).ok()?,
+            version: block.schema_version,
+            text: String::from_utf8(text.to_vec()).ok()?,
+        };
+        (schema.hash() == block.schema_hash).then_some(schema).map(Some)?
+    };
+    let options = RingOptions {
+        kind,
+        schema,
+        consumers_max: block.consumers_max,
+        crc: block.flags & layout::RING_CRC != 0,
+        visible_durable: block.flags & layout::RING_VISIBLE_DURABLE != 0,
+        parking: block.flags & layout::RING_PARKING != 0,
+        epoch: Some(block.epoch),
+        first_sequence: block.first_sequence,
+    };
+    options.check().ok()?;
+    let data_size = match kind {
+        RingKind::Slots { count, .. } => count * u64::from(options.stride()),
+        RingKind::Frames { size_bytes } => size_bytes,
+    };
+    let agrees = block.stride == options.stride()
+        && block.data_offset == data_offset(block.consumers_max)
+        && block.file_size_bytes == block.data_offset + data_size;
+    agrees.then(|| RingInfo {
+        kind,
+        stride: options.stride() as usize,
+        schema: options.schema,
+        consumers_max: options.consumers_max,
+        crc: options.crc,
+        visible_durable: options.visible_durable,
+        parking: options.parking,
+        epoch: block.epoch,
+        generation: block.generation,
+        first_sequence: block.first_sequence,
+        file_size_bytes: block.file_size_bytes,
+    })
+}
+
+fn boot_id() -> Result<[u8; 16], RingError> {
+    let path = Path::new("/proc/sys/kernel/random/boot_id");
+    let text = fs::read_to_string(path).map_err(io_error("read", path))?;
+    let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+    let digits = std::str::from_utf8(&digits).expect("hexadecimal digits are text");
+    let number = u128::from_str_radix(digits, 16).map_err(|error| io_error("read", path)(io::Error::other(error)))?;
+    Ok(number.to_be_bytes())
+}

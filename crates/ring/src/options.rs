@@ -1,0 +1,202 @@
+//! What a ring is made with.
+
+use tidebook_types::{FieldKind, Schema};
+
+use crate::error::RingError;
+use crate::layout::{self, SCHEMA_NAME_MAX, SCHEMA_TEXT_MAX};
+
+/// How the data area is divided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RingKind {
+    /// Fixed records, each in a slot: a run of them is one strided array.
+    Slots {
+        /// Bytes of each record.
+        record_size_bytes: u32,
+        /// Slots; a power of two.
+        count: u64,
+    },
+    /// Messages of any length up to half the ring.
+    Frames {
+        /// Bytes of the data area; a power of two.
+        size_bytes: u64,
+    },
+}
+
+/// Layout of the payload, as data a reader of another language understands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RingSchema {
+    /// Name, at most 48 bytes.
+    pub name: String,
+    /// Rises with each change of the fields.
+    pub version: u32,
+    /// `name:type:offset[:count]` joined by `;`, types in numpy's spelling.
+    pub text: String,
+}
+
+impl RingSchema {
+    /// FNV-1a 64 over name, version and text.
+    pub fn hash(&self) -> u64 {
+        let bytes = self.name.bytes().chain([0]).chain(self.version.to_le_bytes()).chain(self.text.bytes());
+        bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    }
+}
+
+impl From<&Schema> for RingSchema {
+    fn from(schema: &Schema) -> Self {
+        let fields: Vec<String> = schema
+            .fields
+            .iter()
+            .map(|field| {
+                let kind = match field.kind {
+                    FieldKind::I8 => "i1",
+                    FieldKind::U8 => "u1",
+                    FieldKind::U32 => "u4",
+                    FieldKind::U64 => "u8",
+                    FieldKind::I64 => "i8",
+                };
+                match field.count {
+                    1 => format!("{}:{kind}:{}", field.name, field.offset),
+                    count => format!("{}:{kind}:{}:{count}", field.name, field.offset),
+                }
+            })
+            .collect();
+        Self { name: schema.name.to_owned(), version: schema.version, text: fields.join(";") }
+    }
+}
+
+/// What a ring is made with. Start from [`RingOptions::slots`], [`RingOptions::records`] or [`RingOptions::frames`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RingOptions {
+    /// See [`RingKind`].
+    pub kind: RingKind,
+    /// Layout of the payload; none for plain bytes.
+    pub schema: Option<RingSchema>,
+    /// Named and unnamed consumers at one time.
+    pub consumers_max: u32,
+    /// Frames carry a CRC-32C that readers check.
+    pub crc: bool,
+    /// Consumers that do not peek see only up to the durable watermark.
+    pub visible_durable: bool,
+    /// Consumers may park; costs the producer a fence per publish.
+    pub parking: bool,
+    /// Numbering of the messages; a new one from the clock when `None`.
+    pub epoch: Option<u64>,
+    /// Sequence of the first message; above 1 when a journal already holds those before.
+    pub first_sequence: u64,
+}
+
+impl RingOptions {
+    fn new(kind: RingKind) -> Self {
+        Self {
+            kind,
+            schema: None,
+            consumers_max: 16,
+            crc: true,
+            visible_durable: false,
+            parking: false,
+            epoch: None,
+            first_sequence: 1,
+        }
+    }
+
+    /// Slots for records of this size.
+    pub fn slots(record_size_bytes: u32, count: u64) -> Self {
+        Self::new(RingKind::Slots { record_size_bytes, count })
+    }
+
+    /// Slots for the records of a published layout.
+    pub fn records(schema: &Schema, count: u64) -> Self {
+        let mut options = Self::slots(u32::try_from(schema.size_bytes).expect("records are small"), count);
+        options.schema = Some(schema.into());
+        options
+    }
+
+    /// Frames in a data area of this size.
+    pub fn frames(size_bytes: u64) -> Self {
+        Self::new(RingKind::Frames { size_bytes })
+    }
+
+    /// Sets [`RingOptions::visible_durable`].
+    #[must_use]
+    pub fn visible_durable(mut self, on: bool) -> Self {
+        self.visible_durable = on;
+        self
+    }
+
+    /// Sets [`RingOptions::parking`].
+    #[must_use]
+    pub fn parking(mut self, on: bool) -> Self {
+        self.parking = on;
+        self
+    }
+
+    /// Sets [`RingOptions::crc`].
+    #[must_use]
+    pub fn crc(mut self, on: bool) -> Self {
+        self.crc = on;
+        self
+    }
+
+    /// Sets [`RingOptions::consumers_max`].
+    #[must_use]
+    pub fn consumers_max(mut self, max: u32) -> Self {
+        self.consumers_max = max;
+        self
+    }
+
+    /// Sets [`RingOptions::epoch`] and [`RingOptions::first_sequence`]: the ring goes on where a journal stands.
+    #[must_use]
+    pub fn continuing(mut self, epoch: u64, first_sequence: u64) -> Self {
+        self.epoch = Some(epoch);
+        self.first_sequence = first_sequence;
+        self
+    }
+
+    /// Refuses what cannot be.
+    ///
+    /// # Errors
+    /// [`RingError::Option`] naming the option, its value and its bounds.
+    pub fn check(&self) -> Result<(), RingError> {
+        let refuse = |option, value: String, reason| Err(RingError::Option { option, value, reason });
+        match self.kind {
+            RingKind::Slots { record_size_bytes, count } => {
+                if record_size_bytes == 0 || record_size_bytes > 1 << 20 {
+                    return refuse("record_size_bytes", record_size_bytes.to_string(), "must be from 1 to 1048576");
+                }
+                if !count.is_power_of_two() || !(8..=1 << 32).contains(&count) {
+                    return refuse("count", count.to_string(), "must be a power of two, at least 8");
+                }
+            }
+            RingKind::Frames { size_bytes } => {
+                if !size_bytes.is_power_of_two() || !(4096..=1 << 40).contains(&size_bytes) {
+                    return refuse("size_bytes", size_bytes.to_string(), "must be a power of two, at least 4096");
+                }
+            }
+        }
+        if !(1..=1024).contains(&self.consumers_max) {
+            return refuse("consumers_max", self.consumers_max.to_string(), "must be from 1 to 1024");
+        }
+        if self.first_sequence == 0 || self.first_sequence > 1 << 62 {
+            return refuse("first_sequence", self.first_sequence.to_string(), "must be at least 1 and below 2^62");
+        }
+        if let Some(schema) = &self.schema {
+            if schema.name.is_empty() || schema.name.len() > SCHEMA_NAME_MAX {
+                return refuse("schema.name", schema.name.clone(), "must have 1 to 48 bytes");
+            }
+            if schema.text.len() > SCHEMA_TEXT_MAX {
+                return refuse("schema.text", format!("{} bytes", schema.text.len()), "must fit 3840 bytes");
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes from slot to slot; 0 for frames.
+    pub fn stride(&self) -> u32 {
+        match self.kind {
+            RingKind::Slots { record_size_bytes, .. } => {
+                u32::try_from(layout::frame_size_bytes(record_size_bytes as usize)).expect("bounded by check")
+            }
+            RingKind::Frames { .. } => 0,
+        }
+    }
+}

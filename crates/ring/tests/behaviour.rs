@@ -1,0 +1,345 @@
+//! What one producer and its consumers see, case by case, on both kinds of ring.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Rings, drain};
+use tidebook_ring::*;
+
+const BLOCK_FOR_EVER: Policy = Policy::Block { detach_after: None };
+
+fn kinds() -> [RingOptions; 2] {
+    [RingOptions::slots(8, 8), RingOptions::frames(4096)]
+}
+
+fn write_numbers(producer: &mut Producer, numbers: std::ops::Range<u64>) {
+    for number in numbers {
+        producer.write(&number.to_le_bytes()).unwrap();
+    }
+}
+
+fn numbers(messages: &[(u64, Vec<u8>)]) -> Vec<(u64, u64)> {
+    messages.iter().map(|(seq, payload)| (*seq, u64::from_le_bytes(payload[..].try_into().unwrap()))).collect()
+}
+
+#[test]
+fn messages_arrive_in_order_numbered_from_one_over_many_laps() {
+    for options in kinds() {
+        let rings = Rings::new();
+        let ring = rings.create(&options);
+        let (mut producer, mut consumer) =
+            (ring.producer().unwrap(), ring.consumer(&ConsumerOptions::named("a")).unwrap());
+        for start in (0..3000).step_by(5) {
+            write_numbers(&mut producer, start..start + 5);
+            let expected: Vec<_> = (start..start + 5).map(|number| (number + 1, number)).collect();
+            assert_eq!(numbers(&drain(&mut consumer, 3)), expected);
+        }
+        assert_eq!(producer.published(), 3000);
+    }
+}
+
+#[test]
+fn a_full_ring_is_a_value_that_names_the_slowest_consumer_and_room_comes_back_with_its_commit() {
+    for options in kinds() {
+        let rings = Rings::new();
+        let ring = rings.create(&options);
+        let mut producer = ring.producer().unwrap();
+        let mut fast = ring.consumer(&ConsumerOptions::named("fast")).unwrap();
+        let mut slow = ring.consumer(&ConsumerOptions::named("slow")).unwrap();
+        let mut written = 0;
+        let blocked_by = loop {
+            match producer.write_within(&7u64.to_le_bytes(), Duration::ZERO).unwrap() {
+                Written::At(sequence) => written = sequence,
+                Written::Full { consumer } => {
+                    drain(&mut fast, 100);
+                    if let Written::Full { .. } = producer.write_within(&7u64.to_le_bytes(), Duration::ZERO).unwrap() {
+                        break consumer;
+                    }
+                    unreachable!("{consumer} and the fast one are both behind");
+                }
+            }
+        };
+        assert!(ring.consumer_name(blocked_by) == "slow" || ring.consumer_name(blocked_by) == "fast");
+        let before = ring.status().unwrap();
+        assert_eq!((before.oldest, before.published), (1, written));
+        slow.read(1, |_, _| ()).unwrap();
+        assert!(matches!(producer.write_within(&[7; 8], Duration::ZERO).unwrap(), Written::Full { .. }), "read only");
+        slow.commit();
+        assert_eq!(producer.write_within(&[7; 8], Duration::ZERO).unwrap(), Written::At(written + 1));
+    }
+}
+
+#[test]
+fn an_overwritten_consumer_gets_the_exact_gap_and_then_what_is_left() {
+    for options in kinds() {
+        let rings = Rings::new();
+        let ring = rings.create(&options);
+        let mut producer = ring.producer().unwrap();
+        let lossy = ConsumerOptions::named("lossy").policy(Policy::Overwrite);
+        let mut consumer = ring.consumer(&lossy).unwrap();
+        write_numbers(&mut producer, 0..1000);
+        let Read::Gap(gap) = consumer.poll(10, |_, _| panic!("nothing before the gap")).unwrap() else {
+            panic!("a gap first");
+        };
+        assert_eq!(gap.first, 1);
+        let rest = numbers(&drain(&mut consumer, 7));
+        assert_eq!(rest.first().unwrap().0, gap.first + gap.count);
+        assert_eq!(rest.last().unwrap(), &(1000, 999));
+        assert_eq!(rest.len() as u64, 1000 - gap.count);
+        let status = &ring.status().unwrap().consumers[0];
+        assert_eq!((status.gaps, status.lost, status.lag), (1, gap.count, 0));
+    }
+}
+
+#[test]
+fn a_named_consumer_resumes_where_it_committed_and_an_unnamed_one_leaves_nothing() {
+    for options in kinds() {
+        let rings = Rings::new();
+        let ring = rings.create(&options);
+        let mut producer = ring.producer().unwrap();
+        write_numbers(&mut producer, 0..5);
+        let named = ConsumerOptions::named("a");
+        let mut consumer = ring.consumer(&named).unwrap();
+        assert_eq!(consumer.poll(2, |_, _| ()).unwrap(), Read::Messages(2));
+        assert_eq!(consumer.read(2, |_, _| ()).unwrap(), Read::Messages(2));
+        assert!(matches!(ring.consumer(&named), Err(RingError::ConsumerBusy { .. })));
+        drop(consumer);
+        let mut consumer = ring.consumer(&named).unwrap();
+        assert_eq!(numbers(&drain(&mut consumer, 9)), [(3, 2), (4, 3), (5, 4)]);
+        drop(ring.consumer(&ConsumerOptions::default()).unwrap());
+        let names: Vec<_> = ring.status().unwrap().consumers.into_iter().map(|consumer| consumer.name).collect();
+        assert_eq!(names, ["a"]);
+        assert!(matches!(ring.remove_consumer("a"), Err(RingError::ConsumerBusy { .. })));
+        drop(consumer);
+        ring.remove_consumer("a").unwrap();
+        assert!(matches!(ring.remove_consumer("a"), Err(RingError::ConsumerUnknown { .. })));
+    }
+}
+
+#[test]
+fn each_start_begins_where_it_says() {
+    for options in kinds() {
+        let rings = Rings::new();
+        let ring = rings.create(&options);
+        let mut producer = ring.producer().unwrap();
+        write_numbers(&mut producer, 0..500);
+        let oldest = ring.status().unwrap().oldest;
+        assert!(oldest > 1 && oldest <= 500);
+        let first = |start| {
+            let mut consumer = ring.consumer(&ConsumerOptions::default().start(start)).unwrap();
+            let mut first = None;
+            let read = consumer.read(1, |sequence, _| first = Some(sequence)).unwrap();
+            (first, read)
+        };
+        assert_eq!(first(Start::Earliest), (Some(oldest), Read::Messages(1)));
+        assert_eq!(first(Start::Resume), (Some(oldest), Read::Messages(1)));
+        assert_eq!(first(Start::Latest), (None, Read::Messages(0)));
+        assert_eq!(first(Start::Sequence(500)), (Some(500), Read::Messages(1)));
+        assert_eq!(first(Start::Sequence(501)), (None, Read::Messages(0)));
+        let gap = Gap { first: 1, count: oldest - 1 };
+        assert_eq!(first(Start::Sequence(1)), (None, Read::Gap(gap)));
+        let beyond = ring.consumer(&ConsumerOptions::default().start(Start::Sequence(502)));
+        assert!(matches!(beyond, Err(RingError::StartBeyond { asked: 502, next: 501 })));
+    }
+}
+
+#[test]
+fn a_joiner_finds_nearly_a_whole_lap_although_a_fast_consumer_is_at_the_end() {
+    let rings = Rings::new();
+    let ring = rings.create(&RingOptions::slots(8, 1024));
+    let mut producer = ring.producer().unwrap();
+    let mut fast = ring.consumer(&ConsumerOptions::named("fast")).unwrap();
+    for start in 0..100 {
+        write_numbers(&mut producer, start * 50..start * 50 + 50);
+        drain(&mut fast, 1000);
+    }
+    let status = ring.status().unwrap();
+    assert!(status.published - status.oldest >= 1024 - 1024 / 32 - 1, "{status:?}");
+}
+
+#[test]
+fn a_consumer_of_a_durable_channel_sees_up_to_the_watermark_and_a_peek_sees_all() {
+    for options in kinds() {
+        let rings = Rings::new();
+        let ring = rings.create(&options.visible_durable(true));
+        let mut producer = ring.producer().unwrap();
+        let mut consumer = ring.consumer(&ConsumerOptions::named("a")).unwrap();
+        let mut peek = ring.consumer(&ConsumerOptions::named("journal").peek(true)).unwrap();
+        write_numbers(&mut producer, 0..5);
+        assert!(drain(&mut consumer, 10).is_empty());
+        assert!(!consumer.wait(Some(Duration::ZERO)).unwrap());
+        assert_eq!(drain(&mut peek, 10).len(), 5);
+        ring.set_durable(3).unwrap();
+        assert_eq!(numbers(&drain(&mut consumer, 10)), [(1, 0), (2, 1), (3, 2)]);
+        for wrong in [2, 6] {
+            assert!(matches!(ring.set_durable(wrong), Err(RingError::Watermark { from: 3, .. })));
+        }
+    }
+}
+
+#[test]
+fn a_ring_has_one_producer_and_the_next_one_goes_on_at_the_right_sequence() {
+    for options in kinds() {
+        let rings = Rings::new();
+        let ring = rings.create(&options.continuing(77, 1001));
+        let mut producer = ring.producer().unwrap();
+        assert_eq!(producer.published(), 1000);
+        write_numbers(&mut producer, 0..700);
+        assert!(matches!(ring.producer(), Err(RingError::ProducerBusy { .. })));
+        drop(producer);
+        let other = Ring::open(rings.path()).unwrap();
+        assert_eq!((other.published(), other.info().epoch), (1700, 77));
+        let mut producer = other.producer().unwrap();
+        assert_eq!(producer.write(&[1; 8]).unwrap(), 1701);
+        let mut consumer = ring.consumer(&ConsumerOptions::default().start(Start::Sequence(1700))).unwrap();
+        assert_eq!(drain(&mut consumer, 9).len(), 2);
+    }
+}
+
+#[test]
+fn a_deposed_producer_writes_nothing_more() {
+    let rings = Rings::new();
+    let ring = rings.create(&RingOptions::frames(4096));
+    let mut producer = ring.producer().unwrap();
+    producer.write(b"before").unwrap();
+    ring.fence();
+    assert!(matches!(producer.write(b"after"), Err(RingError::Fenced { fence: 1, own: 0 })));
+    assert_eq!(ring.published(), 1);
+    drop(producer);
+    assert_eq!(ring.producer().unwrap().write(b"next").unwrap(), 2);
+}
+
+#[test]
+fn a_claim_is_visible_only_when_committed_and_costs_nothing_when_dropped() {
+    for options in kinds() {
+        let rings = Rings::new();
+        let ring = rings.create(&options);
+        let mut producer = ring.producer().unwrap();
+        let mut consumer = ring.consumer(&ConsumerOptions::named("a")).unwrap();
+        for lap in 0..300u64 {
+            producer.claim(8).unwrap().payload().fill(0xFF);
+            assert_eq!(consumer.read(9, |_, _| ()).unwrap(), Read::Messages(0));
+            let mut claim = producer.claim(8).unwrap();
+            claim.payload().copy_from_slice(&lap.to_le_bytes());
+            assert_eq!(claim.commit(), lap + 1);
+            assert_eq!(numbers(&drain(&mut consumer, 9)), [(lap + 1, lap)]);
+        }
+    }
+}
+
+#[test]
+fn a_run_of_slots_is_one_view_that_ends_at_the_wrap() {
+    for policy in [BLOCK_FOR_EVER, Policy::Overwrite] {
+        let rings = Rings::new();
+        let ring = rings.create(&RingOptions::slots(12, 16));
+        let mut producer = ring.producer().unwrap();
+        let mut consumer = ring.consumer(&ConsumerOptions::named("a").policy(policy)).unwrap();
+        let mut next = 1;
+        for round in 0..50u8 {
+            let records: Vec<u8> = (0..7u8).flat_map(|i| [round.wrapping_mul(7).wrapping_add(i); 12]).collect();
+            assert_eq!(producer.write_records(&records).unwrap(), u64::from(round) * 7 + 7);
+            let mut found = Vec::new();
+            loop {
+                match consumer.slots(5).unwrap() {
+                    SlotBatch::Empty => break,
+                    SlotBatch::Gap(gap) => panic!("{gap:?}"),
+                    SlotBatch::Slots(slots) => {
+                        assert_eq!(slots.first_sequence(), next);
+                        assert_eq!(slots.is_in_place(), policy == BLOCK_FOR_EVER);
+                        assert_eq!((slots.stride(), slots.bytes().len()), (32, slots.len() * 32));
+                        assert!((next & 15) + slots.len() as u64 <= 16, "ends at the wrap");
+                        let sequence = u64::from_le_bytes(slots.bytes()[..8].try_into().unwrap());
+                        assert_eq!(sequence, next);
+                        slots.records().for_each(|record| found.extend_from_slice(record));
+                        next += slots.len() as u64;
+                        consumer.commit_to(slots.end());
+                    }
+                }
+            }
+            assert_eq!(found, records);
+        }
+    }
+}
+
+#[test]
+fn a_message_above_an_eighth_of_the_ring_comes_back_whole_and_above_half_is_refused() {
+    let rings = Rings::new();
+    let ring = rings.create(&RingOptions::frames(1 << 14));
+    let mut producer = ring.producer().unwrap();
+    let mut consumer = ring.consumer(&ConsumerOptions::named("a")).unwrap();
+    for size in (0..=1 << 13).step_by(61).chain([1 << 13]) {
+        let payload: Vec<u8> = (0..size).map(|at| (at % 251) as u8 ^ size as u8).collect();
+        let sequence = producer.write(&payload).unwrap();
+        assert_eq!(drain(&mut consumer, 9), [(sequence, payload)]);
+    }
+    let refused = producer.write(&vec![0; (1 << 13) + 1]);
+    assert!(matches!(refused, Err(RingError::TooLarge { size_bytes: 8193, max_bytes: 8192 })));
+}
+
+#[test]
+fn a_dead_consumer_gates_for_its_time_and_gets_a_gap_when_it_returns() {
+    for options in kinds() {
+        let rings = Rings::new();
+        let ring = rings.create(&options);
+        let mut producer = ring.producer().unwrap();
+        let policy = Policy::Block { detach_after: Some(Duration::from_millis(30)) };
+        let options = ConsumerOptions::named("a").policy(policy);
+        let mut consumer = ring.consumer(&options).unwrap();
+        write_numbers(&mut producer, 0..3);
+        consumer.poll(2, |_, _| ()).unwrap();
+        drop(consumer);
+        let started = std::time::Instant::now();
+        write_numbers(&mut producer, 3..1000);
+        assert!(started.elapsed() >= Duration::from_millis(30));
+        assert_eq!(ring.status().unwrap().consumers[0].state, ConsumerState::Detached);
+        let mut consumer = ring.consumer(&options).unwrap();
+        let oldest = ring.status().unwrap().oldest;
+        let gap = Gap { first: 3, count: oldest - 3 };
+        assert_eq!(consumer.read(1, |_, _| ()).unwrap(), Read::Gap(gap));
+        assert_eq!(drain(&mut consumer, 10).len() as u64, 1000 - oldest + 1);
+    }
+}
+
+#[test]
+fn a_read_that_breaks_hands_the_message_out_again() {
+    let rings = Rings::new();
+    let ring = rings.create(&RingOptions::frames(4096));
+    let mut producer = ring.producer().unwrap();
+    let mut consumer = ring.consumer(&ConsumerOptions::named("a")).unwrap();
+    write_numbers(&mut producer, 0..5);
+    let read = consumer.read_while(10, |sequence, _| {
+        if sequence == 3 { std::ops::ControlFlow::Break(()) } else { std::ops::ControlFlow::Continue(()) }
+    });
+    assert_eq!(read.unwrap(), Read::Messages(2));
+    assert_eq!(numbers(&drain(&mut consumer, 10)), [(3, 2), (4, 3), (5, 4)]);
+}
+
+#[test]
+fn waiting_ends_with_the_message_in_each_way_of_waiting() {
+    let rings = Rings::new();
+    let ring = rings.create(&RingOptions::frames(1 << 16).parking(true));
+    let mut producer = ring.producer().unwrap();
+    for wait in [Wait::Spin, Wait::Hybrid, Wait::Park] {
+        let options = ConsumerOptions::default().start(Start::Latest).wait(wait);
+        let (asleep, told) = std::sync::mpsc::channel();
+        let thread_ring = ring.clone();
+        let reader = std::thread::spawn(move || {
+            let mut consumer = thread_ring.consumer(&options).unwrap();
+            assert!(!consumer.wait(Some(Duration::from_millis(1))).unwrap());
+            for _ in 0..200 {
+                asleep.send(()).unwrap();
+                assert!(consumer.wait(Some(Duration::from_secs(20))).unwrap(), "{wait:?}");
+                assert_eq!(consumer.poll(1, |_, _| ()).unwrap(), Read::Messages(1));
+            }
+        });
+        for _ in 0..200 {
+            told.recv().unwrap();
+            producer.write(b"wake").unwrap();
+        }
+        reader.join().unwrap();
+    }
+    let plain = Rings::new();
+    let refused = plain.create(&RingOptions::frames(4096)).consumer(&ConsumerOptions::default().wait(Wait::Park));
+    assert!(matches!(refused, Err(RingError::NoParking)));
+}

@@ -1,0 +1,82 @@
+"""The API as one ASGI application over a `MarketView`.
+
+Whoever starts a node builds the view and the source, calls `create_app`, and may mount more on what it gets (the
+console does). The application owns the hub and the pump; both live from start-up to shut-down of its lifespan.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from fastapi import FastAPI
+from starlette.routing import WebSocketRoute
+
+import tidebook
+from tidebook.api import problems
+from tidebook.api.hub import Hub
+from tidebook.api.origin import LoopbackHosts
+from tidebook.api.pump import Pump
+from tidebook.api.rest import market_router
+from tidebook.api.source import RecordSource
+from tidebook.api.trace import TraceIds
+from tidebook.api.view import MarketView
+from tidebook.api.websocket import WebSocketEndpoint
+
+
+@dataclass(frozen=True, slots=True)
+class ApiOptions:
+    """How the API behaves."""
+
+    poll_interval_ms: int = 20
+    """Between two reads of the source."""
+    publish_interval_ms: int = 100
+    """Between two frames of a stream: 10 a second."""
+    origins: frozenset[str] = field(default_factory=frozenset)
+    """Pages of other servers that may open the WebSocket, such as `http://127.0.0.1:5173`."""
+    loopback_only: bool = True
+    """Refuse requests made under a host name that is not loopback; false only behind a proxy of your own."""
+
+
+def create_app(view: MarketView, source: RecordSource, options: ApiOptions | None = None) -> FastAPI:
+    """REST under `/api/v1`, WebSocket at `/ws/v1`, schema at `/openapi.json`; fed from `source` while it runs.
+
+    The hub and the pump are at `app.state.hub` and `app.state.pump`, for metrics and tests.
+    """
+    options = options or ApiOptions()
+    hub = Hub(view)
+    pump = Pump(
+        source,
+        view,
+        hub,
+        poll_s=options.poll_interval_ms / 1000,
+        publish_s=options.publish_interval_ms / 1000,
+    )
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        running = asyncio.create_task(pump.run(), name="tidebook-api-pump")
+        try:
+            yield
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    app = FastAPI(
+        title="Tidebook",
+        version=tidebook.__version__,
+        description="Read-only market data of this node. Prices and sizes are decimal strings, times are "
+        "microseconds since 1970 UTC, errors are RFC 9457 problems.",
+        lifespan=lifespan,
+        docs_url=None,  # FastAPI's pages load their scripts from a CDN
+        redoc_url=None,
+    )
+    problems.install(app)
+    app.include_router(market_router(view, pump.not_ready))
+    app.router.routes.append(WebSocketRoute("/ws/v1", WebSocketEndpoint(hub, options.origins), name="ws"))
+    if options.loopback_only:
+        app.add_middleware(LoopbackHosts)
+    app.add_middleware(TraceIds)
+    app.state.hub = hub
+    app.state.pump = pump
+    return app

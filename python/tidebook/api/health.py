@@ -1,0 +1,91 @@
+"""Health of one venue's feed, counted from the records that reach this process.
+
+Records carry the sequence of the feed message they were derived from, so the message rate needs no counter of its
+own: it is the rise of that sequence over the wall clock. Time is an argument; nothing here reads a clock.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tidebook.api import wire
+
+RATE_WINDOW_NS = 2_000_000_000
+QUIET_AFTER_NS = 2_000_000_000
+
+
+@dataclass(slots=True)
+class FeedHealth:
+    """Counters and clocks of one venue's feed."""
+
+    venue: str
+    disconnected: bool = False
+    messages: int = 0
+    last_message_ns: int = 0
+    venue_delay_ns: int | None = None
+    lag_ns: int | None = None
+    gaps: int = 0
+    resyncs: int = 0
+    quarantined: int = 0
+    reconnects: int = 0
+    missed_records: int = 0
+    # (our clock, messages) at past ticks, oldest first; spans RATE_WINDOW_NS once it has run that long.
+    _samples: deque[tuple[int, int]] = field(default_factory=deque)
+
+    def saw(self, records: "np.ndarray[Any, Any]", now_ns: int) -> None:
+        """Takes the clocks and sequences of `records`, a batch of any record type of this venue, oldest first."""
+        received = records["ts_recv"]
+        self.messages = max(self.messages, int(records["source_sequence"][-1]))
+        self.last_message_ns = max(self.last_message_ns, int(received[-1]))
+        self.lag_ns = now_ns - int(np.median(received))
+        events = records["ts_event"]
+        timed = events > 0
+        if timed.any():
+            self.venue_delay_ns = int(np.median(received[timed] - events[timed]))
+
+    def tick(self, now_ns: int) -> None:
+        """Remembers where the feed stands at `now_ns`; call at a steady pace."""
+        self._samples.append((now_ns, self.messages))
+        while len(self._samples) > 2 and now_ns - self._samples[1][0] >= RATE_WINDOW_NS:
+            self._samples.popleft()
+
+    def messages_per_second(self) -> float:
+        """Rise of the message sequence over the remembered window; 0 until two ticks are known."""
+        if len(self._samples) < 2:
+            return 0.0
+        (first_ns, first), (last_ns, last) = self._samples[0], self._samples[-1]
+        # Before the first record the sequence is unknown, not zero: joining a running feed is no burst.
+        if last_ns <= first_ns or first == 0:
+            return 0.0
+        return round((last - first) * 1e9 / (last_ns - first_ns), 1)
+
+    def state(self, now_ns: int) -> wire.FeedState:
+        """Where the feed stands at `now_ns`."""
+        if self.disconnected:
+            return "disconnected"
+        if self.last_message_ns == 0:
+            return "waiting"
+        return "quiet" if now_ns - self.last_message_ns > QUIET_AFTER_NS else "live"
+
+    def said(self, now_ns: int, instruments: int, books_usable: int) -> wire.Feed:
+        """The same as the API says it."""
+        seen = self.last_message_ns > 0
+        return wire.Feed(
+            venue=self.venue,
+            state=self.state(now_ns),
+            messages=self.messages,
+            messages_per_second=self.messages_per_second(),
+            last_message_at=self.last_message_ns // 1000,
+            age_us=(now_ns - self.last_message_ns) // 1000 if seen else None,
+            venue_delay_us=None if self.venue_delay_ns is None else self.venue_delay_ns // 1000,
+            lag_us=None if self.lag_ns is None else self.lag_ns // 1000,
+            gaps=self.gaps,
+            resyncs=self.resyncs,
+            quarantined=self.quarantined,
+            reconnects=self.reconnects,
+            missed_records=self.missed_records,
+            instruments=instruments,
+            books_usable=books_usable,
+        )

@@ -1,0 +1,232 @@
+"""What the API says, over REST and WebSocket alike.
+
+One plain dataclass per thing said: FastAPI derives the OpenAPI schema from it, msgspec writes its JSON, so the two
+cannot drift apart and no response is validated twice. Prices and sizes are decimal strings, exact from integer units;
+times are integer microseconds since 1970 UTC, because nanoseconds exceed what a JavaScript number holds.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import msgspec
+from pydantic import ConfigDict
+
+# Attribute docstrings become the descriptions of the OpenAPI schema.
+_DESCRIBED = ConfigDict(use_attribute_docstrings=True)
+
+Side = Literal["buy", "sell", "none"]
+FeedState = Literal["waiting", "live", "quiet", "disconnected"]
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """The best levels of one book."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _DESCRIBED
+
+    instrument: str
+    """Such as `BTCUSDT.BINANCE`."""
+    last_update_id: int
+    """The venue's sequence of this state of the book; 0 where it sends none."""
+    usable: bool
+    """False from a gap to the next snapshot: the levels are those before the gap and must not be traded on."""
+    ts_event: int
+    """The venue's clock, microseconds; 0 where it sends none."""
+    ts_recv: int
+    """Our clock at receipt, microseconds."""
+    bid_count: int
+    """Levels of the whole bid side, which may exceed those here."""
+    ask_count: int
+    """Levels of the whole ask side."""
+    bids: list[tuple[str, str]]
+    """Price and size, best (highest) first."""
+    asks: list[tuple[str, str]]
+    """Price and size, best (lowest) first."""
+
+
+@dataclass(frozen=True, slots=True)
+class BookTicker:
+    """Top of book. A side without orders is null."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _DESCRIBED
+
+    instrument: str
+    """Such as `BTCUSDT.BINANCE`."""
+    update_id: int
+    """The venue's sequence of this top; 0 where it sends none."""
+    derived: bool
+    """True when this is the top of our own book, false when the venue sent it."""
+    ts_event: int
+    """The venue's clock, microseconds; 0 where it sends none."""
+    ts_recv: int
+    """Our clock at receipt, microseconds."""
+    bid_price: str | None
+    """Highest bid."""
+    bid_size: str | None
+    """Size at the highest bid."""
+    ask_price: str | None
+    """Lowest ask."""
+    ask_size: str | None
+    """Size at the lowest ask."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trade:
+    """One public print."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _DESCRIBED
+
+    id: int
+    """The venue's trade id."""
+    price: str
+    """Exact decimal."""
+    size: str
+    """Exact decimal."""
+    side: Side
+    """The aggressor: who crossed the spread; `none` where the venue does not say."""
+    ts_event: int
+    """The venue's clock, microseconds; 0 where it sends none."""
+    ts_recv: int
+    """Our clock at receipt, microseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    """Definition of an instrument as of now."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _DESCRIBED
+
+    instrument: str
+    """Such as `BTCUSDT.BINANCE`."""
+    venue: str
+    """Such as `binance`."""
+    version: int
+    """From 1; one more each time the venue changes the definition."""
+    price_decimals: int
+    """Decimals of every price text."""
+    size_decimals: int
+    """Decimals of every size text."""
+    tick: str | None
+    """Price step; null where not known."""
+    lot: str | None
+    """Size step; null where not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """Health of one venue's feed, as seen by this server."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _DESCRIBED
+
+    venue: str
+    """Such as `binance`."""
+    state: FeedState
+    """`waiting` before its first record, `quiet` when nothing came for two seconds."""
+    messages: int
+    """Inputs of the feed so far: frames, REST answers, state changes and timers."""
+    messages_per_second: float
+    """Inputs per second over the last two seconds."""
+    last_message_at: int
+    """Our clock at the newest record, microseconds; 0 before the first."""
+    age_us: int | None
+    """Time since `last_message_at`; null before the first."""
+    venue_delay_us: int | None
+    """Venue's clock to our receipt, median of the newest batch. Negative where the clocks disagree."""
+    lag_us: int | None
+    """Our receipt to this server, median of the newest batch."""
+    gaps: int
+    """Sequence gaps, each followed by an unusable book until a snapshot."""
+    resyncs: int
+    """Books brought back by a snapshot."""
+    quarantined: int
+    """Frames set aside because they could not be decoded."""
+    reconnects: int
+    """Connections lost."""
+    missed_records: int
+    """Records this server did not see because it read too slowly; storage is not concerned."""
+    instruments: int
+    """Instruments of the venue."""
+    books_usable: int
+    """Of these, books that may be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTime:
+    """Our clock."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _DESCRIBED
+
+    server_time: int
+    """Microseconds since 1970 UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What answers."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _DESCRIBED
+
+    name: str
+    """`tidebook`."""
+    version: str
+    """Version of the package."""
+    api: str
+    """Version in the path: `v1`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """One word on the process."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _DESCRIBED
+
+    status: Literal["alive", "ready"]
+    """The word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Empty:
+    """Nothing to say but that someone is there."""
+
+
+class Frame(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One push of a stream.
+
+    `seq` rises by one with each frame the stream publishes. A state stream may skip numbers, because a reader that
+    falls behind gets only the newest; an event stream never does.
+    """
+
+    stream: str
+    seq: int
+    ts: int
+    data: Any = None
+    snapshot: bool = False
+    """True for the frame that answers a subscription."""
+    missed: int = 0
+    """Events before this frame that this server did not see."""
+
+
+class Request(msgspec.Struct, forbid_unknown_fields=True):
+    """What a WebSocket client may send."""
+
+    method: str
+    params: list[str] = []
+    id: int | str | None = None
+
+
+class Answer(msgspec.Struct, omit_defaults=False):
+    """Answer to a request that succeeded."""
+
+    id: int | str | None
+    result: Any = None
+
+
+class Refusal(msgspec.Struct):
+    """Answer to a request that failed; `error` is the same object that REST sends as problem+json."""
+
+    id: int | str | None
+    error: Any
+
+
+encode = msgspec.json.Encoder().encode
+decode_request = msgspec.json.Decoder(Request).decode

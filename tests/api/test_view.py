@@ -1,0 +1,132 @@
+"""The market view keeps the newest state, exactly, and says what it has missed."""
+
+import numpy as np
+import pytest
+
+from tests.api.conftest import BTC, SECOND, START, XRP, Desk, book, trade
+from tests.market import records
+from tidebook.api.view import TRADES_KEPT
+from tidebook.errors import UnknownInstrumentError
+
+
+def test_levels_are_exact_decimals_best_first_without_the_missing_ones(desk: Desk) -> None:
+    desk.source.put("md.book", book([(6_183_763, 5), (6_183_762, 12_345_678)], [(6_183_764, 100_000)]))
+    desk.step()
+    depth = desk.view.instrument("BTCUSDT.BINANCE").depth(20)
+    assert depth is not None
+    assert depth.bids == [("61837.63", "0.00005"), ("61837.62", "123.45678")]
+    assert depth.asks == [("61837.64", "1.00000")]
+
+
+def test_the_newest_image_of_a_batch_wins_and_every_batch_raises_the_version_once(desk: Desk) -> None:
+    desk.source.put("md.book", *(book([(price, 1)], [(price + 1, 1)], venue_sequence=price) for price in (1, 2, 3)))
+    desk.step()
+    view = desk.view.instrument("BTCUSDT.BINANCE")
+    depth = view.depth(1)
+    assert depth is not None
+    assert (depth.last_update_id, view.book_version) == (3, 1)
+
+
+def test_the_top_is_the_venues_own_quote_and_else_that_of_our_book(desk: Desk) -> None:
+    view = desk.view.instrument("BTCUSDT.BINANCE")
+    assert view.top() is None
+    desk.source.put("md.book", book([(10_000, 7)], []))
+    desk.step()
+    top = view.top()
+    assert top is not None
+    assert (top.derived, top.bid_price, top.bid_size, top.ask_price) == (True, "100.00", "0.00007", None)
+    quote = {"instrument_id": BTC, "bid_price": 1, "bid_size": 2, "ask_price": 3, "ask_size": 4, "price_exp": 2}
+    desk.source.put("md.quotes", quote)
+    desk.step()
+    top = view.top()
+    assert top is not None
+    assert (top.derived, top.bid_price, top.ask_price, top.ask_size) == (False, "0.01", "0.03", "4")
+
+
+def test_a_burst_beyond_what_is_kept_is_counted_and_not_hidden(desk: Desk) -> None:
+    view = desk.view.instrument("BTCUSDT.BINANCE")
+    desk.source.put("md.trades", *(trade(number) for number in range(1, TRADES_KEPT + 11)))
+    desk.step()
+    trades, missed = view.trades_after(0)
+    assert ([trades[0].id, trades[-1].id], len(trades), missed) == ([11, TRADES_KEPT + 10], TRADES_KEPT, 10)
+    desk.source.put("md.trades", trade(7_000))
+    desk.step()
+    assert [found.id for found in view.trades_after(TRADES_KEPT + 10)[0]] == [7_000]
+    assert [found.id for found in view.last_trades(2)] == [TRADES_KEPT + 10, 7_000]
+
+
+def test_records_overwritten_before_we_read_them_are_said_on_the_feed_and_on_the_trades(desk: Desk) -> None:
+    desk.source.put("md.trades", trade(9), missed=4)
+    desk.step()
+    assert desk.view.health()[0].missed_records == 4
+    trades, missed = desk.view.instrument("BTCUSDT.BINANCE").trades_after(0)
+    assert ([found.id for found in trades], missed) == ([9], 4)
+
+
+def test_a_record_of_an_instrument_nobody_defined_is_counted_as_missed(desk: Desk) -> None:
+    desk.source.put("md.trades", trade(1, instrument_id=BTC | 77))
+    desk.step()
+    assert desk.view.health()[0].missed_records == 1
+
+
+def test_rows_are_copied_because_the_ring_will_overwrite_them(desk: Desk) -> None:
+    batch = records("md.trades", trade(1))
+    desk.view.feed("md.trades", batch)
+    batch["trade_id"] = 99
+    assert [found.id for found in desk.view.instrument("BTCUSDT.BINANCE").last_trades(9)] == [1]
+
+
+def test_an_unknown_instrument_is_refused_with_the_nearest_names(desk: Desk) -> None:
+    assert desk.view.instrument("btcusdt.binance").name == "BTCUSDT.BINANCE"
+    with pytest.raises(UnknownInstrumentError, match=r"'BTCUSD.BINANCE'.*BTCUSDT.BINANCE") as caught:
+        desk.view.instrument("BTCUSD.BINANCE")
+    assert caught.value.facts["near"] == ["BTCUSDT.BINANCE", "XRPUSDT.BINANCE"]
+
+
+def test_a_definition_says_steps_only_where_they_are_known(desk: Desk) -> None:
+    btc, xrp = (view.said() for view in desk.view.instruments())
+    assert (btc.tick, btc.lot, btc.venue, btc.version) == ("0.01", "0.00001", "binance", 1)
+    assert (xrp.tick, xrp.lot, xrp.price_decimals, xrp.version) == (None, None, 8, 3)
+
+
+def test_feed_states_follow_its_records(desk: Desk) -> None:
+    """Waiting until the first clocked record, live, quiet after two silent seconds, live again."""
+    seen = []
+    for seconds, sequence in ((0, None), (0, 5), (2, None), (2.1, None), (3, 6)):
+        desk.clock.now = START + int(seconds * SECOND)
+        if sequence:
+            row = trade(sequence, source_sequence=sequence, ts_recv=desk.clock.now, ts_event=desk.clock.now - 7_000_000)
+            desk.source.put("md.trades", row)
+        desk.step()
+        feed = desk.view.health()[0]
+        seen.append((feed.state, feed.age_us))
+    assert seen == [("waiting", None), ("live", 0), ("live", 2_000_000), ("quiet", 2_100_000), ("live", 0)]
+    assert desk.view.health()[0].venue_delay_us == 7_000
+
+
+def test_the_message_rate_is_the_rise_of_the_feeds_sequence_over_two_seconds(desk: Desk) -> None:
+    """A feed of 50 messages in each tenth of a second, joined at message 1,000,000."""
+    for tenth in range(31):
+        desk.clock.now = START + tenth * SECOND // 10
+        row = trade(1, source_sequence=1_000_000 + 50 * tenth, ts_recv=desk.clock.now)
+        desk.source.put("md.trades", row)
+        desk.step()
+        desk.view.tick()
+        assert desk.view.health()[0].messages_per_second == (0.0 if tenth == 0 else 500.0)
+    desk.clock.now += 2 * SECOND
+    desk.view.tick()
+    desk.clock.now += SECOND // 10
+    desk.view.tick()
+    assert desk.view.health()[0].messages_per_second == 0.0
+
+
+def test_usable_books_are_counted_per_venue(desk: Desk) -> None:
+    desk.source.put("md.book", book([(1, 1)], [(2, 1)]), book([(1, 1)], [(2, 1)], instrument_id=XRP, usable=0))
+    desk.step()
+    feed = desk.view.health()[0]
+    assert (feed.instruments, feed.books_usable) == (2, 1)
+
+
+def test_an_empty_batch_changes_nothing(desk: Desk) -> None:
+    desk.view.feed("md.book", np.zeros(0, records("md.book").dtype))
+    assert desk.view.instrument("BTCUSDT.BINANCE").book_version == 0

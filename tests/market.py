@@ -1,0 +1,204 @@
+"""A seeded market that speaks canonical records, for tests and benches of what shows a market.
+
+It is not the exchange simulator: no orders, no venue bytes, only books that move like books and trades that hit them.
+Same seed and same number of steps, same records; time is what the caller says.
+"""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tidebook._core import schemas
+from tidebook.api import Batch
+
+LEVELS = 25
+DTYPES = {f"md.{name}": schema.dtype() for name, schema in schemas().items()}
+
+
+def records(channel: str, *rows: dict[str, Any]) -> NDArray[np.void]:
+    """Records of `channel` with the named fields set and all others zero."""
+    made = np.zeros(len(rows), DTYPES[channel])
+    for index, row in enumerate(rows):
+        for name, value in row.items():
+            if name == "symbol":
+                value = np.frombuffer(value.encode().ljust(40, b"\0"), np.uint8)
+            made[name][index] = value
+    return made
+
+
+@dataclass
+class Listing:
+    """One instrument of the market."""
+
+    symbol: str
+    instrument_id: int
+    price: float
+    price_exp: int
+    size_exp: int
+    tick: int
+    lot: int
+    trades_per_step: float = 0.6
+
+
+LISTINGS = (
+    Listing("BTCUSDT.BINANCE", 1 << 24, 61_837.63, 2, 5, 1, 1, trades_per_step=0.8),
+    Listing("ETHUSDT.BINANCE", 1 << 24 | 1, 2_684.12, 2, 4, 1, 1),
+    # Eight decimals on the wire, five of which never change: what a page should not print.
+    Listing("XRPUSDT.BINANCE", 1 << 24 | 2, 0.6213, 8, 8, 10_000, 100_000_000, trades_per_step=0.2),
+    Listing("BTC/USD.KRAKEN", 2 << 24, 61_841.2, 1, 8, 1, 1, trades_per_step=0.2),
+)
+
+
+@dataclass
+class _Book:
+    listing: Listing
+    bid_ticks: int
+    ask_ticks: int
+    bids: list[int]
+    asks: list[int]
+    sequence: int = 1_000
+    trade_id: int = 5_000
+    drift: float = 0.0
+
+
+@dataclass
+class SyntheticMarket:
+    """Call `step(now_ns)` for the records of one instant."""
+
+    seed: int
+    listings: tuple[Listing, ...] = LISTINGS[:2]
+    _random: random.Random = field(init=False)
+    _books: list[_Book] = field(init=False)
+    _sequence: int = 0
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(self.seed)
+        self._books = []
+        for listing in self.listings:
+            mid = round(listing.price * 10**listing.price_exp / listing.tick)
+            sizes = [[self._size(listing, at) for at in range(LEVELS)] for _ in "ba"]
+            self._books.append(_Book(listing, mid - 1, mid + 1, sizes[0], sizes[1]))
+
+    def definitions(self, now_ns: int) -> Batch:
+        """The `md.instruments` records, to be handed over first."""
+        rows = [
+            {
+                **self._head(book, now_ns),
+                "symbol": book.listing.symbol,
+                "instrument_version": 1,
+                "price_exp": book.listing.price_exp,
+                "size_exp": book.listing.size_exp,
+                "tick": book.listing.tick,
+                "lot": book.listing.lot,
+            }
+            for book in self._books
+        ]
+        return Batch("md.instruments", records("md.instruments", *rows))
+
+    def step(self, now_ns: int) -> Iterator[Batch]:
+        """Moves every book once; its image, its top and the trades that moved it."""
+        images, tops, trades = [], [], []
+        for book in self._books:
+            trades += self._trade(book, now_ns)
+            self._quote(book)
+            book.sequence += self._random.randint(1, 9)
+            images.append(self._image(book, now_ns))
+            tops.append(self._top(book, now_ns))
+        yield Batch("md.book", records("md.book", *images))
+        yield Batch("md.quotes", records("md.quotes", *tops))
+        if trades:
+            yield Batch("md.trades", records("md.trades", *trades))
+
+    def _size(self, listing: Listing, at: int) -> int:
+        """Sizes are log-normal and grow away from the touch; now and then somebody leaves a wall."""
+        wall = 6.0 if self._random.random() < 0.04 else 1.0
+        size = self._random.lognormvariate(-0.4 + at * 0.06, 0.9) * wall * 10.0**listing.size_exp
+        return max(1, round(size / listing.lot)) * listing.lot
+
+    def _head(self, book: _Book, now_ns: int) -> dict[str, Any]:
+        self._sequence += 1
+        delay_ns = round(self._random.lognormvariate(14.5, 0.3))
+        return {
+            "ts_event": now_ns - delay_ns,
+            "ts_recv": now_ns,
+            "source_sequence": self._sequence,
+            "instrument_id": book.listing.instrument_id,
+        }
+
+    def _trade(self, book: _Book, now_ns: int) -> list[dict[str, Any]]:
+        made = []
+        busy = 4.0 if self._random.random() < 0.03 else 1.0
+        while self._random.random() < 1 - 1 / (1 + book.listing.trades_per_step * busy):
+            buy = self._random.random() < 0.5 + book.drift
+            levels, touch = (book.asks, book.ask_ticks) if buy else (book.bids, book.bid_ticks)
+            size = min(levels[0], self._size(book.listing, 0))
+            levels[0] -= size
+            book.trade_id += 1
+            made.append(
+                {
+                    **self._head(book, now_ns),
+                    "price": touch * book.listing.tick,
+                    "size": size,
+                    "trade_id": book.trade_id,
+                    "side": 1 if buy else -1,
+                    "price_exp": book.listing.price_exp,
+                    "size_exp": book.listing.size_exp,
+                }
+            )
+            if levels[0] == 0:
+                levels.pop(0)
+                levels.append(self._size(book.listing, LEVELS - 1))
+                if buy:
+                    book.ask_ticks += 1
+                else:
+                    book.bid_ticks -= 1
+        return made
+
+    def _quote(self, book: _Book) -> None:
+        """Changes a few levels, closes a wide spread, and leans the other way after a run."""
+        for _ in range(self._random.randint(1, 4)):
+            at = min(LEVELS - 1, int(self._random.expovariate(0.25)))
+            self._random.choice((book.bids, book.asks))[at] = self._size(book.listing, at)
+        book.drift = max(-0.2, min(0.2, book.drift * 0.98 + self._random.gauss(0, 0.03)))
+        while book.ask_ticks - book.bid_ticks > 1 and self._random.random() < 0.7:
+            if self._random.random() < 0.5 + book.drift:
+                book.bid_ticks += 1
+                book.bids.insert(0, self._size(book.listing, 0))
+                book.bids.pop()
+            else:
+                book.ask_ticks -= 1
+                book.asks.insert(0, self._size(book.listing, 0))
+                book.asks.pop()
+
+    def _image(self, book: _Book, now_ns: int) -> dict[str, Any]:
+        tick = book.listing.tick
+        return {
+            **self._head(book, now_ns),
+            "venue_sequence": book.sequence,
+            "bid_count": 1_000,
+            "ask_count": 1_000,
+            "usable": 1,
+            "price_exp": book.listing.price_exp,
+            "size_exp": book.listing.size_exp,
+            "bid_price": [(book.bid_ticks - at) * tick for at in range(LEVELS)],
+            "bid_size": book.bids,
+            "ask_price": [(book.ask_ticks + at) * tick for at in range(LEVELS)],
+            "ask_size": book.asks,
+        }
+
+    def _top(self, book: _Book, now_ns: int) -> dict[str, Any]:
+        tick = book.listing.tick
+        return {
+            **self._head(book, now_ns),
+            "venue_sequence": book.sequence,
+            "bid_price": book.bid_ticks * tick,
+            "bid_size": book.bids[0],
+            "ask_price": book.ask_ticks * tick,
+            "ask_size": book.asks[0],
+            "price_exp": book.listing.price_exp,
+            "size_exp": book.listing.size_exp,
+        }
