@@ -42,7 +42,7 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
         in_site = ROOT_PAGES.get(path) or (path.removeprefix("docs/") if path.startswith("docs/") else None)
         if in_site == "README.md":
             in_site = "index.md"
-        if in_site is None:
+        if in_site is None or (ROOT / path).is_dir():
             return text
         return f"{image}[{text}]({posixpath.relpath(in_site, posixpath.dirname(place) or '.')}{anchor})"
 

@@ -44,10 +44,13 @@ def test_every_link_between_pages_leads_to_a_file_and_a_heading(root: Path) -> N
 
 
 def test_every_page_under_docs_can_be_reached_from_the_readme(root: Path) -> None:
+    """Method: follow links from the README; a link to a folder leads to the pages in it."""
     seen: set[Path] = set()
     waiting = [root / "README.md"]
     while waiting:
         page = waiting.pop()
+        if page.is_dir():
+            waiting += page.glob("*.md")
         if page in seen or page.suffix != ".md" or not page.exists():
             continue
         seen.add(page)
