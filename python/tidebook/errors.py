@@ -4,11 +4,18 @@ TidebookError
 ├── UsageError              the caller asked for something that cannot be
 │   ├── DecimalError        a text that is no exact decimal number
 │   ├── UnknownInstrumentError  an instrument that has not been seen
-│   └── ConfigError         a setting that is unknown, unreadable or out of range
+│   ├── ConfigError         a setting that is unknown, unreadable or out of range
+│   └── QueryError          a record type, symbol, column or time that a store cannot answer for
 └── OperationError          something outside went wrong: a disk, a venue, a peer
     ├── AddressError        a network address that cannot be listened on
     ├── RawMessageError     a payload that is no raw message
-    └── CaptureLogError     the list of a journal's recordings is damaged, or one of them is unfinished
+    ├── CaptureLogError     the list of a journal's recordings is damaged, or one of them is unfinished
+    └── StorageError        reading or writing a store failed
+        ├── StorageFullError      the disk or a quota is full
+        ├── StorageAccessError    read-only, or not ours to write or read
+        ├── StorageCorruptError   a part or manifest is not what was committed
+        ├── StorageVersionError   a manifest of another format version
+        └── StorageConflictError  another writer stores the same feed
 
 A message says what, where, which value and what to do, in one line; nobody branches on its text. What a program
 may want to know is in `facts` (`error.facts["sequence"]`). Expected outcomes (nothing new, ring full, order
@@ -45,6 +52,10 @@ class ConfigError(UsageError):
     """A setting that is unknown, unreadable or out of range. Facts: key, value, source."""
 
 
+class QueryError(UsageError):
+    """A record type, symbol, column or time that a store cannot answer for. Facts: kind, value, nearest."""
+
+
 class OperationError(TidebookError):
     """Something outside went wrong (disk, venue, peer); the same call may succeed later."""
 
@@ -59,3 +70,27 @@ class RawMessageError(OperationError):
 
 class CaptureLogError(OperationError):
     """The list of a journal's recordings is damaged, or a recording has to be finished before another begins."""
+
+
+class StorageError(OperationError):
+    """Reading or writing a store failed. Facts: path, errno."""
+
+
+class StorageFullError(StorageError):
+    """The disk or a quota is full; what was committed stays. Facts: path, errno."""
+
+
+class StorageAccessError(StorageError):
+    """The store is read-only, or not this user's to read or write. Facts: path, errno."""
+
+
+class StorageCorruptError(StorageError):
+    """A part or manifest is not what was committed. Facts: path."""
+
+
+class StorageVersionError(StorageError):
+    """A manifest of a format version this release does not read. Facts: path, expected, found."""
+
+
+class StorageConflictError(StorageError):
+    """Another writer has stored the same feed further. Facts: channel, expected, found."""
