@@ -1,0 +1,182 @@
+"""The manifest is a chain nobody can fork, and every way to damage it is told apart."""
+
+import errno
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.storage.faults import FailingDisk
+from tidebook.errors import (
+    StorageAccessError,
+    StorageConflictError,
+    StorageCorruptError,
+    StorageFullError,
+    StorageVersionError,
+)
+from tidebook.storage import manifest as module
+from tidebook.storage.disk import Disk
+from tidebook.storage.manifest import Advance, FileEntry, Manifest
+
+# Clear the temporary name, create, write, sync, link, sync the directory, clear again.
+CALLS_OF_A_COMMIT = 7
+
+
+def entry(number: int, *, channel: str = "feed.binance") -> FileEntry:
+    return FileEntry(
+        path=f"warm/trades/date=2024-08-08/symbol=S/part-{number:06d}.parquet",
+        type="trades",
+        tier="warm",
+        timeframe=None,
+        date="2024-08-08",
+        symbols={"S": 10},
+        rows=10,
+        ts_first=1,
+        ts_last=2,
+        sequence_first=number,
+        sequence_last=number,
+        channel=channel,
+        size_bytes=100,
+        hash="blake2b:00",
+        row_hash="00",
+        record_version=1,
+        exact=True,
+        ts_event_absent=0,
+    )
+
+
+def opened(root: Path, disk: Disk | None = None) -> Manifest:
+    root.mkdir(exist_ok=True)
+    manifest = Manifest(root, disk or Disk())
+    manifest.prepare()
+    return manifest
+
+
+def commit(manifest: Manifest, number: int, channel: str = "feed.binance") -> int:
+    version = manifest.commit(
+        manifest.root,
+        add=[entry(number, channel=channel)],
+        advance={channel: Advance(number, number)},
+        writer="test",
+        created=0,
+    )
+    manifest.checkpoint_if_due(manifest.root)
+    return version
+
+
+def test_reopening_gives_the_same_files_and_positions(tmp_path: Path) -> None:
+    manifest = opened(tmp_path)
+    assert [commit(manifest, number) for number in (1, 2, 3)] == [1, 2, 3]
+    again = Manifest(tmp_path, Disk())
+    assert (again.version, again.files, again.positions) == (3, manifest.files, {"feed.binance": 3})
+
+
+def test_a_reader_sees_what_was_published_since(tmp_path: Path) -> None:
+    manifest = opened(tmp_path)
+    reader = Manifest(tmp_path, Disk())
+    assert not reader.refresh()
+    commit(manifest, 1)
+    assert reader.refresh()
+    assert reader.files == manifest.files
+
+
+def test_of_two_writers_of_one_feed_the_second_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+    first, second = opened(tmp_path), opened(tmp_path)
+    commit(first, 1)
+    with pytest.raises(StorageConflictError, match="another process stores the same feed") as caught:
+        commit(second, 1)
+    assert caught.value.facts == {"channel": "feed.binance", "expected": 0, "found": 1}
+    assert Manifest(tmp_path, Disk()).version == 1
+
+
+def test_writers_of_different_feeds_both_go_on(tmp_path: Path) -> None:
+    first, second = opened(tmp_path), opened(tmp_path)
+    commit(first, 1)
+    assert commit(second, 1, "feed.kraken") == 2
+    assert commit(first, 2) == 3
+    assert Manifest(tmp_path, Disk()).positions == {"feed.binance": 2, "feed.kraken": 1}
+
+
+def test_a_position_that_leaves_inputs_out_is_refused(tmp_path: Path) -> None:
+    manifest = opened(tmp_path)
+    with pytest.raises(StorageConflictError):
+        commit(manifest, 2)
+
+
+def test_opening_reads_a_checkpoint_and_what_follows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Method: remove every version that a checkpoint covers; what opens must be the same."""
+    monkeypatch.setattr(module, "CHECKPOINT_VERSIONS_MIN", 4)
+    manifest = opened(tmp_path)
+    for number in range(1, 24):
+        commit(manifest, number)
+    checkpoints = sorted(path.stem for path in (tmp_path / "_manifest/checkpoints").iterdir())
+    assert checkpoints == [f"{16:020d}", f"{20:020d}"]
+    for number in range(1, 21):
+        (tmp_path / f"_manifest/{number:020d}.json").unlink()
+    again = Manifest(tmp_path, Disk())
+    assert (again.version, again.files, again.positions) == (23, manifest.files, manifest.positions)
+    assert commit(again, 24) == 24
+
+
+def test_a_flipped_byte_in_any_version_is_reported_with_its_path(tmp_path: Path) -> None:
+    manifest = opened(tmp_path / "store")
+    commit(manifest, 1)
+    path = tmp_path / "store/_manifest" / f"{1:020d}.json"
+    whole = path.read_bytes()
+    for position in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1
+        path.write_bytes(bytes(damaged))
+        with pytest.raises((StorageCorruptError, StorageVersionError)) as caught:
+            Manifest(tmp_path / "store", Disk())
+        assert caught.value.facts["path"] == str(path)
+
+
+def test_a_version_of_another_store_does_not_fit_the_chain(tmp_path: Path) -> None:
+    ours, theirs = opened(tmp_path / "ours"), opened(tmp_path / "theirs")
+    commit(ours, 1)
+    theirs.commit(theirs.root, add=[], advance={"feed.x": Advance(1, 1)}, writer="other", created=0)
+    commit(theirs, 1)
+    name = f"_manifest/{2:020d}.json"
+    shutil.copy(theirs.root / name, ours.root / name)
+    with pytest.raises(StorageCorruptError, match="does not follow version 1"):
+        ours.refresh()
+
+
+def test_a_manifest_of_another_format_version_says_which(tmp_path: Path) -> None:
+    commit(opened(tmp_path), 1)
+    path = tmp_path / "_manifest" / f"{1:020d}.json"
+    body = json.loads(path.read_bytes().splitlines()[0])
+    path.write_bytes(module._frame(json.dumps(body | {"format_version": 2}).encode()))
+    with pytest.raises(
+        StorageVersionError, match="version 2; this release reads tidebook-manifest version 1"
+    ) as caught:
+        Manifest(tmp_path, Disk())
+    assert caught.value.facts == {"path": str(path), "expected": 1, "found": 2}
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "advice"),
+    [
+        (errno.ENOSPC, StorageFullError, "free some space"),
+        (errno.EROFS, StorageAccessError, "give this user write access"),
+    ],
+)
+def test_a_commit_that_fails_at_any_call_is_there_whole_or_not_at_all(
+    tmp_path: Path, code: int, error: type[Exception], advice: str
+) -> None:
+    for at in range(1, CALLS_OF_A_COMMIT + 2):
+        root = tmp_path / f"{code}-{at}"
+        root.mkdir()
+        commit(opened(root), 1)
+        disk = FailingDisk(at, code)
+        if at > CALLS_OF_A_COMMIT:
+            commit(Manifest(root, disk), 2)
+            assert disk.failed == "", "a commit makes more calls than were tried"
+            break
+        with pytest.raises(error, match=rf"{re.escape(str(root))}.*{advice}"):
+            commit(Manifest(root, disk), 2)
+        after = Manifest(root, Disk())
+        assert (after.version, len(after.files), after.position("feed.binance")) in {(1, 1, 1), (2, 2, 2)}
