@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tidebook import errors
     from tidebook.errors import TidebookError
+    from tidebook.storage.store import Store, open
 
     __version__: str
 
 # Public name -> module that holds it; a module stands for itself. `tests/house/test_exports.py` closes the list.
 _EXPORTS = {
+    "Store": "tidebook.storage.store",
     "TidebookError": "tidebook.errors",
     "errors": "tidebook.errors",
+    "open": "tidebook.storage.store",
 }
 
-__all__ = ["TidebookError", "__version__", "errors"]
+__all__ = ["Store", "TidebookError", "__version__", "errors", "open"]
 
 
 def __getattr__(name: str) -> object:
