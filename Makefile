@@ -20,7 +20,10 @@ CONSOLE := console
 CONSOLE_SOURCES := $(shell [ -d $(CONSOLE) ] && find $(CONSOLE) -type f -not -path '*/node_modules/*' -not -path '*/dist/*')
 HAS_CONSOLE := $(wildcard $(CONSOLE)/package.json)
 
-.PHONY: help run test soak lint format bench docs clean setup build console lock \
+# What a command prints is of interest only when it fails.
+quietly = mkdir -p $(STAMPS); $(1) >$(STAMPS)/output.log 2>&1 || { cat $(STAMPS)/output.log; exit 1; }
+
+.PHONY: help run test soak lint format bench docs wheel clean setup build console lock \
         check-rust-style check-rust check-python-style check-python check-console
 
 help: ## this list
@@ -58,6 +61,10 @@ bench: build $(STAMPS)/bench ## all benches, or one area: make bench ONLY=feeds
 docs: build ## the documentation as pages in site/
 	@$(BIN)/mkdocs build --strict --quiet
 	@echo "site/index.html"
+
+wheel: build console ## a wheel in target/wheels, with the console's page in it
+	@$(call quietly,$(BIN)/maturin build --release)
+	@ls target/wheels/*.whl
 
 clean: ## everything that was built or set up here; recorded data stays
 	@rm -rf target $(STAMPS) $(VENV) $(CONSOLE)/node_modules python/tidebook/console/dist site benches/out \
@@ -103,11 +110,11 @@ build: $(STAMPS)/core
 
 # Installs the package in place: Python sources are used where they lie, only the core is compiled.
 $(STAMPS)/package: pyproject.toml $(STAMPS)/system $(STAMPS)/python
-	@$(BIN)/maturin develop -q --profile $(PROFILE)
+	@$(call quietly,$(BIN)/maturin develop --profile $(PROFILE))
 	@touch $@
 
 $(STAMPS)/core: $(RUST_SOURCES) $(STAMPS)/package
-	@$(BIN)/maturin develop -q --skip-install --profile $(PROFILE)
+	@$(call quietly,$(BIN)/maturin develop --skip-install --profile $(PROFILE))
 	@touch $@
 
 console: $(if $(HAS_CONSOLE),$(STAMPS)/console)
@@ -135,7 +142,7 @@ check-python-style: $(STAMPS)/python
 	@$(BIN)/ruff check -q .
 	@$(BIN)/ruff format -q --check .
 	@$(BIN)/mypy --no-error-summary
-	@PYTHONPATH=python $(BIN)/lint-imports > $(STAMPS)/imports.log || { cat $(STAMPS)/imports.log; exit 1; }
+	@export PYTHONPATH=python; $(call quietly,$(BIN)/lint-imports)
 
 # The stub promises exactly what the built module has.
 check-stub: build
