@@ -5,6 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
+.NOTPARALLEL: # cargo, pip and npm use the cores themselves
 
 PYTHON ?= python3
 # Cargo profile of the Python extension: `make build PROFILE=dev` compiles fastest, benches need release.
