@@ -15,7 +15,7 @@ from tests.storage import flow, scenario
 from tidebook.errors import QueryError, StorageCorruptError
 from tidebook.storage.columns import TYPES
 from tidebook.storage.disk import Disk
-from tidebook.storage.store import Store
+from tidebook.storage.store import Gap, Store
 from tidebook.storage.timespan import Time, to_ns
 from tidebook.storage.writer import StorageWriter, WriterOptions
 
@@ -134,12 +134,17 @@ def test_a_listing_of_the_directory_gives_other_tools_the_same_rows(root: Path, 
     assert listed.sort(key)["symbol"].equals(ours.sort(key)["symbol"])
 
 
-def test_coverage_counts_rows_by_symbol_without_opening_a_file(store: Store) -> None:
+def test_coverage_tells_the_gaps_that_the_feed_noticed(store: Store) -> None:
+    gaps = {(row.type, row.symbol): row.gaps for row in store.coverage() if row.gaps}
+    assert gaps == {("depth", scenario.SYMBOLS[1]): (Gap(scenario.LATE_NS, 16, 100, 103, 3),)}
+
+
+def test_coverage_counts_rows_by_symbol(store: Store) -> None:
     covered = {(row.type, row.symbol): row for row in store.coverage()}
     counts = store.scan("trades").group_by("symbol").len().collect()
     assert {symbol: covered["trades", symbol].rows for symbol in scenario.SYMBOLS} == dict(counts.iter_rows())
     assert covered["bars", "BTCUSDT.BINANCE"].timeframe == "1m"
-    assert covered["status", "*.BINANCE"].rows == 12
+    assert covered["status", "*.BINANCE"].rows == 11
 
 
 @pytest.mark.parametrize(

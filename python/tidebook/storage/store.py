@@ -12,7 +12,7 @@ Order of `scan`: rows of one symbol come by date and within a date in the order 
 import difflib
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import polars as pl
@@ -29,6 +29,22 @@ if TYPE_CHECKING:
     import duckdb
 
 
+# Numbers of `Status.kind` that say messages of a type never came (`crates/feed/src/status.rs`).
+_GAP_KINDS: Final = {"depth": 1, "trades": 10}
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """Messages of a venue that never came, as the feed noticed by the venue's own numbers."""
+
+    ts_recv: int
+    """When it was noticed, ns since 1970 UTC."""
+    source_sequence: int
+    expected: int
+    found: int
+    count: int
+    """How many were missed; 0 where the venue's numbers do not tell."""
+
+
 class Coverage(msgspec.Struct, frozen=True, kw_only=True):
     """What a store holds of one type and symbol."""
 
@@ -43,6 +59,8 @@ class Coverage(msgspec.Struct, frozen=True, kw_only=True):
     sequence_first: int
     sequence_last: int
     channel: str
+    gaps: tuple[Gap, ...]
+    """Of depth and trades, in the order they were noticed. No gap is known for other types."""
 
 
 class Verification(msgspec.Struct, frozen=True, kw_only=True):
@@ -190,7 +208,11 @@ class Store:
         return connection.sql(query)
 
     def coverage(self) -> list[Coverage]:
-        """What is stored, by type, timeframe and symbol, sorted so. Known from the manifest: no file is opened."""
+        """What is stored and what is known to be missing, by type, timeframe and symbol, sorted so.
+
+        Extents are the manifest's; only files of `status` are opened, for the gaps.
+        """
+        gaps = self._gaps()
         groups: dict[tuple[str, str, str, str], list[FileEntry]] = {}
         for entry in self.manifest.files.values():
             for symbol in entry.symbols:
@@ -207,6 +229,7 @@ class Store:
                 ts_last=max(entry.ts_last for entry in entries),
                 sequence_first=min(entry.sequence_first for entry in entries),
                 sequence_last=max(entry.sequence_last for entry in entries),
+                gaps=tuple(gaps.get((kind, symbol), ())),
             )
             for (kind, timeframe, symbol, channel), entries in sorted(groups.items())
         ]
@@ -224,6 +247,20 @@ class Store:
             size_bytes=sum(entry.size_bytes for entry in entries),
             errors=errors,
         )
+
+    def _gaps(self) -> dict[tuple[str, str], list[Gap]]:
+        """Gaps by type and symbol."""
+        found: dict[tuple[str, str], list[Gap]] = {}
+        kinds = {number: kind for kind, number in _GAP_KINDS.items()}
+        rows = (
+            self.scan("status")
+            .filter(pl.col("kind").is_in(list(kinds)))
+            .sort("ts_recv", "source_sequence", "source_index")
+            .select("kind", "symbol", pl.col("ts_recv").dt.epoch("ns"), "source_sequence", "expected", "found", "count")
+        )
+        for kind, symbol, *numbers in rows.collect().iter_rows():
+            found.setdefault((kinds[kind], symbol), []).append(Gap(*numbers))
+        return found
 
     def _damage(self, entry: FileEntry) -> Iterator[StorageError]:
         path = self.root / entry.path
