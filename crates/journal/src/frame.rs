@@ -40,6 +40,8 @@ pub struct SegmentHeader {
     pub epoch: u32,
     /// Data key the payloads are sealed with; 0 for none.
     pub key_id: u32,
+    /// Random, the same in all segments of a journal: tells it from another of the same channel.
+    pub journal_id: u64,
     /// Random; makes checksums and keys of this segment its own.
     pub salt: [u8; 32],
     /// Last good batch of the segment before; 0 when there is none.
@@ -65,6 +67,7 @@ struct SegmentHead {
     key_id: u32,
     reserved: u32,
     salt: [u8; 32],
+    journal_id: u64,
     channel_size_bytes: u8,
     channel: [u8; CHANNEL_SIZE_BYTES_MAX],
 }
@@ -99,6 +102,7 @@ impl SegmentHeader {
             key_id: self.key_id,
             reserved: 0,
             salt: self.salt,
+            journal_id: self.journal_id,
             channel_size_bytes: u8::try_from(self.channel.len()).expect("channel names fit 255 bytes"),
             channel,
         };
@@ -127,6 +131,7 @@ impl SegmentHeader {
             first_sequence: head.first_sequence,
             epoch: head.epoch,
             key_id: head.key_id,
+            journal_id: head.journal_id,
             salt: head.salt,
             predecessor_batch: head.predecessor_batch,
             predecessor_chain: head.predecessor_chain,
@@ -376,6 +381,7 @@ mod tests {
             first_sequence: 11,
             epoch: 2,
             key_id: 0,
+            journal_id: 77,
             salt: [7; 32],
             predecessor_batch: 5,
             predecessor_chain: 99,
@@ -400,11 +406,12 @@ mod tests {
                 offset_of!(SegmentHead, key_id),
                 offset_of!(SegmentHead, reserved),
                 offset_of!(SegmentHead, salt),
+                offset_of!(SegmentHead, journal_id),
                 offset_of!(SegmentHead, channel_size_bytes),
                 offset_of!(SegmentHead, channel),
                 HEADER_CRC_OFFSET,
             ],
-            [0, 8, 12, 16, 24, 32, 40, 48, 52, 56, 60, 64, 96, 97, 4092]
+            [0, 8, 12, 16, 24, 32, 40, 48, 52, 56, 60, 64, 96, 104, 105, 4092]
         );
         assert_eq!(
             [

@@ -156,6 +156,7 @@ pub(crate) fn check_succession(storage: &dyn Storage, channel: &str, numbers: &[
                 let follows = header.first_sequence >= before.first_sequence
                     && header.predecessor_batch >= before.predecessor_batch
                     && header.epoch >= before.epoch
+                    && header.journal_id == before.journal_id
                     && header.channel == before.channel;
                 if !follows {
                     let sequence = header.first_sequence;

@@ -164,10 +164,10 @@ impl BlankSegment {
     }
 }
 
-/// 32 random bytes of the operating system.
-pub(crate) fn new_salt(storage: &dyn Storage) -> Result<[u8; 32], JournalError> {
-    let mut salt = [0; 32];
-    getrandom::fill(&mut salt)
+/// Random bytes of the operating system.
+pub(crate) fn random_bytes<const N: usize>(storage: &dyn Storage) -> Result<[u8; N], JournalError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)
         .map_err(|error| io_error("take random bytes for", &storage.path(""))(std::io::Error::other(error)))?;
-    Ok(salt)
+    Ok(bytes)
 }

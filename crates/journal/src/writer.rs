@@ -123,7 +123,7 @@ impl JournalWriter {
         let Recovered { report, newest } =
             recover(&storage, &options.channel, options.first_sequence, options.evidence)?;
 
-        let before = newest.as_ref().map(|(segment, scan)| (segment.header.segment, scan.state));
+        let before = newest.as_ref().map(|(segment, scan)| (&segment.header, scan.state));
         let header = next_header(&*storage, &options, before)?;
         let segment = segment::allocate(&storage, header.segment, header.size_bytes)?.finish(&*storage, header)?;
         if let Some((sealed, scan)) = newest
@@ -175,6 +175,11 @@ impl JournalWriter {
     /// Epoch of the messages.
     pub fn epoch(&self) -> u32 {
         self.state.epoch
+    }
+
+    /// What tells this journal from another of the same channel.
+    pub fn journal_id(&self) -> u64 {
+        self.segment.header.journal_id
     }
 
     /// Largest message [`Self::append`] takes.
@@ -272,7 +277,7 @@ impl JournalWriter {
     /// Syncs and seals this segment; the next takes the open batch.
     fn begin_segment(&mut self) -> Result<(), JournalError> {
         self.sync_flushed()?;
-        let header = next_header(&*self.storage, &self.options, Some((self.segment.header.segment, self.state)))?;
+        let header = next_header(&*self.storage, &self.options, Some((&self.segment.header, self.state)))?;
         let ahead = self.next_segment.take().map(|thread| thread.join().expect("allocating a segment never panics"));
         let blank = match ahead {
             Some(Ok(blank)) => blank,
@@ -317,19 +322,24 @@ impl Drop for JournalWriter {
     }
 }
 
-/// Header of the segment after `before`: (its number, where its chain ended).
+/// Header of the segment after `before`: (its header, where its chain ended).
 fn next_header(
     storage: &dyn Storage,
     options: &JournalOptions,
-    before: Option<(u64, ChainState)>,
+    before: Option<(&SegmentHeader, ChainState)>,
 ) -> Result<SegmentHeader, JournalError> {
+    let journal_id = match before {
+        Some((header, _)) => header.journal_id,
+        None => u64::from_le_bytes(segment::random_bytes(storage)?),
+    };
     Ok(SegmentHeader {
         size_bytes: options.segment_size_bytes,
-        segment: before.map_or(1, |(number, _)| number + 1),
+        segment: before.map_or(1, |(header, _)| header.segment + 1),
         first_sequence: before.map_or(options.first_sequence, |(_, state)| state.next_sequence),
         epoch: before.map_or(options.epoch, |(_, state)| state.epoch),
         key_id: 0,
-        salt: segment::new_salt(storage)?,
+        journal_id,
+        salt: segment::random_bytes(storage)?,
         predecessor_batch: before.map_or(0, |(_, state)| state.batch_number),
         predecessor_chain: before.map_or(0, |(_, state)| state.chain),
         channel: options.channel.clone(),
