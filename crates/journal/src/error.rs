@@ -109,6 +109,12 @@ pub enum JournalError {
         /// First sequence held.
         first: u64,
     },
+    /// What a journal thread takes its messages from failed.
+    #[error("the journal's source failed: {cause}")]
+    Source {
+        /// The failure.
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// An option that makes no journal.
     #[error("journal option {option} = {value}: {rule}")]
     Option {

@@ -172,6 +172,11 @@ impl JournalReader {
         &self.segment.header.channel
     }
 
+    /// What tells the journal from another of the same channel.
+    pub fn journal_id(&self) -> u64 {
+        self.segment.header.journal_id
+    }
+
     /// Sequence of the next message to be read.
     pub fn next_sequence(&self) -> u64 {
         self.state.next_sequence.max(self.options.from_sequence)

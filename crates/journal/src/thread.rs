@@ -34,9 +34,14 @@ pub trait Source: Send + 'static {
     /// What the writer returned; the thread ends with it.
     fn drain(&mut self, writer: &mut JournalWriter) -> Result<usize, JournalError>;
     /// Everything up to `sequence` is durable.
-    fn durable(&mut self, sequence: u64);
+    ///
+    /// # Errors
+    /// When the source cannot be told; the thread ends with it.
+    fn durable(&mut self, sequence: u64) -> Result<(), JournalError>;
     /// Waits until something may have come, at most `timeout`.
     fn wait(&mut self, timeout: Duration);
+    /// The thread ends with this; nothing more becomes durable.
+    fn failed(&mut self, error: &JournalError);
 }
 
 #[derive(Debug, Default)]
@@ -73,6 +78,7 @@ impl JournalThread {
                 // Before the source drops and wakes who waits: they ask for the reason.
                 if let Err(error) = &result {
                     *seen.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+                    source.failed(error);
                 }
                 result
             })
@@ -147,14 +153,14 @@ fn run(
         }
         if writer.durable() > told {
             told = writer.durable();
-            source.durable(told);
+            source.durable(told)?;
         }
         if moved == 0 {
             if stopping {
                 let last = writer.sync()?;
                 writer.close()?;
                 if last > told {
-                    source.durable(last);
+                    source.durable(last)?;
                 }
                 return Ok(());
             }
@@ -270,10 +276,14 @@ impl Source for QueueSource {
         Ok(moved)
     }
 
-    fn durable(&mut self, sequence: u64) {
+    fn durable(&mut self, sequence: u64) -> Result<(), JournalError> {
         self.inner.lock().durable = sequence;
         self.inner.synced.notify_all();
+        Ok(())
     }
+
+    /// Dropping the source wakes all who wait.
+    fn failed(&mut self, _error: &JournalError) {}
 
     fn wait(&mut self, timeout: Duration) {
         let state = self.inner.lock();

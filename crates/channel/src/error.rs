@@ -1,0 +1,49 @@
+//! Why a channel cannot be opened or go on.
+
+use std::path::PathBuf;
+
+use tidebook_journal::JournalError;
+use tidebook_ring::RingError;
+
+/// What went wrong with a channel.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChannelError {
+    /// Of its ring.
+    #[error(transparent)]
+    Ring(#[from] RingError),
+    /// Of its journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The ring no longer holds the message after the journal's last: the journal was put back to an older state.
+    #[error(
+        "ring {ring} begins at sequence {ring_oldest} but its journal ends at {journal_last}: the messages between are \
+         in neither; put back the newer journal, or remove the ring to go on without them"
+    )]
+    Hole {
+        /// The ring.
+        ring: PathBuf,
+        /// Its oldest message.
+        ring_oldest: u64,
+        /// The journal's last.
+        journal_last: u64,
+    },
+    /// The ring has to be made anew, but processes that live have it open.
+    #[error("ring {ring} must be made anew ({reason}) but is open in other processes; stop them first")]
+    InUse {
+        /// The ring.
+        ring: PathBuf,
+        /// Why it cannot stay.
+        reason: String,
+    },
+    /// A message the ring takes would not fit a segment.
+    #[error(
+        "the ring takes messages of {ring_max} bytes, a journal segment holds {journal_max}; raise segment_size_bytes"
+    )]
+    Sizes {
+        /// Largest message of the ring.
+        ring_max: u64,
+        /// Largest of the journal.
+        journal_max: u64,
+    },
+}

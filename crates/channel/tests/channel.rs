@@ -1,0 +1,314 @@
+//! What a durable channel does in life, after a reboot, and with rings that cannot stay.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tidebook_channel::{Channel, ChannelError, ChannelOptions, ChannelReport};
+use tidebook_journal::{JournalError, JournalOptions, JournalReader, JournalWriter, ReaderOptions, SyncPolicy};
+use tidebook_ring::layout::{SUPERBLOCK_SIZE_BYTES, Superblock};
+use tidebook_ring::{Consumer, ConsumerOptions, Read, Ring, RingOptions, Start};
+
+const LONG: Duration = Duration::from_secs(20);
+
+struct Place {
+    directory: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let private = PermissionsExt::from_mode(0o700);
+        Self { directory: tempfile::Builder::new().permissions(private).tempdir().unwrap() }
+    }
+
+    fn ring(&self) -> PathBuf {
+        self.directory.path().join("feed.test.ring")
+    }
+
+    fn journal(&self) -> PathBuf {
+        self.directory.path().join("journal")
+    }
+
+    fn open(&self) -> (Channel, ChannelReport) {
+        self.try_open(&options()).unwrap_or_else(|error| panic!("open: {error}"))
+    }
+
+    fn try_open(&self, options: &ChannelOptions) -> Result<(Channel, ChannelReport), ChannelError> {
+        Channel::open(&self.ring(), &self.journal(), options)
+    }
+
+    /// A channel that has lived: messages 1 to `last`, all journaled.
+    fn lived(last: u64) -> Self {
+        let place = Self::new();
+        let (channel, _) = place.open();
+        publish(&channel, last);
+        channel.close().unwrap();
+        place
+    }
+
+    /// Last message of the journal, read from the first; checks each.
+    fn journaled(&self) -> u64 {
+        let mut reader = JournalReader::open(&self.journal(), ReaderOptions::default()).unwrap();
+        let mut last = 0;
+        while let Some(batch) = reader.next_batch().unwrap() {
+            for (sequence, found) in batch.records() {
+                assert_eq!((sequence, found), (last + 1, payload(sequence).as_slice()));
+                last = sequence;
+            }
+        }
+        last
+    }
+}
+
+fn options() -> ChannelOptions {
+    let journal = JournalOptions { segment_size_bytes: 256 << 10, ..JournalOptions::new("feed.test") };
+    ChannelOptions { journal, ..ChannelOptions::frames("feed.test", 64 << 10) }
+}
+
+fn payload(sequence: u64) -> Vec<u8> {
+    format!("message {sequence}").into_bytes()
+}
+
+fn publish(channel: &Channel, count: u64) {
+    let mut producer = channel.producer().unwrap();
+    for _ in 0..count {
+        let sequence = producer.published() + 1;
+        producer.write(&payload(sequence)).unwrap();
+    }
+}
+
+/// Last sequence a consumer is given now; checks each payload.
+fn read_to_end(consumer: &mut Consumer) -> u64 {
+    let mut last = consumer.next_sequence() - 1;
+    loop {
+        let read = consumer.poll(1000, |sequence, found| {
+            assert_eq!((sequence, found), (last + 1, payload(sequence).as_slice()));
+            last = sequence;
+        });
+        match read.unwrap() {
+            Read::Messages(0) => return last,
+            Read::Messages(_) => {}
+            Read::Gap(gap) => panic!("{gap:?}"),
+        }
+    }
+}
+
+/// Changes a file of another boot into being: the boot id of the superblock, with its checksum.
+fn change_boot_id(ring: &Path) {
+    let mut bytes = std::fs::read(ring).unwrap();
+    bytes[std::mem::offset_of!(Superblock, boot_id)] ^= 1;
+    let crc = crc_fast::crc32_iscsi(&bytes[..SUPERBLOCK_SIZE_BYTES - 4]).to_le_bytes();
+    bytes[SUPERBLOCK_SIZE_BYTES - 4..SUPERBLOCK_SIZE_BYTES].copy_from_slice(&crc);
+    std::fs::write(ring, bytes).unwrap();
+}
+
+#[test]
+fn visible_consumers_see_what_is_durable_and_a_peek_consumer_what_is_published() {
+    let place = Place::new();
+    let slow = ChannelOptions { sync: SyncPolicy::Interval(Duration::from_secs(3600)), ..options() };
+    let (channel, _) = place.try_open(&slow).unwrap();
+    let mut visible = channel.consumer(&ConsumerOptions::named("storage")).unwrap();
+    let mut peek = channel.consumer(&ConsumerOptions::named("engine").peek(true)).unwrap();
+    publish(&channel, 50);
+    assert_eq!((read_to_end(&mut peek), read_to_end(&mut visible)), (50, 0));
+    let guarantee = channel.guarantee();
+    assert_eq!((guarantee.published, guarantee.durable, guarantee.failure.as_ref()), (50, 0, None));
+    assert!(guarantee.to_string().starts_with("wal, synced every 3600000 ms, durable up to 0 of 50 in "));
+    channel.close().unwrap();
+    assert_eq!(read_to_end(&mut visible), 50, "closing makes durable what was published");
+    assert_eq!(place.journaled(), 50);
+}
+
+#[test]
+fn both_policies_make_durable_what_is_published() {
+    for sync in [SyncPolicy::Group, SyncPolicy::Interval(Duration::from_millis(3))] {
+        let place = Place::new();
+        let (channel, _) = place.try_open(&ChannelOptions { sync, ..options() }).unwrap();
+        let mut consumer = channel.consumer(&ConsumerOptions::named("storage")).unwrap();
+        for last in [1, 100, 1000] {
+            publish(&channel, last - channel.ring().published());
+            assert!(channel.wait_durable(last, LONG), "{sync:?} {last}");
+            assert_eq!(read_to_end(&mut consumer), last);
+        }
+    }
+}
+
+/// The ring holds far fewer messages than are published: the producer waits for the journal and nothing is skipped.
+#[test]
+fn a_producer_faster_than_the_journal_waits_and_loses_nothing() {
+    let place = Place::new();
+    let (channel, _) = place.open();
+    publish(&channel, 30_000);
+    channel.close().unwrap();
+    assert_eq!(place.journaled(), 30_000);
+}
+
+#[test]
+fn a_channel_goes_on_in_the_same_ring_after_its_owner() {
+    let place = Place::lived(20);
+    let generation = Ring::open(place.ring()).unwrap().info().generation;
+    let (channel, report) = place.open();
+    assert_eq!((report.next_sequence, report.replayed_from_ring, report.discarded), (21, 0, None));
+    assert_eq!(channel.ring().info().generation, generation);
+    publish(&channel, 5);
+    channel.close().unwrap();
+    assert_eq!(place.journaled(), 25);
+}
+
+/// The state after a kill between publish and journal, made without a kill: the ring is used without its owner.
+#[test]
+fn the_tail_of_the_ring_is_journaled_first_at_the_next_opening() {
+    let place = Place::lived(20);
+    let ring = Ring::open(place.ring()).unwrap();
+    let mut producer = ring.producer().unwrap();
+    for sequence in 21..=300 {
+        producer.write(&payload(sequence)).unwrap();
+    }
+    drop(producer);
+    let (channel, report) = place.open();
+    assert_eq!((report.replayed_from_ring, report.next_sequence), (280, 301));
+    assert_eq!((channel.durable(), channel.ring().durable()), (300, 300));
+    drop(channel);
+    assert_eq!(place.journaled(), 300);
+}
+
+#[test]
+fn after_a_reboot_the_ring_is_made_anew_where_the_journal_ends() {
+    let place = Place::lived(20);
+    let ring = Ring::open(place.ring()).unwrap();
+    ring.producer().unwrap().write(b"committed, and never journaled before the power went").unwrap();
+    drop(ring);
+    change_boot_id(&place.ring());
+    let (channel, report) = place.open();
+    assert!(report.discarded.unwrap().reason.contains("before the last boot"));
+    assert_eq!((report.next_sequence, channel.ring().info().first_sequence), (21, 21));
+    let mut consumer = channel.consumer(&ConsumerOptions::named("storage").start(Start::Earliest)).unwrap();
+    publish(&channel, 3);
+    assert!(channel.wait_durable(23, LONG));
+    assert_eq!(read_to_end(&mut consumer), 23);
+}
+
+#[test]
+fn a_damaged_message_in_the_tail_ends_what_is_taken_from_the_ring() {
+    let place = Place::lived(20);
+    let ring = Ring::open(place.ring()).unwrap();
+    let mut producer = ring.producer().unwrap();
+    for sequence in 21..=30 {
+        producer.write(&payload(sequence)).unwrap();
+    }
+    drop((producer, ring));
+    let mut bytes = std::fs::read(place.ring()).unwrap();
+    let at = bytes.windows(10).rposition(|window| window == b"message 26").unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(place.ring(), bytes).unwrap();
+    let (_channel, report) = place.open();
+    let discarded = report.discarded.unwrap();
+    assert_eq!((report.replayed_from_ring, report.next_sequence, discarded.lost), (5, 26, Some(5)));
+    assert!(discarded.reason.contains("26"), "{}", discarded.reason);
+    assert_eq!(place.journaled(), 25);
+}
+
+#[test]
+fn a_ring_that_is_no_ring_is_made_anew() {
+    let place = Place::lived(20);
+    std::fs::write(place.ring(), b"noise").unwrap();
+    let (_channel, report) = place.open();
+    assert_eq!(report.next_sequence, 21);
+    assert!(report.discarded.unwrap().reason.contains("no usable ring"));
+}
+
+#[test]
+fn a_ring_of_another_journal_is_never_continued() {
+    let place = Place::lived(20);
+    std::fs::remove_dir_all(place.journal()).unwrap();
+    let (channel, report) = place.open();
+    assert_eq!((report.next_sequence, report.replayed_from_ring), (1, 0));
+    assert!(report.discarded.unwrap().reason.contains("another journal"));
+    publish(&channel, 2);
+    channel.close().unwrap();
+    assert_eq!(place.journaled(), 2);
+}
+
+#[test]
+fn a_ring_behind_its_journal_is_made_anew() {
+    let place = Place::lived(20);
+    let (mut writer, _) = JournalWriter::open(&place.journal(), options().journal).unwrap();
+    for sequence in 21..=40 {
+        writer.append(&payload(sequence)).unwrap();
+    }
+    writer.close().unwrap();
+    let (_channel, report) = place.open();
+    assert_eq!(report.next_sequence, 41);
+    assert!(report.discarded.unwrap().reason.contains("before its journal"));
+}
+
+#[test]
+fn a_ring_of_other_options_is_drained_and_made_anew_unless_it_is_in_use() {
+    let place = Place::lived(20);
+    let ring = Ring::open(place.ring()).unwrap();
+    ring.producer().unwrap().write(&payload(21)).unwrap();
+    let larger = ChannelOptions { ring: RingOptions::frames(128 << 10), ..options() };
+    let consumer = ring.consumer(&ConsumerOptions::named("storage")).unwrap();
+    let error = place.try_open(&larger).unwrap_err();
+    assert!(matches!(error, ChannelError::InUse { .. }), "{error}");
+    drop((consumer, ring));
+    let (channel, report) = place.try_open(&larger).unwrap();
+    assert_eq!((report.next_sequence, report.discarded.unwrap().lost), (22, Some(0)));
+    assert_eq!(channel.ring().info().kind, larger.ring.kind);
+    assert_eq!(place.journaled(), 21);
+}
+
+#[test]
+fn a_journal_that_lacks_what_the_ring_knows_durable_is_damaged() {
+    let place = Place::new();
+    let (channel, _) = place.open();
+    publish(&channel, 10);
+    channel.close().unwrap();
+    // Back to an older copy of the journal, as a careless restore would.
+    let copy = place.directory.path().join("copy");
+    std::fs::create_dir(&copy).unwrap();
+    for entry in std::fs::read_dir(place.journal()).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
+    }
+    let (channel, _) = place.open();
+    publish(&channel, 10);
+    channel.close().unwrap();
+    std::fs::remove_dir_all(place.journal()).unwrap();
+    std::fs::rename(copy, place.journal()).unwrap();
+    let error = place.try_open(&options()).unwrap_err();
+    assert!(matches!(error, ChannelError::Journal(JournalError::Damaged { sequence: 11, .. })), "{error}");
+}
+
+#[test]
+fn a_channel_has_one_owner() {
+    let place = Place::new();
+    let (_channel, _) = place.open();
+    let error = place.try_open(&options()).unwrap_err();
+    assert!(matches!(error, ChannelError::Journal(JournalError::Locked { .. })), "{error}");
+}
+
+#[test]
+fn messages_that_no_segment_could_hold_are_refused_at_opening() {
+    let place = Place::new();
+    let error = place.try_open(&ChannelOptions { ring: RingOptions::frames(1 << 20), ..options() }).unwrap_err();
+    assert!(matches!(error, ChannelError::Sizes { ring_max: 524_288, .. }), "{error}");
+}
+
+/// Method: the journal's directory vanishes under the running channel, so its next segment cannot be made.
+#[test]
+fn when_journaling_stops_producers_are_refused_and_the_guarantee_says_why() {
+    let place = Place::new();
+    let small = JournalOptions { segment_size_bytes: 64 << 10, allocate_ahead: false, ..options().journal };
+    let (channel, _) = place.try_open(&ChannelOptions { journal: small, ..options() }).unwrap();
+    publish(&channel, 10);
+    assert!(channel.wait_durable(10, LONG));
+    std::fs::remove_dir_all(place.journal()).unwrap();
+    let mut producer = channel.producer().unwrap();
+    let refused = (0..1_000_000).map(|_| producer.write(&[0; 500])).find_map(Result::err).expect("refused in the end");
+    assert!(matches!(refused, tidebook_ring::RingError::Fenced { .. }), "{refused}");
+    let guarantee = channel.guarantee();
+    assert!(guarantee.failure.is_some() && guarantee.to_string().contains("STOPPED"), "{guarantee}");
+    assert!(!channel.wait_durable(guarantee.published, LONG));
+    assert!(channel.close().is_err());
+}

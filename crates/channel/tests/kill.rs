@@ -1,0 +1,176 @@
+//! Processes of a durable channel that are killed between publish and journal.
+//!
+//! Has its own `main`, because the processes to be killed are this executable started again: `TIDEBOOK_CHILD` names
+//! the role. A producer writes each committed sequence to its standard output.
+//! Short by default; `-- --ignored` (soak) runs 1,000 kills.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tidebook_channel::{Channel, ChannelOptions};
+use tidebook_journal::{JournalOptions, JournalReader, ReaderOptions, SyncPolicy};
+use tidebook_ring::Ring;
+use tidebook_testkit::Random;
+
+const CHILD: &str = "TIDEBOOK_CHILD";
+
+fn main() {
+    if let Ok(role) = std::env::var(CHILD) {
+        let directory = PathBuf::from(std::env::args().nth(1).expect("the directory"));
+        let sync_ms = std::env::args().nth(2).expect("the interval").parse().expect("milliseconds");
+        match role.as_str() {
+            "whole" => own_and_publish(&directory, sync_ms),
+            "owner" => own(&directory, sync_ms),
+            "producer" => publish(&directory),
+            other => panic!("no role {other}"),
+        }
+    }
+    let soak = std::env::args().any(|argument| argument == "--ignored");
+    kill_whole(if soak { 500 } else { 20 });
+    kill_owner_under_a_living_producer(if soak { 500 } else { 10 });
+    println!("kill: ok");
+}
+
+fn options(sync_ms: u64) -> ChannelOptions {
+    let journal = JournalOptions { segment_size_bytes: 256 << 10, ..JournalOptions::new("feed.test") };
+    let sync = SyncPolicy::Interval(Duration::from_millis(sync_ms));
+    ChannelOptions { journal, sync, ..ChannelOptions::frames("feed.test", 128 << 10) }
+}
+
+fn paths(directory: &Path) -> (PathBuf, PathBuf) {
+    (directory.join("feed.test.ring"), directory.join("journal"))
+}
+
+fn open(directory: &Path, sync_ms: u64) -> Channel {
+    let (ring, journal) = paths(directory);
+    Channel::open(&ring, &journal, &options(sync_ms)).unwrap_or_else(|error| panic!("open: {error}")).0
+}
+
+fn payload(sequence: u64) -> Vec<u8> {
+    let mut random = Random::new(sequence);
+    let size = random.below(300) as usize;
+    random.bytes(size)
+}
+
+fn publish_into(mut producer: tidebook_ring::Producer) -> ! {
+    let mut out = std::io::stdout().lock();
+    loop {
+        let sequence = producer.published() + 1;
+        assert_eq!(producer.write(&payload(sequence)).expect("write"), sequence);
+        writeln!(out, "{sequence}").expect("the parent reads");
+        out.flush().expect("the parent reads");
+    }
+}
+
+fn own_and_publish(directory: &Path, sync_ms: u64) -> ! {
+    let channel = open(directory, sync_ms);
+    publish_into(channel.producer().expect("producer"))
+}
+
+fn own(directory: &Path, sync_ms: u64) -> ! {
+    let _channel = open(directory, sync_ms);
+    loop {
+        std::thread::sleep(Duration::from_secs(60));
+    }
+}
+
+fn publish(directory: &Path) -> ! {
+    let ring = Ring::open(paths(directory).0).expect("the ring is there");
+    publish_into(ring.producer().expect("producer"))
+}
+
+fn start(role: &str, directory: &Path, sync_ms: u64) -> Child {
+    Command::new(std::env::current_exe().expect("this executable"))
+        .arg(directory)
+        .arg(sync_ms.to_string())
+        .env(CHILD, role)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the child starts")
+}
+
+/// Kills the child and returns the last sequence it claimed.
+fn kill(mut child: Child) -> u64 {
+    let out = child.stdout.take().expect("a pipe");
+    let reader = std::thread::spawn(move || {
+        // A kill may cut the last line; a shorter number is a weaker claim.
+        BufReader::new(out).lines().map_while(Result::ok).filter_map(|line| line.parse().ok()).max().unwrap_or(0)
+    });
+    child.kill().expect("kill");
+    child.wait().expect("wait");
+    reader.join().expect("the reader ends with the pipe")
+}
+
+fn directory() -> tempfile::TempDir {
+    let private = PermissionsExt::from_mode(0o700);
+    tempfile::Builder::new().permissions(private).tempdir().expect("a directory")
+}
+
+/// Reads the journal on from `checked`: no hole, no repetition, the payloads that were written.
+fn check_journal(directory: &Path, checked: u64, at: &str) -> u64 {
+    let from = ReaderOptions::from_sequence(checked + 1);
+    let mut reader = JournalReader::open(&paths(directory).1, from).unwrap_or_else(|error| panic!("{at}: {error}"));
+    let mut last = checked;
+    while let Some(batch) = reader.next_batch().unwrap_or_else(|error| panic!("{at}: {error}")) {
+        for (sequence, found) in batch.records() {
+            assert_eq!((sequence, found), (last + 1, payload(sequence).as_slice()), "{at}");
+            last = sequence;
+        }
+    }
+    last
+}
+
+/// One process publishes and journals. With a sync interval of a minute hardly anything is journaled before it dies.
+fn kill_whole(cycles: u64) {
+    let directory = directory();
+    let mut random = Random::new(7);
+    let (mut published, mut checked, mut replayed) = (0, 0, 0);
+    for cycle in 0..cycles {
+        let sync_ms = if random.chance(1, 2) { 60_000 } else { 1 };
+        let child = start("whole", directory.path(), sync_ms);
+        let drain_while_it_lives = Duration::from_micros(20_000 + random.below(60_000));
+        std::thread::sleep(drain_while_it_lives);
+        published = published.max(kill(child));
+        let at = format!("cycle {cycle}, sync {sync_ms} ms");
+        let (ring, journal) = paths(directory.path());
+        let (channel, report) =
+            Channel::open(&ring, &journal, &options(1)).unwrap_or_else(|error| panic!("{at}: {error}"));
+        assert_eq!(report.discarded, None, "{at}");
+        replayed += report.replayed_from_ring;
+        channel.close().expect("close");
+        checked = check_journal(directory.path(), checked, &at);
+        assert!(checked >= published, "{at}: {published} published, {checked} journaled");
+    }
+    assert!(replayed > 0, "no kill ever left a tail in the ring");
+    println!(
+        "kill: {cycles} kills of the whole channel, {checked} messages, {replayed} taken from the ring, none lost"
+    );
+}
+
+/// The owner is killed and started again while another process goes on publishing.
+fn kill_owner_under_a_living_producer(cycles: u64) {
+    let directory = directory();
+    let mut random = Random::new(8);
+    drop(open(directory.path(), 1));
+    let mut producer = start("producer", directory.path(), 0);
+    // Its pipe has to be emptied while it lives.
+    let out = producer.stdout.take().expect("a pipe");
+    let claims = std::thread::spawn(move || {
+        BufReader::new(out).lines().map_while(Result::ok).filter_map(|line| line.parse::<u64>().ok()).max()
+    });
+    for _ in 0..cycles {
+        let owner = start("owner", directory.path(), 1 + random.below(5));
+        std::thread::sleep(Duration::from_micros(10_000 + random.below(50_000)));
+        kill(owner);
+    }
+    producer.kill().expect("kill");
+    producer.wait().expect("wait");
+    let published = claims.join().expect("the reader ends").expect("the producer published");
+    open(directory.path(), 1).close().expect("close");
+    let checked = check_journal(directory.path(), 0, "owner killed");
+    assert!(checked >= published, "{published} published, {checked} journaled");
+    println!("kill: {cycles} kills of the owner, {checked} messages of a living producer, none lost");
+}
