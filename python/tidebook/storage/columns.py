@@ -23,8 +23,8 @@ from tidebook._core import schemas
 from tidebook.errors import UsageError
 from tidebook.storage.decimals import to_doubles, to_units
 
-TYPES: Final = ("trades", "quotes", "depth", "bars", "status", "instruments")
-"""Record types a store keeps. `book` images are conflated and can be made from depth: they are not kept."""
+TYPES: Final = ("instruments", "trades", "quotes", "depth", "bars", "status")
+"""Record types a store keeps, definitions first, as a writer wants them. `book` images are conflated and can be made from depth: they are not kept."""
 
 TIMESTAMP: Final = pa.timestamp("ns", tz="UTC")
 

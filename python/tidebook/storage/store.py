@@ -84,14 +84,14 @@ def open(directory: Path | str) -> "Store":  # noqa: A001 - `tb.open(directory)`
     Raises: QueryError if there is none; StorageCorruptError, StorageVersionError, StorageAccessError if its manifest
             cannot be read.
     """
-    return Store(Path(directory))
+    return Store(directory)
 
 
 class Store:
     """Reader of one store. Writers may go on meanwhile; any number of readers may be open."""
 
-    def __init__(self, root: Path, disk: Disk | None = None) -> None:
-        self.root = root
+    def __init__(self, root: Path | str, disk: Disk | None = None) -> None:
+        self.root = root = Path(root)
         self._disk = disk or Disk()
         if not root.is_dir():
             raise QueryError(

@@ -1,0 +1,146 @@
+"""Storage follows the durable raw journal: journal, decoder, writer, in one loop.
+
+Live storing, the restart after a crash and `tidebook replay` are this one path. The journal is read from its start, so
+that the decoder's books are what they were; what is stored already is dropped at the writer's door by its sequence.
+Only durable messages come out of the journal, so whatever was decoded may be committed. While one flush runs on the
+writer's threads the next messages are decoded.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+from numpy.typing import NDArray
+
+from tidebook.errors import StorageConflictError
+from tidebook.storage.columns import TYPES
+from tidebook.storage.writer import StorageWriter
+
+
+class Messages(Protocol):
+    """Raw messages that follow each other, such as `tidebook._core.Payloads`."""
+
+    def __len__(self) -> int: ...
+
+
+class Journal(Protocol):
+    """Durable messages of `feed.<venue>` in order."""
+
+    def read(self) -> tuple[int, Messages] | None:
+        """Sequence of the first message and the next few; None when all that is durable was read."""
+        ...
+
+
+class Decoder(Protocol):
+    """The market-data engine as columns of records."""
+
+    def decode(self, first_sequence: int, messages: Any, /) -> Mapping[str, NDArray[Any]]:
+        """Records derived from `messages`, by type, each in order of their source."""
+        ...
+
+
+class FollowerOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """When a follower commits."""
+
+    flush_rows: int = 1_000_000
+    """Rows after which it commits though the interval has not passed; bounds memory and what a kill repeats."""
+    flush_interval_s: float = 300.0
+    poll_interval_s: float = 0.02
+    """How long it waits when the journal has nothing new."""
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a follower has come."""
+
+    position: int
+    """Last sequence decoded."""
+    stored: int
+    """Last sequence committed."""
+    messages: int
+    rows: int
+    """New rows appended by this follower; rows stored before are not counted."""
+
+
+class Follower:
+    """Stores a feed. One thread runs it; another may stop it."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        decoder: Decoder,
+        writer: StorageWriter,
+        options: FollowerOptions | None = None,
+        progress: Callable[[Progress], None] = lambda _: None,
+    ) -> None:
+        """`journal` and `decoder` begin at the first message; `progress` is called after each piece of work."""
+        self._journal = journal
+        self._decoder = decoder
+        self._writer = writer
+        self._options = options or FollowerOptions()
+        self._report = progress
+        self._position = 0
+        self._messages = 0
+        self._rows = 0
+        self._flush_due = time.monotonic() + self._options.flush_interval_s
+
+    @property
+    def progress(self) -> Progress:
+        """How far it has come."""
+        return Progress(position=self._position, stored=self._writer.position, messages=self._messages, rows=self._rows)
+
+    def catch_up(self) -> Progress:
+        """Store all that is durable in the journal by now; returns when it is committed.
+
+        Raises: StorageConflictError if the journal ends before the stored position: it is not the journal this store
+                was made from. Errors of the journal, the decoder and the writer.
+        """
+        while self._step():
+            pass
+        if self._position < self._writer.position:
+            raise StorageConflictError(
+                f"the journal of {self._writer.channel} ends at sequence {self._position}, but {self._writer.root} "
+                f"holds it up to {self._writer.position}: this is another journal; restore the one it was made from, "
+                "or store into a new directory",
+                channel=self._writer.channel,
+                expected=self._writer.position,
+                found=self._position,
+            )
+        self._writer.flush(self._position)
+        self._report(self.progress)
+        return self.progress
+
+    def follow(self, stop: threading.Event) -> Progress:
+        """Store what is there and what comes, until `stop` is set; then commit the rest.
+
+        Raises: as `catch_up`.
+        """
+        self.catch_up()
+        while not stop.is_set():
+            if not self._step():
+                self._flush_if_due()
+                stop.wait(self._options.poll_interval_s)
+        return self.catch_up()
+
+    def _step(self) -> bool:
+        """Decode and append the next messages; False if there are none."""
+        batch = self._journal.read()
+        if batch is None:
+            return False
+        first, messages = batch
+        decoded = self._decoder.decode(first, messages)
+        self._rows += sum(self._writer.append(kind, decoded[kind]) for kind in TYPES if kind in decoded)
+        self._messages += len(messages)
+        self._position = first + len(messages) - 1
+        self._flush_if_due()
+        self._report(self.progress)
+        return True
+
+    def _flush_if_due(self) -> None:
+        now = time.monotonic()
+        if self._position > self._writer.position and (
+            self._writer.buffered_rows >= self._options.flush_rows or now >= self._flush_due
+        ):
+            self._writer.start_flush(self._position)
+            self._flush_due = now + self._options.flush_interval_s

@@ -1,0 +1,104 @@
+"""A follower stores a journal once, from wherever it was stopped, and knows a journal that is not its own."""
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.storage import scenario
+from tidebook.errors import StorageConflictError
+from tidebook.storage.follower import Follower, FollowerOptions, Progress
+from tidebook.storage.store import Store
+from tidebook.storage.writer import StorageWriter
+
+LAST = scenario.POSITIONS[-1]
+
+
+class ListJournal:
+    """Messages 1 to `durable`, a few at a time; what a message says is its sequence."""
+
+    def __init__(self, durable: int, at_a_time: int = 7) -> None:
+        self.durable = durable
+        self._at_a_time = at_a_time
+        self._next = 1
+
+    def read(self) -> tuple[int, range] | None:
+        first = self._next
+        self._next = min(self.durable + 1, first + self._at_a_time)
+        return (first, range(first, self._next)) if self._next > first else None
+
+
+class ScenarioDecoder:
+    """Gives the records of the scenario that come from the messages; refuses messages out of turn."""
+
+    def __init__(self) -> None:
+        self._records = scenario.records()
+        self._next = 1
+
+    def decode(self, first_sequence: int, messages: range) -> Mapping[str, NDArray[Any]]:
+        assert first_sequence == self._next == messages[0]
+        self._next = messages[-1] + 1
+        return {
+            name: batch[np.isin(batch["source_sequence"], np.asarray(messages))]
+            for name, batch in self._records.items()
+        } | {"book": np.zeros(3)}
+
+
+def follow(root: Path, journal: ListJournal, flush_rows: int = 500) -> Progress:
+    options = FollowerOptions(flush_rows=flush_rows)
+    with StorageWriter(root, scenario.CHANNEL, options=scenario.OPTIONS) as writer:
+        return Follower(journal, ScenarioDecoder(), writer, options).catch_up()
+
+
+def test_all_of_a_journal_is_stored_once_in_several_commits(tmp_path: Path) -> None:
+    done = follow(tmp_path, ListJournal(LAST))
+    assert scenario.check(tmp_path) == LAST
+    assert Store(tmp_path).manifest.version > 3
+    assert done == Progress(
+        position=LAST, stored=LAST, messages=LAST, rows=sum(map(len, scenario.up_to(LAST).values()))
+    )
+
+
+def test_a_follower_started_again_stores_only_what_is_new(tmp_path: Path) -> None:
+    first = follow(tmp_path, ListJournal(120))
+    assert scenario.check(tmp_path) == 120
+    second = follow(tmp_path, ListJournal(LAST))
+    assert scenario.check(tmp_path) == LAST
+    assert first.rows + second.rows == sum(map(len, scenario.up_to(LAST).values()))
+    assert follow(tmp_path, ListJournal(LAST)).rows == 0
+
+
+def test_a_journal_that_ends_before_the_stored_position_is_not_the_one(tmp_path: Path) -> None:
+    follow(tmp_path, ListJournal(120))
+    with pytest.raises(StorageConflictError, match=r"ends at sequence 41, but .* holds it up to 120") as caught:
+        follow(tmp_path, ListJournal(41))
+    assert caught.value.facts == {"channel": scenario.CHANNEL, "expected": 120, "found": 41}
+    assert scenario.check(tmp_path) == 120
+
+
+def test_following_goes_on_while_the_journal_grows_and_commits_the_rest_when_stopped(tmp_path: Path) -> None:
+    """Method: the journal grows each time the follower has caught up; the test stops it at the last message."""
+    journal, stop = ListJournal(1), threading.Event()
+
+    def grow(progress: Progress) -> None:
+        if progress.position == LAST:
+            stop.set()
+        elif progress.position == journal.durable:
+            journal.durable = min(LAST, journal.durable + 30)
+
+    options = FollowerOptions(flush_rows=400, poll_interval_s=0.001)
+    with StorageWriter(tmp_path, scenario.CHANNEL, options=scenario.OPTIONS) as writer:
+        Follower(journal, ScenarioDecoder(), writer, options, grow).follow(stop)
+    assert scenario.check(tmp_path) == LAST
+
+
+def test_a_commit_comes_after_the_interval_though_few_rows_came(tmp_path: Path) -> None:
+    options = FollowerOptions(flush_interval_s=0.0)
+    with StorageWriter(tmp_path, scenario.CHANNEL, options=scenario.OPTIONS) as writer:
+        Follower(ListJournal(50, at_a_time=10), ScenarioDecoder(), writer, options).catch_up()
+    assert Store(tmp_path).manifest.version >= 5
+    assert Store(tmp_path).position(scenario.CHANNEL) == 50
