@@ -6,7 +6,7 @@
 //! what was read is safe elsewhere; [`Consumer::poll`] does both.
 
 use std::ops::ControlFlow;
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::{Duration, Instant};
 
 use crate::error::RingError;
@@ -169,8 +169,8 @@ impl Consumer {
         let (wanted, mut next) = match options.start {
             Start::Resume if known => {
                 let place = mapping.place_at(left.position, newest);
-                // Never beyond the end, whatever the line says.
-                let wanted = place.map_or(left.sequence.min(newest.sequence), Place::sequence);
+                // Never beyond the place or the end, whatever the line says; before the place: an untold gap.
+                let wanted = left.sequence.min(place.unwrap_or(newest).sequence);
                 (Some(wanted), place.unwrap_or_else(|| mapping.oldest()))
             }
             Start::Resume | Start::Earliest => (None, mapping.oldest()),
@@ -203,8 +203,8 @@ impl Consumer {
 
         // Gate, then look whether the floor was already higher; see `Producer::raise_floor` for the other half.
         loop {
+            cursor.sequence.store(wanted.map_or(next.sequence, |wanted| wanted.min(next.sequence)), Ordering::Relaxed);
             cursor.position.store(next.position, Ordering::Release);
-            cursor.sequence.store(next.sequence, Ordering::Relaxed);
             let state = if gating { layout::CONSUMER_GATING } else { layout::CONSUMER_LOSSY };
             identity.state.store(state, Ordering::Release);
             mapping.hot().joins.0.fetch_add(1, Ordering::SeqCst);
@@ -221,7 +221,7 @@ impl Consumer {
             lock,
             index,
             next,
-            committed: next,
+            committed: Place { sequence: wanted.unwrap_or(next.sequence).min(next.sequence), ..next },
             gap: None,
             gating,
             bounded,
@@ -371,11 +371,15 @@ impl Consumer {
         if place.sequence <= self.committed.sequence || !self.lock.is_ours() {
             return;
         }
+        // A gap nobody has been told of yet is not consumed: it must be found again after a crash.
+        if self.gap.is_some_and(|gap| place.sequence > gap.first) {
+            return;
+        }
         assert!(place.sequence <= self.next.sequence, "commit of {} which was not read", place.sequence - 1);
         let cursor = &self.lines().cursor.0;
-        // In this order: killed in between, a gap reported later is too long rather than too short.
-        cursor.position.store(place.position, Ordering::Release);
+        // In this order: a sequence below the one at the position means that a gap in between was not told yet.
         cursor.sequence.store(place.sequence, Ordering::Relaxed);
+        cursor.position.store(place.position, Ordering::Release);
         self.committed = place;
     }
 
@@ -406,7 +410,7 @@ impl Consumer {
             },
         };
         self.next = after;
-        let gap = Gap { first, count: after.sequence - first };
+        let gap = Gap { first, count: after.sequence.saturating_sub(first) };
         self.count_gap(gap);
         Ok(gap)
     }
@@ -496,7 +500,7 @@ impl Consumer {
     /// Overtaken after `count` messages: those first, the gap with the next read.
     pub(crate) fn lose(&mut self, count: usize) -> Read {
         let oldest = self.ring.mapping.oldest();
-        let gap = Gap { first: self.next.sequence, count: oldest.sequence - self.next.sequence };
+        let gap = Gap { first: self.next.sequence, count: oldest.sequence.saturating_sub(self.next.sequence) };
         self.next = oldest;
         if count > 0 {
             self.gap = Some(gap);
@@ -514,8 +518,7 @@ impl Consumer {
         if count > 0 {
             return Ok(Read::Messages(count));
         }
-        let counter = &self.lines().identity.0.corrupt;
-        counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        raise(&self.lines().identity.0.corrupt, 1);
         Err(RingError::Corrupt { sequence: self.next.sequence, reason })
     }
 
@@ -555,8 +558,8 @@ impl Consumer {
 
     fn count_gap(&self, gap: Gap) {
         let identity = &self.lines().identity.0;
-        identity.gaps.store(identity.gaps.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        identity.lost.store(identity.lost.load(Ordering::Relaxed) + gap.count, Ordering::Relaxed);
+        raise(&identity.gaps, 1);
+        raise(&identity.lost, gap.count);
     }
 
     fn lines(&self) -> &ConsumerLines {
@@ -579,6 +582,11 @@ impl Drop for Consumer {
             identity.state.store(layout::CONSUMER_FREE, Ordering::Release);
         }
     }
+}
+
+/// Raises a counter that only this consumer writes.
+fn raise(counter: &AtomicU64, by: u64) {
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
 }
 
 /// The line of this name, or a free one, with its lock; true when the name was known. Under the registry's lock.

@@ -175,22 +175,37 @@ impl Mapping {
     /// The oldest message that can be read.
     pub fn oldest(&self) -> Place {
         let (sequence, position) = self.hot().floor.0.load();
-        Place { sequence, position }
+        self.bounded(sequence, position)
     }
 
     /// The place after the newest committed message, also when its producer died before it could say so.
     pub fn newest(&self) -> Place {
+        let mut place;
+        let mut attempts = 0;
         loop {
-            let (sequence, position) = self.hot().published.0.load();
-            let mut place = Place { sequence: sequence + 1, position };
+            let (published, position) = self.hot().published.0.load();
+            let start = self.bounded(published.wrapping_add(1), position);
+            place = start;
             while let Look::Frame(first) = self.look(place) {
                 let Look::Frame(last) = self.last_frame(first) else { break };
                 place = Place { sequence: place.sequence + 1, position: last.end };
             }
-            // A producer a whole lap ahead of this walk would have made it read the wrong frames.
-            if self.oldest().sequence <= sequence + 1 {
+            // A producer a whole lap ahead of this walk would have made it read the wrong frames. The bound is for
+            // words that were overwritten by someone else: no number of attempts makes them agree.
+            attempts += 1;
+            if self.oldest().sequence <= start.sequence || attempts == 100 {
                 return place;
             }
+        }
+    }
+
+    /// A place made of words from shared memory: whatever they say, computing with it cannot overflow and looking
+    /// there cannot leave the data.
+    fn bounded(&self, sequence: u64, position: u64) -> Place {
+        let sequence = (sequence & (u64::MAX >> 2)).max(1);
+        match self.info.kind {
+            RingKind::Slots { .. } => Place { sequence, position: sequence },
+            RingKind::Frames { .. } => Place { sequence, position: position & (u64::MAX >> 2) & !7 },
         }
     }
 

@@ -173,7 +173,8 @@ pub struct ConsumerLines {
 pub struct ConsumerCursor {
     /// Where the next unread message starts; all before it may be overwritten.
     pub position: AtomicU64,
-    /// Its sequence. For people: the frame at `position` decides.
+    /// Its sequence, written before the position. Lower than what stands at the position: the messages between are
+    /// lost, and the consumer has not been told yet.
     pub sequence: AtomicU64,
 }
 

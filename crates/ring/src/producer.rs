@@ -44,7 +44,9 @@ pub struct Producer {
     lock: EndpointLock,
     /// Of the next message.
     next: Place,
-    /// Positions below it may be written.
+    /// Position of the floor, as it was last written.
+    floor: u64,
+    /// Positions below it may be written: a lap above a floor that every consumer has agreed to.
     limit: u64,
     /// Starts of messages a step apart, oldest first: where the floor of frames may move to.
     marks: VecDeque<Place>,
@@ -68,12 +70,18 @@ impl Producer {
         words.process_id.store(u64::from(std::process::id()), Ordering::Relaxed);
 
         let next = settle(mapping)?;
-        hot.published.0.store(next.sequence - 1, next.position);
         let floor = mapping.oldest();
+        if floor.position > next.position || next.position - floor.position > mapping.mask + 1 {
+            return Err(RingError::Corrupt { sequence: next.sequence, reason: "floor" });
+        }
+        hot.published.0.store(next.sequence - 1, next.position);
         let mut producer = Self {
             lock,
             next,
-            limit: floor.position + mapping.mask + 1,
+            floor: floor.position,
+            // The first write asks the consumers: the producer before may have died between raising the floor and
+            // seeing who had joined below it.
+            limit: 0,
             marks: VecDeque::with_capacity(2 * FLOOR_STEPS as usize),
             dead_since: vec![None; mapping.info.consumers_max as usize],
             fence_epoch: hot.fence_epoch.0.load(Ordering::SeqCst),
@@ -172,27 +180,37 @@ impl Producer {
     /// # Errors
     /// Those of [`Producer::write`]; [`RingError::TooLarge`] above one part (an eighth of the ring).
     pub fn claim(&mut self, size_bytes: usize) -> Result<Claim<'_>, RingError> {
+        let claim = self.claim_until(size_bytes, None)?;
+        Ok(claim.expect("a wait without deadline ends with room"))
+    }
+
+    /// As [`Producer::claim`], but gives up after `timeout`: `None` is a full ring.
+    ///
+    /// # Errors
+    /// Those of [`Producer::claim`].
+    pub fn claim_within(&mut self, size_bytes: usize, timeout: Duration) -> Result<Option<Claim<'_>>, RingError> {
+        self.claim_until(size_bytes, Some(timeout))
+    }
+
+    fn claim_until(&mut self, size_bytes: usize, timeout: Option<Duration>) -> Result<Option<Claim<'_>>, RingError> {
         self.check_owner()?;
         let mapping = &self.ring.mapping;
         let max_bytes = mapping.part_max();
         if size_bytes > max_bytes {
             return Err(RingError::TooLarge { size_bytes, max_bytes });
         }
-        let offset = match mapping.info.kind {
-            RingKind::Slots { .. } => {
-                if size_bytes != max_bytes {
-                    return Err(RingError::RecordSize { expected: max_bytes, found: size_bytes });
-                }
-                self.reserve(self.next.position + 1, None)?;
-                self.slot_offset()
+        let (full, offset) = match mapping.info.kind {
+            RingKind::Slots { .. } if size_bytes != max_bytes => {
+                return Err(RingError::RecordSize { expected: max_bytes, found: size_bytes });
             }
+            RingKind::Slots { .. } => (self.reserve(self.next.position + 1, timeout)?, self.slot_offset()),
             RingKind::Frames { .. } => {
                 let start = self.place(self.next.position, size_bytes);
-                self.reserve_frames(start + frame_size_bytes(size_bytes) as u64, None)?;
-                (start & self.ring.mapping.mask) as usize
+                let full = self.reserve_frames(start + frame_size_bytes(size_bytes) as u64, timeout)?;
+                (full, (start & self.ring.mapping.mask) as usize)
             }
         };
-        Ok(Claim { producer: self, offset, size_bytes })
+        Ok(full.is_none().then_some(Claim { producer: self, offset, size_bytes }))
     }
 
     // --- slots
@@ -382,17 +400,17 @@ impl Producer {
     /// Moves the floor so that positions below `end` may be written, or names the consumer that is in the way.
     fn raise_floor(&mut self, end: u64) -> Result<(), usize> {
         let mapping = &self.ring.mapping;
-        let needed = end - (mapping.mask + 1);
+        let needed = end.saturating_sub(mapping.mask + 1);
         let hot = mapping.hot();
         loop {
             let joins = hot.joins.0.load(Ordering::SeqCst);
-            let floor = mapping.oldest();
             while self.marks.front().is_some_and(|mark| mark.position < needed) {
                 self.marks.pop_front();
             }
             let wanted = match mapping.info.kind {
                 RingKind::Slots { count, .. } => {
-                    let sequence = (needed + count / FLOOR_STEPS).min(self.next.sequence);
+                    let step = if needed > self.floor { needed + count / FLOOR_STEPS } else { self.floor };
+                    let sequence = step.min(self.next.sequence);
                     Place { sequence, position: sequence }
                 }
                 RingKind::Frames { .. } => self.marks.front().copied().unwrap_or(self.next),
@@ -417,14 +435,15 @@ impl Producer {
                 }
                 _ => wanted,
             };
-            if raised.position > floor.position {
+            if raised.position > self.floor {
                 hot.floor.0.store(raised.sequence, raised.position);
+                self.floor = raised.position;
             }
             // A consumer that joined meanwhile either saw this floor, or is seen by another look: its cursor and our
             // floor are both written before either side reads the other's.
             fence(Ordering::SeqCst);
             if hot.joins.0.load(Ordering::SeqCst) == joins {
-                self.limit = raised.position.max(floor.position) + mapping.mask + 1;
+                self.limit = self.floor + mapping.mask + 1;
                 return Ok(());
             }
         }

@@ -1,0 +1,276 @@
+//! Files and records that are not what was written: each is a typed error or outcome, never a panic or a wrong message.
+
+mod common;
+
+use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
+use std::time::Duration;
+
+use common::{Rings, drain};
+use tidebook_ring::layout::{Superblock, frame_size_bytes};
+use tidebook_ring::*;
+
+fn data_offset(ring: &Ring) -> u64 {
+    let data_size = match ring.info().kind {
+        RingKind::Slots { count, .. } => count * ring.info().stride as u64,
+        RingKind::Frames { size_bytes } => size_bytes,
+    };
+    ring.info().file_size_bytes - data_size
+}
+
+fn payload(sequence: u64) -> Vec<u8> {
+    (0..24u64).map(|at| (sequence * 31 + at) as u8).collect()
+}
+
+fn file(rings: &Rings) -> std::fs::File {
+    std::fs::OpenOptions::new().read(true).write(true).open(rings.path()).unwrap()
+}
+
+fn flip(file: &std::fs::File, bit: u64) {
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, bit / 8).unwrap();
+    file.write_all_at(&[byte[0] ^ 1 << (bit % 8)], bit / 8).unwrap();
+}
+
+/// Method: five messages, then each bit of the five frames flipped in turn and read by a fresh consumer. Bits that no
+/// check covers are only the padding behind a CRC.
+#[test]
+fn every_flipped_bit_of_a_frame_is_damage_of_its_message_or_changes_nothing_that_is_read() {
+    for options in [RingOptions::slots(24, 8), RingOptions::frames(4096)] {
+        let rings = Rings::new();
+        let ring = rings.create(&options);
+        let mut producer = ring.producer().unwrap();
+        for sequence in 1..=5 {
+            producer.write(&payload(sequence)).unwrap();
+        }
+        let size = frame_size_bytes(24) as u64;
+        // Slots are placed by sequence, frames from the start of the data.
+        let base = data_offset(&ring) + if ring.info().stride > 0 { size } else { 0 };
+        let file = file(&rings);
+        for bit in 0..5 * size * 8 {
+            let damaged = bit / (size * 8) + 1;
+            let in_padding = bit / 8 % size >= 44;
+            flip(&file, base * 8 + bit);
+            let mut consumer = ring.consumer(&ConsumerOptions::default().start(Start::Earliest)).unwrap();
+            let mut seen = Vec::new();
+            let mut found = None;
+            while seen.len() < 5 && found.is_none() {
+                let read = consumer.poll(9, |sequence, bytes| {
+                    assert_eq!(bytes, payload(sequence), "bit {bit} of message {damaged}");
+                    seen.push(sequence);
+                });
+                match read {
+                    Ok(Read::Messages(0)) => break,
+                    Ok(_) => {}
+                    Err(error) => found = Some(error),
+                }
+            }
+            let whole = if in_padding { 5 } else { damaged - 1 };
+            assert_eq!(seen, (1..=whole).collect::<Vec<_>>(), "bit {bit}: {found:?}");
+            if let Some(error) = found {
+                assert!(matches!(error, RingError::Corrupt { sequence, .. } if sequence == damaged), "{error}");
+                let gap = consumer.skip().unwrap();
+                assert_eq!(gap.first, damaged);
+                let rest = drain(&mut consumer, 9);
+                assert_eq!(rest.len() as u64, 5 - (damaged - 1) - gap.count);
+            }
+            flip(&file, base * 8 + bit);
+        }
+    }
+}
+
+#[test]
+fn a_damaged_slot_in_a_batch_is_reported_after_the_slots_before_it() {
+    for policy in [Policy::default(), Policy::Overwrite] {
+        let rings = Rings::new();
+        let ring = rings.create(&RingOptions::slots(24, 8));
+        let mut producer = ring.producer().unwrap();
+        for sequence in 1..=5 {
+            producer.write(&payload(sequence)).unwrap();
+        }
+        let mut consumer = ring.consumer(&ConsumerOptions::named("a").policy(policy)).unwrap();
+        flip(&file(&rings), (data_offset(&ring) + 3 * 48 + 20) * 8);
+        let SlotBatch::Slots(slots) = consumer.slots(9).unwrap() else { panic!("two are whole") };
+        assert_eq!((slots.first_sequence(), slots.len()), (1, 2));
+        assert!(matches!(consumer.slots(9), Err(RingError::Corrupt { sequence: 3, reason: "CRC" })));
+        assert_eq!(consumer.skip().unwrap(), Gap { first: 3, count: 1 });
+        let SlotBatch::Slots(slots) = consumer.slots(9).unwrap() else { panic!("two are left") };
+        assert_eq!((slots.first_sequence(), slots.len()), (4, 2));
+        assert_eq!(ring.status().unwrap().consumers[0].corrupt, 1);
+    }
+}
+
+/// Method: seeded random bytes over the hot lines and the data, then everything a process may do with the ring.
+#[test]
+fn garbage_in_shared_memory_is_an_error_or_an_outcome_and_never_a_panic() {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut random = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    for round in 0..400 {
+        let options = if round % 2 == 0 { RingOptions::slots(24, 8) } else { RingOptions::frames(4096) };
+        let rings = Rings::new();
+        let ring = rings.create(&options);
+        let mut producer = ring.producer().unwrap();
+        let options = [Policy::Block { detach_after: Some(Duration::ZERO) }, Policy::Overwrite]
+            .map(|policy| ConsumerOptions::named(format!("{policy:?}")).policy(policy));
+        let mut consumers = options.each_ref().map(|options| ring.consumer(options).unwrap());
+        for sequence in 1..=random() % 300 {
+            let _ = producer.write_within(&payload(sequence), Duration::ZERO).unwrap();
+            let _ = consumers[0].poll(2, |_, _| ());
+        }
+        let file = file(&rings);
+        let whole_file = ring.info().file_size_bytes;
+        for _ in 0..1 + random() % 40 {
+            let at = 4096 + random() % (whole_file - 4096 - 8);
+            let at = if random() % 3 == 0 { 4096 + at % 2048 } else { at };
+            let value = match random() % 4 {
+                0 => 0,
+                1 => u64::MAX,
+                2 => random() % 512,
+                _ => random(),
+            };
+            // Lines that hold the fence would only depose the producer.
+            if !(4864 - 8..4872).contains(&at) {
+                file.write_all_at(&value.to_le_bytes(), at).unwrap();
+            }
+        }
+        let _ = producer.write_within(&payload(1), Duration::ZERO);
+        for consumer in &mut consumers {
+            let _ = consumer.poll(9, |_, _| ());
+            let _ = consumer.wait(Some(Duration::ZERO));
+            let _ = consumer.slots(9);
+            let _ = consumer.skip();
+            let _ = consumer.poll(9, |_, _| ());
+        }
+        drop((producer, consumers));
+        let _ = ring.status().unwrap();
+        for options in &options {
+            let _ = ring.consumer(options).map(|mut consumer| consumer.poll(9, |_, _| ()));
+        }
+        if let Ok(mut producer) = ring.producer() {
+            let _ = producer.write_within(&payload(1), Duration::ZERO);
+        }
+    }
+}
+
+#[test]
+fn a_ring_of_another_version_is_refused_by_both_versions_names() {
+    let rings = Rings::new();
+    drop(rings.create(&RingOptions::frames(4096)));
+    file(&rings).write_all_at(&7u32.to_le_bytes(), 8).unwrap();
+    let error = Ring::open(rings.path()).unwrap_err();
+    assert!(matches!(error, RingError::Version { found: 7, expected: 1, .. }));
+    assert!(error.to_string().contains("version 7") && error.to_string().contains("test.ring"), "{error}");
+}
+
+#[test]
+fn a_file_that_is_no_whole_ring_of_this_boot_is_refused_with_its_reason() {
+    let reason = |rings: &Rings| match Ring::open(rings.path()).unwrap_err() {
+        RingError::NotARing { reason, .. } => reason,
+        other => panic!("{other}"),
+    };
+    let rings = Rings::new();
+    assert!(matches!(Ring::open(rings.path()), Err(RingError::NotFound { .. })));
+    std::fs::write(rings.path(), b"short").unwrap();
+    assert!(reason(&rings).contains("shorter"));
+    std::fs::write(rings.path(), vec![1; 8192]).unwrap();
+    assert!(reason(&rings).contains("first bytes"));
+    Ring::remove(rings.path()).unwrap();
+    drop(rings.create(&RingOptions::frames(4096)));
+    let size = file(&rings).metadata().unwrap().len();
+    file(&rings).set_len(size - 1).unwrap();
+    assert!(reason(&rings).contains(&format!("{} bytes where {size}", size - 1)));
+    file(&rings).set_len(size).unwrap();
+    // Every byte of the superblock is held by something: version by itself, the rest by the checksum.
+    for byte in (0..size_of::<Superblock>() as u64).step_by(13) {
+        flip(&file(&rings), byte * 8 + 3);
+        assert!(Ring::open(rings.path()).is_err(), "byte {byte}");
+        flip(&file(&rings), byte * 8 + 3);
+    }
+    Ring::open(rings.path()).unwrap();
+    symlink(rings.path(), rings.path().with_extension("link")).unwrap();
+    assert!(matches!(Ring::open(rings.path().with_extension("link")), Err(RingError::Io { .. })));
+}
+
+#[test]
+fn a_ring_is_made_once_and_reopened_only_with_the_options_it_has() {
+    let rings = Rings::new();
+    let options = RingOptions::records(&<tidebook_types::Trade as tidebook_types::Record>::SCHEMA, 64);
+    let ring = rings.create(&options);
+    assert!(matches!(Ring::create(rings.path(), &options), Err(RingError::Exists { .. })));
+    Ring::open_or_create(rings.path(), &options).unwrap();
+    let schema = ring.info().schema.as_ref().unwrap();
+    assert_eq!(
+        (schema.name.as_str(), schema.version, &schema.text[..27]),
+        ("trades", 1, "ts_event:i8:0;ts_recv:i8:8;")
+    );
+    let mut other_schema = options.clone();
+    other_schema.schema.as_mut().unwrap().version = 2;
+    let mut other_epoch = options.clone();
+    other_epoch.epoch = Some(1);
+    for (other, name) in [
+        (RingOptions::slots(64, 128), "kind and size"),
+        (options.clone().crc(false), "crc"),
+        (options.clone().parking(true), "parking"),
+        (options.clone().visible_durable(true), "visible_durable"),
+        (options.clone().consumers_max(3), "consumers_max"),
+        (other_schema, "schema"),
+        (other_epoch, "epoch"),
+    ] {
+        match Ring::open_or_create(rings.path(), &other).unwrap_err() {
+            RingError::Mismatch { field, .. } => assert_eq!(field, name),
+            error => panic!("{error}"),
+        }
+    }
+    let entries = std::fs::read_dir(rings.path().parent().unwrap()).unwrap().count();
+    assert_eq!(entries, 1, "a refused creation leaves nothing");
+}
+
+#[test]
+fn options_that_cannot_be_are_refused_by_name() {
+    let rings = Rings::new();
+    for (options, name) in [
+        (RingOptions::slots(0, 8), "record_size_bytes"),
+        (RingOptions::slots(8, 12), "count"),
+        (RingOptions::frames(5000), "size_bytes"),
+        (RingOptions::frames(4096).consumers_max(0), "consumers_max"),
+        (RingOptions::frames(4096).continuing(1, 0), "first_sequence"),
+    ] {
+        match Ring::create(rings.path(), &options).unwrap_err() {
+            RingError::Option { option, .. } => assert_eq!(option, name),
+            error => panic!("{error}"),
+        }
+    }
+    let ring = rings.create(&RingOptions::frames(4096).consumers_max(2));
+    let long = ring.consumer(&ConsumerOptions::named("x".repeat(65)));
+    assert!(matches!(long, Err(RingError::Option { option: "name", .. })));
+    let _two = ["a", "b"].map(|name| ring.consumer(&ConsumerOptions::named(name)).unwrap());
+    assert!(matches!(ring.consumer(&ConsumerOptions::named("c")), Err(RingError::ConsumersFull { max: 2, .. })));
+}
+
+#[test]
+fn a_directory_that_others_can_write_is_refused() {
+    let rings = Rings::new();
+    let directory = rings.path().parent().unwrap().to_owned();
+    std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let refused = Ring::create(rings.path(), &RingOptions::frames(4096));
+    assert!(matches!(refused, Err(RingError::Directory { .. })));
+    let inner = directory.join("made/here/test.ring");
+    drop(Ring::create(&inner, &RingOptions::frames(4096)).unwrap());
+    assert_eq!(inner.parent().unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o700);
+}
+
+/// Method: a ring larger than the file system. `fallocate` fails before anything has a name.
+#[test]
+fn a_ring_that_does_not_fit_is_an_error_and_leaves_nothing() {
+    let rings = Rings::new();
+    let directory = rings.path().parent().unwrap().to_owned();
+    let free = rustix::fs::statvfs(&directory).unwrap();
+    let size = (free.f_blocks * free.f_frsize).next_power_of_two() * 2;
+    let error = Ring::create(rings.path(), &RingOptions::frames(size)).unwrap_err();
+    assert!(matches!(error, RingError::NoSpace { needed_bytes, .. } if needed_bytes > size), "{error}");
+    assert_eq!(std::fs::read_dir(directory).unwrap().count(), 0);
+}

@@ -1,0 +1,73 @@
+//! Once warm, writing and polling allocate nothing: counted, not believed. One test only, because the counter is of the
+//! whole process.
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use common::Rings;
+use tidebook_ring::*;
+
+struct Counting;
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: everything is the system allocator's.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: passed on as it came.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: passed on as it came.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Method: two laps of work to get warm, then ten laps counted, with a gating and a lossy consumer and messages in
+/// parts; the ring runs full on the way.
+#[test]
+fn a_warm_ring_allocates_nothing() {
+    for options in [RingOptions::slots(64, 256), RingOptions::frames(1 << 16)] {
+        let rings = Rings::new();
+        let ring = rings.create(&options);
+        let mut producer = ring.producer().unwrap();
+        let mut gating = ring.consumer(&ConsumerOptions::named("gating")).unwrap();
+        let lossy = ConsumerOptions::named("lossy").policy(Policy::Overwrite);
+        let mut lossy = ring.consumer(&lossy).unwrap();
+        let records = vec![5; 64 * 100];
+        let parts = vec![6; 20_000];
+        let is_slots = ring.info().stride > 0;
+        let mut bytes = 0;
+        let mut work = |laps: usize| {
+            for _ in 0..laps {
+                while let Written::At(_) = producer.write_within(&records[..64], Duration::ZERO).unwrap() {}
+                while gating.poll(50, |_, payload| bytes += payload.len()).unwrap() != Read::Messages(0) {}
+                while lossy.poll(50, |_, payload| bytes += payload.len()).unwrap() != Read::Messages(0) {}
+                let mut claim = producer.claim(64).unwrap();
+                claim.payload().fill(1);
+                claim.commit();
+                if is_slots {
+                    producer.write_records(&records).unwrap();
+                    if let SlotBatch::Slots(slots) = gating.slots(1000).unwrap() {
+                        bytes += slots.len();
+                        gating.commit_to(slots.end());
+                    }
+                } else {
+                    producer.write(&parts).unwrap();
+                }
+            }
+        };
+        work(2);
+        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        work(10);
+        assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0, "{options:?}");
+        assert!(bytes > 0);
+    }
+}
