@@ -1,11 +1,16 @@
 """Typed face of `crates/py`, the compiled core. Private: import what is public from `tidebook`."""
 
+import os
 from typing import Any, final
 
 import numpy
 
 __all__ = [
+    "JournalReader",
+    "JournalWriter",
     "Payloads",
+    "Recording",
+    "RecordingWriter",
     "Schema",
     "error_classes",
     "format_units",
@@ -17,6 +22,82 @@ __all__ = [
 ]
 
 @final
+class JournalReader:
+    """Reads the messages of a journal in order, verifying each; may follow a live writer in any process.
+
+    Raises: JournalError and its kinds, from every method.
+    """
+
+    def __new__(
+        cls,
+        directory: str | os.PathLike[str],
+        *,
+        from_sequence: int = 0,
+        channel: str = "",
+        durable_only: bool = True,
+    ) -> JournalReader:
+        """Opens at `from_sequence`, 0 for the first held; a `channel` given must be the journal's.
+
+        `durable_only=False` also gives what a crash may still take; nothing lasting may come of it.
+        """
+    @property
+    def channel(self) -> str:
+        """Channel whose messages these are."""
+    @property
+    def next_sequence(self) -> int:
+        """Sequence of the next message."""
+    @property
+    def durable(self) -> int:
+        """Highest sequence this reader has seen to be durable; as new as its last read."""
+    def next(self, messages_max: int = 8192) -> tuple[int, Payloads] | None:
+        """First sequence and messages of the next whole batches, `messages_max` or somewhat more; None for now.
+
+        Asking again follows the tail. Releases the GIL.
+        """
+
+@final
+class JournalWriter:
+    """Appends messages to a journal; one writer a directory, in any process.
+
+    Raises: JournalError and its kinds, from every method. Calls release the GIL and wait for each other.
+    """
+
+    def __new__(
+        cls,
+        directory: str | os.PathLike[str],
+        channel: str,
+        *,
+        segment_size_bytes: int = 67108864,
+        evidence: int = 0,
+    ) -> JournalWriter:
+        """Opens or makes the journal, recovering it first.
+
+        `evidence` is the highest sequence known from elsewhere to have been durable: a journal that ends before it is
+        damaged, not torn.
+        """
+    @property
+    def recovery(self) -> dict[str, Any]:
+        """What opening found: created, first_sequence, last_sequence, proven_durable, closed, undecidable_from
+        (None, or the first sequence of which this journal alone cannot tell whether it was synced), torn_bytes.
+        """
+    @property
+    def next_sequence(self) -> int:
+        """Sequence the next message will have."""
+    @property
+    def durable(self) -> int:
+        """Highest synced sequence."""
+    def append(self, payload: bytes) -> int:
+        """Sequence of the message; in memory until `flush` and `sync`."""
+    def append_all(self, payloads: Payloads) -> int:
+        """Sequence of the last of many messages."""
+    def flush(self) -> None:
+        """Hands appended messages to the operating system."""
+    def sync(self) -> int:
+        """Makes all appended messages durable and gives the highest durable sequence."""
+    def close(self) -> None:
+        """Syncs, seals and ends; a second call does nothing."""
+
+@final
 class Payloads:
     """Raw messages in one buffer, handed between recording, journal and decoder without copies."""
 
@@ -26,6 +107,43 @@ class Payloads:
         """Bytes of all payloads together."""
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> bytes: ...
+
+@final
+class Recording:
+    """One capture file (plain, zstd or gzip), its format found by content, as raw messages in order.
+
+    Raises: CaptureError naming file, line and byte. Behind a damaged line of a line format reading goes on with the
+            next call; other formats end there.
+    """
+
+    def __new__(cls, path: str | os.PathLike[str], *, connection: int = 1) -> Recording: ...
+    @property
+    def venue(self) -> str:
+        """Venue whose messages these are."""
+    @property
+    def format(self) -> str:
+        """Name of the capture format."""
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the decompressed file."""
+    @property
+    def position_bytes(self) -> int:
+        """Bytes read so far."""
+    def next(self, messages_max: int = 8192) -> Payloads:
+        """The next messages, at most `messages_max`; none at the end. Releases the GIL."""
+
+@final
+class RecordingWriter:
+    """Turns raw messages into the bytes of a capture file: hftbacktest, cbcap or tbcap.
+
+    Raises: CaptureError when the format is unknown, read-only or cannot hold a message.
+    """
+
+    def __new__(cls, format: str, venue: str) -> RecordingWriter: ...
+    def start(self) -> bytes:
+        """What the file begins with even when no message follows."""
+    def write(self, payloads: Payloads) -> tuple[bytes, int]:
+        """Bytes of these messages, and how many the format has no word for and left out."""
 
 @final
 class Schema:

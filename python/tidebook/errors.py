@@ -9,7 +9,14 @@ TidebookError
 └── OperationError          something outside went wrong: a disk, a venue, a peer
     ├── AddressError        a network address that cannot be listened on
     ├── RawMessageError     a payload that is no raw message
+    ├── CaptureError        a recording that cannot be read, or messages its format cannot hold
     ├── CaptureLogError     the list of a journal's recordings is damaged, or one of them is unfinished
+    ├── JournalError        reading or writing a journal failed
+    │   ├── JournalFullError     no space; what was acknowledged stays
+    │   ├── JournalLockedError   another process writes it
+    │   ├── JournalAbsentError   no journal in the directory
+    │   ├── JournalVersionError  of another format version
+    │   └── JournalDamagedError  durable bytes are not what was written
     └── StorageError        reading or writing a store failed
         ├── StorageFullError      the disk or a quota is full
         ├── StorageAccessError    read-only, or not ours to write or read
@@ -70,6 +77,34 @@ class RawMessageError(OperationError):
 
 class CaptureLogError(OperationError):
     """The list of a journal's recordings is damaged, or a recording has to be finished before another begins."""
+
+
+class CaptureError(OperationError):
+    """A recording that cannot be read, or messages that a capture format cannot hold."""
+
+
+class JournalError(OperationError):
+    """Reading or writing a journal failed."""
+
+
+class JournalFullError(JournalError):
+    """No space for the journal; what was acknowledged stays, and the call may be tried again."""
+
+
+class JournalLockedError(JournalError):
+    """Another process writes the journal."""
+
+
+class JournalAbsentError(JournalError):
+    """No journal in the directory."""
+
+
+class JournalVersionError(JournalError):
+    """A journal of a format version this release does not read. Facts: found, expected."""
+
+
+class JournalDamagedError(JournalError):
+    """Bytes that were durable are not what was written. Facts: segment, offset, sequence."""
 
 
 class StorageError(OperationError):

@@ -18,8 +18,33 @@ pub const DECIMAL: ErrorClass = ErrorClass("DecimalError");
 /// A payload that is no raw message.
 pub const RAW_MESSAGE: ErrorClass = ErrorClass("RawMessageError");
 
+/// A capture file that cannot be read or written.
+pub const CAPTURE: ErrorClass = ErrorClass("CaptureError");
+/// A journal operation that failed.
+pub const JOURNAL: ErrorClass = ErrorClass("JournalError");
+/// No space for the journal.
+pub const JOURNAL_FULL: ErrorClass = ErrorClass("JournalFullError");
+/// Another process writes the journal.
+pub const JOURNAL_LOCKED: ErrorClass = ErrorClass("JournalLockedError");
+/// No journal there.
+pub const JOURNAL_ABSENT: ErrorClass = ErrorClass("JournalAbsentError");
+/// A journal of another version.
+pub const JOURNAL_VERSION: ErrorClass = ErrorClass("JournalVersionError");
+/// Durable bytes that do not verify.
+pub const JOURNAL_DAMAGED: ErrorClass = ErrorClass("JournalDamagedError");
+
 /// Every class this module can raise. A class missing here is found by the test that closes the list.
-const ALL: &[ErrorClass] = &[DECIMAL, RAW_MESSAGE];
+const ALL: &[ErrorClass] = &[
+    DECIMAL,
+    RAW_MESSAGE,
+    CAPTURE,
+    JOURNAL,
+    JOURNAL_FULL,
+    JOURNAL_LOCKED,
+    JOURNAL_ABSENT,
+    JOURNAL_VERSION,
+    JOURNAL_DAMAGED,
+];
 
 /// An error on its way to Python: the class, one line for people, and the facts as attributes.
 pub struct Raised {
@@ -51,6 +76,12 @@ impl Raised {
     /// An error whose message says it all.
     pub const fn new(class: ErrorClass, message: String) -> Self {
         Self { class, message, facts: Vec::new() }
+    }
+
+    /// The same error with one more fact.
+    pub fn fact(mut self, name: &'static str, fact: Fact) -> Self {
+        self.facts.push((name, fact));
+        self
     }
 
     /// The same error with what the caller knows put before it (which file, which text).

@@ -5,7 +5,9 @@
 //! the documentation for callers is `python/tidebook/_core.pyi`; `make lint` compares the two.
 
 mod errors;
+mod journal;
 mod payloads;
+mod recording;
 mod schema;
 mod units;
 
@@ -17,7 +19,11 @@ mod _core {
     #[pymodule_export]
     use super::errors::error_classes;
     #[pymodule_export]
+    use super::journal::{JournalReader, JournalWriter};
+    #[pymodule_export]
     use super::payloads::{Payloads, pack_message, unpack_message};
+    #[pymodule_export]
+    use super::recording::{Recording, RecordingWriter};
     #[pymodule_export]
     use super::schema::{Schema, schemas};
     #[pymodule_export]

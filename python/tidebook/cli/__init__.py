@@ -13,6 +13,11 @@ from tidebook.cli.boundary import run
 COMMANDS = {
     "config keys": ("tidebook.cli.config:list_keys", "List every key with its default and what it does."),
     "config show": ("tidebook.cli.config:show", "Show every setting in force and what overrides its default."),
+    "export": ("tidebook.cli.export:export", "Write a raw journal as a capture file, the recorded bytes bit for bit."),
+    "record": (
+        "tidebook.cli.record:record",
+        "Take recordings into the raw journal of a data directory, each message once.",
+    ),
     "simulate": (
         "tidebook.cli.simulate:simulate",
         "Run a local venue with seeded order flow that speaks a real venue's protocol.",

@@ -1,0 +1,191 @@
+//! `JournalWriter` and `JournalReader`: raw journals from Python, many messages a call.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use tidebook_journal::{JournalError, JournalOptions, ReaderOptions, RecoveryReport, Tail, Visible};
+
+use crate::errors::{self, Fact, Raised};
+use crate::payloads::Payloads;
+
+impl From<JournalError> for Raised {
+    fn from(error: JournalError) -> Self {
+        let message = error.to_string();
+        match error {
+            JournalError::Full { .. } => Self::new(errors::JOURNAL_FULL, message),
+            JournalError::Locked { .. } => Self::new(errors::JOURNAL_LOCKED, message),
+            JournalError::Absent { .. } => Self::new(errors::JOURNAL_ABSENT, message),
+            JournalError::Version { found, supported, .. } => Self::new(errors::JOURNAL_VERSION, message)
+                .fact("found", Fact::Number(found.into()))
+                .fact("expected", Fact::Number(supported.into())),
+            JournalError::Damaged { segment, offset, sequence, .. } => Self::new(errors::JOURNAL_DAMAGED, message)
+                .fact("segment", Fact::Number(segment))
+                .fact("offset", Fact::Number(offset))
+                .fact("sequence", Fact::Number(sequence)),
+            _ => Self::new(errors::JOURNAL, message),
+        }
+    }
+}
+
+/// Appends to a journal. One caller at a time; a lock makes a second thread wait rather than fail.
+#[pyclass(frozen, module = "tidebook._core")]
+pub struct JournalWriter {
+    /// `None` once closed.
+    writer: Mutex<Option<tidebook_journal::JournalWriter>>,
+    report: RecoveryReport,
+}
+
+impl JournalWriter {
+    fn with<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&mut tidebook_journal::JournalWriter) -> Result<T, JournalError> + Send,
+    ) -> PyResult<T> {
+        py.detach(|| {
+            let mut writer = self.writer.lock().expect("a journal call does not panic");
+            match writer.as_mut() {
+                Some(writer) => work(writer).map_err(Raised::from),
+                None => Err(Raised::new(errors::JOURNAL, "the journal is closed; open it again".to_owned())),
+            }
+        })
+        .map_err(PyErr::from)
+    }
+}
+
+#[pymethods]
+impl JournalWriter {
+    #[new]
+    #[pyo3(signature = (directory, channel, *, segment_size_bytes=64 << 20, evidence=0))]
+    fn new(
+        py: Python<'_>,
+        directory: PathBuf,
+        channel: String,
+        segment_size_bytes: u64,
+        evidence: u64,
+    ) -> PyResult<Self> {
+        let mut options = JournalOptions::new(channel);
+        options.segment_size_bytes = segment_size_bytes;
+        options.evidence = evidence;
+        let (writer, report) = py
+            .detach(|| tidebook_journal::JournalWriter::open(&directory, options))
+            .map_err(|error| PyErr::from(Raised::from(error)))?;
+        Ok(Self { writer: Mutex::new(Some(writer)), report })
+    }
+
+    /// What opening found.
+    #[getter]
+    fn recovery<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let found = PyDict::new(py);
+        let report = &self.report;
+        found.set_item("created", report.created)?;
+        found.set_item("first_sequence", report.first_sequence)?;
+        found.set_item("last_sequence", report.last_sequence)?;
+        found.set_item("proven_durable", report.proven_durable)?;
+        found.set_item("closed", report.closed)?;
+        found.set_item("undecidable_from", report.undecidable_from)?;
+        let torn_bytes = match report.tail {
+            Tail::Clean => 0,
+            Tail::Torn { size_bytes, .. } => size_bytes,
+        };
+        found.set_item("torn_bytes", torn_bytes)?;
+        Ok(found)
+    }
+
+    #[getter]
+    fn next_sequence(&self, py: Python<'_>) -> PyResult<u64> {
+        self.with(py, |writer| Ok(writer.next_sequence()))
+    }
+
+    #[getter]
+    fn durable(&self, py: Python<'_>) -> PyResult<u64> {
+        self.with(py, |writer| Ok(writer.durable()))
+    }
+
+    fn append(&self, py: Python<'_>, payload: &[u8]) -> PyResult<u64> {
+        self.with(py, |writer| writer.append(payload))
+    }
+
+    fn append_all(&self, py: Python<'_>, payloads: &Payloads) -> PyResult<u64> {
+        self.with(py, |writer| {
+            for payload in payloads.0.iter() {
+                writer.append(payload)?;
+            }
+            Ok(writer.next_sequence() - 1)
+        })
+    }
+
+    fn flush(&self, py: Python<'_>) -> PyResult<()> {
+        self.with(py, tidebook_journal::JournalWriter::flush)
+    }
+
+    fn sync(&self, py: Python<'_>) -> PyResult<u64> {
+        self.with(py, tidebook_journal::JournalWriter::sync)
+    }
+
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| {
+            let writer = self.writer.lock().expect("a journal call does not panic").take();
+            writer.map_or(Ok(()), tidebook_journal::JournalWriter::close)
+        })
+        .map_err(|error| PyErr::from(Raised::from(error)))
+    }
+}
+
+/// Reads a journal in order.
+#[pyclass(frozen, module = "tidebook._core")]
+pub struct JournalReader(Mutex<tidebook_journal::JournalReader>);
+
+#[pymethods]
+impl JournalReader {
+    #[new]
+    #[pyo3(signature = (directory, *, from_sequence=0, channel=String::new(), durable_only=true))]
+    fn new(
+        py: Python<'_>,
+        directory: PathBuf,
+        from_sequence: u64,
+        channel: String,
+        durable_only: bool,
+    ) -> PyResult<Self> {
+        let visible = if durable_only { Visible::Durable } else { Visible::Written };
+        let options = ReaderOptions { from_sequence, visible, channel };
+        py.detach(|| tidebook_journal::JournalReader::open(&directory, options))
+            .map(|reader| Self(Mutex::new(reader)))
+            .map_err(|error| Raised::from(error).into())
+    }
+
+    #[getter]
+    fn channel(&self) -> String {
+        self.0.lock().expect("a journal call does not panic").channel().to_owned()
+    }
+
+    #[getter]
+    fn next_sequence(&self) -> u64 {
+        self.0.lock().expect("a journal call does not panic").next_sequence()
+    }
+
+    #[getter]
+    fn durable(&self) -> u64 {
+        self.0.lock().expect("a journal call does not panic").durable()
+    }
+
+    /// The next messages, at least `messages_max` of them where there are as many; whole batches.
+    #[pyo3(signature = (messages_max=8192))]
+    fn next(&self, py: Python<'_>, messages_max: usize) -> PyResult<Option<(u64, Payloads)>> {
+        let read = py.detach(|| {
+            let mut reader = self.0.lock().expect("a journal call does not panic");
+            let mut payloads = tidebook_types::Payloads::new();
+            let mut first = None;
+            while payloads.len() < messages_max {
+                let Some(batch) = reader.next_batch()? else { break };
+                for (sequence, payload) in batch.records() {
+                    first.get_or_insert(sequence);
+                    payloads.push_bytes(payload);
+                }
+            }
+            Ok(first.map(|first| (first, Payloads(payloads))))
+        });
+        read.map_err(|error: JournalError| Raised::from(error).into())
+    }
+}

@@ -1,0 +1,84 @@
+"""`tidebook export`: a raw journal back into a capture file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Literal
+
+from tidebook.cli.output import Json, print_json
+from tidebook.cli.progress import progress_bar
+from tidebook.errors import OperationError, UsageError
+from tidebook.node.export import export_journal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def export(
+    out: str = "-",
+    *,
+    data: Path | None = None,
+    channel: str | None = None,
+    format: Literal["tbcap", "hftbacktest", "cbcap"] = "tbcap",
+    force: bool = False,
+    json: Json = False,
+) -> None:
+    """Write a raw journal as a capture file, the recorded bytes bit for bit.
+
+    Parameters
+    ----------
+    out
+        File to write; `-` is stdout. A name ending in .zst is compressed.
+    data
+        Data directory; default: the setting `data_directory`.
+    channel
+        Channel to export, such as feed.binance; needed when the directory has several journals.
+    format
+        tbcap holds every message; hftbacktest and cbcap give such recordings back as they were.
+    force
+        Replace the file if it exists.
+    """
+    from tidebook.config import load
+
+    if json and out == "-":
+        raise UsageError("--json prints to stdout; name an output file")
+    with _opened(out, force) as file, progress_bar("exporting", None, bytes=False, quiet=json) as advance:
+        exported = export_journal(data or load().data_directory, channel, format, file, advance)
+    left_out = f", {exported.left_out:,} left out that {format} has no word for" if exported.left_out else ""
+    if json:
+        print_json({"out": out, "format": format, **vars(exported)})
+    elif out != "-":
+        print(f"{out}: {exported.messages:,} messages of {exported.channel}{left_out}")
+
+
+@contextlib.contextmanager
+def _opened(out: str, force: bool) -> Iterator[BinaryIO]:
+    """The file to write: whole and synced under its name in the end, or not there."""
+    if out == "-":
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    path = Path(out)
+    if path.exists() and not force:
+        raise UsageError(f"{path} exists; choose another name or add --force")
+    staging = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with _compressed(staging) if path.suffix == ".zst" else staging.open("xb") as file:
+            yield file
+        with staging.open("rb") as written:
+            os.fsync(written.fileno())
+        staging.replace(path)
+    except OSError as error:
+        raise OperationError(f"{path}: cannot be written ({error.strerror}); nothing was left there") from error
+    finally:
+        staging.unlink(missing_ok=True)
+
+
+def _compressed(path: Path) -> BinaryIO:
+    import pyarrow
+
+    stream: BinaryIO = pyarrow.output_stream(path, compression="zstd")
+    return stream

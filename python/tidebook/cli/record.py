@@ -1,0 +1,50 @@
+"""`tidebook record`: raw messages into a journal."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - cyclopts reads annotations
+
+from tidebook.cli.output import Json, print_json
+from tidebook.cli.progress import progress_bar
+from tidebook.node.recordings import RecordingJournal, readable
+
+
+def record(*files: Path, data: Path | None = None, json: Json = False) -> int:
+    """Take recordings into the raw journal of a data directory, each message once.
+
+    Parameters
+    ----------
+    files
+        Capture files of one venue, in the order they were recorded; plain, zstd or gzip.
+    data
+        Data directory; default: the setting `data_directory`.
+    """
+    from tidebook.config import load
+    from tidebook.errors import UsageError
+
+    if not files:
+        raise UsageError("no recording named; give capture files: tidebook record FILE ... --data DIR")
+    readable(files)
+    with RecordingJournal(data or load().data_directory, files) as journal:
+        with progress_bar("recording", journal.size_bytes, quiet=json) as advance:
+            for _ in journal.take_in(advance):
+                pass
+        intake, last_sequence = journal.intake, journal.held
+    facts = {
+        "channel": journal.channel,
+        "journal": str(journal.directory),
+        "messages": intake.messages,
+        "held": intake.held,
+        "last_sequence": last_sequence,
+        "damaged": intake.damaged,
+    }
+    if json:
+        print_json(facts)
+    else:
+        held = f" ({intake.held:,} were there before)" if intake.held else ""
+        print(
+            f"{journal.channel}: {intake.messages:,} messages recorded{held}, durable up to sequence {last_sequence:,}"
+        )
+        for place in intake.damaged:
+            print(f"not readable: {place}")
+    return 1 if intake.damaged else 0

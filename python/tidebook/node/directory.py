@@ -1,0 +1,24 @@
+"""Where the parts of a data directory lie."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def channel_of(venue: str) -> str:
+    """Name of the raw capture channel of a venue."""
+    return f"feed.{venue}"
+
+
+def journal_directory(data: Path, channel: str) -> Path:
+    """Directory of a channel's journal."""
+    return data / "journal" / channel
+
+
+def journaled_channels(data: Path) -> list[str]:
+    """Channels that have a journal in `data`, by name."""
+    journals = data / "journal"
+    return sorted(entry.name for entry in journals.iterdir() if entry.is_dir()) if journals.is_dir() else []
