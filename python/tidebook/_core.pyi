@@ -33,7 +33,7 @@ class JournalReader:
         directory: str | os.PathLike[str],
         *,
         from_sequence: int = 0,
-        channel: str = "",
+        channel: str | None = None,
         durable_only: bool = True,
     ) -> JournalReader:
         """Opens at `from_sequence`, 0 for the first held; a `channel` given must be the journal's.

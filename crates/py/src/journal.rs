@@ -57,7 +57,7 @@ impl JournalWriter {
 #[pymethods]
 impl JournalWriter {
     #[new]
-    #[pyo3(signature = (directory, channel, *, segment_size_bytes=64 << 20, evidence=0))]
+    #[pyo3(signature = (directory, channel, *, segment_size_bytes=67108864, evidence=0))]
     fn new(
         py: Python<'_>,
         directory: PathBuf,
@@ -140,16 +140,16 @@ pub struct JournalReader(Mutex<tidebook_journal::JournalReader>);
 #[pymethods]
 impl JournalReader {
     #[new]
-    #[pyo3(signature = (directory, *, from_sequence=0, channel=String::new(), durable_only=true))]
+    #[pyo3(signature = (directory, *, from_sequence=0, channel=None, durable_only=true))]
     fn new(
         py: Python<'_>,
         directory: PathBuf,
         from_sequence: u64,
-        channel: String,
+        channel: Option<String>,
         durable_only: bool,
     ) -> PyResult<Self> {
         let visible = if durable_only { Visible::Durable } else { Visible::Written };
-        let options = ReaderOptions { from_sequence, visible, channel };
+        let options = ReaderOptions { from_sequence, visible, channel: channel.unwrap_or_default() };
         py.detach(|| tidebook_journal::JournalReader::open(&directory, options))
             .map(|reader| Self(Mutex::new(reader)))
             .map_err(|error| Raised::from(error).into())
