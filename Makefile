@@ -82,6 +82,7 @@ setup: $(STAMPS)/system $(STAMPS)/python
 $(STAMPS)/system: setup/apt
 	@mkdir -p $(STAMPS)
 	@setup/apt cc gcc libc6-dev
+	@setup/apt openssl openssl
 	@command -v cargo >/dev/null || { echo "setup: cargo is missing; install Rust 1.89 or newer" >&2; exit 1; }
 	@cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 || rustup component add rustfmt clippy
 	@touch $@

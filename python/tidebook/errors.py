@@ -8,6 +8,8 @@ TidebookError
 │   └── QueryError          a record type, symbol, column or time that a store cannot answer for
 └── OperationError          something outside went wrong: a disk, a venue, a peer
     ├── AddressError        a network address that cannot be listened on
+    ├── VenueError          a venue that cannot be reached, or refuses what it was asked
+    ├── SubscriptionsError  the file of a connector's subscriptions is damaged
     ├── RawMessageError     a payload that is no raw message
     ├── CaptureError        a recording that cannot be read, or messages its format cannot hold
     ├── CaptureLogError     the list of a journal's recordings is damaged, or one of them is unfinished
@@ -69,6 +71,14 @@ class OperationError(TidebookError):
 
 class AddressError(OperationError):
     """A network address that cannot be listened on: in use, privileged or not ours. Facts: host, port."""
+
+
+class VenueError(OperationError):
+    """A venue that cannot be reached, or refuses what it was asked. Facts: url."""
+
+
+class SubscriptionsError(OperationError):
+    """The file of a connector's subscriptions is damaged or of a later version. Facts: path."""
 
 
 class RawMessageError(OperationError):

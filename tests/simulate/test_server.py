@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tidebook.errors import OperationError
+from tidebook.errors import AddressError
 from tidebook.simulate import BinanceSimulator, Fault, FaultKind, VenueLimits, VenueOptions
 
 OPTIONS = VenueOptions(symbols=("BTCUSDT", "ETHUSDT"), rate=500, seed=4)
@@ -325,7 +325,7 @@ async def test_faults_can_be_there_from_the_start() -> None:
 async def test_a_port_in_use_is_one_clear_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(OperationError, match=f"port {port} of 127.0.0.1 is in use; choose another port"):
+        with pytest.raises(AddressError, match=f"port {port} of 127.0.0.1 is in use; choose another port"):
             await BinanceSimulator(OPTIONS, port=port).start()
 
 

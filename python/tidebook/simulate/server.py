@@ -16,7 +16,7 @@ from typing import Self
 
 from aiohttp import web
 
-from tidebook.errors import OperationError
+from tidebook.errors import AddressError
 from tidebook.simulate.control import Control
 from tidebook.simulate.faults import Fault, Faults
 from tidebook.simulate.limits import VenueLimits
@@ -42,7 +42,7 @@ class BinanceSimulator:
     Port 0 takes any free port; `rest_url` and `ws_url` then say which. Without `options.start_us` the venue's clock
     starts at the wall clock; the order flow is the same either way.
 
-    Raises: OperationError on start when the port cannot be bound. Facts: host, port.
+    Raises: AddressError on start when the port cannot be bound. Facts: host, port.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class BinanceSimulator:
             trouble = _BIND_TROUBLE.get(error.errno or 0)
             if trouble is None:
                 raise
-            raise OperationError(
+            raise AddressError(
                 f"simulator: port {self.port} of {self.host} {trouble}", host=self.host, port=self.port
             ) from error
         self._runner = runner

@@ -1,0 +1,70 @@
+"""What a connector is subscribed to and how many connections it has had, kept over restarts.
+
+A small JSON file, replaced whole and durably with each change, so that a kill leaves the old or the new one. A
+connection number is on disk before the connection is tried: in one capture no number ever means two sessions.
+"""
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from tidebook.errors import SubscriptionsError
+
+FORMAT_VERSION = 1
+
+
+class Subscriptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The file's content. `connection` is the newest number given to a session."""
+
+    version: int = FORMAT_VERSION
+    symbols: tuple[str, ...] = ()
+    connection: int = 0
+
+
+class SubscriptionsFile:
+    """Loads and saves `Subscriptions`; with no path it keeps nothing."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+
+    def load(self) -> Subscriptions:
+        """What was saved last; an absent file is an empty one.
+
+        Raises: SubscriptionsError when the file is damaged or of a later version.
+        """
+        if self._path is None:
+            return Subscriptions()
+        try:
+            loaded = msgspec.json.decode(self._path.read_bytes(), type=Subscriptions)
+        except FileNotFoundError:
+            return Subscriptions()
+        except msgspec.DecodeError as error:
+            raise SubscriptionsError(
+                f"{self._path}: not a list of subscriptions ({error}); delete it and name the symbols again",
+                path=self._path,
+            ) from error
+        if loaded.version != FORMAT_VERSION:
+            raise SubscriptionsError(
+                f"{self._path}: version {loaded.version} where this tidebook reads {FORMAT_VERSION}; "
+                "use the tidebook that wrote it",
+                path=self._path,
+            )
+        return loaded
+
+    def save(self, subscriptions: Subscriptions) -> None:
+        """Replaces the file durably."""
+        if self._path is None:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        staging = self._path.with_suffix(".tmp")
+        with staging.open("wb") as file:
+            file.write(msgspec.json.encode(subscriptions))
+            file.flush()
+            os.fsync(file.fileno())
+        staging.replace(self._path)
+        directory = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)

@@ -1,0 +1,48 @@
+"""How much may be asked of a venue's REST side now: request weights per minute and the venue's own stop signs.
+
+A state machine over time given as an argument. It counts what we ask, believes the venue's header when that says more
+(other processes share our address), and keeps silent until `Retry-After` is over.
+
+Source: venue facts "Binance spot", REST limits: REQUEST_WEIGHT per minute and address, 429 and 418 with Retry-After.
+"""
+
+from dataclasses import dataclass
+
+MINUTE_S = 60.0
+RETRY_AFTER_UNKNOWN_S = 60.0
+"""A 429 or 418 that does not say for how long."""
+
+
+@dataclass(slots=True)
+class WeightBudget:
+    """Weight left in the venue's current minute. Times are seconds of the wall clock, since the venue counts by it."""
+
+    limit: int
+    used: int = 0
+    blocked_until_s: float = 0.0
+    _minute: int = 0
+
+    def delay_s(self, now_s: float, weight: int) -> float:
+        """0 and the weight is taken, or the seconds to wait before asking again."""
+        if now_s < self.blocked_until_s:
+            return self.blocked_until_s - now_s
+        self._turn(now_s)
+        if self.used + weight > self.limit:
+            return (self._minute + 1) * MINUTE_S - now_s
+        self.used += weight
+        return 0.0
+
+    def heard(self, now_s: float, used: int) -> None:
+        """The venue's own count of this minute, from `X-MBX-USED-WEIGHT-1M`."""
+        self._turn(now_s)
+        self.used = max(self.used, used)
+
+    def refused(self, now_s: float, retry_after_s: float | None) -> None:
+        """The venue answered 429 or 418: nothing is asked until it is over."""
+        wait_s = RETRY_AFTER_UNKNOWN_S if retry_after_s is None else retry_after_s
+        self.blocked_until_s = max(self.blocked_until_s, now_s + wait_s)
+
+    def _turn(self, now_s: float) -> None:
+        minute = int(now_s // MINUTE_S)
+        if minute != self._minute:
+            self._minute, self.used = minute, 0

@@ -1,0 +1,414 @@
+"""The Binance connector against the simulated venue on 127.0.0.1: real sockets, real protocol, no mocks."""
+
+import asyncio
+import json
+import random
+import ssl
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.feeds.follower import Follower
+from tidebook.errors import ConfigError, SubscriptionsError, VenueError
+from tidebook.feeds.backoff import Backoff
+from tidebook.feeds.binance import BinanceConnector, BinanceEndpoints, BinanceOptions
+from tidebook.feeds.sink import MemorySink, MessageKind
+from tidebook.simulate import BinanceSimulator, VenueLimits, VenueOptions
+
+SYMBOLS = ("BTCUSDT", "ETHUSDT")
+
+
+class Bench:
+    """A simulator, a connector and what it wrote, followed as a node would."""
+
+    def __init__(self, simulator: BinanceSimulator, connector: BinanceConnector, sink: MemorySink) -> None:
+        self.simulator = simulator
+        self.connector = connector
+        self.sink = sink
+        self.follower = Follower()
+        self._followed = 0
+        self._requests: set[asyncio.Task[None]] = set()
+
+    def follow(self) -> Follower:
+        """Reads what is new and asks for snapshots as the engine's status records would."""
+        for message in self.sink.messages[self._followed :]:
+            self.follower.feed(message)
+        self._followed = len(self.sink.messages)
+        for symbol in self.follower.wanted:
+            task = asyncio.create_task(self.connector.request_snapshot(symbol))
+            self._requests.add(task)
+            task.add_done_callback(self._requests.discard)
+        self.follower.wanted.clear()
+        return self.follower
+
+    async def until(self, condition: Callable[[], bool], seconds: float = 10.0) -> float:
+        """Follows until the condition holds; returns the seconds it took."""
+        began = time.monotonic()
+        async with asyncio.timeout(seconds):
+            while True:
+                self.follow()
+                if condition():
+                    return time.monotonic() - began
+                await asyncio.sleep(0.005)
+
+    def states(self, event: str) -> list[dict[str, Any]]:
+        states = [json.loads(message.body) for message in self.sink.messages if message.kind == MessageKind.STATE]
+        return [state for state in states if state["event"] == event]
+
+    def books_good(self) -> bool:
+        return all(self.follower.book(symbol).update_id is not None for symbol in SYMBOLS)
+
+    async def fault(self, **fault: Any) -> None:
+        async with (
+            aiohttp.ClientSession(self.simulator.rest_url) as client,
+            client.post("/sim/faults", json=fault) as answer,
+        ):
+            assert answer.status == 200, await answer.text()
+
+    async def equals_the_venue(self, tls: ssl.SSLContext | None = None) -> None:
+        """Pauses the venue and compares every book with the venue's own, as far as the snapshot reached."""
+        connector = aiohttp.TCPConnector(ssl=tls or True)
+        async with aiohttp.ClientSession(self.simulator.rest_url, connector=connector) as client:
+            async with client.post("/sim/pause") as answer:
+                ids = (await answer.json())["update_ids"]
+            await self.until(lambda: all(self.follower.book(symbol).update_id == ids[symbol] for symbol in SYMBOLS))
+            for symbol in SYMBOLS:
+                async with client.get(f"/sim/book?symbol={symbol}") as answer:
+                    truth = await answer.json()
+                # Levels beyond the snapshot's 1,000 are unknown until they change; 500 stay inside it.
+                assert self.follower.book(symbol).levels(500) == (truth["bids"][:500], truth["asks"][:500])
+            async with client.post("/sim/resume"):
+                pass
+
+
+@asynccontextmanager
+async def running(
+    venue: VenueOptions | None = None,
+    limits: VenueLimits | None = None,
+    venue_tls: ssl.SSLContext | None = None,
+    **options: Any,
+) -> AsyncIterator[Bench]:
+    """A connector at work; it must end without an error of its own."""
+    venue = venue or VenueOptions(rate=1_000, seed=21)
+    async with BinanceSimulator(venue, limits=limits, tls=venue_tls) as simulator:
+        endpoints = BinanceEndpoints(simulator.ws_url, simulator.rest_url)
+        settings = BinanceOptions(endpoints=endpoints, seed=1, **{"symbols": SYMBOLS, **options})
+        sink = MemorySink()
+        connector = BinanceConnector(settings, sink)
+        job = asyncio.create_task(connector.run())
+        try:
+            yield Bench(simulator, connector, sink)
+        finally:
+            job.cancel()
+            with suppress(asyncio.CancelledError):
+                await job
+
+
+async def test_books_are_the_venues_own_and_no_trade_is_missing() -> None:
+    async with running() as bench:
+        await bench.until(bench.books_good)
+        for _ in range(3):
+            await asyncio.sleep(0.5)
+            await bench.equals_the_venue()
+        assert [book.gap_count for book in bench.follower.books.values()] == [0, 0]
+        for symbol in SYMBOLS:
+            seen = bench.follower.trades[symbol]
+            ids = sorted(seen)
+            assert ids == list(range(ids[0], ids[-1] + 1))
+            async with (
+                aiohttp.ClientSession(bench.simulator.rest_url) as client,
+                client.get(f"/sim/trades?symbol={symbol}&from={ids[0]}&limit={len(ids)}") as answer,
+            ):
+                assert await answer.json() == [seen[trade_id] for trade_id in ids]
+
+
+async def test_messages_tell_the_story_of_a_session_in_order() -> None:
+    async with running() as bench:
+        await bench.until(bench.books_good)
+        await asyncio.sleep(0.35)
+    messages = bench.sink.messages
+    assert [message.ts_recv_ns for message in messages] == sorted(message.ts_recv_ns for message in messages)
+    assert {message.connection for message in messages} == {1}
+    assert bench.states("connected")[0]["streams"] == [
+        f"{symbol.lower()}@{stream}" for symbol in SYMBOLS for stream in ("trade", "bookTicker", "depth@100ms")
+    ]
+    kinds = [message.kind for message in messages]
+    assert kinds.index(MessageKind.STATE) < kinds.index(MessageKind.WS) < kinds.index(MessageKind.REST)
+    rest = [message for message in messages if message.kind == MessageKind.REST]
+    assert [message.context for message in rest] == [
+        b"/api/v3/depth?symbol=BTCUSDT&limit=1000",
+        b"/api/v3/depth?symbol=ETHUSDT&limit=1000",
+    ]
+    events = [json.loads(message.body)["event"] for message in messages if message.kind == MessageKind.STATE]
+    assert events == ["connected", "subscribed", "disconnected"]
+    assert bench.states("disconnected")[0]["reason"] == "stopped"
+    timers = [message for message in messages if message.kind == MessageKind.TIMER]
+    assert {(message.context, message.body) for message in timers} == {(b"", b"")}
+    steps = {after.ts_recv_ns // 10**8 - before.ts_recv_ns // 10**8 for before, after in pairwise(timers)}
+    assert steps <= {1, 2}, "timers stand on full tenths of a second"
+
+
+async def test_a_lost_diff_is_healed_by_a_snapshot() -> None:
+    async with running() as bench:
+        await bench.until(bench.books_good)
+        await bench.fault(kind="drop", stream="btcusdt@depth@100ms")
+        book = bench.follower.book("BTCUSDT")
+        await bench.until(lambda: book.gap_count == 1)
+        assert await bench.until(bench.books_good) < 1.0
+        await bench.equals_the_venue()
+
+
+async def test_malformed_frames_are_written_as_they_came_and_stop_nothing() -> None:
+    async with running() as bench:
+        await bench.until(bench.books_good)
+        await bench.fault(kind="malformed", count=4, stream="*@trade")
+        await bench.until(lambda: bench.follower.malformed_count == 4)
+        await bench.fault(kind="malformed", count=1, stream="ethusdt@depth@100ms")
+        await bench.until(lambda: bench.follower.malformed_count == 5)
+        await bench.until(lambda: bench.follower.book("ETHUSDT").gap_count == 1)
+        await bench.until(bench.books_good)
+        await bench.equals_the_venue()
+        assert bench.states("disconnected") == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"), [("disconnect", "connection lost"), ("close", "closed by venue: 1001 going away")]
+)
+async def test_after_a_disconnect_books_are_good_again_within_a_second(kind: str, reason: str) -> None:
+    async with running() as bench:
+        await bench.until(bench.books_good)
+        await bench.fault(kind=kind)
+        await bench.until(lambda: bool(bench.states("disconnected")))
+        assert await bench.until(lambda: len(bench.states("subscribed")) == 2 and bench.books_good()) < 1.0
+        await bench.equals_the_venue()
+        assert bench.states("disconnected") == [{"event": "disconnected", "reason": reason}]
+        assert bench.connector.status().connection == 2
+        after = [message.connection for message in bench.sink.messages if message.kind == MessageKind.WS]
+        assert after == sorted(after)
+
+
+async def test_a_campaign_of_faults_ends_with_the_venues_books() -> None:
+    """Method: seeded drops, malformed frames and disconnects, then both sides compared whole."""
+    choose = random.Random(77)
+    async with running(stable_after_s=0.2) as bench:
+        await bench.until(bench.books_good)
+        for _ in range(12):
+            stream = f"{choose.choice(SYMBOLS).lower()}@depth@100ms"
+            kind = choose.choice(["drop", "malformed", "disconnect", "duplicate", "reorder"])
+            await bench.fault(kind=kind, stream=stream, count=choose.randint(1, 2))
+            await asyncio.sleep(choose.uniform(0.05, 0.4))
+            bench.follow()
+        await bench.until(lambda: not bench.simulator.faults.pending and bench.books_good())
+        await asyncio.sleep(0.3)
+        await bench.until(bench.books_good)
+        await bench.equals_the_venue()
+        assert bench.connector.status().session_count > 1
+
+
+async def test_a_silent_session_is_given_up_and_a_quiet_one_is_not() -> None:
+    """A quiet stream answers our ping; a stalled one answers nothing."""
+    quiet = VenueOptions(symbols=SYMBOLS, rate=0.001, seed=2)
+    async with running(quiet, ping_after_s=0.2, stalled_after_s=0.5) as bench:
+        await bench.until(lambda: bool(bench.states("subscribed")))
+        await asyncio.sleep(1.2)
+        assert bench.states("disconnected") == []
+    async with running(ping_after_s=0.2, stalled_after_s=0.5) as bench:
+        await bench.until(bench.books_good)
+        await bench.fault(kind="stall", seconds=5, connection=1)
+        took = await bench.until(lambda: bool(bench.states("disconnected")))
+        assert took < 1.5
+        assert bench.states("disconnected")[0]["reason"].startswith("stalled: no frame for 0.")
+        await bench.until(lambda: len(bench.states("subscribed")) == 2 and bench.books_good())
+
+
+async def test_pings_of_the_venue_are_answered() -> None:
+    async with running(limits=VenueLimits(ping_interval_s=0.3, pong_timeout_s=0.5)) as bench:
+        await bench.until(bench.books_good)
+        await asyncio.sleep(1.3)
+        assert bench.states("disconnected") == []
+
+
+async def test_a_shutdown_notice_is_obeyed_at_once() -> None:
+    async with running(stable_after_s=0.0) as bench:
+        await bench.until(bench.books_good)
+        await bench.fault(kind="shutdown", seconds=5, connection=1)
+        await bench.until(lambda: bool(bench.states("disconnected")))
+        assert await bench.until(lambda: len(bench.states("connected")) == 2) < 0.2
+        assert bench.states("disconnected")[0]["reason"] == "server shutdown"
+        await bench.until(bench.books_good)
+
+
+async def test_rotation_changes_over_without_losing_a_trade() -> None:
+    async with running(rotate_after_s=0.6) as bench:
+        await bench.until(lambda: len(bench.states("connected")) >= 4)
+        await bench.until(bench.books_good)
+        for symbol in SYMBOLS:
+            ids = sorted(bench.follower.trades[symbol])
+            assert ids == list(range(ids[0], ids[-1] + 1))
+    reasons = {state["reason"] for state in bench.states("disconnected")}
+    assert reasons == {"rotation", "stopped"}
+    frames = [message.connection for message in bench.sink.messages if message.kind == MessageKind.WS]
+    assert frames == sorted(frames), "no frame of a retired session follows one of its successor"
+
+
+async def test_the_venues_stop_sign_is_obeyed() -> None:
+    async with running() as bench:
+        await bench.until(bench.books_good)
+        await bench.fault(kind="rest", status=429, seconds=1)
+        began = time.monotonic()
+        await bench.connector.request_snapshot("BTCUSDT")
+        assert 0.9 < time.monotonic() - began < 5.0
+        assert bench.states("snapshot_failed")[0]["reason"].startswith("HTTP 429: ")
+        await bench.fault(kind="rest", status=503)
+        await bench.connector.request_snapshot("BTCUSDT")
+        assert [state["symbol"] for state in bench.states("snapshot_failed")] == ["BTCUSDT", "BTCUSDT"]
+        assert bench.connector.status().snapshot_count == 4
+
+
+async def test_snapshot_requests_for_one_symbol_share_one_fetch() -> None:
+    async with running() as bench:
+        await bench.until(bench.books_good)
+        await asyncio.gather(*(bench.connector.request_snapshot("ETHUSDT") for _ in range(20)))
+        assert bench.connector.status().snapshot_count == 3
+        with pytest.raises(VenueError, match="DOGEUSDT"):
+            await bench.connector.request_snapshot("DOGEUSDT")
+
+
+async def test_an_unreachable_venue_is_tried_again_with_growing_delays() -> None:
+    async with BinanceSimulator(VenueOptions()) as simulator:
+        port = simulator.port
+    sink = MemorySink()
+    options = BinanceOptions(
+        endpoints=BinanceEndpoints.local(port), symbols=SYMBOLS, first_retry_s=0.02, max_retry_s=0.1, seed=3
+    )
+    connector = BinanceConnector(options, sink)
+    job = asyncio.create_task(connector.run())
+    await asyncio.sleep(0.5)
+    async with BinanceSimulator(VenueOptions(rate=500), port=port):
+        bench = Bench(simulator, connector, sink)
+        await bench.until(bench.books_good)
+        job.cancel()
+        with suppress(asyncio.CancelledError):
+            await job
+    delays = [state["retry_s"] for state in bench.states("connect_failed")]
+    assert len(delays) >= 4
+    assert delays[0] <= 0.02
+    assert max(delays) <= 0.1
+    assert "Connect call failed" in bench.states("connect_failed")[0]["reason"]
+
+
+async def test_subscriptions_resume_after_a_restart_with_a_new_connection_number(tmp_path: Path) -> None:
+    state_file = tmp_path / "feeds" / "binance.json"
+    async with running(state_file=state_file, symbols=("BTCUSDT",)) as bench:
+        await bench.until(lambda: bool(bench.states("subscribed")))
+        await bench.connector.subscribe(["ethusdt", "BTCUSDT"])
+        await bench.until(lambda: bench.books_good() and len(bench.states("subscribed")) == 2)
+        await bench.equals_the_venue()
+    async with running(state_file=state_file, symbols=None) as bench:
+        await bench.until(bench.books_good)
+        assert bench.connector.status().symbols == SYMBOLS
+        assert {message.connection for message in bench.sink.messages} == {2}
+        await bench.connector.unsubscribe(["BTCUSDT"])
+        assert bench.states("unsubscribed")[0]["streams"][0] == "btcusdt@trade"
+        await asyncio.sleep(0.1)
+        mark = len(bench.sink.messages)
+        await asyncio.sleep(0.3)
+        assert not any(b"btcusdt" in message.body for message in bench.sink.messages[mark:])
+    async with running(state_file=state_file, symbols=None) as bench:
+        assert bench.connector.status().symbols == ("ETHUSDT",)
+
+
+async def test_many_streams_are_subscribed_partly_by_message() -> None:
+    """157 streams do not fit the request target; the rest follows in requests the venue answers."""
+    symbols = (*SYMBOLS, *(f"COIN{number}USDT" for number in range(51)))
+    async with running(symbols=symbols) as bench:
+        await bench.until(lambda: bool(bench.states("subscribed")), seconds=10)
+        async with (
+            aiohttp.ClientSession(bench.simulator.rest_url) as client,
+            client.get("/sim/status") as answer,
+        ):
+            assert len((await answer.json())["connections"][0]["streams"]) == 159
+
+
+async def test_a_failing_sink_ends_the_connector_with_its_error() -> None:
+    class FullDisk(MemorySink):
+        def write(self, ts_recv_ns: int, connection: int, kind: int, context: bytes, body: bytes) -> None:
+            if len(self.messages) >= 50:
+                raise OSError(28, "No space left on device")
+            super().write(ts_recv_ns, connection, kind, context, body)
+
+    async with BinanceSimulator(VenueOptions(rate=1_000)) as simulator:
+        options = BinanceOptions(endpoints=BinanceEndpoints.local(simulator.port), symbols=SYMBOLS)
+        with pytest.raises(OSError, match="No space left"):
+            async with asyncio.timeout(5):
+                await BinanceConnector(options, FullDisk()).run()
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A self-signed certificate for 127.0.0.1 with its key in one file."""
+    path = tmp_path / "certificate.pem"
+    request = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=simulator"
+    command = [*request.split(), "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "-"]
+    path.write_bytes(subprocess.run(command, check=True, capture_output=True).stdout)
+    return path
+
+
+async def test_wss_and_https_are_verified(certificate: Path) -> None:
+    venue_tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    venue_tls.load_cert_chain(certificate)
+    async with running(venue_tls=venue_tls, tls=ssl.create_default_context(cafile=certificate)) as bench:
+        await bench.until(bench.books_good)
+        assert bench.states("connected")[0]["url"].startswith("wss://127.0.0.1:")
+        await bench.equals_the_venue(ssl.create_default_context(cafile=certificate))
+    async with running(venue_tls=venue_tls) as stranger:
+        await stranger.until(lambda: bool(stranger.states("connect_failed")))
+        assert "CERTIFICATE_VERIFY_FAILED" in stranger.states("connect_failed")[0]["reason"]
+
+
+def open_files() -> set[str]:
+    return {path.name for path in Path("/proc/self/fd").iterdir()}
+
+
+async def test_no_socket_and_no_task_is_left_behind() -> None:
+    before = open_files()
+    async with running(stable_after_s=0.0) as bench:
+        await bench.until(bench.books_good)
+        for number in range(2, 5):
+            await bench.fault(kind="disconnect")
+            await bench.until(lambda number=number: len(bench.states("subscribed")) == number)  # type: ignore[misc]
+    await asyncio.sleep(0.05)
+    assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
+    assert open_files() == before
+
+
+def test_options_that_cannot_be_are_named(tmp_path: Path) -> None:
+    endpoints = BinanceEndpoints.local(1)
+    with pytest.raises(ConfigError, match="'BTC/USDT' is no Binance symbol"):
+        BinanceOptions(endpoints=endpoints, symbols=("BTC/USDT",))
+    with pytest.raises(ConfigError, match="1024 per connection"):
+        BinanceOptions(endpoints=endpoints, symbols=tuple(f"S{number}" for number in range(400)))
+    with pytest.raises(ConfigError, match="no symbols are named"):
+        BinanceConnector(BinanceOptions(endpoints=endpoints), MemorySink())
+    damaged = tmp_path / "binance.json"
+    for content, why in ((b"{", "not a list of subscriptions"), (b'{"version":2}', "version 2")):
+        damaged.write_bytes(content)
+        with pytest.raises(SubscriptionsError, match=why):
+            BinanceConnector(BinanceOptions(endpoints=endpoints, state_file=damaged), MemorySink())
+
+
+def test_delays_double_up_to_their_bound_and_start_anew_after_success() -> None:
+    backoff = Backoff(0.1, 1.0, random.Random(5))
+    delays = [backoff.next_s() for _ in range(50)]
+    for number, delay in enumerate(delays):
+        full = min(1.0, 0.1 * 2**number)
+        assert full / 2 <= delay <= full
+    backoff.reset()
+    assert backoff.next_s() <= 0.1
