@@ -70,7 +70,7 @@ def test_reopening_gives_the_same_files_and_positions(tmp_path: Path) -> None:
     manifest = opened(tmp_path)
     assert [commit(manifest, number) for number in (1, 2, 3)] == [1, 2, 3]
     again = Manifest(tmp_path, Disk())
-    assert (again.version, again.files, again.positions) == (3, manifest.files, {"feed.binance": 3})
+    assert (again.version, again.files, again.positions) == (3, manifest.files, {"feed.binance": Advance(3, 3)})
 
 
 def test_a_reader_sees_what_was_published_since(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_writers_of_different_feeds_both_go_on(tmp_path: Path) -> None:
     commit(first, 1)
     assert commit(second, 1, "feed.kraken") == 2
     assert commit(first, 2) == 3
-    assert Manifest(tmp_path, Disk()).positions == {"feed.binance": 2, "feed.kraken": 1}
+    assert Manifest(tmp_path, Disk()).positions == {"feed.binance": Advance(2, 2), "feed.kraken": Advance(1, 1)}
 
 
 def test_a_position_that_leaves_inputs_out_is_refused(tmp_path: Path) -> None:

@@ -112,6 +112,17 @@ def test_writers_of_two_feeds_share_a_store(tmp_path: Path) -> None:
     assert store.verify().ok
 
 
+def test_a_position_in_another_journal_is_refused(tmp_path: Path) -> None:
+    with StorageWriter(tmp_path, "feed.binance", journal="a1") as writer:
+        writer.flush(5)
+    with StorageWriter(tmp_path, "feed.binance", journal="a1") as writer:
+        assert writer.position == 5
+    for other in ("b2", ""):
+        with pytest.raises(StorageConflictError, match="was stored from journal a1") as caught:
+            StorageWriter(tmp_path, "feed.binance", journal=other)
+        assert caught.value.facts == {"channel": "feed.binance", "expected": "a1", "found": other}
+
+
 def test_an_instrument_without_a_name_stops_the_flush_and_loses_nothing_committed(tmp_path: Path) -> None:
     with StorageWriter(tmp_path, "feed.binance") as writer:
         writer.append("trades", flow.trades(8))

@@ -38,6 +38,8 @@ class Advance(msgspec.Struct, frozen=True):
 
     first: int
     last: int
+    journal: str = ""
+    """Id of the journal they were read from: sequences of another journal mean other messages. Empty if not given."""
 
 
 class FileEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,7 +97,8 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     chain: str
     """Hash of that version."""
-    positions: dict[str, int]
+    positions: dict[str, Advance]
+    """The newest step of each channel."""
     files: list[FileEntry]
 
 
@@ -112,8 +115,8 @@ class Manifest:
         self.version = 0
         """0 before the first commit."""
         self.files: dict[str, FileEntry] = {}
-        self.positions: dict[str, int] = {}
-        """Last stored sequence of each channel."""
+        self.positions: dict[str, Advance] = {}
+        """The newest step of each channel."""
         self._disk = disk
         self._directory = root / MANIFEST_DIRECTORY
         self._chain = _NO_PARENT
@@ -133,7 +136,8 @@ class Manifest:
 
     def position(self, channel: str) -> int:
         """Last stored sequence of `channel`; 0 if nothing of it is stored."""
-        return self.positions.get(channel, 0)
+        step = self.positions.get(channel)
+        return 0 if step is None else step.last
 
     def commit(
         self,
@@ -227,7 +231,7 @@ class Manifest:
         for entry in version.add:
             self.files[entry.path] = entry
         for channel, step in version.positions.items():
-            self.positions[channel] = step.last
+            self.positions[channel] = step
         self.version = version.version
         self._chain = digest
 

@@ -27,6 +27,9 @@ ROW_GROUP_ROWS: Final = 131_072
 # One row group of distinct doubles fits, so that a column never falls back to plain halfway.
 _DICTIONARY_BYTES_MAX: Final = 2 * 8 * ROW_GROUP_ROWS
 
+# Below this, handing columns to threads takes longer than decoding them.
+_THREADS_WORTH_BYTES: Final = 1 << 20
+
 Compression = Literal["zstd", "lz4", "snappy"]
 
 
@@ -84,7 +87,8 @@ def decode(path: Path, data: bytes | memoryview, dictionaries: list[str] | None 
     Raises: StorageCorruptError naming `path`.
     """
     try:
-        return pq.read_table(pa.BufferReader(data), page_checksum_verification=True, read_dictionary=dictionaries)
+        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True, read_dictionary=dictionaries)
+        return file.read(use_threads=len(data) > _THREADS_WORTH_BYTES)
     except (pa.ArrowException, OSError) as error:
         raise corrupt(path, f"it cannot be decoded ({error})") from error
 

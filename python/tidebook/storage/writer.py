@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tidebook._core import schemas
-from tidebook.errors import StorageError, UsageError
+from tidebook.errors import StorageConflictError, StorageError, UsageError
 from tidebook.storage.columns import TYPES, ColumnBuffer, event_time, record_dtype, symbol_texts
 from tidebook.storage.disk import Disk, make_directories, storage_errors
 from tidebook.storage.layout import Partition
@@ -63,14 +63,22 @@ class StorageWriter:
     """
 
     def __init__(
-        self, root: Path | str, channel: str, *, options: WriterOptions | None = None, disk: Disk | None = None
+        self,
+        root: Path | str,
+        channel: str,
+        *,
+        journal: str = "",
+        options: WriterOptions | None = None,
+        disk: Disk | None = None,
     ) -> None:
         """Open the store at `root`, made if there is none, to store what is derived from `channel`.
 
-        Clears away what writers that died left behind.
+        `journal` is the id of the journal that is read. Clears away what writers that died left behind.
+        Raises: StorageConflictError if the stored position is one of another journal: its sequences are other messages.
         """
         self.root = Path(root)
         self.channel = channel
+        self.journal = journal
         self.options = options or WriterOptions()
         self._disk = disk or Disk()
         self._filling = {kind: ColumnBuffer(kind) for kind in TYPES}
@@ -81,6 +89,7 @@ class StorageWriter:
         with storage_errors(self.root, "make"):
             self.root.mkdir(parents=True, exist_ok=True)
         self._manifest = Manifest(self.root, self._disk)
+        self._check_journal()
         self._manifest.prepare()
         self._staging = Staging(self.root, self._disk)
         self.cleaned = clean(self.root, self._manifest, self._disk)
@@ -198,6 +207,17 @@ class StorageWriter:
     ) -> None:
         self.close()
 
+    def _check_journal(self) -> None:
+        stored = self._manifest.positions.get(self.channel)
+        if stored is not None and stored.journal != self.journal:
+            raise StorageConflictError(
+                f"{self.root} was stored from journal {stored.journal or 'without an id'} of {self.channel}, this is "
+                f"journal {self.journal or 'without an id'}: restore the one it was made from, or store into a new directory",
+                channel=self.channel,
+                expected=stored.journal,
+                found=self.journal,
+            )
+
     def _require_usable(self) -> None:
         if self._failed is not None:
             raise StorageError(
@@ -215,7 +235,7 @@ class StorageWriter:
                 self._manifest.commit(
                     self._staging.directory,
                     add=entries,
-                    advance={self.channel: Advance(first, position)},
+                    advance={self.channel: Advance(first, position, self.journal)},
                     writer=self._staging.name,
                     created=time.time_ns(),
                 )
