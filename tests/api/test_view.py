@@ -1,10 +1,14 @@
 """The market view keeps the newest state, exactly, and says what it has missed."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 
-from tests.api.conftest import BTC, SECOND, START, XRP, Desk, book, trade
+from tests.api.conftest import BTC, SECOND, START, XRP, Clock, Desk, book, trade
 from tests.market import records
+from tidebook.api import MarketView
+from tidebook.api.status import StatusKind
 from tidebook.api.view import TRADES_KEPT
 from tidebook.errors import UnknownInstrumentError
 
@@ -130,3 +134,45 @@ def test_usable_books_are_counted_per_venue(desk: Desk) -> None:
 def test_an_empty_batch_changes_nothing(desk: Desk) -> None:
     desk.view.feed("md.book", np.zeros(0, records("md.book").dtype))
     assert desk.view.instrument("BTCUSDT.BINANCE").book_version == 0
+
+
+def test_status_records_count_towards_the_health_of_their_feed(desk: Desk) -> None:
+    """A session in a table: what happens, and what the feed says then."""
+    for kinds, expected in (
+        ([StatusKind.CONNECTED, StatusKind.SNAPSHOT_APPLIED], {}),
+        ([StatusKind.GAP], {"gaps": 1}),
+        ([StatusKind.SNAPSHOT_APPLIED], {"resyncs": 1}),
+        ([StatusKind.TRADE_GAP, StatusKind.MALFORMED, StatusKind.MALFORMED], {"gaps": 2, "quarantined": 2}),
+        ([StatusKind.CHECKSUM_MISMATCH, StatusKind.ORACLE_DISAGREES, StatusKind.CROSSED], {"checks_failed": 3}),
+        ([StatusKind.DISCONNECTED], {"reconnects": 1, "state": "disconnected"}),
+        ([StatusKind.CONNECTED], {"state": "live"}),
+        ([4, 23, 200], {}),  # no matter of health, or of a later version
+    ):
+        before = asdict(desk.view.health()[0])
+        rows = [{"kind": kind, "instrument_id": BTC, "ts_recv": desk.clock.now} for kind in kinds]
+        desk.source.put("md.status", *rows)
+        desk.step()
+        after = asdict(desk.view.health()[0])
+        changed = {name: value for name, value in after.items() if before[name] != value}
+        ignored = {"last_message_at", "age_us", "lag_us", "state"} - expected.keys()
+        assert {name: value for name, value in changed.items() if name not in ignored} == expected
+
+
+def test_a_snapshot_of_a_book_that_was_in_use_when_we_came_is_a_resync(desk: Desk) -> None:
+    desk.source.put("md.book", book([(1, 1)], [(2, 1)]))
+    desk.source.put("md.status", {"kind": StatusKind.SNAPSHOT_APPLIED, "instrument_id": BTC})
+    desk.step()
+    assert desk.view.health()[0].resyncs == 1
+
+
+def test_status_of_a_whole_feed_needs_its_name_where_there_are_several() -> None:
+    view = MarketView(["binance", "kraken"], Clock())
+    lost = records("md.status", {"kind": StatusKind.DISCONNECTED})
+    view.feed("md.status", lost)
+    view.feed("md.status", lost, venue="kraken")
+    assert [(feed.venue, feed.reconnects) for feed in view.health()] == [("binance", 0), ("kraken", 1)]
+
+
+def test_a_channel_that_is_not_kept_is_refused(desk: Desk) -> None:
+    with pytest.raises(KeyError, match=r"md\.bars"):
+        desk.view.feed("md.bars", records("md.bars", {}))

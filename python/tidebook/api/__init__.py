@@ -8,8 +8,8 @@
 
 from tidebook.api.app import ApiOptions, create_app
 from tidebook.api.server import ApiServer, listen, serving
-from tidebook.api.source import CHANNELS, Batch, RecordSource
-from tidebook.api.view import MarketView
+from tidebook.api.source import Batch, RecordSource
+from tidebook.api.view import CHANNELS, MarketView
 
 __all__ = [
     "CHANNELS",

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tidebook.api import wire
+from tidebook.api.status import StatusKind
 
 RATE_WINDOW_NS = 2_000_000_000
 QUIET_AFTER_NS = 2_000_000_000
@@ -29,10 +30,13 @@ class FeedHealth:
     gaps: int = 0
     resyncs: int = 0
     quarantined: int = 0
+    checks_failed: int = 0
     reconnects: int = 0
     missed_records: int = 0
     # (our clock, messages) at past ticks, oldest first; spans RATE_WINDOW_NS once it has run that long.
     _samples: deque[tuple[int, int]] = field(default_factory=deque)
+    # Instruments whose book has been usable: a snapshot of one of these is a resync and no beginning.
+    _synced: set[int] = field(default_factory=set)
 
     def saw(self, records: "np.ndarray[Any, Any]", now_ns: int) -> None:
         """Takes the clocks and sequences of `records`, a batch of any record type of this venue, oldest first."""
@@ -44,6 +48,28 @@ class FeedHealth:
         timed = events > 0
         if timed.any():
             self.venue_delay_ns = int(np.median(received[timed] - events[timed]))
+
+    def happened(self, kind: int, instrument_id: int) -> None:
+        """Counts a status record of `kind`; kinds that say nothing about health are passed over."""
+        match kind:
+            case StatusKind.GAP | StatusKind.TRADE_GAP:
+                self.gaps += 1
+            case StatusKind.SNAPSHOT_APPLIED:
+                self.resyncs += instrument_id in self._synced
+                self._synced.add(instrument_id)
+            case StatusKind.CHECKSUM_MISMATCH | StatusKind.ORACLE_DISAGREES | StatusKind.CROSSED:
+                self.checks_failed += 1
+            case StatusKind.MALFORMED:
+                self.quarantined += 1
+            case StatusKind.CONNECTED:
+                self.disconnected = False
+            case StatusKind.DISCONNECTED:
+                self.disconnected = True
+                self.reconnects += 1
+
+    def usable(self, instrument_id: int) -> None:
+        """Notes that the instrument's book is in use."""
+        self._synced.add(instrument_id)
 
     def tick(self, now_ns: int) -> None:
         """Remembers where the feed stands at `now_ns`; call at a steady pace."""
@@ -84,6 +110,7 @@ class FeedHealth:
             gaps=self.gaps,
             resyncs=self.resyncs,
             quarantined=self.quarantined,
+            checks_failed=self.checks_failed,
             reconnects=self.reconnects,
             missed_records=self.missed_records,
             instruments=instruments,

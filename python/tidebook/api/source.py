@@ -10,26 +10,28 @@ from typing import Protocol
 
 from tidebook.api.view import Records
 
-# The channels a view keeps, definitions last: read in this order, any record's instrument has been published before
-# `md.instruments` is read.
-CHANNELS = ("md.book", "md.quotes", "md.trades", "md.instruments")
-
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Records of one channel, oldest first, and how many before them were overwritten unread."""
+    """Records of one channel, oldest first, and how many before them were overwritten unread.
+
+    `venue` names the feed where the channel carries one feed only; see `MarketView.feed`.
+    """
 
     channel: str
     records: Records
     missed: int = 0
+    venue: str | None = None
 
 
 class RecordSource(Protocol):
     """Anything that has batches of canonical records."""
 
     def poll(self) -> Iterable[Batch]:
-        """What came since the last call; definitions before the records that need them. Does not wait.
+        """What came since the last call, in the order of `CHANNELS`. Does not wait.
 
+        Several channels have to be *read* in the opposite order: what is published last is then read first, so that
+        a record never arrives in an earlier poll than the definition or status that was published before it.
         Rows are valid until the next step of the iteration.
         """
         ...

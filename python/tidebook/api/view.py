@@ -22,6 +22,10 @@ from tidebook.errors import UnknownInstrumentError
 
 Records = NDArray[np.void]
 
+# Channels a view keeps, in the order in which a batch of each is fed: definitions before what needs them, what happened
+# to a book before the book it led to.
+CHANNELS = ("md.instruments", "md.status", "md.book", "md.quotes", "md.trades")
+
 TRADES_KEPT = 1_000
 DEPTH_LEVELS_MAX = 25
 
@@ -160,22 +164,28 @@ class MarketView:
             "md.trades": self._take_trades,
         }
 
-    def feed(self, channel: str, records: Records) -> None:
+    def feed(self, channel: str, records: Records, venue: str | None = None) -> None:
         """Takes a batch of `channel`, oldest first. The rows are copied: the caller may reuse its buffer.
 
+        `venue` names the feed where one channel carries one feed; without it, status records of a whole feed count
+        only where a single feed is expected.
         Raises: KeyError for a channel this view does not keep.
         """
-        take = self._take[channel]
+        if channel not in CHANNELS:
+            raise KeyError(channel)
         if not len(records):
             return
         records = records.copy()
-        take(records)
+        if channel == "md.status":
+            self._take_status(records, venue)
+        else:
+            self._take[channel](records)
         now = self.clock()
         venues = records["instrument_id"] >> 24
-        for venue in np.unique(venues).tolist():
-            health = self._health(venue)
+        for code in np.unique(venues).tolist():
+            health = self._health(code)
             if health is not None:
-                health.saw(records[venues == venue], now)
+                health.saw(records[venues == code], now)
 
     def missed(self, channel: str, count: int) -> None:
         """Says that `count` records of `channel` were overwritten before this view read them."""
@@ -225,6 +235,14 @@ class MarketView:
                 return self.feeds[view.venue]
         return next(iter(self.feeds.values())) if len(self.feeds) == 1 else None
 
+    def _take_status(self, records: Records, venue: str | None) -> None:
+        for row in records:
+            instrument_id = int(row["instrument_id"])
+            named = self.feeds.get(venue) if venue is not None else None
+            health = named or self._health(instrument_id >> 24)
+            if health is not None:
+                health.happened(int(row["kind"]), instrument_id)
+
     def _take_instruments(self, records: Records) -> None:
         for row in records:
             name = bytes(row["symbol"]).rstrip(b"\0").decode()
@@ -239,6 +257,8 @@ class MarketView:
     def _take_books(self, records: Records) -> None:
         for view, rows in self._by_instrument(records):
             view.book = rows[-1]
+            if view.book["usable"]:
+                self.feeds[view.venue].usable(int(view.book["instrument_id"]))
             view.book_version += 1
             view.top_version += 1
 

@@ -135,11 +135,13 @@ class Feed:
     lag_us: int | None
     """Our receipt to this server, median of the newest batch."""
     gaps: int
-    """Sequence gaps, each followed by an unusable book until a snapshot."""
+    """Messages or trades that never came; a book with a gap is unusable until a snapshot."""
     resyncs: int
     """Books brought back by a snapshot."""
     quarantined: int
     """Frames set aside because they could not be decoded."""
+    checks_failed: int
+    """Books that were not what the venue says: a checksum, its own top of book, a crossed book."""
     reconnects: int
     """Connections lost."""
     missed_records: int
