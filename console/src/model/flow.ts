@@ -1,0 +1,78 @@
+// What the flow chart draws: the best bid and ask over the last two minutes and the trades between them.
+
+import type { Depth, Trade } from "../net/protocol";
+
+export const WINDOW_US = 120_000_000;
+const WINDOW_LEAST_US = 20_000_000;
+const POINTS_MAX = 2_400;
+const TRADES_MAX = 1_500;
+
+export interface TopPoint {
+  us: number;
+  bid: number;
+  ask: number;
+}
+
+export interface TradePoint {
+  us: number;
+  price: number;
+  size: number;
+  buy: boolean;
+}
+
+export class Flow {
+  tops: TopPoint[] = [];
+  trades: TradePoint[] = [];
+
+  clear(): void {
+    this.tops = [];
+    this.trades = [];
+  }
+
+  top(us: number, depth: Depth): void {
+    const [bid, ask] = [depth.bids[0], depth.asks[0]];
+    if (!depth.usable || bid === undefined || ask === undefined) return;
+    this.tops.push({ us, bid: Number(bid[0]), ask: Number(ask[0]) });
+    if (this.tops.length > POINTS_MAX) this.tops.shift();
+  }
+
+  trade(trade: Trade): void {
+    this.trades.push({ us: trade.ts_recv, price: Number(trade.price), size: Number(trade.size), buy: trade.side !== "sell" });
+    if (this.trades.length > TRADES_MAX) this.trades.shift();
+  }
+
+  /** Microseconds to show up to `now`: as far back as anything is known, between twenty seconds and two minutes. */
+  window(now: number): number {
+    const first = Math.min(this.tops[0]?.us ?? now, this.trades[0]?.us ?? now);
+    return Math.min(WINDOW_US, Math.max(WINDOW_LEAST_US, now - first));
+  }
+
+  /** Lowest and highest price since `from`, with a margin; null while there is nothing. */
+  range(from: number): readonly [low: number, high: number] | null {
+    let [low, high] = [Infinity, -Infinity];
+    for (const point of this.tops) {
+      if (point.us < from) continue;
+      low = Math.min(low, point.bid);
+      high = Math.max(high, point.ask);
+    }
+    for (const point of this.trades) {
+      if (point.us < from) continue;
+      low = Math.min(low, point.price);
+      high = Math.max(high, point.price);
+    }
+    if (low > high) return null;
+    const margin = Math.max((high - low) * 0.08, high * 2e-6);
+    return [low - margin, high + margin];
+  }
+}
+
+/** Round steps for an axis: at most `most` marks between `low` and `high`. */
+export function axisMarks(low: number, high: number, most: number): number[] {
+  const rough = (high - low) / most;
+  if (!(rough > 0)) return [];
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = power * ([1, 2, 5].find((factor) => factor * power >= rough) ?? 10);
+  const marks: number[] = [];
+  for (let index = Math.ceil(low / step); index * step <= high; index += 1) marks.push(index * step);
+  return marks;
+}

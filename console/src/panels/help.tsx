@@ -1,0 +1,64 @@
+// Keys, colours, and where a program finds the same data.
+
+import { effect, signal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
+import { version } from "../session";
+
+export const helpOpen = signal(false);
+
+export type Palette = "green-red" | "blue-orange";
+const STORED = "tidebook.palette";
+export const palette = signal<Palette>(localStorage.getItem(STORED) === "blue-orange" ? "blue-orange" : "green-red");
+
+effect(() => {
+  document.documentElement.dataset["palette"] = palette.value;
+  localStorage.setItem(STORED, palette.value);
+});
+
+const KEYS: readonly (readonly [key: string, act: string])[] = [
+  ["/", "choose an instrument"],
+  ["[ ]", "previous, next instrument"],
+  ["space", "freeze and resume the picture"],
+  ["?", "this help"],
+  ["esc", "close what is open"],
+];
+
+export function Help() {
+  const dialog = useRef<HTMLDialogElement>(null);
+  useEffect(() => {
+    if (helpOpen.value) dialog.current?.showModal();
+    else dialog.current?.close();
+  }, [helpOpen.value]);
+  return (
+    <dialog class="help" ref={dialog} aria-labelledby="help-title" onClose={() => (helpOpen.value = false)}>
+      <h2 id="help-title">Keys and display</h2>
+      <dl class="keys">
+        {KEYS.map(([key, act]) => (
+          <div key={key}>
+            <dt>
+              {key.split(" ").map((one) => (
+                <kbd key={one}>{one}</kbd>
+              ))}
+            </dt>
+            <dd>{act}</dd>
+          </div>
+        ))}
+      </dl>
+      <label class="choice">
+        <input
+          type="checkbox"
+          checked={palette.value === "blue-orange"}
+          onChange={(event) => (palette.value = event.currentTarget.checked ? "blue-orange" : "green-red")}
+        />
+        Blue and orange instead of green and red
+      </label>
+      <p class="hint">
+        The same data for programs: <a href="/api/v1/instruments">/api/v1</a>, <a href="/openapi.json">/openapi.json</a>, WebSocket <code>/ws/v1</code>.
+        {version.value !== null && ` Tidebook ${version.value}.`}
+      </p>
+      <form method="dialog">
+        <button>Close</button>
+      </form>
+    </dialog>
+  );
+}

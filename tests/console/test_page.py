@@ -1,0 +1,208 @@
+"""The page shows what the API says, and says so when it no longer can."""
+
+import re
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.console.conftest import Server, Watched
+
+Serve = Callable[[str], Server]
+
+CELLS = "rows => rows.map(row => [...row.cells].map(cell => cell.textContent.trim()))"
+
+
+def open_market(page: Page, server: Server, instrument: str = "BTCUSDT.BINANCE") -> None:
+    page.goto(f"{server.url}/?instrument={instrument}")
+    expect(page.locator(".ladder .level-bid").first).not_to_have_class(re.compile("level-none"))
+
+
+def sequence(page: Page) -> int:
+    return int(page.locator(".ladder").get_attribute("data-sequence") or 0)
+
+
+def wait_for_new_book(page: Page) -> None:
+    page.wait_for_function(
+        "before => document.querySelector('.ladder').dataset.sequence > before", arg=str(sequence(page))
+    )
+
+
+@pytest.mark.parametrize("instrument", ["BTCUSDT.BINANCE", "XRPUSDT.BINANCE", "BTC/USD.KRAKEN"])
+def test_the_ladder_is_what_depth_says_row_by_row(page: Page, serve: Serve, instrument: str) -> None:
+    """Method: the market has fallen silent, so both must show the same last book."""
+    server = serve("stale")
+    open_market(page, server, instrument)
+    page.wait_for_function("() => document.querySelector('.veil-title')?.textContent.startsWith('stale')")
+    depth = server.get(f"/api/v1/depth?instrument={instrument}").json()
+    assert sequence(page) == depth["last_update_id"]
+    asks, bids = (page.locator(f".level-{side}").evaluate_all(CELLS) for side in ("ask", "bid"))
+    for shown, said in ((asks[::-1], depth["asks"]), (bids, depth["bids"])):
+        assert len(shown) == len(said) == 20
+        total = Decimal(0)
+        for (price, size, cumulative), (said_price, said_size) in zip(shown, said, strict=True):
+            total += Decimal(said_size)
+            assert [Decimal(text.replace(",", "")) for text in (price, size, cumulative)] == [
+                Decimal(said_price),
+                Decimal(said_size),
+                total,
+            ]
+    spread = Decimal(depth["asks"][0][0]) - Decimal(depth["bids"][0][0])
+    assert Decimal(page.locator("[data-part=spread]").inner_text()) == spread
+
+
+def test_prices_have_the_decimals_of_the_tick_and_not_of_the_wire(page: Page, serve: Serve) -> None:
+    open_market(page, serve("live"), "XRPUSDT.BINANCE")
+    assert re.fullmatch(r"0\.\d{4}", page.locator(".level-bid .price").first.inner_text())
+
+
+def test_the_tape_moves_newest_first_with_the_aggressor_as_a_letter(page: Page, serve: Serve) -> None:
+    open_market(page, serve("live"))
+    rows = page.locator(".print")
+    expect(rows).to_have_count(60)
+    newest = rows.first.get_attribute("data-id")
+    page.wait_for_function("id => document.querySelector('.print').dataset.id > id", arg=newest)
+    ids = rows.evaluate_all("rows => rows.map(row => Number(row.dataset.id))")
+    assert ids == sorted(ids, reverse=True)
+    assert set(page.locator(".print .side").all_inner_texts()) == {"B", "S"}
+    assert page.locator(".print-buy .side").first.get_attribute("aria-label") == "buy"
+
+
+def test_feed_health_is_a_row_per_venue(page: Page, serve: Serve) -> None:
+    open_market(page, serve("live"))
+    row = page.get_by_role("region", name="Feed health").get_by_role("row", name=re.compile("binance"))
+    expect(row).to_contain_text("live")
+    expect(row.get_by_role("cell").last).to_have_text("3/3")
+    page.wait_for_function("() => Number(document.querySelector('[data-venue=binance] .rate').textContent) > 50")
+    heads = page.locator(".feeds thead th").all_inner_texts()
+    assert heads[1:] == [
+        "Messages/s",
+        "Lag",
+        "Delay",
+        "Gaps",
+        "Resyncs",
+        "Quarantined",
+        "Checks",
+        "Lost",
+        "Missed",
+        "Books",
+    ]
+
+
+def test_a_killed_server_is_said_and_a_restarted_one_is_found_again(
+    watched: Watched, serve: Serve, root: object
+) -> None:
+    page, server = watched.page, serve("live")
+    open_market(page, server)
+    server.kill()
+    expect(page.locator("[data-link]")).to_have_text("disconnected")
+    expect(page.get_by_role("status")).to_contain_text("What you see is the last that was known")
+    expect(page.locator("#book .veil-title")).to_contain_text("stale")
+    expect(page.locator(".feeds")).to_contain_text("unknown")
+    assert page.locator(".level-bid .price").first.inner_text() != ""
+    server.start()
+    expect(page.locator("[data-link]")).to_have_text("connected")
+    expect(page.get_by_role("status")).to_be_empty()
+    expect(page.locator("#book .veil")).to_have_count(0)
+    wait_for_new_book(page)
+    # The browser itself reports each refused connection; nothing else may have gone wrong.
+    watched.complaints[:] = [said for said in watched.complaints if "ERR_CONNECTION" not in said]
+
+
+def test_a_silent_feed_greys_the_market_with_its_age_while_the_server_answers(page: Page, serve: Serve) -> None:
+    open_market(page, serve("stale"))
+    expect(page.locator("#book .veil-title")).to_have_text(re.compile(r"stale \d"))
+    expect(page.locator("[data-link]")).to_have_attribute("data-link", "open")
+    expect(page.locator(".pill-quiet").first).to_have_text(re.compile(r"quiet \d"))
+    expect(page.locator("#book .panel-content")).to_have_css("filter", "grayscale(1)")
+
+
+def test_a_node_without_instruments_says_what_will_happen(page: Page, serve: Serve) -> None:
+    page.goto(serve("empty").url)
+    expect(page.locator("#flow .veil")).to_contain_text("No instruments yet")
+    expect(page.locator(".feeds")).to_contain_text("waiting")
+    expect(page.get_by_role("button", name="Next instrument")).to_be_disabled()
+
+
+def test_a_book_after_a_gap_is_shown_as_not_to_be_trusted(page: Page, serve: Serve) -> None:
+    open_market(page, serve("gap"))
+    expect(page.locator("#book .veil-title")).to_have_text("resyncing")
+    expect(page.locator("[data-venue=binance] td").last).to_have_text("0/3")
+
+
+def test_an_instrument_that_is_not_here_is_named_and_another_can_be_chosen(page: Page, serve: Serve) -> None:
+    page.goto(f"{serve('live').url}/?instrument=DOGE.BINANCE")
+    expect(page.locator("#flow .veil")).to_contain_text("DOGE.BINANCE is not here")
+    page.keyboard.press("/")
+    page.get_by_role("combobox").fill("eth")
+    page.keyboard.press("Enter")
+    expect(page.locator(".picker-button")).to_contain_text("ETHUSDT")
+    expect(page.locator("#book .veil")).to_have_count(0)
+    assert page.url.endswith("instrument=ETHUSDT.BINANCE")
+
+
+def test_keys_choose_neighbours_and_open_help(page: Page, serve: Serve) -> None:
+    open_market(page, serve("live"))
+    button = page.locator(".picker-button")
+    for key, symbol in (("]", "ETHUSDT"), ("[", "BTCUSDT"), ("[", "BTC/USD"), ("[", "XRPUSDT"), ("]", "BTC/USD")):
+        page.keyboard.press(key)
+        expect(button).to_contain_text(symbol)
+    wait_for_new_book(page)
+    page.keyboard.press("?")
+    dialog = page.get_by_role("dialog", name="Keys and display")
+    expect(dialog).to_be_visible()
+    dialog.get_by_label("Blue and orange").check()
+    assert page.evaluate("document.documentElement.dataset.palette") == "blue-orange"
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+
+
+def test_space_freezes_the_picture_while_frames_go_on(page: Page, serve: Serve) -> None:
+    frames: list[object] = []
+    page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: frames.append(frame)))
+    open_market(page, serve("live"))
+    page.keyboard.press("Space")
+    expect(page.locator("#book .tag")).to_have_text("frozen")
+    frozen, heard = sequence(page), len(frames)
+    while len(frames) < heard + 30:
+        page.evaluate("() => new Promise(requestAnimationFrame)")
+    assert sequence(page) == frozen
+    page.keyboard.press("Space")
+    wait_for_new_book(page)
+    expect(page.locator("#book .tag")).to_have_count(0)
+
+
+@pytest.mark.parametrize("width", [360, 720, 1024])
+def test_nothing_sticks_out_of_a_narrow_window(page: Page, serve: Serve, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    open_market(page, serve("live"))
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_flow_chart_has_points_and_words(page: Page, serve: Serve) -> None:
+    open_market(page, serve("live"))
+    page.wait_for_function("() => document.querySelector('canvas').dataset.points > 5")
+    expect(page.get_by_role("img", name=re.compile(r"Best bid \d.*best ask \d"))).to_be_visible()
+
+
+@pytest.mark.parametrize("scene", ["live", "stale", "empty", "gap"])
+def test_axe_finds_no_fault(page: Page, serve: Serve, root: Path, scene: str) -> None:
+    """Method: axe-core's whole default rule set, on the page with its help open and closed."""
+    page.goto(f"{serve(scene).url}/?instrument=BTCUSDT.BINANCE")
+    if scene == "live":
+        expect(page.locator(".print")).to_have_count(60)
+    else:
+        expect(page.locator("#flow .veil-title")).not_to_have_text(re.compile("Connecting|Loading|Waiting"))
+    page.evaluate((root / "console/node_modules/axe-core/axe.min.js").read_text())
+    assert faults(page) == []
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    assert faults(page) == []
+
+
+def faults(page: Page) -> list[tuple[str, list[str]]]:
+    """Rules that axe finds broken, with the nodes that break them."""
+    found = page.evaluate("() => axe.run()")
+    return [(fault["id"], [node["html"] for node in fault["nodes"]]) for fault in found["violations"]]
