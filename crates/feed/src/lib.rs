@@ -1,4 +1,24 @@
 //! Venue bytes in, canonical records out.
+//!
+//! [`capture`] reads and writes recordings; [`FeedEngine`] decodes messages, keeps books by the venue's own sequencing
+//! rule, verifies what can be verified ([`Oracle`]) and writes records to a [`RecordSink`]. What each check can and
+//! cannot find is told in `docs/feeds.md`, what the records mean in `docs/formats/records.md`.
 
+mod bars;
+mod binance;
 pub mod capture;
+mod decimal;
+mod engine;
+mod failure;
+mod kraken;
+mod market;
+mod oracles;
 pub mod scan;
+mod sink;
+mod status;
+mod trades;
+
+pub use engine::{BookView, Counters, FeedEngine, FeedOptions, Quarantined};
+pub use oracles::{Oracle, Oracles, Tally};
+pub use sink::{RecordBatch, RecordSink};
+pub use status::StatusKind;

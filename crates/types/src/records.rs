@@ -130,6 +130,10 @@ pub const FLAG_SNAPSHOT: u8 = 32;
 pub const FLAG_DERIVED: u8 = 16;
 /// Flag: fetched after the fact (REST history), not seen live.
 pub const FLAG_BACKFILL: u8 = 8;
+/// Flag: not proven whole. Of a book: an oracle disagreed since the last snapshot; its top has been right again since
+/// then, deeper levels could not be checked. Of a bar: it may lack trades (its interval began before the feed did, ended
+/// behind a backfill, or lost trades).
+pub const FLAG_UNPROVEN: u8 = 4;
 
 /// Side of the book, or the aggressor of a trade: bid, buy.
 pub const SIDE_BUY: i8 = 1;

@@ -1,0 +1,197 @@
+//! The dialect of Binance spot.
+//!
+//! [`decode`] turns bytes into frames, [`sync`] holds the rule by which a snapshot and a stream of changes become a
+//! book, and [`ticker`] the comparison with the venue's own best prices. This file puts them together: one message in,
+//! records out.
+
+mod decode;
+mod sync;
+mod ticker;
+
+use tidebook_book::Level;
+use tidebook_types::Exponent;
+
+use crate::engine::Quarantine;
+use crate::failure::{Failure, Quantity};
+use crate::market::{BookState, Emitter, Markets, StatusRecord};
+use crate::oracles::Oracle;
+use crate::sink::RecordSink;
+use crate::status::StatusKind;
+use decode::{Decoder, EXPONENTS, Frame, depth_symbol};
+use sync::Sync;
+
+/// A message may change exponents of price and size up and down; more is damage.
+const PRECISION_ROUNDS_MAX: usize = 4;
+
+/// State of the dialect.
+#[derive(Debug, Default)]
+pub(crate) struct BinanceFeed {
+    decoder: Decoder,
+    /// By index of the instrument.
+    syncs: Vec<Sync>,
+}
+
+impl BinanceFeed {
+    /// A WebSocket frame.
+    #[inline]
+    pub(crate) fn on_ws<S: RecordSink>(
+        &mut self,
+        markets: &mut Markets,
+        quarantine: &mut Quarantine,
+        connection: u32,
+        body: &[u8],
+        emit: &mut Emitter<'_, S>,
+    ) {
+        let Some(frame) = self.decode(markets, quarantine, body, None, emit) else { return };
+        match frame {
+            Frame::Depth { symbol, ts_event, first, last } => {
+                let Some(index) = self.market(markets, symbol, emit) else { return };
+                markets.get(index).connection = connection;
+                let Decoder { bids, asks } = &self.decoder;
+                let change = sync::Change { ts_event, first, last, bids, asks };
+                self.syncs[index].on_change(markets, index, &change, emit);
+            }
+            Frame::Trade { symbol, print } => {
+                let Some(index) = self.market(markets, symbol, emit) else { return };
+                markets.take_trade(index, &print, Oracle::BinanceTradeIds, emit);
+            }
+            Frame::BookTicker { symbol, update_id, top } => {
+                let Some(index) = self.market(markets, symbol, emit) else { return };
+                if self.syncs[index].on_ticker(update_id, top) {
+                    markets.counters.quotes += 1;
+                    markets.emit_quote(index, 0, top, update_id, 0, emit);
+                } else {
+                    markets.counters.duplicates += 1;
+                }
+            }
+            Frame::AggTrade => markets.counters.agg_trades += 1,
+            Frame::Acknowledged => markets.counters.acknowledged += 1,
+            Frame::Refused { code } => {
+                markets.counters.refused += 1;
+                emit.status(0, 0, StatusRecord { found: code, ..StatusRecord::of(StatusKind::Refused) });
+            }
+            Frame::Shutdown { ts_event } => emit.status(0, ts_event, StatusRecord::of(StatusKind::VenueShutdown)),
+            // A REST answer only; a frame never is one.
+            Frame::Snapshot { .. } | Frame::Unknown => markets.counters.unknown += 1,
+        }
+    }
+
+    /// A REST answer.
+    pub(crate) fn on_rest<S: RecordSink>(
+        &mut self,
+        markets: &mut Markets,
+        quarantine: &mut Quarantine,
+        target: &[u8],
+        body: &[u8],
+        emit: &mut Emitter<'_, S>,
+    ) {
+        let Some(symbol) = depth_symbol(target) else {
+            markets.counters.unknown += 1;
+            return;
+        };
+        let malformed = markets.counters.malformed;
+        match self.decode(markets, quarantine, body, Some(symbol), emit) {
+            Some(Frame::Snapshot { last_update_id }) => {
+                let Some(index) = self.market(markets, symbol, emit) else { return };
+                let Decoder { bids, asks } = &self.decoder;
+                self.syncs[index].on_snapshot(markets, index, last_update_id, bids, asks, emit);
+            }
+            other => {
+                // The snapshot did not come: the connector must ask again.
+                if other.is_some() {
+                    markets.counters.refused += 1;
+                }
+                let damaged = markets.counters.malformed > malformed;
+                let reason = if damaged { StatusKind::Malformed } else { StatusKind::Refused };
+                if let Some(index) = markets.find(symbol) {
+                    let status = StatusRecord::because(StatusKind::SnapshotRefused, reason);
+                    markets.refuse_snapshot(index, status, emit);
+                }
+            }
+        }
+    }
+
+    /// Books fed by `connection` wait for a snapshot.
+    pub(crate) fn on_disconnect<S: RecordSink>(
+        &mut self,
+        markets: &mut Markets,
+        connection: u32,
+        emit: &mut Emitter<'_, S>,
+    ) {
+        for index in 0..self.syncs.len() {
+            if markets.get(index).connection == connection {
+                self.syncs[index].restart();
+                if markets.get(index).state != BookState::Waiting {
+                    markets.lose_book(index, StatusKind::Disconnected, 0, true, emit);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn hash(&self, mut mix: impl FnMut(u64)) {
+        for sync in &self.syncs {
+            sync.hash(&mut mix);
+        }
+    }
+
+    /// Index of the instrument, announced if it is new.
+    #[inline]
+    fn market<S: RecordSink>(
+        &mut self,
+        markets: &mut Markets,
+        symbol: &[u8],
+        emit: &mut Emitter<'_, S>,
+    ) -> Option<usize> {
+        let index = markets.find_or_open(symbol)?;
+        if markets.get(index).version == 0 {
+            markets.set_exponents(index, EXPONENTS, emit);
+        }
+        if index >= self.syncs.len() {
+            self.syncs.resize_with(index + 1, Sync::default);
+        }
+        Some(index)
+    }
+
+    /// Decodes, changes exponents if a number asks for it, sets a frame aside that cannot be decoded.
+    #[inline]
+    fn decode<'a, S: RecordSink>(
+        &mut self,
+        markets: &mut Markets,
+        quarantine: &mut Quarantine,
+        body: &'a [u8],
+        rest_symbol: Option<&'a [u8]>,
+        emit: &mut Emitter<'_, S>,
+    ) -> Option<Frame<'a>> {
+        for round in 0.. {
+            let exponents = |symbol: &[u8]| markets.exponents(symbol, EXPONENTS);
+            match self.decoder.decode(body, rest_symbol, exponents) {
+                Ok(frame) => return Some(frame),
+                Err(Failure::Malformed(error)) => {
+                    quarantine.add(&mut markets.counters, error, emit);
+                    return None;
+                }
+                Err(Failure::Precision { symbol, quantity, exponent }) if round < PRECISION_ROUNDS_MAX => {
+                    let index = self.market(markets, symbol, emit)?;
+                    let (price_exp, size_exp): (Exponent, Exponent) = markets.exponents(symbol, EXPONENTS);
+                    let changed = match quantity {
+                        Quantity::Price => (exponent, size_exp),
+                        Quantity::Size => (price_exp, exponent),
+                    };
+                    markets.set_exponents(index, changed, emit);
+                    self.syncs[index].forget();
+                }
+                Err(Failure::Precision { .. }) => {
+                    let error = crate::scan::ScanError { offset: 0, expected: "numbers that share exponents" };
+                    quarantine.add(&mut markets.counters, error, emit);
+                    return None;
+                }
+            }
+        }
+        None
+    }
+}
+
+/// Whether prices fall (bids) or rise (asks) strictly.
+fn in_order(levels: &[Level], falling: bool) -> bool {
+    levels.windows(2).all(|pair| if falling { pair[0].price > pair[1].price } else { pair[0].price < pair[1].price })
+}

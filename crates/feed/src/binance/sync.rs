@@ -1,0 +1,377 @@
+//! Binance's rule by which a snapshot and a stream of changes become a book.
+//!
+//! Each depth message covers update ids `U` to `u`, and the next one begins at `u + 1`. A snapshot stands at one id:
+//! changes up to it are dropped, the first one kept must cover the id behind it, then each must follow the one before.
+//! Changes are kept (within a bound) whenever a snapshot might have to be put under them: before the first, after a gap,
+//! and while the book is in doubt.
+//!
+//! Source: Binance spot documentation, "How to manage a local order book correctly". Stricter than it in one place:
+//! a message that overlaps the one before and is no repetition of it proves that an id is damaged, so it is a gap.
+
+use std::collections::VecDeque;
+
+use tidebook_book::{Level, Side};
+
+use super::in_order;
+use super::ticker::{Dispute, Tickers};
+use crate::market::{BookState, Emitter, Markets, StatusRecord, Top};
+use crate::oracles::Oracle;
+use crate::sink::RecordSink;
+use crate::status::StatusKind;
+
+/// Changes kept for a snapshot: over a quarter of an hour of a 100 ms stream.
+const KEPT_MAX: usize = 10_000;
+/// Levels in them, 16 bytes each.
+const KEPT_LEVELS_MAX: usize = 1_000_000;
+
+/// Changes that may lie wholly before a snapshot's id until it counts as wrong: 10 s of a 100 ms stream.
+const BEHIND_MAX: u32 = 100;
+
+/// One depth message.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Change<'a> {
+    pub(super) ts_event: i64,
+    pub(super) first: u64,
+    pub(super) last: u64,
+    pub(super) bids: &'a [Level],
+    pub(super) asks: &'a [Level],
+}
+
+/// A depth message kept.
+#[derive(Debug, Clone)]
+struct Kept {
+    ts_event: i64,
+    first: u64,
+    last: u64,
+    bids: Box<[Level]>,
+    asks: Box<[Level]>,
+}
+
+/// How a message follows the one before.
+enum Step {
+    Follows,
+    Repeats,
+    Breaks,
+}
+
+/// Sequencing state of one instrument.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sync {
+    /// Ids of the last message received, whether or not there was a book to apply it to.
+    received: Option<(u64, u64)>,
+    kept: VecDeque<Kept>,
+    kept_levels: usize,
+    /// The book is a snapshot, and no change that covers the id behind it came yet; this many came that end before.
+    behind: Option<u32>,
+    tickers: Tickers,
+    dispute: Dispute,
+}
+
+impl Sync {
+    /// Takes a bookTicker in; false for a repetition.
+    pub(super) fn on_ticker(&mut self, update_id: u64, top: Top) -> bool {
+        self.tickers.push(update_id, top)
+    }
+
+    /// A new session begins: nothing received before says anything about what comes.
+    pub(super) fn restart(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Drops what was kept for a snapshot.
+    pub(super) fn forget(&mut self) {
+        self.kept.clear();
+        self.kept_levels = 0;
+        self.behind = None;
+        self.dispute.clear();
+    }
+
+    pub(super) fn hash(&self, mix: &mut impl FnMut(u64)) {
+        let (first, last) = self.received.unwrap_or_default();
+        for value in [first, last, self.kept.len() as u64, self.behind.map_or(0, |behind| u64::from(behind) + 1)] {
+            mix(value);
+        }
+    }
+
+    const fn step(&self, change: &Change<'_>) -> Step {
+        match self.received {
+            None => Step::Follows,
+            Some((_, last)) if change.first == last + 1 => Step::Follows,
+            Some((first, last)) if change.last < first || (change.first == first && change.last == last) => {
+                Step::Repeats
+            }
+            Some(_) => Step::Breaks,
+        }
+    }
+
+    /// A depth message.
+    #[inline]
+    pub(super) fn on_change<S: RecordSink>(
+        &mut self,
+        markets: &mut Markets,
+        index: usize,
+        change: &Change<'_>,
+        emit: &mut Emitter<'_, S>,
+    ) {
+        match self.step(change) {
+            Step::Follows => {
+                if self.received.is_some() {
+                    markets.oracles.count(Oracle::BinanceDepthChain, true);
+                }
+            }
+            Step::Repeats => {
+                markets.counters.duplicates += 1;
+                return;
+            }
+            Step::Breaks => self.on_gap(markets, index, change, emit),
+        }
+        self.received = Some((change.first, change.last));
+        self.advance(markets, index, change, emit);
+    }
+
+    /// Does with a message that is in sequence what the state of the book asks for.
+    #[inline]
+    fn advance<S: RecordSink>(
+        &mut self,
+        markets: &mut Markets,
+        index: usize,
+        change: &Change<'_>,
+        emit: &mut Emitter<'_, S>,
+    ) {
+        let state = markets.get(index).state;
+        if state != BookState::Usable {
+            self.keep(markets, index, change, emit);
+        }
+        if state == BookState::Waiting {
+            markets.want_snapshot(index, StatusKind::Started, change.ts_event, emit);
+        } else if self.behind.is_some() {
+            self.on_change_behind_snapshot(markets, index, change, emit);
+        } else {
+            self.apply(markets, index, change, emit);
+        }
+    }
+
+    #[cold]
+    fn on_gap<S: RecordSink>(
+        &mut self,
+        markets: &mut Markets,
+        index: usize,
+        change: &Change<'_>,
+        emit: &mut Emitter<'_, S>,
+    ) {
+        let expected = self.received.map_or(0, |(_, last)| last + 1);
+        markets.oracles.count(Oracle::BinanceDepthChain, false);
+        markets.counters.gaps += 1;
+        let status = StatusRecord {
+            expected,
+            found: change.first,
+            count: change.first.saturating_sub(expected),
+            ..StatusRecord::of(StatusKind::Gap)
+        };
+        emit.status(markets.get(index).id.get(), change.ts_event, status);
+        // What lies before the gap cannot stand on a snapshot any more.
+        self.forget();
+        markets.lose_book(index, StatusKind::Gap, change.ts_event, true, emit);
+    }
+
+    /// The first changes behind a snapshot: those it contains are dropped, the next must reach across its id.
+    fn on_change_behind_snapshot<S: RecordSink>(
+        &mut self,
+        markets: &mut Markets,
+        index: usize,
+        change: &Change<'_>,
+        emit: &mut Emitter<'_, S>,
+    ) {
+        let book = markets.get(index).venue_sequence;
+        let behind = self.behind.unwrap_or(0);
+        if change.last <= book {
+            self.behind = Some(behind + 1);
+            if behind == BEHIND_MAX {
+                let status = StatusRecord {
+                    expected: book,
+                    found: change.last,
+                    ..StatusRecord::because(StatusKind::SnapshotRefused, StatusKind::SnapshotAhead)
+                };
+                self.forget();
+                markets.lose_book(index, StatusKind::SnapshotAhead, change.ts_event, false, emit);
+                markets.refuse_snapshot(index, status, emit);
+            }
+        } else if change.first <= book.saturating_add(1) {
+            self.behind = None;
+            self.apply(markets, index, change, emit);
+        } else {
+            let status = StatusRecord {
+                expected: change.first - 1,
+                found: book,
+                ..StatusRecord::of(StatusKind::SnapshotRefused)
+            };
+            self.forget();
+            markets.lose_book(index, StatusKind::SnapshotRefused, change.ts_event, false, emit);
+            self.keep(markets, index, change, emit);
+            markets.refuse_snapshot(index, status, emit);
+        }
+    }
+
+    /// Applies an accepted message, checks the result, writes it.
+    #[inline]
+    fn apply<S: RecordSink>(
+        &mut self,
+        markets: &mut Markets,
+        index: usize,
+        change: &Change<'_>,
+        emit: &mut Emitter<'_, S>,
+    ) {
+        let market = markets.get(index);
+        for level in change.bids {
+            market.book.apply(Side::Bid, level.price, level.size);
+        }
+        for level in change.asks {
+            market.book.apply(Side::Ask, level.price, level.size);
+        }
+        if market.book.is_crossed() {
+            self.forget();
+            markets.lose_book(index, StatusKind::Crossed, change.ts_event, true, emit);
+            return;
+        }
+        market.venue_sequence = change.last;
+        let ours = Top::of(&market.book);
+        let state = market.state;
+        if let Some((update_id, venues)) = self.tickers.at(change.last, ours) {
+            let agrees = ours == venues;
+            markets.oracles.count(Oracle::BinanceBookTicker, agrees);
+            if !agrees || state != BookState::Usable {
+                self.on_doubt(markets, index, change, (update_id, ours, venues), emit);
+            }
+        }
+        markets.emit_depth(
+            index,
+            change.ts_event,
+            false,
+            [(Side::Bid, change.bids), (Side::Ask, change.asks), (Side::Bid, &[]), (Side::Ask, &[])],
+            emit,
+        );
+    }
+
+    /// A disagreement, or a comparison while an earlier one stands.
+    #[cold]
+    fn on_doubt<S: RecordSink>(
+        &mut self,
+        markets: &mut Markets,
+        index: usize,
+        change: &Change<'_>,
+        (update_id, ours, venues): (u64, Top, Top),
+        emit: &mut Emitter<'_, S>,
+    ) {
+        self.dispute.resolve(Side::Bid, change.bids);
+        self.dispute.resolve(Side::Ask, change.asks);
+        if ours != venues {
+            self.dispute.add(ours, venues);
+            let status = StatusRecord {
+                expected: update_id,
+                found: change.last,
+                ..StatusRecord::of(StatusKind::OracleDisagrees)
+            };
+            emit.status(markets.get(index).id.get(), change.ts_event, status);
+            markets.change_state(index, BookState::Suspect, StatusKind::OracleDisagrees, change.ts_event, emit);
+            if self.kept.is_empty() {
+                self.keep(markets, index, change, emit);
+            }
+            markets.want_snapshot(index, StatusKind::OracleDisagrees, change.ts_event, emit);
+        } else if markets.get(index).state == BookState::Suspect && self.dispute.is_resolved() {
+            markets.change_state(index, BookState::Unproven, StatusKind::OracleAgrees, change.ts_event, emit);
+        }
+    }
+
+    /// Keeps a message for a snapshot to come; drops the oldest when there are too many.
+    fn keep<S: RecordSink>(
+        &mut self,
+        markets: &mut Markets,
+        index: usize,
+        change: &Change<'_>,
+        emit: &mut Emitter<'_, S>,
+    ) {
+        let Change { ts_event, first, last, bids, asks } = *change;
+        self.kept_levels += bids.len() + asks.len();
+        self.kept.push_back(Kept { ts_event, first, last, bids: bids.into(), asks: asks.into() });
+        let mut dropped = 0;
+        while self.kept.len() > KEPT_MAX || self.kept_levels > KEPT_LEVELS_MAX {
+            let Some(oldest) = self.kept.pop_front() else { break };
+            self.kept_levels -= oldest.bids.len() + oldest.asks.len();
+            dropped += 1;
+        }
+        if dropped > 0 {
+            markets.counters.kept_dropped += dropped;
+            // While the book is only in doubt, dropping costs nothing but a snapshot of that age.
+            if markets.get(index).state == BookState::Waiting {
+                let status = StatusRecord { count: dropped, ..StatusRecord::of(StatusKind::BufferFull) };
+                emit.status(markets.get(index).id.get(), ts_event, status);
+            }
+        }
+    }
+
+    /// A REST snapshot.
+    pub(super) fn on_snapshot<S: RecordSink>(
+        &mut self,
+        markets: &mut Markets,
+        index: usize,
+        last_update_id: u64,
+        bids: &[Level],
+        asks: &[Level],
+        emit: &mut Emitter<'_, S>,
+    ) {
+        let market = markets.get(index);
+        if market.state == BookState::Usable && last_update_id <= market.venue_sequence {
+            // The book is whole and further on.
+            markets.counters.snapshots_unneeded += 1;
+            return;
+        }
+        while self.kept.front().is_some_and(|kept| kept.last <= last_update_id) {
+            if let Some(kept) = self.kept.pop_front() {
+                self.kept_levels -= kept.bids.len() + kept.asks.len();
+            }
+        }
+        let refused = if !in_order(bids, true) || !in_order(asks, false) {
+            Some(StatusRecord::because(StatusKind::SnapshotRefused, StatusKind::OutOfOrder))
+        } else if let (Some(bid), Some(ask)) = (bids.first(), asks.first())
+            && bid.price >= ask.price
+        {
+            Some(StatusRecord::because(StatusKind::SnapshotRefused, StatusKind::Crossed))
+        } else {
+            match self.kept.front() {
+                Some(kept) if kept.first > last_update_id.saturating_add(1) => {
+                    Some(StatusRecord { expected: kept.first - 1, ..StatusRecord::of(StatusKind::SnapshotRefused) })
+                }
+                _ => None,
+            }
+        };
+        if let Some(status) = refused {
+            markets.refuse_snapshot(index, StatusRecord { found: last_update_id, ..status }, emit);
+            return;
+        }
+        let market = markets.get(index);
+        market.book.clear();
+        for (side, levels) in [(Side::Bid, bids), (Side::Ask, asks)] {
+            for level in levels {
+                market.book.apply(side, level.price, level.size);
+            }
+        }
+        market.venue_sequence = last_update_id;
+        self.behind = Some(0);
+        self.dispute.clear();
+        markets.snapshot_applied(index, bids.len() + asks.len(), 0, emit);
+        markets.emit_depth(
+            index,
+            0,
+            true,
+            [(Side::Bid, bids), (Side::Ask, asks), (Side::Bid, &[]), (Side::Ask, &[])],
+            emit,
+        );
+        // The records of kept changes belong to this message: only now can their book be known.
+        let kept = std::mem::take(&mut self.kept);
+        self.kept_levels = 0;
+        for Kept { ts_event, first, last, bids, asks } in kept {
+            let change = Change { ts_event, first, last, bids: &bids, asks: &asks };
+            self.advance(markets, index, &change, emit);
+        }
+    }
+}

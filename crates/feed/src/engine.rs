@@ -1,0 +1,363 @@
+//! The market-data engine: one raw message in, canonical records out.
+//!
+//! A pure state machine. Time comes with the messages, nothing is read and nothing is waited for, so live capture,
+//! replay, recovery and storage run this same code, and the same messages give the same records and the same
+//! [`FeedEngine::state_hash`].
+//!
+//! Bars close by the feed's clock. Once a `Timer` message was seen, timers are that clock; until then every message's
+//! receive time is, so that recordings without timers close their bars too.
+
+use tidebook_types::{BookImage, InstrumentId, MessageKind, RawMessage, Venue};
+
+use crate::binance::BinanceFeed;
+use crate::kraken::KrakenFeed;
+use crate::market::{Emitter, Markets, StatusRecord};
+use crate::oracles::Oracles;
+use crate::scan::{ScanError, Scanner};
+use crate::sink::RecordSink;
+use crate::status::StatusKind;
+
+/// Bounds of an engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FeedOptions {
+    /// How long after its end a bar waits for trades on their way, ns of the feed's clock.
+    pub bar_delay_ns: i64,
+    /// Closed bars kept an instrument, for late trades and for comparison with the venue's.
+    pub closed_bars_max: usize,
+    /// Instruments an engine opens; more are refused and counted, so that damaged symbols cannot fill memory.
+    pub instruments_max: usize,
+}
+
+impl FeedOptions {
+    /// What a venue needs.
+    pub const fn of(venue: Venue) -> Self {
+        let closed_bars_max = match venue {
+            // A day, to compare with an OHLC answer.
+            Venue::Kraken => 1_440,
+            _ => 60,
+        };
+        Self { bar_delay_ns: 1_000_000_000, closed_bars_max, instruments_max: 10_000 }
+    }
+}
+
+macro_rules! counters {
+    ($($(#[$meta:meta])* $name:ident,)*) => {
+        /// What an engine counted.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Counters {
+            $($(#[$meta])* pub $name: u64,)*
+        }
+
+        impl Counters {
+            /// Every counter by name.
+            pub fn all(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name),)*].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    /// Messages taken in, of any kind.
+    messages,
+    /// Trades written.
+    trades,
+    /// Trades that came after trades with higher ids.
+    trades_late,
+    /// Trades whose bar was no longer kept.
+    trades_too_late,
+    /// Trades whose venue time is an hour off the receive time: in no bar.
+    trades_off_clock,
+    /// aggTrade messages; they repeat trades and are not written.
+    agg_trades,
+    /// Quotes the venue sent.
+    quotes,
+    /// Quotes of our own books.
+    quotes_derived,
+    /// Depth messages accepted, snapshots included.
+    depth_messages,
+    /// Level changes in them.
+    depth_levels,
+    /// Bars closed.
+    bars,
+    /// Bars given again because of a late trade.
+    bar_revisions,
+    /// Snapshots that became a book.
+    snapshots_applied,
+    /// Snapshots that could not.
+    snapshots_refused,
+    /// Snapshots that came while the book was whole and further on.
+    snapshots_unneeded,
+    /// Holes: depth messages or trades that never came, books that lost their checksum.
+    gaps,
+    /// Messages that repeat earlier ones.
+    duplicates,
+    /// Depth messages that came while nothing could use them.
+    updates_unused,
+    /// Depth messages that were kept for a snapshot and dropped for others.
+    kept_dropped,
+    /// Frames set aside.
+    malformed,
+    /// Messages of a kind nobody asked for.
+    unknown,
+    /// Requests the venue confirmed, and frames that say nothing about a market.
+    acknowledged,
+    /// Requests the venue refused.
+    refused,
+    /// Heartbeats.
+    heartbeats,
+    /// Timer messages.
+    timers,
+    /// Changes of the connection or capture.
+    states,
+    /// Instruments with new exponents.
+    precision_changes,
+    /// Symbols that cannot be an instrument, or came beyond the bound.
+    instruments_refused,
+}
+
+/// A frame that was set aside: its raw message stays in the journal under this sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quarantined {
+    /// Sequence of the message.
+    pub sequence: u64,
+    /// Where it stops making sense.
+    pub error: ScanError,
+}
+
+/// Frames set aside remembered for a report; all are counted.
+const QUARANTINED_MAX: usize = 64;
+
+/// The first frames set aside.
+#[derive(Debug, Default)]
+pub(crate) struct Quarantine(Vec<Quarantined>);
+
+impl Quarantine {
+    #[cold]
+    pub(crate) fn add<S: RecordSink>(&mut self, counters: &mut Counters, error: ScanError, emit: &mut Emitter<'_, S>) {
+        counters.malformed += 1;
+        if self.0.len() < QUARANTINED_MAX {
+            self.0.push(Quarantined { sequence: emit.sequence, error });
+        }
+        let status = StatusRecord { found: error.offset as u64, ..StatusRecord::of(StatusKind::Malformed) };
+        emit.status(0, 0, status);
+    }
+}
+
+enum Dialect {
+    Binance(BinanceFeed),
+    Kraken(KrakenFeed),
+}
+
+/// The engine of one venue's feed.
+pub struct FeedEngine {
+    markets: Markets,
+    dialect: Dialect,
+    quarantine: Quarantine,
+    timers_seen: bool,
+    /// Furthest the clock has come; it never goes back.
+    clock: i64,
+    /// Minute of the clock that bars were last closed for.
+    closed_for: i64,
+}
+
+impl FeedEngine {
+    /// An engine that has seen nothing.
+    ///
+    /// # Panics
+    /// When the venue has no dialect here, which a new `Venue` without one would mean.
+    pub fn new(venue: Venue, options: FeedOptions) -> Self {
+        let dialect = match venue {
+            Venue::Binance => Dialect::Binance(BinanceFeed::default()),
+            Venue::Kraken => Dialect::Kraken(KrakenFeed::default()),
+            other => panic!("no dialect for {}: add one to tidebook-feed", other.name()),
+        };
+        Self {
+            markets: Markets::new(venue, options),
+            dialect,
+            quarantine: Quarantine::default(),
+            timers_seen: false,
+            clock: i64::MIN,
+            closed_for: i64::MIN,
+        }
+    }
+
+    /// The venue.
+    pub const fn venue(&self) -> Venue {
+        self.markets.venue
+    }
+
+    /// Takes in the message that has this sequence in `feed.<venue>` and writes what follows from it to `sink`.
+    ///
+    /// Never fails: what cannot be decoded is counted, set aside ([`Self::quarantined`]) and told by a status record.
+    pub fn on_message(&mut self, sequence: u64, message: RawMessage<'_>, sink: &mut impl RecordSink) {
+        let RawMessage { ts_recv, connection, kind, context, body } = message;
+        let mut emit = Emitter { sink, sequence, ts_recv, index: 0 };
+        self.markets.counters.messages += 1;
+        self.timers_seen |= kind == MessageKind::Timer;
+        if kind == MessageKind::Timer || !self.timers_seen {
+            self.advance_clock(ts_recv, &mut emit);
+        }
+        let Self { markets, dialect, quarantine, .. } = self;
+        match (kind, dialect) {
+            (MessageKind::Ws, Dialect::Binance(feed)) => feed.on_ws(markets, quarantine, connection, body, &mut emit),
+            (MessageKind::Ws, Dialect::Kraken(feed)) => feed.on_ws(markets, quarantine, connection, body, &mut emit),
+            (MessageKind::Rest, Dialect::Binance(feed)) => feed.on_rest(markets, quarantine, context, body, &mut emit),
+            (MessageKind::Rest, Dialect::Kraken(feed)) => feed.on_rest(markets, quarantine, context, body, &mut emit),
+            (MessageKind::Timer, _) => markets.counters.timers += 1,
+            (MessageKind::State, _) => self.on_state(connection, body, &mut emit),
+        }
+    }
+
+    /// Closes bars when the clock enters another minute.
+    #[inline]
+    fn advance_clock<S: RecordSink>(&mut self, ts_recv: i64, emit: &mut Emitter<'_, S>) {
+        if ts_recv <= self.clock {
+            return;
+        }
+        self.clock = ts_recv;
+        let clock = ts_recv.saturating_sub(self.markets.options.bar_delay_ns);
+        let minute = clock.div_euclid(crate::bars::INTERVAL_NS);
+        if minute > self.closed_for {
+            self.closed_for = minute;
+            for index in 0..self.markets.all().len() {
+                self.markets.close_bars(index, clock, false, emit);
+            }
+        }
+    }
+
+    /// A change of the connection or the capture: a JSON object with the key `event`. Events we do not know are counted
+    /// only, since recorders may note what they like.
+    fn on_state<S: RecordSink>(&mut self, connection: u32, body: &[u8], emit: &mut Emitter<'_, S>) {
+        self.markets.counters.states += 1;
+        let event = match event(body) {
+            Ok(event) => event,
+            Err(error) => return self.quarantine.add(&mut self.markets.counters, error, emit),
+        };
+        let kind = match event {
+            b"connected" => StatusKind::Connected,
+            b"disconnected" => StatusKind::Disconnected,
+            b"clock_stepped" => StatusKind::ClockStepped,
+            _ => return,
+        };
+        emit.status(0, 0, StatusRecord { found: connection.into(), ..StatusRecord::of(kind) });
+        if kind == StatusKind::Disconnected {
+            match &mut self.dialect {
+                Dialect::Binance(feed) => feed.on_disconnect(&mut self.markets, connection, emit),
+                Dialect::Kraken(feed) => feed.on_disconnect(&mut self.markets, connection, emit),
+            }
+        }
+    }
+
+    /// What was counted.
+    pub const fn counters(&self) -> &Counters {
+        &self.markets.counters
+    }
+
+    /// Independent checks so far.
+    pub const fn oracles(&self) -> &Oracles {
+        &self.markets.oracles
+    }
+
+    /// The first frames set aside; `counters().malformed` counts all.
+    pub fn quarantined(&self) -> &[Quarantined] {
+        &self.quarantine.0
+    }
+
+    /// Ids and venue symbols of all instruments, in the order of their first appearance.
+    pub fn instruments(&self) -> impl Iterator<Item = (InstrumentId, &[u8])> {
+        self.markets.all().iter().map(|market| (market.id, &market.symbol[..]))
+    }
+
+    /// The book of an instrument, whatever its state.
+    pub fn book(&self, id: InstrumentId) -> Option<BookView<'_>> {
+        let market = self.markets.all().get(id.index()).filter(|market| market.id == id)?;
+        Some(BookView {
+            book: &market.book,
+            usable: market.state.is_usable(),
+            unproven: market.state.flag() != 0,
+            venue_sequence: market.venue_sequence,
+        })
+    }
+
+    /// Fills `image` with the best levels of a book; false when the instrument is not known.
+    pub fn fill_image(&self, id: InstrumentId, image: &mut BookImage) -> bool {
+        self.markets.fill_image(id, image)
+    }
+
+    /// Calls `each` with every instrument whose book changed since the last call, in the order of their first change.
+    pub fn drain_dirty(&mut self, each: impl FnMut(InstrumentId)) {
+        self.markets.drain_dirty(each);
+    }
+
+    /// A number that two engines share exactly when the same records would follow from the same messages, up to 64-bit
+    /// collisions; the same on every machine. Reads all books.
+    pub fn state_hash(&self) -> u64 {
+        let mut hash = self.markets.venue as u64;
+        let mut mix = |value: u64| {
+            hash = (hash.rotate_left(5) ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            hash ^= hash >> 29;
+        };
+        mix(self.clock as u64);
+        mix(u64::from(self.timers_seen));
+        for market in self.markets.all() {
+            for &byte in &market.symbol {
+                mix(byte.into());
+            }
+            let exponents = u64::from(market.price_exp) << 8 | u64::from(market.size_exp);
+            for value in [
+                market.version.into(),
+                exponents,
+                market.state as u64,
+                market.venue_sequence,
+                market.trade_ids.last().map_or(0, |id| id.wrapping_add(1)),
+                market.bars.last_close() as u64,
+                market.book.state_hash(),
+            ] {
+                mix(value);
+            }
+            for bar in market.bars.open() {
+                for value in [bar.ts_open, bar.open, bar.high, bar.low, bar.close, bar.volume, bar.buy_volume] {
+                    mix(value as u64);
+                }
+                mix(bar.trade_count.into());
+            }
+        }
+        match &self.dialect {
+            Dialect::Binance(feed) => feed.hash(&mut mix),
+            Dialect::Kraken(feed) => feed.hash(&mut mix),
+        }
+        hash
+    }
+}
+
+/// A book with what may be said of it.
+#[derive(Debug, Clone, Copy)]
+pub struct BookView<'a> {
+    /// The levels. They mean nothing while the book is not usable.
+    pub book: &'a tidebook_book::DepthBook,
+    /// Whether the book may be used: false from a gap to the next snapshot, and while an oracle disagrees.
+    pub usable: bool,
+    /// An oracle disagreed since the last snapshot: see `FLAG_UNPROVEN`.
+    pub unproven: bool,
+    /// The venue's sequence of the book; 0 where it sends none.
+    pub venue_sequence: u64,
+}
+
+/// Value of the key `event` of a state message.
+fn event(body: &[u8]) -> Result<&[u8], ScanError> {
+    let mut scanner = Scanner::new(body);
+    let mut event = None;
+    scanner.expect(b'{', "an object")?;
+    let mut first = true;
+    while let Some(key) = scanner.key(&mut first)? {
+        if key == b"event" {
+            event = Some(scanner.string()?);
+        } else {
+            scanner.skip()?;
+        }
+    }
+    scanner.end()?;
+    event.ok_or(ScanError { offset: body.len(), expected: "`event`" })
+}

@@ -1,0 +1,390 @@
+//! Kraken WebSocket v2 frames.
+//!
+//! The whole frame is checked to be JSON before anything is taken from it, then its `data` is read entry by entry: one
+//! frame may carry several symbols. Prices and sizes are bare numbers printed with the pair's full precision, and the
+//! digits as printed are what the checksum covers, so the wire's decimals are counted as well as scaled.
+//!
+//! Source: Kraken API documentation, "Spot WebSockets (v2)": book, trade, status, heartbeat, subscribe, unsubscribe.
+
+use tidebook_book::Level;
+use tidebook_types::records::{SIDE_BUY, SIDE_SELL};
+use tidebook_types::{Exponent, decimals, parse_units};
+
+use super::time::rfc3339;
+use crate::failure::{Failure, Quantity};
+use crate::market::Print;
+use crate::scan::{ScanError, Scanner};
+
+/// What a frame is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Frame<'a> {
+    /// Channel `book`; entries at this place of the body.
+    Book {
+        snapshot: bool,
+        data: usize,
+    },
+    /// Channel `trade`; entries at this place of the body.
+    Trades {
+        snapshot: bool,
+        data: usize,
+    },
+    Heartbeat,
+    Subscribed {
+        symbol: &'a [u8],
+        is_book: bool,
+        depth: Option<u64>,
+    },
+    Unsubscribed {
+        symbol: &'a [u8],
+        is_book: bool,
+    },
+    Refused {
+        symbol: &'a [u8],
+    },
+    Acknowledged,
+    /// `status`, and the channels we know and do not decode.
+    Other,
+    Unknown,
+}
+
+/// The frame in `body`, which is whole JSON.
+pub(crate) fn frame(body: &[u8]) -> Result<Frame<'_>, ScanError> {
+    let mut scanner = Scanner::new(body);
+    let (mut channel, mut kind, mut method): (&[u8], &[u8], &[u8]) = (b"", b"", b"");
+    let (mut data, mut success) = (None, true);
+    let mut symbol: &[u8] = b"";
+    let mut result = Subscription::default();
+    scanner.expect(b'{', "an object")?;
+    let mut first = true;
+    while let Some(key) = scanner.key(&mut first)? {
+        match key {
+            b"channel" => channel = scanner.string()?,
+            b"type" => kind = scanner.string()?,
+            b"method" => method = scanner.string()?,
+            b"symbol" if scanner.peek() == Some(b'"') => symbol = scanner.string()?,
+            b"success" => success = scanner.boolean()?,
+            b"data" => {
+                scanner.peek();
+                data = Some(scanner.position());
+                scanner.skip()?;
+            }
+            b"result" if scanner.peek() == Some(b'{') => result = Subscription::read(&mut scanner)?,
+            _ => {
+                scanner.skip()?;
+            }
+        }
+    }
+    scanner.end()?;
+    let entries = || data.ok_or(ScanError { offset: body.len(), expected: "`data`" });
+    let snapshot = || match kind {
+        b"snapshot" => Ok(true),
+        b"update" => Ok(false),
+        _ => Err(ScanError { offset: 0, expected: "`type` snapshot or update" }),
+    };
+    Ok(match (channel, method) {
+        (b"book", b"") => Frame::Book { snapshot: snapshot()?, data: entries()? },
+        (b"trade", b"") => Frame::Trades { snapshot: snapshot()?, data: entries()? },
+        (b"heartbeat", b"") => Frame::Heartbeat,
+        (b"status" | b"ticker" | b"ohlc" | b"instrument" | b"level3" | b"executions" | b"balances", b"") => {
+            Frame::Other
+        }
+        (b"", b"subscribe" | b"unsubscribe") if !success => Frame::Refused { symbol },
+        (b"", b"subscribe") => {
+            Frame::Subscribed { symbol: result.symbol, is_book: result.is_book, depth: result.depth }
+        }
+        (b"", b"unsubscribe") => Frame::Unsubscribed { symbol: result.symbol, is_book: result.is_book },
+        (b"", b"pong" | b"ping") => Frame::Acknowledged,
+        _ => Frame::Unknown,
+    })
+}
+
+/// `result` of an acknowledgement.
+#[derive(Default)]
+struct Subscription<'a> {
+    symbol: &'a [u8],
+    is_book: bool,
+    depth: Option<u64>,
+}
+
+impl<'a> Subscription<'a> {
+    fn read(scanner: &mut Scanner<'a>) -> Result<Self, ScanError> {
+        let mut read = Self::default();
+        scanner.expect(b'{', "an object")?;
+        let mut first = true;
+        while let Some(key) = scanner.key(&mut first)? {
+            match (key, scanner.peek()) {
+                (b"channel", Some(b'"')) => read.is_book = scanner.string()? == b"book",
+                (b"symbol", Some(b'"')) => read.symbol = scanner.string()?,
+                (b"depth", Some(b'0'..=b'9')) => read.depth = Some(scanner.unsigned()?),
+                _ => {
+                    scanner.skip()?;
+                }
+            }
+        }
+        Ok(read)
+    }
+}
+
+/// One symbol of a book frame; its levels are in the decoder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BookEntry<'a> {
+    pub(crate) symbol: &'a [u8],
+    pub(crate) ts_event: i64,
+    pub(crate) checksum: u32,
+}
+
+/// Reads entries and keeps their levels.
+#[derive(Debug, Default)]
+pub(crate) struct Decoder {
+    pub(crate) bids: Vec<Level>,
+    pub(crate) asks: Vec<Level>,
+    /// Exponents the levels are scaled by.
+    pub(crate) exponents: (Exponent, Exponent),
+}
+
+impl Decoder {
+    /// The book entry at the scanner, which steps behind it. `exponents` tells those to scale by, given the symbol and
+    /// the decimals that the wire printed (price, size; the largest of all levels).
+    pub(crate) fn book_entry<'a>(
+        &mut self,
+        scanner: &mut Scanner<'a>,
+        exponents: impl Fn(&[u8], (Exponent, Exponent)) -> (Exponent, Exponent),
+    ) -> Result<BookEntry<'a>, Failure<'a>> {
+        self.bids.clear();
+        self.asks.clear();
+        let (mut symbol, mut checksum, mut ts_event) = (None, None, None);
+        let (mut bids, mut asks) = (None, None);
+        let start = scanner.position();
+        scanner.expect(b'{', "an object in `data`")?;
+        let mut first = true;
+        while let Some(key) = scanner.key(&mut first)? {
+            match key {
+                b"symbol" => symbol = Some(scanner.string()?),
+                b"checksum" => checksum = Some(scanner.unsigned()?),
+                b"timestamp" => ts_event = rfc3339(scanner.string()?),
+                b"bids" | b"asks" => {
+                    let place = if key == b"bids" { &mut bids } else { &mut asks };
+                    if place.replace(scanner.position()).is_some() {
+                        return Err(scanner.error("each field once").into());
+                    }
+                    scanner.skip()?;
+                }
+                _ => {
+                    scanner.skip()?;
+                }
+            }
+        }
+        let missing = |expected| ScanError { offset: start, expected };
+        let symbol = symbol.ok_or(missing("`symbol`"))?;
+        let checksum = checksum.and_then(|checksum| u32::try_from(checksum).ok());
+        let checksum = checksum.ok_or(missing("`checksum` as 32 bits"))?;
+        // Snapshots of early API versions carry no time.
+        let ts_event = ts_event.unwrap_or(0);
+        let places = [bids.ok_or(missing("`bids`"))?, asks.ok_or(missing("`asks`"))?];
+        let mut printed = (0, 0);
+        for place in places {
+            for_each_level(scanner, place, |_, price, size| {
+                printed = (printed.0.max(decimals(price)), printed.1.max(decimals(size)));
+                Ok(())
+            })?;
+        }
+        let (price_exp, size_exp) = exponents(symbol, printed);
+        self.exponents = (price_exp, size_exp);
+        for (place, side) in places.into_iter().zip([&mut self.bids, &mut self.asks]) {
+            for_each_level(scanner, place, |at, price, size| {
+                let price = units(price, at, symbol, Quantity::Price, price_exp)?;
+                if price == 0 {
+                    return Err(ScanError { offset: at, expected: "a price above 0" }.into());
+                }
+                side.push(Level { price, size: units(size, at, symbol, Quantity::Size, size_exp)? });
+                Ok(())
+            })?;
+        }
+        Ok(BookEntry { symbol, ts_event, checksum })
+    }
+}
+
+/// Calls `each` with place, price text and size text of every level of the array at `place`.
+fn for_each_level<'a>(
+    scanner: &Scanner<'a>,
+    place: usize,
+    mut each: impl FnMut(usize, &'a [u8], &'a [u8]) -> Result<(), Failure<'a>>,
+) -> Result<(), Failure<'a>> {
+    let mut scanner = scanner.clone();
+    scanner.seek(place);
+    scanner.expect(b'[', "an array of levels")?;
+    let mut first = true;
+    while scanner.element(&mut first)? {
+        let at = scanner.position();
+        let (mut price, mut size) = (None, None);
+        scanner.expect(b'{', "a level")?;
+        let mut first = true;
+        while let Some(key) = scanner.key(&mut first)? {
+            match key {
+                b"price" => price = Some(scanner.number()?),
+                b"qty" => size = Some(scanner.number()?),
+                _ => {
+                    scanner.skip()?;
+                }
+            }
+        }
+        let (Some(price), Some(size)) = (price, size) else {
+            return Err(ScanError { offset: at, expected: "`price` and `qty`" }.into());
+        };
+        each(at, price, size)?;
+    }
+    Ok(())
+}
+
+/// A trade entry, with symbol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TradeEntry<'a> {
+    pub(crate) symbol: &'a [u8],
+    pub(crate) print: Print,
+    /// Those it is scaled by.
+    pub(crate) exponents: (Exponent, Exponent),
+}
+
+/// The trade entry at the scanner, which steps behind it. `exponents` as in [`Decoder::book_entry`].
+pub(crate) fn trade_entry<'a>(
+    scanner: &mut Scanner<'a>,
+    exponents: impl Fn(&[u8], (Exponent, Exponent)) -> (Exponent, Exponent),
+) -> Result<TradeEntry<'a>, Failure<'a>> {
+    let (mut symbol, mut side, mut price, mut size) = (None, None, None, None);
+    let (mut trade_id, mut ts_event) = (None, None);
+    scanner.peek();
+    let start = scanner.position();
+    scanner.expect(b'{', "an object in `data`")?;
+    let mut first = true;
+    while let Some(key) = scanner.key(&mut first)? {
+        match key {
+            b"symbol" => symbol = Some(scanner.string()?),
+            b"side" => side = Some(scanner.string()?),
+            b"price" => price = Some(scanner.number()?),
+            b"qty" => size = Some(scanner.number()?),
+            b"trade_id" => trade_id = Some(scanner.unsigned()?),
+            b"timestamp" => ts_event = rfc3339(scanner.string()?),
+            _ => {
+                scanner.skip()?;
+            }
+        }
+    }
+    let missing = |expected| ScanError { offset: start, expected };
+    let symbol = symbol.ok_or(missing("`symbol`"))?;
+    let side = match side {
+        Some(b"buy") => SIDE_BUY,
+        Some(b"sell") => SIDE_SELL,
+        _ => return Err(missing("`side` buy or sell").into()),
+    };
+    let price = price.ok_or(missing("`price`"))?;
+    let size = size.ok_or(missing("`qty`"))?;
+    let trade_id = trade_id.ok_or(missing("`trade_id`"))?;
+    let ts_event = ts_event.ok_or(missing("`timestamp`"))?;
+    let (price_exp, size_exp) = exponents(symbol, (decimals(price), decimals(size)));
+    let price = units(price, start, symbol, Quantity::Price, price_exp)?;
+    let size = units(size, start, symbol, Quantity::Size, size_exp)?;
+    let print = Print { ts_event, trade_id, price, size, side, flags: 0 };
+    Ok(TradeEntry { symbol, print, exponents: (price_exp, size_exp) })
+}
+
+/// Units of a decimal that must not be negative; `at` is where it stands.
+pub(crate) fn units<'a>(
+    text: &[u8],
+    at: usize,
+    symbol: &'a [u8],
+    quantity: Quantity,
+    exponent: Exponent,
+) -> Result<i64, Failure<'a>> {
+    if exponent > tidebook_types::units::EXPONENT_MAX {
+        return Err(ScanError { offset: at, expected: "at most 18 decimals" }.into());
+    }
+    match parse_units(text, exponent) {
+        Ok(units) if units >= 0 => Ok(units),
+        Ok(_) => Err(ScanError { offset: at, expected: "a decimal that is not negative" }.into()),
+        Err(error) => Err(Failure::of_decimal(error, text, at, symbol, quantity)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UPDATE: &str = r#"{"channel":"book","type":"update","data":[{"symbol":"BTC/USD","bids":[{"price":63004.9,"qty":0.01876947}],"asks":[{"price":63006.3,"qty":0.00000000},{"price":63007,"qty":1.5}],"checksum":3793782525,"timestamp":"2026-08-01T02:54:53.266327Z"}]}"#;
+
+    fn entry(body: &str) -> Result<(BookEntry<'_>, Decoder), Failure<'_>> {
+        let Frame::Book { data, .. } = frame(body.as_bytes())? else { panic!("no book frame") };
+        let mut decoder = Decoder::default();
+        let mut scanner = Scanner::new(body.as_bytes());
+        scanner.seek(data);
+        scanner.expect(b'[', "entries")?;
+        let entry = decoder.book_entry(&mut scanner, |_, printed| printed)?;
+        Ok((entry, decoder))
+    }
+
+    #[test]
+    fn a_book_entry_is_scaled_by_the_decimals_the_wire_prints() {
+        let (entry, decoder) = entry(UPDATE).unwrap();
+        let ts_event = rfc3339(b"2026-08-01T02:54:53.266327Z").unwrap();
+        assert_eq!(entry, BookEntry { symbol: b"BTC/USD", ts_event, checksum: 3_793_782_525 });
+        assert_eq!(decoder.bids, [Level { price: 630_049, size: 1_876_947 }]);
+        let level = |price, size| Level { price, size };
+        assert_eq!(decoder.asks, [level(630_063, 0), level(630_070, 150_000_000)]);
+    }
+
+    #[test]
+    fn each_frame_is_told_by_channel_or_method() {
+        for (body, expected) in [
+            (r#"{"channel":"heartbeat"}"#, Frame::Heartbeat),
+            (r#"{"channel":"status","type":"update","data":[{"connection_id":7204881492680171915}]}"#, Frame::Other),
+            (
+                r#"{"method":"subscribe","result":{"channel":"book","depth":25,"snapshot":true,"symbol":"BTC/USD"},"success":true,"time_in":"x"}"#,
+                Frame::Subscribed { symbol: b"BTC/USD", is_book: true, depth: Some(25) },
+            ),
+            (
+                r#"{"method":"unsubscribe","result":{"channel":"book","symbol":"BTC/USD"},"success":true}"#,
+                Frame::Unsubscribed { symbol: b"BTC/USD", is_book: true },
+            ),
+            (
+                r#"{"error":"Currency pair not supported","method":"subscribe","success":false,"symbol":"A/B"}"#,
+                Frame::Refused { symbol: b"A/B" },
+            ),
+            (r#"{"method":"pong","time_in":"x"}"#, Frame::Acknowledged),
+            (r#"{"channel":"weather","data":{}}"#, Frame::Unknown),
+            (r#"{"type":"snapshot","data":[],"channel":"trade"}"#, Frame::Trades { snapshot: true, data: 26 }),
+        ] {
+            assert_eq!(frame(body.as_bytes()), Ok(expected), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_trade_gives_the_side_of_the_taker() {
+        let body = br#"{"symbol":"MATIC/USD","side":"sell","price":0.5117,"qty":40.0,"ord_type":"market","trade_id":4665906,"timestamp":"2023-09-25T07:49:37.708706Z"}"#;
+        let trade = trade_entry(&mut Scanner::new(body), |_, _| (4, 8)).unwrap();
+        assert_eq!(trade.symbol, b"MATIC/USD");
+        let Print { trade_id, price, size, side, .. } = trade.print;
+        assert_eq!((trade_id, price, size, side), (4_665_906, 5_117, 4_000_000_000, SIDE_SELL));
+    }
+
+    #[test]
+    fn a_damaged_frame_gives_nothing() {
+        for size in 0..UPDATE.len() {
+            assert!(frame(&UPDATE.as_bytes()[..size]).is_err(), "{size}");
+        }
+        for (from, to) in [
+            ("\"price\":63004.9", "\"prise\":63004.9"),
+            ("63004.9", "63004.9.1"),
+            ("63004.9", "-63004.9"),
+            ("63004.9", "0.0"),
+            ("\"asks\"", "\"bids\""),
+            ("\"asks\"", "\"basks\""),
+            ("3793782525", "37937825250"),
+            ("3793782525", "\"3793782525\""),
+            ("\"symbol\"", "\"symbal\""),
+            ("update", "updale"),
+        ] {
+            let body = UPDATE.replacen(from, to, 1);
+            let failed = frame(body.as_bytes()).is_err() || entry(&body).is_err();
+            assert!(failed, "{body}");
+        }
+    }
+}

@@ -1,0 +1,463 @@
+//! The dialect of Kraken spot, WebSocket v2 and public REST.
+//!
+//! There are no sequence numbers: after a snapshot every update is applied, the book is cut to the subscribed depth, and
+//! the venue's CRC32 over the ten best levels a side must come out. A message is published only when it does; when it
+//! does not, the book waits for the snapshot of a new subscription. Levels below the tenth are covered by nothing until
+//! they rise.
+
+mod checksum;
+mod decode;
+mod rest;
+mod symbol;
+mod time;
+
+use tidebook_book::{Level, Side};
+use tidebook_types::Exponent;
+use tidebook_types::records::{FLAG_SNAPSHOT, FLAG_UNPROVEN};
+
+use crate::engine::Quarantine;
+use crate::failure::{Failure, Quantity};
+use crate::market::{BookState, Emitter, Markets, Print, StatusRecord};
+use crate::oracles::Oracle;
+use crate::scan::{ScanError, Scanner};
+use crate::sink::RecordSink;
+use crate::status::StatusKind;
+use decode::{BookEntry, Decoder, Frame, TradeEntry, trade_entry};
+use rest::{Request, VenueBar};
+
+/// Depths the venue offers. A snapshot without an acknowledged depth is taken to be of the smallest that holds it.
+const DEPTHS: [usize; 5] = [10, 25, 100, 500, 1000];
+
+/// A message may change exponents of price and size up and down; more is damage.
+const PRECISION_ROUNDS_MAX: usize = 4;
+
+/// Venue bars that wait for ours, an instrument: a day of minutes.
+const VENUE_BARS_MAX: usize = 1_440;
+
+/// What one instrument needs beside its market.
+#[derive(Debug, Default)]
+struct Subscription {
+    /// Levels a side, as acknowledged.
+    depth: Option<usize>,
+    /// Bars of the venue not compared yet, rising.
+    venue_bars: Vec<VenueBar>,
+    /// An OHLC answer that came before the instrument's exponents were known.
+    ohlc: Option<Box<[u8]>>,
+}
+
+/// State of the dialect.
+#[derive(Debug, Default)]
+pub(crate) struct KrakenFeed {
+    decoder: Decoder,
+    /// By index of the instrument.
+    subscriptions: Vec<Subscription>,
+    /// Levels that fell off the end of a side with the message at hand, as removals.
+    cut_bids: Vec<Level>,
+    cut_asks: Vec<Level>,
+    /// Trades of the message at hand.
+    trades: Vec<(usize, Print)>,
+}
+
+impl KrakenFeed {
+    /// A WebSocket frame.
+    pub(crate) fn on_ws<S: RecordSink>(
+        &mut self,
+        markets: &mut Markets,
+        quarantine: &mut Quarantine,
+        connection: u32,
+        body: &[u8],
+        emit: &mut Emitter<'_, S>,
+    ) {
+        let result = match decode::frame(body) {
+            Ok(Frame::Book { snapshot, data }) => {
+                entries(body, data, |scanner| self.on_book_entry(markets, connection, snapshot, scanner, emit))
+            }
+            Ok(Frame::Trades { snapshot, data }) => {
+                self.trades.clear();
+                let flags = if snapshot { FLAG_SNAPSHOT } else { 0 };
+                let result = entries(body, data, |scanner| self.on_trade_entry(markets, flags, scanner, emit));
+                // A snapshot's trades come in no promised order.
+                self.trades.sort_by_key(|&(index, print)| (index, print.trade_id));
+                for (index, print) in self.trades.drain(..) {
+                    markets.take_trade(index, &print, Oracle::KrakenTradeIds, emit);
+                }
+                result
+            }
+            Ok(Frame::Subscribed { symbol, is_book, depth }) => {
+                markets.counters.acknowledged += 1;
+                if let (true, Some(depth)) = (is_book, depth)
+                    && let Some(index) = self.market(markets, symbol)
+                {
+                    self.subscriptions[index].depth = usize::try_from(depth).ok();
+                }
+                Ok(())
+            }
+            Ok(Frame::Unsubscribed { symbol, is_book }) => {
+                markets.counters.acknowledged += 1;
+                if let (true, Some(index)) = (is_book, markets.find(symbol)) {
+                    markets.lose_book(index, StatusKind::Unsubscribed, 0, false, emit);
+                }
+                Ok(())
+            }
+            Ok(Frame::Refused { symbol }) => {
+                markets.counters.refused += 1;
+                let id = markets.find(symbol).map_or(0, |index| markets.get(index).id.get());
+                emit.status(id, 0, StatusRecord::of(StatusKind::Refused));
+                Ok(())
+            }
+            Ok(Frame::Heartbeat) => {
+                markets.counters.heartbeats += 1;
+                Ok(())
+            }
+            Ok(Frame::Acknowledged | Frame::Other) => {
+                markets.counters.acknowledged += 1;
+                Ok(())
+            }
+            Ok(Frame::Unknown) => {
+                markets.counters.unknown += 1;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = result {
+            quarantine.add(&mut markets.counters, error, emit);
+            // What was in it is not known, and without sequence numbers nothing later would tell.
+            for index in 0..self.subscriptions.len() {
+                let market = markets.get(index);
+                if market.connection == connection && market.state != BookState::Waiting {
+                    markets.lose_book(index, StatusKind::Malformed, 0, true, emit);
+                }
+            }
+        }
+        self.compare_bars(markets);
+    }
+
+    /// A REST answer.
+    pub(crate) fn on_rest<S: RecordSink>(
+        &mut self,
+        markets: &mut Markets,
+        quarantine: &mut Quarantine,
+        target: &[u8],
+        body: &[u8],
+        emit: &mut Emitter<'_, S>,
+    ) {
+        let request = Request::of(target);
+        if request == Request::Other {
+            markets.counters.unknown += 1;
+            return;
+        }
+        let result = match rest::rows(body) {
+            Ok(Some((pair, place))) => {
+                let symbol = symbol::normal(&String::from_utf8_lossy(pair));
+                match (self.market(markets, symbol.as_bytes()), request) {
+                    (Some(index), Request::Trades) => self.on_rest_trades(markets, index, (body, place), emit),
+                    (Some(index), Request::Ohlc { interval_min: 1 }) => {
+                        self.subscriptions[index].ohlc = Some(body.into());
+                        Ok(())
+                    }
+                    _ => {
+                        markets.counters.unknown += 1;
+                        Ok(())
+                    }
+                }
+            }
+            Ok(None) => {
+                markets.counters.refused += 1;
+                emit.status(0, 0, StatusRecord::of(StatusKind::Refused));
+                Ok(())
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = result {
+            quarantine.add(&mut markets.counters, error, emit);
+        }
+        self.compare_bars(markets);
+    }
+
+    /// Books fed by `connection` wait for a snapshot.
+    pub(crate) fn on_disconnect<S: RecordSink>(
+        &mut self,
+        markets: &mut Markets,
+        connection: u32,
+        emit: &mut Emitter<'_, S>,
+    ) {
+        for index in 0..self.subscriptions.len() {
+            let market = markets.get(index);
+            if market.connection == connection && market.state != BookState::Waiting {
+                markets.lose_book(index, StatusKind::Disconnected, 0, true, emit);
+            }
+        }
+    }
+
+    pub(crate) fn hash(&self, mut mix: impl FnMut(u64)) {
+        for subscription in &self.subscriptions {
+            mix(subscription.depth.map_or(0, |depth| depth as u64 + 1));
+            mix(subscription.venue_bars.len() as u64);
+        }
+    }
+
+    fn market(&mut self, markets: &mut Markets, symbol: &[u8]) -> Option<usize> {
+        let index = markets.find_or_open(symbol)?;
+        if index >= self.subscriptions.len() {
+            self.subscriptions.resize_with(index + 1, Subscription::default);
+        }
+        Some(index)
+    }
+
+    fn on_book_entry<S: RecordSink>(
+        &mut self,
+        markets: &mut Markets,
+        connection: u32,
+        snapshot: bool,
+        scanner: &mut Scanner<'_>,
+        emit: &mut Emitter<'_, S>,
+    ) -> Result<(), ScanError> {
+        let exponents = |symbol: &[u8], printed| if snapshot { printed } else { markets.exponents(symbol, printed) };
+        let entry = match self.decoder.book_entry(scanner, exponents) {
+            Ok(entry) => entry,
+            Err(Failure::Malformed(error)) => return Err(error),
+            Err(Failure::Precision { symbol, quantity, exponent }) => {
+                // The book's digits have changed: nothing but a snapshot can be checked any more.
+                let Some(index) = self.market(markets, symbol).filter(|_| !snapshot) else {
+                    return Err(scanner.error("numbers that fit 64 bits"));
+                };
+                change_exponent(markets, index, quantity, exponent, emit);
+                return Ok(());
+            }
+        };
+        let Some(index) = self.market(markets, entry.symbol) else { return Ok(()) };
+        if snapshot {
+            markets.set_exponents(index, self.decoder.exponents, emit);
+            self.on_snapshot(markets, index, connection, entry, emit);
+            return Ok(());
+        }
+        let market = markets.get(index);
+        if market.state == BookState::Waiting {
+            let unknown = market.version == 0;
+            markets.counters.updates_unused += 1;
+            if unknown {
+                markets.set_exponents(index, self.decoder.exponents, emit);
+                markets.want_snapshot(index, StatusKind::Started, entry.ts_event, emit);
+            }
+            return Ok(());
+        }
+        if market.connection != connection {
+            markets.lose_book(index, StatusKind::ConnectionChanged, entry.ts_event, true, emit);
+            return Ok(());
+        }
+        let Decoder { bids, asks, .. } = &self.decoder;
+        for (side, levels) in [(Side::Bid, bids), (Side::Ask, asks)] {
+            for level in levels {
+                market.book.apply(side, level.price, level.size);
+            }
+        }
+        let depth = self.subscriptions[index].depth.unwrap_or(DEPTHS[0]);
+        self.cut_bids.clear();
+        self.cut_asks.clear();
+        market.book.truncate(depth, |side, level| {
+            let cut = if side == Side::Bid { &mut self.cut_bids } else { &mut self.cut_asks };
+            cut.push(Level { size: 0, ..level });
+        });
+        if !check(markets, index, entry.ts_event, entry.checksum, emit) {
+            markets.counters.gaps += 1;
+            markets.lose_book(index, StatusKind::ChecksumMismatch, entry.ts_event, true, emit);
+            return Ok(());
+        }
+        let changes =
+            [(Side::Bid, &bids[..]), (Side::Ask, &asks[..]), (Side::Bid, &self.cut_bids), (Side::Ask, &self.cut_asks)];
+        markets.emit_depth(index, entry.ts_event, false, changes, emit);
+        Ok(())
+    }
+
+    fn on_snapshot<S: RecordSink>(
+        &mut self,
+        markets: &mut Markets,
+        index: usize,
+        connection: u32,
+        entry: BookEntry<'_>,
+        emit: &mut Emitter<'_, S>,
+    ) {
+        let Decoder { bids, asks, .. } = &self.decoder;
+        let levels = bids.len().max(asks.len());
+        let depth = &mut self.subscriptions[index].depth;
+        if depth.is_none() {
+            *depth = DEPTHS.into_iter().find(|&depth| depth >= levels);
+        }
+        let market = markets.get(index);
+        market.connection = connection;
+        market.book.clear();
+        for (side, levels) in [(Side::Bid, bids), (Side::Ask, asks)] {
+            for level in levels {
+                market.book.apply(side, level.price, level.size);
+            }
+        }
+        let in_order = bids.windows(2).all(|pair| pair[0].price > pair[1].price)
+            && asks.windows(2).all(|pair| pair[0].price < pair[1].price);
+        let reason = if !check(markets, index, entry.ts_event, entry.checksum, emit) {
+            Some(StatusKind::ChecksumMismatch)
+        } else if !in_order {
+            Some(StatusKind::OutOfOrder)
+        } else {
+            None
+        };
+        if let Some(reason) = reason {
+            markets.lose_book(index, reason, entry.ts_event, false, emit);
+            let status = StatusRecord::because(StatusKind::SnapshotRefused, reason);
+            markets.refuse_snapshot(index, status, emit);
+            return;
+        }
+        markets.snapshot_applied(index, bids.len() + asks.len(), entry.ts_event, emit);
+        let changes = [(Side::Bid, &bids[..]), (Side::Ask, &asks[..]), (Side::Bid, &[]), (Side::Ask, &[])];
+        markets.emit_depth(index, entry.ts_event, true, changes, emit);
+    }
+
+    fn on_trade_entry<S: RecordSink>(
+        &mut self,
+        markets: &mut Markets,
+        flags: u8,
+        scanner: &mut Scanner<'_>,
+        emit: &mut Emitter<'_, S>,
+    ) -> Result<(), ScanError> {
+        let start = scanner.position();
+        for _ in 0..PRECISION_ROUNDS_MAX {
+            scanner.seek(start);
+            match trade_entry(scanner, |symbol, printed| markets.exponents(symbol, printed)) {
+                Ok(TradeEntry { symbol, print, exponents }) => {
+                    if let Some(index) = self.market(markets, symbol) {
+                        markets.set_exponents(index, exponents, emit);
+                        self.trades.push((index, Print { flags, ..print }));
+                    }
+                    return Ok(());
+                }
+                Err(Failure::Malformed(error)) => return Err(error),
+                Err(Failure::Precision { symbol, quantity, exponent }) => {
+                    let Some(index) = self.market(markets, symbol) else { return Ok(()) };
+                    change_exponent(markets, index, quantity, exponent, emit);
+                }
+            }
+        }
+        Err(scanner.error("numbers that share exponents"))
+    }
+
+    fn on_rest_trades<S: RecordSink>(
+        &mut self,
+        markets: &mut Markets,
+        index: usize,
+        (body, place): (&[u8], usize),
+        emit: &mut Emitter<'_, S>,
+    ) -> Result<(), ScanError> {
+        let symbol = markets.get(index).symbol.clone();
+        let unfit = ScanError { offset: place, expected: "numbers that share exponents" };
+        let read = (0..PRECISION_ROUNDS_MAX).find_map(|_| {
+            let exponents = |printed| markets.exponents(&symbol, printed);
+            match rest::trades(body, place, &symbol, exponents) {
+                Ok(read) => Some(Ok(read)),
+                Err(Failure::Malformed(error)) => Some(Err(error)),
+                Err(Failure::Precision { quantity, exponent, .. }) => {
+                    change_exponent(markets, index, quantity, exponent, emit);
+                    None
+                }
+            }
+        });
+        let (prints, exponents) = read.unwrap_or(Err(unfit))?;
+        markets.set_exponents(index, exponents, emit);
+        let known = markets.get(index).trade_ids.last();
+        for print in &prints {
+            // Trades at or before the last one were seen or reported missing; an answer overlaps what it continues.
+            if known.is_some_and(|known| print.trade_id <= known) {
+                markets.counters.duplicates += 1;
+                continue;
+            }
+            markets.close_bars(index, print.ts_event, true, emit);
+            markets.take_trade(index, print, Oracle::KrakenTradeIds, emit);
+        }
+        Ok(())
+    }
+
+    /// Compares the venue's bars with those of ours that have closed and are known to be whole.
+    fn compare_bars(&mut self, markets: &mut Markets) {
+        for index in 0..self.subscriptions.len() {
+            let Subscription { venue_bars, ohlc, .. } = &mut self.subscriptions[index];
+            let market = markets.get(index);
+            if market.version > 0
+                && let Some(body) = ohlc.take()
+            {
+                let exponents = (market.price_exp, market.size_exp);
+                let rows = rest::rows(&body).ok().flatten();
+                let read = rows.and_then(|(pair, place)| rest::bars(&body, place, pair, exponents).ok());
+                match read {
+                    Some(bars) => venue_bars.extend(bars),
+                    None => markets.counters.unknown += 1,
+                }
+                venue_bars.sort_by_key(|bar| bar.ts_open);
+                let excess = venue_bars.len().saturating_sub(VENUE_BARS_MAX);
+                venue_bars.drain(..excess);
+            }
+            if venue_bars.is_empty() {
+                continue;
+            }
+            venue_bars.retain(|venue| {
+                let Some(&ours) = markets.get(index).bars.closed(venue.ts_open) else { return true };
+                if venue.trade_count > 0 && ours.flags & FLAG_UNPROVEN == 0 {
+                    markets.oracles.count(Oracle::KrakenOhlc, venue.equals(&ours));
+                }
+                false
+            });
+        }
+    }
+}
+
+/// Calls `each` at every entry of the array at `data`.
+fn entries<'a>(
+    body: &'a [u8],
+    data: usize,
+    mut each: impl FnMut(&mut Scanner<'a>) -> Result<(), ScanError>,
+) -> Result<(), ScanError> {
+    let mut scanner = Scanner::new(body);
+    scanner.seek(data);
+    scanner.expect(b'[', "an array in `data`")?;
+    let mut first = true;
+    while scanner.element(&mut first)? {
+        let start = scanner.position();
+        each(&mut scanner)?;
+        // An entry that was given up half way is stepped over whole.
+        scanner.seek(start);
+        scanner.skip()?;
+    }
+    Ok(())
+}
+
+/// Gives one of an instrument's exponents another value.
+fn change_exponent<S: RecordSink>(
+    markets: &mut Markets,
+    index: usize,
+    quantity: Quantity,
+    exponent: Exponent,
+    emit: &mut Emitter<'_, S>,
+) {
+    let market = markets.get(index);
+    let exponents = match quantity {
+        Quantity::Price => (exponent, market.size_exp),
+        Quantity::Size => (market.price_exp, exponent),
+    };
+    markets.set_exponents(index, exponents, emit);
+}
+
+/// Whether the book has the venue's checksum; counts it, and says so when not.
+fn check<S: RecordSink>(
+    markets: &mut Markets,
+    index: usize,
+    ts_event: i64,
+    expected: u32,
+    emit: &mut Emitter<'_, S>,
+) -> bool {
+    let market = markets.get(index);
+    let found = checksum::of(&market.book);
+    let id = market.id.get();
+    markets.oracles.count(Oracle::KrakenBookChecksum, found == expected);
+    if found != expected {
+        let kind = StatusRecord::of(StatusKind::ChecksumMismatch);
+        emit.status(id, ts_event, StatusRecord { expected: expected.into(), found: found.into(), ..kind });
+    }
+    found == expected
+}

@@ -1,0 +1,695 @@
+//! What the engine knows of one instrument, and how records about it are written.
+//!
+//! Venue dialects decide what to apply and when a book may be used; everything they do to an instrument goes through
+//! here, so that both emit the same records in the same way.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use tidebook_book::{DepthBook, Level, Side};
+use tidebook_types::records::{ACTION_CLEAR, ACTION_SET, FLAG_BACKFILL, FLAG_DERIVED, FLAG_LAST, FLAG_SNAPSHOT};
+use tidebook_types::records::{BOOK_IMAGE_LEVELS, FLAG_UNPROVEN, SIDE_NONE};
+use tidebook_types::{Bar, BookImage, Depth, Exponent, Instrument, InstrumentId, Quote, Status, Trade, Venue};
+
+use crate::bars::{Added, BarState, BarTrade, Bars, INTERVAL_NS, INTERVAL_S};
+use crate::engine::{Counters, FeedOptions};
+use crate::oracles::{Oracle, Oracles};
+use crate::sink::RecordSink;
+use crate::status::StatusKind;
+use crate::trades::{TradeIds, TradeStep};
+
+/// A live trade whose venue time is further than this from its receive time says nothing about a minute.
+const TRADE_CLOCKS_DIFFER_NS: i64 = 3_600_000_000_000;
+
+/// Longest venue symbol: with the longest suffix it must fit `Instrument::symbol`.
+const SYMBOL_BYTES_MAX: usize = 28;
+
+/// Whether a book may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BookState {
+    /// No snapshot yet, or none since messages were lost.
+    Waiting,
+    /// In sequence and never contradicted.
+    Usable,
+    /// In sequence, but an oracle disagrees now.
+    Suspect,
+    /// In sequence; an oracle disagreed since the last snapshot and agrees again.
+    Unproven,
+}
+
+impl BookState {
+    pub(crate) const fn is_usable(self) -> bool {
+        matches!(self, Self::Usable | Self::Unproven)
+    }
+
+    /// Flag of records made in this state.
+    pub(crate) const fn flag(self) -> u8 {
+        match self {
+            Self::Suspect | Self::Unproven => FLAG_UNPROVEN,
+            Self::Waiting | Self::Usable => 0,
+        }
+    }
+}
+
+/// Best level of each side; a missing one has size 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Top {
+    pub(crate) bid: Level,
+    pub(crate) ask: Level,
+}
+
+impl Top {
+    pub(crate) const EMPTY: Self = Self { bid: NO_LEVEL, ask: NO_LEVEL };
+
+    #[inline]
+    pub(crate) fn of(book: &DepthBook) -> Self {
+        let best = |side| book.best(side).unwrap_or(NO_LEVEL);
+        Self { bid: best(Side::Bid), ask: best(Side::Ask) }
+    }
+
+    pub(crate) const fn level(&self, side: Side) -> Level {
+        match side {
+            Side::Bid => self.bid,
+            Side::Ask => self.ask,
+        }
+    }
+}
+
+pub(crate) const NO_LEVEL: Level = Level { price: 0, size: 0 };
+
+/// One instrument.
+#[derive(Debug, Clone)]
+pub(crate) struct Market {
+    pub(crate) id: InstrumentId,
+    pub(crate) symbol: Box<[u8]>,
+    /// 0 until the exponents are known.
+    pub(crate) version: u32,
+    pub(crate) price_exp: Exponent,
+    pub(crate) size_exp: Exponent,
+    pub(crate) book: DepthBook,
+    pub(crate) state: BookState,
+    pub(crate) venue_sequence: u64,
+    /// Connection of the last depth message.
+    pub(crate) connection: u32,
+    /// Whether a snapshot was asked for and has not come.
+    wanted: bool,
+    /// Top of the last derived quote.
+    top: Top,
+    pub(crate) trade_ids: TradeIds,
+    pub(crate) bars: Bars,
+    dirty: bool,
+    /// Clocks and place of the last change of the book.
+    changed: (i64, i64, u64),
+}
+
+/// A public trade as decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Print {
+    pub(crate) ts_event: i64,
+    pub(crate) trade_id: u64,
+    pub(crate) price: i64,
+    pub(crate) size: i64,
+    pub(crate) side: i8,
+    pub(crate) flags: u8,
+}
+
+/// FNV-1a: symbols are short, and nothing ever walks the map.
+#[derive(Default)]
+pub(crate) struct SymbolHasher(u64);
+
+impl Hasher for SymbolHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+    fn finish(&self) -> u64 {
+        // FNV's low bits depend on low bits only; the table takes its position from both ends.
+        self.0 ^ (self.0 >> 32)
+    }
+}
+
+/// All instruments of a feed and what is counted over them.
+pub(crate) struct Markets {
+    pub(crate) venue: Venue,
+    pub(crate) options: FeedOptions,
+    pub(crate) counters: Counters,
+    pub(crate) oracles: Oracles,
+    all: Vec<Market>,
+    by_symbol: HashMap<Box<[u8]>, usize, BuildHasherDefault<SymbolHasher>>,
+    /// Found last; most messages are about the instrument of the message before.
+    recent: usize,
+    dirty: Vec<usize>,
+}
+
+impl Markets {
+    pub(crate) fn new(venue: Venue, options: FeedOptions) -> Self {
+        Self {
+            venue,
+            options,
+            counters: Counters::default(),
+            oracles: Oracles::default(),
+            all: Vec::new(),
+            by_symbol: HashMap::default(),
+            recent: 0,
+            dirty: Vec::new(),
+        }
+    }
+
+    pub(crate) fn all(&self) -> &[Market] {
+        &self.all
+    }
+
+    #[inline]
+    pub(crate) fn get(&mut self, index: usize) -> &mut Market {
+        &mut self.all[index]
+    }
+
+    /// Index of the instrument with this venue symbol.
+    #[inline]
+    pub(crate) fn find(&self, symbol: &[u8]) -> Option<usize> {
+        match self.all.get(self.recent) {
+            Some(market) if *market.symbol == *symbol => Some(self.recent),
+            _ => self.by_symbol.get(symbol).copied(),
+        }
+    }
+
+    /// Exponents in force for the symbol, or what the venue usually has.
+    pub(crate) fn exponents(&self, symbol: &[u8], default: (Exponent, Exponent)) -> (Exponent, Exponent) {
+        match self.find(symbol).map(|index| &self.all[index]) {
+            Some(market) if market.version > 0 => (market.price_exp, market.size_exp),
+            _ => default,
+        }
+    }
+
+    /// Index of the instrument, made if it is new; `None` when the symbol cannot be one or the bound is reached.
+    #[inline]
+    pub(crate) fn find_or_open(&mut self, symbol: &[u8]) -> Option<usize> {
+        let index = match self.find(symbol) {
+            Some(index) => index,
+            None => self.open(symbol)?,
+        };
+        self.recent = index;
+        Some(index)
+    }
+
+    #[cold]
+    fn open(&mut self, symbol: &[u8]) -> Option<usize> {
+        let plain = symbol.iter().all(|byte| byte.is_ascii_graphic() && !b"\"\\".contains(byte));
+        if symbol.is_empty()
+            || symbol.len() > SYMBOL_BYTES_MAX
+            || !plain
+            || self.all.len() >= self.options.instruments_max
+        {
+            self.counters.instruments_refused += 1;
+            return None;
+        }
+        let index = self.all.len();
+        self.all.push(Market {
+            id: InstrumentId::new(self.venue, u32::try_from(index).ok()?),
+            symbol: symbol.into(),
+            version: 0,
+            price_exp: 0,
+            size_exp: 0,
+            book: DepthBook::new(),
+            state: BookState::Waiting,
+            venue_sequence: 0,
+            connection: 0,
+            wanted: false,
+            top: Top::EMPTY,
+            trade_ids: TradeIds::new(),
+            bars: Bars::new(self.options.closed_bars_max),
+            dirty: false,
+            changed: (0, 0, 0),
+        });
+        self.by_symbol.insert(symbol.into(), index);
+        Some(index)
+    }
+
+    /// Instruments whose book changed since the last call, in the order of their first change.
+    pub(crate) fn drain_dirty(&mut self, mut each: impl FnMut(InstrumentId)) {
+        for &index in &self.dirty {
+            let market = &mut self.all[index];
+            market.dirty = false;
+            each(market.id);
+        }
+        self.dirty.clear();
+    }
+}
+
+/// Writes the records of one message.
+pub(crate) struct Emitter<'s, S> {
+    pub(crate) sink: &'s mut S,
+    pub(crate) sequence: u64,
+    pub(crate) ts_recv: i64,
+    /// Records written so far.
+    pub(crate) index: u32,
+}
+
+impl<S: RecordSink> Emitter<'_, S> {
+    #[inline]
+    const fn next(&mut self) -> u32 {
+        let index = self.index;
+        self.index += 1;
+        index
+    }
+
+    pub(crate) fn status(&mut self, instrument_id: u32, ts_event: i64, status: StatusRecord) {
+        let record = Status {
+            ts_event,
+            ts_recv: self.ts_recv,
+            source_sequence: self.sequence,
+            source_index: self.next(),
+            instrument_id,
+            kind: status.kind as u8,
+            reason: status.reason.map_or(0, |reason| reason as u8),
+            reserved: [0; 6],
+            expected: status.expected,
+            found: status.found,
+            count: status.count,
+        };
+        self.sink.status(&record);
+    }
+}
+
+/// Fields of a status record that differ.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StatusRecord {
+    pub(crate) kind: StatusKind,
+    pub(crate) reason: Option<StatusKind>,
+    pub(crate) expected: u64,
+    pub(crate) found: u64,
+    pub(crate) count: u64,
+}
+
+impl StatusRecord {
+    pub(crate) const fn of(kind: StatusKind) -> Self {
+        Self { kind, reason: None, expected: 0, found: 0, count: 0 }
+    }
+
+    pub(crate) const fn because(kind: StatusKind, reason: StatusKind) -> Self {
+        Self { reason: Some(reason), ..Self::of(kind) }
+    }
+}
+
+impl Markets {
+    /// Gives an instrument exponents; a change of those in force is a new version, drops the book and restarts bars.
+    pub(crate) fn set_exponents<S: RecordSink>(
+        &mut self,
+        index: usize,
+        (price_exp, size_exp): (Exponent, Exponent),
+        emit: &mut Emitter<'_, S>,
+    ) {
+        let market = &mut self.all[index];
+        if market.version > 0 && (market.price_exp, market.size_exp) == (price_exp, size_exp) {
+            return;
+        }
+        let changed = market.version > 0;
+        market.version += 1;
+        (market.price_exp, market.size_exp) = (price_exp, size_exp);
+        let mut symbol = [0; 40];
+        let id = [&market.symbol[..], b".", self.venue.suffix().as_bytes()].concat();
+        symbol[..id.len()].copy_from_slice(&id);
+        let record = Instrument {
+            ts_event: 0,
+            ts_recv: emit.ts_recv,
+            source_sequence: emit.sequence,
+            source_index: emit.next(),
+            instrument_id: market.id.get(),
+            symbol,
+            instrument_version: market.version,
+            price_exp,
+            size_exp,
+            reserved: [0; 2],
+            tick: 0,
+            lot: 0,
+        };
+        emit.sink.instrument(&record);
+        if changed {
+            self.counters.precision_changes += 1;
+            emit.status(market.id.get(), 0, StatusRecord::of(StatusKind::PrecisionChanged));
+            market.bars.reset();
+            market.book.clear();
+            if market.state != BookState::Waiting {
+                self.lose_book(index, StatusKind::PrecisionChanged, 0, true, emit);
+            }
+        }
+    }
+
+    /// The book may not be used from here to the next snapshot.
+    pub(crate) fn lose_book<S: RecordSink>(
+        &mut self,
+        index: usize,
+        reason: StatusKind,
+        ts_event: i64,
+        want_snapshot: bool,
+        emit: &mut Emitter<'_, S>,
+    ) {
+        self.change_state(index, BookState::Waiting, reason, ts_event, emit);
+        if want_snapshot {
+            self.want_snapshot(index, reason, ts_event, emit);
+        }
+    }
+
+    /// Moves the book to another state and says so when that changes whether it may be used.
+    pub(crate) fn change_state<S: RecordSink>(
+        &mut self,
+        index: usize,
+        state: BookState,
+        reason: StatusKind,
+        ts_event: i64,
+        emit: &mut Emitter<'_, S>,
+    ) {
+        let market = &mut self.all[index];
+        let (was, is) = (market.state.is_usable(), state.is_usable());
+        market.state = state;
+        if was == is {
+            return;
+        }
+        // The next derived quote must be given whatever the last one said.
+        market.top = Top::EMPTY;
+        let kind = if is { StatusKind::BookUsable } else { StatusKind::BookUnusable };
+        emit.status(market.id.get(), ts_event, StatusRecord::because(kind, reason));
+        self.mark_dirty(index, ts_event, emit.ts_recv, emit.sequence);
+    }
+
+    /// Asks for a snapshot, once until one comes.
+    pub(crate) fn want_snapshot<S: RecordSink>(
+        &mut self,
+        index: usize,
+        reason: StatusKind,
+        ts_event: i64,
+        emit: &mut Emitter<'_, S>,
+    ) {
+        let market = &mut self.all[index];
+        if std::mem::replace(&mut market.wanted, true) {
+            return;
+        }
+        emit.status(market.id.get(), ts_event, StatusRecord::because(StatusKind::SnapshotWanted, reason));
+    }
+
+    /// A snapshot came and was no use: says why and asks again.
+    pub(crate) fn refuse_snapshot<S: RecordSink>(
+        &mut self,
+        index: usize,
+        status: StatusRecord,
+        emit: &mut Emitter<'_, S>,
+    ) {
+        self.counters.snapshots_refused += 1;
+        let market = &mut self.all[index];
+        market.wanted = false;
+        emit.status(market.id.get(), 0, status);
+        self.want_snapshot(index, StatusKind::SnapshotRefused, 0, emit);
+    }
+
+    /// The book now holds a snapshot; says so.
+    pub(crate) fn snapshot_applied<S: RecordSink>(
+        &mut self,
+        index: usize,
+        levels: usize,
+        ts_event: i64,
+        emit: &mut Emitter<'_, S>,
+    ) {
+        self.counters.snapshots_applied += 1;
+        let market = &mut self.all[index];
+        market.wanted = false;
+        let status = StatusRecord {
+            found: market.venue_sequence,
+            count: levels as u64,
+            ..StatusRecord::of(StatusKind::SnapshotApplied)
+        };
+        emit.status(market.id.get(), ts_event, status);
+        self.change_state(index, BookState::Usable, StatusKind::SnapshotApplied, ts_event, emit);
+    }
+
+    fn mark_dirty(&mut self, index: usize, ts_event: i64, ts_recv: i64, sequence: u64) {
+        let market = &mut self.all[index];
+        market.changed = (ts_event, ts_recv, sequence);
+        if !std::mem::replace(&mut market.dirty, true) {
+            self.dirty.push(index);
+        }
+    }
+
+    /// Writes the level changes of one accepted message and, when the book may be used, a changed top.
+    #[inline]
+    pub(crate) fn emit_depth<S: RecordSink>(
+        &mut self,
+        index: usize,
+        ts_event: i64,
+        snapshot: bool,
+        changes: [(Side, &[Level]); 4],
+        emit: &mut Emitter<'_, S>,
+    ) {
+        let market = &self.all[index];
+        let flags = market.state.flag() | if snapshot { FLAG_SNAPSHOT } else { 0 };
+        let mut left = changes.iter().map(|(_, levels)| levels.len()).sum::<usize>();
+        self.counters.depth_messages += 1;
+        self.counters.depth_levels += left as u64;
+        let mut record = Depth {
+            ts_event,
+            ts_recv: emit.ts_recv,
+            source_sequence: emit.sequence,
+            source_index: 0,
+            instrument_id: market.id.get(),
+            price: 0,
+            size: 0,
+            venue_sequence: market.venue_sequence,
+            side: SIDE_NONE,
+            action: ACTION_CLEAR,
+            flags: flags | if left == 0 { FLAG_LAST } else { 0 },
+            price_exp: market.price_exp,
+            size_exp: market.size_exp,
+            reserved: [0; 3],
+        };
+        if snapshot {
+            record.source_index = emit.next();
+            emit.sink.depth(&record);
+        }
+        record.action = ACTION_SET;
+        record.flags = flags;
+        for (side, levels) in changes {
+            record.side = side.code();
+            for level in levels {
+                left -= 1;
+                if left == 0 {
+                    record.flags |= FLAG_LAST;
+                }
+                record.source_index = emit.next();
+                record.price = level.price;
+                record.size = level.size;
+                emit.sink.depth(&record);
+            }
+        }
+        self.emit_top(index, ts_event, emit);
+        self.mark_dirty(index, ts_event, emit.ts_recv, emit.sequence);
+    }
+
+    /// Writes the top of a usable book when it differs from the last one written.
+    #[inline]
+    fn emit_top<S: RecordSink>(&mut self, index: usize, ts_event: i64, emit: &mut Emitter<'_, S>) {
+        let market = &mut self.all[index];
+        let top = Top::of(&market.book);
+        if !market.state.is_usable() || top == market.top {
+            return;
+        }
+        market.top = top;
+        self.counters.quotes_derived += 1;
+        let flags = FLAG_DERIVED | market.state.flag();
+        let sequence = market.venue_sequence;
+        self.emit_quote(index, ts_event, top, sequence, flags, emit);
+    }
+
+    /// Writes a top of book.
+    pub(crate) fn emit_quote<S: RecordSink>(
+        &self,
+        index: usize,
+        ts_event: i64,
+        top: Top,
+        venue_sequence: u64,
+        flags: u8,
+        emit: &mut Emitter<'_, S>,
+    ) {
+        let market = &self.all[index];
+        let record = Quote {
+            ts_event,
+            ts_recv: emit.ts_recv,
+            source_sequence: emit.sequence,
+            source_index: emit.next(),
+            instrument_id: market.id.get(),
+            bid_price: top.bid.price,
+            bid_size: top.bid.size,
+            ask_price: top.ask.price,
+            ask_size: top.ask.size,
+            venue_sequence,
+            flags,
+            price_exp: market.price_exp,
+            size_exp: market.size_exp,
+            reserved: [0; 5],
+        };
+        emit.sink.quote(&record);
+    }
+
+    /// Checks the id, writes the trade and adds it to its bar; a duplicate does nothing but count.
+    pub(crate) fn take_trade<S: RecordSink>(
+        &mut self,
+        index: usize,
+        print: &Print,
+        oracle: Oracle,
+        emit: &mut Emitter<'_, S>,
+    ) {
+        let market = &mut self.all[index];
+        let id = market.id.get();
+        let step = market.trade_ids.step(print.trade_id);
+        let status = match step {
+            TradeStep::Duplicate => {
+                self.counters.duplicates += 1;
+                return;
+            }
+            TradeStep::First => None,
+            TradeStep::Next => {
+                self.oracles.count(oracle, true);
+                None
+            }
+            TradeStep::Gap { expected, missing } => {
+                self.oracles.count(oracle, false);
+                self.counters.gaps += 1;
+                market.bars.doubt(print.ts_event);
+                let kind = StatusRecord::of(StatusKind::TradeGap);
+                Some(StatusRecord { expected, found: print.trade_id, count: missing, ..kind })
+            }
+            TradeStep::Late { expected } => {
+                self.oracles.count(oracle, false);
+                self.counters.trades_late += 1;
+                let kind = StatusRecord::of(StatusKind::TradeLate);
+                Some(StatusRecord { expected, found: print.trade_id, ..kind })
+            }
+        };
+        if let Some(status) = status {
+            emit.status(id, print.ts_event, status);
+        }
+        self.counters.trades += 1;
+        let record = Trade {
+            ts_event: print.ts_event,
+            ts_recv: emit.ts_recv,
+            source_sequence: emit.sequence,
+            source_index: emit.next(),
+            instrument_id: id,
+            price: print.price,
+            size: print.size,
+            trade_id: print.trade_id,
+            side: print.side,
+            flags: print.flags,
+            price_exp: market.price_exp,
+            size_exp: market.size_exp,
+            reserved: [0; 4],
+        };
+        emit.sink.trade(&record);
+        let ahead = print.ts_event.saturating_sub(emit.ts_recv);
+        let off = ahead > TRADE_CLOCKS_DIFFER_NS
+            || ahead < -TRADE_CLOCKS_DIFFER_NS && print.flags & (FLAG_SNAPSHOT | FLAG_BACKFILL) == 0;
+        if off {
+            self.counters.trades_off_clock += 1;
+            return;
+        }
+        let flags = print.flags & FLAG_BACKFILL;
+        let Print { ts_event, trade_id, price, size, side, .. } = *print;
+        match self.all[index].bars.add(&BarTrade { ts_event, trade_id, price, size, side, flags }) {
+            Added::Open => {}
+            Added::Revised(bar) => {
+                self.counters.bar_revisions += 1;
+                self.emit_bar(index, &bar, emit);
+            }
+            Added::TooLate => self.counters.trades_too_late += 1,
+        }
+    }
+
+    /// Closes the bars of one instrument.
+    pub(crate) fn close_bars<S: RecordSink>(
+        &mut self,
+        index: usize,
+        clock: i64,
+        by_trade: bool,
+        emit: &mut Emitter<'_, S>,
+    ) {
+        let Self { all, counters, .. } = self;
+        let Market { bars, id, price_exp, size_exp, .. } = &mut all[index];
+        bars.close_until(clock, by_trade, |bar| {
+            counters.bars += 1;
+            let record = bar_record(bar, (id.get(), *price_exp, *size_exp), emit);
+            emit.sink.bar(&record);
+        });
+    }
+
+    fn emit_bar<S: RecordSink>(&self, index: usize, bar: &BarState, emit: &mut Emitter<'_, S>) {
+        let market = &self.all[index];
+        let record = bar_record(bar, (market.id.get(), market.price_exp, market.size_exp), emit);
+        emit.sink.bar(&record);
+    }
+
+    /// Fills the image of one book.
+    pub(crate) fn fill_image(&self, id: InstrumentId, image: &mut BookImage) -> bool {
+        let Some(market) = self.all.get(id.index()).filter(|market| market.id == id) else { return false };
+        let (bids, asks) = market.book.counts();
+        let count = |levels: usize| u32::try_from(levels).unwrap_or(u32::MAX);
+        let (ts_event, ts_recv, source_sequence) = market.changed;
+        *image = BookImage {
+            ts_event,
+            ts_recv,
+            source_sequence,
+            source_index: 0,
+            instrument_id: id.get(),
+            venue_sequence: market.venue_sequence,
+            bid_count: count(bids),
+            ask_count: count(asks),
+            usable: u8::from(market.state.is_usable()),
+            flags: market.state.flag(),
+            price_exp: market.price_exp,
+            size_exp: market.size_exp,
+            reserved: [0; 4],
+            bid_price: [0; BOOK_IMAGE_LEVELS],
+            bid_size: [0; BOOK_IMAGE_LEVELS],
+            ask_price: [0; BOOK_IMAGE_LEVELS],
+            ask_size: [0; BOOK_IMAGE_LEVELS],
+        };
+        for (side, prices, sizes) in [
+            (Side::Bid, &mut image.bid_price, &mut image.bid_size),
+            (Side::Ask, &mut image.ask_price, &mut image.ask_size),
+        ] {
+            for (place, level) in market.book.levels(side).take(BOOK_IMAGE_LEVELS).enumerate() {
+                prices[place] = level.price;
+                sizes[place] = level.size;
+            }
+        }
+        true
+    }
+}
+
+fn bar_record<S: RecordSink>(
+    bar: &BarState,
+    (instrument_id, price_exp, size_exp): (u32, Exponent, Exponent),
+    emit: &mut Emitter<'_, S>,
+) -> Bar {
+    Bar {
+        ts_event: bar.ts_open + INTERVAL_NS,
+        ts_recv: emit.ts_recv,
+        source_sequence: emit.sequence,
+        source_index: emit.next(),
+        instrument_id,
+        ts_open: bar.ts_open,
+        interval_s: INTERVAL_S,
+        trade_count: bar.trade_count,
+        open: bar.open,
+        high: bar.high,
+        low: bar.low,
+        close: bar.close,
+        volume: bar.volume,
+        buy_volume: bar.buy_volume,
+        notional_low: bar.notional as u64,
+        notional_high: (bar.notional >> 64) as i64,
+        revision: bar.revision,
+        flags: bar.flags,
+        price_exp,
+        size_exp,
+        reserved: 0,
+    }
+}

@@ -1,0 +1,100 @@
+//! Where canonical records go.
+//!
+//! One method per record type and no type parameter over records: a ring, a column buffer and a test each want the
+//! record as it is, and a sink that does not care about a type leaves its method out.
+
+use tidebook_types::{Bar, Depth, Instrument, Quote, Status, Trade};
+
+/// Takes the records of one feed in order: by source sequence, then source index.
+pub trait RecordSink {
+    /// A public print of a fill.
+    fn trade(&mut self, record: &Trade) {
+        let _ = record;
+    }
+    /// A top of book, the venue's or ours.
+    fn quote(&mut self, record: &Quote) {
+        let _ = record;
+    }
+    /// One level change; the last of a message carries `FLAG_LAST`.
+    fn depth(&mut self, record: &Depth) {
+        let _ = record;
+    }
+    /// A closed bar or a revision of one.
+    fn bar(&mut self, record: &Bar) {
+        let _ = record;
+    }
+    /// Something that is no market data.
+    fn status(&mut self, record: &Status) {
+        let _ = record;
+    }
+    /// A definition that holds from here on.
+    fn instrument(&mut self, record: &Instrument) {
+        let _ = record;
+    }
+}
+
+/// Every record, kept in vectors: what replay hands to Python, and what tests read.
+#[derive(Debug, Clone, Default)]
+pub struct RecordBatch {
+    /// In order of arrival, like all of them.
+    pub trades: Vec<Trade>,
+    /// Venue's and derived.
+    pub quotes: Vec<Quote>,
+    /// Level changes.
+    pub depth: Vec<Depth>,
+    /// Closed and revised.
+    pub bars: Vec<Bar>,
+    /// Gaps, resyncs, frames set aside.
+    pub status: Vec<Status>,
+    /// Definitions.
+    pub instruments: Vec<Instrument>,
+}
+
+impl RecordBatch {
+    /// Records of all types.
+    pub const fn len(&self) -> usize {
+        self.trades.len()
+            + self.quotes.len()
+            + self.depth.len()
+            + self.bars.len()
+            + self.status.len()
+            + self.instruments.len()
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Empties all and keeps the memory.
+    pub fn clear(&mut self) {
+        self.trades.clear();
+        self.quotes.clear();
+        self.depth.clear();
+        self.bars.clear();
+        self.status.clear();
+        self.instruments.clear();
+    }
+}
+
+impl RecordSink for RecordBatch {
+    fn trade(&mut self, record: &Trade) {
+        self.trades.push(*record);
+    }
+    fn quote(&mut self, record: &Quote) {
+        self.quotes.push(*record);
+    }
+    #[inline]
+    fn depth(&mut self, record: &Depth) {
+        self.depth.push(*record);
+    }
+    fn bar(&mut self, record: &Bar) {
+        self.bars.push(*record);
+    }
+    fn status(&mut self, record: &Status) {
+        self.status.push(*record);
+    }
+    fn instrument(&mut self, record: &Instrument) {
+        self.instruments.push(*record);
+    }
+}

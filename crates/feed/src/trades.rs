@@ -1,0 +1,97 @@
+//! Trade ids of one instrument: which are missing, late or here twice.
+//!
+//! Venues number trades by one. A short memory of recent ids tells a duplicate (dropped) from a late trade (kept), so
+//! that one damaged or reordered id can neither hide nor double the trades behind it.
+
+/// Ids remembered; duplicates and reorderings are a matter of a few messages.
+const RECENT: usize = 64;
+
+/// What an id means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TradeStep {
+    /// The first one of the instrument.
+    First,
+    /// One above the last.
+    Next,
+    /// Ids between the last and this one never came.
+    Gap { expected: u64, missing: u64 },
+    /// Below the last and not seen before.
+    Late { expected: u64 },
+    /// Seen before.
+    Duplicate,
+}
+
+/// Ids seen.
+#[derive(Debug, Clone)]
+pub(crate) struct TradeIds {
+    last: Option<u64>,
+    recent: [u64; RECENT],
+    /// Ids ever remembered.
+    count: usize,
+}
+
+impl TradeIds {
+    pub(crate) const fn new() -> Self {
+        Self { last: None, recent: [0; RECENT], count: 0 }
+    }
+
+    pub(crate) const fn last(&self) -> Option<u64> {
+        self.last
+    }
+
+    #[inline]
+    pub(crate) fn step(&mut self, id: u64) -> TradeStep {
+        let step = match self.last {
+            None => TradeStep::First,
+            Some(last) if id == last.wrapping_add(1) => TradeStep::Next,
+            Some(last) => {
+                let recent = &self.recent[..self.count.min(RECENT)];
+                let expected = last.wrapping_add(1);
+                if recent.contains(&id) {
+                    return TradeStep::Duplicate;
+                } else if id < last {
+                    TradeStep::Late { expected }
+                } else {
+                    // After a late trade some ids above it were seen already.
+                    let seen = recent.iter().filter(|&&other| other > last && other < id).count() as u64;
+                    let missing = (id - expected) - seen;
+                    if missing == 0 { TradeStep::Next } else { TradeStep::Gap { expected, missing } }
+                }
+            }
+        };
+        self.last = Some(id);
+        self.recent[self.count % RECENT] = id;
+        self.count += 1;
+        step
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps(ids: &[u64]) -> Vec<TradeStep> {
+        let mut trades = TradeIds::new();
+        ids.iter().map(|&id| trades.step(id)).collect()
+    }
+
+    #[test]
+    fn a_hole_a_swap_and_a_duplicate_are_told_apart() {
+        use TradeStep::{Duplicate, First, Gap, Late, Next};
+        assert_eq!(steps(&[10, 11, 12]), [First, Next, Next]);
+        assert_eq!(steps(&[10, 14, 15]), [First, Gap { expected: 11, missing: 3 }, Next]);
+        assert_eq!(steps(&[10, 12, 11, 13]), [First, Gap { expected: 11, missing: 1 }, Late { expected: 13 }, Next]);
+        assert_eq!(steps(&[10, 11, 11, 10, 12]), [First, Next, Duplicate, Duplicate, Next]);
+        assert_eq!(steps(&[5, 5]), [First, Duplicate]);
+    }
+
+    #[test]
+    fn one_wrong_id_does_not_hide_the_trades_behind_it() {
+        use TradeStep::{First, Gap, Late, Next};
+        assert_eq!(
+            steps(&[10, 911, 12, 13]),
+            [First, Gap { expected: 11, missing: 900 }, Late { expected: 912 }, Next]
+        );
+        assert_eq!(steps(&[u64::MAX - 1, u64::MAX, 0]), [First, Next, Next]);
+    }
+}

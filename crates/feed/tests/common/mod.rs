@@ -1,0 +1,67 @@
+//! What the tests of the engine share.
+
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+use tidebook_feed::capture::{CaptureOptions, CaptureReader};
+use tidebook_feed::{FeedEngine, FeedOptions, Oracle, RecordBatch, RecordSink, Tally};
+use tidebook_testkit::recording;
+use tidebook_types::{MessageKind, RawMessage, Venue};
+
+/// A raw message with its own bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    pub ts_recv: i64,
+    pub connection: u32,
+    pub kind: MessageKind,
+    pub context: Vec<u8>,
+    pub body: Vec<u8>,
+}
+
+impl Message {
+    pub fn new(kind: MessageKind, ts_recv: i64, context: &str, body: &str) -> Self {
+        Self { ts_recv, connection: 1, kind, context: context.into(), body: body.into() }
+    }
+
+    pub fn raw(&self) -> RawMessage<'_> {
+        let Self { ts_recv, connection, kind, ref context, ref body } = *self;
+        RawMessage { ts_recv, connection, kind, context, body }
+    }
+}
+
+/// Messages of recordings read one after the other; `None` when recordings are missing.
+pub fn messages(names: &[&str]) -> Option<(Venue, Vec<Message>)> {
+    let mut all = Vec::new();
+    let mut venue = Venue::Binance;
+    for (index, name) in names.iter().enumerate() {
+        let bytes = recording(name)?;
+        let file_name = name.rsplit('/').next().unwrap_or(name);
+        let options = CaptureOptions { connection: u32::try_from(index).unwrap() + 1, file_name };
+        let mut reader = CaptureReader::open(&bytes, options).unwrap();
+        venue = reader.venue();
+        while let Some(message) = reader.next_message().unwrap() {
+            let RawMessage { ts_recv, connection, kind, context, body } = message;
+            all.push(Message { ts_recv, connection, kind, context: context.to_vec(), body: body.to_vec() });
+        }
+    }
+    Some((venue, all))
+}
+
+/// An engine that has taken in all messages, with sequences from 1, and what it wrote.
+pub fn run(venue: Venue, messages: &[Message]) -> (FeedEngine, RecordBatch) {
+    let mut engine = FeedEngine::new(venue, FeedOptions::of(venue));
+    let mut batch = RecordBatch::default();
+    for (message, sequence) in messages.iter().zip(1..) {
+        engine.on_message(sequence, message.raw(), &mut batch);
+    }
+    (engine, batch)
+}
+
+pub fn tally(engine: &FeedEngine, oracle: Oracle) -> (u64, u64) {
+    let Tally { passed, failed } = engine.oracles().tally(oracle);
+    (passed, failed)
+}
+
+/// A sink that keeps nothing.
+pub struct Nothing;
+
+impl RecordSink for Nothing {}
