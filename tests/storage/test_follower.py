@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.storage import scenario
+from tidebook._core import JournalReader, JournalWriter, Payloads
 from tidebook.errors import StorageConflictError
 from tidebook.storage.follower import Follower, FollowerOptions, Progress
 from tidebook.storage.store import Store
@@ -78,6 +79,36 @@ def test_a_journal_that_ends_before_the_stored_position_is_not_the_one(tmp_path:
         follow(tmp_path, ListJournal(41))
     assert caught.value.facts == {"channel": scenario.CHANNEL, "expected": 120, "found": 41}
     assert scenario.check(tmp_path) == 120
+
+
+def test_a_real_journal_is_stored_up_to_what_is_durable_in_it(tmp_path: Path) -> None:
+    """Messages appended and not synced may be gone after a crash, so nothing lasting may come of them."""
+
+    class Source:
+        def __init__(self) -> None:
+            self._reader = JournalReader(tmp_path / "journal", channel=scenario.CHANNEL)
+
+        def read(self) -> tuple[int, Payloads] | None:
+            return self._reader.next(50)
+
+    class SequenceDecoder(ScenarioDecoder):
+        def decode(self, first_sequence: int, messages: Payloads) -> Mapping[str, NDArray[Any]]:  # type: ignore[override]
+            sequences = [int(messages[index]) for index in range(len(messages))]
+            assert sequences == list(range(first_sequence, first_sequence + len(messages)))
+            return super().decode(first_sequence, range(sequences[0], sequences[-1] + 1))
+
+    def follow_it() -> int:
+        with StorageWriter(tmp_path / "store", scenario.CHANNEL, options=scenario.OPTIONS) as writer:
+            return Follower(Source(), SequenceDecoder(), writer).catch_up().stored
+
+    journal = JournalWriter(tmp_path / "journal", scenario.CHANNEL)
+    journal.append_all(Payloads([b"%d" % sequence for sequence in range(1, 121)]))
+    journal.sync()
+    journal.append_all(Payloads([b"%d" % sequence for sequence in range(121, LAST + 1)]))
+    journal.flush()
+    assert follow_it() == scenario.check(tmp_path / "store") == 120
+    journal.close()
+    assert follow_it() == scenario.check(tmp_path / "store") == LAST
 
 
 def test_following_goes_on_while_the_journal_grows_and_commits_the_rest_when_stopped(tmp_path: Path) -> None:
