@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import uvloop
+
 from tests.market import LISTINGS, SyntheticMarket
 from tidebook.api import Batch, MarketView, create_app, listen, serving
 from tidebook.console import mount_console
@@ -68,7 +70,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 16))
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)
-    asyncio.run(serve(arguments.port, arguments.scene, arguments.seed))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(arguments.port, arguments.scene, arguments.seed))
 
 
 if __name__ == "__main__":
