@@ -36,5 +36,5 @@ pub use reader::{Batch, JournalReader, ReaderOptions, Visible};
 pub use recovery::{RecoveryReport, Tail};
 pub use segment::{SEGMENT_SIZE_BYTES_MAX, SEGMENT_SIZE_BYTES_MIN};
 pub use thread::{JournalQueue, JournalThread, Source, SyncPolicy};
-pub use verify::{SegmentSummary, VerifyReport, verify, verify_storage};
+pub use verify::{Inspection, SegmentSummary, Verified, inspect, inspect_storage, verify, verify_storage};
 pub use writer::{JournalOptions, JournalWriter};

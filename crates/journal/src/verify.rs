@@ -1,35 +1,35 @@
-//! Checks a whole journal without changing it.
+//! Looks at a journal without changing it, beside a live writer too: cheaply ([`inspect`]) or whole ([`verify`]).
 
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::error::JournalError;
+use crate::error::{JournalError, io_error};
 use crate::reader::{JournalReader, ReaderOptions, Visible};
 use crate::recovery::{Proof, Tail, check_succession, scan_tail};
 use crate::segment;
 use crate::storage::{self, Storage};
 use crate::watermark;
 
-/// One segment as found.
+/// One segment's header and size.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SegmentSummary {
     /// Its number.
     pub segment: u64,
     /// First sequence of its header.
     pub first_sequence: u64,
-    /// Messages in it.
-    pub record_count: u64,
-    /// Batches in it.
-    pub batch_count: u64,
-    /// Bytes of its batches.
+    /// Bytes of the file.
     pub size_bytes: u64,
 }
 
-/// A journal whose every batch verifies.
+/// What headers and the newest segment say.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VerifyReport {
+pub struct Inspection {
     /// Channel of its headers.
     pub channel: String,
+    /// What tells it from another journal of the channel.
+    pub journal_id: u64,
+    /// Epoch of the newest segment.
+    pub epoch: u32,
     /// First sequence held.
     pub first_sequence: u64,
     /// Last sequence that verifies; `first_sequence - 1` if there is none.
@@ -38,71 +38,92 @@ pub struct VerifyReport {
     pub durable: u64,
     /// The writer closed it.
     pub closed: bool,
-    /// All segments, in order.
-    pub segments: Vec<SegmentSummary>,
     /// How it ends; with a live writer a torn tail may be a batch being written.
     pub tail: Tail,
+    /// All segments, in order.
+    pub segments: Vec<SegmentSummary>,
 }
 
-/// Verifies every byte of the journal in the directory `path`; safe beside a live writer.
+/// What a whole walk counted; every batch verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// What [`inspect`] gives.
+    pub journal: Inspection,
+    /// Messages.
+    pub record_count: u64,
+    /// Batches.
+    pub batch_count: u64,
+    /// Bytes of the batches.
+    pub size_bytes: u64,
+}
+
+/// Reads all headers and the newest segment of the journal in the directory `path`.
 ///
 /// # Errors
-/// [`JournalError::Damaged`] at the first damage, as the writer's opening would find it.
-pub fn verify(path: &Path) -> Result<VerifyReport, JournalError> {
-    verify_storage(storage::directory(path))
+/// [`JournalError::Absent`], and [`JournalError::Damaged`] as far as these show damage.
+pub fn inspect(path: &Path) -> Result<Inspection, JournalError> {
+    inspect_storage(&storage::directory(path))
+}
+
+/// As [`inspect`], over any storage.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn inspect_storage(storage: &Arc<dyn Storage>) -> Result<Inspection, JournalError> {
+    let watermark = watermark::read(&**storage)?;
+    let numbers = segment::list(&**storage)?;
+    let Some(&newest_number) = numbers.last() else {
+        return Err(JournalError::Absent { path: storage.path("") });
+    };
+    let first_sequence = check_succession(&**storage, "", &numbers)?;
+    let mut segments = Vec::new();
+    for &segment in &numbers {
+        // One that compaction has removed since it was listed is passed over.
+        if let Some(opened) = segment::read_header(&**storage, segment)? {
+            let path = storage.path(&segment::file_name(segment));
+            let size_bytes = opened.file.size_bytes().map_err(io_error("read", &path))?;
+            segments.push(SegmentSummary { segment, first_sequence: opened.header.first_sequence, size_bytes });
+        }
+    }
+    let newest = segment::read_header(&**storage, newest_number)?
+        .ok_or_else(|| JournalError::Absent { path: storage.path(&segment::file_name(newest_number)) })?;
+    let scan = scan_tail(&**storage, &newest, Proof { watermark, evidence: 0 })?;
+    Ok(Inspection {
+        channel: newest.header.channel,
+        journal_id: newest.header.journal_id,
+        epoch: newest.header.epoch,
+        first_sequence,
+        last_sequence: scan.state.next_sequence - 1,
+        durable: scan.proven_durable,
+        closed: watermark.is_some_and(|watermark| watermark.closed && watermark.segment == newest_number),
+        tail: scan.tail,
+        segments,
+    })
+}
+
+/// Verifies every batch of the journal in the directory `path`.
+///
+/// # Errors
+/// [`JournalError::Damaged`] at the first damage, as a reader or the writer's opening would find it.
+pub fn verify(path: &Path) -> Result<Verified, JournalError> {
+    verify_storage(&storage::directory(path))
 }
 
 /// As [`verify`], over any storage.
 ///
 /// # Errors
 /// As [`verify`].
-pub fn verify_storage(storage: Arc<dyn Storage>) -> Result<VerifyReport, JournalError> {
-    let watermark = watermark::read(&*storage)?;
-    let numbers = segment::list(&*storage)?;
-    let Some(&newest_number) = numbers.last() else {
-        return Err(JournalError::Absent { path: storage.path("") });
-    };
-    let first_sequence = check_succession(&*storage, "", &numbers)?;
-    let newest = segment::read_header(&*storage, newest_number)?
-        .ok_or_else(|| JournalError::Absent { path: storage.path(&segment::file_name(newest_number)) })?;
-    // The newest first: later, a live writer may be ahead of the watermark read above.
-    let scan = scan_tail(&*storage, &newest, Proof { watermark, evidence: 0 })?;
-
-    let mut reader = JournalReader::open_storage(
-        Arc::clone(&storage),
-        ReaderOptions { visible: Visible::Written, ..ReaderOptions::default() },
-    )?;
-    let mut segments: Vec<SegmentSummary> = Vec::new();
-    let last_sequence = scan.state.next_sequence - 1;
-    for &number in &numbers {
-        if let Some(opened) = segment::read_header(&*storage, number)? {
-            let first_sequence = opened.header.first_sequence;
-            segments.push(SegmentSummary {
-                segment: number,
-                first_sequence,
-                record_count: 0,
-                batch_count: 0,
-                size_bytes: 0,
-            });
-        }
-    }
-    while reader.next_sequence() <= last_sequence || reader.segment() < newest_number {
+pub fn verify_storage(storage: &Arc<dyn Storage>) -> Result<Verified, JournalError> {
+    // The newest segment first: later, a live writer may be ahead of the watermark that judges its tail.
+    let journal = inspect_storage(storage)?;
+    let options = ReaderOptions { visible: Visible::Written, ..ReaderOptions::default() };
+    let mut reader = JournalReader::open_storage(Arc::clone(storage), options)?;
+    let mut verified = Verified { journal, record_count: 0, batch_count: 0, size_bytes: 0 };
+    while reader.next_sequence() <= verified.journal.last_sequence {
         let Some(batch) = reader.next_batch()? else { break };
-        let (records, size) = (batch.last_sequence() - batch.first_sequence() + 1, batch.size_bytes() as u64);
-        let number = reader.segment();
-        if let Some(summary) = segments.iter_mut().find(|summary| summary.segment == number) {
-            summary.record_count += records;
-            summary.batch_count += 1;
-            summary.size_bytes += size;
-        }
+        verified.record_count += batch.last_sequence() - batch.first_sequence() + 1;
+        verified.batch_count += 1;
+        verified.size_bytes += batch.size_bytes() as u64;
     }
-    Ok(VerifyReport {
-        channel: newest.header.channel,
-        first_sequence,
-        last_sequence,
-        durable: scan.proven_durable,
-        closed: watermark.is_some_and(|watermark| watermark.closed && watermark.segment == newest_number),
-        segments,
-        tail: scan.tail,
-    })
+    Ok(verified)
 }

@@ -98,7 +98,7 @@ fn a_cut_sealed_segment_is_damage_at_every_byte() {
         let (segment, offset, sequence, _) = damage_of(&error.expect("a reader finds it"));
         assert!(segment == 1 && offset <= cut as u64, "cut at {cut}");
         assert!(cut < SEGMENT_HEADER_SIZE_BYTES || sequence == last + 1, "cut at {cut}");
-        damage_of(&verify_storage(copy.shared()).unwrap_err());
+        damage_of(&verify_storage(&copy.shared()).unwrap_err());
     }
 }
 
@@ -119,15 +119,15 @@ fn a_flipped_bit_never_gives_a_wrong_payload_and_is_classed_by_what_proves_it() 
             for (copy, known) in [(small.storage.fork(), true), (small.without_watermark(), false)] {
                 copy.set_bytes(name, flipped.clone());
                 let (read, read_error) = read_all(&copy, Visible::Written);
-                let verified = verify_storage(copy.shared());
+                let verified = verify_storage(&copy.shared());
                 let at = format!("{name} bit {bit}, watermark {known}");
                 if name == SEALED || byte < SEGMENT_HEADER_SIZE_BYTES {
                     damage_of(&read_error.unwrap_or_else(|| panic!("{at}: not seen")));
                     damage_of(&verified.unwrap_err());
                 } else if byte >= end {
                     let report = verified.unwrap_or_else(|error| panic!("{at}: {error}"));
-                    assert_eq!((read, report.last_sequence), (34, 34), "{at}");
-                    assert!(matches!(report.tail, Tail::Torn { .. }), "{at}");
+                    assert_eq!((read, report.journal.last_sequence), (34, 34), "{at}");
+                    assert!(matches!(report.journal.tail, Tail::Torn { .. }), "{at}");
                 } else {
                     let whole = small.batches_before(byte);
                     let last = small.lasts[whole];
@@ -138,7 +138,7 @@ fn a_flipped_bit_never_gives_a_wrong_payload_and_is_classed_by_what_proves_it() 
                     } else {
                         // Only the last batch, and only when nothing else remembers it: undecidable, so torn.
                         let report = verified.unwrap_or_else(|error| panic!("{at}: {error}"));
-                        assert!(matches!(report.tail, Tail::Torn { .. }), "{at}");
+                        assert!(matches!(report.journal.tail, Tail::Torn { .. }), "{at}");
                     }
                 }
             }
@@ -292,7 +292,7 @@ fn random_bytes_are_survived() {
         }
         let (last, _) = read_all(&copy, Visible::Written);
         assert!(last <= 34, "seed {seed}");
-        drop(verify_storage(copy.shared()));
+        drop(verify_storage(&copy.shared()));
         if let Ok((mut writer, report)) = JournalWriter::open_storage(copy.shared(), options()) {
             append_upto(&mut writer, report.last_sequence + 1, 1);
         }

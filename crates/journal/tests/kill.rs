@@ -88,7 +88,7 @@ fn kill_loop(mode: &str, cycles: u64) {
         }
         let at = format!("{mode} cycle {cycle}");
         let report = verify(directory.path()).unwrap_or_else(|error| panic!("{at}: {error}"));
-        assert!(report.last_sequence >= acknowledged, "{at}: {acknowledged} acknowledged, {report:?}");
+        assert!(report.journal.last_sequence >= acknowledged, "{at}: {acknowledged} acknowledged, {report:?}");
         let from = ReaderOptions::from_sequence(checked + 1);
         let mut reader = JournalReader::open(directory.path(), from).expect("the journal is there");
         while let Some(batch) = reader.next_batch().unwrap_or_else(|error| panic!("{at}: {error}")) {
