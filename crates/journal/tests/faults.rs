@@ -7,8 +7,8 @@ use tidebook_journal::{JournalError, JournalOptions, JournalQueue, JournalWriter
 use tidebook_testkit::storage::{EINTR, EIO, ENOSPC};
 use tidebook_testkit::{Fault, MemoryStorage, Operation, Random};
 
-/// Method: random appends, flushes and syncs, then the power goes and a random part of the unsynced sectors stays;
-/// reopen, check, go on, several times on the same disk.
+/// Method: random appends, flushes and syncs over several segments, then the process dies, or the power goes and a
+/// random part of the unsynced sectors stays; reopen, check, go on, several times on the same disk.
 ///
 /// Allowed: everything acknowledged and any whole prefix of the rest. Forbidden: a hole, a changed payload, damage.
 fn survive_power_losses(seed: u64) -> u64 {
@@ -23,7 +23,7 @@ fn survive_power_losses(seed: u64) -> u64 {
         torn += u64::from(matches!(report.tail, Tail::Torn { .. }));
         assert_eq!(read_all(&storage, Visible::Durable).0, report.last_sequence, "{at}");
         acknowledged = report.last_sequence;
-        for _ in 0..random.below(60) {
+        for _ in 0..random.below(250) {
             match random.below(12) {
                 0..=3 => writer.flush().unwrap(),
                 4 => acknowledged = writer.sync().unwrap(),
@@ -32,7 +32,9 @@ fn survive_power_losses(seed: u64) -> u64 {
         }
         acknowledged = acknowledged.max(writer.durable());
         drop(writer);
-        storage.power_loss(&mut random);
+        if random.chance(2, 3) {
+            storage.power_loss(&mut random);
+        }
         // A second recovery of the same bytes must see the same.
         let twin = storage.fork();
         let first =
