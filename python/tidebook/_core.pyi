@@ -14,10 +14,12 @@ __all__ = [
     "Schema",
     "error_classes",
     "format_units",
+    "inspect_journal",
     "pack_message",
     "parse_units",
     "schemas",
     "unpack_message",
+    "verify_journal",
     "version",
 ]
 
@@ -173,6 +175,12 @@ def format_units(units: int, exponent: int) -> str:
     Raises: ValueError if the exponent exceeds 18.
     """
 
+def inspect_journal(directory: str | os.PathLike[str]) -> dict[str, Any]:
+    """What headers and the newest segment of a journal say; safe beside a live writer. See `persistence.inspect`.
+
+    Raises: JournalError and its kinds.
+    """
+
 def pack_message(ts_recv: int, connection: int, kind: int, body: bytes, context: bytes | None = None) -> bytes:
     """The payload of one raw message: `feed.<venue>` frames and journal records hold these bytes.
 
@@ -194,6 +202,12 @@ def unpack_message(payload: bytes) -> tuple[int, int, int, bytes, bytes]:
     """(ts_recv, connection, kind, context, body) of a payload, the inverse of `pack_message`.
 
     Raises: RawMessageError when it is cut or of an unknown kind.
+    """
+
+def verify_journal(directory: str | os.PathLike[str]) -> dict[str, Any]:
+    """As `inspect_journal`, after every batch verified, with messages, batches and batch_size_bytes.
+
+    Raises: JournalError and its kinds; JournalDamagedError at the first damage.
     """
 
 def version() -> str:

@@ -229,6 +229,20 @@ fn a_ring_of_another_journal_is_never_continued() {
     assert_eq!(place.journaled(), 2);
 }
 
+/// Two data directories whose nodes share one place for rings.
+#[test]
+fn a_ring_is_never_continued_into_the_journal_of_another_directory() {
+    let (place, other) = (Place::lived(20), Place::lived(5));
+    let mut producer = Ring::open(place.ring()).unwrap().producer().unwrap();
+    producer.write(&payload(21)).unwrap();
+    drop(producer);
+    let (channel, report) = Channel::open(&place.ring(), &other.journal(), &options()).unwrap();
+    assert_eq!((report.next_sequence, report.replayed_from_ring), (6, 0));
+    assert!(report.discarded.unwrap().reason.contains("another journal"));
+    channel.close().unwrap();
+    assert_eq!(other.journaled(), 5);
+}
+
 #[test]
 fn a_ring_behind_its_journal_is_made_anew() {
     let place = Place::lived(20);

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use tidebook_journal::{JournalError, JournalOptions, ReaderOptions, RecoveryReport, Tail, Visible};
+use tidebook_journal::{Inspection, JournalError, JournalOptions, ReaderOptions, RecoveryReport, Tail, Visible};
 
 use crate::errors::{self, Fact, Raised};
 use crate::payloads::Payloads;
@@ -85,11 +85,7 @@ impl JournalWriter {
         found.set_item("proven_durable", report.proven_durable)?;
         found.set_item("closed", report.closed)?;
         found.set_item("undecidable_from", report.undecidable_from)?;
-        let torn_bytes = match report.tail {
-            Tail::Clean => 0,
-            Tail::Torn { size_bytes, .. } => size_bytes,
-        };
-        found.set_item("torn_bytes", torn_bytes)?;
+        found.set_item("torn_bytes", torn_bytes(&report.tail))?;
         Ok(found)
     }
 
@@ -187,5 +183,46 @@ impl JournalReader {
             Ok(first.map(|first| (first, Payloads(payloads))))
         });
         read.map_err(|error: JournalError| Raised::from(error).into())
+    }
+}
+
+/// What headers and the newest segment of a journal say.
+#[pyfunction]
+pub fn inspect_journal(py: Python<'_>, directory: PathBuf) -> PyResult<Bound<'_, PyDict>> {
+    let found =
+        py.detach(|| tidebook_journal::inspect(&directory)).map_err(|error| PyErr::from(Raised::from(error)))?;
+    facts_of(py, &found)
+}
+
+/// The same, after every batch verified, with what was counted.
+#[pyfunction]
+pub fn verify_journal(py: Python<'_>, directory: PathBuf) -> PyResult<Bound<'_, PyDict>> {
+    let found = py.detach(|| tidebook_journal::verify(&directory)).map_err(|error| PyErr::from(Raised::from(error)))?;
+    let facts = facts_of(py, &found.journal)?;
+    facts.set_item("messages", found.record_count)?;
+    facts.set_item("batches", found.batch_count)?;
+    facts.set_item("batch_size_bytes", found.size_bytes)?;
+    Ok(facts)
+}
+
+fn facts_of<'py>(py: Python<'py>, found: &Inspection) -> PyResult<Bound<'py, PyDict>> {
+    let facts = PyDict::new(py);
+    facts.set_item("channel", &found.channel)?;
+    facts.set_item("journal_id", found.journal_id)?;
+    facts.set_item("epoch", found.epoch)?;
+    facts.set_item("first_sequence", found.first_sequence)?;
+    facts.set_item("last_sequence", found.last_sequence)?;
+    facts.set_item("durable", found.durable)?;
+    facts.set_item("closed", found.closed)?;
+    facts.set_item("torn_bytes", torn_bytes(&found.tail))?;
+    facts.set_item("segments", found.segments.len())?;
+    facts.set_item("size_bytes", found.segments.iter().map(|segment| segment.size_bytes).sum::<u64>())?;
+    Ok(facts)
+}
+
+fn torn_bytes(tail: &Tail) -> u64 {
+    match tail {
+        Tail::Clean => 0,
+        Tail::Torn { size_bytes, .. } => *size_bytes,
     }
 }

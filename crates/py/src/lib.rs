@@ -19,7 +19,7 @@ mod _core {
     #[pymodule_export]
     use super::errors::error_classes;
     #[pymodule_export]
-    use super::journal::{JournalReader, JournalWriter};
+    use super::journal::{JournalReader, JournalWriter, inspect_journal, verify_journal};
     #[pymodule_export]
     use super::payloads::{Payloads, pack_message, unpack_message};
     #[pymodule_export]

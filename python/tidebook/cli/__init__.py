@@ -14,6 +14,12 @@ COMMANDS = {
     "config keys": ("tidebook.cli.config:list_keys", "List every key with its default and what it does."),
     "config show": ("tidebook.cli.config:show", "Show every setting in force and what overrides its default."),
     "export": ("tidebook.cli.export:export", "Write a raw journal as a capture file, the recorded bytes bit for bit."),
+    "journal dump": ("tidebook.cli.journal:dump", "Print the messages of a journal, oldest first."),
+    "journal ls": ("tidebook.cli.journal:ls", "List the journals of a data directory and how far each is durable."),
+    "journal verify": (
+        "tidebook.cli.journal:verify",
+        "Check every batch of journals; the exit code says whether all are whole.",
+    ),
     "record": (
         "tidebook.cli.record:record",
         "Take recordings into the raw journal of a data directory, each message once.",
@@ -28,6 +34,7 @@ COMMANDS = {
 # First word of commands of two words -> its line in `tidebook --help`.
 GROUPS = {
     "config": "Settings: what is in force, and what can be set.",
+    "journal": "Journals: what they hold, and whether they are whole.",
 }
 
 

@@ -1,0 +1,228 @@
+"""Journals from Python: written by one process, read and judged by others. The campaigns are in crates/journal."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tidebook import persistence
+from tidebook._core import JournalReader, JournalWriter, Payloads
+from tidebook.errors import (
+    JournalAbsentError,
+    JournalDamagedError,
+    JournalError,
+    JournalLockedError,
+    JournalVersionError,
+)
+
+SEGMENT_SIZE_BYTES = 8_192
+FIRST = "0000000001.segment"
+
+
+def payload(sequence: int) -> bytes:
+    return f"message {sequence} ".encode() * (sequence % 7)
+
+
+def write(directory: Path, count: int, *, close: bool = True) -> JournalWriter:
+    """Messages 1 to `count`, five to a sync."""
+    writer = JournalWriter(directory, "feed.test", segment_size_bytes=SEGMENT_SIZE_BYTES)
+    for sequence in range(writer.next_sequence, writer.next_sequence + count):
+        assert writer.append(payload(sequence)) == sequence
+        if sequence % 5 == 0:
+            writer.sync()
+    writer.sync()
+    if close:
+        writer.close()
+    return writer
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    """A closed journal of 200 messages in several segments."""
+    write(tmp_path / "journal", 200)
+    return tmp_path / "journal"
+
+
+def test_messages_read_back_in_order_from_any_sequence(journal: Path) -> None:
+    assert list(persistence.read(journal)) == [(sequence, payload(sequence)) for sequence in range(1, 201)]
+    assert next(persistence.read(journal, from_sequence=77)) == (77, payload(77))
+    assert list(persistence.read(journal, from_sequence=201)) == []
+
+
+def test_many_messages_are_appended_in_one_call(tmp_path: Path) -> None:
+    writer = JournalWriter(tmp_path, "feed.test", segment_size_bytes=SEGMENT_SIZE_BYTES)
+    assert writer.append_all(Payloads([b"a", b"", b"ccc"])) == 3
+    assert (writer.next_sequence, writer.durable) == (4, 0)
+    assert writer.sync() == 3
+    assert [message for _, message in persistence.read(tmp_path)] == [b"a", b"", b"ccc"]
+
+
+def test_verify_counts_what_inspect_only_looks_at(journal: Path) -> None:
+    inspected, verified = persistence.inspect(journal), persistence.verify(journal)
+    assert (inspected.channel, inspected.first_sequence, inspected.last_sequence) == ("feed.test", 1, 200)
+    assert (inspected.durable, inspected.closed, inspected.torn_bytes) == (200, True, 0)
+    assert inspected.segments > 1
+    assert (verified.messages, verified.batches) == (200, 40)
+    assert vars(inspected).items() <= vars(verified).items()
+
+
+def test_a_reader_follows_a_writer_and_sees_only_what_is_durable(tmp_path: Path) -> None:
+    writer = write(tmp_path, 7, close=False)
+    reader = JournalReader(tmp_path)
+    found = reader.next()
+    assert found is not None
+    assert (found[0], len(found[1]), reader.next()) == (1, 7, None)
+    writer.append(payload(8))
+    writer.flush()
+    assert reader.next() is None
+    everything = JournalReader(tmp_path, from_sequence=8, durable_only=False).next()
+    assert everything is not None
+    assert everything[0] == 8
+    writer.sync()
+    found = reader.next()
+    assert found is not None
+    assert (found[0], found[1][0]) == (8, payload(8))
+
+
+def test_a_flipped_byte_is_named_by_segment_offset_and_sequence(journal: Path) -> None:
+    file = journal / FIRST
+    content = bytearray(file.read_bytes())
+    content[4096 + 100] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(JournalDamagedError) as caught:
+        persistence.verify(journal)
+    assert caught.value.facts == {"segment": 1, "offset": 4096, "sequence": 1}
+    with pytest.raises(JournalDamagedError):
+        list(persistence.read(journal))
+
+
+def test_a_cut_tail_is_torn_if_nothing_remembers_it_and_damage_if_something_does(tmp_path: Path) -> None:
+    """Method: the last batch of a journal that was not closed is zeroed, with and without its watermark file."""
+    write(tmp_path, 10, close=False)
+    file = tmp_path / FIRST
+    content = file.read_bytes()
+    used = len(content.rstrip(b"\0"))
+    file.write_bytes(content[: used - 1] + bytes(len(content) - used + 1))
+    with pytest.raises(JournalDamagedError) as caught:
+        JournalWriter(tmp_path, "feed.test")
+    assert caught.value.facts["sequence"] == 6
+
+    (tmp_path / "durable").unlink()
+    assert persistence.inspect(tmp_path).torn_bytes > 0
+    with pytest.raises(JournalDamagedError):
+        JournalWriter(tmp_path, "feed.test", evidence=10)
+    writer = JournalWriter(tmp_path, "feed.test")
+    assert writer.next_sequence == 6
+    assert writer.recovery["torn_bytes"] > 0
+    assert writer.recovery["undecidable_from"] == 6
+
+
+def test_one_process_writes(tmp_path: Path) -> None:
+    writer = write(tmp_path, 1, close=False)
+    with pytest.raises(JournalLockedError):
+        JournalWriter(tmp_path, "feed.test")
+    writer.close()
+    JournalWriter(tmp_path, "feed.test")
+    with pytest.raises(JournalError, match="closed"):
+        writer.append(b"after close")
+
+
+def test_what_is_no_journal_of_ours_is_refused_with_what_it_is(tmp_path: Path, journal: Path) -> None:
+    with pytest.raises(JournalAbsentError, match="no journal here"):
+        persistence.inspect(tmp_path / "nothing")
+    with pytest.raises(JournalError, match=r"feed\.other"):
+        JournalWriter(journal, "feed.other")
+    file = journal / FIRST
+    content = bytearray(file.read_bytes())
+    content[8] = 2
+    file.write_bytes(content)
+    with pytest.raises(JournalDamagedError):
+        persistence.inspect(journal)
+
+
+def test_a_journal_of_another_version_is_refused_by_both_numbers(journal: Path) -> None:
+    """Method: a header of version 2 with its right checksum."""
+    file = journal / FIRST
+    content = bytearray(file.read_bytes())
+    content[8] = 2
+    content[4092:4096] = crc32c(content[:4092]).to_bytes(4, "little")
+    file.write_bytes(content)
+    with pytest.raises(JournalVersionError) as caught:
+        JournalReader(journal)
+    assert caught.value.facts == {"found": 2, "expected": 1}
+
+
+def crc32c(data: bytes | bytearray) -> int:
+    """CRC-32C, one bit at a time: the format page's checksum, written independently of the core."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def test_the_format_page_is_enough_to_read_a_journal(journal: Path) -> None:
+    """Method: a second reader, written from docs/formats/journal.md alone, finds the same messages."""
+    assert list(read_by_the_page(journal)) == [(sequence, payload(sequence)) for sequence in range(1, 201)]
+
+
+def read_by_the_page(directory: Path) -> Iterator[tuple[int, bytes]]:
+    for file in sorted(directory.glob("*.segment")):
+        data = file.read_bytes()
+        assert data[:8] == b"TIDEJRNL"
+        header_crc = int.from_bytes(data[4092:4096], "little")
+        assert crc32c(data[:4092]) == header_crc
+        previous, at = header_crc, 4096
+        while at + 48 <= len(data) and (length := int.from_bytes(data[at + 4 : at + 8], "little")):
+            batch = data[at : at + length]
+            chain, _, stored_previous = (int.from_bytes(batch[start : start + 4], "little") for start in (0, 4, 8))
+            assert stored_previous == previous
+            assert continued_crc32c(header_crc, batch[4:]) == chain
+            sequence = int.from_bytes(batch[24:32], "little")
+            record = 48
+            for index in range(int.from_bytes(batch[40:44], "little")):
+                size = int.from_bytes(batch[record : record + 4], "little")
+                yield sequence + index, batch[record + 8 : record + 8 + size]
+                record += 8 + (size + 7) // 8 * 8
+            assert record == length
+            previous, at = chain, at + length
+
+
+def continued_crc32c(register: int, data: bytes) -> int:
+    """CRC-32C whose register begins at `register`."""
+    for byte in data:
+        register ^= byte
+        for _ in range(8):
+            register = (register >> 1) ^ (0x82F63B78 if register & 1 else 0)
+    return register ^ 0xFFFFFFFF
+
+
+CHILD = """
+import sys
+from tidebook._core import JournalWriter
+writer = JournalWriter(sys.argv[1], "feed.test", segment_size_bytes=16384)
+while True:
+    writer.append(b"message %d" % writer.next_sequence)
+    print(writer.sync(), flush=True)
+"""
+
+
+def test_a_killed_process_loses_nothing_it_acknowledged(tmp_path: Path) -> None:
+    found: list[tuple[int, bytes]] = []
+    for _ in range(3):
+        command = [sys.executable, "-c", CHILD, str(tmp_path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+            assert child.stdout is not None
+            acknowledged = [int(child.stdout.readline()) for _ in range(20)]
+            os.kill(child.pid, signal.SIGKILL)
+            acknowledged += [int(line) for line in child.stdout if line.endswith("\n")]
+        found = list(persistence.read(tmp_path))
+        assert found == [(sequence, b"message %d" % sequence) for sequence in range(1, len(found) + 1)]
+        assert len(found) >= acknowledged[-1]
+    # A message may be whole on disk and not yet acknowledged.
+    assert persistence.verify(tmp_path).messages >= len(found)
