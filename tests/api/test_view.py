@@ -1,6 +1,8 @@
 """The market view keeps the newest state, exactly, and says what it has missed."""
 
+import re
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -154,7 +156,7 @@ def test_status_records_count_towards_the_health_of_their_feed(desk: Desk) -> No
         desk.step()
         after = asdict(desk.view.health()[0])
         changed = {name: value for name, value in after.items() if before[name] != value}
-        ignored = {"last_message_at", "age_us", "lag_us", "state"} - expected.keys()
+        ignored = {"last_message_at", "age_us", "delay_us", "state"} - expected.keys()
         assert {name: value for name, value in changed.items() if name not in ignored} == expected
 
 
@@ -171,6 +173,12 @@ def test_status_of_a_whole_feed_needs_its_name_where_there_are_several() -> None
     view.feed("md.status", lost)
     view.feed("md.status", lost, venue="kraken")
     assert [(feed.venue, feed.reconnects) for feed in view.health()] == [("binance", 0), ("kraken", 1)]
+
+
+def test_kinds_have_the_numbers_of_the_engine_that_writes_them(root: Path) -> None:
+    source = (root / "crates/feed/src/status.rs").read_text()
+    written = {name: int(number) for number, name in re.findall(r"^    \w+ = (\d+) \"(\w+)\",$", source, re.MULTILINE)}
+    assert {kind.name.lower(): kind.value for kind in StatusKind}.items() <= written.items()
 
 
 def test_a_channel_that_is_not_kept_is_refused(desk: Desk) -> None:

@@ -79,8 +79,8 @@ def test_feed_health_is_a_row_per_venue(page: Page, serve: Serve) -> None:
     heads = page.locator(".feeds thead th").all_inner_texts()
     assert heads[1:] == [
         "Messages/s",
-        "Lag",
         "Delay",
+        "Venue delay",
         "Gaps",
         "Resyncs",
         "Quarantined",

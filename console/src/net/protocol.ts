@@ -44,7 +44,7 @@ export interface Feed {
   last_message_at: number;
   age_us: number | null;
   venue_delay_us: number | null;
-  lag_us: number | null;
+  delay_us: number | null;
   gaps: number;
   resyncs: number;
   quarantined: number;

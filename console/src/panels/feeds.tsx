@@ -40,7 +40,7 @@ function FeedRow({ feed, lost }: { feed: Feed; lost: boolean }) {
         <Sparkline values={rates.value.get(feed.venue) ?? []} />
         {count(feed.messages_per_second)}
       </td>
-      <td class="num">{feed.lag_us === null ? "–" : span(feed.lag_us)}</td>
+      <td class="num">{feed.delay_us === null ? "–" : span(feed.delay_us)}</td>
       <td class="num">{feed.venue_delay_us === null ? "–" : span(feed.venue_delay_us)}</td>
       <Trouble value={feed.gaps} />
       <td class="num">{feed.resyncs === 0 ? <span class="faint">0</span> : count(feed.resyncs)}</td>
@@ -57,8 +57,8 @@ function FeedRow({ feed, lost }: { feed: Feed; lost: boolean }) {
 
 const COLUMNS: readonly (readonly [name: string, meaning: string])[] = [
   ["Messages/s", "Inputs of the feed per second, over two seconds"],
-  ["Lag", "From our receipt to this server, median"],
-  ["Delay", "From the venue's clock to our receipt, median; negative where the clocks disagree"],
+  ["Delay", "From our receipt to this server, median"],
+  ["Venue delay", "From the venue's clock to our receipt, median; negative where the clocks disagree"],
   ["Gaps", "Sequence gaps; the book is unusable until a snapshot"],
   ["Resyncs", "Books brought back by a snapshot"],
   ["Quarantined", "Frames set aside because they could not be decoded"],

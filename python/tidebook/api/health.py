@@ -26,7 +26,7 @@ class FeedHealth:
     messages: int = 0
     last_message_ns: int = 0
     venue_delay_ns: int | None = None
-    lag_ns: int | None = None
+    delay_ns: int | None = None
     gaps: int = 0
     resyncs: int = 0
     quarantined: int = 0
@@ -43,7 +43,7 @@ class FeedHealth:
         received = records["ts_recv"]
         self.messages = max(self.messages, int(records["source_sequence"][-1]))
         self.last_message_ns = max(self.last_message_ns, int(received[-1]))
-        self.lag_ns = now_ns - int(np.median(received))
+        self.delay_ns = now_ns - int(np.median(received))
         events = records["ts_event"]
         timed = events > 0
         if timed.any():
@@ -106,7 +106,7 @@ class FeedHealth:
             last_message_at=self.last_message_ns // 1000,
             age_us=(now_ns - self.last_message_ns) // 1000 if seen else None,
             venue_delay_us=None if self.venue_delay_ns is None else self.venue_delay_ns // 1000,
-            lag_us=None if self.lag_ns is None else self.lag_ns // 1000,
+            delay_us=None if self.delay_ns is None else self.delay_ns // 1000,
             gaps=self.gaps,
             resyncs=self.resyncs,
             quarantined=self.quarantined,

@@ -1,6 +1,7 @@
 """Kinds of `md.status` records that change the health of a feed.
 
-Numbers and names are those of `tidebook_feed::StatusKind`, which never change because files hold them. Kinds that are not here (a snapshot wanted, an instrument redefined) are no matter of health.
+Numbers and names are those of `tidebook_feed::StatusKind`, which never change because files hold them; a test
+compares the two. Kinds that are not here (a snapshot wanted, an instrument redefined) are no matter of health.
 """
 
 from enum import IntEnum

@@ -132,7 +132,7 @@ class Feed:
     """Time since `last_message_at`; null before the first."""
     venue_delay_us: int | None
     """Venue's clock to our receipt, median of the newest batch. Negative where the clocks disagree."""
-    lag_us: int | None
+    delay_us: int | None
     """Our receipt to this server, median of the newest batch."""
     gaps: int
     """Messages or trades that never came; a book with a gap is unusable until a snapshot."""
