@@ -27,6 +27,7 @@ export default defineConfig({
     target: "es2022",
     assetsInlineLimit: 0, // the page's security policy allows no data: addresses
     modulePreload: { polyfill: false },
+    rolldownOptions: { input: ["index.html", "docs.html"] },
   },
   server: {
     port: 5173,

@@ -202,6 +202,20 @@ def test_axe_finds_no_fault(page: Page, serve: Serve, root: Path, scene: str) ->
     assert faults(page) == []
 
 
+def test_the_reference_lists_every_operation_and_tries_one_in_place(page: Page, serve: Serve, root: Path) -> None:
+    server = serve("live")
+    page.goto(f"{server.url}/docs")
+    expect(page.locator(".operation")).to_have_count(len(server.get("/openapi.json").json()["paths"]))
+    depth = page.locator(".operation").filter(has_text="/api/v1/depth")
+    depth.locator("summary").click()
+    expect(depth).to_contain_text("must not be traded on")
+    depth.get_by_label("limit").fill("1")
+    depth.get_by_role("button", name="Try it").click()
+    expect(depth.locator("pre")).to_contain_text('"last_update_id"')
+    page.evaluate((root / "console/node_modules/axe-core/axe.min.js").read_text())
+    assert faults(page) == []
+
+
 def faults(page: Page) -> list[tuple[str, list[str]]]:
     """Rules that axe finds broken, with the nodes that break them."""
     found = page.evaluate("() => axe.run()")

@@ -53,7 +53,7 @@ export function Help() {
         Blue and orange instead of green and red
       </label>
       <p class="hint">
-        The same data for programs: <a href="/api/v1/instruments">/api/v1</a>, <a href="/openapi.json">/openapi.json</a>, WebSocket <code>/ws/v1</code>.
+        The same data for programs: <a href="/docs">the API and how to use it</a>, WebSocket <code>/ws/v1</code>.
         {version.value !== null && ` Tidebook ${version.value}.`}
       </p>
       <form method="dialog">

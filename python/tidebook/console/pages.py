@@ -65,6 +65,7 @@ def mount_console(app: FastAPI, dist: Path = DIST) -> None:
     assets = _WithHeaders(StaticFiles(directory=dist / "assets"), [*_HEADERS, _FOR_EVER])
     app.router.routes += [
         Route("/", endpoint=file("index.html")),
+        Route("/docs", endpoint=file("docs.html")),
         Route("/favicon.svg", endpoint=file("favicon.svg")),
         Route("/licences.txt", endpoint=file("licences.txt")),
         Mount("/assets", app=assets),

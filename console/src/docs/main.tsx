@@ -1,0 +1,137 @@
+// The API's reference at /docs: drawn from /openapi.json by code of our own, because the usual viewers weigh more than
+// the console and load themselves from a CDN. Every operation can be tried in place; all of them only read.
+
+import { signal, useSignal } from "@preact/signals";
+import { render } from "preact";
+import { get, ProblemError } from "../net/rest";
+import { entriesOf, type Entry, type Field, type OpenApi } from "./openapi";
+import "../styles/tokens.css";
+import "../styles/base.css";
+import "../styles/docs.css";
+
+const api = signal<OpenApi | null>(null);
+const failure = signal<string | null>(null);
+/** An instrument that exists, so that examples work as they stand. */
+const example = signal("");
+
+async function load(): Promise<void> {
+  try {
+    api.value = await get<OpenApi>("/openapi.json");
+    const known = await get<{ instrument: string }[]>("/api/v1/instruments");
+    example.value = known[0]?.instrument ?? "";
+  } catch (error) {
+    if (!(error instanceof ProblemError)) throw error;
+    failure.value = error.message;
+  }
+}
+
+function Fields({ fields, caption }: { fields: Field[]; caption: string }) {
+  return (
+    <table class="fields">
+      <caption>{caption}</caption>
+      <thead>
+        <tr>
+          <th scope="col">Name</th>
+          <th scope="col">Type</th>
+          <th scope="col">Meaning</th>
+        </tr>
+      </thead>
+      <tbody>
+        {fields.map((field) => (
+          <tr key={field.name}>
+            <th scope="row">
+              <code>{field.name}</code>
+            </th>
+            <td>{field.type}</td>
+            <td>{field.description}</td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
+
+function Try({ entry }: { entry: Entry }) {
+  const values = useSignal<Record<string, string>>({});
+  const said = useSignal<string | null>(null);
+  const valueOf = (name: string, preset: string): string => values.value[name] ?? (name === "instrument" ? example.value : preset);
+  const ask = async (): Promise<void> => {
+    const query = new URLSearchParams(entry.parameters.map(({ name, preset }) => [name, valueOf(name, preset)]));
+    const address = entry.parameters.length > 0 ? `${entry.path}?${query}` : entry.path;
+    const answer = await fetch(address).catch(() => null);
+    said.value = answer === null ? "no answer" : `${answer.status} ${address}\n\n${JSON.stringify(await answer.json(), null, 2)}`;
+  };
+  return (
+    <div class="try">
+      {entry.parameters.map(({ name, preset }) => (
+        <label key={name}>
+          {name}{" "}
+          <input
+            type="text"
+            value={valueOf(name, preset)}
+            onInput={(event) => (values.value = { ...values.value, [name]: event.currentTarget.value })}
+          />
+        </label>
+      ))}
+      <button type="button" onClick={() => void ask()}>
+        Try it
+      </button>
+      {said.value !== null && (
+        <pre tabIndex={0} role="region" aria-label={`Answer of ${entry.path}`}>
+          {said.value}
+        </pre>
+      )}
+    </div>
+  );
+}
+
+function Operation({ entry }: { entry: Entry }) {
+  return (
+    <details class="operation">
+      <summary>
+        <code>
+          <b>{entry.method}</b> {entry.path}
+        </code>
+        <span>{entry.description}</span>
+      </summary>
+      {entry.parameters.length > 0 && <Fields fields={entry.parameters} caption="Parameters" />}
+      {entry.fields.length > 0 && <Fields fields={entry.fields} caption={`Answers ${entry.answer}`} />}
+      {entry.refusals.length > 0 && (
+        <ul class="refusals">
+          {entry.refusals.map(({ status, description }) => (
+            <li key={status}>
+              <code>{status}</code> {description}
+            </li>
+          ))}
+        </ul>
+      )}
+      <Try entry={entry} />
+    </details>
+  );
+}
+
+function Docs() {
+  const entries = api.value === null ? [] : entriesOf(api.value);
+  const tags = [...new Set(entries.map((entry) => entry.tag))].sort();
+  return (
+    <main class="docs">
+      <h1>Tidebook API {api.value !== null && <span class="hint">{api.value.info.version}</span>}</h1>
+      <p>{api.value?.info.description}</p>
+      <p class="hint">
+        <a href="/">The page</a> · <a href="/openapi.json">openapi.json</a> · WebSocket at <code>/ws/v1</code>
+      </p>
+      {failure.value !== null && <p role="alert">{failure.value}</p>}
+      {tags.map((tag) => (
+        <section key={tag} aria-label={tag}>
+          <h2>{tag}</h2>
+          {entries.filter((entry) => entry.tag === tag).map((entry) => (
+            <Operation entry={entry} key={entry.path} />
+          ))}
+        </section>
+      ))}
+    </main>
+  );
+}
+
+render(<Docs />, document.getElementById("app") as HTMLElement);
+void load();
