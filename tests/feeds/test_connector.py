@@ -16,6 +16,7 @@ import aiohttp
 import pytest
 
 from tests.feeds.follower import Follower
+from tidebook.config.settings import BinanceSettings
 from tidebook.errors import ConfigError, SubscriptionsError, VenueError
 from tidebook.feeds.backoff import Backoff
 from tidebook.feeds.binance import BinanceConnector, BinanceEndpoints, BinanceOptions
@@ -140,9 +141,9 @@ async def test_messages_tell_the_story_of_a_session_in_order() -> None:
         f"{symbol.lower()}@{stream}" for symbol in SYMBOLS for stream in ("trade", "bookTicker", "depth@100ms")
     ]
     kinds = [message.kind for message in messages]
-    assert kinds.index(MessageKind.STATE) < kinds.index(MessageKind.WS) < kinds.index(MessageKind.REST)
+    assert kinds[0] is MessageKind.STATE, "nothing comes before the connection it came from"
     rest = [message for message in messages if message.kind == MessageKind.REST]
-    assert [message.context for message in rest] == [
+    assert sorted(message.context for message in rest) == [
         b"/api/v3/depth?symbol=BTCUSDT&limit=1000",
         b"/api/v3/depth?symbol=ETHUSDT&limit=1000",
     ]
@@ -387,6 +388,28 @@ async def test_no_socket_and_no_task_is_left_behind() -> None:
     await asyncio.sleep(0.05)
     assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
     assert open_files() == before
+
+
+async def test_a_step_of_the_wall_clock_is_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Method: the connector's wall clock jumps by an hour, the steady one does not."""
+    real = time.time_ns
+    async with running() as bench:
+        await bench.until(bench.books_good)
+        monkeypatch.setattr("tidebook.feeds.binance.time.time_ns", lambda: real() + 3_600_000_000_000)
+        await bench.until(lambda: bool(bench.states("clock_stepped")))
+        monkeypatch.undo()
+        await bench.until(lambda: len(bench.states("clock_stepped")) == 2)
+    forth, back = (state["step_ns"] for state in bench.states("clock_stepped"))
+    assert forth == pytest.approx(3_600_000_000_000, abs=10_000_000)
+    assert back == pytest.approx(-3_600_000_000_000, abs=10_000_000)
+
+
+def test_settings_become_options_and_default_to_the_real_venue(tmp_path: Path) -> None:
+    options = BinanceOptions.from_settings(BinanceSettings(), state_file=tmp_path / "binance.json")
+    assert options.endpoints == BinanceEndpoints("wss://stream.binance.com:9443", "https://api.binance.com")
+    assert (options.symbols, options.streams) == (None, ("trade", "bookTicker", "depth@100ms"))
+    options = BinanceOptions.from_settings(BinanceSettings(symbols=("BTCUSDT",), ws_url="ws://127.0.0.1:1/"))
+    assert (options.symbols, options.endpoints.ws) == (("BTCUSDT",), "ws://127.0.0.1:1")
 
 
 def test_options_that_cannot_be_are_named(tmp_path: Path) -> None:

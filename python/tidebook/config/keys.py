@@ -44,7 +44,11 @@ def keys(model: type[BaseModel] = Settings, table: str = "") -> Iterator[Key]:
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from keys(field.annotation, table=f"{name}.")
         else:
-            default = field.default.human_readable() if isinstance(field.default, ByteSize) else field.default
+            default = field.default
+            if isinstance(default, ByteSize):
+                default = default.human_readable()
+            elif isinstance(default, tuple):
+                default = ",".join(default)
             path = f"{table}{name}"
             yield Key(
                 name=path,
@@ -76,7 +80,7 @@ def keys_page() -> str:
         "|---|---|---|---|",
     ]
     for key in keys():
-        default = "" if key.default is None else f"`{key.default}`"
+        default = "" if key.default in (None, "") else f"`{key.default}`"
         lines.append(f"| `{key.name}` | {default} | {key.description} | `{key.variable}` |")
     lines += ["", "Variables that are no settings:", "", "| variable | what it does |", "|---|---|"]
     lines += [f"| `{variable}` | {what} |" for variable, what in PROCESS_VARIABLES.items()]

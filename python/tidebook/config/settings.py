@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 
 def _only_lmdb(value: object) -> object:
@@ -61,6 +61,34 @@ class ApiSettings(Section):
     port: int = Field(default=8080, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
 
 
+def _comma_separated(value: object) -> object:
+    """A variable of the environment is one text; the file has a list, or the same text."""
+    return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
+
+
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)]
+
+
+class BinanceSettings(Section):
+    """The feed of Binance spot."""
+
+    symbols: Words = Field(
+        default=(), description="What to subscribe to; nothing named: what the feed was subscribed to last."
+    )
+    streams: Words = Field(
+        default=("trade", "bookTicker", "depth@100ms"), min_length=1, description="Streams of each symbol."
+    )
+    ws_url: str = Field(
+        default="wss://stream.binance.com:9443", pattern="^wss?://", description="Base address of the streams."
+    )
+    rest_url: str = Field(
+        default="https://api.binance.com", pattern="^https?://", description="Base address of REST requests."
+    )
+    stalled_after_s: float = Field(
+        default=15.0, gt=1, description="Seconds without a frame, our ping unanswered, until the feed reconnects."
+    )
+
+
 class StorageSettings(Section):
     """How records become Parquet."""
 
@@ -91,6 +119,7 @@ class Settings(BaseSettings):
         default=ByteSize(1 << 30), ge=1 << 20, description="Bytes of journal beyond which compaction runs by itself."
     )
     channel: ChannelSettings = Field(default_factory=ChannelSettings, description="Defaults of channels.")
+    binance: BinanceSettings = Field(default_factory=BinanceSettings, description="Feed of Binance spot.")
     storage: StorageSettings = Field(default_factory=StorageSettings, description="Parquet files.")
     api: ApiSettings = Field(default_factory=ApiSettings, description="HTTP and WebSocket server.")
     log: LogSettings = Field(default_factory=LogSettings, description="Logs.")

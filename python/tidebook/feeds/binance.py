@@ -11,6 +11,7 @@ State messages are JSON objects; `event` is one of
     disconnected    reason: nothing more comes from this session
     connect_failed  reason, retry_s
     snapshot_failed symbol, reason; it is asked for again
+    clock_stepped   step_ns: how far our wall clock jumped against a steady one since the timer before
 
 Source: venue facts "Binance spot" (endpoints, keep-alive, limits, local book).
 """
@@ -25,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from tidebook.config.settings import BinanceSettings
 from tidebook.errors import ConfigError, VenueError
 from tidebook.feeds.backoff import Backoff
 from tidebook.feeds.binance_session import SERVER_SHUTDOWN, STREAMS_PER_CONNECTION_MAX, BinanceSession
@@ -38,6 +40,9 @@ log = logger("feeds.binance")
 DEPTH_STREAM = "depth@100ms"
 DEFAULT_STREAMS = ("trade", "bookTicker", DEPTH_STREAM)
 
+# A clock that is only slewed drifts by at most 50 us in a timer's 100 ms; reading two clocks costs far less.
+CLOCK_STEP_MIN_NS = 5_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class BinanceEndpoints:
@@ -50,10 +55,6 @@ class BinanceEndpoints:
     def local(cls, port: int) -> Self:
         """The simulator's on this machine."""
         return cls(f"ws://127.0.0.1:{port}", f"http://127.0.0.1:{port}")
-
-
-LIVE = BinanceEndpoints("wss://stream.binance.com:9443", "https://api.binance.com")
-LIVE_DATA_ONLY = BinanceEndpoints("wss://data-stream.binance.vision", "https://data-api.binance.vision")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,18 @@ class BinanceOptions:
     """Other certificates than the system's."""
     seed: int | None = None
     """Of the jitter; None = different each time."""
+
+    @classmethod
+    def from_settings(cls, settings: BinanceSettings, *, state_file: Path | None = None) -> Self:
+        """What `[binance]` of the settings asks for. For the simulator, replace `endpoints`."""
+        return cls(
+            endpoints=BinanceEndpoints(settings.ws_url.rstrip("/"), settings.rest_url.rstrip("/")),
+            symbols=settings.symbols or None,
+            streams=settings.streams,
+            state_file=state_file,
+            ping_after_s=settings.stalled_after_s * 2 / 3,
+            stalled_after_s=settings.stalled_after_s,
+        )
 
     def __post_init__(self) -> None:
         for symbol in self.symbols or ():
@@ -293,9 +306,13 @@ class BinanceConnector:
 
     async def _keep_time(self) -> None:
         period_ns = self.options.timer_ms * 1_000_000
+        offset_ns = time.time_ns() - time.monotonic_ns()
         while True:
-            now_ns = time.time_ns()
-            await asyncio.sleep((period_ns - now_ns % period_ns) / 1e9)
+            await asyncio.sleep((period_ns - time.time_ns() % period_ns) / 1e9)
+            step_ns = time.time_ns() - time.monotonic_ns() - offset_ns
+            if abs(step_ns) >= CLOCK_STEP_MIN_NS:
+                self._write_state("clock_stepped", step_ns=step_ns)
+            offset_ns += step_ns
             self._write(MessageKind.TIMER, b"")
             self._check_silence()
 
