@@ -69,6 +69,13 @@ def test_records_overwritten_before_we_read_them_are_said_on_the_feed_and_on_the
     assert ([found.id for found in trades], missed) == ([9], 4)
 
 
+def test_books_and_quotes_overtaken_by_newer_ones_are_not_missed(desk: Desk) -> None:
+    desk.source.put("md.book", book([(1, 1)], [(2, 1)]), missed=900)
+    desk.source.put("md.quotes", {"instrument_id": BTC}, missed=900)
+    desk.step()
+    assert desk.view.health()[0].missed_records == 0
+
+
 def test_a_record_of_an_instrument_nobody_defined_is_counted_as_missed(desk: Desk) -> None:
     desk.source.put("md.trades", trade(1, instrument_id=BTC | 77))
     desk.step()

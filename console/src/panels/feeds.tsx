@@ -64,7 +64,7 @@ const COLUMNS: readonly (readonly [name: string, meaning: string])[] = [
   ["Quarantined", "Frames set aside because they could not be decoded"],
   ["Checks", "Books that were not what the venue says: a checksum, its own top of book, a crossed book"],
   ["Lost", "Connections lost"],
-  ["Missed", "Records this server did not see because it read too slowly"],
+  ["Missed", "Trades and status records this server did not see because it read too slowly"],
   ["Books", "Usable books of all instruments"],
 ];
 

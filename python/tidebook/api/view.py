@@ -157,6 +157,8 @@ class MarketView:
         self.feeds: dict[str, FeedHealth] = {venue: FeedHealth(venue) for venue in venues}
         self._by_id: dict[int, InstrumentView] = {}
         self._by_name: dict[str, InstrumentView] = {}
+        # Names of venues by their number, as far as instruments have told them.
+        self._venues: dict[int, str] = {}
         self._take: dict[str, Callable[[Records], None]] = {
             "md.instruments": self._take_instruments,
             "md.book": self._take_books,
@@ -188,7 +190,12 @@ class MarketView:
                 health.saw(records[venues == code], now)
 
     def missed(self, channel: str, count: int) -> None:
-        """Says that `count` records of `channel` were overwritten before this view read them."""
+        """Says that `count` records of `channel` were overwritten before this view read them.
+
+        Books and quotes are states of which only the newest is wanted, so nothing is missed there.
+        """
+        if channel in ("md.book", "md.quotes"):
+            return
         if channel == "md.trades":
             # Whose trades they were is unknown, so every trade stream must say that it may have a hole.
             for view in self._by_id.values():
@@ -230,9 +237,9 @@ class MarketView:
 
     def _health(self, venue_code: int) -> FeedHealth | None:
         """Feed of the venue with this number; None while no instrument has told its name and several are expected."""
-        for instrument_id, view in self._by_id.items():
-            if instrument_id >> 24 == venue_code:
-                return self.feeds[view.venue]
+        name = self._venues.get(venue_code)
+        if name is not None:
+            return self.feeds[name]
         return next(iter(self.feeds.values())) if len(self.feeds) == 1 else None
 
     def _take_status(self, records: Records, venue: str | None) -> None:
@@ -249,6 +256,7 @@ class MarketView:
             venue = name.rpartition(".")[2].lower()
             self.feeds.setdefault(venue, FeedHealth(venue))
             instrument_id = int(row["instrument_id"])
+            self._venues[instrument_id >> 24] = venue
             view = self._by_id.get(instrument_id)
             if view is None:
                 view = self._by_id[instrument_id] = self._by_name[name.upper()] = InstrumentView(name, venue)

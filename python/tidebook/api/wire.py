@@ -145,7 +145,7 @@ class Feed:
     reconnects: int
     """Connections lost."""
     missed_records: int
-    """Records this server did not see because it read too slowly; storage is not concerned."""
+    """Trades and status records this server did not see because it read too slowly; storage is not concerned."""
     instruments: int
     """Instruments of the venue."""
     books_usable: int
