@@ -6,8 +6,10 @@ from typing import Any, final
 import numpy
 
 __all__ = [
+    "FeedChannel",
     "JournalReader",
     "JournalWriter",
+    "MarketDataEngine",
     "Payloads",
     "Recording",
     "RecordingWriter",
@@ -22,6 +24,39 @@ __all__ = [
     "verify_journal",
     "version",
 ]
+
+@final
+class FeedChannel:
+    """The raw capture `feed.<venue>` of a venue: ring and journal as one sequence, owned and written by this process.
+
+    Raises: ChannelError, JournalError and its kinds, from every method. Calls release the GIL.
+    """
+
+    def __new__(
+        cls,
+        name: str,
+        rings_dir: str | os.PathLike[str],
+        journal_dir: str | os.PathLike[str],
+        *,
+        ring_size_bytes: int = 67108864,
+        sync_interval_ms: int = 10,
+    ) -> FeedChannel:
+        """Opens or makes the channel. What a killed owner had committed to the ring is journaled first."""
+    @property
+    def report(self) -> str:
+        """What opening found, for people."""
+    def write(self, ts_recv_ns: int, connection: int, kind: int, context: bytes, body: bytes) -> int:
+        """Publishes a message and gives its sequence; waits for the journal only when the ring is full of what it
+        has not taken yet. Kinds as `pack_message`.
+
+        Raises: RawMessageError for another kind; JournalError when the journal has stopped.
+        """
+    def wait_durable(self, sequence: int, timeout_s: float) -> bool:
+        """Waits until `sequence` is durable; False when the time passed or journaling stopped before."""
+    def guarantee(self) -> dict[str, Any]:
+        """What is promised right now: published, durable (sequences), journal (directory), failure (text or None)."""
+    def close(self) -> None:
+        """Journals all that is published, syncs and ends; a second call does nothing."""
 
 @final
 class JournalReader:
@@ -98,6 +133,28 @@ class JournalWriter:
         """Makes all appended messages durable and gives the highest durable sequence."""
     def close(self) -> None:
         """Syncs, seals and ends; a second call does nothing."""
+
+@final
+class MarketDataEngine:
+    """A running market-data engine: the thread that turns `feed.<venue>` into `md.*` in the same directory of rings.
+
+    It derives the feed's history first and drops what the channels hold already. Ends with `stop` or the object.
+    """
+
+    def __new__(
+        cls,
+        venue: str,
+        rings_dir: str | os.PathLike[str],
+        journal_dir: str | os.PathLike[str],
+        *,
+        wait: str = "park",
+    ) -> MarketDataEngine:
+        """Starts it; `wait` is spin, hybrid or park. Raises: ChannelError, JournalError."""
+    def status(self) -> dict[str, Any]:
+        """messages, sequence and published since the start; live (history is done); failure (text or None);
+        latency_count, latency_p50_ns, latency_p99_ns, latency_max_ns from receipt to published (None without any)."""
+    def stop(self) -> None:
+        """Ends the thread after the batch in hand; a second call does nothing. Raises: what ended it earlier."""
 
 @final
 class Payloads:

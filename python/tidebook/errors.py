@@ -12,6 +12,7 @@ TidebookError
     ├── SubscriptionsError  the file of a connector's subscriptions is damaged
     ├── RawMessageError     a payload that is no raw message
     ├── CaptureError        a recording that cannot be read, or messages its format cannot hold
+    ├── ChannelError        a channel or engine that cannot be opened or go on
     ├── CaptureLogError     the list of a journal's recordings is damaged, or one of them is unfinished
     ├── JournalError        reading or writing a journal failed
     │   ├── JournalFullError     no space; what was acknowledged stays
@@ -91,6 +92,10 @@ class CaptureLogError(OperationError):
 
 class CaptureError(OperationError):
     """A recording that cannot be read, or messages that a capture format cannot hold."""
+
+
+class ChannelError(OperationError):
+    """A channel or an engine that cannot be opened or go on."""
 
 
 class JournalError(OperationError):

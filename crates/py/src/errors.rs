@@ -20,6 +20,8 @@ pub const RAW_MESSAGE: ErrorClass = ErrorClass("RawMessageError");
 
 /// A capture file that cannot be read or written.
 pub const CAPTURE: ErrorClass = ErrorClass("CaptureError");
+/// A channel or an engine that cannot be opened or go on.
+pub const CHANNEL: ErrorClass = ErrorClass("ChannelError");
 /// A journal operation that failed.
 pub const JOURNAL: ErrorClass = ErrorClass("JournalError");
 /// No space for the journal.
@@ -38,6 +40,7 @@ const ALL: &[ErrorClass] = &[
     DECIMAL,
     RAW_MESSAGE,
     CAPTURE,
+    CHANNEL,
     JOURNAL,
     JOURNAL_FULL,
     JOURNAL_LOCKED,

@@ -4,7 +4,9 @@
 //! the domain belongs into the crate below. One file per class; this file only registers them. The typed face with
 //! the documentation for callers is `python/tidebook/_core.pyi`; `make lint` compares the two.
 
+mod engine;
 mod errors;
+mod feed_channel;
 mod journal;
 mod payloads;
 mod recording;
@@ -17,7 +19,11 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _core {
     #[pymodule_export]
+    use super::engine::MarketDataEngine;
+    #[pymodule_export]
     use super::errors::error_classes;
+    #[pymodule_export]
+    use super::feed_channel::FeedChannel;
     #[pymodule_export]
     use super::journal::{JournalReader, JournalWriter, inspect_journal, verify_journal};
     #[pymodule_export]

@@ -1,0 +1,76 @@
+//! `MarketDataEngine`: the thread that turns `feed.<venue>` into `md.*`.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use tidebook_plane::{EngineOptions, PlaneError};
+use tidebook_ring::Wait;
+use tidebook_types::Venue;
+
+use crate::errors::{self, Raised};
+
+impl From<PlaneError> for Raised {
+    fn from(error: PlaneError) -> Self {
+        match error {
+            PlaneError::Journal(error) => error.into(),
+            error => Self::new(errors::CHANNEL, error.to_string()),
+        }
+    }
+}
+
+/// A running engine. Its thread ends with `stop` or with the object.
+#[pyclass(frozen, module = "tidebook._core")]
+pub struct MarketDataEngine(Mutex<Option<tidebook_plane::MarketDataEngine>>);
+
+#[pymethods]
+impl MarketDataEngine {
+    #[new]
+    #[pyo3(signature = (venue, rings_dir, journal_dir, *, wait="park"))]
+    fn new(py: Python<'_>, venue: &str, rings_dir: PathBuf, journal_dir: PathBuf, wait: &str) -> PyResult<Self> {
+        let venue = Venue::from_name(venue)
+            .ok_or_else(|| Raised::new(errors::CHANNEL, format!("no venue {venue:?}; known: binance, kraken")))?;
+        let wait = match wait {
+            "spin" => Wait::Spin,
+            "hybrid" => Wait::Hybrid,
+            "park" => Wait::Park,
+            _ => {
+                let message = format!("wait = {wait:?}: must be spin, hybrid or park");
+                return Err(Raised::new(errors::CHANNEL, message).into());
+            }
+        };
+        py.detach(|| tidebook_plane::MarketDataEngine::start(EngineOptions { venue, rings_dir, journal_dir, wait }))
+            .map(|engine| Self(Mutex::new(Some(engine))))
+            .map_err(|error| Raised::from(error).into())
+    }
+
+    /// How far it is.
+    fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let status = {
+            let engine = self.0.lock().expect("an engine call does not panic");
+            let stopped = || Raised::new(errors::CHANNEL, "the engine is stopped; start it again".to_owned());
+            engine.as_ref().ok_or_else(stopped)?.status()
+        };
+        let facts = PyDict::new(py);
+        facts.set_item("messages", status.messages)?;
+        facts.set_item("sequence", status.sequence)?;
+        facts.set_item("published", status.published)?;
+        facts.set_item("live", status.live)?;
+        facts.set_item("failure", status.failure)?;
+        facts.set_item("latency_count", status.latency.count())?;
+        facts.set_item("latency_p50_ns", status.latency.quantile(500))?;
+        facts.set_item("latency_p99_ns", status.latency.quantile(990))?;
+        facts.set_item("latency_max_ns", status.latency.quantile(1000))?;
+        Ok(facts)
+    }
+
+    /// Ends the thread after the batch in hand.
+    fn stop(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| {
+            let engine = self.0.lock().expect("an engine call does not panic").take();
+            engine.map_or(Ok(()), tidebook_plane::MarketDataEngine::stop)
+        })
+        .map_err(|error| PyErr::from(Raised::from(error)))
+    }
+}

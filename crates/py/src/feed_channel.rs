@@ -1,0 +1,150 @@
+//! `FeedChannel`: the raw capture of a venue, ring and journal as one, with its one producer.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use tidebook_channel::{Channel, ChannelError, ChannelOptions};
+use tidebook_journal::SyncPolicy;
+use tidebook_ring::{Producer, Written};
+use tidebook_types::message::RawMessageError;
+use tidebook_types::{MessageKind, RawMessage};
+
+use crate::errors::{self, Raised};
+
+/// How long a write waits for room before it looks for Ctrl-C.
+const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
+
+impl From<ChannelError> for Raised {
+    fn from(error: ChannelError) -> Self {
+        match error {
+            ChannelError::Journal(error) => error.into(),
+            error => Self::new(errors::CHANNEL, error.to_string()),
+        }
+    }
+}
+
+struct Open {
+    // In this order: the producer ends before the channel it writes.
+    producer: Producer,
+    channel: Channel,
+    payload: Vec<u8>,
+}
+
+/// The channel `feed.<venue>`, owned by this process.
+#[pyclass(frozen, module = "tidebook._core")]
+pub struct FeedChannel {
+    /// `None` once closed.
+    open: Mutex<Option<Open>>,
+    report: String,
+}
+
+fn closed() -> Raised {
+    Raised::new(errors::CHANNEL, "the channel is closed; open it again".to_owned())
+}
+
+#[pymethods]
+impl FeedChannel {
+    #[new]
+    #[pyo3(signature = (name, rings_dir, journal_dir, *, ring_size_bytes=67108864, sync_interval_ms=10))]
+    fn new(
+        py: Python<'_>,
+        name: &str,
+        rings_dir: PathBuf,
+        journal_dir: PathBuf,
+        ring_size_bytes: u64,
+        sync_interval_ms: u64,
+    ) -> PyResult<Self> {
+        let opened = py.detach(|| {
+            let mut options = ChannelOptions::frames(name, ring_size_bytes);
+            options.ring.parking = true;
+            options.sync = SyncPolicy::Interval(Duration::from_millis(sync_interval_ms));
+            let ring_path = tidebook_ring::paths::ring_path(&rings_dir, name).map_err(ChannelError::from)?;
+            let (channel, report) = Channel::open(&ring_path, &journal_dir, &options)?;
+            Ok((Open { producer: channel.producer()?, channel, payload: Vec::new() }, report.to_string()))
+        });
+        let (open, report) = opened.map_err(|error: ChannelError| PyErr::from(Raised::from(error)))?;
+        Ok(Self { open: Mutex::new(Some(open)), report })
+    }
+
+    /// What opening found, for people.
+    #[getter]
+    fn report(&self) -> &str {
+        &self.report
+    }
+
+    /// Publishes a message and gives its sequence.
+    fn write(
+        &self,
+        py: Python<'_>,
+        ts_recv_ns: i64,
+        connection: u32,
+        kind: u8,
+        context: &[u8],
+        body: &[u8],
+    ) -> PyResult<u64> {
+        let kind = MessageKind::from_code(kind).ok_or(Raised::from(RawMessageError::Kind { found: kind }))?;
+        let message = RawMessage { ts_recv: ts_recv_ns, connection, kind, context, body };
+        loop {
+            let written = py.detach(|| {
+                let mut open = self.open.lock().expect("a channel call does not panic");
+                let open = open.as_mut().ok_or_else(closed)?;
+                open.payload.clear();
+                message.write_to(&mut open.payload);
+                let written = open.producer.write_within(&open.payload, SIGNAL_INTERVAL);
+                let written = written.map_err(ChannelError::from)?;
+                match (written, open.channel.guarantee().failure) {
+                    (Written::Full { .. }, Some(failure)) => {
+                        Err(Raised::new(errors::JOURNAL, format!("the journal stopped: {failure}")))
+                    }
+                    (written, _) => Ok(written),
+                }
+            })?;
+            match written {
+                Written::At(sequence) => return Ok(sequence),
+                Written::Full { .. } => py.check_signals()?,
+            }
+        }
+    }
+
+    /// Waits until `sequence` is durable; false when the time passed or journaling stopped before.
+    fn wait_durable(&self, py: Python<'_>, sequence: u64, timeout_s: f64) -> PyResult<bool> {
+        let timeout = Duration::try_from_secs_f64(timeout_s).unwrap_or(Duration::MAX);
+        py.detach(|| {
+            let open = self.open.lock().expect("a channel call does not panic");
+            Ok(open.as_ref().ok_or_else(closed)?.channel.wait_durable(sequence, timeout))
+        })
+        .map_err(|raised: Raised| raised.into())
+    }
+
+    /// What is promised right now.
+    fn guarantee<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let guarantee = {
+            let open = self.open.lock().expect("a channel call does not panic");
+            open.as_ref().ok_or_else(closed)?.channel.guarantee()
+        };
+        let facts = PyDict::new(py);
+        facts.set_item("published", guarantee.published)?;
+        facts.set_item("durable", guarantee.durable)?;
+        facts.set_item("journal", guarantee.journal)?;
+        facts.set_item("failure", guarantee.failure)?;
+        Ok(facts)
+    }
+
+    /// Journals all that is published, syncs and ends.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| {
+            let open = self.open.lock().expect("a channel call does not panic").take();
+            match open {
+                None => Ok(()),
+                Some(Open { producer, channel, .. }) => {
+                    drop(producer);
+                    channel.close()
+                }
+            }
+        })
+        .map_err(|error| PyErr::from(Raised::from(error)))
+    }
+}
