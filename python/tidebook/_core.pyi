@@ -7,10 +7,12 @@ import numpy
 
 __all__ = [
     "FeedChannel",
+    "FeedDecoder",
     "JournalReader",
     "JournalWriter",
     "MarketDataEngine",
     "Payloads",
+    "RecordBuffer",
     "Recording",
     "RecordingWriter",
     "Schema",
@@ -57,6 +59,27 @@ class FeedChannel:
         """What is promised right now: published, durable (sequences), journal (directory), failure (text or None)."""
     def close(self) -> None:
         """Journals all that is published, syncs and ends; a second call does nothing."""
+
+@final
+class FeedDecoder:
+    """The market-data engine of one feed over raw messages: the code that runs live, without thread or channel.
+
+    Raises: UnknownVenueError for a venue no decoder is for.
+    """
+
+    def __new__(cls, venue: str) -> FeedDecoder: ...
+    def decode(self, first_sequence: int, messages: Payloads) -> dict[str, numpy.ndarray[Any, Any]]:
+        """Records derived from messages, the first of which has this sequence: type -> structured array, definitions
+        (`instruments`) first.
+
+        Shape:  (rows,) of the type's published layout, in order of (source_sequence, source_index).
+        Memory: read-only, the array's own. Releases the GIL while it decodes.
+        Raises: RawMessageError for a payload no version of ours wrote. Malformed market data never raises.
+        """
+    def report(self) -> dict[str, Any]:
+        """venue, messages, checks_passed, checks_failed, gaps, oracles (name, passed, failed), counters, quarantined
+        (the first frames set aside: sequence, offset, expected), state_hash.
+        """
 
 @final
 class JournalReader:
@@ -152,7 +175,8 @@ class MarketDataEngine:
         """Starts it; `wait` is spin, hybrid or park. Raises: ChannelError, JournalError."""
     def status(self) -> dict[str, Any]:
         """messages, sequence and published since the start; live (history is done); failure (text or None);
-        latency_count, latency_p50_ns, latency_p99_ns, latency_max_ns from receipt to published (None without any)."""
+        latency_count, latency_p50_ns, latency_p99_ns, latency_max_ns from receipt to published (None without any).
+        """
     def stop(self) -> None:
         """Ends the thread after the batch in hand; a second call does nothing. Raises: what ended it earlier."""
 
@@ -166,6 +190,13 @@ class Payloads:
         """Bytes of all payloads together."""
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> bytes: ...
+
+@final
+class RecordBuffer:
+    """Memory of records that an array views: a read-only buffer of bytes."""
+
+    def __len__(self) -> int:
+        """Bytes."""
 
 @final
 class Recording:

@@ -3,6 +3,7 @@
 TidebookError
 ├── UsageError              the caller asked for something that cannot be
 │   ├── DecimalError        a text that is no exact decimal number
+│   ├── UnknownVenueError   a venue that no decoder is for
 │   ├── UnknownInstrumentError  an instrument that has not been seen
 │   ├── ConfigError         a setting that is unknown, unreadable or out of range
 │   └── QueryError          a record type, symbol, column or time that a store cannot answer for
@@ -52,6 +53,10 @@ class UsageError(TidebookError):
 
 class DecimalError(UsageError):
     """A text that is no exact decimal number at the exponent asked for. Facts: found, exponent."""
+
+
+class UnknownVenueError(UsageError):
+    """A venue that no decoder is for."""
 
 
 class UnknownInstrumentError(UsageError):

@@ -9,7 +9,7 @@ import pytest
 from tidebook._core import JournalReader, Recording
 from tidebook.errors import CaptureError, CaptureLogError, UsageError
 from tidebook.node.export import export_journal
-from tidebook.node.recordings import RecordingJournal, readable
+from tidebook.node.recordings import RecordingJournal, Recordings
 
 LINES = b"".join(
     b'17231612539%08d {"stream":"btcusdt@trade","data":{"e":"trade","E":1723161255343,"s":"BTCUSDT","t":%d,'
@@ -27,7 +27,7 @@ def recording(tmp_path: Path) -> Path:
 
 def take_in(data: Path, *paths: Path, chunks: int | None = None) -> RecordingJournal:
     """Takes recordings in, all of them or some chunks, and leaves without closing when interrupted."""
-    journal = RecordingJournal(data, paths)
+    journal = RecordingJournal(data, Recordings(paths))
     for count, _ in enumerate(journal.take_in(), 1):
         if count == chunks:
             return journal
@@ -96,16 +96,16 @@ def test_damaged_lines_are_named_and_the_rest_is_taken_in(tmp_path: Path, record
 
 def test_paths_that_are_no_files_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(CaptureError, match=r"nowhere\.log does not exist"):
-        readable([tmp_path / "nowhere.log"])
+        Recordings([tmp_path / "nowhere.log"])
     with pytest.raises(CaptureError, match="is a directory"):
-        readable([tmp_path])
+        Recordings([tmp_path])
 
 
 def test_recordings_of_two_venues_are_refused(tmp_path: Path, recording: Path) -> None:
     kraken = tmp_path / "kraken.cbcap"
     kraken.write_bytes(b"CBCAP1 kraken BTC/USD 1785552832693693000\n1 23\n" + b'{"channel":"heartbeat"}\n')
     with pytest.raises(CaptureError, match="different venues"):
-        RecordingJournal(tmp_path / "data", [recording, kraken])
+        Recordings([recording, kraken])
 
 
 def test_a_directory_without_a_journal_says_so(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tidebook_plane::{EngineOptions, PlaneError};
 use tidebook_ring::Wait;
-use tidebook_types::Venue;
 
+use crate::decoder::venue_of;
 use crate::errors::{self, Raised};
 
 impl From<PlaneError> for Raised {
@@ -29,8 +29,7 @@ impl MarketDataEngine {
     #[new]
     #[pyo3(signature = (venue, rings_dir, journal_dir, *, wait="park"))]
     fn new(py: Python<'_>, venue: &str, rings_dir: PathBuf, journal_dir: PathBuf, wait: &str) -> PyResult<Self> {
-        let venue = Venue::from_name(venue)
-            .ok_or_else(|| Raised::new(errors::CHANNEL, format!("no venue {venue:?}; known: binance, kraken")))?;
+        let venue = venue_of(venue)?;
         let wait = match wait {
             "spin" => Wait::Spin,
             "hybrid" => Wait::Hybrid,

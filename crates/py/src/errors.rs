@@ -18,6 +18,8 @@ pub const DECIMAL: ErrorClass = ErrorClass("DecimalError");
 /// A payload that is no raw message.
 pub const RAW_MESSAGE: ErrorClass = ErrorClass("RawMessageError");
 
+/// A venue no decoder is for.
+pub const UNKNOWN_VENUE: ErrorClass = ErrorClass("UnknownVenueError");
 /// A capture file that cannot be read or written.
 pub const CAPTURE: ErrorClass = ErrorClass("CaptureError");
 /// A channel or an engine that cannot be opened or go on.
@@ -39,6 +41,7 @@ pub const JOURNAL_DAMAGED: ErrorClass = ErrorClass("JournalDamagedError");
 const ALL: &[ErrorClass] = &[
     DECIMAL,
     RAW_MESSAGE,
+    UNKNOWN_VENUE,
     CAPTURE,
     CHANNEL,
     JOURNAL,

@@ -4,12 +4,14 @@
 //! the domain belongs into the crate below. One file per class; this file only registers them. The typed face with
 //! the documentation for callers is `python/tidebook/_core.pyi`; `make lint` compares the two.
 
+mod decoder;
 mod engine;
 mod errors;
 mod feed_channel;
 mod journal;
 mod payloads;
 mod recording;
+mod records;
 mod schema;
 mod units;
 
@@ -18,6 +20,8 @@ use pyo3::prelude::*;
 /// The compiled core of Tidebook. Private: Python re-exports what is public.
 #[pymodule]
 mod _core {
+    #[pymodule_export]
+    use super::decoder::FeedDecoder;
     #[pymodule_export]
     use super::engine::MarketDataEngine;
     #[pymodule_export]
@@ -30,6 +34,8 @@ mod _core {
     use super::payloads::{Payloads, pack_message, unpack_message};
     #[pymodule_export]
     use super::recording::{Recording, RecordingWriter};
+    #[pymodule_export]
+    use super::records::RecordBuffer;
     #[pymodule_export]
     use super::schema::{Schema, schemas};
     #[pymodule_export]

@@ -8,8 +8,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use self_cell::self_cell;
 use tidebook_feed::capture::{self, CaptureError, CaptureFormat, CaptureOptions, CaptureReader, CaptureWriteError};
-use tidebook_types::{RawMessage, Venue};
+use tidebook_types::RawMessage;
 
+use crate::decoder::venue_of;
 use crate::errors::{self, Raised};
 use crate::payloads::Payloads;
 
@@ -147,14 +148,11 @@ pub struct RecordingWriter(Mutex<capture::CaptureWriter>);
 impl RecordingWriter {
     #[new]
     fn new(format: &str, venue: &str) -> PyResult<Self> {
-        let unknown = |what: &str, value: &str, known: Vec<&str>| {
-            Raised::new(errors::CAPTURE, format!("{what} {value:?} is unknown; known: {}", known.join(", ")))
-        };
-        let known_formats = || CaptureFormat::ALL.into_iter().map(CaptureFormat::name).collect();
-        let known_venues = || Venue::ALL.into_iter().map(Venue::name).collect();
-        let format =
-            CaptureFormat::from_name(format).ok_or_else(|| unknown("capture format", format, known_formats()))?;
-        let venue = Venue::from_name(venue).ok_or_else(|| unknown("venue", venue, known_venues()))?;
+        let format = CaptureFormat::from_name(format).ok_or_else(|| {
+            let known: Vec<_> = CaptureFormat::ALL.into_iter().map(CaptureFormat::name).collect();
+            Raised::new(errors::CAPTURE, format!("capture format {format:?} is unknown; known: {}", known.join(", ")))
+        })?;
+        let venue = venue_of(venue)?;
         Ok(Self(Mutex::new(capture::CaptureWriter::new(format, venue).map_err(Raised::from)?)))
     }
 

@@ -21,6 +21,13 @@ fn format(field: &Field) -> String {
     if field.count == 1 { scalar.to_owned() } else { format!("({},){scalar}", field.count) }
 }
 
+impl Schema {
+    /// The face of a published layout.
+    pub const fn of(schema: tidebook_types::Schema) -> Self {
+        Self(schema)
+    }
+}
+
 #[pymethods]
 impl Schema {
     /// The record's name, which is also the last word of its channel.
@@ -48,7 +55,7 @@ impl Schema {
     }
 
     /// The numpy dtype of one record; numpy is imported by the first call.
-    fn dtype<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+    pub fn dtype<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let description = PyDict::new(py);
         let fields = self.0.fields;
         description.set_item("names", fields.iter().map(|field| field.name).collect::<Vec<_>>())?;

@@ -24,6 +24,10 @@ COMMANDS = {
         "tidebook.cli.record:record",
         "Take recordings into the raw journal of a data directory, each message once.",
     ),
+    "replay": (
+        "tidebook.cli.replay:replay",
+        "Decode recordings, check them against their oracles and, with --data, store what they hold exactly once.",
+    ),
     "simulate": (
         "tidebook.cli.simulate:simulate",
         "Run a local venue with seeded order flow that speaks a real venue's protocol.",

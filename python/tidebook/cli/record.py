@@ -6,7 +6,7 @@ from pathlib import Path  # noqa: TC003 - cyclopts reads annotations
 
 from tidebook.cli.output import Json, print_json
 from tidebook.cli.progress import progress_bar
-from tidebook.node.recordings import RecordingJournal, readable
+from tidebook.node.recordings import RecordingJournal, Recordings
 
 
 def record(*files: Path, data: Path | None = None, json: Json = False) -> int:
@@ -24,9 +24,9 @@ def record(*files: Path, data: Path | None = None, json: Json = False) -> int:
 
     if not files:
         raise UsageError("no recording named; give capture files: tidebook record FILE ... --data DIR")
-    readable(files)
-    with RecordingJournal(data or load().data_directory, files) as journal:
-        with progress_bar("recording", journal.size_bytes, quiet=json) as advance:
+    recordings = Recordings(files)
+    with RecordingJournal(data or load().data_directory, recordings) as journal:
+        with progress_bar("recording", recordings.size_bytes, quiet=json) as advance:
             for _ in journal.take_in(advance):
                 pass
         intake, last_sequence = journal.intake, journal.held

@@ -38,28 +38,40 @@ class Intake:
     """Places of the files that could not be read, one line each."""
 
 
-class RecordingJournal:
-    """The raw journal of one venue's recordings in a data directory, open for writing."""
+class Recordings:
+    """Capture files of one venue, in the order they were recorded, opened."""
 
-    def __init__(self, data: Path, paths: Sequence[Path], *, evidence: int = 0) -> None:
-        """Opens the recordings, then the journal of their venue, recovering it first.
+    def __init__(self, paths: Sequence[Path]) -> None:
+        """Opens them all before anything is done with one.
+
+        Raises: CaptureError naming the file that is unreadable, or the venues when they are of several.
+        """
+        for path in paths:
+            _check_readable(path)
+        self.files = [(path, Recording(path)) for path in paths]
+        venues = {recording.venue for _, recording in self.files}
+        if len(venues) != 1:
+            names = ", ".join(f"{path.name}: {recording.venue}" for path, recording in self.files)
+            raise CaptureError(f"recordings of different venues ({names}); take in one venue at a time")
+        self.venue = venues.pop()
+        self.channel = channel_of(self.venue)
+        self.size_bytes = sum(recording.size_bytes for _, recording in self.files)
+        """Of the decompressed files."""
+
+
+class RecordingJournal:
+    """The raw journal that recordings go into, open for writing."""
+
+    def __init__(self, data: Path, recordings: Recordings, *, evidence: int = 0) -> None:
+        """Opens or makes the journal of the recordings' venue in a data directory, recovering it first.
 
         `evidence` is the highest sequence known to have been durable, such as a store's position.
-        Raises: CaptureError when a file is unreadable or they are of several venues; JournalError.
+        Raises: JournalError and its kinds; CaptureLogError.
         """
-        recordings = [Recording(path) for path in paths]
-        venues = sorted({recording.venue for recording in recordings})
-        if len(venues) != 1:
-            names = ", ".join(
-                f"{path.name}: {recording.venue}" for path, recording in zip(paths, recordings, strict=True)
-            )
-            raise CaptureError(f"recordings of different venues ({names}); take in one venue at a time")
-        self.venue = venues[0]
-        self.channel = channel_of(self.venue)
+        self.recordings = recordings
+        self.channel = recordings.channel
         self.directory = journal_directory(data, self.channel)
-        self.size_bytes = sum(recording.size_bytes for recording in recordings)
         self.intake = Intake()
-        self._recordings = list(zip(paths, recordings, strict=True))
         self._writer = JournalWriter(
             self.directory, self.channel, segment_size_bytes=_SEGMENT_SIZE_BYTES, evidence=evidence
         )
@@ -77,11 +89,12 @@ class RecordingJournal:
         Raises: JournalError; CaptureLogError when another recording has to be finished first. A damaged place in a
                 file is noted in `intake.damaged`, and reading goes on behind it where the format allows.
         """
-        for path, recording in self._recordings:
-            done = self._log.resume(path.name, file_digest(path), self._writer.durable)
+        for path, recording in self.recordings.files:
+            digest = file_digest(path)
+            done = self._log.resume(path.name, digest, self._writer.durable)
             if done is None:
-                count = next(c.message_count for c in self._log.captures if c.digest == file_digest(path))
-                self.intake.held += count or 0
+                counts = {capture.digest: capture.message_count for capture in self._log.captures}
+                self.intake.held += counts[digest] or 0
                 if progress:
                     progress(recording.size_bytes)
                 continue
@@ -128,14 +141,9 @@ class RecordingJournal:
         self.close()
 
 
-def readable(paths: Sequence[Path]) -> None:
-    """Refuses, before anything is written, paths that are no readable files.
-
-    Raises: CaptureError naming the first one.
-    """
-    for path in paths:
-        if not path.is_file():
-            what = "is a directory" if path.is_dir() else "does not exist"
-            raise CaptureError(f"recording {path} {what}; name a capture file")
-        if not os.access(path, os.R_OK):
-            raise CaptureError(f"recording {path} may not be read by this user; change its permissions")
+def _check_readable(path: Path) -> None:
+    if not path.is_file():
+        what = "is a directory" if path.is_dir() else "does not exist"
+        raise CaptureError(f"recording {path} {what}; name a capture file")
+    if not os.access(path, os.R_OK):
+        raise CaptureError(f"recording {path} may not be read by this user; change its permissions")
