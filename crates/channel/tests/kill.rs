@@ -8,6 +8,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tidebook_channel::{Channel, ChannelOptions};
@@ -92,16 +94,40 @@ fn start(role: &str, directory: &Path, sync_ms: u64) -> Child {
         .expect("the child starts")
 }
 
-/// Kills the child and returns the last sequence it claimed.
-fn kill(mut child: Child) -> u64 {
-    let out = child.stdout.take().expect("a pipe");
-    let reader = std::thread::spawn(move || {
-        // A kill may cut the last line; a shorter number is a weaker claim.
-        BufReader::new(out).lines().map_while(Result::ok).filter_map(|line| line.parse().ok()).max().unwrap_or(0)
-    });
-    child.kill().expect("kill");
-    child.wait().expect("wait");
-    reader.join().expect("the reader ends with the pipe")
+/// What a child claims on its standard output, read while it lives, so that its pipe never fills.
+struct Claims {
+    last: Arc<AtomicU64>,
+    reader: std::thread::JoinHandle<()>,
+}
+
+impl Claims {
+    fn of(child: &mut Child) -> Self {
+        let out = child.stdout.take().expect("a pipe");
+        let last = Arc::new(AtomicU64::new(0));
+        let seen = Arc::clone(&last);
+        let reader = std::thread::spawn(move || {
+            for line in BufReader::new(out).lines().map_while(Result::ok) {
+                // A kill may cut the last line; a shorter number is a weaker claim.
+                seen.fetch_max(line.parse().unwrap_or(0), Ordering::Release);
+            }
+        });
+        Self { last, reader }
+    }
+
+    /// Waits until the child has published, however slow the machine is.
+    fn wait_for_work(&self) {
+        while self.last.load(Ordering::Acquire) == 0 && !self.reader.is_finished() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Kills the child and returns the last sequence it claimed.
+    fn end(self, mut child: Child) -> u64 {
+        child.kill().expect("kill");
+        child.wait().expect("wait");
+        self.reader.join().expect("the reader ends with the pipe");
+        self.last.load(Ordering::Acquire)
+    }
 }
 
 fn directory() -> tempfile::TempDir {
@@ -130,10 +156,14 @@ fn kill_whole(cycles: u64) {
     let (mut published, mut checked, mut replayed) = (0, 0, 0);
     for cycle in 0..cycles {
         let sync_ms = if random.chance(1, 2) { 60_000 } else { 1 };
-        let child = start("whole", directory.path(), sync_ms);
-        let drain_while_it_lives = Duration::from_micros(20_000 + random.below(60_000));
-        std::thread::sleep(drain_while_it_lives);
-        published = published.max(kill(child));
+        let mut child = start("whole", directory.path(), sync_ms);
+        let claims = Claims::of(&mut child);
+        // Every third dies while it starts.
+        if cycle % 3 > 0 {
+            claims.wait_for_work();
+        }
+        std::thread::sleep(Duration::from_micros(random.below(40_000)));
+        published = published.max(claims.end(child));
         let at = format!("cycle {cycle}, sync {sync_ms} ms");
         let (ring, journal) = paths(directory.path());
         let (channel, report) =
@@ -156,19 +186,15 @@ fn kill_owner_under_a_living_producer(cycles: u64) {
     let mut random = Random::new(8);
     drop(open(directory.path(), 1));
     let mut producer = start("producer", directory.path(), 0);
-    // Its pipe has to be emptied while it lives.
-    let out = producer.stdout.take().expect("a pipe");
-    let claims = std::thread::spawn(move || {
-        BufReader::new(out).lines().map_while(Result::ok).filter_map(|line| line.parse::<u64>().ok()).max()
-    });
+    let claims = Claims::of(&mut producer);
+    claims.wait_for_work();
     for _ in 0..cycles {
-        let owner = start("owner", directory.path(), 1 + random.below(5));
+        let mut owner = start("owner", directory.path(), 1 + random.below(5));
         std::thread::sleep(Duration::from_micros(10_000 + random.below(50_000)));
-        kill(owner);
+        owner.kill().expect("kill");
+        owner.wait().expect("wait");
     }
-    producer.kill().expect("kill");
-    producer.wait().expect("wait");
-    let published = claims.join().expect("the reader ends").expect("the producer published");
+    let published = claims.end(producer);
     open(directory.path(), 1).close().expect("close");
     let checked = check_journal(directory.path(), 0, "owner killed");
     assert!(checked >= published, "{published} published, {checked} journaled");

@@ -271,13 +271,19 @@ impl JournalReader {
     }
 
     /// Goes on to the next segment if there is one; its header must name the batch this one ended with, or, where
-    /// this one is empty, what it was itself given.
+    /// this one is empty, what it was itself given. True if there is more to look at.
     fn enter_next_segment(&mut self) -> Result<bool, JournalError> {
         let Some(next) = segment::read_header(&*self.storage, self.segment() + 1)? else { return Ok(false) };
         let seal = &next.header;
         if seal.predecessor_batch > self.state.batch_number {
-            // Sealed further on: what does not verify here was durable.
-            return Err(self.damaged(Damage::Batch { durable: seal.first_sequence - 1 }));
+            // Sealed further on: all up to there is durable. A live writer may have written it since we looked, so
+            // look once more; what does not verify then is damaged.
+            let sealed = seal.first_sequence - 1;
+            if self.durable < sealed {
+                self.durable = sealed;
+                return Ok(true);
+            }
+            return Err(self.damaged(Damage::Batch { durable: sealed }));
         }
         if seal.predecessor_batch < self.state.batch_number
             || seal.predecessor_chain != self.state.chain

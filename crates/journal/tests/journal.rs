@@ -2,8 +2,11 @@
 
 mod common;
 
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
 use common::{append_upto, open, options, payload, read_all};
-use tidebook_journal::storage::Storage;
+use tidebook_journal::storage::{Access, Storage, StorageFile, StorageLock};
 use tidebook_journal::{
     Damage, JournalError, JournalOptions, JournalReader, JournalWriter, ReaderOptions, Tail, Visible, verify,
     verify_storage,
@@ -60,6 +63,112 @@ fn a_reader_follows_the_live_tail_through_new_segments_and_a_reopening() {
         assert_eq!(seen, last);
     }
     assert!(reader.segment() > 5);
+}
+
+/// Method: a thread writes many small segments; beside it the journal is verified and read to its written end, again
+/// and again.
+#[test]
+fn verifying_and_reading_beside_a_live_writer_find_no_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut writer, _) = JournalWriter::open(directory.path(), options()).unwrap();
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(move || append_upto(&mut writer, 6000, 3));
+        let mut last = 0;
+        while !writing.is_finished() {
+            let verified = verify(directory.path()).unwrap();
+            assert!(verified.journal.last_sequence >= last);
+            last = verified.journal.last_sequence;
+            let written = ReaderOptions { visible: Visible::Written, ..ReaderOptions::from_sequence(last + 1) };
+            let mut reader = JournalReader::open(directory.path(), written).unwrap();
+            while let Some(batch) = reader.next_batch().unwrap() {
+                for (sequence, found) in batch.records() {
+                    assert_eq!((sequence, found), (last + 1, payload(sequence).as_slice()));
+                    last = sequence;
+                }
+            }
+        }
+    });
+    assert_eq!(verify(directory.path()).unwrap().record_count, 6000);
+}
+
+/// A storage in which something happens just before one file is opened.
+struct BeforeOpening {
+    storage: MemoryStorage,
+    name: &'static str,
+    action: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl std::fmt::Debug for BeforeOpening {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "before opening {}", self.name)
+    }
+}
+
+impl Storage for BeforeOpening {
+    fn open(&self, name: &str, access: Access) -> std::io::Result<Box<dyn StorageFile>> {
+        if name == self.name
+            && let Some(action) = self.action.lock().unwrap().take()
+        {
+            action();
+        }
+        self.storage.open(name, access)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.storage.path(name)
+    }
+
+    fn create_directory(&self) -> std::io::Result<()> {
+        self.storage.create_directory()
+    }
+
+    fn names(&self) -> std::io::Result<Vec<String>> {
+        self.storage.names()
+    }
+
+    fn create(&self, name: &str) -> std::io::Result<Box<dyn StorageFile>> {
+        self.storage.create(name)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> std::io::Result<()> {
+        self.storage.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> std::io::Result<()> {
+        self.storage.remove(name)
+    }
+
+    fn sync_directory(&self) -> std::io::Result<()> {
+        self.storage.sync_directory()
+    }
+
+    fn try_lock(&self, name: &str) -> std::io::Result<Option<Box<dyn StorageLock>>> {
+        self.storage.try_lock(name)
+    }
+}
+
+/// The moment that could look like damage: the reader has found nothing at the end, the writer fills and seals the
+/// segment, and only then does the reader look for the next one.
+#[test]
+fn a_segment_that_is_filled_and_sealed_while_its_end_is_read_is_no_damage() {
+    let storage = MemoryStorage::new();
+    let mut writer = open(&storage);
+    append_upto(&mut writer, 3, 3);
+    let storage = BeforeOpening {
+        storage,
+        name: "0000000002.segment",
+        action: Mutex::new(Some(Box::new(move || append_upto(&mut writer, 200, 3)))),
+    };
+    let written = ReaderOptions { visible: Visible::Written, ..ReaderOptions::default() };
+    let mut reader = JournalReader::open_storage(Arc::new(storage), written).unwrap();
+    let mut last = 0;
+    while let Some(batch) = reader.next_batch().unwrap() {
+        for (sequence, found) in batch.records() {
+            assert_eq!((sequence, found), (last + 1, payload(sequence).as_slice()));
+            last = sequence;
+        }
+    }
+    assert_eq!(last, 200);
 }
 
 #[test]

@@ -75,11 +75,13 @@ fn kill_loop(mode: &str, cycles: u64) {
     let mut checked = 0;
     for cycle in 0..cycles {
         let mut child = start(directory.path(), mode);
-        std::thread::sleep(Duration::from_micros(random.below(40_000)));
+        let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        // Every third dies while it starts; the others first get to work, however slow the machine is.
+        let first = if cycle % 3 == 0 { None } else { lines.next() };
+        std::thread::sleep(Duration::from_micros(random.below(30_000)));
         child.kill().expect("kill");
         child.wait().expect("wait");
-        let acknowledgements = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-        for line in acknowledgements.map_while(Result::ok) {
+        for line in first.into_iter().chain(lines).map_while(Result::ok) {
             // A kill may cut the last line; a shorter number is a weaker claim.
             acknowledged = acknowledged.max(line.parse().unwrap_or(0));
         }
@@ -99,7 +101,7 @@ fn kill_loop(mode: &str, cycles: u64) {
         }
         assert!(checked >= acknowledged, "{at}: {checked} visible of {acknowledged} acknowledged");
     }
-    assert!(acknowledged > cycles, "the child never got to work");
+    assert!(acknowledged >= cycles / 2, "the child never got to work");
     println!("kill: {cycles} kills ({mode}), {acknowledged} messages acknowledged, none lost");
 }
 
