@@ -23,6 +23,24 @@ test("the range holds tops and trades of the window, with a margin", () => {
   expect(high).toBeCloseTo(110.8);
 });
 
+test("trades of one side, price and moment are one bubble", () => {
+  const flow = new Flow();
+  const trade = (us: number, price: string, size: string, side: "buy" | "sell"): void => flow.trade({ price, size, side, ts_recv: us } as Trade);
+  trade(1, "9", "5", "buy");
+  trade(100, "10", "1", "buy");
+  trade(150, "10", "2", "buy");
+  trade(160, "10", "4", "sell");
+  trade(170, "11", "8", "buy");
+  trade(210, "10", "16", "buy");
+  expect(flow.bubbles(50, 100).map(({ price, size, buy }) => [price, size, buy])).toEqual([
+    [10, 3, true],
+    [10, 4, false],
+    [11, 8, true],
+    [10, 16, true],
+  ]);
+  expect(flow.trades).toHaveLength(6);
+});
+
 test("an unusable book draws nothing", () => {
   const flow = new Flow();
   flow.top(1e6, depth("1", "2", false));

@@ -5,7 +5,7 @@ import type { Depth, Trade } from "../net/protocol";
 export const WINDOW_US = 120_000_000;
 const WINDOW_LEAST_US = 20_000_000;
 const POINTS_MAX = 2_400;
-const TRADES_MAX = 1_500;
+const TRADES_MAX = 6_000;
 
 export interface TopPoint {
   us: number;
@@ -45,6 +45,19 @@ export class Flow {
   window(now: number): number {
     const first = Math.min(this.tops[0]?.us ?? now, this.trades[0]?.us ?? now);
     return Math.min(WINDOW_US, Math.max(WINDOW_LEAST_US, now - first));
+  }
+
+  /** Trades since `from` as bubbles: those of one side at one price within `binUs` are one, as large as all of them. */
+  bubbles(from: number, binUs: number): TradePoint[] {
+    const merged = new Map<string, TradePoint>();
+    for (const trade of this.trades) {
+      if (trade.us < from) continue;
+      const key = `${Math.floor(trade.us / binUs)} ${trade.price} ${trade.buy}`;
+      const found = merged.get(key);
+      if (found === undefined) merged.set(key, { ...trade });
+      else found.size += trade.size;
+    }
+    return [...merged.values()];
   }
 
   /** Lowest and highest price since `from`, with a margin; null while there is nothing. */

@@ -17,7 +17,7 @@ function Sparkline({ values }: { values: readonly number[] }) {
   const top = Math.max(1, ...values);
   const points = values.map((value, index) => `${(60 - values.length + index).toFixed(0)},${(17 - (value / top) * 15).toFixed(1)}`);
   return (
-    <svg class="spark" viewBox="0 0 60 18" width="60" height="18" aria-hidden="true">
+    <svg class="spark" viewBox="0 0 60 18" width="48" height="16" preserveAspectRatio="none" aria-hidden="true">
       <polyline points={points.join(" ")} fill="none" stroke="currentColor" stroke-width="1.25" />
     </svg>
   );

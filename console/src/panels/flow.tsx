@@ -99,7 +99,7 @@ class FlowPainter {
     context.clip();
     this.edge(tops, (point) => point.bid, this.colours.up, x, y, plotHeight);
     this.edge(tops, (point) => point.ask, this.colours.down, x, y, 0);
-    this.bubbles(x, y);
+    this.bubbles(now - window, window, x, y);
     context.restore();
     if (last !== undefined && tagAt !== null) {
       const mid = grouped(((last.bid + last.ask) / 2).toFixed(decimals));
@@ -189,15 +189,17 @@ class FlowPainter {
     context.globalAlpha = 1;
   }
 
-  private bubbles(x: (us: number) => number, y: (price: number) => number): void {
+  private bubbles(from: number, window: number, x: (us: number) => number, y: (price: number) => number): void {
     const { context } = this;
-    const seen = market.flow.trades.filter((trade) => x(trade.us) > -BUBBLE_MAX);
+    // Bins of four pixels in absolute time, so that a bubble keeps its trades while it moves.
+    const seen = market.flow.bubbles(from, (4 * window) / this.width);
     const sizes = seen.map((trade) => trade.size).sort((a, b) => a - b);
     const large = sizes[Math.floor(sizes.length * 0.97)] ?? 1;
     // The scale follows slowly, so that bubbles do not all jump when one whale leaves the window.
     this.bubbleScale = this.bubbleScale === 0 ? large : this.bubbleScale * 0.95 + large * 0.05;
+    const crowd = Math.min(1, Math.max(0.5, Math.sqrt(250 / Math.max(1, seen.length))));
     for (const trade of seen) {
-      const radius = Math.min(BUBBLE_MAX, Math.max(1.2, Math.sqrt(trade.size / this.bubbleScale) * 9));
+      const radius = Math.min(BUBBLE_MAX, Math.max(1.2, Math.sqrt(trade.size / this.bubbleScale) * 10 * crowd));
       context.beginPath();
       context.arc(x(trade.us), y(trade.price), radius, 0, 2 * Math.PI);
       context.fillStyle = trade.buy ? this.colours.up : this.colours.down;
