@@ -82,7 +82,7 @@ class InstrumentView:
         )
 
     def top(self) -> wire.BookTicker | None:
-        """Top of book: the venue's own quote where it sends one, else the top of the book image; None before either."""
+        """Top of book: the newest quote, the venue's or our book's, else that of the book image; None before any."""
         if self.quote is not None:
             row = self.quote
             bid, ask = (row["bid_price"], row["bid_size"]), (row["ask_price"], row["ask_size"])
