@@ -28,11 +28,13 @@ pub(crate) struct TradeIds {
     recent: [u64; RECENT],
     /// Ids ever remembered.
     count: usize,
+    /// Up to this count an id one above the last may be one seen before a late trade.
+    careful_until: usize,
 }
 
 impl TradeIds {
     pub(crate) const fn new() -> Self {
-        Self { last: None, recent: [0; RECENT], count: 0 }
+        Self { last: None, recent: [0; RECENT], count: 0, careful_until: 0 }
     }
 
     pub(crate) const fn last(&self) -> Option<u64> {
@@ -43,18 +45,19 @@ impl TradeIds {
     pub(crate) fn step(&mut self, id: u64) -> TradeStep {
         let step = match self.last {
             None => TradeStep::First,
-            Some(last) if id == last.wrapping_add(1) => TradeStep::Next,
+            Some(last) if id == last.wrapping_add(1) && self.count >= self.careful_until => TradeStep::Next,
             Some(last) => {
                 let recent = &self.recent[..self.count.min(RECENT)];
                 let expected = last.wrapping_add(1);
                 if recent.contains(&id) {
                     return TradeStep::Duplicate;
                 } else if id < last {
+                    self.careful_until = self.count + RECENT;
                     TradeStep::Late { expected }
                 } else {
                     // After a late trade some ids above it were seen already.
                     let seen = recent.iter().filter(|&&other| other > last && other < id).count() as u64;
-                    let missing = (id - expected) - seen;
+                    let missing = id.wrapping_sub(expected).saturating_sub(seen);
                     if missing == 0 { TradeStep::Next } else { TradeStep::Gap { expected, missing } }
                 }
             }
@@ -83,6 +86,10 @@ mod tests {
         assert_eq!(steps(&[10, 12, 11, 13]), [First, Gap { expected: 11, missing: 1 }, Late { expected: 13 }, Next]);
         assert_eq!(steps(&[10, 11, 11, 10, 12]), [First, Next, Duplicate, Duplicate, Next]);
         assert_eq!(steps(&[5, 5]), [First, Duplicate]);
+        assert_eq!(
+            steps(&[7, 9, 8, 9, 10]),
+            [First, Gap { expected: 8, missing: 1 }, Late { expected: 10 }, Duplicate, Next]
+        );
     }
 
     #[test]

@@ -2,11 +2,13 @@
 //!
 //! Used as a dev-dependency only; nothing here is fast.
 
+pub mod binance;
 pub mod book;
 pub mod random;
 pub mod recordings;
 pub mod storage;
 
+pub use binance::BinanceFlow;
 pub use book::{DepthBookLike, NaiveDepthBook};
 pub use random::Random;
 pub use recordings::recording;

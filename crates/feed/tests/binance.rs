@@ -1,0 +1,382 @@
+//! Binance's rules on small scripted feeds, told as the status records a connector and a reader see.
+
+mod common;
+
+use common::{Message, run};
+use tidebook_book::Side;
+use tidebook_feed::{FeedEngine, RecordBatch, StatusKind};
+use tidebook_types::records::{FLAG_DERIVED, FLAG_LAST, FLAG_SNAPSHOT, FLAG_UNPROVEN};
+use tidebook_types::{InstrumentId, MessageKind, Venue, format_units};
+
+/// `99x5 98x7` as JSON levels.
+fn levels(text: &str) -> String {
+    let pair = |level: &str| {
+        let (price, size) = level.split_once('x').unwrap();
+        format!("[\"{price}.00000000\",\"{size}.00000000\"]")
+    };
+    format!("[{}]", text.split_whitespace().map(pair).collect::<Vec<_>>().join(","))
+}
+
+/// One line of a script:
+/// `depth 5-7 | bids | asks`, `snapshot 4 | bids | asks`, `ticker 7 | 99x5 | 101x2`, `trade 12 99x1`, `state <event>`,
+/// or any JSON frame.
+fn message(line: &str, index: usize) -> Message {
+    let ts_recv = 1_700_000_000_000_000_000 + index as i64 * 1_000_000;
+    let ms = ts_recv / 1_000_000;
+    let parts: Vec<_> = line.split('|').map(str::trim).collect();
+    let (word, rest) = parts[0].split_once(' ').unwrap_or((parts[0], ""));
+    let ws = |body: String| Message::new(MessageKind::Ws, ts_recv, "", &body);
+    match word {
+        "depth" => {
+            let (first, last) = rest.split_once('-').unwrap();
+            let (bids, asks) = (levels(parts[1]), levels(parts[2]));
+            ws(format!(
+                "{{\"e\":\"depthUpdate\",\"E\":{ms},\"s\":\"XY\",\"U\":{first},\"u\":{last},\"b\":{bids},\"a\":{asks}}}"
+            ))
+        }
+        "snapshot" => {
+            let body =
+                format!("{{\"lastUpdateId\":{rest},\"bids\":{},\"asks\":{}}}", levels(parts[1]), levels(parts[2]));
+            Message::new(MessageKind::Rest, ts_recv, "/api/v3/depth?symbol=XY&limit=100", &body)
+        }
+        "ticker" => {
+            let (bid, ask) = (parts[1].split_once('x').unwrap(), parts[2].split_once('x').unwrap());
+            let fields = [("b", bid.0), ("B", bid.1), ("a", ask.0), ("A", ask.1)];
+            let fields: String = fields.iter().map(|(key, value)| format!(",\"{key}\":\"{value}.0\"")).collect();
+            ws(format!("{{\"u\":{rest},\"s\":\"XY\"{fields}}}"))
+        }
+        "trade" => {
+            let (id, level) = rest.split_once(' ').unwrap();
+            let (price, size) = level.split_once('x').unwrap();
+            ws(format!(
+                "{{\"e\":\"trade\",\"E\":{ms},\"s\":\"XY\",\"t\":{id},\"p\":\"{price}.0\",\"q\":\"{size}.0\",\"T\":{ms},\"m\":true}}"
+            ))
+        }
+        "state" => Message::new(MessageKind::State, ts_recv, "", &format!("{{\"event\":\"{rest}\"}}")),
+        _ => ws(line.to_owned()),
+    }
+}
+
+fn play(script: &[&str]) -> (FeedEngine, RecordBatch) {
+    let messages: Vec<_> = script.iter().enumerate().map(|(index, line)| message(line, index)).collect();
+    run(Venue::Binance, &messages)
+}
+
+/// Every status as `message: kind (reason) expected found count`, numbers where they are not 0.
+fn told(batch: &RecordBatch) -> Vec<String> {
+    let line = |status: &tidebook_types::Status| {
+        let mut line = format!("{}: {}", status.source_sequence, StatusKind::from_code(status.kind).unwrap().name());
+        if let Some(reason) = StatusKind::from_code(status.reason) {
+            line += &format!(" ({})", reason.name());
+        }
+        for number in [status.expected, status.found, status.count] {
+            if (status.expected, status.found, status.count) != (0, 0, 0) {
+                line += &format!(" {number}");
+            }
+        }
+        line
+    };
+    batch.status.iter().map(line).collect()
+}
+
+/// `bids | asks` of the book, best first, with a mark when it may not be used or is not proven.
+fn picture(engine: &FeedEngine) -> String {
+    let view = engine.book(InstrumentId::new(Venue::Binance, 0)).unwrap();
+    let side = |side| {
+        let text = |units| format_units(units, 8).trim_end_matches('0').trim_end_matches('.').to_owned();
+        let levels = view.book.levels(side).map(|level| format!("{}x{}", text(level.price), text(level.size)));
+        levels.collect::<Vec<_>>().join(" ")
+    };
+    let mark = match (view.usable, view.unproven) {
+        (false, _) => "unusable ",
+        (true, true) => "unproven ",
+        (true, false) => "",
+    };
+    format!("{mark}{}: {} | {}", view.venue_sequence, side(Side::Bid), side(Side::Ask))
+}
+
+#[test]
+fn a_snapshot_goes_under_the_changes_that_came_before_it() {
+    let (engine, batch) = play(&[
+        "depth 1-3 | 90x9 | ",
+        "depth 4-6 | 99x1 | 101x1",
+        "depth 7-8 | 98x2 | ",
+        "snapshot 5 | 99x5 97x1 | 101x2 102x2",
+        "depth 9-9 | 97x0 | ",
+    ]);
+    assert_eq!(picture(&engine), "9: 99x1 98x2 | 101x1 102x2");
+    assert_eq!(
+        told(&batch),
+        ["1: snapshot_wanted (started)", "4: snapshot_applied 0 5 4", "4: book_usable (snapshot_applied)"]
+    );
+    // All of it belongs to the message that made it possible; a reader may look where a message of the venue ends.
+    let depth: Vec<_> = batch.depth.iter().map(|d| (d.source_sequence, d.venue_sequence, d.flags)).collect();
+    let s = FLAG_SNAPSHOT;
+    assert_eq!(
+        depth,
+        [
+            (4, 5, s),
+            (4, 5, s),
+            (4, 5, s),
+            (4, 5, s),
+            (4, 5, s | FLAG_LAST),
+            (4, 6, 0),
+            (4, 6, FLAG_LAST),
+            (4, 8, FLAG_LAST),
+            (5, 9, FLAG_LAST)
+        ]
+    );
+}
+
+#[test]
+fn a_snapshot_older_than_the_changes_kept_is_refused_and_asked_for_again() {
+    let (engine, batch) =
+        play(&["depth 10-12 | 99x1 | 101x1", "snapshot 8 | 99x5 | 101x2", "snapshot 9 | 99x5 | 101x2"]);
+    assert_eq!(picture(&engine), "12: 99x1 | 101x1");
+    assert_eq!(
+        told(&batch),
+        [
+            "1: snapshot_wanted (started)",
+            "2: snapshot_refused 9 8 0",
+            "2: snapshot_wanted (snapshot_refused)",
+            "3: snapshot_applied 0 9 2",
+            "3: book_usable (snapshot_applied)",
+        ]
+    );
+}
+
+#[test]
+fn a_snapshot_ahead_of_the_stream_waits_for_the_change_that_reaches_it() {
+    let (engine, _) =
+        play(&["depth 1-2 | 99x1 | 101x1", "snapshot 6 | 99x5 | 101x2", "depth 3-4 | 99x3 | ", "depth 5-8 | 98x1 | "]);
+    assert_eq!(picture(&engine), "8: 99x5 98x1 | 101x2");
+    let (engine, batch) = play(&["snapshot 6 | 99x5 | 101x2", "depth 8-9 | 98x1 | ", "snapshot 9 | 99x4 98x1 | 101x2"]);
+    assert_eq!(picture(&engine), "9: 99x4 98x1 | 101x2");
+    assert_eq!(
+        told(&batch)[2..],
+        [
+            "2: book_unusable (snapshot_refused)",
+            "2: snapshot_refused 7 6 0",
+            "2: snapshot_wanted (snapshot_refused)",
+            "3: snapshot_applied 0 9 3",
+            "3: book_usable (snapshot_applied)",
+        ]
+    );
+}
+
+#[test]
+fn a_snapshot_that_the_stream_never_reaches_is_given_up() {
+    let mut script = vec!["snapshot 900000 | 99x5 | 101x2".to_owned()];
+    script.extend((1..=120).map(|id| format!("depth {id}-{id} | 98x{id} | ")));
+    script.push("snapshot 120 | 99x5 98x1 | 101x2".to_owned());
+    let script: Vec<_> = script.iter().map(String::as_str).collect();
+    let (engine, batch) = play(&script);
+    assert_eq!(picture(&engine), "120: 99x5 98x1 | 101x2");
+    assert_eq!(
+        told(&batch)[2..5],
+        [
+            "102: book_unusable (snapshot_ahead)",
+            "102: snapshot_refused (snapshot_ahead) 900000 101 0",
+            "102: snapshot_wanted (snapshot_refused)",
+        ]
+    );
+}
+
+#[test]
+fn a_gap_makes_the_book_unusable_to_the_next_snapshot() {
+    let (engine, batch) = play(&[
+        "snapshot 4 | 99x5 | 101x2",
+        "depth 5-6 | 98x1 | ",
+        "depth 9-9 | 97x1 | ",
+        "depth 10-10 | 96x1 | ",
+        "snapshot 9 | 99x5 97x1 | 101x2",
+    ]);
+    assert_eq!(picture(&engine), "10: 99x5 97x1 96x1 | 101x2");
+    assert_eq!(
+        told(&batch)[2..],
+        [
+            "3: gap 7 9 2",
+            "3: book_unusable (gap)",
+            "3: snapshot_wanted (gap)",
+            "5: snapshot_applied 0 9 3",
+            "5: book_usable (snapshot_applied)",
+        ]
+    );
+    assert!(batch.depth.iter().all(|depth| !matches!(depth.source_sequence, 3 | 4)), "a refused message wrote depth");
+    assert_eq!(engine.counters().gaps, 1);
+}
+
+#[test]
+fn ids_that_overlap_without_repeating_are_a_gap_too() {
+    let start = ["snapshot 4 | 99x5 | 101x2", "depth 5-60 | 98x1 | "];
+    let (engine, batch) = play(&[start[0], start[1], "depth 7-8 | 97x1 | "]);
+    assert!(picture(&engine).starts_with("unusable"));
+    assert_eq!(told(&batch)[2..], ["3: gap 61 7 0", "3: book_unusable (gap)", "3: snapshot_wanted (gap)"]);
+    let (engine, _) = play(&[start[0], start[1], start[1], "depth 2-4 | 1x1 | ", "depth 61-61 | 97x1 | "]);
+    assert_eq!(picture(&engine), "61: 99x5 98x1 97x1 | 101x2");
+    assert_eq!(engine.counters().duplicates, 2);
+}
+
+#[test]
+fn a_crossed_book_is_never_published() {
+    let (engine, batch) = play(&["snapshot 4 | 99x5 | 101x2", "depth 5-5 | 102x1 | ", "snapshot 5 | 99x5 | 103x1"]);
+    assert_eq!(picture(&engine), "5: 99x5 | 103x1");
+    assert_eq!(told(&batch)[2..4], ["2: book_unusable (crossed)", "2: snapshot_wanted (crossed)"]);
+    let (engine, batch) = play(&["depth 4-4 | | ", "snapshot 4 | 102x5 | 101x2", "snapshot 4 | 98x1 99x1 | 101x2"]);
+    assert!(picture(&engine).starts_with("unusable"));
+    assert_eq!(told(&batch)[1], "2: snapshot_refused (crossed) 0 4 0");
+    assert_eq!(told(&batch)[3], "3: snapshot_refused (out_of_order) 0 4 0");
+}
+
+#[test]
+fn a_book_that_disagrees_with_the_ticker_is_doubted_until_each_price_in_dispute_was_sent_again() {
+    let script = [
+        "snapshot 4 | 99x5 | 101x2",
+        "ticker 5 | 99x5 | 101x2",
+        "depth 5-5 | 98x1 | ",
+        "ticker 6 | 100x3 | 101x2",
+        // 100x3 is missing.
+        "depth 6-6 | 97x1 | ",
+        // The tops agree by the ticker moving back, but 100 was not sent again.
+        "ticker 7 | 99x5 | 101x2",
+        "depth 7-7 | 97x0 | ",
+        "ticker 8 | 99x6 | 101x2",
+        "depth 8-8 | 99x6 | ",
+        "depth 9-9 | 100x0 | ",
+    ];
+    let (engine, batch) = play(&script[..9]);
+    assert!(picture(&engine).starts_with("unusable"));
+    assert_eq!(
+        told(&batch)[2..5],
+        ["5: oracle_disagrees 6 6 0", "5: book_unusable (oracle_disagrees)", "5: snapshot_wanted (oracle_disagrees)",]
+    );
+    let (engine, batch) = play(&script);
+    assert_eq!(picture(&engine), "unproven 9: 99x6 98x1 | 101x2");
+    assert_eq!(told(&batch).last().unwrap(), "10: book_usable (oracle_agrees)");
+    // In sequence all along: the changes are written, marked, and the derived top only while the book may be used.
+    let marks: Vec<_> = batch.depth[3..].iter().map(|d| (d.source_sequence, d.flags & FLAG_UNPROVEN != 0)).collect();
+    assert_eq!(marks, [(3, false), (5, true), (7, true), (9, true), (10, true)]);
+    let derived = |quote: &&tidebook_types::Quote| quote.flags & FLAG_DERIVED != 0;
+    let derived: Vec<_> = batch.quotes.iter().filter(derived).map(|quote| quote.source_sequence).collect();
+    assert_eq!(derived, [1, 10]);
+}
+
+#[test]
+fn a_snapshot_ends_a_doubt_without_losing_what_came_meanwhile() {
+    let (engine, _) = play(&[
+        "snapshot 4 | 99x5 | 101x2",
+        "ticker 5 | 100x3 | 101x2",
+        "depth 5-5 | 98x1 | ",
+        "depth 6-6 | 97x1 | ",
+        "depth 7-7 | 96x1 | ",
+        "snapshot 5 | 100x3 99x5 98x1 | 101x2",
+        "depth 8-8 | 95x1 | ",
+    ]);
+    assert_eq!(picture(&engine), "8: 100x3 99x5 98x1 97x1 96x1 95x1 | 101x2");
+    assert_eq!(engine.counters().gaps, 0);
+}
+
+#[test]
+fn a_ticker_stream_that_ended_raises_no_doubt() {
+    let mut script = vec!["snapshot 4 | 99x5 | 101x2".to_owned(), "ticker 4 | 99x5 | 101x2".to_owned()];
+    script.extend((5..=60).map(|id| format!("depth {id}-{id} | 98x{id} | ")));
+    script.push("depth 61-61 | 100x1 | ".to_owned());
+    let script: Vec<_> = script.iter().map(String::as_str).collect();
+    let (engine, _) = play(&script);
+    assert!(picture(&engine).starts_with("61: 100x1"));
+}
+
+#[test]
+fn the_end_of_a_session_is_no_gap_but_needs_a_snapshot() {
+    let (engine, batch) = play(&[
+        "state connected",
+        "snapshot 4 | 99x5 | 101x2",
+        "depth 5-5 | 98x1 | ",
+        "state disconnected",
+        "state connected",
+        "depth 50-51 | 97x1 | ",
+        "snapshot 51 | 99x1 97x1 | 101x2",
+    ]);
+    assert_eq!(picture(&engine), "51: 99x1 97x1 | 101x2");
+    assert_eq!(engine.counters().gaps, 0);
+    assert_eq!(
+        told(&batch)[3..6],
+        ["4: disconnected 0 1 0", "4: book_unusable (disconnected)", "4: snapshot_wanted (disconnected)"]
+    );
+}
+
+#[test]
+fn a_number_with_other_decimals_is_a_new_version_of_the_instrument() {
+    let finer = r#"{"e":"depthUpdate","E":1,"s":"XY","U":5,"u":5,"b":[["98.0000000005","1"]],"a":[]}"#;
+    let (engine, batch) = play(&["snapshot 4 | 99x5 | 101x2", finer, "snapshot 5 | 99x5 | 101x2", "trade 1 99x1"]);
+    let versions: Vec<_> = batch.instruments.iter().map(|i| (i.instrument_version, i.price_exp, i.size_exp)).collect();
+    assert_eq!(versions, [(1, 8, 8), (2, 10, 8)]);
+    assert_eq!(
+        told(&batch)[2..],
+        [
+            "2: precision_changed",
+            "2: book_unusable (precision_changed)",
+            "2: snapshot_wanted (precision_changed)",
+            "3: snapshot_applied 0 5 2",
+            "3: book_usable (snapshot_applied)"
+        ]
+    );
+    assert_eq!(engine.counters().malformed, 0);
+    assert_eq!((batch.trades[0].price, batch.trades[0].price_exp), (990_000_000_000, 10));
+}
+
+#[test]
+fn frames_that_make_no_sense_are_set_aside_and_the_feed_goes_on() {
+    let (engine, batch) = play(&[
+        "snapshot 4 | 99x5 | 101x2",
+        "{\"e\":\"trade\"",
+        "not json",
+        "{\"e\":\"trade\",\"E\":1,\"s\":\"XY\"}",
+        "{\"e\":\"somethingNew\",\"x\":[1,2,{}]}",
+        "{\"result\":null,\"id\":1}",
+        "{\"code\":2,\"msg\":\"Invalid request\",\"id\":null}",
+        "{\"e\":\"serverShutdown\",\"E\":5}",
+        "depth 5-5 | 98x1 | ",
+    ]);
+    assert_eq!(picture(&engine), "5: 99x5 98x1 | 101x2");
+    let set_aside: Vec<_> = engine.quarantined().iter().map(|frame| (frame.sequence, frame.error.offset)).collect();
+    assert_eq!(set_aside, [(2, 12), (3, 0), (4, 0)]);
+    let counters = engine.counters();
+    assert_eq!((counters.malformed, counters.unknown, counters.acknowledged, counters.refused), (3, 1, 1, 1));
+    assert_eq!(
+        told(&batch)[2..],
+        ["2: malformed 0 12 0", "3: malformed", "4: malformed", "7: refused 0 2 0", "8: venue_shutdown",]
+    );
+}
+
+#[test]
+fn lost_late_and_repeated_trades_are_told_and_written_once() {
+    let (engine, batch) = play(&["trade 7 99x1", "trade 9 99x1", "trade 8 99x1", "trade 9 99x1", "trade 10 99x1"]);
+    assert_eq!(batch.trades.iter().map(|trade| trade.trade_id).collect::<Vec<_>>(), [7, 9, 8, 10]);
+    assert_eq!(told(&batch), ["2: trade_gap 8 9 1", "3: trade_late 10 8 0"]);
+    assert_eq!(engine.counters().duplicates, 1);
+}
+
+#[test]
+fn timers_close_bars_and_without_them_receive_times_do() {
+    let trade = |id: u64, second: i64| {
+        let body = format!(
+            "{{\"e\":\"trade\",\"E\":1,\"s\":\"XY\",\"t\":{id},\"p\":\"{id}.0\",\"q\":\"2.0\",\"T\":{},\"m\":false}}",
+            1_700_000_040_000 + second * 1_000
+        );
+        Message::new(MessageKind::Ws, 1_700_000_040_000_000_000 + second * 1_000_000_000, "", &body)
+    };
+    let timer =
+        |second: i64| Message::new(MessageKind::Timer, 1_700_000_040_000_000_000 + second * 1_000_000_000, "", "");
+    let closed = |messages: &[Message]| {
+        let (_, batch) = run(Venue::Binance, messages);
+        let bar = |bar: &tidebook_types::Bar| {
+            (bar.source_sequence, bar.ts_open / 1_000_000_000 - 1_700_000_040, bar.trade_count, bar.revision)
+        };
+        batch.bars.iter().map(bar).collect::<Vec<_>>()
+    };
+    // The minute ends at 60; a second is left for trades on their way.
+    assert_eq!(closed(&[trade(1, 5), trade(2, 60), trade(3, 61)]), [(3, 0, 1, 0)]);
+    let with_timers = [trade(1, 5), timer(60), trade(2, 70), timer(61), trade(3, 59), timer(181)];
+    assert_eq!(closed(&with_timers), [(4, 0, 1, 0), (5, 0, 2, 1), (6, 60, 1, 0), (6, 120, 0, 0)]);
+}
