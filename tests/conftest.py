@@ -8,7 +8,14 @@ import os
 from collections.abc import Generator
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# A slow machine is no failing example: a hang is pytest's timeout to find. A failure prints what reproduces it.
+hypothesis.settings.register_profile(
+    "tidebook", deadline=None, print_blob=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("tidebook")
 
 ROOT = Path(__file__).parent.parent
 NO_RECORDINGS = "no recordings: set TIDEBOOK_DATA_RECORDINGS or put them at ../shared/data"
