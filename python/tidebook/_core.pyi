@@ -6,6 +6,7 @@ from typing import Any, final
 import numpy
 
 __all__ = [
+    "DurableChannel",
     "FeedChannel",
     "FeedDecoder",
     "JournalReader",
@@ -26,6 +27,58 @@ __all__ = [
     "verify_journal",
     "version",
 ]
+
+@final
+class DurableChannel:
+    """The owner of a channel with a journal: journals what producers publish on its ring, moves the durable watermark.
+
+    Producers and consumers, in this process or others, open the ring by its path. `sync_interval_ms` None is group
+    commit. Calls release the GIL.
+    Raises: ChannelError, JournalError and its kinds, from every method.
+    """
+
+    @staticmethod
+    def slots(
+        channel: str,
+        ring_path: str | os.PathLike[str],
+        journal_dir: str | os.PathLike[str],
+        record_size_bytes: int,
+        count: int,
+        *,
+        schema: tuple[str, int, str] | None = None,
+        crc: bool = True,
+        parking: bool = False,
+        consumers_max: int = 16,
+        sync_interval_ms: int | None = None,
+        segment_size_bytes: int = 67108864,
+    ) -> DurableChannel:
+        """Over a ring of `count` records; ring and journal are opened or made and brought to one sequence first."""
+    @staticmethod
+    def frames(
+        channel: str,
+        ring_path: str | os.PathLike[str],
+        journal_dir: str | os.PathLike[str],
+        size_bytes: int,
+        *,
+        crc: bool = True,
+        parking: bool = False,
+        consumers_max: int = 16,
+        sync_interval_ms: int | None = None,
+        segment_size_bytes: int = 67108864,
+    ) -> DurableChannel:
+        """Over a ring of messages of any length; a segment must hold half the ring."""
+    @property
+    def recovery(self) -> dict[str, Any]:
+        """What opening found: next_sequence, replayed_from_ring (messages a killed owner had not journaled),
+        ring_discarded (why the ring was made anew, or None), ring_lost (committed messages that went with it; None if
+        unknown or none was), undecidable_from.
+        """
+    def guarantee(self) -> dict[str, Any]:
+        """What is promised right now: text (one line), published, durable (sequences), failure (text or None)."""
+    def wait_durable(self, sequence: int, timeout_s: float) -> bool:
+        """Waits until `sequence` is durable; False when the time passed or journaling stopped before."""
+    def close(self) -> None:
+        """Journals all that is published, syncs and ends; a second call does nothing."""
 
 @final
 class FeedChannel:

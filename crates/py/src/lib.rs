@@ -5,6 +5,7 @@
 //! the documentation for callers is `python/tidebook/_core.pyi`; `make lint` compares the two.
 
 mod decoder;
+mod durable_channel;
 mod engine;
 mod errors;
 mod feed_channel;
@@ -22,6 +23,8 @@ use pyo3::prelude::*;
 mod _core {
     #[pymodule_export]
     use super::decoder::FeedDecoder;
+    #[pymodule_export]
+    use super::durable_channel::DurableChannel;
     #[pymodule_export]
     use super::engine::MarketDataEngine;
     #[pymodule_export]
