@@ -1,0 +1,47 @@
+"""What pages show, works: their Python runs, their commands exist."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tidebook.cli import COMMANDS, GROUPS
+
+COMMAND = re.compile(r"^(?:\$ )?(?:\.venv/bin/)?(tidebook|make) ([a-z]+)(?: ([a-z]+))?", re.MULTILINE)
+
+
+def blocks(page: Path, *languages: str) -> list[str]:
+    return [
+        text
+        for language, text in re.findall(r"```(\w*)\n(.*?)```", page.read_text(), re.DOTALL)
+        if language in languages
+    ]
+
+
+def test_the_python_of_the_readme_runs_on_what_a_replay_stored(root: Path, tmp_path: Path, recordings: Path) -> None:
+    recording = recordings / "binance-spot/btcusdt-20240808.log.zst"
+    replay = [sys.executable, "-m", "tidebook", "replay", str(recording), "--data", "data"]
+    subprocess.run(replay, cwd=tmp_path, check=True, capture_output=True)
+    (code,) = blocks(root / "README.md", "python")
+    shown = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert shown.returncode == 0, shown.stderr
+    assert "trades BTCUSDT.BINANCE 9757 ()" in shown.stdout.splitlines()
+
+
+@pytest.mark.parametrize("folder", [".", "docs", "docs/formats", "docs/decisions"])
+def test_every_command_a_page_shows_exists(folder: str, root: Path) -> None:
+    """Method: commands at the beginning of a line of a shell block, or alone between backticks."""
+    targets = set(re.findall(r"^([a-z-]+):", (root / "Makefile").read_text(), re.MULTILINE))
+    unknown = []
+    for page in sorted((root / folder).glob("*.md")):
+        shown = "\n".join([*blocks(page, "sh", "console", ""), *re.findall(r"`([^`\n]+)`", page.read_text())])
+        for program, word, second in COMMAND.findall(shown):
+            if program == "make":
+                known = word in targets
+            else:
+                known = word in COMMANDS or (word in GROUPS and f"{word} {second}" in COMMANDS)
+            if not known:
+                unknown.append(f"{page.name}: {program} {word} {second}".rstrip())
+    assert unknown == []
