@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 import aiohttp
 import pytest
@@ -93,16 +94,27 @@ async def test_malformed_frames_are_written_as_they_came_and_stop_nothing() -> N
     ("kind", "reason"), [("disconnect", "connection lost"), ("close", "closed by venue: 1001 going away")]
 )
 async def test_after_a_disconnect_books_are_good_again_within_a_second(kind: str, reason: str) -> None:
-    async with running() as bench:
+    """Method: median of three, so that one interruption by the machine does not decide."""
+    took = []
+    async with running(stable_after_s=0.0) as bench:
         await bench.until(bench.books_good)
-        await bench.fault(kind=kind)
-        await bench.until(lambda: bool(bench.states("disconnected")))
-        assert await bench.until(lambda: len(bench.states("subscribed")) == 2 and bench.books_good()) < 1.0
-        await bench.equals_the_venue()
-        assert bench.states("disconnected") == [{"event": "disconnected", "reason": reason}]
-        assert bench.connector.status().connection == 2
+        for ended in range(1, 4):
+            await bench.fault(kind=kind)
+            await bench.until(lambda ended=ended: len(bench.states("disconnected")) == ended)  # type: ignore[misc]
+            subscribed = ended + 1
+            took.append(
+                await bench.until(
+                    lambda subscribed=subscribed: (  # type: ignore[misc]
+                        len(bench.states("subscribed")) == subscribed and bench.books_good()
+                    )
+                )
+            )
+            await bench.equals_the_venue()
+        assert {state["reason"] for state in bench.states("disconnected")} == {reason}
+        assert bench.connector.status().connection == 4
         after = [message.connection for message in bench.sink.messages if message.kind == MessageKind.WS]
         assert after == sorted(after)
+    assert median(took) < 1.0
 
 
 async def test_a_campaign_of_faults_ends_with_the_venues_books() -> None:
