@@ -1,6 +1,7 @@
 """Durable channels from Python: what a killed owner left in the ring is journaled first. Campaigns: crates/channel."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 
 from tidebook import persistence
 from tidebook._core import DurableChannel, FeedChannel, unpack_message
-from tidebook.errors import ChannelError, JournalLockedError
+from tidebook.errors import ChannelError, JournalError, JournalLockedError
 
 NAME = "feed.binance"
 RING_SIZE_BYTES = 65_536
@@ -51,6 +52,23 @@ def test_an_owner_goes_on_where_the_last_one_ended_and_states_its_guarantee(ring
     channel.close()
     with pytest.raises(ChannelError, match="closed"):
         channel.guarantee()
+
+
+def test_a_writer_whose_journal_stopped_is_told_the_cause(rings: Path, tmp_path: Path) -> None:
+    """Method: the journal's directory vanishes, so its second segment cannot be made."""
+    journal = tmp_path / "journal"
+    writing = FeedChannel(NAME, rings, journal, ring_size_bytes=16 << 20)
+    shutil.rmtree(journal)
+
+    def flood() -> None:
+        for number in range(1_000_000):
+            writing.write(number, 1, 1, b"", bytes(100_000))
+
+    with pytest.raises(JournalError, match="the journal stopped: "):
+        flood()
+    assert writing.guarantee()["failure"]
+    with pytest.raises(JournalError):
+        writing.close()
 
 
 CHILD = """

@@ -200,6 +200,11 @@ impl Channel {
         true
     }
 
+    /// Why journaling has stopped, if it has; producers are refused then.
+    pub fn failure(&self) -> Option<String> {
+        self.thread.failure()
+    }
+
     /// What is promised right now.
     pub fn guarantee(&self) -> Guarantee {
         Guarantee {

@@ -199,7 +199,7 @@ impl StorageFile for DirectoryFile {
     }
 }
 
-/// Whether `path` can be opened at all, as one I/O error otherwise.
+/// Whether the error says that there is no such file.
 pub(crate) fn is_absent(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
 }

@@ -134,8 +134,8 @@ impl DurableChannel {
         let timeout = Duration::try_from_secs_f64(timeout_s).unwrap_or(Duration::MAX);
         loop {
             let slice = timeout.saturating_sub(started.elapsed()).min(WAIT_SLICE);
-            let (durable, stopped) = self
-                .with(py, |channel| (channel.wait_durable(sequence, slice), channel.guarantee().failure.is_some()))?;
+            let (durable, stopped) =
+                self.with(py, |channel| (channel.wait_durable(sequence, slice), channel.failure().is_some()))?;
             if durable || stopped || started.elapsed() >= timeout {
                 return Ok(durable);
             }

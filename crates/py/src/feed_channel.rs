@@ -93,13 +93,13 @@ impl FeedChannel {
                 let open = open.as_mut().ok_or_else(closed)?;
                 open.payload.clear();
                 message.write_to(&mut open.payload);
-                let written = open.producer.write_within(&open.payload, SIGNAL_INTERVAL);
-                let written = written.map_err(ChannelError::from)?;
-                match (written, open.channel.guarantee().failure) {
-                    (Written::Full { .. }, Some(failure)) => {
-                        Err(Raised::new(errors::JOURNAL, format!("the journal stopped: {failure}")))
-                    }
-                    (written, _) => Ok(written),
+                match open.producer.write_within(&open.payload, SIGNAL_INTERVAL) {
+                    Ok(Written::At(sequence)) => Ok(Written::At(sequence)),
+                    // A journal that stopped deposes the producer, or leaves the ring full: name the cause.
+                    other => match open.channel.failure() {
+                        Some(failure) => Err(Raised::new(errors::JOURNAL, format!("the journal stopped: {failure}"))),
+                        None => other.map_err(|error| ChannelError::from(error).into()),
+                    },
                 }
             })?;
             match written {
