@@ -3,10 +3,7 @@
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
-
-import pytest
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
@@ -105,22 +102,3 @@ def test_no_file_names_a_registry_or_a_path_of_the_machine_it_was_written_on(roo
             text = text.replace('source = "registry+https://github.com/rust-lang/crates.io-index"', "")
         found += [f"{name}: {match[0]}" for match in forbidden.finditer(text)]
     assert found == []
-
-
-@pytest.mark.parametrize("lock", ["dev.lock", "bench.lock"])
-def test_a_lock_is_plain_names_and_versions(lock: str, root: Path) -> None:
-    lines = (root / "requirements" / lock).read_text().splitlines()
-    assert all(re.fullmatch(r"[\w.\-]+==[\w.+!]+", line) for line in lines)
-    assert len({line.partition("==")[0].lower() for line in lines}) == len(lines)
-
-
-def test_every_dependency_is_locked(root: Path) -> None:
-    def names(requirements: list[str]) -> set[str]:
-        return {re.split(r"[<>=!~ \[]", requirement)[0].lower().replace("_", "-") for requirement in requirements}
-
-    project = tomllib.loads((root / "pyproject.toml").read_text())
-    dev = names((root / "requirements/dev.lock").read_text().splitlines())
-    bench = names((root / "requirements/bench.lock").read_text().splitlines())
-    assert names(project["project"]["dependencies"]) - dev == set()
-    assert names(project["dependency-groups"]["dev"]) - dev == set()
-    assert names(project["dependency-groups"]["bench"]) - dev - bench == set()
