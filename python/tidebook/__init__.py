@@ -11,18 +11,59 @@ if TYPE_CHECKING:
     from tidebook import errors
     from tidebook.errors import TidebookError
     from tidebook.storage.store import Store, open
+    from tidebook.transport import (
+        Batch,
+        Channel,
+        ChannelOptions,
+        Consumer,
+        Full,
+        Gap,
+        Producer,
+        create_channel,
+        open_channel,
+        open_consumer,
+        open_producer,
+    )
 
     __version__: str
 
 # Public name -> module that holds it; a module stands for itself. `tests/house/test_exports.py` closes the list.
 _EXPORTS = {
+    "Batch": "tidebook.transport",
+    "Channel": "tidebook.transport",
+    "ChannelOptions": "tidebook.transport",
+    "Consumer": "tidebook.transport",
+    "Full": "tidebook.transport",
+    "Gap": "tidebook.transport",
+    "Producer": "tidebook.transport",
     "Store": "tidebook.storage.store",
     "TidebookError": "tidebook.errors",
+    "create_channel": "tidebook.transport",
     "errors": "tidebook.errors",
     "open": "tidebook.storage.store",
+    "open_channel": "tidebook.transport",
+    "open_consumer": "tidebook.transport",
+    "open_producer": "tidebook.transport",
 }
 
-__all__ = ["Store", "TidebookError", "__version__", "errors", "open"]
+__all__ = [
+    "Batch",
+    "Channel",
+    "ChannelOptions",
+    "Consumer",
+    "Full",
+    "Gap",
+    "Producer",
+    "Store",
+    "TidebookError",
+    "__version__",
+    "create_channel",
+    "errors",
+    "open",
+    "open_channel",
+    "open_consumer",
+    "open_producer",
+]
 
 
 def __getattr__(name: str) -> object:

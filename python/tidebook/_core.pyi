@@ -1,6 +1,8 @@
 """Typed face of `crates/py`, the compiled core. Private: import what is public from `tidebook`."""
 
 import os
+import pathlib
+from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import numpy
@@ -9,6 +11,8 @@ __all__ = [
     "DurableChannel",
     "FeedChannel",
     "FeedDecoder",
+    "Full",
+    "Gap",
     "JournalReader",
     "JournalWriter",
     "MarketDataEngine",
@@ -16,12 +20,18 @@ __all__ = [
     "RecordBuffer",
     "Recording",
     "RecordingWriter",
+    "Ring",
+    "RingBatch",
+    "RingConsumer",
+    "RingProducer",
     "Schema",
     "error_classes",
     "format_units",
     "inspect_journal",
     "pack_message",
     "parse_units",
+    "ring_directory",
+    "ring_path",
     "schemas",
     "unpack_message",
     "verify_journal",
@@ -133,6 +143,33 @@ class FeedDecoder:
         """venue, messages, checks_passed, checks_failed, gaps, oracles (name, passed, failed), counters, quarantined
         (the first frames set aside: sequence, offset, expected), state_hash.
         """
+
+@final
+class Full:
+    """No room in time: a value, not an error."""
+
+    @property
+    def written(self) -> int:
+        """Messages of the call that were written before."""
+    @property
+    def consumer(self) -> str:
+        """Name of the slowest consumer that is waited for."""
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+
+@final
+class Gap:
+    """Messages a consumer will never see."""
+
+    def __new__(cls, first: int, count: int) -> Gap: ...
+    @property
+    def first(self) -> int:
+        """Sequence of the first."""
+    @property
+    def count(self) -> int:
+        """How many."""
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
 
 @final
 class JournalReader:
@@ -289,6 +326,117 @@ class RecordingWriter:
         """Bytes of these messages, and how many the format has no word for and left out."""
 
 @final
+class Ring:
+    """A ring: see `tidebook.transport`, which is its public face."""
+
+    @staticmethod
+    def create_slots(
+        path: str | os.PathLike[str],
+        record_size_bytes: int,
+        count: int,
+        *,
+        schema: tuple[str, int, str] | None = None,
+        crc: bool = True,
+        parking: bool = False,
+        consumers_max: int = 16,
+    ) -> Ring: ...
+    @staticmethod
+    def create_frames(
+        path: str | os.PathLike[str],
+        size_bytes: int,
+        *,
+        crc: bool = True,
+        parking: bool = False,
+        consumers_max: int = 16,
+    ) -> Ring: ...
+    @staticmethod
+    def open(path: str | os.PathLike[str]) -> Ring: ...
+    @staticmethod
+    def remove(path: str | os.PathLike[str]) -> None: ...
+    @property
+    def path(self) -> pathlib.Path: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def capacity(self) -> int: ...
+    @property
+    def record_size_bytes(self) -> int: ...
+    @property
+    def schema(self) -> tuple[str, int, str] | None: ...
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def crc(self) -> bool: ...
+    @property
+    def parking(self) -> bool: ...
+    @property
+    def visible_durable(self) -> bool: ...
+    @property
+    def published(self) -> int: ...
+    @property
+    def durable(self) -> int: ...
+    def remove_consumer(self, name: str) -> None: ...
+    def status(self) -> dict[str, Any]: ...
+
+@final
+class RingBatch:
+    """Messages read at once; of slots also a read-only buffer of them all, headers included."""
+
+    @property
+    def first_sequence(self) -> int: ...
+    @property
+    def stride(self) -> int: ...
+    @property
+    def record_offset(self) -> int: ...
+    @property
+    def released(self) -> bool: ...
+    def messages(self) -> list[bytes]: ...
+    def release(self) -> None: ...
+    def finish(self) -> None: ...
+    def __len__(self) -> int: ...
+
+@final
+class RingConsumer:
+    """A reader of a ring."""
+
+    def __new__(
+        cls,
+        ring: Ring,
+        name: str,
+        *,
+        start: str,
+        sequence: int = 0,
+        lossy: bool = False,
+        detach_after: float | None = None,
+        peek: bool = False,
+        wait: str = "hybrid",
+    ) -> RingConsumer: ...
+    @property
+    def next_sequence(self) -> int: ...
+    @property
+    def committed(self) -> int: ...
+    @property
+    def closed(self) -> bool: ...
+    def poll(self, callback: Callable[[int, bytes], object], limit: int, timeout: float | None) -> int | Gap: ...
+    def take(self, limit: int, timeout: float | None) -> RingBatch | Gap | None: ...
+    def skip(self) -> Gap: ...
+    def close(self) -> None: ...
+
+@final
+class RingProducer:
+    """The one writer of a ring."""
+
+    def __new__(cls, ring: Ring) -> RingProducer: ...
+    @property
+    def published(self) -> int: ...
+    @property
+    def closed(self) -> bool: ...
+    def write(self, payload: bytes | bytearray | memoryview, timeout: float | None = None) -> int | Full: ...
+    def write_messages(self, payloads: Sequence[bytes], timeout: float | None = None) -> int | Full: ...
+    def write_records(self, records: memoryview, timeout: float | None = None) -> int | Full: ...
+    def close(self) -> None: ...
+
+@final
 class Schema:
     """The published layout of one record type: plain little-endian fields without holes."""
 
@@ -335,6 +483,12 @@ def parse_units(text: str, exponent: int) -> int:
     Raises: DecimalError (facts `found`, `exponent`) when the text is no such number or would not be exact;
             ValueError if the exponent exceeds 18.
     """
+
+def ring_directory(node: str) -> pathlib.Path:
+    """Where the rings of a node are unless told otherwise. Raises: ChannelUsageError for a name that is no file name."""
+
+def ring_path(directory: str | os.PathLike[str], channel: str) -> pathlib.Path:
+    """The file of a channel's ring in a directory. Raises: ChannelUsageError for a name that is no file name."""
 
 def schemas() -> dict[str, Schema]:
     """Layout of every record type, by name, in the order of their first use."""

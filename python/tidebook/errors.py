@@ -5,6 +5,7 @@ TidebookError
 │   ├── DecimalError        a text that is no exact decimal number
 │   ├── UnknownVenueError   a venue that no decoder is for
 │   ├── UnknownInstrumentError  an instrument that has not been seen
+│   ├── ChannelUsageError   something a channel's ring cannot be or do
 │   ├── ConfigError         a setting that is unknown, unreadable or out of range
 │   └── QueryError          a record type, symbol, column or time that a store cannot answer for
 └── OperationError          something outside went wrong: a disk, a venue, a peer
@@ -14,6 +15,13 @@ TidebookError
     ├── RawMessageError     a payload that is no raw message
     ├── CaptureError        a recording that cannot be read, or messages its format cannot hold
     ├── ChannelError        a channel or engine that cannot be opened or go on
+    │   ├── ChannelNotFoundError  no ring of this name
+    │   ├── ChannelExistsError    a ring of this name is there already
+    │   ├── ChannelFormatError    no usable ring of this release
+    │   ├── ChannelSpaceError     no room for a ring
+    │   ├── EndpointBusyError     a living producer or consumer is in the way
+    │   ├── EndpointLostError     an endpoint that works no more: closed, fenced off, or of a forked parent
+    │   └── CorruptMessageError   a committed message that is not what was written
     ├── CaptureLogError     the list of a journal's recordings is damaged, or one of them is unfinished
     ├── JournalError        reading or writing a journal failed
     │   ├── JournalFullError     no space; what was acknowledged stays
@@ -63,6 +71,10 @@ class UnknownInstrumentError(UsageError):
     """An instrument that has not been seen here. Facts: instrument, near (the closest names)."""
 
 
+class ChannelUsageError(UsageError):
+    """Something a channel's ring cannot be or do. Facts: path, option, value, expected, found."""
+
+
 class ConfigError(UsageError):
     """A setting that is unknown, unreadable or out of range. Facts: key, value, source."""
 
@@ -101,6 +113,34 @@ class CaptureError(OperationError):
 
 class ChannelError(OperationError):
     """A channel or an engine that cannot be opened or go on."""
+
+
+class ChannelNotFoundError(ChannelError):
+    """No ring of this name. Facts: path."""
+
+
+class ChannelExistsError(ChannelError):
+    """A ring of this name is there already. Facts: path."""
+
+
+class ChannelFormatError(ChannelError):
+    """A file that is no usable ring of this release. Facts: path, found, expected."""
+
+
+class ChannelSpaceError(ChannelError):
+    """No room for a ring; nothing was made. Facts: path, needed_bytes."""
+
+
+class EndpointBusyError(ChannelError):
+    """A living producer or consumer is in the way. Facts: path, name, process_id."""
+
+
+class EndpointLostError(ChannelError):
+    """An endpoint that works no more: closed, fenced off, or of a forked parent."""
+
+
+class CorruptMessageError(ChannelError):
+    """A committed message that is not what was written. Facts: sequence."""
 
 
 class JournalError(OperationError):

@@ -15,6 +15,7 @@ impl From<PlaneError> for Raised {
     fn from(error: PlaneError) -> Self {
         match error {
             PlaneError::Journal(error) => error.into(),
+            PlaneError::Ring(error) => error.into(),
             error => Self::new(errors::CHANNEL, error.to_string()),
         }
     }

@@ -37,6 +37,23 @@ pub const JOURNAL_VERSION: ErrorClass = ErrorClass("JournalVersionError");
 /// Durable bytes that do not verify.
 pub const JOURNAL_DAMAGED: ErrorClass = ErrorClass("JournalDamagedError");
 
+/// A channel asked for something its ring cannot be or do.
+pub const CHANNEL_USAGE: ErrorClass = ErrorClass("ChannelUsageError");
+/// No ring of this name.
+pub const CHANNEL_NOT_FOUND: ErrorClass = ErrorClass("ChannelNotFoundError");
+/// A ring of this name is there already.
+pub const CHANNEL_EXISTS: ErrorClass = ErrorClass("ChannelExistsError");
+/// A file that is no usable ring of this release.
+pub const CHANNEL_FORMAT: ErrorClass = ErrorClass("ChannelFormatError");
+/// No room for a ring.
+pub const CHANNEL_FULL: ErrorClass = ErrorClass("ChannelSpaceError");
+/// A living endpoint is in the way.
+pub const ENDPOINT_BUSY: ErrorClass = ErrorClass("EndpointBusyError");
+/// An endpoint that works no more.
+pub const ENDPOINT_LOST: ErrorClass = ErrorClass("EndpointLostError");
+/// A committed message that is not what was written.
+pub const CORRUPT_MESSAGE: ErrorClass = ErrorClass("CorruptMessageError");
+
 /// Every class this module can raise. A class missing here is found by the test that closes the list.
 const ALL: &[ErrorClass] = &[
     DECIMAL,
@@ -44,6 +61,14 @@ const ALL: &[ErrorClass] = &[
     UNKNOWN_VENUE,
     CAPTURE,
     CHANNEL,
+    CHANNEL_USAGE,
+    CHANNEL_NOT_FOUND,
+    CHANNEL_EXISTS,
+    CHANNEL_FORMAT,
+    CHANNEL_FULL,
+    ENDPOINT_BUSY,
+    ENDPOINT_LOST,
+    CORRUPT_MESSAGE,
     JOURNAL,
     JOURNAL_FULL,
     JOURNAL_LOCKED,
@@ -63,6 +88,8 @@ pub struct Raised {
 pub enum Fact {
     /// A count, a sequence, a position.
     Number(u64),
+    /// A name, a path, a value as it was given.
+    Text(String),
 }
 
 impl From<DecimalError> for Raised {
@@ -84,6 +111,11 @@ impl Raised {
         Self { class, message, facts: Vec::new() }
     }
 
+    /// An error with facts.
+    pub const fn with_facts(class: ErrorClass, message: String, facts: Vec<(&'static str, Fact)>) -> Self {
+        Self { class, message, facts }
+    }
+
     /// The same error with one more fact.
     pub fn fact(mut self, name: &'static str, fact: Fact) -> Self {
         self.facts.push((name, fact));
@@ -103,6 +135,7 @@ impl Raised {
         for (name, fact) in self.facts {
             match fact {
                 Fact::Number(number) => facts.set_item(name, number)?,
+                Fact::Text(text) => facts.set_item(name, text)?,
             }
         }
         Ok(PyErr::from_value(class.call((self.message,), Some(&facts))?))

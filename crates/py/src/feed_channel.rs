@@ -21,6 +21,7 @@ impl From<ChannelError> for Raised {
     fn from(error: ChannelError) -> Self {
         match error {
             ChannelError::Journal(error) => error.into(),
+            ChannelError::Ring(error) => error.into(),
             error => Self::new(errors::CHANNEL, error.to_string()),
         }
     }

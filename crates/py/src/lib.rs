@@ -4,6 +4,7 @@
 //! the domain belongs into the crate below. One file per class; this file only registers them. The typed face with
 //! the documentation for callers is `python/tidebook/_core.pyi`; `make lint` compares the two.
 
+mod blocking;
 mod decoder;
 mod durable_channel;
 mod engine;
@@ -13,6 +14,11 @@ mod journal;
 mod payloads;
 mod recording;
 mod records;
+mod ring;
+mod ring_batch;
+mod ring_consumer;
+mod ring_errors;
+mod ring_producer;
 mod schema;
 mod units;
 
@@ -39,6 +45,14 @@ mod _core {
     use super::recording::{Recording, RecordingWriter};
     #[pymodule_export]
     use super::records::RecordBuffer;
+    #[pymodule_export]
+    use super::ring::{Ring, ring_directory, ring_path};
+    #[pymodule_export]
+    use super::ring_batch::RingBatch;
+    #[pymodule_export]
+    use super::ring_consumer::{Gap, RingConsumer};
+    #[pymodule_export]
+    use super::ring_producer::{Full, RingProducer};
     #[pymodule_export]
     use super::schema::{Schema, schemas};
     #[pymodule_export]

@@ -47,6 +47,16 @@ pub struct RingInfo {
     pub file_size_bytes: u64,
 }
 
+impl RingInfo {
+    /// Bytes of each record; `None` on frames.
+    pub fn record_size(&self) -> Option<usize> {
+        match self.kind {
+            RingKind::Slots { record_size_bytes, .. } => Some(record_size_bytes as usize),
+            RingKind::Frames { .. } => None,
+        }
+    }
+}
+
 /// The file, mapped. Shared by all endpoints of a process; unmapped when the last of them and of their views is gone.
 #[derive(Debug)]
 pub(crate) struct Mapping {

@@ -1,0 +1,178 @@
+//! `Ring`: a mapped ring file, and where rings are.
+
+use std::path::PathBuf;
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use tidebook_ring::{ConsumerState, RingKind, RingOptions, RingSchema, paths};
+
+use crate::ring_errors::raised;
+
+/// A mapped ring.
+#[pyclass(frozen, module = "tidebook._core")]
+pub struct Ring(pub tidebook_ring::Ring);
+
+/// Name, version, text.
+type Schema = (String, u32, String);
+
+#[pymethods]
+impl Ring {
+    /// Makes a ring of slots.
+    #[staticmethod]
+    #[pyo3(signature = (path, record_size_bytes, count, *, schema=None, crc=true, parking=false, consumers_max=16))]
+    fn create_slots(
+        path: PathBuf,
+        record_size_bytes: u32,
+        count: u64,
+        schema: Option<Schema>,
+        crc: bool,
+        parking: bool,
+        consumers_max: u32,
+    ) -> PyResult<Self> {
+        let mut options = RingOptions::slots(record_size_bytes, count);
+        options.schema = schema.map(|(name, version, text)| RingSchema { name, version, text });
+        Self::create(path, options.crc(crc).parking(parking).consumers_max(consumers_max))
+    }
+
+    /// Makes a ring of frames.
+    #[staticmethod]
+    #[pyo3(signature = (path, size_bytes, *, crc=true, parking=false, consumers_max=16))]
+    fn create_frames(path: PathBuf, size_bytes: u64, crc: bool, parking: bool, consumers_max: u32) -> PyResult<Self> {
+        Self::create(path, RingOptions::frames(size_bytes).crc(crc).parking(parking).consumers_max(consumers_max))
+    }
+
+    /// Opens a ring that exists.
+    #[staticmethod]
+    fn open(path: PathBuf) -> PyResult<Self> {
+        tidebook_ring::Ring::open(path).map(Self).map_err(raised)
+    }
+
+    /// Removes the file of a ring.
+    #[staticmethod]
+    fn remove(path: PathBuf) -> PyResult<()> {
+        tidebook_ring::Ring::remove(path).map_err(raised)
+    }
+
+    #[getter]
+    fn path(&self) -> PathBuf {
+        self.0.path().to_owned()
+    }
+
+    #[getter]
+    fn kind(&self) -> &'static str {
+        match self.0.info().kind {
+            RingKind::Slots { .. } => "slots",
+            RingKind::Frames { .. } => "frames",
+        }
+    }
+
+    /// Slots, or bytes of frames.
+    #[getter]
+    fn capacity(&self) -> u64 {
+        match self.0.info().kind {
+            RingKind::Slots { count, .. } => count,
+            RingKind::Frames { size_bytes } => size_bytes,
+        }
+    }
+
+    /// 0 for frames.
+    #[getter]
+    fn record_size_bytes(&self) -> u32 {
+        match self.0.info().kind {
+            RingKind::Slots { record_size_bytes, .. } => record_size_bytes,
+            RingKind::Frames { .. } => 0,
+        }
+    }
+
+    #[getter]
+    fn schema(&self) -> Option<Schema> {
+        self.0.info().schema.clone().map(|schema| (schema.name, schema.version, schema.text))
+    }
+
+    #[getter]
+    fn epoch(&self) -> u64 {
+        self.0.info().epoch
+    }
+
+    #[getter]
+    fn crc(&self) -> bool {
+        self.0.info().crc
+    }
+
+    #[getter]
+    fn parking(&self) -> bool {
+        self.0.info().parking
+    }
+
+    #[getter]
+    fn visible_durable(&self) -> bool {
+        self.0.info().visible_durable
+    }
+
+    #[getter]
+    fn published(&self) -> u64 {
+        self.0.published()
+    }
+
+    #[getter]
+    fn durable(&self) -> u64 {
+        self.0.durable()
+    }
+
+    /// Forgets a named consumer that is not open.
+    fn remove_consumer(&self, name: &str) -> PyResult<()> {
+        self.0.remove_consumer(name).map_err(raised)
+    }
+
+    /// How it stands, as a dict of numbers with a list of consumers.
+    fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let status = self.0.status().map_err(raised)?;
+        let consumers = status.consumers.iter().map(|consumer| {
+            let state = match consumer.state {
+                ConsumerState::Gating => "gating",
+                ConsumerState::Lossy => "lossy",
+                ConsumerState::Detached => "detached",
+            };
+            let dict = PyDict::new(py);
+            dict.set_item("name", &consumer.name)?;
+            dict.set_item("state", state)?;
+            dict.set_item("alive", consumer.alive)?;
+            for (name, value) in [
+                ("next", consumer.next),
+                ("lag", consumer.lag),
+                ("gaps", consumer.gaps),
+                ("lost", consumer.lost),
+                ("corrupt", consumer.corrupt),
+            ] {
+                dict.set_item(name, value)?;
+            }
+            Ok(dict)
+        });
+        let dict = PyDict::new(py);
+        dict.set_item("oldest", status.oldest)?;
+        dict.set_item("published", status.published)?;
+        dict.set_item("durable", status.durable)?;
+        dict.set_item("replicated", status.replicated)?;
+        dict.set_item("producer_alive", status.producer_alive)?;
+        dict.set_item("consumers", consumers.collect::<PyResult<Vec<_>>>()?)?;
+        Ok(dict)
+    }
+}
+
+impl Ring {
+    fn create(path: PathBuf, options: RingOptions) -> PyResult<Self> {
+        tidebook_ring::Ring::create(path, &options).map(Self).map_err(raised)
+    }
+}
+
+/// Where the rings of a node are unless told otherwise.
+#[pyfunction]
+pub fn ring_directory(node: &str) -> PyResult<PathBuf> {
+    paths::ring_directory(node).map_err(raised)
+}
+
+/// The file of a channel's ring in a directory.
+#[pyfunction]
+pub fn ring_path(directory: PathBuf, channel: &str) -> PyResult<PathBuf> {
+    paths::ring_path(&directory, channel).map_err(raised)
+}

@@ -1,0 +1,265 @@
+//! `RingConsumer`: a reader with a cursor of its own.
+//!
+//! Batches are handed out as views into the ring, so a batch is consumed only when its reader says so (`release`, or
+//! asking for the next one) and no buffer of it is left. The cursor moves in order over batches that are done; a batch
+//! whose last buffer goes while another thread waits in here is noticed within a slice of that wait.
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use tidebook_ring::{Consumer, ConsumerOptions, Policy, Read, RingError, RingKind, SlotBatch, Start, Wait};
+
+use crate::blocking;
+use crate::ring::Ring;
+use crate::ring_batch::{BatchState, Contents, RingBatch};
+use crate::ring_errors::{raised, unavailable};
+
+/// Messages that were lost before the next one: a value, not an error.
+#[pyclass(frozen, eq, module = "tidebook._core")]
+#[derive(PartialEq, Eq)]
+pub struct Gap {
+    /// Sequence of the first.
+    #[pyo3(get)]
+    first: u64,
+    /// How many.
+    #[pyo3(get)]
+    count: u64,
+}
+
+#[pymethods]
+impl Gap {
+    #[new]
+    fn new(first: u64, count: u64) -> Self {
+        Self { first, count }
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Gap(first={}, count={})", self.first, self.count)
+    }
+}
+
+impl From<tidebook_ring::Gap> for Gap {
+    fn from(gap: tidebook_ring::Gap) -> Self {
+        Self { first: gap.first, count: gap.count }
+    }
+}
+
+/// What a poll gives.
+#[derive(IntoPyObject)]
+pub enum Polled {
+    /// Messages handed to the callback.
+    Count(usize),
+    /// See [`Gap`].
+    Gap(Gap),
+}
+
+/// What asking for a batch gives.
+#[derive(IntoPyObject)]
+pub enum Taken {
+    /// At least one message.
+    Batch(RingBatch),
+    /// See [`Gap`].
+    Gap(Gap),
+}
+
+/// The consumer and the batches it has handed out, oldest first.
+pub struct Reader {
+    consumer: Consumer,
+    outstanding: VecDeque<Arc<BatchState>>,
+}
+
+/// Shared with every batch: a view keeps its gate.
+pub type SharedReader = Arc<Mutex<Reader>>;
+
+impl Reader {
+    /// Moves the cursor over the batches that are done.
+    pub fn settle(&mut self) {
+        while let Some(batch) = self.outstanding.front().filter(|batch| batch.is_done()) {
+            self.consumer.commit_to(batch.end());
+            self.outstanding.pop_front();
+        }
+    }
+}
+
+/// A reader of a ring.
+#[pyclass(frozen, module = "tidebook._core")]
+pub struct RingConsumer(Mutex<Option<SharedReader>>);
+
+#[pymethods]
+impl RingConsumer {
+    #[new]
+    #[pyo3(signature = (ring, name, *, start, sequence=0, lossy=false, detach_after=None, peek=false, wait="hybrid"))]
+    #[expect(clippy::too_many_arguments, reason = "keywords of the Python call")]
+    fn new(
+        ring: &Ring,
+        name: &str,
+        start: &str,
+        sequence: u64,
+        lossy: bool,
+        detach_after: Option<f64>,
+        peek: bool,
+        wait: &str,
+    ) -> PyResult<Self> {
+        let start = match start {
+            "earliest" => Start::Earliest,
+            "latest" => Start::Latest,
+            "resume" => Start::Resume,
+            "sequence" => Start::Sequence(sequence),
+            other => return Err(PyValueError::new_err(format!("start {other:?}"))),
+        };
+        let wait = match wait {
+            "spin" => Wait::Spin,
+            "hybrid" => Wait::Hybrid,
+            "park" => Wait::Park,
+            other => return Err(PyValueError::new_err(format!("wait {other:?}"))),
+        };
+        let detach_after = blocking::timeout(detach_after)?;
+        let policy = if lossy { Policy::Overwrite } else { Policy::Block { detach_after } };
+        let options = ConsumerOptions { name: name.to_owned(), start, policy, peek, wait };
+        let consumer = ring.0.consumer(&options).map_err(raised)?;
+        let reader = Reader { consumer, outstanding: VecDeque::new() };
+        Ok(Self(Mutex::new(Some(Arc::new(Mutex::new(reader))))))
+    }
+
+    /// Hands messages to `callback(sequence, payload)` and commits those it took.
+    fn poll(
+        &self,
+        py: Python<'_>,
+        callback: &Bound<'_, PyAny>,
+        limit: usize,
+        timeout: Option<f64>,
+    ) -> PyResult<Polled> {
+        let shared = self.shared()?;
+        let mut reader = lock(&shared)?;
+        finish_outstanding(&mut reader);
+        wait_until_ready(py, &mut reader, blocking::timeout(timeout)?)?;
+        let mut failure = None;
+        let mut handed = 0;
+        let read = reader.consumer.read_while(limit, |sequence, payload| {
+            match callback.call1((sequence, PyBytes::new(py, payload))) {
+                Ok(_) => {
+                    handed += 1;
+                    ControlFlow::Continue(())
+                }
+                Err(error) => {
+                    failure = Some(error);
+                    ControlFlow::Break(())
+                }
+            }
+        });
+        // Behind batches that are still being read the cursor waits for them.
+        if reader.outstanding.is_empty() {
+            reader.consumer.commit();
+        } else {
+            let end = BatchState::consumed(reader.consumer.place());
+            reader.outstanding.push_back(end);
+        }
+        match (failure, read.map_err(raised)?) {
+            (Some(error), _) => Err(error),
+            (None, Read::Messages(_)) => Ok(Polled::Count(handed)),
+            (None, Read::Gap(gap)) => Ok(Polled::Gap(gap.into())),
+        }
+    }
+
+    /// The next messages as one batch; `None` when nothing came in time. All batches before it are done.
+    fn take(&self, py: Python<'_>, limit: usize, timeout: Option<f64>) -> PyResult<Option<Taken>> {
+        let shared = self.shared()?;
+        let mut reader = lock(&shared)?;
+        finish_outstanding(&mut reader);
+        if !wait_until_ready(py, &mut reader, blocking::timeout(timeout)?)? {
+            return Ok(None);
+        }
+        let consumer = &mut reader.consumer;
+        let contents = match consumer.ring().info().kind {
+            RingKind::Slots { .. } => match py.detach(|| consumer.slots(limit)).map_err(raised)? {
+                SlotBatch::Slots(slots) => Contents::Slots(slots),
+                SlotBatch::Gap(gap) => return Ok(Some(Taken::Gap(gap.into()))),
+                SlotBatch::Empty => return Ok(None),
+            },
+            RingKind::Frames { .. } => {
+                let first_sequence = consumer.next_sequence();
+                let mut messages = Vec::new();
+                let read = consumer.read(limit, |_, payload| messages.push(PyBytes::new(py, payload).unbind()));
+                match read.map_err(raised)? {
+                    Read::Messages(0) => return Ok(None),
+                    Read::Messages(_) => Contents::Messages { first_sequence, messages },
+                    Read::Gap(gap) => return Ok(Some(Taken::Gap(gap.into()))),
+                }
+            }
+        };
+        let state = BatchState::new(reader.consumer.place());
+        reader.outstanding.push_back(state.clone());
+        drop(reader);
+        Ok(Some(Taken::Batch(RingBatch::new(contents, state, shared))))
+    }
+
+    /// Goes past a damaged message; gives what is lost with it.
+    fn skip(&self) -> PyResult<Gap> {
+        lock(&self.shared()?)?.consumer.skip().map(Gap::from).map_err(raised)
+    }
+
+    #[getter]
+    fn next_sequence(&self) -> PyResult<u64> {
+        Ok(lock(&self.shared()?)?.consumer.next_sequence())
+    }
+
+    /// Last sequence it has consumed.
+    #[getter]
+    fn committed(&self) -> PyResult<u64> {
+        let shared = self.shared()?;
+        let mut reader = lock(&shared)?;
+        reader.settle();
+        Ok(reader.consumer.committed())
+    }
+
+    #[getter]
+    fn closed(&self) -> bool {
+        self.0.lock().is_ok_and(|shared| shared.is_none())
+    }
+
+    /// Leaves the ring, once no batch of it is referred to.
+    fn close(&self) -> PyResult<()> {
+        let Ok(shared) = self.shared() else { return Ok(()) };
+        lock(&shared)?.settle();
+        self.0.lock().map_err(|_| unavailable("consumer", "failed in another thread"))?.take();
+        Ok(())
+    }
+}
+
+impl RingConsumer {
+    fn shared(&self) -> PyResult<SharedReader> {
+        let shared = self.0.lock().map_err(|_| unavailable("consumer", "failed in another thread"))?;
+        shared.clone().ok_or_else(|| unavailable("consumer", "was closed; open another"))
+    }
+}
+
+fn lock(shared: &SharedReader) -> PyResult<MutexGuard<'_, Reader>> {
+    shared.try_lock().map_err(|_| unavailable("consumer", "is being used by another thread or its own callback"))
+}
+
+/// Asking for more says that what came before is done.
+fn finish_outstanding(reader: &mut Reader) {
+    reader.outstanding.iter().for_each(|batch| batch.finish());
+    reader.settle();
+}
+
+/// Looks once without giving the GIL away, then waits. False when nothing came in time.
+fn wait_until_ready(py: Python<'_>, reader: &mut Reader, timeout: Option<Duration>) -> PyResult<bool> {
+    if reader.consumer.is_ready() {
+        return Ok(true);
+    }
+    if timeout == Some(Duration::ZERO) {
+        return Ok(false);
+    }
+    let found = blocking::wait(py, timeout, |slice| {
+        let ready = reader.consumer.wait(Some(slice))?;
+        reader.settle();
+        Ok::<_, RingError>(ready.then_some(()))
+    })?;
+    Ok(found.is_some())
+}

@@ -1,0 +1,83 @@
+//! Errors of the ring as exceptions: which class, which facts.
+
+use pyo3::PyErr;
+use tidebook_ring::RingError;
+
+use crate::errors::{self, Fact, Raised};
+
+impl From<RingError> for Raised {
+    fn from(error: RingError) -> Self {
+        use RingError as E;
+        let path = |path: &std::path::Path| ("path", Fact::Text(path.display().to_string()));
+        let (class, facts) = match &error {
+            E::Option { option, value, .. } => (
+                errors::CHANNEL_USAGE,
+                vec![("option", Fact::Text((*option).to_owned())), ("value", Fact::Text(value.clone()))],
+            ),
+            E::Mismatch { path: file, field, expected, found } => (
+                errors::CHANNEL_USAGE,
+                vec![
+                    path(file),
+                    ("option", Fact::Text((*field).to_owned())),
+                    ("expected", Fact::Text(expected.clone())),
+                    ("found", Fact::Text(found.clone())),
+                ],
+            ),
+            E::TooLarge { size_bytes, max_bytes } => (
+                errors::CHANNEL_USAGE,
+                vec![("found", Fact::Number(*size_bytes as u64)), ("max", Fact::Number(*max_bytes as u64))],
+            ),
+            E::RecordSize { expected, found } => (
+                errors::CHANNEL_USAGE,
+                vec![("expected", Fact::Number(*expected as u64)), ("found", Fact::Number(*found as u64))],
+            ),
+            E::StartBeyond { asked, next } => {
+                (errors::CHANNEL_USAGE, vec![("asked", Fact::Number(*asked)), ("next", Fact::Number(*next))])
+            }
+            E::Watermark { from, to, .. } => {
+                (errors::CHANNEL_USAGE, vec![("from", Fact::Number(*from)), ("to", Fact::Number(*to))])
+            }
+            E::ConsumerUnknown { name } => (errors::CHANNEL_USAGE, vec![("name", Fact::Text(name.clone()))]),
+            E::Kind { .. } | E::NoParking => (errors::CHANNEL_USAGE, Vec::new()),
+            E::NotFound { path: file } => (errors::CHANNEL_NOT_FOUND, vec![path(file)]),
+            E::Exists { path: file } => (errors::CHANNEL_EXISTS, vec![path(file)]),
+            E::Version { path: file, found, expected } => (
+                errors::CHANNEL_FORMAT,
+                vec![
+                    path(file),
+                    ("found", Fact::Number((*found).into())),
+                    ("expected", Fact::Number((*expected).into())),
+                ],
+            ),
+            E::NotARing { path: file, .. } | E::OtherBoot { path: file } => (errors::CHANNEL_FORMAT, vec![path(file)]),
+            E::NoSpace { path: file, needed_bytes } => {
+                (errors::CHANNEL_FULL, vec![path(file), ("needed_bytes", Fact::Number(*needed_bytes))])
+            }
+            E::ProducerBusy { path: file, process_id } => {
+                (errors::ENDPOINT_BUSY, vec![path(file), ("process_id", Fact::Number(*process_id))])
+            }
+            E::ConsumerBusy { name, process_id } => (
+                errors::ENDPOINT_BUSY,
+                vec![("name", Fact::Text(name.clone())), ("process_id", Fact::Number((*process_id).into()))],
+            ),
+            E::ConsumersFull { path: file, max } => {
+                (errors::ENDPOINT_BUSY, vec![path(file), ("max", Fact::Number((*max).into()))])
+            }
+            E::Forked | E::Fenced { .. } => (errors::ENDPOINT_LOST, Vec::new()),
+            E::Corrupt { sequence, .. } => (errors::CORRUPT_MESSAGE, vec![("sequence", Fact::Number(*sequence))]),
+            E::Io { path: file, .. } | E::Directory { path: file, .. } => (errors::CHANNEL, vec![path(file)]),
+            _ => (errors::CHANNEL, Vec::new()),
+        };
+        Self::with_facts(class, error.to_string(), facts)
+    }
+}
+
+/// For `map_err`.
+pub fn raised(error: RingError) -> PyErr {
+    Raised::from(error).into()
+}
+
+/// An endpoint that was closed, or is in use by another thread or by its own callback.
+pub fn unavailable(what: &str, why: &str) -> PyErr {
+    Raised::new(errors::CHANNEL_USAGE, format!("this {what} {why}")).into()
+}

@@ -1,0 +1,140 @@
+"""A channel: its ring, made or opened by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tidebook._core import Ring, ring_directory, ring_path, schemas
+from tidebook.errors import ChannelUsageError
+from tidebook.transport.layout import difference, to_text
+
+if TYPE_CHECKING:
+    import os
+
+    from numpy.typing import DTypeLike
+
+DEFAULT_NODE = "default"
+_SLOTS_BYTES = 1 << 20
+_HEADER_AND_CRC_BYTES = 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelOptions:
+    """How a channel is made. With a `dtype` or `schema` it holds records, else messages of any length."""
+
+    dtype: DTypeLike | None = None
+    """Layout of its records."""
+    schema: str | None = None
+    """Name of a published layout instead (`trades`, `quotes`, ...)."""
+    buffer_size: int = 1 << 20
+    """Bytes for messages, or about as many for records: the nearest power of two of slots that fits."""
+    crc: bool = True
+    parking: bool = True
+    """Consumers may sleep until woken; costs the producer a fence per publish."""
+    consumers_max: int = 16
+    mode: str = "spsc"
+    durability: str = "memory"
+
+
+@dataclass(frozen=True)
+class Channel:
+    """A channel that is there."""
+
+    name: str
+    ring: Ring
+
+    @property
+    def path(self) -> Path:
+        """The ring's file."""
+        return Path(self.ring.path)
+
+    def status(self) -> dict[str, Any]:
+        """oldest, published, durable, replicated (sequences), producer_alive, consumers (name, state, lag, ...)."""
+        return self.ring.status()
+
+    def remove(self) -> None:
+        """Deletes the ring; those who have it open keep it. Raises: EndpointBusyError while a producer lives."""
+        Ring.remove(self.path)
+
+
+def create_channel(
+    name: str,
+    options: ChannelOptions | None = None,
+    *,
+    node: str = DEFAULT_NODE,
+    directory: str | os.PathLike[str] | None = None,
+) -> Channel:
+    """Makes a channel, or opens the one of this name if it is what was asked for.
+
+    `directory` replaces the node's (`$TIDEBOOK_RINGS/<node>` or `/dev/shm/tidebook-<uid>/<node>`).
+    Raises: ChannelUsageError for options that cannot be, or an existing channel of other ones, with the fields that
+            differ; ChannelSpaceError when shared memory has no room.
+    """
+    options = options or ChannelOptions()
+    if options.mode != "spsc":
+        raise ChannelUsageError(f"mode = {options.mode!r} is not built; use spsc", option="mode", value=options.mode)
+    if options.durability != "memory":
+        raise ChannelUsageError(
+            f"durability = {options.durability!r} cannot be asked for here: feed channels are journaled by their node, "
+            "'replicated' is not built; use memory",
+            option="durability",
+            value=options.durability,
+        )
+    folder = Path(directory) if directory is not None else Path(ring_directory(node))
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = ring_path(folder, name)
+    crc, parking, consumers = options.crc, options.parking, options.consumers_max
+    schema = _schema(name, options)
+    if Path(path).exists():
+        return _opened(name, Ring.open(path), schema)
+    if schema is None:
+        return Channel(
+            name, Ring.create_frames(path, options.buffer_size, crc=crc, parking=parking, consumers_max=consumers)
+        )
+    label, version, text, size_bytes = schema
+    count = max(8, 1 << (options.buffer_size // (size_bytes + _HEADER_AND_CRC_BYTES)).bit_length() - 1)
+    fields = (label, version, text)
+    ring = Ring.create_slots(path, size_bytes, count, schema=fields, crc=crc, parking=parking, consumers_max=consumers)
+    return Channel(name, ring)
+
+
+def open_channel(name: str, *, node: str = DEFAULT_NODE, directory: str | os.PathLike[str] | None = None) -> Channel:
+    """The channel of this name. Raises: ChannelNotFoundError, ChannelFormatError."""
+    folder = Path(directory) if directory is not None else Path(ring_directory(node))
+    return Channel(name, Ring.open(ring_path(folder, name)))
+
+
+def _schema(name: str, options: ChannelOptions) -> tuple[str, int, str, int] | None:
+    """Name, version, text and size of the records asked for; None for plain messages."""
+    if options.schema is not None:
+        published = schemas()
+        if options.schema not in published:
+            raise ChannelUsageError(
+                f"schema = {options.schema!r} is not published; known: {', '.join(published)}",
+                option="schema",
+                value=options.schema,
+            )
+        layout = published[options.schema]
+        return layout.name, layout.version, to_text(layout.dtype()), layout.size_bytes
+    if options.dtype is None:
+        return None
+    dtype = np.dtype(options.dtype)
+    return name[:48], 1, to_text(dtype), dtype.itemsize
+
+
+def _opened(name: str, ring: Ring, schema: tuple[str, int, str, int] | None) -> Channel:
+    found = ring.schema
+    expected_text, found_text = schema[2] if schema else "", found[2] if found else ""
+    if expected_text != found_text:
+        raise ChannelUsageError(
+            f"channel {name} is there with another layout ({difference(expected_text, found_text)}); "
+            "use its layout or another name",
+            option="dtype",
+            expected=expected_text,
+            found=found_text,
+        )
+    return Channel(name, ring)

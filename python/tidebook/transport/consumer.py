@@ -1,0 +1,111 @@
+"""A reader of a channel with a cursor of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from tidebook._core import Gap, RingBatch, RingConsumer
+from tidebook.transport.batch import Batch
+from tidebook.transport.channel import Channel, open_channel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
+
+Start = Literal["earliest", "latest", "resume"]
+
+
+class Consumer:
+    """Reads a channel. A named consumer killed anywhere resumes at its cursor; what it lost is a `Gap`, never silence."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        name: str = "",
+        *,
+        start: Start | int = "resume",
+        policy: Literal["block", "overwrite"] = "block",
+        detach_after_s: float | None = 10.0,
+        peek: bool = False,
+        wait: Literal["spin", "hybrid", "park"] = "hybrid",
+    ) -> None:
+        """`start` is a word or a sequence. `block`: the producer waits for this consumer, when it is dead at most
+        `detach_after_s`; `overwrite`: it does not, and batches are validated copies. `peek` sees what is not durable.
+
+        Raises: EndpointBusyError while a consumer of this name lives.
+        """
+        self.channel = channel
+        word, sequence = ("sequence", start) if isinstance(start, int) else (start, 0)
+        self._consumer = RingConsumer(
+            channel.ring,
+            name,
+            start=word,
+            sequence=sequence,
+            lossy=policy == "overwrite",
+            detach_after=detach_after_s,
+            peek=peek,
+            wait=wait,
+        )
+        self._text = channel.ring.schema[2] if channel.ring.schema else None
+
+    @property
+    def next_sequence(self) -> int:
+        """The sequence it reads next."""
+        return self._consumer.next_sequence
+
+    @property
+    def committed(self) -> int:
+        """Last sequence it has consumed: it resumes after it."""
+        return self._consumer.committed
+
+    def poll(
+        self, callback: Callable[[int, bytes], object], limit: int = 1024, timeout: float | None = 0.0
+    ) -> int | Gap:
+        """Hands up to `limit` messages to `callback(sequence, payload)`; how many, or the gap before the next one.
+
+        Waits `timeout` s for the first (None: until one comes). A message whose callback raises is read again.
+        """
+        return self._consumer.poll(callback, limit, timeout)
+
+    def poll_batch(self, limit: int = 1024, timeout: float | None = 0.0) -> Batch | Gap | None:
+        """The next messages as one batch, the gap before the next one, or None when nothing came in time.
+
+        The batch before is done with this call: its arrays keep their place in the ring until they are gone.
+        Raises: CorruptMessageError at a damaged message; `skip` goes past it.
+        """
+        taken = self._consumer.take(limit, timeout)
+        return Batch(taken, self._text) if isinstance(taken, RingBatch) else taken
+
+    def skip(self) -> Gap:
+        """Goes past a damaged message; gives what is lost with it."""
+        return self._consumer.skip()
+
+    def __iter__(self) -> Iterator[Batch | Gap]:
+        """Batches and gaps as they come, without end."""
+        while True:
+            taken = self.poll_batch(timeout=None)
+            if taken is not None:
+                yield taken
+
+    def close(self) -> None:
+        """Leaves the channel; a named consumer's cursor stays."""
+        self._consumer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_consumer(
+    channel: Channel | str, name: str = "", *, node: str = "default", directory: Any = None, **options: Any
+) -> Consumer:
+    """Joins a channel as `name`; an empty name leaves nothing behind. `node` or `directory` find one given by name.
+
+    Further options as `Consumer`.
+    """
+    opened = open_channel(channel, node=node, directory=directory) if isinstance(channel, str) else channel
+    return Consumer(opened, name, **options)

@@ -1,0 +1,163 @@
+"""Channels from Python: a second process reads thousands of records as one numpy view, and nothing is lost silently."""
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tidebook as tb
+from tidebook.errors import (
+    ChannelNotFoundError,
+    ChannelUsageError,
+    CorruptMessageError,
+    EndpointBusyError,
+)
+
+TICK = np.dtype([("price", "<i8"), ("size", "<i8"), ("venue", "u1", (8,))])
+
+
+def ticks(first: int, count: int) -> np.ndarray:
+    records = np.zeros(count, TICK)
+    records["price"] = np.arange(first, first + count)
+    records["size"] = records["price"] * 3
+    return records
+
+
+@pytest.fixture
+def rings(tmp_path: Path) -> Path:
+    directory = tmp_path / "rings"
+    directory.mkdir(mode=0o700)
+    return directory
+
+
+def test_a_second_process_reads_thousands_of_records_as_one_view(rings: Path) -> None:
+    channel = tb.create_channel("ticks", tb.ChannelOptions(dtype=TICK, buffer_size=1 << 20), directory=rings)
+    reader = textwrap.dedent("""
+        import sys, numpy, tidebook
+        with tidebook.open_consumer("ticks", "reader", directory=sys.argv[1], start="earliest") as consumer:
+            with consumer.poll_batch(8192, timeout=20.0) as batch:
+                array = batch.array
+                assert not array.flags.owndata and not array.flags.writeable, array.flags
+                print(len(array), batch.first_sequence, int(array["price"].sum()), int(array["size"].max()))
+    """)
+    with tb.open_producer(channel) as producer:
+        assert producer.write_batch(ticks(1, 5_000)) == 5_000
+        said = subprocess.run([sys.executable, "-c", reader, str(rings)], capture_output=True, text=True, check=False)
+    assert said.stderr == ""
+    assert said.stdout.split() == ["5000", "1", str(5_000 * 5_001 // 2), "15000"]
+    # Its cursor survives it, by name.
+    with tb.open_consumer(channel, "reader") as consumer:
+        assert consumer.next_sequence == 5_001
+
+
+def test_a_batch_is_not_overwritten_while_an_array_refers_to_it(rings: Path) -> None:
+    channel = tb.create_channel("ticks", tb.ChannelOptions(dtype=TICK, buffer_size=4_096), directory=rings)
+    with tb.open_producer(channel) as producer, tb.open_consumer(channel, "slow", start="earliest") as consumer:
+        producer.write_batch(ticks(1, 16))
+        batch = consumer.poll_batch(16)
+        assert isinstance(batch, tb.Batch)
+        array = batch.array
+        with pytest.raises(BufferError, match="still refer to this batch"):
+            batch.release()
+        full = producer.write_batch(ticks(17, 10_000), timeout=0.05)
+        assert isinstance(full, tb.Full)
+        assert full.consumer == "slow"
+        assert array["price"].tolist() == list(range(1, 17))
+        del array
+        batch.release()
+        assert isinstance(producer.write_batch(ticks(1, 8), timeout=5.0), int)
+
+
+def test_an_overwritten_reader_is_told_the_gap(rings: Path) -> None:
+    channel = tb.create_channel("ticks", tb.ChannelOptions(dtype=TICK, buffer_size=4_096), directory=rings)
+    with (
+        tb.open_producer(channel) as producer,
+        tb.open_consumer(channel, start="earliest", policy="overwrite") as reader,
+    ):
+        producer.write_batch(ticks(1, 1_000))
+        gap = reader.poll_batch(10_000)
+        assert isinstance(gap, tb.Gap)
+        seen = 0
+        while (batch := reader.poll_batch(10_000)) is not None:
+            assert isinstance(batch, tb.Batch)
+            with batch:
+                assert batch.array["price"][0] == batch.first_sequence
+                seen += len(batch)
+        assert gap.first == 1
+        assert gap.count + seen == 1_000
+
+
+def test_messages_of_any_length_come_in_order_and_a_failing_callback_loses_none(rings: Path) -> None:
+    channel = tb.create_channel("events", directory=rings)
+    messages = [bytes([n % 251]) * (n * 37 % 5_000) for n in range(1, 100)]
+    taken: list[tuple[int, bytes]] = []
+
+    def take(sequence: int, payload: bytes) -> None:
+        if sequence == 50 and len(taken) == 49 and not failed:
+            failed.append(sequence)
+            raise RuntimeError("not now")
+        taken.append((sequence, payload))
+
+    failed: list[int] = []
+    with tb.open_producer(channel) as producer, tb.open_consumer(channel, "all", start="earliest") as consumer:
+        producer.write_batch(messages)
+        with pytest.raises(RuntimeError, match="not now"):
+            consumer.poll(take, 1_000)
+        consumer.poll(take, 1_000)
+    assert taken == list(enumerate(messages, 1))
+
+
+def test_a_flipped_bit_is_an_error_with_its_sequence_and_can_be_passed(rings: Path) -> None:
+    channel = tb.create_channel("ticks", tb.ChannelOptions(dtype=TICK), directory=rings)
+    with tb.open_producer(channel) as producer:
+        producer.write_batch(ticks(1, 10))
+    content = bytearray(channel.path.read_bytes())
+    at = content.index((7).to_bytes(8, "little") + (21).to_bytes(8, "little"))
+    with channel.path.open("r+b") as file:
+        file.seek(at)
+        file.write(bytes([content[at] ^ 1]))
+    with tb.open_consumer(channel, "checker", start="earliest") as consumer:
+        first = consumer.poll_batch(100)
+        assert isinstance(first, tb.Batch)
+        assert len(first) == 6
+        with pytest.raises(CorruptMessageError, match="7"):
+            consumer.poll_batch(100)
+        assert consumer.skip() == tb.Gap(7, 1)
+        rest = consumer.poll_batch(100)
+        assert isinstance(rest, tb.Batch)
+        assert rest.array["price"].tolist() == [8, 9, 10]
+
+
+def test_what_cannot_be_is_refused_by_name(rings: Path) -> None:
+    channel = tb.create_channel("ticks", tb.ChannelOptions(dtype=TICK), directory=rings)
+    with pytest.raises(ChannelUsageError, match="only expected: size:f8:8"):
+        tb.create_channel("ticks", tb.ChannelOptions(dtype=[("price", "<i8"), ("size", "<f8")]), directory=rings)
+    with pytest.raises(ChannelUsageError, match="replicated"):
+        tb.create_channel("safe", tb.ChannelOptions(durability="replicated"), directory=rings)
+    with pytest.raises(ChannelUsageError, match="mode = 'mpsc' is not built"):
+        tb.create_channel("many", tb.ChannelOptions(mode="mpsc"), directory=rings)
+    with pytest.raises(ChannelNotFoundError, match="nowhere"):
+        tb.open_consumer("nowhere", directory=rings)
+    with tb.open_producer(channel) as producer:
+        with pytest.raises(EndpointBusyError):
+            tb.open_producer(channel)
+        with pytest.raises(ChannelUsageError, match="records are price:i8:0"):
+            producer.write_batch(np.zeros(3, [("x", "<i8")]))
+
+
+def test_a_published_layout_reads_as_its_own_dtype(rings: Path) -> None:
+    from tidebook._core import schemas
+
+    dtype = schemas()["book"].dtype()
+    channel = tb.create_channel("md.book", tb.ChannelOptions(schema="book"), directory=rings)
+    images = np.zeros(3, dtype)
+    images["bid_price"][:, 0] = [5, 6, 7]
+    with tb.open_producer(channel) as producer, tb.open_consumer(channel, "x", start="earliest") as consumer:
+        producer.write_batch(images)
+        batch = consumer.poll_batch()
+        assert isinstance(batch, tb.Batch)
+        assert batch.array.dtype.names == dtype.names
+        assert batch.array["bid_price"][:, 0].tolist() == [5, 6, 7]
