@@ -37,6 +37,9 @@ pub struct MarketDataChannels {
     instruments: Producer,
     /// Newest record that is published; what is derived up to it is dropped.
     resume_after: Option<Point>,
+    /// Newest definition that is published: fresh channels are given those of the history too, or nobody could tell
+    /// what the records are about.
+    defined_upto: Option<Point>,
     book_sequence: u64,
     published: u64,
     failure: Option<RingError>,
@@ -56,9 +59,10 @@ impl MarketDataChannels {
         let (trades, quotes, depth, bars) = (open(0)?, open(1)?, open(2)?, open(3)?);
         let (book, status, instruments) = (open(4)?, open(5)?, open(6)?);
         let mut resume_after = None;
-        for producer in [&trades, &quotes, &depth, &bars, &status, &instruments] {
+        for producer in [&trades, &quotes, &depth, &bars, &status] {
             resume_after = resume_after.max(newest(producer)?);
         }
+        let defined_upto = newest(&instruments)?;
         let book_sequence = newest(&book)?.map_or(0, |(sequence, _)| sequence);
         Ok(Self {
             trades,
@@ -69,6 +73,7 @@ impl MarketDataChannels {
             status,
             instruments,
             resume_after,
+            defined_upto,
             book_sequence,
             published: 0,
             failure: None,
@@ -80,7 +85,8 @@ impl MarketDataChannels {
         self.resume_after.map(|(sequence, _)| sequence)
     }
 
-    /// Drops everything derived from messages up to `sequence`: history is not published to fresh channels.
+    /// Drops everything but definitions that is derived from messages up to `sequence`: history is not published to
+    /// fresh channels.
     pub fn start_after(&mut self, sequence: u64) {
         self.resume_after = Some((sequence, u32::MAX));
     }
@@ -104,14 +110,6 @@ impl MarketDataChannels {
     /// The first [`RingError`] a write met; what came after it in that channel was not written.
     pub fn check(&mut self) -> Result<(), RingError> {
         self.failure.take().map_or(Ok(()), Err)
-    }
-
-    fn is_new(&mut self, point: Point) -> bool {
-        if self.resume_after.is_some_and(|resume_after| point <= resume_after) {
-            return false;
-        }
-        self.published += 1;
-        true
     }
 }
 
@@ -141,12 +139,14 @@ fn newest(producer: &Producer) -> Result<Option<Point>, RingError> {
 }
 
 macro_rules! sink {
-    ($($method:ident => $channel:ident: $record:ty),*) => {
+    ($($method:ident => $channel:ident: $record:ty, after $after:ident;)*) => {
         impl RecordSink for MarketDataChannels {
             $(
                 #[inline]
                 fn $method(&mut self, record: &$record) {
-                    if self.is_new((record.source_sequence, record.source_index)) {
+                    let point = (record.source_sequence, record.source_index);
+                    if self.$after.is_none_or(|published| point > published) {
+                        self.published += 1;
                         write(&mut self.$channel, record, &mut self.failure);
                     }
                 }
@@ -155,10 +155,10 @@ macro_rules! sink {
     };
 }
 sink!(
-    trade => trades: Trade,
-    quote => quotes: Quote,
-    depth => depth: Depth,
-    bar => bars: Bar,
-    status => status: Status,
-    instrument => instruments: Instrument
+    trade => trades: Trade, after resume_after;
+    quote => quotes: Quote, after resume_after;
+    depth => depth: Depth, after resume_after;
+    bar => bars: Bar, after resume_after;
+    status => status: Status, after resume_after;
+    instrument => instruments: Instrument, after defined_upto;
 );

@@ -9,7 +9,7 @@ use tidebook_channel::{Channel, ChannelOptions};
 use tidebook_feed::{FeedEngine, FeedOptions, RecordBatch};
 use tidebook_plane::{EngineOptions, MarketDataEngine};
 use tidebook_ring::{ConsumerOptions, Producer, Read, Ring, Start, Wait};
-use tidebook_types::{BookImage, Depth, MessageKind, Quote, RawMessage, Record, Status, Trade, Venue};
+use tidebook_types::{BookImage, Depth, Instrument, MessageKind, Quote, RawMessage, Record, Status, Trade, Venue};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -116,6 +116,7 @@ impl Feed {
         assert_eq!(self.published::<Quote>(), derived.quotes);
         assert_eq!(self.published::<Depth>(), derived.depth);
         assert_eq!(self.published::<Status>(), derived.status);
+        assert_eq!(self.published::<Instrument>(), derived.instruments);
     }
 }
 
@@ -196,6 +197,7 @@ fn fresh_channels_begin_after_the_history_and_books_are_whole() {
         feed.derived().trades.into_iter().filter(|trade| trade.source_sequence > journaled).collect();
     assert_eq!(expected.len(), 5);
     assert_eq!(feed.published::<Trade>(), expected);
+    assert_eq!(feed.published::<Instrument>(), feed.derived().instruments, "what the records are about is told");
     assert_eq!(feed.published::<BookImage>().last().unwrap().venue_sequence, 135);
 }
 

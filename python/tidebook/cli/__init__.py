@@ -28,6 +28,7 @@ COMMANDS = {
         "tidebook.cli.replay:replay",
         "Decode recordings, check them against their oracles and, with --data, store what they hold exactly once.",
     ),
+    "run": ("tidebook.cli.run:run", "Run a node: connector, capture, engine, storage, API and the page."),
     "simulate": (
         "tidebook.cli.simulate:simulate",
         "Run a local venue with seeded order flow that speaks a real venue's protocol.",

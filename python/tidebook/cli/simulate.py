@@ -1,6 +1,7 @@
 """`tidebook simulate`: a local venue to connect to, in its own process."""
 
 import asyncio
+import os
 import signal
 import sys
 from typing import Literal
@@ -16,6 +17,7 @@ def simulate(
     seed: int = 7,
     symbols: str = "BTCUSDT,ETHUSDT",
     rate: float = 1_000.0,
+    until_stdin_closes: bool = False,
     json: Json = False,
 ) -> None:
     """Run a local venue with seeded order flow that speaks a real venue's protocol.
@@ -32,17 +34,22 @@ def simulate(
         What it trades, separated by commas; the first are the busiest.
     rate
         Mean messages per second of trade, bookTicker and depth@100ms over all symbols.
+    until_stdin_closes
+        End when standard input does: whoever started it with a pipe takes it along, however it ends.
     """
     names = tuple(symbol.strip().upper() for symbol in symbols.split(",") if symbol.strip())
     simulator = BinanceSimulator(VenueOptions(symbols=names, rate=rate, seed=seed), port=port)
-    asyncio.run(_serve(venue, simulator, json))
+    asyncio.run(_serve(venue, simulator, json, until_stdin_closes))
 
 
-async def _serve(venue: str, simulator: BinanceSimulator, json: bool) -> None:
-    """Serves until SIGTERM or Ctrl-C."""
+async def _serve(venue: str, simulator: BinanceSimulator, json: bool, until_stdin_closes: bool) -> None:
+    """Serves until SIGTERM or Ctrl-C, or until nobody holds the other end of stdin."""
     serving = asyncio.current_task()
     assert serving is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, serving.cancel)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, serving.cancel)
+    if until_stdin_closes:
+        loop.add_reader(sys.stdin, lambda: None if os.read(sys.stdin.fileno(), 1024) else serving.cancel())
     options = simulator.venue.options
     try:
         async with simulator:

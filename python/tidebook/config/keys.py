@@ -13,6 +13,7 @@ from tidebook.config.settings import Settings
 PROCESS_VARIABLES = {
     "TIDEBOOK_CONFIG": "Path of the settings file instead of `tidebook.toml` in the working directory.",
     "TIDEBOOK_DEBUG": "1: a failing command prints its traceback.",
+    "TIDEBOOK_RINGS": "Directory of rings instead of shared memory; each node has a folder of its own in it.",
     "TIDEBOOK_DATA_RECORDINGS": "Folder of recorded exchange data that tests and benches read.",
 }
 

@@ -1,0 +1,133 @@
+"""A live node in one process: connector, capture, engine, storage, API and page.
+
+    venue ──► connector ──► feed.<venue> (ring + journal) ──► engine ──► md.* ──► API, page, other processes
+                                    └──► journal ──► storage
+
+The connector and the API share the event loop; capture, engine and storage have threads of their own. Started and
+stopped in the order of that picture, so that what was received is journaled and what is durable is stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from tidebook._core import FeedChannel, MarketDataEngine, ring_directory
+from tidebook.api import MarketView, create_app, listen, serving
+from tidebook.config.settings import BinanceSettings
+from tidebook.console import mount_console
+from tidebook.errors import TidebookError
+from tidebook.feeds.binance import BinanceConnector, BinanceEndpoints, BinanceOptions
+from tidebook.node.directory import channel_of, journal_directory
+from tidebook.node.rings import RingSource
+from tidebook.node.simulator import simulated_binance
+from tidebook.node.snapshots import SnapshotRequests
+from tidebook.node.storing import Storing
+from tidebook.observe.logs import logger
+from tidebook.storage.follower import FollowerOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+log = logger("node.live")
+
+DEFAULT_SYMBOLS = ("BTCUSDT", "ETHUSDT")
+_WATCH_INTERVAL_S = 0.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveOptions:
+    """What a node runs."""
+
+    data: Path
+    node: str = "default"
+    """Names the directory of its rings, by which other processes find them."""
+    symbols: tuple[str, ...] = DEFAULT_SYMBOLS
+    binance: BinanceSettings = field(default_factory=BinanceSettings)
+    live: bool = False
+    """The real exchange instead of the simulated venue."""
+    rate: float = 500.0
+    """Mean messages a second of the simulated venue."""
+    seed: int = 7
+    host: str = "127.0.0.1"
+    port: int = 8080
+    flush_interval_s: float = 300.0
+    sync_interval_ms: int = 10
+
+
+async def run(options: LiveOptions, started: Callable[[str], None]) -> None:
+    """Runs until SIGINT or SIGTERM, then stops cleanly. `started` gets the address of the page when it answers.
+
+    Raises: AddressError before anything is started; what ended the connector, the engine or the capture.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signum, stop.set)
+    async with AsyncExitStack() as stack:
+        sock = listen(options.host, options.port)
+        stack.callback(sock.close)
+        venue = "binance"
+        channel = channel_of(venue)
+        journal = journal_directory(options.data, channel)
+        rings = ring_directory(options.node)
+        rings.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+        feed = FeedChannel(channel, rings, journal, sync_interval_ms=options.sync_interval_ms)
+        storing = Storing(
+            options.data, venue, journal, channel, FollowerOptions(flush_interval_s=options.flush_interval_s)
+        )
+        stack.callback(storing.stop)
+        stack.callback(feed.close)
+        engine = MarketDataEngine(venue, rings, journal)
+        stack.callback(engine.stop)
+        storing.start()
+        log.info("channels open", capture=feed.report, rings=str(rings), journal=str(journal))
+
+        view = MarketView([venue])
+        source = RingSource(rings)
+        stack.callback(source.close)
+        app = create_app(view, source)
+        mount_console(app)
+        server = await stack.enter_async_context(serving(app, sock))
+
+        wanted = BinanceOptions.from_settings(options.binance, state_file=options.data / "feeds" / f"{venue}.json")
+        wanted = replace(wanted, symbols=options.symbols)
+        if not options.live:
+            port = await stack.enter_async_context(simulated_binance(options.symbols, options.rate, options.seed))
+            wanted = replace(wanted, endpoints=BinanceEndpoints.local(port))
+        connector = BinanceConnector(wanted, feed)
+        jobs = [
+            asyncio.create_task(connector.run(), name="connector"),
+            asyncio.create_task(SnapshotRequests(rings, connector).run(), name="snapshot requests"),
+            asyncio.create_task(_watch(feed, engine, storing), name="watch"),
+            asyncio.create_task(stop.wait(), name="signal"),
+        ]
+        host, bound = sock.getsockname()[:2]
+        started(f"http://{host}:{bound}")
+        try:
+            done, _ = await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
+            for job in done:
+                job.result()
+        finally:
+            for job in jobs:
+                job.cancel()
+            await asyncio.gather(*jobs, return_exceptions=True)
+            server.should_exit = True
+
+
+async def _watch(feed: FeedChannel, engine: MarketDataEngine, storing: Storing) -> None:
+    """Ends with the failure of a thread: a node without capture or engine is none. Storing may fail alone."""
+    told = False
+    while True:
+        for part, failure in (("capture", feed.guarantee()["failure"]), ("engine", engine.status()["failure"])):
+            if failure is not None:
+                raise TidebookError(f"the {part} stopped: {failure}")
+        if storing.failure is not None and not told:
+            told = True
+            log.error("market data goes on but is not stored; it stays in the journal until the node is restarted")
+        await asyncio.sleep(_WATCH_INTERVAL_S)

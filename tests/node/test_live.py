@@ -1,0 +1,134 @@
+"""The whole node as a process: it answers, survives a kill, and stores exactly what it captured."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+import tidebook as tb
+from tidebook._core import FeedDecoder, JournalReader
+
+DEADLINE_S = 60
+
+
+@contextmanager
+def node(data: Path, rings: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A running node and the address of its page."""
+    command = [sys.executable, "-m", "tidebook", "run", "--data", str(data), "--port", "0", "--json", *words]
+    environment = os.environ | {"TIDEBOOK_RINGS": str(rings)}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=data.parent
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line:
+            raise AssertionError(process.communicate()[1])
+        yield process, json.loads(line)["address"]
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def get(address: str, path: str) -> Any:
+    with urllib.request.urlopen(f"{address}/api/v1/{path}", timeout=5) as answer:
+        return json.load(answer)
+
+
+def wait_for(condition: Any) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while True:
+        try:
+            if condition():
+                return
+        except OSError:
+            pass
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.05)
+
+
+def derived_trades(data: Path) -> list[tuple[int, int]]:
+    """(source sequence, trade id) of every trade the journal gives."""
+    reader, decoder = JournalReader(data / "journal/feed.binance"), FeedDecoder("binance")
+    trades: list[tuple[int, int]] = []
+    while (read := reader.next()) is not None:
+        rows = decoder.decode(*read)["trades"]
+        trades += zip(rows["source_sequence"].tolist(), rows["trade_id"].tolist(), strict=True)
+    return trades
+
+
+def stored_trades(data: Path) -> list[tuple[int, int]]:
+    frame = tb.open(data).scan("trades").collect().sort("source_sequence", "source_index")
+    return list(zip(frame["source_sequence"].to_list(), frame["trade_id"].to_list(), strict=True))
+
+
+@pytest.fixture
+def rings(tmp_path: Path) -> Path:
+    directory = tmp_path / "rings"
+    directory.mkdir(mode=0o700)
+    return directory
+
+
+def test_a_killed_node_goes_on_and_stores_exactly_what_it_captured(tmp_path: Path, rings: Path) -> None:
+    data = tmp_path / "data"
+    options = ("--rate", "800", "--flush-interval-s", "0.3")
+    with node(data, rings, *options) as (process, address):
+        wait_for(lambda: all(feed["books_usable"] == 2 for feed in get(address, "feeds")))
+        depth = get(address, "depth?instrument=BTCUSDT.BINANCE&limit=5")
+        assert len(depth["bids"]) == 5
+        assert float(depth["bids"][0][0]) < float(depth["asks"][0][0])
+        wait_for(lambda: tb.open(data).position("feed.binance") > 500)
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert children, "the simulated venue is a process of its own"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        _, alive = psutil.wait_procs(children, timeout=20)
+        assert not alive, "the simulated venue outlived its node"
+    before = stored_trades(data)
+    with node(data, rings, *options) as (process, address):
+        wait_for(lambda: get(address, "feeds")[0]["messages_per_second"] > 100)
+        wait_for(lambda: len(stored_trades(data)) > len(before))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 0
+    stored = stored_trades(data)
+    assert stored[: len(before)] == before
+    assert stored == derived_trades(data)
+    assert tb.open(data).verify().ok
+
+
+def test_another_process_reads_the_live_channels(tmp_path: Path, rings: Path) -> None:
+    with node(tmp_path / "data", rings, "--rate", "800"):
+        directory = rings / "default"
+        wait_for(lambda: (directory / "md.trades.ring").exists())
+        with tb.open_consumer("md.trades", "test", directory=directory, start="earliest") as consumer:
+            batch = consumer.poll_batch(64, timeout=30.0)
+            assert isinstance(batch, tb.Batch)
+            with batch:
+                trades = batch.array.copy()
+        assert (trades["price"] > 0).all()
+        assert set(trades["side"].tolist()) <= {-1, 1}
+
+
+def test_a_port_in_use_is_one_line_and_touches_nothing(tmp_path: Path, rings: Path) -> None:
+    with node(tmp_path / "data", rings) as (_, address):
+        port = address.rpartition(":")[2]
+        words = ["run", "--data", str(tmp_path / "other"), "--port", port]
+        result = subprocess.run(
+            [sys.executable, "-m", "tidebook", *words], capture_output=True, text=True, check=False, timeout=60
+        )
+    assert result.returncode == 1
+    assert result.stderr.splitlines() == [
+        f"tidebook: 127.0.0.1:{port} is in use by another program; stop it or choose another port"
+    ]
+    assert not (tmp_path / "other").exists()
