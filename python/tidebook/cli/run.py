@@ -46,6 +46,8 @@ def run(
     node
         Name of the node: other processes find its channels by it.
     """
+    import uvloop
+
     from tidebook.config import load
     from tidebook.node.live import DEFAULT_SYMBOLS, LiveOptions
     from tidebook.node.live import run as run_node
@@ -76,7 +78,8 @@ def run(
             print(f"Tidebook runs on {source}: {address}  (data in {options.data}/, Ctrl-C ends)")
         sys.stdout.flush()
 
-    asyncio.run(run_node(options, started))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run_node(options, started))
 
 
 def _names(symbols: str) -> tuple[str, ...]:
