@@ -1,10 +1,15 @@
 """What we depend on is locked, used, and named without saying where it comes from."""
 
+import ast
 import re
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+
+# Come with FastAPI, whose public interface they are.
+IN_BETWEEN = {"starlette"}
 
 
 @pytest.mark.parametrize("lock", ["dev.lock", "bench.lock"])
@@ -24,6 +29,20 @@ def test_every_dependency_is_locked(root: Path) -> None:
     assert names(project["project"]["dependencies"]) - dev == set()
     assert names(project["dependency-groups"]["dev"]) - dev == set()
     assert names(project["dependency-groups"]["bench"]) - dev - bench == set()
+
+
+def test_every_library_the_package_imports_is_one_a_user_must_install(root: Path) -> None:
+    """Method: top-level names of all imports, without the standard library and ourselves."""
+    project = tomllib.loads((root / "pyproject.toml").read_text())
+    declared = {re.split(r"[<>=!~ \[]", name)[0].replace("-", "_") for name in project["project"]["dependencies"]}
+    imported: set[str] = set()
+    for path in (root / "python").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                imported.add(node.module.partition(".")[0])
+    assert imported - declared - sys.stdlib_module_names - {"tidebook"} == IN_BETWEEN & imported
 
 
 def test_every_library_a_user_must_install_is_used_by_the_package(root: Path) -> None:
