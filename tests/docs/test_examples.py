@@ -1,12 +1,16 @@
 """What pages show, works: their Python runs, their commands exist."""
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import tidebook as tb
+from tidebook._core import schemas
 from tidebook.cli import COMMANDS, GROUPS
 
 COMMAND = re.compile(r"^(?:\$ )?(?:\.venv/bin/)?(tidebook|make) ([a-z]+)(?: ([a-z]+))?", re.MULTILINE)
@@ -24,10 +28,26 @@ def test_the_python_of_the_readme_runs_on_what_a_replay_stored(root: Path, tmp_p
     recording = recordings / "binance-spot/btcusdt-20240808.log.zst"
     replay = [sys.executable, "-m", "tidebook", "replay", str(recording), "--data", "data"]
     subprocess.run(replay, cwd=tmp_path, check=True, capture_output=True)
-    (code,) = blocks(root / "README.md", "python")
+    code = blocks(root / "README.md", "python")[0]
     shown = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert shown.returncode == 0, shown.stderr
     assert "trades BTCUSDT.BINANCE 9757 ()" in shown.stdout.splitlines()
+
+
+def test_the_python_of_the_readme_reads_a_channel(root: Path, tmp_path: Path) -> None:
+    code = blocks(root / "README.md", "python")[1]
+    directory = tmp_path / "rings" / "default"
+    directory.mkdir(mode=0o700, parents=True)
+    channel = tb.create_channel("md.trades", tb.ChannelOptions(schema="trades"), directory=directory)
+    records = np.zeros(5_000, schemas()["trades"].dtype())
+    records["price"], records["price_exp"] = np.arange(100, 5_100), 2
+    with tb.open_producer(channel) as producer:
+        producer.write_batch(records)
+        environment = os.environ | {"TIDEBOOK_RINGS": str(tmp_path / "rings")}
+        shown = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+        )
+    assert (shown.stdout.split(), shown.stderr) == (["5000", "1.0", "50.99"], "")
 
 
 @pytest.mark.parametrize("folder", [".", "docs", "docs/formats", "docs/decisions"])
