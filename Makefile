@@ -124,11 +124,11 @@ console: $(if $(HAS_CONSOLE),$(STAMPS)/console)
 $(STAMPS)/npm: $(CONSOLE)/package-lock.json
 	@mkdir -p $(STAMPS)
 	@echo "setup: npm packages of the console"
-	@cd $(CONSOLE) && npm ci --silent --no-audit --no-fund
+	@npm --prefix $(CONSOLE) ci --silent --no-audit --no-fund
 	@touch $@
 
 $(STAMPS)/console: $(STAMPS)/npm $(CONSOLE_SOURCES)
-	@cd $(CONSOLE) && npm run --silent build
+	@$(call quietly,npm --prefix $(CONSOLE) run build)
 	@touch $@
 
 # ---- checks ----------------------------------------------------------------------------------------------------------
