@@ -6,6 +6,7 @@ the writer's, and both sides are compared field by field when they open it.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ def to_text(dtype: np.dtype[Any]) -> str:
     return ";".join(fields)
 
 
+@lru_cache(maxsize=64)  # a batch of a thousand records is read in less time than a dtype takes to make
 def from_text(text: str, *, base: int = 0, itemsize: int) -> np.dtype[Any]:
     """The dtype of records that lie `base` bytes into items of `itemsize` bytes."""
     names, formats, offsets = [], [], []

@@ -1,0 +1,87 @@
+"""Messages between processes: one record handed over, and a thousand taken at once.
+
+The hand-over is measured in Rust (`crates/ring/examples/hand_over.rs`), because at 200 ns Python would be all one sees;
+taking a batch is measured where it is used, in Python.
+"""
+
+import json
+import multiprocessing
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from benches.harness import Bench, Sample, at_most, measure, within
+from tidebook import _core
+from tidebook.transport import Batch, ChannelOptions, create_channel, open_consumer, open_producer
+
+ROOT = Path(__file__).parent.parent
+BATCH = 1024
+BATCHES = 16  # timed together: one alone is over before the clock has settled
+SHARED_MEMORY = "/dev/shm"
+
+
+def run(bench: Bench) -> None:
+    with tempfile.TemporaryDirectory(prefix="tidebook-bench-", dir=SHARED_MEMORY) as directory:
+        hand_over(bench, directory)
+        take_a_batch(bench, directory)
+
+
+def hand_over(bench: Bench, directory: str) -> None:
+    profile = bench.size(["--release"], [])
+    command = ["cargo", "run", "-q", *profile, "-p", "tidebook-ring", "--example", "hand_over", "--", directory]
+    rounds, messages = bench.size((15, 100_000), (2, 200))
+    shown = subprocess.run([*command, str(rounds), str(messages)], cwd=ROOT, check=True, capture_output=True, text=True)
+    # A round trip is two hand-overs.
+    samples = {name: Sample.of([ns / 2 for ns in times], "ns") for name, times in json.loads(shown.stdout).items()}
+    bench.figure(
+        "hand-over of 64 B to another process, p50",
+        samples["ours"],
+        peers={"bare ring": samples["bare"]},
+        goals=[within(1.35, "bare ring")],
+        note="half a round trip, both spinning; ours with checksum, cursors and liveness",
+    )
+
+
+def take_a_batch(bench: Bench, directory: str) -> None:
+    """64-byte records in batches of 1,024: checked, and seen as one numpy array; the peer takes bytes from a pipe."""
+    rounds = bench.size(101, 3)
+    records = np.zeros(BATCH, _core.schemas()["trades"].dtype())
+    channel = create_channel("bench", ChannelOptions(schema="trades", buffer_size=4 << 20), directory=directory)
+    reader, writer = multiprocessing.Pipe(duplex=False)
+    message = bytes(records.dtype.itemsize)
+    with open_producer(channel) as producer, open_consumer(channel, "reader", start="earliest") as consumer:
+
+        def ours() -> None:
+            for _ in range(BATCHES):
+                batch = consumer.poll_batch(BATCH)
+                assert isinstance(batch, Batch)
+                assert len(batch.array) == BATCH
+
+        def pipe() -> None:
+            for _ in range(pipe_count):
+                reader.recv_bytes()
+
+        pipe_count = 256  # as many as a pipe surely holds
+        # Sequences begin at 1 and a batch ends where the ring wraps: from here on every batch is a whole one.
+        producer.write_batch(records[1:])
+        consumer.poll_batch(BATCH)
+        samples: dict[str, list[float]] = {"ours": [], "pipe": []}
+        for _ in range(rounds):
+            for _ in range(BATCHES):
+                producer.write_batch(records)
+            for _ in range(pipe_count):
+                writer.send_bytes(message)
+            once = measure({"ours": ours, "pipe": pipe}, rounds=1, warmup=0)
+            samples["ours"].append(once["ours"].per(BATCHES * BATCH).in_unit("ns").value)
+            samples["pipe"].append(once["pipe"].per(pipe_count).in_unit("ns").value)
+    reader.close()
+    writer.close()
+    bench.figure(
+        "poll_batch(1024), per record of 64 B",
+        Sample.of(samples["ours"], "ns"),
+        peers={"multiprocessing.Pipe": Sample.of(samples["pipe"], "ns")},
+        goals=[at_most(25)],
+        note="checksums verified, one numpy view; the peer copies bytes one by one",
+    )
