@@ -1,0 +1,72 @@
+"""What `benches/socket_to_book.py` measures, and its peer, each as a process of its own.
+
+`node PORT DIRECTORY WAIT` is the feed part of `tidebook run`: connector, capture with its journal, engine, `md.*`. `peer
+PORT` is what a Python team writes first: the `websockets` client, `json.loads`, the top of book in a dict; it prints
+when it knew which bookTicker. Both end when their standard input closes.
+"""
+
+import asyncio
+import contextlib
+import json
+import sys
+import time
+from pathlib import Path
+
+import uvloop
+
+from tidebook._core import FeedChannel, MarketDataEngine
+from tidebook.config.settings import LogSettings
+from tidebook.feeds.binance import BinanceConnector, BinanceEndpoints, BinanceOptions
+from tidebook.node.snapshots import SnapshotRequests
+from tidebook.observe.logs import configure
+
+STREAMS = "btcusdt@trade/btcusdt@bookTicker/btcusdt@depth@100ms"
+
+
+async def node(port: int, directory: Path, wait: str) -> None:
+    rings, journal = directory / "rings", directory / "journal" / "feed.binance"
+    rings.mkdir(mode=0o700)
+    feed = FeedChannel("feed.binance", rings, journal)
+    engine = MarketDataEngine("binance", rings, journal, wait=wait)
+    options = BinanceOptions(endpoints=BinanceEndpoints.local(port), symbols=("BTCUSDT",))
+    connector = BinanceConnector(options, feed)
+    jobs = [asyncio.create_task(connector.run()), asyncio.create_task(SnapshotRequests(rings, connector).run())]
+    print("ready", flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+    for job in jobs:
+        job.cancel()
+    await asyncio.gather(*jobs, return_exceptions=True)
+    engine.stop()
+    feed.close()
+
+
+async def peer(port: int) -> None:
+    from websockets.asyncio.client import connect
+
+    seen: dict[int, int] = {}
+    book: dict[str, tuple[str, str, str, str]] = {}
+
+    async def read() -> None:
+        async with connect(f"ws://127.0.0.1:{port}/stream?streams={STREAMS}", compression=None) as socket:
+            async for text in socket:
+                frame = json.loads(text)
+                if frame["stream"].endswith("@bookTicker"):
+                    data = frame["data"]
+                    book[data["s"]] = (data["b"], data["B"], data["a"], data["A"])
+                    seen[data["u"]] = time.time_ns()
+
+    job = asyncio.create_task(read())
+    print("ready", flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+    job.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await job
+    print(json.dumps(seen), flush=True)
+
+
+if __name__ == "__main__":
+    configure(LogSettings(level="warning"))
+    role, port, *rest = sys.argv[1:]
+    work = node(int(port), Path(rest[0]), rest[1]) if role == "node" else peer(int(port))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as `tidebook run` does; the peer has it too
+        runner.run(work)
