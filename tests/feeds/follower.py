@@ -1,7 +1,7 @@
 """A book and trade follower over raw messages: the simplest reading of the venue's rules, to judge a capture by.
 
 It is the reference for the connector's tests, written straight from the rules and never shared with the engine.
-Source: venue facts "Binance spot", local book.
+Source: Binance API documentation, Spot, "WebSocket Streams" (how to manage a local order book correctly).
 """
 
 import json

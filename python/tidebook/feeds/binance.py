@@ -13,7 +13,7 @@ State messages are JSON objects; `event` is one of
     snapshot_failed symbol, reason; it is asked for again
     clock_stepped   step_ns: how far our wall clock jumped against a steady one since the timer before
 
-Source: venue facts "Binance spot" (endpoints, keep-alive, limits, local book).
+Source: Binance API documentation, Spot, "WebSocket Streams" (general information, limits, local order book).
 """
 
 import asyncio

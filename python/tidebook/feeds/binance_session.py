@@ -5,7 +5,7 @@ are those that tell data from the two things a session must act on: answers to i
 that it shuts down. The client is picows, chosen by measurement: loopback to callback 24 us at the median against 52
 (aiohttp) and 58 (websockets), 31 us of processor a message against 79 and 67 (1,000 messages/s, asyncio, Xeon).
 
-Source: venue facts "Binance spot" (endpoints, keep-alive, limits).
+Source: Binance API documentation, Spot, "WebSocket Streams" (general information, limits, live subscribing).
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """Depth snapshots over REST: fetched when asked, one at a time per symbol, inside the venue's request limits.
 
-Source: venue facts "Binance spot" (REST depth and its weights, limits, local book).
+Source: Binance API documentation, Spot, "REST API" (order book and its weights, limits).
 """
 
 import asyncio

@@ -3,7 +3,8 @@
 A state machine over time given as an argument. It counts what we ask, believes the venue's header when that says more
 (other processes share our address), and keeps silent until `Retry-After` is over.
 
-Source: venue facts "Binance spot", REST limits: REQUEST_WEIGHT per minute and address, 429 and 418 with Retry-After.
+Source: Binance API documentation, Spot, "REST API" (limits: REQUEST_WEIGHT per minute and address, 429 and 418 with
+Retry-After).
 """
 
 from dataclasses import dataclass

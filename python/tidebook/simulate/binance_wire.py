@@ -3,7 +3,7 @@
 Fields stand in wire order, prices and sizes are strings with eight decimals, times are integers. The texts are built by
 formatting, not by a JSON library: the set of fields is closed and a test compares it with recordings.
 
-Source: venue facts "Binance spot", messages and REST.
+Source: Binance API documentation, Spot, "WebSocket Streams" (payloads) and "REST API" (order book, exchange information).
 """
 
 from collections.abc import Iterable

@@ -1,6 +1,6 @@
 """The simulated venue's limits and intervals.
 
-Source: venue facts "Binance spot", keep-alive and limits.
+Source: Binance API documentation, Spot, "WebSocket Streams" (general information, limits) and "Limits" of the REST API.
 """
 
 from dataclasses import dataclass

@@ -5,7 +5,8 @@ takes one id per level but shows one new top of book; each fill is a trade with 
 order at one price are one aggregate trade. Depth is conflated: a flush carries each level touched since the flush
 before, with its size now, so `U` is always the previous `u` + 1.
 
-Source: venue facts "Binance spot" (messages, local book); the id patterns were checked on recordings of 2024-08-08.
+Source: Binance API documentation, Spot, "WebSocket Streams" (trade, aggTrade, bookTicker, diff. depth; how to manage a
+local order book correctly); the id patterns were checked on recordings of 2024-08-08 and 09.
 """
 
 from collections import deque

@@ -1,6 +1,6 @@
 """REST side of the simulated venue: public market data, its request weights, and its errors.
 
-Source: venue facts "Binance spot" (REST, limits, depth snapshot); error codes as the venue's error page numbers them.
+Source: Binance API documentation, Spot, "REST API" (limits, general and market data endpoints) and "Errors".
 """
 
 import math

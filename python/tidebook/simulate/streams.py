@@ -4,7 +4,7 @@ A message is encoded once as a ready frame and appended to each subscriber; what
 clock leaves in one write. The frames go past aiohttp's writer, which would cost a call and a system call per message
 (14 us against 2): a server's frame is an unmasked header plus the payload.
 
-Source: venue facts "Binance spot" (endpoints, keep-alive, limits).
+Source: Binance API documentation, Spot, "WebSocket Streams" (general information, limits, live subscribing, errors).
 """
 
 import asyncio
