@@ -272,6 +272,22 @@ mod tests {
     }
 
     #[test]
+    fn a_string_ends_at_its_first_quote_that_is_not_escaped() {
+        for size in 0..40 {
+            let plain = "x".repeat(size);
+            for (inside, behind) in
+                [(plain.clone(), ""), (format!("{plain}\\\"y\\\\"), "  and \" more"), (plain, "\"\"")]
+            {
+                let text = format!("\"{inside}\"{behind}");
+                let mut scanner = Scanner::new(text.as_bytes());
+                assert_eq!(scanner.string(), Ok(inside.as_bytes()), "{text}");
+                assert_eq!(scanner.position(), inside.len() + 2, "{text}");
+                assert!(Scanner::new(&text.as_bytes()[..inside.len() + 1]).string().is_err(), "{text}");
+            }
+        }
+    }
+
+    #[test]
     fn a_value_cut_at_any_byte_is_an_error() {
         let text = br#"{"a":[1,-2.5e3,{"b":null,"c":[true,false,"\"}"]}],"d":{}}"#;
         assert_eq!(Scanner::new(text).skip(), Ok(&text[..]));

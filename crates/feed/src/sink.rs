@@ -51,18 +51,37 @@ pub struct RecordBatch {
 }
 
 impl RecordBatch {
+    /// An empty batch with room for as many records of each type, in the order of the fields.
+    pub fn with_room([trades, quotes, depth, bars, status, instruments]: [usize; 6]) -> Self {
+        Self {
+            trades: Vec::with_capacity(trades),
+            quotes: Vec::with_capacity(quotes),
+            depth: Vec::with_capacity(depth),
+            bars: Vec::with_capacity(bars),
+            status: Vec::with_capacity(status),
+            instruments: Vec::with_capacity(instruments),
+        }
+    }
+
+    /// Records of each type, in the order of the fields.
+    pub const fn counts(&self) -> [usize; 6] {
+        [
+            self.trades.len(),
+            self.quotes.len(),
+            self.depth.len(),
+            self.bars.len(),
+            self.status.len(),
+            self.instruments.len(),
+        ]
+    }
+
     /// Records of all types.
-    pub const fn len(&self) -> usize {
-        self.trades.len()
-            + self.quotes.len()
-            + self.depth.len()
-            + self.bars.len()
-            + self.status.len()
-            + self.instruments.len()
+    pub fn len(&self) -> usize {
+        self.counts().iter().sum()
     }
 
     /// Whether there are none.
-    pub const fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 

@@ -68,21 +68,27 @@ const KEYS: usize = Key::Code as usize + 1;
 impl Key {
     #[inline]
     const fn of(name: &[u8]) -> Option<Self> {
+        // Streams name nearly every field by one letter, and one byte is a jump instead of a row of comparisons.
+        if let [letter] = name {
+            return Some(match letter {
+                b'e' => Self::Event,
+                b'E' => Self::EventTime,
+                b's' => Self::Symbol,
+                b'U' => Self::FirstId,
+                b'u' => Self::LastId,
+                b'b' => Self::Bids,
+                b'a' => Self::Asks,
+                b'B' => Self::BidSize,
+                b'A' => Self::AskSize,
+                b't' => Self::TradeId,
+                b'p' => Self::Price,
+                b'q' => Self::Size,
+                b'T' => Self::TradeTime,
+                b'm' => Self::BuyerIsMaker,
+                _ => return None,
+            });
+        }
         Some(match name {
-            b"e" => Self::Event,
-            b"E" => Self::EventTime,
-            b"s" => Self::Symbol,
-            b"U" => Self::FirstId,
-            b"u" => Self::LastId,
-            b"b" => Self::Bids,
-            b"a" => Self::Asks,
-            b"B" => Self::BidSize,
-            b"A" => Self::AskSize,
-            b"t" => Self::TradeId,
-            b"p" => Self::Price,
-            b"q" => Self::Size,
-            b"T" => Self::TradeTime,
-            b"m" => Self::BuyerIsMaker,
             b"stream" => Self::Stream,
             b"pu" => Self::FuturesPrevious,
             b"lastUpdateId" => Self::LastUpdateId,
@@ -176,13 +182,18 @@ impl<'a> Fields<'a> {
     /// Units of a quoted decimal that is not negative.
     fn decimal(
         &self,
+        scanner: &Scanner<'a>,
         key: Key,
         symbol: &'a [u8],
-        quantity: Quantity,
-        exponent: Exponent,
+        (quantity, exponent): (Quantity, Exponent),
         expected: &'static str,
     ) -> Result<i64, Failure<'a>> {
         let Value::Text { text, at } = self.get(key) else { return Err(self.get(key).unlike(expected).into()) };
+        if exponent == FAST_EXPONENT
+            && let Some((units, _)) = quoted_at_eight(scanner.bytes(), at + 1)
+        {
+            return Ok(units);
+        }
         units(text, at + 1, symbol, quantity, exponent)
     }
 }
@@ -341,8 +352,10 @@ impl Decoder {
             }
             b"trade" => {
                 let trade_id = fields.unsigned(Key::TradeId, "`t` as an integer")?;
-                let price = fields.decimal(Key::Price, symbol, Quantity::Price, price_exp, "`p` as a decimal")?;
-                let size = fields.decimal(Key::Size, symbol, Quantity::Size, size_exp, "`q` as a decimal")?;
+                let price =
+                    fields.decimal(scanner, Key::Price, symbol, (Quantity::Price, price_exp), "`p` as a decimal")?;
+                let size =
+                    fields.decimal(scanner, Key::Size, symbol, (Quantity::Size, size_exp), "`q` as a decimal")?;
                 let Value::Boolean(buyer_is_maker) = fields.get(Key::BuyerIsMaker) else {
                     return Err(fields.get(Key::BuyerIsMaker).unlike("`m` as true or false").into());
                 };
@@ -356,8 +369,9 @@ impl Decoder {
                 for (level, price, size) in
                     [(&mut top.bid, Key::Bids, Key::BidSize), (&mut top.ask, Key::Asks, Key::AskSize)]
                 {
-                    level.price = fields.decimal(price, symbol, Quantity::Price, price_exp, "a best price")?;
-                    level.size = fields.decimal(size, symbol, Quantity::Size, size_exp, "a best size")?;
+                    level.price =
+                        fields.decimal(scanner, price, symbol, (Quantity::Price, price_exp), "a best price")?;
+                    level.size = fields.decimal(scanner, size, symbol, (Quantity::Size, size_exp), "a best size")?;
                 }
                 Ok(Frame::BookTicker { symbol, update_id, top })
             }

@@ -164,7 +164,7 @@ impl<'a> Source<'a> {
         while self.position < self.bytes.len() {
             let start = self.position;
             let rest = &self.bytes[start..];
-            let size = rest.iter().position(|&byte| byte == b'\n').unwrap_or(rest.len());
+            let size = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
             self.position = (start + size + 1).min(self.bytes.len());
             self.lines += 1;
             if !rest[..size].trim_ascii().is_empty() {
