@@ -1,6 +1,7 @@
 //! Record layouts as data: what numpy needs to read a ring or a batch without code of ours.
 
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 use tidebook_types::records::SCHEMAS;
 use tidebook_types::{Field, FieldKind};
@@ -21,10 +22,23 @@ fn format(field: &Field) -> String {
     if field.count == 1 { scalar.to_owned() } else { format!("({},){scalar}", field.count) }
 }
 
+/// dtypes already built, in the order of `SCHEMAS`: building one costs as much as decoding a dozen messages.
+static DTYPES: [PyOnceLock<Py<PyAny>>; SCHEMAS.len()] = [const { PyOnceLock::new() }; SCHEMAS.len()];
+
 impl Schema {
     /// The face of a published layout.
     pub const fn of(schema: tidebook_types::Schema) -> Self {
         Self(schema)
+    }
+
+    fn build<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let description = PyDict::new(py);
+        let fields = self.0.fields;
+        description.set_item("names", fields.iter().map(|field| field.name).collect::<Vec<_>>())?;
+        description.set_item("formats", fields.iter().map(format).collect::<Vec<_>>())?;
+        description.set_item("offsets", fields.iter().map(|field| field.offset).collect::<Vec<_>>())?;
+        description.set_item("itemsize", self.0.size_bytes)?;
+        py.import("numpy")?.call_method1("dtype", (description,))
     }
 }
 
@@ -56,13 +70,13 @@ impl Schema {
 
     /// The numpy dtype of one record; numpy is imported by the first call.
     pub fn dtype<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let description = PyDict::new(py);
-        let fields = self.0.fields;
-        description.set_item("names", fields.iter().map(|field| field.name).collect::<Vec<_>>())?;
-        description.set_item("formats", fields.iter().map(format).collect::<Vec<_>>())?;
-        description.set_item("offsets", fields.iter().map(|field| field.offset).collect::<Vec<_>>())?;
-        description.set_item("itemsize", self.0.size_bytes)?;
-        py.import("numpy")?.call_method1("dtype", (description,))
+        match SCHEMAS.iter().position(|schema| *schema == self.0) {
+            Some(place) => {
+                let dtype = DTYPES[place].get_or_try_init(py, || self.build(py).map(Bound::unbind))?;
+                Ok(dtype.bind(py).clone())
+            }
+            None => self.build(py),
+        }
     }
 
     fn __repr__(&self) -> String {
