@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tidebook import errors
+    from tidebook._core import DepthBook
     from tidebook.errors import TidebookError
     from tidebook.storage.store import Store, open
     from tidebook.transport import (
@@ -33,6 +34,7 @@ _EXPORTS = {
     "Channel": "tidebook.transport",
     "ChannelOptions": "tidebook.transport",
     "Consumer": "tidebook.transport",
+    "DepthBook": "tidebook._core",
     "Full": "tidebook.transport",
     "Gap": "tidebook.transport",
     "Producer": "tidebook.transport",
@@ -51,6 +53,7 @@ __all__ = [
     "Channel",
     "ChannelOptions",
     "Consumer",
+    "DepthBook",
     "Full",
     "Gap",
     "Producer",

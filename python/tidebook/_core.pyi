@@ -8,6 +8,7 @@ from typing import Any, final
 import numpy
 
 __all__ = [
+    "DepthBook",
     "DurableChannel",
     "FeedChannel",
     "FeedDecoder",
@@ -37,6 +38,37 @@ __all__ = [
     "verify_journal",
     "version",
 ]
+
+@final
+class DepthBook:
+    """A depth book (L2) of one instrument, made from depth records."""
+
+    def __new__(cls) -> DepthBook: ...
+    def apply(self, records: numpy.ndarray[Any, Any]) -> None:
+        """Applies depth records of one instrument in order: changes, snapshots and clears.
+
+        Shape:  any array of `schemas()["depth"].dtype()`.
+        Raises: TypeError for another dtype; ValueError for a record of another instrument, those before it applied.
+        """
+    def best(self) -> tuple[int, int, int, int]:
+        """Bid price, bid size, ask price, ask size.
+
+        Units:  those of the records' exponents. A missing side has size 0 and its price means nothing.
+        """
+    def levels(self, count: int = 10) -> tuple[numpy.ndarray[Any, Any], numpy.ndarray[Any, Any]]:
+        """Prices and sizes of the best levels of both sides.
+
+        Shape:  int64 (2, count) each; row 0 bids falling, row 1 asks rising.
+        Units:  those of the records' exponents. A missing level has size 0 and its price means nothing.
+        Memory: a copy; later records do not change it.
+        """
+    def counts(self) -> tuple[int, int]:
+        """Number of bid levels and of ask levels."""
+    def state_hash(self) -> int:
+        """A number that two books share when they hold the same levels, whatever led there."""
+    @property
+    def venue_sequence(self) -> int:
+        """The venue's sequence of the last record applied; 0 before."""
 
 @final
 class DurableChannel:

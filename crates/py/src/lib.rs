@@ -6,6 +6,7 @@
 
 mod blocking;
 mod decoder;
+mod depth_book;
 mod durable_channel;
 mod engine;
 mod errors;
@@ -29,6 +30,8 @@ use pyo3::prelude::*;
 mod _core {
     #[pymodule_export]
     use super::decoder::FeedDecoder;
+    #[pymodule_export]
+    use super::depth_book::DepthBook;
     #[pymodule_export]
     use super::durable_channel::DurableChannel;
     #[pymodule_export]
