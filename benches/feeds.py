@@ -21,6 +21,7 @@ import msgspec
 
 from benches import binance_flow
 from benches.harness import Bench, Sample, at_least, at_most, measure, times_better
+from benches.socket_to_book import socket_to_book
 from tidebook._core import DepthBook, FeedDecoder, Payloads, Recording, pack_message, unpack_message
 
 RECORDINGS = Path(os.environ.get("TIDEBOOK_DATA_RECORDINGS", Path(__file__).parents[2] / "shared" / "data"))
@@ -48,6 +49,8 @@ def run(bench: Bench) -> None:
         source = "recorded BTCUSDT, 2024-08-08 and 09" if recorded else "synthetic flow"
         decoding(bench, messages, source)
         replaying(bench, files, source)
+    if not bench.small:  # its small size is a test of its own: tests/benches/test_socket_to_book.py
+        socket_to_book(bench)
 
 
 def read(files: list[Path]) -> list[Payloads]:
