@@ -1,9 +1,9 @@
-"""From the venue's socket to the top of book that another process sees, at 1,000 messages/s.
+"""From the venue's socket to the published top of book, at 1,000 messages/s.
 
-A paced venue stamps each bookTicker as it writes it to the socket; this process spins on `md.quotes` and notes when it
-sees the same update id. In between lie the kernel's loopback, the connector in Python, the capture channel with its
-journal, the engine and the published record. The peer shares venue and pace but publishes nothing: it is done when its
-own process knows the top.
+A paced venue writes into each message when it sent it. In between lie the kernel's loopback, the connector in Python,
+the capture channel with its journal, the engine, and the record in `md.quotes`; the time is taken when all that follows
+from a message is published. A third figure is taken by another process that waits on `md.quotes` and has to be woken.
+The peer shares venue and pace but publishes nothing: it is done when its own process knows the top.
 """
 
 import contextlib
@@ -13,7 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from statistics import quantiles
 
@@ -25,11 +26,15 @@ RATE = 1_000.0
 PEER = "websockets + json"
 FLAG_DERIVED = 16
 WARM_UP_S = 1.0
+GOALS = {"p50": 80.0, "p99": 400.0}
+
+Cuts = dict[str, float]
+"""Quantile -> microseconds."""
 
 
 @contextlib.contextmanager
 def child(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A process of `benches`, ended by closing its standard input."""
+    """A process of `benches`."""
     command = [sys.executable, "-m", *arguments]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -40,77 +45,88 @@ def child(*arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 def first_line(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
-    return process.stdout.readline()
+    return process.stdout.readline().strip()
 
 
-def last_words(process: subprocess.Popen[str]) -> dict[int, int]:
-    """Closes the process's input; what it says then, as update id -> monotonic ns."""
-    told, _ = process.communicate(timeout=30)
-    return {int(update_id): ns for update_id, ns in json.loads(told or "{}").items()}
+def last_words(process: subprocess.Popen[str]) -> Cuts:
+    """Closes the process's input; what it measured."""
+    told, _ = process.communicate(timeout=60)
+    cuts: Cuts = json.loads(told)
+    return cuts
 
 
-def ours(seconds: float, wait: str) -> list[float]:
-    """Microseconds from send to seen in `md.quotes`, one a bookTicker; `wait` is how the engine's thread waits."""
+@contextlib.contextmanager
+def node(wait: str) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """A venue and the feed part of a node whose engine waits by `wait`; its process and the directory of its rings."""
     directory = Path(tempfile.mkdtemp(prefix="tidebook-bench-", dir=ROOT / "benches"))
-    seen: dict[int, int] = {}
     try:
-        with child("benches.socket_to_book_venue", str(RATE)) as venue:
-            port = str(json.loads(first_line(venue))["port"])
-            with child("benches.socket_to_book_node", "node", port, str(directory), wait) as node:
-                first_line(node)
-                quotes = open_consumer(
-                    "md.quotes", directory=directory / "rings", start="latest", policy="overwrite", wait="spin"
-                )
-                end = time.monotonic() + WARM_UP_S + seconds
-                while time.monotonic() < end:
-                    batch = quotes.poll_batch(timeout=0.05)
-                    now_ns = time.time_ns()
-                    if batch is None or isinstance(batch, Gap):
-                        continue
-                    quoted = batch.array[batch.array["flags"] & FLAG_DERIVED == 0]
-                    seen.update(dict.fromkeys(quoted["venue_sequence"].tolist(), now_ns))
-                quotes.close()
-                last_words(node)
-            return latencies(last_words(venue), seen)
+        with (
+            child("benches.socket_to_book_venue", str(RATE)) as venue,
+            child("benches.socket_to_book_node", "node", first_line(venue), str(directory), wait) as process,
+        ):
+            assert first_line(process) == "ready"
+            yield process, directory / "rings"
     finally:
         shutil.rmtree(directory)
 
 
-def peer(seconds: float) -> list[float]:
-    """The same for the peer, up to its own process."""
-    with child("benches.socket_to_book_venue", str(RATE)) as venue:
-        port = str(json.loads(first_line(venue))["port"])
-        with child("benches.socket_to_book_node", "peer", port) as client:
-            first_line(client)
-            time.sleep(WARM_UP_S + seconds)
-            seen = last_words(client)
-        return latencies(last_words(venue), seen)
+def published(wait: str, seconds: float) -> Cuts:
+    """Sent to published, by the engine's own histogram."""
+    with node(wait) as (process, _):
+        time.sleep(WARM_UP_S + seconds)
+        return last_words(process)
 
 
-def latencies(sent: dict[int, int], seen: dict[int, int]) -> list[float]:
-    """Those after the warm-up."""
-    start = min(sent.values()) + int(WARM_UP_S * 1e9)
-    found = [(seen[key] - ns) / 1e3 for key, ns in sent.items() if ns >= start and key in seen]
-    assert len(found) > 50, f"only {len(found)} quotes arrived: no figure"
-    return found
+def seen(seconds: float) -> Cuts:
+    """Sent to seen by this process, which is woken for each quote."""
+    took: list[float] = []
+    with node("park") as (process, rings):
+        quotes = open_consumer("md.quotes", directory=rings, start="latest", policy="overwrite", wait="park")
+        began = time.monotonic()
+        while (now := time.monotonic() - began) < WARM_UP_S + seconds:
+            batch = quotes.poll_batch(timeout=0.05)
+            now_ns = time.time_ns()
+            if batch is None or isinstance(batch, Gap) or now < WARM_UP_S:
+                continue
+            direct = batch.array["flags"] & FLAG_DERIVED == 0
+            took += [(now_ns - sent_ns) / 1e3 for sent_ns in batch.array["ts_recv"][direct].tolist()]
+        quotes.close()
+        last_words(process)
+    cuts = quantiles(took, n=100)
+    return {"p50": cuts[49], "p99": cuts[98]}
+
+
+def peer(seconds: float) -> Cuts:
+    """Sent to known, in the peer's process."""
+    with (
+        child("benches.socket_to_book_venue", str(RATE)) as venue,
+        child("benches.socket_to_book_node", "peer", first_line(venue)) as client,
+    ):
+        assert first_line(client) == "ready"
+        time.sleep(WARM_UP_S + seconds)
+        return last_words(client)
 
 
 def socket_to_book(bench: Bench) -> None:
     """The figures of this file, for the area `feeds`."""
     rounds, seconds = bench.size((5, 6.0), (1, 1.0))
-    engines = {"park": "engine parked between messages, as in tidebook run", "spin": "engine spinning on its own core"}
-    cuts: dict[str, list[list[float]]] = {PEER: [], **{wait: [] for wait in engines}}
+    ways: dict[str, tuple[Callable[[], Cuts], str]] = {
+        "socket to published top of book": (partial(published, "park", seconds), "engine parked between messages"),
+        "the same, engine spinning": (partial(published, "spin", seconds), "a core of its own for the engine"),
+        "the same, seen by another process": (partial(seen, seconds), "engine and reader both woken"),
+    }
+    measured: dict[str, list[Cuts]] = {PEER: [], **{name: [] for name in ways}}
     for _ in range(rounds):
-        for wait in engines:
-            cuts[wait].append(quantiles(ours(seconds, wait), n=100))
-        cuts[PEER].append(quantiles(peer(seconds), n=100))
-    for wait, how in engines.items():
-        for name, percent, goal in (("p50", 50, 80.0), ("p99", 99, 400.0)):
-            samples = {who: Sample.of([cut[percent - 1] for cut in values], "µs") for who, values in cuts.items()}
+        for name, (run, _) in ways.items():
+            measured[name].append(run())
+        measured[PEER].append(peer(seconds))
+    for name, (_, how) in ways.items():
+        for cut, limit in GOALS.items():
+            samples = {who: Sample.of([cuts[cut] for cuts in values], "µs") for who, values in measured.items()}
             bench.figure(
-                f"socket to published top of book, {wait}, {name}",
-                samples[wait],
+                f"{name}, {cut}",
+                samples[name],
                 peers={PEER: samples[PEER]},
-                goals=[at_most(goal)],
-                note=f"{RATE:,.0f} messages/s; {how}; the peer stops inside its own process",
+                goals=[at_most(limit)] if "seen" not in name else [],
+                note=f"{RATE:,.0f} messages/s; {how}; the peer publishes nothing",
             )

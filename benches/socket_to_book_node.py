@@ -1,8 +1,11 @@
 """What `benches/socket_to_book.py` measures, and its peer, each as a process of its own.
 
-`node PORT DIRECTORY WAIT` is the feed part of `tidebook run`: connector, capture with its journal, engine, `md.*`. `peer
-PORT` is what a Python team writes first: the `websockets` client, `json.loads`, the top of book in a dict; it prints
-when it knew which bookTicker. Both end when their standard input closes.
+`node PORT DIRECTORY WAIT` is the feed part of `tidebook run`: connector, capture with its journal, engine, `md.*`. The
+receive time of each frame is replaced by the time its venue sent it, so that the engine's own histogram (receive time
+to everything published) is the whole way. `peer PORT` is what a Python team writes first: the `websockets` client,
+`json.loads`, the top of book in a dict.
+
+Both print microseconds as JSON and end when their standard input closes.
 """
 
 import asyncio
@@ -11,16 +14,31 @@ import json
 import sys
 import time
 from pathlib import Path
+from statistics import quantiles
 
 import uvloop
 
 from tidebook._core import FeedChannel, MarketDataEngine
 from tidebook.config.settings import LogSettings
 from tidebook.feeds.binance import BinanceConnector, BinanceEndpoints, BinanceOptions
+from tidebook.feeds.sink import MessageKind
 from tidebook.node.snapshots import SnapshotRequests
 from tidebook.observe.logs import configure
 
 STREAMS = "btcusdt@trade/btcusdt@bookTicker/btcusdt@depth@100ms"
+SENT = b'"ns":'
+
+
+class SentTimeSink:
+    """Writes to the feed with the time a frame was sent as its receive time."""
+
+    def __init__(self, feed: FeedChannel) -> None:
+        self._write = feed.write
+
+    def write(self, ts_recv_ns: int, connection: int, kind: int, context: bytes, body: bytes) -> int:
+        if kind == MessageKind.WS:
+            ts_recv_ns = int(body[body.rindex(SENT) + len(SENT) : -2])
+        return self._write(ts_recv_ns, connection, kind, context, body)
 
 
 async def node(port: int, directory: Path, wait: str) -> None:
@@ -29,13 +47,16 @@ async def node(port: int, directory: Path, wait: str) -> None:
     feed = FeedChannel("feed.binance", rings, journal)
     engine = MarketDataEngine("binance", rings, journal, wait=wait)
     options = BinanceOptions(endpoints=BinanceEndpoints.local(port), symbols=("BTCUSDT",))
-    connector = BinanceConnector(options, feed)
+    connector = BinanceConnector(options, SentTimeSink(feed))
     jobs = [asyncio.create_task(connector.run()), asyncio.create_task(SnapshotRequests(rings, connector).run())]
     print("ready", flush=True)
     await asyncio.to_thread(sys.stdin.read)
     for job in jobs:
         job.cancel()
     await asyncio.gather(*jobs, return_exceptions=True)
+    status = engine.status()
+    assert status["failure"] is None, status["failure"]
+    print(json.dumps({name: status[f"latency_{name}_ns"] / 1e3 for name in ("p50", "p99")}), flush=True)
     engine.stop()
     feed.close()
 
@@ -43,17 +64,17 @@ async def node(port: int, directory: Path, wait: str) -> None:
 async def peer(port: int) -> None:
     from websockets.asyncio.client import connect
 
-    seen: dict[int, int] = {}
+    took: list[float] = []
     book: dict[str, tuple[str, str, str, str]] = {}
 
     async def read() -> None:
         async with connect(f"ws://127.0.0.1:{port}/stream?streams={STREAMS}", compression=None) as socket:
             async for text in socket:
                 frame = json.loads(text)
+                data = frame["data"]
                 if frame["stream"].endswith("@bookTicker"):
-                    data = frame["data"]
                     book[data["s"]] = (data["b"], data["B"], data["a"], data["A"])
-                    seen[data["u"]] = time.time_ns()
+                    took.append((time.time_ns() - data["ns"]) / 1e3)
 
     job = asyncio.create_task(read())
     print("ready", flush=True)
@@ -61,7 +82,8 @@ async def peer(port: int) -> None:
     job.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await job
-    print(json.dumps(seen), flush=True)
+    cuts = quantiles(took, n=100)
+    print(json.dumps({"p50": cuts[49], "p99": cuts[98]}), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
-"""The simulated venue for `benches/socket_to_book.py`: evenly paced, and every send is stamped.
+"""The simulated venue for `benches/socket_to_book.py`: evenly paced, and every message says when it was sent.
 
-Started as a process of its own. Prints its port as JSON; when its standard input closes it prints when it sent which
-bookTicker and ends.
+Started as a process of its own with the rate as its argument; prints its port and ends when its standard input closes.
+The time of sending is one more field, `ns`, at the end of each payload, which the venue's real messages do not have.
 """
 
 import asyncio
-import json
 import sys
 import time
 
-from tidebook.simulate import BinanceSimulator, VenueOptions
+from tidebook.simulate import BinanceSimulator, StreamMessage, VenueOptions
 
 STEP_US = 10_000
 
@@ -19,7 +18,6 @@ class PacedVenue(BinanceSimulator):
 
     def __init__(self, rate: float) -> None:
         super().__init__(VenueOptions(symbols=("BTCUSDT",), rate=rate, seed=17))
-        self.sent: dict[int, int] = {}
         self._period_s = 1 / rate
 
     async def _run_clock(self) -> None:
@@ -32,17 +30,15 @@ class PacedVenue(BinanceSimulator):
             for message in self.venue.advance(self.venue.now_us + STEP_US):
                 due += self._period_s
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
-                self._hub.deliver(message)
-                if message.body.startswith(b'{"u":'):
-                    self.sent[int(message.body[5 : message.body.index(b",")])] = time.time_ns()
+                body = b'%b,"ns":%d}' % (message.body[:-1], time.time_ns())
+                self._hub.deliver(StreamMessage(message.stream, body))
                 self._hub.write_out()
 
 
 async def main(rate: float) -> None:
     async with PacedVenue(rate) as venue:
-        print(json.dumps({"port": venue.port}), flush=True)
+        print(venue.port, flush=True)
         await asyncio.to_thread(sys.stdin.read)
-        print(json.dumps(venue.sent), flush=True)
 
 
 if __name__ == "__main__":
