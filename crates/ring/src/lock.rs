@@ -40,6 +40,7 @@ extern "C" fn close_in_child() {
 pub struct EndpointLock {
     entry: usize,
     forks: u32,
+    offset: u64,
 }
 
 impl EndpointLock {
@@ -57,7 +58,7 @@ impl EndpointLock {
         let fd = own.into_raw_fd();
         for (entry, word) in ENDPOINTS.iter().enumerate() {
             if word.compare_exchange(0, fd + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-                return Ok(Some(Self { entry, forks }));
+                return Ok(Some(Self { entry, forks, offset }));
             }
         }
         // SAFETY: the descriptor is ours and no entry took it.
@@ -76,6 +77,9 @@ impl Drop for EndpointLock {
     fn drop(&mut self) {
         if self.is_ours() {
             let fd = ENDPOINTS[self.entry].swap(0, Ordering::Relaxed) - 1;
+            // Given back by word and not only by closing: a child forked just now may not have closed its copy yet.
+            // It fails only for a descriptor that is none.
+            let _ = control(fd, libc::F_OFD_SETLK, libc::F_UNLCK, self.offset);
             // SAFETY: the entry owned this descriptor; nobody else closes it.
             unsafe { libc::close(fd) };
         }
