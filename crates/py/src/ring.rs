@@ -84,6 +84,12 @@ impl Ring {
         }
     }
 
+    /// Bytes from the start of a slot to its record, and from slot to slot.
+    #[getter]
+    fn slot(&self) -> (usize, usize) {
+        (tidebook_ring::layout::HEADER_SIZE_BYTES, self.0.info().stride)
+    }
+
     #[getter]
     fn schema(&self) -> Option<Schema> {
         self.0.info().schema.clone().map(|schema| (schema.name, schema.version, schema.text))

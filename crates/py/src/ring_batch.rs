@@ -86,24 +86,6 @@ impl RingBatch {
         }
     }
 
-    /// Bytes from slot to slot; 0 for frames.
-    #[getter]
-    fn stride(&self) -> usize {
-        match &self.contents {
-            Contents::Slots(slots) => slots.stride(),
-            Contents::Messages { .. } => 0,
-        }
-    }
-
-    /// Bytes from the start of a slot to its record; 0 for frames.
-    #[getter]
-    fn record_offset(&self) -> usize {
-        match &self.contents {
-            Contents::Slots(slots) => slots.record_offset(),
-            Contents::Messages { .. } => 0,
-        }
-    }
-
     /// The payloads, copied.
     fn messages<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         match &self.contents {

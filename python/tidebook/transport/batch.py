@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import numpy as np
 
 from tidebook.errors import ChannelUsageError
-from tidebook.transport.layout import from_text
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -22,9 +21,9 @@ class Batch:
             a `with` block or reading the next batch lets the producer on as soon as the last array is gone.
     """
 
-    def __init__(self, batch: RingBatch, text: str | None) -> None:
+    def __init__(self, batch: RingBatch, slot: np.dtype[Any] | None) -> None:
         self._batch = batch
-        self._text = text
+        self._slot = slot
 
     def __len__(self) -> int:
         return len(self._batch)
@@ -36,17 +35,25 @@ class Batch:
 
     @property
     def array(self) -> np.ndarray[Any, Any]:
-        """The records as one read-only structured array, without a copy.
+        """The records as one read-only structured array of the channel's dtype, without a copy.
 
         Shape:  (len(self),), strided: between records lie the ring's own headers.
-        Raises: ChannelUsageError on a channel of plain messages.
+        Raises: ChannelUsageError on a channel of plain messages; BufferError once the batch is released.
         """
-        if self._text is None:
-            raise ChannelUsageError("plain messages have no array; use messages()", option="dtype")
-        batch = self._batch
-        dtype = from_text(self._text, base=batch.record_offset, itemsize=batch.stride)
-        array: np.ndarray[Any, Any] = np.frombuffer(cast("Any", batch), dtype)
+        array: np.ndarray[Any, Any] = self._slots()["record"]
         return array
+
+    @property
+    def sequences(self) -> np.ndarray[Any, np.dtype[np.uint64]]:
+        """The sequence of each record, read from the ring like `array`; shape, memory and errors as there."""
+        sequences: np.ndarray[Any, np.dtype[np.uint64]] = self._slots()["sequence"]
+        return sequences
+
+    def _slots(self) -> np.ndarray[Any, Any]:
+        if self._slot is None:
+            raise ChannelUsageError("plain messages have no array; use messages()", option="dtype")
+        # Keeps a view of the batch, which keeps its place in the ring.
+        return np.frombuffer(cast("Any", self._batch), self._slot)
 
     def messages(self) -> list[bytes]:
         """The payloads, copied."""

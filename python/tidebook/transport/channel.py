@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tidebook._core import Ring, ring_directory, ring_path, schemas
-from tidebook.errors import ChannelUsageError
-from tidebook.transport.layout import difference, to_text
+from tidebook.errors import ChannelExistsError, ChannelUsageError, EndpointBusyError
+from tidebook.transport.layout import difference, from_text, to_text
 
 if TYPE_CHECKING:
     import os
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
 DEFAULT_NODE = "default"
-_SLOTS_BYTES = 1 << 20
 _HEADER_AND_CRC_BYTES = 24
 
 
@@ -52,12 +51,22 @@ class Channel:
         """The ring's file."""
         return Path(self.ring.path)
 
+    @property
+    def dtype(self) -> np.dtype[Any] | None:
+        """Layout of its records; None for plain messages."""
+        schema = self.ring.schema
+        return None if schema is None else from_text(schema[2], self.ring.record_size_bytes)
+
     def status(self) -> dict[str, Any]:
         """oldest, published, durable, replicated (sequences), producer_alive, consumers (name, state, lag, ...)."""
         return self.ring.status()
 
     def remove(self) -> None:
-        """Deletes the ring; those who have it open keep it. Raises: EndpointBusyError while a producer lives."""
+        """Deletes the ring; consumers that have it open keep it. Raises: EndpointBusyError while a producer lives."""
+        if self.ring.status()["producer_alive"]:
+            raise EndpointBusyError(
+                f"channel {self.name} has a living producer; close it before the ring is removed", path=str(self.path)
+            )
         Ring.remove(self.path)
 
 
@@ -84,28 +93,21 @@ def create_channel(
             option="durability",
             value=options.durability,
         )
-    folder = Path(directory) if directory is not None else Path(ring_directory(node))
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = ring_path(folder, name)
-    crc, parking, consumers = options.crc, options.parking, options.consumers_max
+    path = ring_path(_folder(node, directory), name)
     schema = _schema(name, options)
-    if Path(path).exists():
+    try:
+        return Channel(name, _made(path, schema, options))
+    except ChannelExistsError:
         return _opened(name, Ring.open(path), schema)
-    if schema is None:
-        return Channel(
-            name, Ring.create_frames(path, options.buffer_size, crc=crc, parking=parking, consumers_max=consumers)
-        )
-    label, version, text, size_bytes = schema
-    count = max(8, 1 << (options.buffer_size // (size_bytes + _HEADER_AND_CRC_BYTES)).bit_length() - 1)
-    fields = (label, version, text)
-    ring = Ring.create_slots(path, size_bytes, count, schema=fields, crc=crc, parking=parking, consumers_max=consumers)
-    return Channel(name, ring)
 
 
 def open_channel(name: str, *, node: str = DEFAULT_NODE, directory: str | os.PathLike[str] | None = None) -> Channel:
     """The channel of this name. Raises: ChannelNotFoundError, ChannelFormatError."""
-    folder = Path(directory) if directory is not None else Path(ring_directory(node))
-    return Channel(name, Ring.open(ring_path(folder, name)))
+    return Channel(name, Ring.open(ring_path(_folder(node, directory), name)))
+
+
+def _folder(node: str, directory: str | os.PathLike[str] | None) -> Path:
+    return Path(ring_directory(node) if directory is None else directory)
 
 
 def _schema(name: str, options: ChannelOptions) -> tuple[str, int, str, int] | None:
@@ -124,6 +126,23 @@ def _schema(name: str, options: ChannelOptions) -> tuple[str, int, str, int] | N
         return None
     dtype = np.dtype(options.dtype)
     return name[:48], 1, to_text(dtype), dtype.itemsize
+
+
+def _made(path: Path, schema: tuple[str, int, str, int] | None, options: ChannelOptions) -> Ring:
+    crc, parking, consumers = options.crc, options.parking, options.consumers_max
+    if schema is None:
+        return Ring.create_frames(path, options.buffer_size, crc=crc, parking=parking, consumers_max=consumers)
+    label, version, text, size_bytes = schema
+    slots = max(8, options.buffer_size // (size_bytes + _HEADER_AND_CRC_BYTES))
+    return Ring.create_slots(
+        path,
+        size_bytes,
+        1 << (slots.bit_length() - 1),
+        schema=(label, version, text),
+        crc=crc,
+        parking=parking,
+        consumers_max=consumers,
+    )
 
 
 def _opened(name: str, ring: Ring, schema: tuple[str, int, str, int] | None) -> Channel:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from tidebook._core import Gap, RingBatch, RingConsumer
 from tidebook.transport.batch import Batch
-from tidebook.transport.channel import Channel, open_channel
+from tidebook.transport.channel import DEFAULT_NODE, Channel, open_channel
+from tidebook.transport.layout import slot
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
@@ -18,35 +20,12 @@ Start = Literal["earliest", "latest", "resume"]
 class Consumer:
     """Reads a channel. A named consumer killed anywhere resumes at its cursor; what it lost is a `Gap`, never silence."""
 
-    def __init__(
-        self,
-        channel: Channel,
-        name: str = "",
-        *,
-        start: Start | int = "resume",
-        policy: Literal["block", "overwrite"] = "block",
-        detach_after_s: float | None = 10.0,
-        peek: bool = False,
-        wait: Literal["spin", "hybrid", "park"] = "hybrid",
-    ) -> None:
-        """`start` is a word or a sequence. `block`: the producer waits for this consumer, when it is dead at most
-        `detach_after_s`; `overwrite`: it does not, and batches are validated copies. `peek` sees what is not durable.
-
-        Raises: EndpointBusyError while a consumer of this name lives.
-        """
+    def __init__(self, channel: Channel, consumer: RingConsumer) -> None:
         self.channel = channel
-        word, sequence = ("sequence", start) if isinstance(start, int) else (start, 0)
-        self._consumer = RingConsumer(
-            channel.ring,
-            name,
-            start=word,
-            sequence=sequence,
-            lossy=policy == "overwrite",
-            detach_after=detach_after_s,
-            peek=peek,
-            wait=wait,
-        )
-        self._text = channel.ring.schema[2] if channel.ring.schema else None
+        self._consumer = consumer
+        # Made once: a dtype costs more than reading a batch.
+        record = channel.dtype
+        self._slot = None if record is None else slot(record, *channel.ring.slot)
 
     @property
     def next_sequence(self) -> int:
@@ -74,7 +53,7 @@ class Consumer:
         Raises: CorruptMessageError at a damaged message; `skip` goes past it.
         """
         taken = self._consumer.take(limit, timeout)
-        return Batch(taken, self._text) if isinstance(taken, RingBatch) else taken
+        return Batch(taken, self._slot) if isinstance(taken, RingBatch) else taken
 
     def skip(self) -> Gap:
         """Goes past a damaged message; gives what is lost with it."""
@@ -101,11 +80,39 @@ class Consumer:
 
 
 def open_consumer(
-    channel: Channel | str, name: str = "", *, node: str = "default", directory: Any = None, **options: Any
+    channel: Channel | str,
+    name: str = "",
+    *,
+    start: Start | int = "resume",
+    policy: Literal["block", "overwrite"] = "block",
+    detach_after_s: float | None = 10.0,
+    peek: bool = False,
+    wait: Literal["spin", "hybrid", "park"] = "hybrid",
+    node: str = DEFAULT_NODE,
+    directory: str | os.PathLike[str] | None = None,
 ) -> Consumer:
-    """Joins a channel as `name`; an empty name leaves nothing behind. `node` or `directory` find one given by name.
+    """Joins a channel as `name`; without a name it leaves nothing behind. `node` or `directory` find one given by name.
 
-    Further options as `Consumer`.
+    start:  `earliest` still there, `latest` (only what comes), a sequence, or `resume` where this name left (a new name
+            starts at the earliest).
+    policy: `block`: the producer waits for this consumer, and `detach_after_s` for a dead one (None: for ever);
+            `overwrite`: it does not, batches are validated copies, and what was missed is a `Gap`.
+    peek:   also what is not durable yet; nothing lasting may come of it.
+    wait:   `spin` keeps a core, `hybrid` spins and then sleeps 50 µs at a time, `park` sleeps until woken (the channel
+            must have parking).
+    Raises: EndpointBusyError while a consumer of this name lives or all places are taken; ChannelUsageError for a start
+            beyond the end; ChannelNotFoundError and ChannelFormatError for a channel given by name.
     """
     opened = open_channel(channel, node=node, directory=directory) if isinstance(channel, str) else channel
-    return Consumer(opened, name, **options)
+    word, sequence = ("sequence", start) if isinstance(start, int) else (start, 0)
+    consumer = RingConsumer(
+        opened.ring,
+        name,
+        start=word,
+        sequence=sequence,
+        lossy=policy == "overwrite",
+        detach_after=detach_after_s,
+        peek=peek,
+        wait=wait,
+    )
+    return Consumer(opened, consumer)

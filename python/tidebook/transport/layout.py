@@ -6,7 +6,6 @@ the writer's, and both sides are compared field by field when they open it.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -32,16 +31,27 @@ def to_text(dtype: np.dtype[Any]) -> str:
     return ";".join(fields)
 
 
-@lru_cache(maxsize=64)  # a batch of a thousand records is read in less time than a dtype takes to make
-def from_text(text: str, *, base: int = 0, itemsize: int) -> np.dtype[Any]:
-    """The dtype of records that lie `base` bytes into items of `itemsize` bytes."""
+def from_text(text: str, itemsize: int) -> np.dtype[Any]:
+    """The dtype of records of `itemsize` bytes."""
     names, formats, offsets = [], [], []
     for field in text.split(";"):
         name, kind, offset, *count = field.split(":")
         names.append(name)
         formats.append(f"({count[0]},)<{kind}" if count else f"<{kind}")
-        offsets.append(base + int(offset))
+        offsets.append(int(offset))
     return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": itemsize})
+
+
+def slot(record: np.dtype[Any], record_offset: int, stride: int) -> np.dtype[Any]:
+    """The dtype of a whole slot: the ring's own sequence word, and the record in it."""
+    return np.dtype(
+        {
+            "names": ["sequence", "record"],
+            "formats": ["<u8", record],
+            "offsets": [0, record_offset],
+            "itemsize": stride,
+        }
+    )
 
 
 def difference(expected: str, found: str) -> str:

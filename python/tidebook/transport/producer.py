@@ -8,10 +8,10 @@ import numpy as np
 
 from tidebook._core import Full, RingProducer
 from tidebook.errors import ChannelUsageError
-from tidebook.transport.channel import Channel, open_channel
-from tidebook.transport.layout import to_text
+from tidebook.transport.channel import DEFAULT_NODE, Channel, open_channel
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
     from types import TracebackType
 
@@ -19,12 +19,10 @@ if TYPE_CHECKING:
 class Producer:
     """Publishes messages or records. Calls release the GIL while they wait and obey Ctrl-C."""
 
-    def __init__(self, channel: Channel) -> None:
-        """Raises: EndpointBusyError while another producer lives."""
+    def __init__(self, channel: Channel, producer: RingProducer) -> None:
         self.channel = channel
-        self._ring = channel.ring
-        self._producer = RingProducer(channel.ring)
-        self._text = channel.ring.schema[2] if channel.ring.schema else None
+        self._producer = producer
+        self._dtype = channel.dtype
 
     @property
     def published(self) -> int:
@@ -42,10 +40,10 @@ class Producer:
         """
         if not isinstance(messages, np.ndarray):
             return self._producer.write_messages(messages, timeout)
-        dtype = messages.dtype
-        if dtype.names is None or to_text(dtype) != self._text:
+        if messages.dtype != self._dtype:
             raise ChannelUsageError(
-                f"array of {dtype} written to {self.channel.name}, whose records are {self._text or 'plain messages'}",
+                f"array of {messages.dtype} written to {self.channel.name}, whose records are "
+                f"{'plain messages' if self._dtype is None else self._dtype}",
                 option="dtype",
             )
         return self._producer.write_records(np.ascontiguousarray(messages).view(np.uint8).data, timeout)
@@ -67,6 +65,13 @@ class Producer:
         self.close()
 
 
-def open_producer(channel: Channel | str, **where: Any) -> Producer:
-    """Becomes the producer of a channel; `where` (node or directory) finds one that is given by name."""
-    return Producer(open_channel(channel, **where) if isinstance(channel, str) else channel)
+def open_producer(
+    channel: Channel | str, *, node: str = DEFAULT_NODE, directory: str | os.PathLike[str] | None = None
+) -> Producer:
+    """Becomes the producer of a channel, after its last committed message; `node` or `directory` find one given by name.
+
+    Raises: EndpointBusyError while another producer lives; ChannelNotFoundError, ChannelFormatError;
+            CorruptMessageError when the newest messages are damaged.
+    """
+    opened = open_channel(channel, node=node, directory=directory) if isinstance(channel, str) else channel
+    return Producer(opened, RingProducer(opened.ring))
