@@ -63,7 +63,7 @@ def test_an_interrupted_recording_goes_on_without_gap_or_duplicate(tmp_path: Pat
     interrupted = take_in(tmp_path / "data", recording, chunks=1)
     del interrupted
     journal = take_in(tmp_path / "data", recording)
-    assert (journal.intake.messages, journal.intake.held) == (20_000 - 8_192, 8_192)
+    assert (journal.intake.messages, journal.intake.held) == (20_000 - 16_384, 16_384)
     assert exported(tmp_path / "data", tmp_path, "hftbacktest") == LINES
 
 
@@ -82,7 +82,7 @@ def test_an_interrupted_recording_has_to_be_finished_first(tmp_path: Path, recor
     del interrupted
     other = tmp_path / "btcusdt-2.log"
     other.write_bytes(LINES[:1000].rpartition(b"\n")[0] + b"\n")
-    with pytest.raises(CaptureLogError, match=r"btcusdt\.log was interrupted after 8192 messages"):
+    with pytest.raises(CaptureLogError, match=r"btcusdt\.log was interrupted after 16384 messages"):
         take_in(tmp_path / "data", other)
 
 

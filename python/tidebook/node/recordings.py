@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tidebook._core import Payloads
 
-_CHUNK_MESSAGES = 8_192
+_CHUNK_MESSAGES = 16_384
 _SEGMENT_SIZE_BYTES = 64 << 20
 
 

@@ -8,8 +8,9 @@ store holds each record of the recordings exactly once.
 from __future__ import annotations
 
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from tidebook._core import FeedDecoder, JournalReader
 from tidebook.errors import CaptureError
@@ -21,6 +22,7 @@ from tidebook.storage.writer import StorageWriter
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+    from types import TracebackType
 
     from tidebook._core import Payloads
 
@@ -100,27 +102,47 @@ def replay_into(
     evidence = stored_position(data, recordings.channel)
     with RecordingJournal(data, recordings, evidence=evidence) as journal:
         decoder = FeedDecoder(recordings.venue)
-        with StorageWriter(data, journal.channel, journal=journal_identity(journal.directory)) as writer:
-            done = Follower(_Source(journal, progress), decoder, writer, options).catch_up()
+        with (
+            StorageWriter(data, journal.channel, journal=journal_identity(journal.directory)) as writer,
+            _Source(journal, progress) as source,
+        ):
+            done = Follower(source, decoder, writer, options).catch_up()
         report = _report(decoder, {"new": done.rows}, journal.intake.damaged, time.perf_counter() - began)
         report.stored = done.stored
     return report
 
 
 class _Source:
-    """What the journal held when it was opened, then what is taken in, each chunk durable before it is given."""
+    """What the journal held when it was opened, then what is taken in, each chunk durable before it is given.
+
+    One chunk ahead: while a chunk is decoded and stored, a thread reads the next one and waits for the disk.
+    """
 
     def __init__(self, journal: RecordingJournal, progress: Callable[[int], None] | None) -> None:
         self._history: JournalReader | None = JournalReader(journal.directory) if journal.held else None
         self._history_end = journal.held
         self._new = journal.take_in(progress)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="replay-intake")
+        self._ahead: Future[tuple[int, Payloads] | None] | None = None
 
     def read(self) -> tuple[int, Payloads] | None:
         if self._history is not None:
             if self._history.next_sequence <= self._history_end:
                 return self._history.next(_CHUNK_MESSAGES)
             self._history = None
-        return next(self._new, None)
+        ahead = self._ahead or self._thread.submit(next, self._new, None)
+        chunk = ahead.result()
+        self._ahead = self._thread.submit(next, self._new, None) if chunk is not None else ahead
+        return chunk
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # The journal may be closed after this: no chunk is under way any more.
+        self._thread.shutdown()
 
 
 def _report(decoder: FeedDecoder, rows: dict[str, int], damaged: list[str], seconds: float) -> ReplayReport:
