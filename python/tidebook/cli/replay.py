@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _PLACES_SHOWN = 5
 
 
-def replay(*files: Path, data: Path | None = None, flush_rows: int = 1_000_000, json: Json = False) -> int:
+def replay(*files: Path, data: Path | None = None, flush_rows: int = 300_000, json: Json = False) -> int:
     """Decode recordings, check them against their oracles and, with --data, store what they hold exactly once.
 
     Parameters

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from tidebook._core import Payloads
 
-FLUSH_ROWS = 1_000_000
+FLUSH_ROWS = 300_000
 _CHUNK_MESSAGES = 8_192
 
 
