@@ -132,3 +132,12 @@ def test_a_port_in_use_is_one_line_and_touches_nothing(tmp_path: Path, rings: Pa
         f"tidebook: 127.0.0.1:{port} is in use by another program; stop it or choose another port"
     ]
     assert not (tmp_path / "other").exists()
+
+
+def test_a_port_that_is_none_is_one_line(tmp_path: Path) -> None:
+    words = ["run", "--data", str(tmp_path / "data"), "--port", "99999"]
+    result = subprocess.run(
+        [sys.executable, "-m", "tidebook", *words], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (result.returncode, len(result.stderr.splitlines())) == (2, 1)
+    assert "port 99999 is none; choose one from 1 to 65535" in result.stderr

@@ -30,6 +30,8 @@ def listen(host: str = "127.0.0.1", port: int = 8080, *, allow_remote: bool = Fa
             "use 127.0.0.1, or allow remote access if your network is closed",
             host=host,
         )
+    if not 0 <= port <= 65_535:
+        raise UsageError(f"port {port} is none; choose one from 1 to 65535, or 0 for any free one", port=port)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:

@@ -50,10 +50,12 @@ def export_journal(
 
 def _channel(data: Path, channel: str | None) -> str:
     there = journaled_channels(data)
+    if not there:
+        raise UsageError(f"{data} holds no journal; record or replay into it first, or name another --data directory")
     if channel in there:
         return channel
     if channel is not None:
-        raise UsageError(f"{data} has no journal of {channel}; it has {', '.join(there) or 'none'}")
+        raise UsageError(f"{data} has no journal of {channel}; it has {', '.join(there)}")
     if len(there) != 1:
         raise UsageError(f"{data} has {len(there)} journals ({', '.join(there)}); name one with --channel")
     return there[0]
