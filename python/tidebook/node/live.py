@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -37,6 +38,9 @@ log = logger("node.live")
 
 DEFAULT_SYMBOLS = ("BTCUSDT", "ETHUSDT")
 _WATCH_INTERVAL_S = 0.25
+# A Python thread at work (storage) may keep the event loop from the GIL for one interval per message. Beside a busy thread
+# a frame waited 3.1 ms at the median with Python's 5 ms and 0.6 ms with this; below it the switching itself costs.
+_SWITCH_INTERVAL_S = 0.0005
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +68,7 @@ async def run(options: LiveOptions, started: Callable[[str], None]) -> None:
 
     Raises: AddressError before anything is started; what ended the connector, the engine or the capture.
     """
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGINT, signal.SIGTERM):
