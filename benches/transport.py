@@ -1,18 +1,26 @@
 """Messages between processes: one record handed over, and a thousand taken at once.
 
-The hand-over is measured in Rust (`crates/ring/examples/hand_over.rs`), because at 200 ns Python would be all one sees;
-taking a batch is measured where it is used, in Python.
+The hand-over is measured in Rust (`crates/ring/examples/hand_over.rs`), because at 200 ns Python would be all one sees,
+and once more between Python programs beside what those use instead (`benches/hand_over.py`); taking a batch is measured
+where it is used, in Python.
 """
 
 import json
 import multiprocessing
+import signal
+import statistics
 import subprocess
+import sys
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from benches.harness import Bench, Sample, at_most, measure, within
+from benches.hand_over import SIZE_BYTES, WAYS, End, connect
+from benches.harness import Bench, Sample, at_most, measure, times_better, within
 from tidebook import _core
 from tidebook.transport import Batch, ChannelOptions, create_channel, open_consumer, open_producer
 
@@ -25,6 +33,7 @@ SHARED_MEMORY = "/dev/shm"
 def run(bench: Bench) -> None:
     with tempfile.TemporaryDirectory(prefix="tidebook-bench-", dir=SHARED_MEMORY) as directory:
         hand_over(bench, directory)
+        hand_over_in_python(bench, directory)
         take_a_batch(bench, directory)
 
 
@@ -42,6 +51,65 @@ def hand_over(bench: Bench, directory: str) -> None:
         goals=[within(1.35, "bare ring")],
         note="half a round trip, both spinning; ours with checksum, cursors and liveness",
     )
+
+
+def hand_over_in_python(bench: Bench, directory: str) -> None:
+    """What a Python program sees: `bytes` in, `bytes` out, all ways taking turns."""
+    rounds, messages = bench.size((15, 2_000), (2, 20))
+    medians: dict[str, list[float]] = {}
+    with ExitStack() as echoes:
+        ways: dict[str, tuple[End, subprocess.Popen[str]]] = {}
+        for way in WAYS:
+            folder = Path(directory, way.replace(" ", "-"))
+            folder.mkdir(mode=0o700)
+            try:
+                end = connect(way, folder, "out", "back")
+            except ImportError:
+                continue  # printed as missing
+            ways[way] = end, echoes.enter_context(echo(way, folder))
+            medians[way] = []
+        for _ in range(rounds):
+            for way, (end, process) in ways.items():
+                process.send_signal(signal.SIGCONT)
+                medians[way].append(round_trip_ns(end, messages) / 2)
+                # An idle end must not keep a core while another way is measured.
+                process.send_signal(signal.SIGSTOP)
+    samples = {way: Sample.of(values, "ns").in_unit("µs") for way, values in medians.items()}
+    peers = {way: samples.get(way) for way in WAYS if way != "ours"}
+    bench.figure(
+        "hand-over of 64 B between Python processes, p50",
+        samples["ours"],
+        peers=peers,
+        goals=[times_better(2, "iceoryx2"), times_better(4, "pyzmq ipc")],
+        note="half a round trip, bytes in and bytes out; iceoryx2 and ours poll, ZeroMQ waits in the kernel",
+    )
+
+
+@contextmanager
+def echo(way: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """The other end, in a process of its own that stands still until it is continued."""
+    command = [sys.executable, "-m", "benches.hand_over", way, str(folder)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGSTOP)
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def round_trip_ns(end: End, messages: int) -> float:
+    """Median of this many round trips."""
+    message = bytes([1]) * SIZE_BYTES
+    times = []
+    for _ in range(messages):
+        start = time.perf_counter_ns()
+        end.send(message)
+        end.receive()
+        times.append(time.perf_counter_ns() - start)
+    return statistics.median(times)
 
 
 def take_a_batch(bench: Bench, directory: str) -> None:
