@@ -302,6 +302,28 @@ fn a_dead_consumer_gates_for_its_time_and_gets_a_gap_when_it_returns() {
 }
 
 #[test]
+fn a_living_consumer_gates_however_short_its_time_after_death() {
+    for options in kinds() {
+        let rings = Rings::new();
+        let ring = rings.create(&options);
+        let mut producer = ring.producer().unwrap();
+        let policy = Policy::Block { detach_after: Some(Duration::ZERO) };
+        let mut consumer = ring.consumer(&ConsumerOptions::named("a").policy(policy)).unwrap();
+        let unnamed = ring.consumer(&ConsumerOptions::default()).unwrap();
+        let full = |producer: &mut Producer| loop {
+            if let Written::Full { consumer } = producer.write_within(&[7; 8], Duration::from_millis(30)).unwrap() {
+                return consumer;
+            }
+        };
+        full(&mut producer);
+        drain(&mut consumer, 1000);
+        assert_eq!(ring.consumer_name(full(&mut producer)), "", "the unnamed one is left");
+        drop(unnamed);
+        assert_eq!(ring.consumer_name(full(&mut producer)), "a");
+    }
+}
+
+#[test]
 fn a_read_that_breaks_hands_the_message_out_again() {
     let rings = Rings::new();
     let ring = rings.create(&RingOptions::frames(4096));

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::time::Duration;
 
 use common::{Rings, drain};
-use tidebook_ring::layout::{Superblock, frame_size_bytes};
+use tidebook_ring::layout::{CONSUMERS_OFFSET, HOT_OFFSET, HotLines, Superblock, frame_size_bytes};
 use tidebook_ring::*;
 
 fn data_offset(ring: &Ring) -> u64 {
@@ -164,6 +164,81 @@ fn a_ring_of_another_version_is_refused_by_both_versions_names() {
     let error = Ring::open(rings.path()).unwrap_err();
     assert!(matches!(error, RingError::Version { found: 7, expected: 1, .. }));
     assert!(error.to_string().contains("version 7") && error.to_string().contains("test.ring"), "{error}");
+}
+
+#[test]
+fn a_ring_of_another_boot_is_refused() {
+    let rings = Rings::new();
+    drop(rings.create(&RingOptions::frames(4096)));
+    let mut bytes = [0; size_of::<Superblock>()];
+    file(&rings).read_exact_at(&mut bytes, 0).unwrap();
+    bytes[80] ^= 1;
+    let crc = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &bytes[..4092]) as u32;
+    bytes[4092..].copy_from_slice(&crc.to_le_bytes());
+    file(&rings).write_all_at(&bytes, 0).unwrap();
+    assert!(matches!(Ring::open(rings.path()), Err(RingError::OtherBoot { .. })));
+}
+
+/// Both pairs of the cell at this line, so that its version does not matter.
+fn set_pair(rings: &Rings, line: usize, first: u64, second: u64) {
+    let pairs = [first, second, first, second].map(u64::to_le_bytes);
+    file(rings).write_all_at(pairs.as_flattened(), line as u64 + 8).unwrap();
+}
+
+/// Method: what a producer leaves that dies after it has raised the floor and before it sees who joined below it.
+#[test]
+fn a_producer_that_comes_back_waits_for_a_consumer_below_the_floor() {
+    let rings = Rings::new();
+    let ring = rings.create(&RingOptions::slots(24, 8));
+    let mut consumer = ring.consumer(&ConsumerOptions::named("a")).unwrap();
+    let mut producer = ring.producer().unwrap();
+    for sequence in 1..=8 {
+        producer.write(&payload(sequence)).unwrap();
+    }
+    drop(producer);
+    set_pair(&rings, HOT_OFFSET + std::mem::offset_of!(HotLines, floor), 5, 5);
+    let mut producer = ring.producer().unwrap();
+    assert_eq!(producer.write_within(&payload(9), Duration::ZERO).unwrap(), Written::Full { consumer: 0 });
+    assert_eq!(drain(&mut consumer, 9).len(), 8);
+    assert_eq!(producer.write_within(&payload(9), Duration::ZERO).unwrap(), Written::At(9));
+}
+
+/// Method: three messages, the note of the third taken back as if its producer had died right after the commit.
+#[test]
+fn a_producer_that_comes_back_counts_a_committed_message_and_refuses_a_damaged_one() {
+    for options in [RingOptions::slots(24, 8), RingOptions::frames(4096)] {
+        let rings = Rings::new();
+        let ring = rings.create(&options);
+        let mut producer = ring.producer().unwrap();
+        for sequence in 1..=3 {
+            producer.write(&payload(sequence)).unwrap();
+        }
+        drop(producer);
+        let (after_two, third) = if ring.info().stride > 0 { (3, 3 * 48) } else { (2 * 48, 2 * 48) };
+        set_pair(&rings, HOT_OFFSET, 2, after_two);
+        assert_eq!(ring.producer().unwrap().published(), 3);
+        set_pair(&rings, HOT_OFFSET, 2, after_two);
+        flip(&file(&rings), (data_offset(&ring) + third + 20) * 8);
+        assert!(matches!(ring.producer(), Err(RingError::Corrupt { sequence: 3, reason: "CRC" })));
+    }
+}
+
+#[test]
+fn a_cursor_of_another_lap_is_found_again_by_its_sequence() {
+    let rings = Rings::new();
+    let ring = rings.create(&RingOptions::frames(4096));
+    let mut producer = ring.producer().unwrap();
+    for sequence in 1..=20 {
+        producer.write(&payload(sequence)).unwrap();
+    }
+    let mut consumer = ring.consumer(&ConsumerOptions::named("a")).unwrap();
+    consumer.poll(4, |_, _| ()).unwrap();
+    drop(consumer);
+    file(&rings).write_all_at(&(4 * 48 + 4096u64).to_le_bytes(), CONSUMERS_OFFSET as u64).unwrap();
+    let mut consumer = ring.consumer(&ConsumerOptions::named("a")).unwrap();
+    while let Written::At(_) = producer.write_within(&payload(0), Duration::ZERO).unwrap() {}
+    let sequences: Vec<_> = drain(&mut consumer, 9).into_iter().map(|(sequence, _)| sequence).collect();
+    assert_eq!(sequences, (5..=producer.published()).collect::<Vec<_>>());
 }
 
 #[test]
