@@ -1,5 +1,6 @@
 """Channels from Python: a second process reads thousands of records as one numpy view, and nothing is lost silently."""
 
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -10,7 +11,9 @@ import pytest
 
 import tidebook as tb
 from tidebook.errors import (
+    ChannelFormatError,
     ChannelNotFoundError,
+    ChannelSpaceError,
     ChannelUsageError,
     CorruptMessageError,
     EndpointBusyError,
@@ -24,13 +27,6 @@ def ticks(first: int, count: int) -> np.ndarray:
     records["price"] = np.arange(first, first + count)
     records["size"] = records["price"] * 3
     return records
-
-
-@pytest.fixture
-def rings(tmp_path: Path) -> Path:
-    directory = tmp_path / "rings"
-    directory.mkdir(mode=0o700)
-    return directory
 
 
 def test_a_second_process_reads_thousands_of_records_as_one_view(rings: Path) -> None:
@@ -146,6 +142,63 @@ def test_what_cannot_be_is_refused_by_name(rings: Path) -> None:
             tb.open_producer(channel)
         with pytest.raises(ChannelUsageError, match=r"records are \[\('price'"):
             producer.write_batch(np.zeros(3, [("x", "<i8")]))
+
+
+def test_a_ring_that_cannot_be_used_is_one_line_with_what_to_do(rings: Path) -> None:
+    free = shutil.disk_usage(rings)
+    too_large = tb.ChannelOptions(buffer_size=1 << free.total.bit_length())
+    with pytest.raises(ChannelSpaceError, match="choose a smaller size") as full:
+        tb.create_channel("large", too_large, directory=rings)
+    assert full.value.facts["path"] == str(rings / "large.ring")
+    assert list(rings.iterdir()) == []
+    channel = tb.create_channel("ticks", directory=rings)
+    with channel.path.open("r+b") as file:
+        file.seek(8)
+        file.write(b"\x09")
+    with pytest.raises(ChannelFormatError, match="layout version 9, this release reads 1") as version:
+        tb.open_consumer("ticks", directory=rings)
+    assert {"found": 9, "expected": 1}.items() <= version.value.facts.items()
+    channel.path.write_bytes(b"something else")
+    with pytest.raises(ChannelFormatError, match="no usable ring"):
+        tb.open_producer("ticks", directory=rings)
+    for error in (full, version):
+        assert "\n" not in str(error.value)
+
+
+def test_a_channel_is_found_by_name_in_the_directory_of_its_node(rings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIDEBOOK_RINGS", str(rings))
+    channel = tb.create_channel("events", node="alpha")
+    assert channel.path == rings / "alpha/events.ring"
+    assert channel.path.parent.stat().st_mode & 0o777 == 0o700
+    assert tb.open_channel("events", node="alpha").ring.epoch == channel.ring.epoch
+    with pytest.raises(ChannelNotFoundError):
+        tb.open_channel("events", node="beta")
+    with tb.open_producer("events", node="alpha"), pytest.raises(EndpointBusyError, match="living producer"):
+        channel.remove()
+    channel.remove()
+    assert not channel.path.exists()
+
+
+def test_a_view_has_the_dtype_of_the_channel_and_can_be_written_to_another(rings: Path) -> None:
+    options = tb.ChannelOptions(dtype=TICK)
+    first, second = (tb.create_channel(name, options, directory=rings) for name in ("first", "second"))
+    with tb.open_producer(first) as producer, tb.open_producer(second) as relay:
+        producer.write_batch(ticks(1, 100)[::2])
+        with tb.open_consumer(first, "relay") as consumer:
+            batch = consumer.poll_batch()
+            assert isinstance(batch, tb.Batch)
+            assert batch.array.dtype == TICK
+            assert batch.sequences.tolist() == list(range(1, 51))
+            assert relay.write_batch(batch.array) == 50
+    with tb.open_consumer(second, "end") as consumer:
+        batch = consumer.poll_batch()
+        assert isinstance(batch, tb.Batch)
+        assert (batch.array == ticks(1, 100)[::2]).all()
+
+
+def test_a_ring_has_at_least_eight_slots_however_small_its_buffer(rings: Path) -> None:
+    channel = tb.create_channel("ticks", tb.ChannelOptions(dtype=TICK, buffer_size=1), directory=rings)
+    assert channel.ring.capacity == 8
 
 
 def test_a_published_layout_reads_as_its_own_dtype(rings: Path) -> None:

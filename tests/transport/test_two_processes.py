@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -43,17 +43,6 @@ with tb.open_consumer("numbers", "victim", directory=sys.argv[1]) as consumer:
         os.write(1, f"{numbers[0]} {numbers[-1]}\\n".encode())
         del numbers
 """
-
-
-@pytest.fixture
-def rings() -> Iterator[Path]:
-    """A private directory on tmpfs, where rings live."""
-    directory = Path(f"/dev/shm/tidebook-test-{os.getpid()}-{random.getrandbits(32):x}")
-    directory.mkdir(mode=0o700)
-    yield directory
-    for file in directory.iterdir():
-        file.unlink()
-    directory.rmdir()
 
 
 @pytest.fixture
