@@ -23,10 +23,10 @@ from tidebook.console import mount_console
 from tidebook.errors import TidebookError
 from tidebook.feeds.binance import BinanceConnector, BinanceEndpoints, BinanceOptions
 from tidebook.node.directory import channel_of, journal_directory
-from tidebook.node.rings import RingSource
+from tidebook.node.rings import RingSource, forget_other_journals
 from tidebook.node.simulator import simulated_binance
 from tidebook.node.snapshots import SnapshotRequests
-from tidebook.node.storing import Storing
+from tidebook.node.storing import Storing, journal_identity
 from tidebook.observe.logs import logger
 from tidebook.storage.follower import FollowerOptions
 
@@ -88,6 +88,7 @@ async def run(options: LiveOptions, started: Callable[[str], None]) -> None:
         )
         stack.callback(storing.stop)
         stack.callback(feed.close)
+        forget_other_journals(rings, journal_identity(journal))
         engine = MarketDataEngine(venue, rings, journal)
         stack.callback(engine.stop)
         storing.start()
