@@ -158,13 +158,42 @@ def test_status_records_count_towards_the_health_of_their_feed(desk: Desk) -> No
         ([4, 23, 200], {}),  # no matter of health, or of a later version
     ):
         before = asdict(desk.view.health()[0])
-        rows = [{"kind": kind, "instrument_id": BTC, "ts_recv": desk.clock.now} for kind in kinds]
+        at = before["messages"] + 1
+        rows = [
+            {"kind": kind, "instrument_id": BTC, "ts_recv": desk.clock.now, "source_sequence": at + index}
+            for index, kind in enumerate(kinds)
+        ]
         desk.source.put("md.status", *rows)
         desk.step()
         after = asdict(desk.view.health()[0])
         changed = {name: value for name, value in after.items() if before[name] != value}
-        ignored = {"last_message_at", "age_us", "delay_us", "state"} - expected.keys()
+        ignored = {"messages", "last_message_at", "age_us", "delay_us", "state"} - expected.keys()
         assert {name: value for name, value in changed.items() if name not in ignored} == expected
+
+
+@pytest.mark.parametrize(
+    ("told", "state"),
+    [
+        (["connected 1 @1", "disconnected 1 @5"], "disconnected"),
+        (["connected 1 @1", "connected 2 @3", "disconnected 1 @5"], "live"),
+        (["connected 1 @1", "connected 2 @3", "disconnected 1 @5", "disconnected 2 @6"], "disconnected"),
+        (["disconnected 1 @5", "trade @4"], "disconnected"),  # of the session that ended, read after its end
+        (["disconnected 1 @5", "trade @7"], "live"),  # of a session whose beginning was overwritten unread
+    ],
+)
+def test_a_feed_is_disconnected_when_nothing_after_its_last_end_says_otherwise(
+    desk: Desk, told: list[str], state: str
+) -> None:
+    for line in told:
+        *words, sequence = line.replace("@", "").split()
+        common = {"source_sequence": int(sequence), "ts_recv": desk.clock.now}
+        if words[0] == "trade":
+            desk.source.put("md.trades", trade(1, **common))
+        else:
+            kind = StatusKind[words[0].upper()]
+            desk.source.put("md.status", {"kind": kind, "found": int(words[1]), "instrument_id": BTC, **common})
+        desk.step()
+    assert desk.view.health()[0].state == state
 
 
 def test_a_snapshot_of_a_book_that_was_in_use_when_we_came_is_a_resync(desk: Desk) -> None:

@@ -83,7 +83,7 @@ def rings(tmp_path: Path) -> Path:
 def test_a_killed_node_goes_on_and_stores_exactly_what_it_captured(tmp_path: Path, rings: Path) -> None:
     data = tmp_path / "data"
     options = ("--rate", "800", "--flush-interval-s", "0.3")
-    with node(data, rings, *options) as (process, address):
+    with node(data, rings, "--symbols", "BTCUSDT,SOLUSDT", *options) as (process, address):
         wait_for(lambda: all(feed["books_usable"] == 2 for feed in get(address, "feeds")))
         depth = get(address, "depth?instrument=BTCUSDT.BINANCE&limit=5")
         assert len(depth["bids"]) == 5
@@ -99,6 +99,9 @@ def test_a_killed_node_goes_on_and_stores_exactly_what_it_captured(tmp_path: Pat
     with node(data, rings, *options) as (process, address):
         wait_for(lambda: get(address, "feeds")[0]["messages_per_second"] > 100)
         wait_for(lambda: len(stored_trades(data)) > len(before))
+        feed = get(address, "feeds")[0]
+        assert (feed["state"], feed["reconnects"], feed["gaps"]) == ("live", 1, 0)
+        assert [found["instrument"] for found in get(address, "instruments")] == ["BTCUSDT.BINANCE", "SOLUSDT.BINANCE"]
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 0
     stored = stored_trades(data)

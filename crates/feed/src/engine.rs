@@ -10,6 +10,7 @@
 use tidebook_types::{BookImage, InstrumentId, MessageKind, RawMessage, Venue};
 
 use crate::binance::BinanceFeed;
+use crate::connections::Connections;
 use crate::kraken::KrakenFeed;
 use crate::market::{Emitter, Markets, StatusRecord};
 use crate::oracles::Oracles;
@@ -155,6 +156,7 @@ pub struct FeedEngine {
     markets: Markets,
     dialect: Dialect,
     quarantine: Quarantine,
+    connections: Connections,
     timers_seen: bool,
     /// Furthest the clock has come; it never goes back.
     clock: i64,
@@ -177,6 +179,7 @@ impl FeedEngine {
             markets: Markets::new(venue, options),
             dialect,
             quarantine: Quarantine::default(),
+            connections: Connections::default(),
             timers_seen: false,
             clock: i64::MIN,
             closed_for: i64::MIN,
@@ -203,7 +206,9 @@ impl FeedEngine {
         match (kind, dialect) {
             (MessageKind::Ws, Dialect::Binance(feed)) => feed.on_ws(markets, quarantine, connection, body, &mut emit),
             (MessageKind::Ws, Dialect::Kraken(feed)) => feed.on_ws(markets, quarantine, connection, body, &mut emit),
-            (MessageKind::Rest, Dialect::Binance(feed)) => feed.on_rest(markets, quarantine, context, body, &mut emit),
+            (MessageKind::Rest, Dialect::Binance(feed)) => {
+                feed.on_rest(markets, quarantine, connection, context, body, &mut emit);
+            }
             (MessageKind::Rest, Dialect::Kraken(feed)) => feed.on_rest(markets, quarantine, context, body, &mut emit),
             (MessageKind::Timer, _) => markets.counters.timers += 1,
             (MessageKind::State, _) => self.on_state(connection, body, &mut emit),
@@ -235,19 +240,34 @@ impl FeedEngine {
             Ok(event) => event,
             Err(error) => return self.quarantine.add(&mut self.markets.counters, error, emit),
         };
-        let kind = match event {
-            b"connected" => StatusKind::Connected,
-            b"disconnected" => StatusKind::Disconnected,
-            b"clock_stepped" => StatusKind::ClockStepped,
-            _ => return,
-        };
-        emit.status(0, 0, StatusRecord { found: connection.into(), ..StatusRecord::of(kind) });
-        if kind == StatusKind::Disconnected {
-            match &mut self.dialect {
-                Dialect::Binance(feed) => feed.on_disconnect(&mut self.markets, connection, emit),
-                Dialect::Kraken(feed) => feed.on_disconnect(&mut self.markets, connection, emit),
+        match event {
+            b"connected" => {
+                self.connections.open(connection);
+                Self::tell(StatusKind::Connected, connection, emit);
             }
+            b"disconnected" => self.on_disconnect(connection, emit),
+            // Sessions of a process that was killed ended with it, although nobody could say so.
+            b"started" => {
+                while let Some(connection) = self.connections.take() {
+                    self.on_disconnect(connection, emit);
+                }
+            }
+            b"clock_stepped" => Self::tell(StatusKind::ClockStepped, connection, emit),
+            _ => {}
         }
+    }
+
+    fn on_disconnect<S: RecordSink>(&mut self, connection: u32, emit: &mut Emitter<'_, S>) {
+        self.connections.close(connection);
+        Self::tell(StatusKind::Disconnected, connection, emit);
+        match &mut self.dialect {
+            Dialect::Binance(feed) => feed.on_disconnect(&mut self.markets, connection, emit),
+            Dialect::Kraken(feed) => feed.on_disconnect(&mut self.markets, connection, emit),
+        }
+    }
+
+    fn tell<S: RecordSink>(kind: StatusKind, connection: u32, emit: &mut Emitter<'_, S>) {
+        emit.status(0, 0, StatusRecord { found: connection.into(), ..StatusRecord::of(kind) });
     }
 
     /// What was counted.
@@ -301,6 +321,7 @@ impl FeedEngine {
         };
         mix(self.clock as u64);
         mix(u64::from(self.timers_seen));
+        self.connections.hash(&mut mix);
         for market in self.markets.all() {
             for &byte in &market.symbol {
                 mix(byte.into());

@@ -7,6 +7,7 @@
 mod bars;
 mod binance;
 pub mod capture;
+mod connections;
 mod decimal;
 mod engine;
 mod failure;

@@ -306,6 +306,22 @@ fn the_end_of_a_session_is_no_gap_but_needs_a_snapshot() {
 }
 
 #[test]
+fn a_session_that_a_killed_process_left_open_ends_when_the_next_one_starts() {
+    let (engine, batch) = play(&[
+        "state started",
+        "state connected",
+        "snapshot 4 | 99x5 | 101x2",
+        "state started",
+        "state started",
+        "state connected",
+        "snapshot 51 | 99x1 97x1 | 101x2",
+    ]);
+    assert_eq!(picture(&engine), "51: 99x1 97x1 | 101x2");
+    let ends: Vec<_> = told(&batch).into_iter().filter(|line| line.contains("disconnected")).collect();
+    assert_eq!(ends, ["4: disconnected 0 1 0", "4: book_unusable (disconnected)", "4: snapshot_wanted (disconnected)"]);
+}
+
+#[test]
 fn a_number_with_other_decimals_is_a_new_version_of_the_instrument() {
     let finer = r#"{"e":"depthUpdate","E":1,"s":"XY","U":5,"u":5,"b":[["98.0000000005","1"]],"a":[]}"#;
     let (engine, batch) = play(&["snapshot 4 | 99x5 | 101x2", finer, "snapshot 5 | 99x5 | 101x2", "trade 1 99x1"]);

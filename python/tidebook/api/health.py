@@ -22,7 +22,6 @@ class FeedHealth:
     """Counters and clocks of one venue's feed."""
 
     venue: str
-    disconnected: bool = False
     messages: int = 0
     last_message_ns: int = 0
     venue_delay_ns: int | None = None
@@ -35,13 +34,25 @@ class FeedHealth:
     missed_records: int = 0
     # (our clock, messages) at past ticks, oldest first; spans RATE_WINDOW_NS once it has run that long.
     _samples: deque[tuple[int, int]] = field(default_factory=deque)
+    # Sessions open, and where in the feed the newest end, begin and market record stand: their order in the feed counts,
+    # since records of several channels arrive here in no order, and of an overrun channel only the newest.
+    _open: set[int] = field(default_factory=set)
+    _began_at: int = 0
+    _ended_at: int = 0
+    _market_at: int = 0
     # Instruments whose book has been usable: a snapshot of one of these is a resync and no beginning.
     _synced: set[int] = field(default_factory=set)
 
-    def saw(self, records: "np.ndarray[Any, Any]", now_ns: int) -> None:
-        """Takes the clocks and sequences of `records`, a batch of any record type of this venue, oldest first."""
+    def saw(self, records: "np.ndarray[Any, Any]", now_ns: int, *, market: bool = True) -> None:
+        """Takes the clocks and sequences of `records`, a batch of one record type of this venue, oldest first.
+
+        `market` says that they are what a session brought, and not what was said about the feed.
+        """
         received = records["ts_recv"]
-        self.messages = max(self.messages, int(records["source_sequence"][-1]))
+        newest = int(records["source_sequence"][-1])
+        self.messages = max(self.messages, newest)
+        if market:
+            self._market_at = max(self._market_at, newest)
         self.last_message_ns = max(self.last_message_ns, int(received[-1]))
         self.delay_ns = now_ns - int(np.median(received))
         events = records["ts_event"]
@@ -49,9 +60,10 @@ class FeedHealth:
         if timed.any():
             self.venue_delay_ns = int(np.median(received[timed] - events[timed]))
 
-    def happened(self, kind: int, instrument_id: int) -> None:
-        """Counts a status record of `kind`; kinds that say nothing about health are passed over."""
-        match kind:
+    def happened(self, status: Any) -> None:
+        """Counts a status record; kinds that say nothing about health are passed over."""
+        instrument_id, at = int(status["instrument_id"]), int(status["source_sequence"])
+        match int(status["kind"]):
             case StatusKind.GAP | StatusKind.TRADE_GAP:
                 self.gaps += 1
             case StatusKind.SNAPSHOT_APPLIED:
@@ -62,9 +74,11 @@ class FeedHealth:
             case StatusKind.MALFORMED:
                 self.quarantined += 1
             case StatusKind.CONNECTED:
-                self.disconnected = False
+                self._open.add(int(status["found"]))
+                self._began_at = max(self._began_at, at)
             case StatusKind.DISCONNECTED:
-                self.disconnected = True
+                self._open.discard(int(status["found"]))
+                self._ended_at = max(self._ended_at, at)
                 self.reconnects += 1
 
     def usable(self, instrument_id: int) -> None:
@@ -89,7 +103,8 @@ class FeedHealth:
 
     def state(self, now_ns: int) -> wire.FeedState:
         """Where the feed stands at `now_ns`."""
-        if self.disconnected:
+        # A session whose beginning was overwritten before it was read is known by what it brings.
+        if not self._open and self._ended_at > max(self._began_at, self._market_at):
             return "disconnected"
         if self.last_message_ns == 0:
             return "waiting"

@@ -29,6 +29,8 @@ CHANNELS = ("md.instruments", "md.status", "md.book", "md.quotes", "md.trades")
 TRADES_KEPT = 1_000
 DEPTH_LEVELS_MAX = 25
 
+# Channels whose records need no session: they tell of the feed and of instruments.
+_SAID_OF_FEEDS = ("md.instruments", "md.status")
 _FLAG_DERIVED = 16
 _SIDES: dict[int, wire.Side] = {1: "buy", -1: "sell", 0: "none"}
 
@@ -187,7 +189,7 @@ class MarketView:
         for code in np.unique(venues).tolist():
             health = self._health(code)
             if health is not None:
-                health.saw(records[venues == code], now)
+                health.saw(records[venues == code], now, market=channel not in _SAID_OF_FEEDS)
 
     def missed(self, channel: str, count: int) -> None:
         """Says that `count` records of `channel` were overwritten before this view read them.
@@ -244,11 +246,10 @@ class MarketView:
 
     def _take_status(self, records: Records, venue: str | None) -> None:
         for row in records:
-            instrument_id = int(row["instrument_id"])
             named = self.feeds.get(venue) if venue is not None else None
-            health = named or self._health(instrument_id >> 24)
+            health = named or self._health(int(row["instrument_id"]) >> 24)
             if health is not None:
-                health.happened(int(row["kind"]), instrument_id)
+                health.happened(row)
 
     def _take_instruments(self, records: Records) -> None:
         for row in records:

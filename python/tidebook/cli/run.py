@@ -30,7 +30,8 @@ def run(
     data
         Data directory; default: the setting `data_directory`.
     symbols
-        Instruments to subscribe to, separated by commas; default: the setting `binance.symbols`, else BTCUSDT,ETHUSDT.
+        Instruments to subscribe to, separated by commas; default: the setting `binance.symbols`, else those of the last
+        run on this data directory, else BTCUSDT,ETHUSDT.
     live
         Connect to the real exchange instead of a simulated venue on this machine.
     rate
@@ -49,7 +50,7 @@ def run(
     import uvloop
 
     from tidebook.config import load
-    from tidebook.node.live import DEFAULT_SYMBOLS, LiveOptions
+    from tidebook.node.live import LiveOptions
     from tidebook.node.live import run as run_node
     from tidebook.observe.logs import configure
 
@@ -59,7 +60,7 @@ def run(
     options = LiveOptions(
         data=data or settings.data_directory,
         node=node,
-        symbols=_names(symbols) if symbols is not None else settings.binance.symbols or DEFAULT_SYMBOLS,
+        symbols=_names(symbols) if symbols is not None else settings.binance.symbols,
         binance=settings.binance,
         live=live,
         rate=rate,

@@ -5,6 +5,7 @@ messages in the order they happened; the market-data engine makes sense of them,
 a status record when it wants a snapshot (`request_snapshot`).
 
 State messages are JSON objects; `event` is one of
+    started         the process begins: sessions without an end were those of a process that was killed
     connected       url, streams; the number of the message is that of the new session
     subscribed      streams: from here on they are delivered
     unsubscribed    streams
@@ -171,6 +172,7 @@ class BinanceConnector:
     async def run(self) -> None:
         """Connects, stays connected, writes. Ends only by cancellation or with what the sink raised."""
         self._capture_error = asyncio.get_running_loop().create_future()
+        self._write_state("started")
         jobs = [
             asyncio.create_task(self._keep_connected(), name="binance sessions"),
             asyncio.create_task(self._keep_time(), name="binance timer"),

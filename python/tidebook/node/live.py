@@ -22,6 +22,7 @@ from tidebook.config.settings import BinanceSettings
 from tidebook.console import mount_console
 from tidebook.errors import TidebookError
 from tidebook.feeds.binance import BinanceConnector, BinanceEndpoints, BinanceOptions
+from tidebook.feeds.subscriptions import SubscriptionsFile
 from tidebook.node.directory import channel_of, journal_directory
 from tidebook.node.rings import RingSource, forget_other_journals
 from tidebook.node.simulator import simulated_binance
@@ -50,7 +51,8 @@ class LiveOptions:
     data: Path
     node: str = "default"
     """Names the directory of its rings, by which other processes find them."""
-    symbols: tuple[str, ...] = DEFAULT_SYMBOLS
+    symbols: tuple[str, ...] = ()
+    """None named resumes those of the node that ran on `data` before, else takes `DEFAULT_SYMBOLS`."""
     binance: BinanceSettings = field(default_factory=BinanceSettings)
     live: bool = False
     """The real exchange instead of the simulated venue."""
@@ -101,10 +103,11 @@ async def run(options: LiveOptions, started: Callable[[str], None]) -> None:
         mount_console(app)
         server = await stack.enter_async_context(serving(app, sock))
 
-        wanted = BinanceOptions.from_settings(options.binance, state_file=options.data / "feeds" / f"{venue}.json")
-        wanted = replace(wanted, symbols=options.symbols)
+        state_file = options.data / "feeds" / f"{venue}.json"
+        symbols = options.symbols or SubscriptionsFile(state_file).load().symbols or DEFAULT_SYMBOLS
+        wanted = replace(BinanceOptions.from_settings(options.binance, state_file=state_file), symbols=symbols)
         if not options.live:
-            port = await stack.enter_async_context(simulated_binance(options.symbols, options.rate, options.seed))
+            port = await stack.enter_async_context(simulated_binance(symbols, options.rate, options.seed))
             wanted = replace(wanted, endpoints=BinanceEndpoints.local(port))
         connector = BinanceConnector(wanted, feed)
         jobs = [

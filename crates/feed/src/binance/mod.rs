@@ -76,11 +76,12 @@ impl BinanceFeed {
         }
     }
 
-    /// A REST answer.
+    /// A REST answer, asked for during session `connection` (0: outside of any).
     pub(crate) fn on_rest<S: RecordSink>(
         &mut self,
         markets: &mut Markets,
         quarantine: &mut Quarantine,
+        connection: u32,
         target: &[u8],
         body: &[u8],
         emit: &mut Emitter<'_, S>,
@@ -93,6 +94,9 @@ impl BinanceFeed {
         match self.decode(markets, quarantine, body, Some(symbol), emit) {
             Some(Frame::Snapshot { last_update_id }) => {
                 let Some(index) = self.market(markets, symbol, emit) else { return };
+                if connection != 0 {
+                    markets.get(index).connection = connection;
+                }
                 let Decoder { bids, asks } = &self.decoder;
                 self.syncs[index].on_snapshot(markets, index, last_update_id, bids, asks, emit);
             }
