@@ -21,6 +21,7 @@ from websockets.asyncio.client import connect
 
 from benches.api_server import INSTRUMENT, RATE_HZ
 from benches.harness import Bench, Sample, at_most, times_better
+from benches.starting import starting
 
 ROOT = Path(__file__).parent.parent
 PEER = "send_json per client"
@@ -106,6 +107,11 @@ def request_times(port: int, requests: int) -> list[float]:
 
 
 def run(bench: Bench) -> None:
+    starting(bench)
+    serving(bench)
+
+
+def serving(bench: Bench) -> None:
     clients = bench.size(20, 3)
     seconds = bench.size(8.0, 0.5)
     rounds = bench.size(3, 1)
