@@ -29,12 +29,14 @@ __all__ = [
     "error_classes",
     "format_units",
     "inspect_journal",
+    "instrument_name",
     "pack_message",
     "parse_units",
     "ring_directory",
     "ring_path",
     "schemas",
     "unpack_message",
+    "venues",
     "verify_journal",
     "version",
 ]
@@ -501,6 +503,12 @@ def inspect_journal(directory: str | os.PathLike[str]) -> dict[str, Any]:
     Raises: JournalError and its kinds.
     """
 
+def instrument_name(venue: str, symbol: str) -> str:
+    """The name of the instrument that the venue calls `symbol`: `BTCUSDT-PERP.BINANCE` for BTCUSDT of binance-usdm.
+
+    Raises: UnknownVenueError for a venue without a decoder.
+    """
+
 def pack_message(ts_recv: int, connection: int, kind: int, body: bytes, context: bytes | None = None) -> bytes:
     """The payload of one raw message: `feed.<venue>` frames and journal records hold these bytes.
 
@@ -529,6 +537,9 @@ def unpack_message(payload: bytes) -> tuple[int, int, int, bytes, bytes]:
 
     Raises: RawMessageError when it is cut or of an unknown kind.
     """
+
+def venues() -> dict[int, str]:
+    """Name of every venue by its number, the top byte of an instrument id, in the order of their numbers."""
 
 def verify_journal(directory: str | os.PathLike[str]) -> dict[str, Any]:
     """As `inspect_journal`, after every batch verified, with messages, batches and batch_size_bytes.

@@ -145,6 +145,18 @@ def test_an_empty_batch_changes_nothing(desk: Desk) -> None:
     assert desk.view.instrument("BTCUSDT.BINANCE").book_version == 0
 
 
+def test_an_instrument_belongs_to_the_venue_of_its_number_whatever_its_name_ends_in() -> None:
+    view = MarketView()
+    for code, name in ((1, "BTCUSDT.BINANCE"), (3, "BTCUSDT-PERP.BINANCE"), (4, "BTCUSD-PERP.BINANCE")):
+        view.feed("md.instruments", records("md.instruments", {"instrument_id": code << 24, "symbol": name}))
+    assert {found.name: found.venue for found in view.instruments()} == {
+        "BTCUSDT.BINANCE": "binance",
+        "BTCUSDT-PERP.BINANCE": "binance-usdm",
+        "BTCUSD-PERP.BINANCE": "binance-coinm",
+    }
+    assert sorted(view.feeds) == ["binance", "binance-coinm", "binance-usdm"]
+
+
 def test_status_records_count_towards_the_health_of_their_feed(desk: Desk) -> None:
     """A session in a table: what happens, and what the feed says then."""
     for kinds, expected in (

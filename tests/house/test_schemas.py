@@ -1,6 +1,9 @@
 """Record layouts as numpy sees them."""
 
+import pytest
+
 from tidebook import _core
+from tidebook.errors import UnknownVenueError
 
 
 def test_dtypes_have_the_published_offsets_and_no_holes() -> None:
@@ -13,6 +16,15 @@ def test_dtypes_have_the_published_offsets_and_no_holes() -> None:
             (field, offset) for field, offset, _ in schema.fields
         ]
         assert sum(dtype.fields[field][0].itemsize for field in dtype.names or ()) == schema.size_bytes
+
+
+def test_each_venue_has_a_number_that_instrument_ids_carry() -> None:
+    names = _core.venues()
+    assert list(names) == list(range(1, len(names) + 1))
+    assert (names[1], names[3]) == ("binance", "binance-usdm")
+    assert _core.instrument_name("binance-usdm", "BTCUSDT") == "BTCUSDT-PERP.BINANCE"
+    with pytest.raises(UnknownVenueError, match="binance-usdm"):
+        _core.instrument_name("nowhere", "BTCUSDT")
 
 
 def test_units_and_text_agree_both_ways() -> None:

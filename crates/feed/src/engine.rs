@@ -171,7 +171,9 @@ impl FeedEngine {
     /// When the venue has no dialect here, which a new `Venue` without one would mean.
     pub fn new(venue: Venue, options: FeedOptions) -> Self {
         let dialect = match venue {
-            Venue::Binance => Dialect::Binance(BinanceFeed::default()),
+            Venue::Binance | Venue::BinanceUsdm | Venue::BinanceCoinm | Venue::BinanceUs => {
+                Dialect::Binance(BinanceFeed::default())
+            }
             Venue::Kraken => Dialect::Kraken(KrakenFeed::default()),
             other => panic!("no dialect for {}: add one to tidebook-feed", other.name()),
         };

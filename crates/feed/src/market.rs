@@ -21,8 +21,8 @@ use crate::trades::{TradeIds, TradeStep};
 /// A live trade whose venue time is further than this from its receive time says nothing about a minute.
 const TRADE_CLOCKS_DIFFER_NS: i64 = 3_600_000_000_000;
 
-/// Longest venue symbol: with the longest suffix it must fit `Instrument::symbol`.
-const SYMBOL_BYTES_MAX: usize = 28;
+/// Longest name of an instrument, as `Instrument::symbol` holds it.
+const NAME_BYTES_MAX: usize = 40;
 
 /// Whether a book may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +82,8 @@ pub(crate) const NO_LEVEL: Level = Level { price: 0, size: 0 };
 pub(crate) struct Market {
     pub(crate) id: InstrumentId,
     pub(crate) symbol: Box<[u8]>,
+    /// See [`Venue::instrument_name`].
+    name: Box<[u8]>,
     /// 0 until the exponents are known.
     pub(crate) version: u32,
     pub(crate) price_exp: Exponent,
@@ -196,18 +198,19 @@ impl Markets {
     #[cold]
     fn open(&mut self, symbol: &[u8]) -> Option<usize> {
         let plain = symbol.iter().all(|byte| byte.is_ascii_graphic() && !b"\"\\".contains(byte));
-        if symbol.is_empty()
-            || symbol.len() > SYMBOL_BYTES_MAX
-            || !plain
-            || self.all.len() >= self.options.instruments_max
-        {
+        let name = std::str::from_utf8(symbol).ok().filter(|symbol| !symbol.is_empty() && plain);
+        let name = name.map(|symbol| self.venue.instrument_name(symbol).into_bytes());
+        let Some(name) =
+            name.filter(|name| name.len() <= NAME_BYTES_MAX && self.all.len() < self.options.instruments_max)
+        else {
             self.counters.instruments_refused += 1;
             return None;
-        }
+        };
         let index = self.all.len();
         self.all.push(Market {
             id: InstrumentId::new(self.venue, u32::try_from(index).ok()?),
             symbol: symbol.into(),
+            name: name.into(),
             version: 0,
             price_exp: 0,
             size_exp: 0,
@@ -307,9 +310,8 @@ impl Markets {
         let changed = market.version > 0;
         market.version += 1;
         (market.price_exp, market.size_exp) = (price_exp, size_exp);
-        let mut symbol = [0; 40];
-        let id = [&market.symbol[..], b".", self.venue.suffix().as_bytes()].concat();
-        symbol[..id.len()].copy_from_slice(&id);
+        let mut symbol = [0; NAME_BYTES_MAX];
+        symbol[..market.name.len()].copy_from_slice(&market.name);
         let record = Instrument {
             ts_event: 0,
             ts_recv: emit.ts_recv,

@@ -1,6 +1,7 @@
 //! The pages of `docs/` agree with the code.
 
 use tidebook_feed::{Oracle, StatusKind};
+use tidebook_types::Venue;
 use tidebook_types::records::SCHEMAS;
 
 fn page(name: &str) -> String {
@@ -27,6 +28,14 @@ fn the_page_of_records_has_every_status_by_number_and_name() {
         assert_eq!(StatusKind::from_code(*kind as u8), Some(*kind));
     }
     assert_eq!(StatusKind::from_code(0), None);
+}
+
+#[test]
+fn the_page_of_records_has_every_venue_by_number_and_name() {
+    let page = page("formats/records.md");
+    let venues = page.split("## Venues").nth(1).and_then(|rest| rest.split("## Status").next()).unwrap();
+    let told: Vec<_> = rows(venues).filter_map(|row| Some((row[0].parse::<u8>().ok()?, row[1].to_owned()))).collect();
+    assert_eq!(told, Venue::ALL.map(|venue| (venue as u8, venue.name().to_owned())));
 }
 
 #[test]

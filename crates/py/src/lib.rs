@@ -22,6 +22,7 @@ mod ring_errors;
 mod ring_producer;
 mod schema;
 mod units;
+mod venues;
 
 use pyo3::prelude::*;
 
@@ -60,6 +61,8 @@ mod _core {
     use super::schema::{Schema, schemas};
     #[pymodule_export]
     use super::units::{format_units, parse_units};
+    #[pymodule_export]
+    use super::venues::{instrument_name, venues};
     #[pymodule_export]
     use super::version;
 }

@@ -9,26 +9,51 @@ pub enum Venue {
     Binance = 1,
     /// Kraken spot, WebSocket v2.
     Kraken = 2,
+    /// Binance futures margined in stable coins (USD-M).
+    BinanceUsdm = 3,
+    /// Binance futures margined in the coin itself (COIN-M).
+    BinanceCoinm = 4,
+    /// Binance.US spot.
+    BinanceUs = 5,
 }
 
 impl Venue {
     /// Every venue, in the order of their numbers.
-    pub const ALL: [Self; 2] = [Self::Binance, Self::Kraken];
+    pub const ALL: [Self; 5] = [Self::Binance, Self::Kraken, Self::BinanceUsdm, Self::BinanceCoinm, Self::BinanceUs];
 
     /// Lower-case name: the command line's word and the end of `feed.<venue>`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Binance => "binance",
             Self::Kraken => "kraken",
+            Self::BinanceUsdm => "binance-usdm",
+            Self::BinanceCoinm => "binance-coinm",
+            Self::BinanceUs => "binance-us",
         }
     }
 
-    /// Upper-case name: the end of an instrument id such as `BTCUSDT.BINANCE`.
-    pub const fn suffix(self) -> &'static str {
+    /// What stands behind the point of an instrument's name. Venues of one exchange share it, so it does not tell them
+    /// apart: the number in an [`InstrumentId`] does.
+    const fn suffix(self) -> &'static str {
         match self {
-            Self::Binance => "BINANCE",
+            Self::Binance | Self::BinanceUsdm | Self::BinanceCoinm => "BINANCE",
+            Self::BinanceUs => "BINANCEUS",
             Self::Kraken => "KRAKEN",
         }
+    }
+
+    /// The name of the instrument that the venue calls `symbol`: `BTCUSDT.BINANCE`. No two instruments share one.
+    ///
+    /// A perpetual future ends in `-PERP` whatever the venue writes, because Binance's USD-M symbols alone are those of
+    /// its spot market; a future with a date (`BTCUSDT_240927`) keeps its symbol.
+    pub fn instrument_name(self, symbol: &str) -> String {
+        let perpetual = match self {
+            Self::BinanceUsdm => Some(symbol).filter(|symbol| !symbol.contains('_')),
+            Self::BinanceCoinm => symbol.strip_suffix("_PERP"),
+            _ => None,
+        };
+        let suffix = self.suffix();
+        perpetual.map_or_else(|| format!("{symbol}.{suffix}"), |pair| format!("{pair}-PERP.{suffix}"))
     }
 
     /// The venue called `name`, if we know it.
@@ -69,5 +94,34 @@ impl InstrumentId {
     /// Position in the venue's instrument table.
     pub const fn index(self) -> usize {
         (self.0 & Self::INDEX_MAX) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_venue_has_its_own_number_and_name() {
+        for venue in Venue::ALL {
+            assert_eq!(Venue::from_code(venue as u8), Some(venue));
+            assert_eq!(Venue::from_name(venue.name()), Some(venue));
+        }
+        assert_eq!(Venue::ALL.map(|venue| venue as u8), std::array::from_fn(|place| place as u8 + 1));
+    }
+
+    #[test]
+    fn an_instrument_is_named_by_its_symbol_and_its_exchange() {
+        for (venue, symbol, name) in [
+            (Venue::Binance, "BTCUSDT", "BTCUSDT.BINANCE"),
+            (Venue::Kraken, "BTC/USD", "BTC/USD.KRAKEN"),
+            (Venue::BinanceUsdm, "BTCUSDT", "BTCUSDT-PERP.BINANCE"),
+            (Venue::BinanceUsdm, "BTCUSDT_240927", "BTCUSDT_240927.BINANCE"),
+            (Venue::BinanceCoinm, "BTCUSD_PERP", "BTCUSD-PERP.BINANCE"),
+            (Venue::BinanceCoinm, "BTCUSD_240927", "BTCUSD_240927.BINANCE"),
+            (Venue::BinanceUs, "BTCUSDT", "BTCUSDT.BINANCEUS"),
+        ] {
+            assert_eq!(venue.instrument_name(symbol), name);
+        }
     }
 }

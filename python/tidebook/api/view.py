@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tidebook._core import format_units
+from tidebook._core import format_units, venues
 from tidebook.api import wire
 from tidebook.api.health import FeedHealth
 from tidebook.errors import UnknownInstrumentError
@@ -32,6 +32,7 @@ DEPTH_LEVELS_MAX = 25
 # Channels whose records need no session: they tell of the feed and of instruments.
 _SAID_OF_FEEDS = ("md.instruments", "md.status")
 _FLAG_DERIVED = 16
+_VENUES = venues()
 _SIDES: dict[int, wire.Side] = {1: "buy", -1: "sell", 0: "none"}
 
 
@@ -159,8 +160,6 @@ class MarketView:
         self.feeds: dict[str, FeedHealth] = {venue: FeedHealth(venue) for venue in venues}
         self._by_id: dict[int, InstrumentView] = {}
         self._by_name: dict[str, InstrumentView] = {}
-        # Names of venues by their number, as far as instruments have told them.
-        self._venues: dict[int, str] = {}
         self._take: dict[str, Callable[[Records], None]] = {
             "md.instruments": self._take_instruments,
             "md.book": self._take_books,
@@ -185,11 +184,11 @@ class MarketView:
         else:
             self._take[channel](records)
         now = self.clock()
-        venues = records["instrument_id"] >> 24
-        for code in np.unique(venues).tolist():
+        codes = records["instrument_id"] >> 24
+        for code in np.unique(codes).tolist():
             health = self._health(code)
             if health is not None:
-                health.saw(records[venues == code], now, market=channel not in _SAID_OF_FEEDS)
+                health.saw(records[codes == code], now, market=channel not in _SAID_OF_FEEDS)
 
     def missed(self, channel: str, count: int) -> None:
         """Says that `count` records of `channel` were overwritten before this view read them.
@@ -238,10 +237,10 @@ class MarketView:
         return said
 
     def _health(self, venue_code: int) -> FeedHealth | None:
-        """Feed of the venue with this number; None while no instrument has told its name and several are expected."""
-        name = self._venues.get(venue_code)
+        """Feed of the venue with this number; of number 0 (a record about a whole feed) the only one, if it is that."""
+        name = _VENUES.get(venue_code)
         if name is not None:
-            return self.feeds[name]
+            return self.feeds.get(name)
         return next(iter(self.feeds.values())) if len(self.feeds) == 1 else None
 
     def _take_status(self, records: Records, venue: str | None) -> None:
@@ -254,10 +253,9 @@ class MarketView:
     def _take_instruments(self, records: Records) -> None:
         for row in records:
             name = bytes(row["symbol"]).rstrip(b"\0").decode()
-            venue = name.rpartition(".")[2].lower()
-            self.feeds.setdefault(venue, FeedHealth(venue))
             instrument_id = int(row["instrument_id"])
-            self._venues[instrument_id >> 24] = venue
+            venue = _VENUES[instrument_id >> 24]
+            self.feeds.setdefault(venue, FeedHealth(venue))
             view = self._by_id.get(instrument_id)
             if view is None:
                 view = self._by_id[instrument_id] = self._by_name[name.upper()] = InstrumentView(name, venue)
