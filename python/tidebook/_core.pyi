@@ -95,8 +95,12 @@ class DurableChannel:
         consumers_max: int = 16,
         sync_interval_ms: int | None = None,
         segment_size_bytes: int = 67108864,
+        evidence: int = 0,
     ) -> DurableChannel:
-        """Over a ring of `count` records; ring and journal are opened or made and brought to one sequence first."""
+        """Over a ring of `count` records; ring and journal are opened or made and brought to one sequence first.
+
+        `evidence` is the highest sequence known to have been durable: a journal that ends before it is damaged.
+        """
     @staticmethod
     def frames(
         channel: str,
@@ -109,18 +113,24 @@ class DurableChannel:
         consumers_max: int = 16,
         sync_interval_ms: int | None = None,
         segment_size_bytes: int = 67108864,
+        evidence: int = 0,
     ) -> DurableChannel:
         """Over a ring of messages of any length; a segment must hold half the ring."""
     @property
     def recovery(self) -> dict[str, Any]:
-        """What opening found: next_sequence, replayed_from_ring (messages a killed owner had not journaled),
+        """What opening found: text (one line), next_sequence, replayed_from_ring (messages a killed owner had not journaled),
         ring_discarded (why the ring was made anew, or None), ring_lost (committed messages that went with it; None if
         unknown or none was), undecidable_from.
         """
     def guarantee(self) -> dict[str, Any]:
-        """What is promised right now: text (one line), published, durable (sequences), failure (text or None)."""
+        """What is promised right now: text (one line), published, durable (sequences), journal (directory), failure
+        (text or None).
+        """
     def wait_durable(self, sequence: int, timeout_s: float) -> bool:
-        """Waits until `sequence` is durable; False when the time passed or journaling stopped before."""
+        """Waits until `sequence` is durable; False when the time passed or journaling stopped before.
+
+        Raises: ValueError for a time that is none.
+        """
     def close(self) -> None:
         """Journals all that is published, syncs and ends; a second call does nothing."""
 
@@ -139,11 +149,16 @@ class FeedChannel:
         *,
         ring_size_bytes: int = 67108864,
         sync_interval_ms: int = 10,
+        evidence: int = 0,
     ) -> FeedChannel:
-        """Opens or makes the channel. What a killed owner had committed to the ring is journaled first."""
+        """Opens or makes the channel. What a killed owner had committed to the ring is journaled first.
+
+        `evidence` is the highest sequence known to have been durable, such as a store's position: a journal that ends
+        before it is damaged.
+        """
     @property
-    def report(self) -> str:
-        """What opening found, for people."""
+    def recovery(self) -> dict[str, Any]:
+        """What opening found: as of `DurableChannel`."""
     def write(self, ts_recv_ns: int, connection: int, kind: int, context: bytes, body: bytes) -> int:
         """Publishes a message and gives its sequence; waits for the journal only when the ring is full of what it
         has not taken yet. Kinds as `pack_message`.
@@ -151,9 +166,12 @@ class FeedChannel:
         Raises: RawMessageError for another kind; JournalError when the journal has stopped.
         """
     def wait_durable(self, sequence: int, timeout_s: float) -> bool:
-        """Waits until `sequence` is durable; False when the time passed or journaling stopped before."""
+        """Waits until `sequence` is durable; False when the time passed or journaling stopped before.
+
+        Raises: ValueError for a time that is none.
+        """
     def guarantee(self) -> dict[str, Any]:
-        """What is promised right now: published, durable (sequences), journal (directory), failure (text or None)."""
+        """What is promised right now: as of `DurableChannel`."""
     def close(self) -> None:
         """Journals all that is published, syncs and ends; a second call does nothing."""
 

@@ -1,10 +1,12 @@
 """Settings: every spelling is understood, nothing is guessed, every mistake is one line that names the remedy."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from tidebook.config import ChannelSettings, keys, keys_page, load, parse
+from tidebook.config.settings import NOT_IN_EFFECT
 from tidebook.errors import ConfigError
 
 
@@ -121,6 +123,24 @@ def test_options_of_a_channel_follow_the_same_rules() -> None:
     assert (options.buffer_size, options.wal_dir) == (65536, "/w/{name}")
     with pytest.raises(ConfigError, match=r"^channel 'orders': unknown key 'buffer_sice'; did you mean 'buffer_size'"):
         parse(ChannelSettings, {"buffer_sice": 1}, "channel 'orders'")
+
+
+def test_every_key_is_read_somewhere_or_says_that_it_is_not(root: Path) -> None:
+    code = "\n".join(
+        path.read_text() for path in (root / "python/tidebook").rglob("*.py") if path.parent.name != "config"
+    )
+    for key in keys():
+        table, _, name = key.name.rpartition(".")
+        obeyed = re.search(rf"settings{'.' + table if table else ''}\.{name}\b|settings\.{name}\b", code)
+        assert bool(obeyed) != (key.name.split(".")[0] in NOT_IN_EFFECT), key.name
+        assert ("Not in effect yet" in key.description) or key.name.split(".")[0] not in NOT_IN_EFFECT or table
+
+
+def test_keys_without_effect_are_named_when_somebody_sets_them() -> None:
+    Path("tidebook.toml").write_text('keep_snapshots = 3\ndata_directory = "/d"\n[channel]\nbuffer_size = 8192\n')
+    assert load().without_effect() == ("keep_snapshots", "channel")
+    Path("tidebook.toml").write_text('data_directory = "/d"\n')
+    assert load().without_effect() == ()
 
 
 def test_every_key_is_described_and_the_page_is_the_one_generated(root: Path) -> None:

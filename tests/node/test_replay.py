@@ -11,8 +11,9 @@ import pyarrow as pa
 import pytest
 
 import tidebook as tb
-from tidebook.errors import JournalDamagedError, StorageConflictError
-from tidebook.node.recordings import Recordings
+from tidebook._core import FeedChannel
+from tidebook.errors import CaptureLogError, JournalDamagedError, StorageConflictError
+from tidebook.node.recordings import RecordingJournal, Recordings
 from tidebook.node.replay import replay, replay_into
 
 KILLS_SCRIPT = Path(__file__).parent / "replay_kills.py"
@@ -168,6 +169,28 @@ def test_a_journal_behind_the_store_is_refused(tmp_path: Path, market: Path) -> 
     for file in (data / "journal/feed.binance").iterdir():
         file.unlink()
     with pytest.raises((JournalDamagedError, StorageConflictError)):
+        replay_into(data, Recordings([market]))
+
+
+def test_an_interrupted_replay_goes_on_only_where_it_ended(tmp_path: Path, market: Path) -> None:
+    """Other messages behind its first part would be taken for the rest of the recording."""
+    data = tmp_path / "data"
+    with RecordingJournal(data, Recordings([market])) as journal:
+        next(journal.take_in())
+    rings = tmp_path / "rings"
+    rings.mkdir(mode=0o700)
+    words = [sys.executable, "-m", "tidebook", "run", "--data", str(data), "--port", "0"]
+    refused = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1)
+    assert "the replay of btcusdt.log was interrupted; finish it first" in refused.stderr
+
+    live = FeedChannel("feed.binance", rings, data / "journal/feed.binance")
+    for _ in range(500):
+        live.write(1_723_161_254_000_000_000, 1, 4, b"", b"")
+    live.close()
+    with pytest.raises(
+        CaptureLogError, match=r"other messages follow it up to 16884, so it cannot be taken in whole here"
+    ):
         replay_into(data, Recordings([market]))
 
 

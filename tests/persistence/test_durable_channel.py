@@ -5,13 +5,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from tidebook import persistence
 from tidebook._core import DurableChannel, FeedChannel, unpack_message
-from tidebook.errors import ChannelError, JournalError, JournalLockedError
+from tidebook.errors import ChannelError, JournalDamagedError, JournalError, JournalLockedError
 
 NAME = "feed.binance"
 RING_SIZE_BYTES = 65_536
@@ -52,6 +53,39 @@ def test_an_owner_goes_on_where_the_last_one_ended_and_states_its_guarantee(ring
     channel.close()
     with pytest.raises(ChannelError, match="closed"):
         channel.guarantee()
+
+
+def test_evidence_beyond_the_end_is_damage(rings: Path, tmp_path: Path) -> None:
+    """A store holds messages up to 10, and a power failure took ring, watermark and the journal's tail."""
+    journal = tmp_path / "journal"
+    writing = feed(rings, journal)
+    for number in range(5):
+        writing.write(number, 1, 1, b"", b"{}")
+    writing.close()
+    (rings / f"{NAME}.ring").unlink()
+    (journal / "durable").unlink()
+    with pytest.raises(JournalDamagedError):
+        FeedChannel(NAME, rings, journal, ring_size_bytes=RING_SIZE_BYTES, evidence=10)
+    FeedChannel(NAME, rings, journal, ring_size_bytes=RING_SIZE_BYTES, evidence=5).close()
+
+
+def test_waiting_for_the_disk_holds_up_nobody(rings: Path, tmp_path: Path) -> None:
+    """Method: one thread waits for a sequence that never comes; another writes and asks meanwhile."""
+    channel = feed(rings, tmp_path / "journal")
+    waiting = threading.Thread(target=channel.wait_durable, args=(1_000, 60.0))
+    waiting.start()
+    for number in range(1, 11):
+        assert channel.write(number, 1, 1, b"", b"{}") == number
+        assert channel.guarantee()["published"] == number
+    assert waiting.is_alive(), "it gave up, so nothing was shown"
+    channel.write(0, 1, 1, b"", b"{}")
+    for _ in range(989):
+        channel.write(0, 1, 1, b"", b"{}")
+    waiting.join(60)
+    assert not waiting.is_alive()
+    with pytest.raises(ValueError, match="timeout_s -1"):
+        channel.wait_durable(1, -1.0)
+    channel.close()
 
 
 def test_a_writer_whose_journal_stopped_is_told_the_cause(rings: Path, tmp_path: Path) -> None:

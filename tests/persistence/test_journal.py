@@ -100,6 +100,21 @@ def test_a_flipped_byte_is_named_by_segment_offset_and_sequence(journal: Path) -
         list(persistence.read(journal))
 
 
+def test_what_was_read_before_damage_is_given_before_the_error(tmp_path: Path) -> None:
+    write(tmp_path, 50)
+    file = tmp_path / FIRST
+    content = bytearray(file.read_bytes())
+    content[content.index(payload(38))] ^= 1
+    file.write_bytes(content)
+    reader = JournalReader(tmp_path)
+    read = reader.next()
+    assert read is not None
+    assert (read[0], len(read[1]), read[1][34]) == (1, 35, payload(35))
+    for _ in range(2):
+        with pytest.raises(JournalDamagedError):
+            reader.next()
+
+
 def test_a_cut_tail_is_torn_if_nothing_remembers_it_and_damage_if_something_does(tmp_path: Path) -> None:
     """Method: the last batch of a journal that was not closed is zeroed, with and without its watermark file."""
     write(tmp_path, 10, close=False)

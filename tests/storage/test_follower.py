@@ -127,6 +127,20 @@ def test_following_goes_on_while_the_journal_grows_and_commits_the_rest_when_sto
     assert scenario.check(tmp_path) == LAST
 
 
+def test_a_stop_while_catching_up_keeps_what_was_decoded_and_the_next_goes_on(tmp_path: Path) -> None:
+    stop = threading.Event()
+
+    def at_half(progress: Progress) -> None:
+        if progress.position >= LAST // 2:
+            stop.set()
+
+    for _ in range(2):
+        with StorageWriter(tmp_path, scenario.CHANNEL, options=scenario.OPTIONS) as writer:
+            done = Follower(ListJournal(LAST), ScenarioDecoder(), writer, None, at_half).follow(stop)
+        assert LAST // 2 <= done.stored < LAST // 2 + 7
+        assert scenario.check(tmp_path) == done.stored
+
+
 def test_a_commit_comes_after_the_interval_though_few_rows_came(tmp_path: Path) -> None:
     options = FollowerOptions(flush_interval_s=0.0)
     with StorageWriter(tmp_path, scenario.CHANNEL, options=scenario.OPTIONS) as writer:

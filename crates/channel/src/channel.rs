@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use tidebook_journal::{
     JournalError, JournalOptions, JournalReader, JournalThread, JournalWriter, ReaderOptions, RecoveryReport,
-    SyncPolicy,
+    SyncPolicy, Visible,
 };
-use tidebook_ring::{Consumer, ConsumerOptions, Producer, Ring, RingError, RingKind, RingOptions};
+use tidebook_ring::{Consumer, ConsumerOptions, Producer, Read, Ring, RingError, RingKind, RingOptions, Start};
 
 use crate::error::ChannelError;
 use crate::guarantee::Guarantee;
@@ -70,9 +70,18 @@ pub struct ChannelReport {
 impl fmt::Display for ChannelReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "next sequence {}, {} messages from the ring", self.next_sequence, self.replayed_from_ring)?;
-        match &self.discarded {
-            None => Ok(()),
-            Some(discarded) => write!(f, ", ring made anew: {}", discarded.reason),
+        if self.journal.tail.torn_bytes() > 0 {
+            write!(f, ", {} torn bytes cut off", self.journal.tail.torn_bytes())?;
+        }
+        if let Some(sequence) = self.journal.undecidable_from {
+            write!(f, ", whether the journal ever held more from {sequence} on it cannot tell")?;
+        }
+        let Some(discarded) = &self.discarded else { return Ok(()) };
+        write!(f, ", ring made anew: {}", discarded.reason)?;
+        match discarded.lost {
+            Some(0) => Ok(()),
+            Some(lost) => write!(f, ", {lost} messages that were never durable went with it"),
+            None => write!(f, ", what it held and the journal has not is unknown"),
         }
     }
 }
@@ -131,7 +140,7 @@ impl Channel {
         }
         let mut replayed = 0;
         if let Some(ring) = &found {
-            let (count, fault) = replay_tail(ring, &mut writer)?;
+            let (count, fault) = replay_tail(ring, &mut writer, journal_path)?;
             replayed = count;
             if let Some((reason, lost)) = fault {
                 discarded = Some(discard(ring, &reason, lost)?);
@@ -238,10 +247,20 @@ fn belongs(ring: &Ring, journal_id: u64) -> bool {
 type Fault = (String, Option<u64>);
 
 /// Appends to the journal what the ring has beyond it; how many, and why the ring cannot stay, if it cannot.
-fn replay_tail(ring: &Ring, writer: &mut JournalWriter) -> Result<(u64, Option<Fault>), ChannelError> {
+fn replay_tail(
+    ring: &Ring,
+    writer: &mut JournalWriter,
+    journal_path: &Path,
+) -> Result<(u64, Option<Fault>), ChannelError> {
     let (next, published) = (writer.next_sequence(), ring.published());
+    // What the journal got from elsewhere since stands at the sequences of what this ring held and never synced.
+    let unsynced = published.saturating_sub(ring.durable());
     if published + 1 < next {
-        return Ok((0, Some((format!("it ends at {published}, before its journal"), Some(0)))));
+        return Ok((0, Some((format!("it ends at {published}, before its journal"), Some(unsynced)))));
+    }
+    if !shares_last(ring, journal_path, next - 1)? {
+        let reason = format!("its message {} is another than its journal's", next - 1);
+        return Ok((0, Some((reason, Some(unsynced)))));
     }
     let oldest = ring.status()?.oldest;
     if oldest > next {
@@ -265,6 +284,25 @@ fn replay_tail(ring: &Ring, writer: &mut JournalWriter) -> Result<(u64, Option<F
             }
         }
     }
+}
+
+/// Whether ring and journal have the same message `last`; also true where the ring no longer holds it, or none is.
+fn shares_last(ring: &Ring, journal_path: &Path, last: u64) -> Result<bool, ChannelError> {
+    if last == 0 || ring.status()?.oldest > last {
+        return Ok(true);
+    }
+    let mut held = Vec::new();
+    let options = ConsumerOptions::named("").start(Start::Sequence(last)).peek(true);
+    match ring.consumer(&options)?.read(1, |_, payload| held.extend_from_slice(payload)) {
+        Ok(Read::Messages(1)) => {}
+        // What cannot be read is judged where it is copied.
+        Ok(_) | Err(RingError::Corrupt { .. }) => return Ok(true),
+        Err(error) => return Err(error.into()),
+    }
+    let options = ReaderOptions { from_sequence: last, visible: Visible::Written, ..ReaderOptions::default() };
+    let mut reader = JournalReader::open(journal_path, options)?;
+    let Some(batch) = reader.next_batch()? else { return Ok(true) };
+    Ok(batch.records().find(|(sequence, _)| *sequence == last).is_none_or(|(_, payload)| payload == held))
 }
 
 /// Removes a ring nobody has open.

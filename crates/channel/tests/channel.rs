@@ -256,6 +256,30 @@ fn a_ring_behind_its_journal_is_made_anew() {
     assert!(report.discarded.unwrap().reason.contains("before its journal"));
 }
 
+/// A node was killed with messages in its ring that no sync had reached; another node went on with the journal.
+#[test]
+fn a_tail_whose_sequences_the_journal_gave_to_other_messages_is_not_spliced_in() {
+    let place = Place::lived(20);
+    let ring = Ring::open(place.ring()).unwrap();
+    let mut producer = ring.producer().unwrap();
+    for _ in 21..=25 {
+        producer.write(b"of the first node").unwrap();
+    }
+    drop(producer);
+    let (mut writer, _) = JournalWriter::open(&place.journal(), options().journal).unwrap();
+    for sequence in 21..=23 {
+        writer.append(&payload(sequence)).unwrap();
+    }
+    writer.close().unwrap();
+    let (channel, report) = place.open();
+    assert_eq!((report.replayed_from_ring, report.next_sequence), (0, 24));
+    let discarded = report.discarded.unwrap();
+    assert_eq!(discarded.reason, "its message 23 is another than its journal's");
+    assert_eq!(discarded.lost, Some(5));
+    channel.close().unwrap();
+    assert_eq!(place.journaled(), 23);
+}
+
 #[test]
 fn a_ring_of_other_options_is_drained_and_made_anew_unless_it_is_in_use() {
     let place = Place::lived(20);

@@ -62,6 +62,16 @@ pub struct RecoveryReport {
     pub undecidable_from: Option<u64>,
 }
 
+impl Tail {
+    /// Bytes that a crash left behind the last good batch.
+    pub const fn torn_bytes(&self) -> u64 {
+        match self {
+            Self::Clean => 0,
+            Self::Torn { size_bytes, .. } => *size_bytes,
+        }
+    }
+}
+
 /// A journal judged fit to go on.
 #[derive(Debug)]
 pub(crate) struct Recovered {

@@ -13,6 +13,7 @@ use tidebook_types::message::RawMessageError;
 use tidebook_types::{MessageKind, RawMessage};
 
 use crate::errors::{self, Raised};
+use crate::owned_channel::{OwnedChannel, closed};
 
 /// Larger messages (exchange snapshots) are copied without the GIL.
 const AT_ONCE_SIZE_MAX_BYTES: usize = 1 << 16;
@@ -30,14 +31,12 @@ impl From<ChannelError> for Raised {
     }
 }
 
-struct Open {
-    // In this order: the producer ends before the channel it writes.
+struct FeedProducer {
     producer: Producer,
-    channel: Channel,
     payload: Vec<u8>,
 }
 
-impl Open {
+impl FeedProducer {
     fn write_within(&mut self, message: &RawMessage<'_>, timeout: Duration) -> Result<Written, RingError> {
         self.payload.clear();
         message.write_to(&mut self.payload);
@@ -48,9 +47,9 @@ impl Open {
 /// The channel `feed.<venue>`, owned by this process.
 #[pyclass(frozen, module = "tidebook._core")]
 pub struct FeedChannel {
-    /// `None` once closed.
-    open: Mutex<Option<Open>>,
-    report: String,
+    /// `None` once closed. Dropped before the channel it writes.
+    producer: Mutex<Option<FeedProducer>>,
+    channel: OwnedChannel,
 }
 
 impl FeedChannel {
@@ -62,22 +61,18 @@ impl FeedChannel {
         if message.size_bytes() > AT_ONCE_SIZE_MAX_BYTES {
             return None;
         }
-        let mut open = self.open.try_lock().ok()?;
-        match open.as_mut()?.write_within(message, Duration::ZERO) {
+        let mut producer = self.producer.try_lock().ok()?;
+        match producer.as_mut()?.write_within(message, Duration::ZERO) {
             Ok(Written::At(sequence)) => Some(sequence),
             Ok(Written::Full { .. }) | Err(_) => None,
         }
     }
 }
 
-fn closed() -> Raised {
-    Raised::new(errors::CHANNEL, "the channel is closed; open it again".to_owned())
-}
-
 #[pymethods]
 impl FeedChannel {
     #[new]
-    #[pyo3(signature = (name, rings_dir, journal_dir, *, ring_size_bytes=67108864, sync_interval_ms=10))]
+    #[pyo3(signature = (name, rings_dir, journal_dir, *, ring_size_bytes=67108864, sync_interval_ms=10, evidence=0))]
     fn new(
         py: Python<'_>,
         name: &str,
@@ -85,23 +80,25 @@ impl FeedChannel {
         journal_dir: PathBuf,
         ring_size_bytes: u64,
         sync_interval_ms: u64,
+        evidence: u64,
     ) -> PyResult<Self> {
         let opened = py.detach(|| {
             let mut options = ChannelOptions::frames(name, ring_size_bytes);
             options.ring.parking = true;
             options.sync = SyncPolicy::Interval(Duration::from_millis(sync_interval_ms));
             let ring_path = tidebook_ring::paths::ring_path(&rings_dir, name).map_err(ChannelError::from)?;
-            let (channel, report) = Channel::open(&ring_path, &journal_dir, &options)?;
-            Ok((Open { producer: channel.producer()?, channel, payload: Vec::new() }, report.to_string()))
+            options.journal.evidence = evidence;
+            let channel = OwnedChannel::open(&ring_path, &journal_dir, &options)?;
+            let producer = channel.with(Channel::producer)??;
+            Ok(Self { producer: Mutex::new(Some(FeedProducer { producer, payload: Vec::new() })), channel })
         });
-        let (open, report) = opened.map_err(|error: ChannelError| PyErr::from(Raised::from(error)))?;
-        Ok(Self { open: Mutex::new(Some(open)), report })
+        opened.map_err(|raised: Raised| raised.into())
     }
 
-    /// What opening found, for people.
+    /// What opening found.
     #[getter]
-    fn report(&self) -> &str {
-        &self.report
+    fn recovery<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.channel.recovery(py)
     }
 
     /// Publishes a message and gives its sequence.
@@ -121,12 +118,11 @@ impl FeedChannel {
         }
         loop {
             let written = py.detach(|| {
-                let mut open = self.open.lock().expect("a channel call does not panic");
-                let open = open.as_mut().ok_or_else(closed)?;
-                match open.write_within(&message, SIGNAL_INTERVAL) {
+                let mut producer = self.producer.lock().expect("a channel call does not panic");
+                match producer.as_mut().ok_or_else(closed)?.write_within(&message, SIGNAL_INTERVAL) {
                     Ok(Written::At(sequence)) => Ok(Written::At(sequence)),
                     // A journal that stopped deposes the producer, or leaves the ring full: name the cause.
-                    other => match open.channel.failure() {
+                    other => match self.channel.with(Channel::failure)? {
                         Some(failure) => Err(Raised::new(errors::JOURNAL, format!("the journal stopped: {failure}"))),
                         None => other.map_err(|error| ChannelError::from(error).into()),
                     },
@@ -139,42 +135,19 @@ impl FeedChannel {
         }
     }
 
-    /// Waits until `sequence` is durable; false when the time passed or journaling stopped before.
+    /// Waits until `sequence` is durable.
     fn wait_durable(&self, py: Python<'_>, sequence: u64, timeout_s: f64) -> PyResult<bool> {
-        let timeout = Duration::try_from_secs_f64(timeout_s).unwrap_or(Duration::MAX);
-        py.detach(|| {
-            let open = self.open.lock().expect("a channel call does not panic");
-            Ok(open.as_ref().ok_or_else(closed)?.channel.wait_durable(sequence, timeout))
-        })
-        .map_err(|raised: Raised| raised.into())
+        self.channel.wait_durable(py, sequence, timeout_s)
     }
 
     /// What is promised right now.
     fn guarantee<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let guarantee = {
-            let open = self.open.lock().expect("a channel call does not panic");
-            open.as_ref().ok_or_else(closed)?.channel.guarantee()
-        };
-        let facts = PyDict::new(py);
-        facts.set_item("published", guarantee.published)?;
-        facts.set_item("durable", guarantee.durable)?;
-        facts.set_item("journal", guarantee.journal)?;
-        facts.set_item("failure", guarantee.failure)?;
-        Ok(facts)
+        self.channel.guarantee(py)
     }
 
     /// Journals all that is published, syncs and ends.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        py.detach(|| {
-            let open = self.open.lock().expect("a channel call does not panic").take();
-            match open {
-                None => Ok(()),
-                Some(Open { producer, channel, .. }) => {
-                    drop(producer);
-                    channel.close()
-                }
-            }
-        })
-        .map_err(|error| PyErr::from(Raised::from(error)))
+        py.detach(|| drop(self.producer.lock().expect("a channel call does not panic").take()));
+        self.channel.close(py)
     }
 }

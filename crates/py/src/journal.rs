@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use tidebook_journal::{Inspection, JournalError, JournalOptions, ReaderOptions, RecoveryReport, Tail, Visible};
+use tidebook_journal::{Inspection, JournalError, JournalOptions, ReaderOptions, RecoveryReport, Visible};
 
 use crate::errors::{self, Fact, Raised};
 use crate::payloads::Payloads;
@@ -85,7 +85,7 @@ impl JournalWriter {
         found.set_item("proven_durable", report.proven_durable)?;
         found.set_item("closed", report.closed)?;
         found.set_item("undecidable_from", report.undecidable_from)?;
-        found.set_item("torn_bytes", torn_bytes(&report.tail))?;
+        found.set_item("torn_bytes", report.tail.torn_bytes())?;
         Ok(found)
     }
 
@@ -174,7 +174,13 @@ impl JournalReader {
             let mut payloads = tidebook_types::Payloads::new();
             let mut first = None;
             while payloads.len() < messages_max {
-                let Some(batch) = reader.next_batch()? else { break };
+                let batch = match reader.next_batch() {
+                    Ok(Some(batch)) => batch,
+                    // Damage is met again by the next call: what was read before it comes first.
+                    Err(_) if first.is_some() => break,
+                    Ok(None) => break,
+                    Err(error) => return Err(error),
+                };
                 for (sequence, payload) in batch.records() {
                     first.get_or_insert(sequence);
                     payloads.push_bytes(payload);
@@ -214,15 +220,8 @@ fn facts_of<'py>(py: Python<'py>, found: &Inspection) -> PyResult<Bound<'py, PyD
     facts.set_item("last_sequence", found.last_sequence)?;
     facts.set_item("durable", found.durable)?;
     facts.set_item("closed", found.closed)?;
-    facts.set_item("torn_bytes", torn_bytes(&found.tail))?;
+    facts.set_item("torn_bytes", found.tail.torn_bytes())?;
     facts.set_item("segments", found.segments.len())?;
     facts.set_item("size_bytes", found.segments.iter().map(|segment| segment.size_bytes).sum::<u64>())?;
     Ok(facts)
-}
-
-fn torn_bytes(tail: &Tail) -> u64 {
-    match tail {
-        Tail::Clean => 0,
-        Tail::Torn { size_bytes, .. } => *size_bytes,
-    }
 }

@@ -12,6 +12,7 @@ mod engine;
 mod errors;
 mod feed_channel;
 mod journal;
+mod owned_channel;
 mod payloads;
 mod recording;
 mod records;

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from tidebook.cli.output import Json, print_json
 from tidebook.cli.progress import progress_bar
-from tidebook.errors import OperationError, UsageError
+from tidebook.errors import UsageError
 from tidebook.node.export import export_journal
+from tidebook.persistence.files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,17 +64,11 @@ def _opened(out: str, force: bool) -> Iterator[BinaryIO]:
     path = Path(out)
     if path.exists() and not force:
         raise UsageError(f"{path} exists; choose another name or add --force")
-    staging = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with _compressed(staging) if path.suffix == ".zst" else staging.open("xb") as file:
-            yield file
-        with staging.open("rb") as written:
-            os.fsync(written.fileno())
-        staging.replace(path)
-    except OSError as error:
-        raise OperationError(f"{path}: cannot be written ({error.strerror}); nothing was left there") from error
-    finally:
-        staging.unlink(missing_ok=True)
+    with (
+        replacing(path) as staging,
+        _compressed(staging) if path.suffix == ".zst" else staging.open("wb") as file,
+    ):
+        yield file
 
 
 def _compressed(path: Path) -> BinaryIO:

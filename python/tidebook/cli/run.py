@@ -50,12 +50,17 @@ def run(
     import uvloop
 
     from tidebook.config import load
+    from tidebook.errors import UsageError
     from tidebook.node.live import LiveOptions
     from tidebook.node.live import run as run_node
-    from tidebook.observe.logs import configure
+    from tidebook.observe.logs import configure, logger
 
+    if flush_interval_s is not None and not flush_interval_s > 0:
+        raise UsageError(f"--flush-interval-s {flush_interval_s:g}: a part takes some time; name a number above 0")
     settings = load()
     configure(settings.log)
+    for key in settings.without_effect():
+        logger("cli.run").warning("this setting has no effect yet", key=key)
     logging.getLogger("picows").setLevel(logging.WARNING)  # the connector tells what happened to its sessions
     options = LiveOptions(
         data=data or settings.data_directory,
@@ -67,7 +72,8 @@ def run(
         seed=seed,
         host=settings.api.host if host is None else host,
         port=settings.api.port if port is None else port,
-        flush_interval_s=flush_interval_s or settings.storage.flush_interval_s,
+        flush_interval_s=settings.storage.flush_interval_s if flush_interval_s is None else flush_interval_s,
+        compression=settings.storage.compression,
         sync_interval_ms=settings.journal_sync_interval_ms,
     )
 

@@ -96,6 +96,10 @@ class StorageSettings(Section):
     compression: Literal["zstd", "snappy", "lz4"] = Field(default="zstd", description="Codec of Parquet pages.")
 
 
+# Keys and tables that are understood and not obeyed: what they steer is not built. `without_effect` names those set.
+NOT_IN_EFFECT = ("snapshot_interval_min", "keep_snapshots", "compaction_threshold", "channel")
+
+
 class Settings(BaseSettings):
     """All settings of a node. Built by `tidebook.config.load`, which knows the file and the spellings."""
 
@@ -113,12 +117,20 @@ class Settings(BaseSettings):
     journal_sync_interval_ms: int = Field(
         default=10, ge=1, description="Capture journals are synced this often: the most that a power loss can take."
     )
-    snapshot_interval_min: float = Field(default=5.0, gt=0, description="Minutes between two snapshots of the venue.")
-    keep_snapshots: int = Field(default=12, ge=2, description="Snapshots of the venue that are kept.")
-    compaction_threshold: ByteSize = Field(
-        default=ByteSize(1 << 30), ge=1 << 20, description="Bytes of journal beyond which compaction runs by itself."
+    snapshot_interval_min: float = Field(
+        default=5.0, gt=0, description="Not in effect yet. Minutes between two snapshots of the venue."
     )
-    channel: ChannelSettings = Field(default_factory=ChannelSettings, description="Defaults of channels.")
+    keep_snapshots: int = Field(
+        default=12, ge=2, description="Not in effect yet. Snapshots of the venue that are kept."
+    )
+    compaction_threshold: ByteSize = Field(
+        default=ByteSize(1 << 30),
+        ge=1 << 20,
+        description="Not in effect yet. Bytes of journal beyond which compaction runs by itself.",
+    )
+    channel: ChannelSettings = Field(
+        default_factory=ChannelSettings, description="Not in effect yet. Defaults of channels."
+    )
     binance: BinanceSettings = Field(default_factory=BinanceSettings, description="Feed of Binance spot.")
     storage: StorageSettings = Field(default_factory=StorageSettings, description="Parquet files.")
     api: ApiSettings = Field(default_factory=ApiSettings, description="HTTP and WebSocket server.")
@@ -136,3 +148,7 @@ class Settings(BaseSettings):
         """The environment first, then what `load` read from the file; no `.env`, no secrets directory."""
         del settings_cls, dotenv_settings, file_secret_settings
         return env_settings, init_settings
+
+    def without_effect(self) -> tuple[str, ...]:
+        """Keys that somebody set and that nothing obeys yet."""
+        return tuple(name for name in NOT_IN_EFFECT if name in self.model_fields_set)

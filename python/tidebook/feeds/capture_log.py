@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tidebook.errors import CaptureLogError
+from tidebook.persistence.files import replace_durably
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,13 +62,18 @@ class CaptureLog:
         """All recordings, oldest first."""
         return tuple(self._captures)
 
+    @property
+    def unfinished(self) -> Capture | None:
+        """The recording whose messages are in the journal only in part: nothing else may be appended before its rest."""
+        return self._captures[-1] if self._captures and self._captures[-1].message_count is None else None
+
     def resume(self, name: str, digest: str, last_sequence: int) -> int | None:
         """Messages of this recording already in a journal that ends at `last_sequence`; None when all of them are.
 
         Registers an unknown recording as beginning at `last_sequence + 1`, durably, before it returns 0.
         Raises: CaptureLogError when another recording was interrupted and has to be finished first.
         """
-        unfinished = self._captures[-1] if self._captures and self._captures[-1].message_count is None else None
+        unfinished = self.unfinished
         known = next((capture for capture in self._captures if capture.digest == digest), None)
         if known is not None and known.message_count is not None:
             return None
@@ -110,14 +115,4 @@ class CaptureLog:
 
     def _save(self) -> None:
         content = {"version": FORMAT_VERSION, "captures": [asdict(capture) for capture in self._captures]}
-        staging = self._path.with_suffix(".tmp")
-        with staging.open("wb") as file:
-            file.write(json.dumps(content, indent=1).encode())
-            file.flush()
-            os.fsync(file.fileno())
-        staging.replace(self._path)
-        directory = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        replace_durably(self._path, json.dumps(content, indent=1).encode())

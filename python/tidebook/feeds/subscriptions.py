@@ -4,12 +4,12 @@ A small JSON file, replaced whole and durably with each change, so that a kill l
 connection number is on disk before the connection is tried: in one capture no number ever means two sessions.
 """
 
-import os
 from pathlib import Path
 
 import msgspec
 
 from tidebook.errors import SubscriptionsError
+from tidebook.persistence.files import replace_durably
 
 FORMAT_VERSION = 1
 
@@ -57,14 +57,4 @@ class SubscriptionsFile:
         if self._path is None:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        staging = self._path.with_suffix(".tmp")
-        with staging.open("wb") as file:
-            file.write(msgspec.json.encode(subscriptions))
-            file.flush()
-            os.fsync(file.fileno())
-        staging.replace(self._path)
-        directory = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        replace_durably(self._path, msgspec.json.encode(subscriptions))

@@ -20,20 +20,25 @@ from tidebook._core import FeedChannel, MarketDataEngine, ring_directory
 from tidebook.api import MarketView, create_app, listen, serving
 from tidebook.config.settings import BinanceSettings
 from tidebook.console import mount_console
-from tidebook.errors import TidebookError
+from tidebook.errors import CaptureLogError, TidebookError
 from tidebook.feeds.binance import BinanceConnector, BinanceEndpoints, BinanceOptions
+from tidebook.feeds.capture_log import CaptureLog
 from tidebook.feeds.subscriptions import SubscriptionsFile
 from tidebook.node.directory import channel_of, journal_directory
 from tidebook.node.rings import RingSource, forget_other_journals
 from tidebook.node.simulator import simulated_binance
 from tidebook.node.snapshots import SnapshotRequests
-from tidebook.node.storing import Storing, journal_identity
+from tidebook.node.storing import Storing, journal_identity, stored_position
 from tidebook.observe.logs import logger
 from tidebook.storage.follower import FollowerOptions
+from tidebook.storage.part import PartOptions
+from tidebook.storage.writer import WriterOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from tidebook.storage.part import Compression
 
 log = logger("node.live")
 
@@ -62,6 +67,7 @@ class LiveOptions:
     host: str = "127.0.0.1"
     port: int = 8080
     flush_interval_s: float = 300.0
+    compression: Compression = "zstd"
     sync_interval_ms: int = 10
 
 
@@ -84,9 +90,21 @@ async def run(options: LiveOptions, started: Callable[[str], None]) -> None:
         rings = ring_directory(options.node)
         rings.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-        feed = FeedChannel(channel, rings, journal, sync_interval_ms=options.sync_interval_ms)
+        _refuse_unfinished(journal)
+        feed = FeedChannel(
+            channel,
+            rings,
+            journal,
+            sync_interval_ms=options.sync_interval_ms,
+            evidence=stored_position(options.data, channel),
+        )
         storing = Storing(
-            options.data, venue, journal, channel, FollowerOptions(flush_interval_s=options.flush_interval_s)
+            options.data,
+            venue,
+            journal,
+            channel,
+            FollowerOptions(flush_interval_s=options.flush_interval_s),
+            WriterOptions(part=PartOptions(compression=options.compression)),
         )
         stack.callback(storing.stop)
         stack.callback(feed.close)
@@ -94,7 +112,7 @@ async def run(options: LiveOptions, started: Callable[[str], None]) -> None:
         engine = MarketDataEngine(venue, rings, journal)
         stack.callback(engine.stop)
         storing.start()
-        log.info("channels open", capture=feed.report, rings=str(rings), journal=str(journal))
+        log.info("channels open", capture=feed.recovery["text"], rings=str(rings), journal=str(journal))
 
         view = MarketView([venue])
         source = RingSource(rings)
@@ -127,6 +145,16 @@ async def run(options: LiveOptions, started: Callable[[str], None]) -> None:
                 job.cancel()
             await asyncio.gather(*jobs, return_exceptions=True)
             server.should_exit = True
+
+
+def _refuse_unfinished(journal: Path) -> None:
+    """Raises: CaptureLogError when live messages would come between those of a recording."""
+    recording = CaptureLog(journal).unfinished
+    if recording is not None:
+        raise CaptureLogError(
+            f"{journal}: the replay of {recording.name} was interrupted; finish it first (tidebook replay with the same "
+            "--data), or run on another data directory"
+        )
 
 
 async def _watch(feed: FeedChannel, engine: MarketDataEngine, storing: Storing) -> None:

@@ -10,8 +10,8 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-from tidebook._core import JournalWriter, Recording
-from tidebook.errors import CaptureError
+from tidebook._core import JournalReader, JournalWriter, Recording
+from tidebook.errors import CaptureError, CaptureLogError
 from tidebook.feeds.capture_log import CaptureLog, file_digest
 from tidebook.node.directory import channel_of, journal_directory
 
@@ -100,6 +100,19 @@ class RecordingJournal:
                 continue
             yield from self._rest_of(path, recording, done, progress)
 
+    def _check_goes_on(self, path: Path, recorded: bytes) -> None:
+        """Whether the journal ends with message `recorded` of the recording, so that the next one may follow.
+
+        Raises: CaptureLogError when something else was appended since the replay was interrupted.
+        """
+        last = self._writer.durable
+        read = JournalReader(self.directory, from_sequence=last).next(1)
+        if read is None or read[1][last - read[0]] != recorded:
+            raise CaptureLogError(
+                f"{self.directory}: {path.name} was interrupted and other messages follow it up to {last}, so it cannot "
+                "be taken in whole here; replay it into a new directory"
+            )
+
     def _rest_of(
         self, path: Path, recording: Recording, done: int, progress: Callable[[int], None] | None
     ) -> Iterator[tuple[int, Payloads]]:
@@ -119,6 +132,8 @@ class RecordingJournal:
             count += len(chunk)
             if behind:
                 self.intake.held += len(chunk)
+                if count == done:
+                    self._check_goes_on(path, chunk[len(chunk) - 1])
                 continue
             last = self._writer.append_all(chunk)
             self._writer.sync()

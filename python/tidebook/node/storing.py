@@ -19,7 +19,6 @@ from tidebook.storage.manifest import Manifest
 from tidebook.storage.writer import StorageWriter, WriterOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from tidebook._core import Payloads
@@ -43,8 +42,17 @@ class JournalSource:
 class Storing:
     """The thread that stores one feed of a data directory."""
 
-    def __init__(self, data: Path, venue: str, journal: Path, channel: str, options: FollowerOptions) -> None:
+    def __init__(
+        self,
+        data: Path,
+        venue: str,
+        journal: Path,
+        channel: str,
+        options: FollowerOptions,
+        writer: WriterOptions | None = None,
+    ) -> None:
         self._data = data
+        self._writer = writer
         self._venue = venue
         self._journal = journal
         self._channel = channel
@@ -74,33 +82,21 @@ class Storing:
 
     def _run(self) -> None:
         try:
-            follow(self._data, self._venue, self._journal, self._channel, self._options, self._stop, self._noted)
+            self._follow()
         except BaseException as error:  # noqa: BLE001 - a thread has nobody to raise to; `stop` and the health page tell
             self._failed = error
             log.error("storing stopped", channel=self._channel, reason=str(error))
 
+    def _follow(self) -> None:
+        journal_id = _wait_for(self._journal, self._stop)
+        if journal_id is None:
+            return
+        source = JournalSource(self._journal, self._channel)
+        with StorageWriter(self._data, self._channel, journal=journal_id, options=self._writer) as writer:
+            Follower(source, FeedDecoder(self._venue), writer, self._options, self._noted).follow(self._stop)
+
     def _noted(self, progress: Progress) -> None:
         self.progress = progress
-
-
-def follow(
-    data: Path,
-    venue: str,
-    journal: Path,
-    channel: str,
-    options: FollowerOptions,
-    stop: threading.Event,
-    progress: Callable[[Progress], None],
-) -> None:
-    """Stores what is in the journal and what comes, until `stop` is set; then commits the rest.
-
-    Raises: errors of the journal and of the store.
-    """
-    journal_id = _wait_for(journal, stop)
-    if journal_id is None:
-        return
-    with StorageWriter(data, channel, journal=journal_id, options=WriterOptions()) as writer:
-        Follower(JournalSource(journal, channel), FeedDecoder(venue), writer, options, progress).follow(stop)
 
 
 def _wait_for(journal: Path, stop: threading.Event) -> str | None:

@@ -90,14 +90,24 @@ class Follower:
         """How far it has come."""
         return Progress(position=self._position, stored=self._writer.position, messages=self._messages, rows=self._rows)
 
-    def catch_up(self) -> Progress:
-        """Store all that is durable in the journal by now; returns when it is committed.
+    def catch_up(self, stop: threading.Event | None = None) -> Progress:
+        """Store all that is durable in the journal by now, or what was decoded when `stop` is set; returns when it is
+        committed.
 
         Raises: StorageConflictError if the journal ends before the stored position: it is not the journal this store
                 was made from. Errors of the journal, the decoder and the writer.
         """
         while self._step():
-            pass
+            if stop is not None and stop.is_set():
+                break
+        else:
+            self._check_end()
+        if self._position >= self._writer.position:
+            self._writer.flush(self._position)
+        self._report(self.progress)
+        return self.progress
+
+    def _check_end(self) -> None:
         if self._position < self._writer.position:
             raise StorageConflictError(
                 f"the journal of {self._writer.channel} ends at sequence {self._position}, but {self._writer.root} "
@@ -107,16 +117,15 @@ class Follower:
                 expected=self._writer.position,
                 found=self._position,
             )
-        self._writer.flush(self._position)
-        self._report(self.progress)
-        return self.progress
 
     def follow(self, stop: threading.Event) -> Progress:
         """Store what is there and what comes, until `stop` is set; then commit the rest.
 
         Raises: as `catch_up`.
         """
-        self.catch_up()
+        caught_up = self.catch_up(stop)
+        if stop.is_set():
+            return caught_up
         while not stop.is_set():
             if not self._step():
                 self._flush_if_due()

@@ -20,6 +20,7 @@ import polars as pl
 from tidebook.errors import QueryError, StorageError
 from tidebook.storage.columns import TIMESTAMP, TYPES, fields, schema
 from tidebook.storage.disk import Disk, storage_errors
+from tidebook.storage.layout import MANIFEST_DIRECTORY
 from tidebook.storage.manifest import FileEntry, Manifest
 from tidebook.storage.part import corrupt, file_hash, read_part
 from tidebook.storage.rowhash import row_hash, to_text
@@ -100,6 +101,13 @@ class Store:
                 value=str(root),
             )
         self._manifest = Manifest(root, self._disk)
+        if not any((root / name).is_dir() for name in (MANIFEST_DIRECTORY, "journal")) and any(root.iterdir()):
+            raise QueryError(
+                f"{root} is not a data directory: it has neither a manifest nor a journal; name one that "
+                "`tidebook replay --data` or `tidebook run` has filled",
+                kind="directory",
+                value=str(root),
+            )
 
     def __repr__(self) -> str:
         return f"Store({str(self.root)!r}, version {self._manifest.version}, {len(self._manifest.files)} files)"

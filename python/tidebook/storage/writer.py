@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from tidebook._core import schemas
 from tidebook.errors import StorageConflictError, StorageError, UsageError
+from tidebook.observe.logs import logger
 from tidebook.storage.columns import TYPES, ColumnBuffer, event_time, record_dtype, symbol_texts
 from tidebook.storage.disk import Disk, make_directories, storage_errors
 from tidebook.storage.layout import Partition
@@ -30,6 +31,8 @@ from tidebook.storage.manifest import Advance, FileEntry, Manifest
 from tidebook.storage.part import PartOptions, WrittenPart, write_part
 from tidebook.storage.partition import PACK_ROWS, PartRows, partitions
 from tidebook.storage.staging import Staging, clean
+
+log = logger("storage.writer")
 
 BUFFER_ROWS_MAX: Final = 4_000_000
 
@@ -242,16 +245,23 @@ class StorageWriter:
             self._position = position
             for entry in entries:
                 self._staging.forget(entry.path)
-            self._manifest.checkpoint_if_due(self._staging.directory)
         except BaseException as error:
             self._failed = error
             raise
+        self._checkpoint()
         return Commit(
             version=self._manifest.version,
             position=position,
             rows=sum(entry.rows for entry in entries),
             files=entries,
         )
+
+    def _checkpoint(self) -> None:
+        try:
+            self._manifest.checkpoint_if_due(self._staging.directory)
+        except StorageError as error:
+            # Only opening gets slower without it; what was committed stands, and the next commit tries again.
+            log.warning("no checkpoint of the manifest", store=str(self.root), reason=str(error))
 
     def _write_parts(
         self, buffers: dict[str, ColumnBuffer], names: dict[int, str]

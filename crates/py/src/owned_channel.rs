@@ -1,0 +1,89 @@
+//! What every Python owner of a channel does with it, whoever writes to its ring.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use tidebook_channel::{Channel, ChannelError, ChannelOptions, ChannelReport};
+
+use crate::errors::{self, Raised};
+
+/// Longest wait while the channel is held: others get it in between, and Ctrl-C gets through.
+const WAIT_SLICE: Duration = Duration::from_millis(20);
+
+/// A channel whose journal runs until it is closed.
+pub(crate) struct OwnedChannel {
+    /// `None` once closed.
+    channel: Mutex<Option<Channel>>,
+    report: ChannelReport,
+}
+
+impl OwnedChannel {
+    pub(crate) fn open(ring_path: &Path, journal_dir: &Path, options: &ChannelOptions) -> Result<Self, ChannelError> {
+        let (channel, report) = Channel::open(ring_path, journal_dir, options)?;
+        Ok(Self { channel: Mutex::new(Some(channel)), report })
+    }
+
+    /// Runs `work` on the open channel; call it without the GIL.
+    pub(crate) fn with<T>(&self, work: impl FnOnce(&Channel) -> T) -> Result<T, Raised> {
+        let channel = self.channel.lock().expect("a channel call does not panic");
+        channel.as_ref().map(work).ok_or_else(closed)
+    }
+
+    /// What opening found.
+    pub(crate) fn recovery<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let facts = PyDict::new(py);
+        facts.set_item("text", self.report.to_string())?;
+        facts.set_item("next_sequence", self.report.next_sequence)?;
+        facts.set_item("replayed_from_ring", self.report.replayed_from_ring)?;
+        let discarded = self.report.discarded.as_ref();
+        facts.set_item("ring_discarded", discarded.map(|discarded| &discarded.reason))?;
+        facts.set_item("ring_lost", discarded.and_then(|discarded| discarded.lost))?;
+        facts.set_item("undecidable_from", self.report.journal.undecidable_from)?;
+        Ok(facts)
+    }
+
+    /// What is promised right now.
+    pub(crate) fn guarantee<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let guarantee = py.detach(|| self.with(Channel::guarantee))?;
+        let facts = PyDict::new(py);
+        facts.set_item("text", guarantee.to_string())?;
+        facts.set_item("published", guarantee.published)?;
+        facts.set_item("durable", guarantee.durable)?;
+        facts.set_item::<_, PathBuf>("journal", guarantee.journal)?;
+        facts.set_item("failure", guarantee.failure)?;
+        Ok(facts)
+    }
+
+    /// Waits until `sequence` is durable; false when the time passed or journaling stopped before.
+    pub(crate) fn wait_durable(&self, py: Python<'_>, sequence: u64, timeout_s: f64) -> PyResult<bool> {
+        let started = Instant::now();
+        let timeout = Duration::try_from_secs_f64(timeout_s)
+            .map_err(|error| PyValueError::new_err(format!("timeout_s {timeout_s}: {error}")))?;
+        loop {
+            let slice = timeout.saturating_sub(started.elapsed()).min(WAIT_SLICE);
+            let (durable, stopped) = py
+                .detach(|| self.with(|channel| (channel.wait_durable(sequence, slice), channel.failure().is_some())))?;
+            if durable || stopped || started.elapsed() >= timeout {
+                return Ok(durable);
+            }
+            py.check_signals()?;
+        }
+    }
+
+    /// Journals all that is published, syncs and ends.
+    pub(crate) fn close(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| {
+            let channel = self.channel.lock().expect("a channel call does not panic").take();
+            channel.map_or(Ok(()), Channel::close)
+        })
+        .map_err(|error| PyErr::from(Raised::from(error)))
+    }
+}
+
+pub(crate) fn closed() -> Raised {
+    Raised::new(errors::CHANNEL, "the channel is closed; open it again".to_owned())
+}
