@@ -20,8 +20,10 @@ import uvloop
 
 from tidebook._core import FeedChannel, MarketDataEngine
 from tidebook.config.settings import LogSettings
-from tidebook.feeds.binance import BinanceConnector, BinanceEndpoints, BinanceOptions
+from tidebook.feeds.connector import Connector
+from tidebook.feeds.line import ConnectorOptions
 from tidebook.feeds.sink import MessageKind
+from tidebook.feeds.venues.binance import Binance
 from tidebook.node.snapshots import SnapshotRequests
 from tidebook.observe.logs import configure
 
@@ -46,8 +48,8 @@ async def node(port: int, directory: Path, wait: str) -> None:
     rings.mkdir(mode=0o700)
     feed = FeedChannel("feed.binance", rings, journal)
     engine = MarketDataEngine("binance", rings, journal, wait=wait)
-    options = BinanceOptions(endpoints=BinanceEndpoints.local(port), symbols=("BTCUSDT",))
-    connector = BinanceConnector(options, SentTimeSink(feed))
+    options = ConnectorOptions(symbols=("BTCUSDT",))
+    connector = Connector(Binance(Binance.local(port)), options, SentTimeSink(feed))
     jobs = [asyncio.create_task(connector.run()), asyncio.create_task(SnapshotRequests(rings, connector).run())]
     print("ready", flush=True)
     await asyncio.to_thread(sys.stdin.read)

@@ -67,9 +67,10 @@ class Follower:
         if message.kind == MessageKind.STATE:
             state = json.loads(message.body)
             if state["event"] == "connected":
-                for book in self.books.values():
-                    book.update_id, book.waiting = None, []
-        elif message.kind == MessageKind.REST:
+                for symbol, book in self.books.items():
+                    if any(stream.startswith(f"{symbol.lower()}@depth") for stream in state["streams"]):
+                        book.update_id, book.waiting = None, []
+        elif message.kind == MessageKind.REST and b"depth?" in message.context:
             symbol = parse_qs(urlsplit(message.context.decode()).query)["symbol"][0]
             if not self.book(symbol).snapshot(json.loads(message.body)):
                 self.wanted.add(symbol)

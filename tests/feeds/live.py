@@ -11,8 +11,11 @@ from typing import Any
 import aiohttp
 
 from tests.feeds.follower import Follower
-from tidebook.feeds.binance import BinanceConnector, BinanceEndpoints, BinanceOptions
+from tidebook.feeds.connector import Connector
+from tidebook.feeds.line import ConnectorOptions
+from tidebook.feeds.protocol import Endpoints
 from tidebook.feeds.sink import MemorySink, MessageKind
+from tidebook.feeds.venues.binance import Binance
 from tidebook.simulate import BinanceSimulator, VenueLimits, VenueOptions
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
@@ -21,7 +24,7 @@ SYMBOLS = ("BTCUSDT", "ETHUSDT")
 class LiveFeed:
     """A simulator, a connector and what it wrote, followed as a node would."""
 
-    def __init__(self, simulator: BinanceSimulator, connector: BinanceConnector, sink: MemorySink) -> None:
+    def __init__(self, simulator: BinanceSimulator, connector: Connector, sink: MemorySink) -> None:
         self.simulator = simulator
         self.connector = connector
         self.sink = sink
@@ -91,10 +94,10 @@ async def running(
     """A connector at work; it must end without an error of its own."""
     venue = venue or VenueOptions(rate=1_000, seed=21)
     async with BinanceSimulator(venue, limits=limits, tls=venue_tls) as simulator:
-        endpoints = BinanceEndpoints(simulator.ws_url, simulator.rest_url)
-        settings = BinanceOptions(endpoints=endpoints, seed=1, **{"symbols": SYMBOLS, **options})
+        protocol = Binance(Endpoints(simulator.ws_url, simulator.rest_url))
+        settings = ConnectorOptions(seed=1, **{"symbols": SYMBOLS, **options})
         sink = MemorySink()
-        connector = BinanceConnector(settings, sink)
+        connector = Connector(protocol, settings, sink)
         job = asyncio.create_task(connector.run())
         try:
             yield LiveFeed(simulator, connector, sink)

@@ -1,4 +1,4 @@
-"""The Binance connector against the simulated venue on 127.0.0.1: real sockets, real protocol, no mocks."""
+"""The connector with Binance spot against the simulated venue on 127.0.0.1: real sockets, real protocol, no mocks."""
 
 import asyncio
 import json
@@ -18,8 +18,13 @@ from tests.feeds.live import SYMBOLS, LiveFeed, running
 from tidebook.config.settings import BinanceSettings
 from tidebook.errors import ConfigError, SubscriptionsError, VenueError
 from tidebook.feeds.backoff import Backoff
-from tidebook.feeds.binance import BinanceConnector, BinanceEndpoints, BinanceOptions
+from tidebook.feeds.connector import Connector
+from tidebook.feeds.line import ConnectorOptions
+from tidebook.feeds.pace import ConnectPace
+from tidebook.feeds.protocol import ConnectionLimits, Endpoints
+from tidebook.feeds.registry import build_connector
 from tidebook.feeds.sink import MemorySink, MessageKind
+from tidebook.feeds.venues.binance import Binance
 from tidebook.simulate import BinanceSimulator, VenueLimits, VenueOptions
 
 
@@ -47,16 +52,20 @@ async def test_messages_tell_the_story_of_a_session_in_order() -> None:
         await asyncio.sleep(0.35)
     messages = bench.sink.messages
     assert [message.ts_recv_ns for message in messages] == sorted(message.ts_recv_ns for message in messages)
-    assert [message.connection for message in messages] == [0] + [1] * (len(messages) - 1), "started, then one session"
+    of_feed = [message for message in messages if message.connection == 0]
+    assert {message.kind for message in of_feed} == {MessageKind.STATE, MessageKind.REST, MessageKind.TIMER}
+    assert json.loads(of_feed[0].body) == {"event": "started"}, "what belongs to no session"
+    assert {message.connection for message in messages if message not in of_feed} == {1}
     assert bench.states("connected")[0]["streams"] == [
         f"{symbol.lower()}@{stream}" for symbol in SYMBOLS for stream in ("trade", "bookTicker", "depth@100ms")
     ]
     kinds = [message.kind for message in messages]
     assert kinds[0] is MessageKind.STATE, "nothing comes before the connection it came from"
     rest = [message for message in messages if message.kind == MessageKind.REST]
-    assert sorted(message.context for message in rest) == [
-        b"/api/v3/depth?symbol=BTCUSDT&limit=1000",
-        b"/api/v3/depth?symbol=ETHUSDT&limit=1000",
+    assert sorted((message.connection, message.context) for message in rest) == [
+        (0, b"/api/v3/exchangeInfo?symbols=%5B%22BTCUSDT%22,%22ETHUSDT%22%5D"),
+        (1, b"/api/v3/depth?symbol=BTCUSDT&limit=1000"),
+        (1, b"/api/v3/depth?symbol=ETHUSDT&limit=1000"),
     ]
     events = [json.loads(message.body)["event"] for message in messages if message.kind == MessageKind.STATE]
     assert events == ["started", "connected", "subscribed", "disconnected"]
@@ -208,10 +217,8 @@ async def test_an_unreachable_venue_is_tried_again_with_growing_delays() -> None
     async with BinanceSimulator(VenueOptions()) as simulator:
         port = simulator.port
     sink = MemorySink()
-    options = BinanceOptions(
-        endpoints=BinanceEndpoints.local(port), symbols=SYMBOLS, first_retry_s=0.02, max_retry_s=0.1, seed=3
-    )
-    connector = BinanceConnector(options, sink)
+    options = ConnectorOptions(symbols=SYMBOLS, first_retry_s=0.02, max_retry_s=0.1, seed=3)
+    connector = Connector(Binance(Binance.local(port)), options, sink)
     job = asyncio.create_task(connector.run())
     await asyncio.sleep(0.5)
     async with BinanceSimulator(VenueOptions(rate=500), port=port):
@@ -237,7 +244,7 @@ async def test_subscriptions_resume_after_a_restart_with_a_new_connection_number
     async with running(state_file=state_file, symbols=None) as bench:
         await bench.until(bench.books_good)
         assert bench.connector.status().symbols == SYMBOLS
-        assert {message.connection for message in bench.sink.messages[1:]} == {2}, "after what started"
+        assert {message.connection for message in bench.sink.messages} == {0, 2}
         await bench.connector.unsubscribe(["BTCUSDT"])
         assert bench.states("unsubscribed")[0]["streams"][0] == "btcusdt@trade"
         await asyncio.sleep(0.1)
@@ -268,10 +275,10 @@ async def test_a_failing_sink_ends_the_connector_with_its_error() -> None:
             super().write(ts_recv_ns, connection, kind, context, body)
 
     async with BinanceSimulator(VenueOptions(rate=1_000)) as simulator:
-        options = BinanceOptions(endpoints=BinanceEndpoints.local(simulator.port), symbols=SYMBOLS)
+        protocol = Binance(Binance.local(simulator.port))
         with pytest.raises(OSError, match="No space left"):
             async with asyncio.timeout(5):
-                await BinanceConnector(options, FullDisk()).run()
+                await Connector(protocol, ConnectorOptions(symbols=SYMBOLS), FullDisk()).run()
 
 
 @pytest.fixture
@@ -317,7 +324,7 @@ async def test_a_step_of_the_wall_clock_is_a_message(monkeypatch: pytest.MonkeyP
     real = time.time_ns
     async with running() as bench:
         await bench.until(bench.books_good)
-        monkeypatch.setattr("tidebook.feeds.binance.time.time_ns", lambda: real() + 3_600_000_000_000)
+        monkeypatch.setattr("tidebook.feeds.connector.time.time_ns", lambda: real() + 3_600_000_000_000)
         await bench.until(lambda: bool(bench.states("clock_stepped")))
         monkeypatch.undo()
         await bench.until(lambda: len(bench.states("clock_stepped")) == 2)
@@ -326,27 +333,31 @@ async def test_a_step_of_the_wall_clock_is_a_message(monkeypatch: pytest.MonkeyP
     assert back == pytest.approx(-3_600_000_000_000, abs=10_000_000)
 
 
-def test_settings_become_options_and_default_to_the_real_venue(tmp_path: Path) -> None:
-    options = BinanceOptions.from_settings(BinanceSettings(), state_file=tmp_path / "binance.json")
-    assert options.endpoints == BinanceEndpoints("wss://stream.binance.com:9443", "https://api.binance.com")
-    assert (options.symbols, options.streams) == (None, ("trade", "bookTicker", "depth@100ms"))
-    options = BinanceOptions.from_settings(BinanceSettings(symbols=("BTCUSDT",), ws_url="ws://127.0.0.1:1/"))
-    assert (options.symbols, options.endpoints.ws) == (("BTCUSDT",), "ws://127.0.0.1:1")
+def test_settings_become_a_connector_of_the_real_venue() -> None:
+    connector = build_connector("binance", BinanceSettings(symbols=("btcusdt",)), MemorySink())
+    assert connector.protocol.endpoints == Endpoints("wss://stream.binance.com:9443", "https://api.binance.com")
+    assert connector.protocol.routes[0].streams == ("trade", "bookTicker", "depth@100ms")
+    assert connector.status().symbols == ("BTCUSDT",)
+    section = BinanceSettings(symbols=("BTCUSDT",), ws_url="ws://127.0.0.1:1/", symbols_per_connection=1)
+    connector = build_connector("binance", section, MemorySink(), symbols=SYMBOLS)
+    assert connector.protocol.endpoints.ws == "ws://127.0.0.1:1"
+    assert [line.symbols for line in connector.status().lines] == [("BTCUSDT",), ("ETHUSDT",)]
 
 
 def test_options_that_cannot_be_are_named(tmp_path: Path) -> None:
-    endpoints = BinanceEndpoints.local(1)
+    protocol = Binance(Binance.local(1))
     with pytest.raises(ConfigError, match="'BTC/USDT' is no Binance symbol"):
-        BinanceOptions(endpoints=endpoints, symbols=("BTC/USDT",))
-    with pytest.raises(ConfigError, match="1024 per connection"):
-        BinanceOptions(endpoints=endpoints, symbols=tuple(f"S{number}" for number in range(400)))
+        Connector(protocol, ConnectorOptions(symbols=("BTC/USDT",)), MemorySink())
+    greedy = Binance(Binance.local(1), [f"kline_{number}m" for number in range(1_025)])
+    with pytest.raises(ConfigError, match="1025 streams a symbol exceed the 1024 that binance allows"):
+        Connector(greedy, ConnectorOptions(symbols=SYMBOLS), MemorySink())
     with pytest.raises(ConfigError, match="no symbols are named"):
-        BinanceConnector(BinanceOptions(endpoints=endpoints), MemorySink())
+        Connector(protocol, ConnectorOptions(), MemorySink())
     damaged = tmp_path / "binance.json"
     for content, why in ((b"{", "not a list of subscriptions"), (b'{"version":2}', "version 2")):
         damaged.write_bytes(content)
         with pytest.raises(SubscriptionsError, match=why):
-            BinanceConnector(BinanceOptions(endpoints=endpoints, state_file=damaged), MemorySink())
+            Connector(protocol, ConnectorOptions(state_file=damaged), MemorySink())
 
 
 def test_delays_double_up_to_their_bound_and_start_anew_after_success() -> None:
@@ -357,3 +368,83 @@ def test_delays_double_up_to_their_bound_and_start_anew_after_success() -> None:
         assert full / 2 <= delay <= full
     backoff.reset()
     assert backoff.next_s() <= 0.1
+
+
+async def test_symbols_over_several_sockets_are_one_feed(tmp_path: Path) -> None:
+    """Two symbols on two sockets, one cut off: the other goes on, and both books are the venue's own."""
+    state_file = tmp_path / "binance.json"
+    async with running(symbols_per_connection=1, stable_after_s=0.0, state_file=state_file) as bench:
+        await bench.until(bench.books_good)
+        opened = {state["streams"][0]: state for state in bench.states("connected")}
+        assert opened.keys() == {"btcusdt@trade", "ethusdt@trade"}
+        await bench.fault(kind="disconnect", stream="btcusdt@*")
+        await bench.until(lambda: len(bench.states("connected")) == 3 and bench.books_good())
+        assert [state["reason"] for state in bench.states("disconnected")] == ["connection lost"]
+        assert bench.follower.book("ETHUSDT").gap_count == 0
+        await bench.equals_the_venue()
+        status = bench.connector.status()
+        assert (status.connected, status.connection, status.session_count) == (True, 3, 3)
+        assert [line.symbols for line in status.lines] == [("BTCUSDT",), ("ETHUSDT",)]
+        ids = sorted(bench.follower.trades["ETHUSDT"])
+        assert ids == list(range(ids[0], ids[-1] + 1))
+    frames = [message for message in bench.sink.messages if message.kind == MessageKind.WS]
+    by_symbol = {
+        symbol: {message.connection for message in frames if f'"s":"{symbol}"'.encode() in message.body}
+        for symbol in SYMBOLS
+    }
+    assert by_symbol["BTCUSDT"].isdisjoint(by_symbol["ETHUSDT"])
+    snapshots = [message for message in bench.sink.messages if b"depth?" in message.context]
+    assert {(m.connection, m.context[21:28].decode()) for m in snapshots} == {
+        (number, symbol) for symbol, numbers in by_symbol.items() for number in numbers
+    }, "a snapshot belongs to the session that feeds the book"
+
+
+async def test_a_socket_is_opened_and_closed_with_the_symbols_that_need_it() -> None:
+    async with running(symbols=("BTCUSDT",), symbols_per_connection=1) as bench:
+        await bench.until(lambda: bool(bench.states("subscribed")))
+        await bench.connector.subscribe(["ETHUSDT"])
+        await bench.until(lambda: len(bench.states("subscribed")) == 2 and bench.books_good())
+        assert [line.connection for line in bench.connector.status().lines] == [1, 2]
+        await bench.connector.unsubscribe(["ETHUSDT"])
+        assert bench.states("disconnected")[-1]["reason"] == "nothing left to carry"
+        assert [line.symbols for line in bench.connector.status().lines] == [("BTCUSDT",)]
+        with pytest.raises(VenueError, match="ETHUSDT"):
+            await bench.connector.request_snapshot("ETHUSDT")
+        await bench.connector.subscribe(["ethusdt"])
+        await bench.until(lambda: len(bench.states("connected")) == 3)
+
+
+async def test_a_symbol_added_while_a_connection_opens_is_not_forgotten() -> None:
+    async with running(symbols=("BTCUSDT",)) as bench:
+        await asyncio.sleep(0)  # the connection is under way and its address named one symbol
+        await bench.connector.subscribe(["ETHUSDT"])
+        assert not bench.states("connected")
+        await bench.until(bench.books_good)
+        assert bench.states("subscribed")[-1]["streams"][-1] == "ethusdt@depth@100ms"
+        await bench.equals_the_venue()
+
+
+def test_symbols_are_spread_evenly_over_as_few_sockets_as_will_do() -> None:
+    names = tuple(f"S{number}" for number in range(1_000))
+    connector = Connector(Binance(Binance.local(1)), ConnectorOptions(symbols=names), MemorySink())
+    lines = [line.symbols for line in connector.status().lines]
+    assert [len(line) for line in lines] == [333, 333, 334], "1,024 streams allow 341 symbols of three"
+    assert tuple(symbol for line in lines for symbol in line) == names
+    fewer = ConnectorOptions(symbols=names, symbols_per_connection=100)
+    assert len(Connector(Binance(Binance.local(1)), fewer, MemorySink()).status().lines) == 10
+
+
+def test_snapshots_have_as_many_levels_as_the_budget_gives_all_symbols() -> None:
+    protocol = Binance(Binance.local(1))
+    targets = {count: protocol.snapshot_request("BTCUSDT", count).target for count in (1, 100, 101, 201, 5_000)}
+    assert [target.rpartition("=")[2] for target in targets.values()] == ["1000", "1000", "500", "100", "100"]
+
+
+def test_connections_are_staggered_and_stay_within_the_venues_window() -> None:
+    limits = ConnectionLimits(
+        names_per_request=1, request_spacing_s=0, connect_spacing_s=0.5, connects_per_window=3, connect_window_s=10
+    )
+    pace = ConnectPace(limits)
+    assert [pace.delay_s(100.0) for _ in range(3)] == [0.0, 0.5, 1.0]
+    assert pace.delay_s(101.0) == 9.0, "the fourth within ten seconds of the first"
+    assert pace.delay_s(200.0) == 0.0

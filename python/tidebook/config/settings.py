@@ -69,12 +69,26 @@ def _comma_separated(value: object) -> object:
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)]
 
 
-class BinanceSettings(Section):
-    """The feed of Binance spot."""
+class FeedSettings(Section):
+    """What the feeds of all venues have."""
 
     symbols: Words = Field(
         default=(), description="What to subscribe to; nothing named: what the feed was subscribed to last."
     )
+    streams: Words = Field(default=(), description="Streams of each symbol.")
+    ws_url: str = Field(default="", pattern="^wss?://", description="Base address of the streams.")
+    rest_url: str = Field(default="", pattern="^https?://", description="Base address of REST requests.")
+    stalled_after_s: float = Field(
+        default=15.0, gt=1, description="Seconds without a frame, our ping unanswered, until a connection is replaced."
+    )
+    symbols_per_connection: int | None = Field(
+        default=None, ge=1, description="Symbols on one connection; default: as many as the venue allows."
+    )
+
+
+class BinanceSettings(FeedSettings):
+    """The feed of Binance spot."""
+
     streams: Words = Field(
         default=("trade", "bookTicker", "depth@100ms"), min_length=1, description="Streams of each symbol."
     )
@@ -83,9 +97,6 @@ class BinanceSettings(Section):
     )
     rest_url: str = Field(
         default="https://api.binance.com", pattern="^https?://", description="Base address of REST requests."
-    )
-    stalled_after_s: float = Field(
-        default=15.0, gt=1, description="Seconds without a frame, our ping unanswered, until the feed reconnects."
     )
 
 

@@ -1,4 +1,4 @@
-"""How much may be asked of a venue's REST side now: request weights per minute and the venue's own stop signs.
+"""How much may be asked of a venue's REST side now: request weights per window of time and the venue's own stop signs.
 
 A state machine over time given as an argument. It counts what we ask, believes the venue's header when that says more
 (other processes share our address), and keeps silent until `Retry-After` is over.
@@ -16,25 +16,27 @@ RETRY_AFTER_UNKNOWN_S = 60.0
 
 @dataclass(slots=True)
 class WeightBudget:
-    """Weight left in the venue's current minute. Times are seconds of the wall clock, since the venue counts by it."""
+    """Weight left in the venue's current window. Times are seconds of the wall clock, since the venue counts by it."""
 
     limit: int
     used: int = 0
     blocked_until_s: float = 0.0
-    _minute: int = 0
+    window_s: float = MINUTE_S
+    _window: int = 0
 
     def delay_s(self, now_s: float, weight: int) -> float:
         """0 and the weight is taken, or the seconds to wait before asking again."""
         if now_s < self.blocked_until_s:
             return self.blocked_until_s - now_s
         self._turn(now_s)
-        if self.used + weight > self.limit:
-            return (self._minute + 1) * MINUTE_S - now_s
+        # What weighs more than a whole window has a window for itself, rather than none ever.
+        if self.used + weight > self.limit and self.used:
+            return (self._window + 1) * self.window_s - now_s
         self.used += weight
         return 0.0
 
     def heard(self, now_s: float, used: int) -> None:
-        """The venue's own count of this minute, from `X-MBX-USED-WEIGHT-1M`."""
+        """The venue's own count of this window, such as `X-MBX-USED-WEIGHT-1M`."""
         self._turn(now_s)
         self.used = max(self.used, used)
 
@@ -44,6 +46,6 @@ class WeightBudget:
         self.blocked_until_s = max(self.blocked_until_s, now_s + wait_s)
 
     def _turn(self, now_s: float) -> None:
-        minute = int(now_s // MINUTE_S)
-        if minute != self._minute:
-            self._minute, self.used = minute, 0
+        window = int(now_s // self.window_s)
+        if window != self._window:
+            self._window, self.used = window, 0

@@ -13,7 +13,7 @@ import asyncio
 import signal
 import sys
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tidebook._core import FeedChannel, MarketDataEngine, ring_directory
@@ -21,8 +21,8 @@ from tidebook.api import MarketView, create_app, listen, serving
 from tidebook.config.settings import BinanceSettings
 from tidebook.console import mount_console
 from tidebook.errors import CaptureLogError, TidebookError
-from tidebook.feeds.binance import BinanceConnector, BinanceEndpoints, BinanceOptions
 from tidebook.feeds.capture_log import CaptureLog
+from tidebook.feeds.registry import build_connector, feed_kind
 from tidebook.feeds.subscriptions import SubscriptionsFile
 from tidebook.node.directory import channel_of, journal_directory
 from tidebook.node.rings import RingSource, forget_other_journals
@@ -123,11 +123,13 @@ async def run(options: LiveOptions, started: Callable[[str], None]) -> None:
 
         state_file = options.data / "feeds" / f"{venue}.json"
         symbols = options.symbols or SubscriptionsFile(state_file).load().symbols or DEFAULT_SYMBOLS
-        wanted = replace(BinanceOptions.from_settings(options.binance, state_file=state_file), symbols=symbols)
+        endpoints = None
         if not options.live:
             port = await stack.enter_async_context(simulated_binance(symbols, options.rate, options.seed))
-            wanted = replace(wanted, endpoints=BinanceEndpoints.local(port))
-        connector = BinanceConnector(wanted, feed)
+            endpoints = feed_kind(venue).protocol.local(port)
+        connector = build_connector(
+            venue, options.binance, feed, endpoints=endpoints, symbols=symbols, state_file=state_file
+        )
         jobs = [
             asyncio.create_task(connector.run(), name="connector"),
             asyncio.create_task(SnapshotRequests(rings, connector).run(), name="snapshot requests"),

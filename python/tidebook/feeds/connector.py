@@ -1,0 +1,371 @@
+"""The connector: keeps a feed's sessions with a venue alive and writes everything that happens to the sink of `feed.<venue>`.
+
+It decodes nothing and knows no book. Frames, snapshots, changes of connections and a 100 ms timer become raw messages
+in the order they happened; the market-data engine makes sense of them, live and in replay alike, and tells by a status
+record when it wants a snapshot (`request_snapshot`). What is particular about the venue is in its `VenueProtocol`.
+
+State messages are JSON objects; docs/feeds.md lists them. Those of one session carry its number, all others, and the
+timer, number 0.
+"""
+
+import asyncio
+import json
+import math
+import random
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from tidebook.errors import ConfigError, VenueError
+from tidebook.feeds.backoff import Backoff
+from tidebook.feeds.line import ConnectorOptions, Line, LineParts, LineStatus
+from tidebook.feeds.pace import ConnectPace
+from tidebook.feeds.protocol import RestRequest, Route, Snapshots, VenueProtocol
+from tidebook.feeds.rest import RestClient, SnapshotFetcher
+from tidebook.feeds.sink import MessageKind, RawSink
+from tidebook.feeds.subscriptions import Subscriptions, SubscriptionsFile
+from tidebook.observe.logs import logger
+
+log = logger("feeds.connector")
+
+# A clock that is only slewed drifts by at most 50 us in a timer's 100 ms; reading two clocks costs far less.
+CLOCK_STEP_MIN_NS = 5_000_000
+# A venue answers 400 or 404 to what it will never answer otherwise.
+HOPELESS_STATUSES = frozenset({400, 404})
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectorStatus:
+    """How a connector is doing, for people."""
+
+    venue: str
+    connected: bool
+    """Every connection is up."""
+    connection: int
+    """The newest number given to a session."""
+    symbols: tuple[str, ...]
+    refused: dict[str, str]
+    """Symbols the venue will not deliver, and why."""
+    frame_count: int
+    """Of the live sessions."""
+    silent_s: float
+    """Since the last frame of the most silent one."""
+    session_count: int
+    """Sessions opened by this process."""
+    snapshot_count: int
+    last_end: str
+    """Why the last session ended; empty before the first end."""
+    lines: tuple[LineStatus, ...]
+
+
+class Connector:
+    """One feed. `run` works until cancelled; the other methods are for the same event loop.
+
+    Raises: ConfigError when neither the options nor the state file name a symbol, or for one that cannot be a symbol;
+    SubscriptionsError for a damaged state file.
+    """
+
+    def __init__(self, protocol: VenueProtocol, options: ConnectorOptions, sink: RawSink) -> None:
+        self.protocol = protocol
+        self.options = options
+        self._sink = sink
+        self._file = SubscriptionsFile(options.state_file)
+        saved = self._file.load()
+        named = saved.symbols if options.symbols is None else map(protocol.normal, options.symbols)
+        self._symbols = dict.fromkeys(named)
+        if not self._symbols:
+            where = f" and {options.state_file} has none to resume" if options.state_file else ""
+            raise ConfigError(f"feeds: no symbols are named{where}; name at least one", key="symbols", value=())
+        self._connection = saved.connection
+        self._random = random.Random(options.seed)
+        self._session_count = 0
+        self._snapshots_seen = 0
+        self._last_end = ""
+        self._failure: asyncio.Future[None] | None = None
+        self._client = RestClient(protocol, options.tls)
+        self._fetcher = SnapshotFetcher(
+            protocol,
+            self._client,
+            sink,
+            connection=self._book_connection,
+            symbol_count=lambda: len(self._symbols),
+            failed=self.snapshot_failed,
+            capture_failed=self.capture_failed,
+            random_source=self._random,
+            pace=options.snapshots,
+        )
+        pace = ConnectPace(protocol.limits)
+        self._parts = LineParts(protocol, options, sink, pace, self._fetcher, self._random, self)
+        self._lines: list[Line] = []
+        self._book_lines: dict[str, Line] = {}
+        self._jobs: dict[Line, asyncio.Task[None]] = {}
+        self._side_jobs: set[asyncio.Task[None]] = set()
+        for route in protocol.routes:
+            for part in _spread(list(self._symbols), self._line_size(route)):
+                self._add_line(route, part)
+
+    # For the node
+
+    async def run(self) -> None:
+        """Connects, stays connected, writes. Ends only by cancellation or with what the sink raised."""
+        self._failure = asyncio.get_running_loop().create_future()
+        self.write_state("started", 0)
+        timer = asyncio.create_task(self._keep_time(), name=f"{self.protocol.venue} timer")
+        for line in self._lines:
+            self._start(line)
+        self._fetch_reference(self._symbols)
+        try:
+            done, _ = await asyncio.wait([timer, self._failure], return_when=asyncio.FIRST_COMPLETED)
+            for finished in done:
+                finished.result()
+        finally:
+            jobs = [timer, *self._jobs.values(), *self._side_jobs]
+            self._jobs.clear()
+            for job in jobs:
+                job.cancel()
+            await asyncio.gather(*jobs, return_exceptions=True)
+            await self._fetcher.close()
+            await self._client.close()
+            for line in self._lines:
+                line.retire("stopped")
+            if self._failure.done():
+                self._failure.exception()  # seen: a second failure while stopping adds nothing
+
+    async def request_snapshot(self, symbol: str) -> None:
+        """Has a new book snapshot written to the feed; returns when it is.
+
+        Calls for a symbol whose snapshot is under way share it. Without a live session it returns at once: the next
+        session brings all snapshots anyway.
+
+        Raises: VenueError for a symbol that is not subscribed.
+        """
+        symbol = self._known(symbol)
+        line = self._book_lines.get(symbol)
+        if line is None:
+            raise VenueError(f"{self.protocol.venue}: snapshot of {symbol} asked for, which is not subscribed", url="")
+        wanted = None if self.protocol.snapshots is Snapshots.NONE else line.want_snapshot(symbol)
+        if wanted is not None:
+            # Not `await`: the session may end first, which drops the fetch and is no failure of the caller's.
+            await asyncio.wait({wanted})
+
+    async def subscribe(self, symbols: Iterable[str]) -> None:
+        """Adds symbols, durably; their snapshots follow.
+
+        Raises: ConfigError for what cannot be a symbol; VenueError when the venue refuses one, which is then not kept.
+        """
+        normal = map(self.protocol.normal, symbols)
+        added = [symbol for symbol in dict.fromkeys(normal) if symbol not in self._symbols]
+        if not added:
+            return
+        self._symbols |= dict.fromkeys(added)
+        self._save()
+        lines = [line for route in self.protocol.routes for line in self._place(route, added)]
+        self._fetch_reference(added)
+        refused: dict[str, str] = {}
+        for answer in await asyncio.gather(*(line.reconcile() for line in lines)):
+            refused |= answer
+        refused = {symbol: reason for symbol, reason in refused.items() if symbol in added}
+        if refused:
+            await self.unsubscribe(refused)
+            words = "; ".join(f"{symbol} refused: {reason}" for symbol, reason in refused.items())
+            raise VenueError(f"{self.protocol.venue}: {words}", url=self.protocol.endpoints.ws)
+
+    async def unsubscribe(self, symbols: Iterable[str]) -> None:
+        """Gives symbols up, durably."""
+        gone = [symbol for symbol in dict.fromkeys(map(self._known, symbols)) if symbol in self._symbols]
+        if not gone:
+            return
+        for symbol in gone:
+            del self._symbols[symbol]
+            self._book_lines.pop(symbol, None)
+        self._save()
+        lines = [line for line in self._lines if not line.symbols.keys().isdisjoint(gone)]
+        for line in lines:
+            line.symbols = {symbol: None for symbol in line.symbols if symbol not in gone}
+        for line in lines[:]:
+            # The first line has what is subscribed once for the whole feed.
+            if not line.symbols and line is not self._lines[0]:
+                lines.remove(line)
+                self._remove(line)
+        await asyncio.gather(*(line.reconcile() for line in lines))
+
+    def status(self) -> ConnectorStatus:
+        """How it is doing now."""
+        lines = tuple(line.status() for line in self._lines)
+        return ConnectorStatus(
+            venue=self.protocol.venue,
+            connected=all(line.connected for line in lines),
+            connection=self._connection,
+            symbols=tuple(self._symbols),
+            refused={symbol: why for line in self._lines for symbol, why in line.refused.items()},
+            frame_count=sum(line.frame_count for line in lines),
+            silent_s=max(line.silent_s for line in lines),
+            session_count=self._session_count,
+            snapshot_count=self._fetcher.fetched_count + self._snapshots_seen,
+            last_end=self._last_end,
+            lines=lines,
+        )
+
+    # What a line tells
+
+    def next_connection(self) -> int:
+        """The number of a new session, on disk before it is tried."""
+        self._connection += 1
+        self._save()
+        return self._connection
+
+    def session_opened_on(self, line: Line) -> None:
+        """Counts it."""
+        del line
+        self._session_count += 1
+
+    def snapshot_seen_on(self, line: Line, symbol: str) -> None:
+        """Counts it."""
+        del line, symbol
+        self._snapshots_seen += 1
+
+    def snapshot_failed(self, symbol: str, reason: str) -> None:
+        """Told to people and to the feed."""
+        log.warning("snapshot failed", venue=self.protocol.venue, symbol=symbol, reason=reason)
+        self.write_state("snapshot_failed", self._book_connection(symbol) or 0, symbol=symbol, reason=reason)
+
+    def capture_failed(self, error: Exception) -> None:
+        """The sink raised; `run` ends with it."""
+        if self._failure is not None and not self._failure.done():
+            self._failure.set_exception(error)
+
+    def write_state(self, event: str, connection: int, /, **facts: Any) -> None:
+        """A change becomes a message of the session, or of the feed with 0."""
+        if event == "disconnected":
+            self._last_end = facts["reason"]
+        body = json.dumps({"event": event, **facts}, separators=(",", ":")).encode()
+        self._write(MessageKind.STATE, connection, body)
+
+    # Lines
+
+    def _line_size(self, route: Route) -> int:
+        limits = self.protocol.limits
+        streams = max(1, len(route.streams))
+        size = min(limits.streams_per_connection // streams, limits.symbols_per_connection)
+        if size < 1:
+            raise ConfigError(
+                f"feeds: {streams} streams a symbol exceed the {limits.streams_per_connection:g} that "
+                f"{self.protocol.venue} allows on one connection; name fewer",
+                key="streams",
+                value=streams,
+            )
+        return int(min(size, self.options.symbols_per_connection or math.inf))
+
+    def _add_line(self, route: Route, symbols: Iterable[str]) -> Line:
+        line = Line(self._parts, route, symbols, carries_shared=not self._lines)
+        self._lines.append(line)
+        if route.carries_books:
+            self._book_lines |= dict.fromkeys(line.symbols, line)
+        return line
+
+    def _place(self, route: Route, symbols: list[str]) -> list[Line]:
+        """Gives new symbols to the route's lines with room, and the rest to new lines. The lines that have to act."""
+        size, rest, changed = self._line_size(route), symbols, []
+        for line in self._lines:
+            if line.route is route and rest and (room := size - len(line.symbols)) > 0:
+                mine, rest = rest[:room], rest[room:]
+                line.symbols |= dict.fromkeys(mine)
+                if route.carries_books:
+                    self._book_lines |= dict.fromkeys(mine, line)
+                changed.append(line)
+        for part in _spread(rest, size):
+            line = self._add_line(route, part)
+            if self._failure is not None:
+                self._start(line)
+        return changed
+
+    def _start(self, line: Line) -> None:
+        job = asyncio.create_task(line.run(), name=f"{self.protocol.venue} line")
+        self._jobs[line] = job
+        job.add_done_callback(self._job_ended)
+
+    def _remove(self, line: Line) -> None:
+        self._lines.remove(line)
+        job = self._jobs.pop(line, None)
+        if job is not None:
+            job.cancel()
+        line.retire("nothing left to carry")
+
+    def _job_ended(self, job: asyncio.Task[None]) -> None:
+        self._side_jobs.discard(job)
+        if not job.cancelled() and (error := job.exception()) is not None:
+            self.capture_failed(error if isinstance(error, Exception) else RuntimeError(str(error)))
+
+    # Jobs
+
+    async def _keep_time(self) -> None:
+        period_ns = self.options.timer_ms * 1_000_000
+        offset_ns = time.time_ns() - time.monotonic_ns()
+        while True:
+            await asyncio.sleep((period_ns - time.time_ns() % period_ns) / 1e9)
+            step_ns = time.time_ns() - time.monotonic_ns() - offset_ns
+            if abs(step_ns) >= CLOCK_STEP_MIN_NS:
+                self.write_state("clock_stepped", 0, step_ns=step_ns)
+            offset_ns += step_ns
+            self._write(MessageKind.TIMER, 0, b"")
+            now_s = time.monotonic()
+            for line in self._lines:
+                line.check_silence(now_s)
+
+    def _fetch_reference(self, symbols: Iterable[str]) -> None:
+        if self._failure is None:
+            return
+        for request, about in self.protocol.reference_requests(list(symbols)):
+            job = asyncio.create_task(self._fetch_one_reference(request, about), name="reference data")
+            self._side_jobs.add(job)
+            job.add_done_callback(self._job_ended)
+
+    async def _fetch_one_reference(self, request: RestRequest, about: tuple[str, ...]) -> None:
+        backoff = Backoff(self.options.first_retry_s, self.options.max_retry_s, self._random)
+        while True:
+            answer = await self._client.get(request)
+            if not answer.trouble:
+                self._write(MessageKind.REST, 0, answer.body, request.target.encode(), answer.ts_recv_ns)
+                return
+            log.warning("reference data failed", venue=self.protocol.venue, reason=answer.trouble)
+            self.write_state("reference_failed", 0, target=request.target, reason=answer.trouble)
+            if answer.status in HOPELESS_STATUSES:
+                # One unknown symbol spoils the request for all: the halves are asked for on their own.
+                if len(about) > 1:
+                    self._fetch_reference(about[: len(about) // 2])
+                    self._fetch_reference(about[len(about) // 2 :])
+                return
+            await asyncio.sleep(backoff.next_s())
+
+    # Helpers
+
+    def _known(self, symbol: str) -> str:
+        """The spelling of a subscribed symbol; anything else as it is, to be named in an error."""
+        try:
+            return self.protocol.normal(symbol)
+        except ConfigError:
+            return symbol
+
+    def _book_connection(self, symbol: str) -> int | None:
+        line = self._book_lines.get(symbol)
+        return line.connection if line is not None else None
+
+    def _save(self) -> None:
+        self._file.save(Subscriptions(symbols=tuple(self._symbols), connection=self._connection))
+
+    def _write(
+        self, kind: MessageKind, connection: int, body: bytes, context: bytes = b"", ts_recv_ns: int | None = None
+    ) -> None:
+        try:
+            self._sink.write(ts_recv_ns or time.time_ns(), connection, kind, context, body)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the capture has a hole from here on
+            self.capture_failed(error)
+
+
+def _spread(symbols: list[str], size: int) -> list[list[str]]:
+    """`symbols` over as few parts of at most `size` as will do, the parts about equal."""
+    count = -(-len(symbols) // size)
+    cuts = [len(symbols) * number // max(count, 1) for number in range(count + 1)]
+    return [symbols[begin:end] for begin, end in pairwise(cuts)]

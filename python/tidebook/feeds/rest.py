@@ -1,0 +1,180 @@
+"""Requests to a venue's REST side: depth snapshots and reference data, inside the venue's request limits.
+
+A snapshot is fetched when asked, one at a time per symbol, for the session that feeds the symbol's book, and dropped
+when that session ends: another session needs another snapshot. Reference data belongs to no session.
+"""
+
+import asyncio
+import contextlib
+import random
+import ssl
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import aiohttp
+
+from tidebook.feeds.backoff import Backoff
+from tidebook.feeds.protocol import RestRequest, VenueProtocol
+from tidebook.feeds.sink import MessageKind, RawSink
+from tidebook.feeds.weight import WeightBudget
+
+FETCHES_AT_ONCE_MAX = 4
+REQUEST_TIMEOUT_S = 10.0
+# Answers that say when to come back.
+STOP_STATUSES = frozenset({418, 429})
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotPace:
+    """How often one symbol's snapshot may be asked for, and how long to wait after a failure."""
+
+    spacing_s: float = 0.2
+    first_retry_s: float = 0.1
+    max_retry_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class RestAnswer:
+    """What came; `trouble` says in words why it is of no use, and is empty when it is."""
+
+    ts_recv_ns: int
+    status: int
+    body: bytes
+    trouble: str = ""
+
+
+class RestClient:
+    """GETs within the venue's budget, a few at a time. Close it when done."""
+
+    def __init__(self, protocol: VenueProtocol, tls: ssl.SSLContext | None) -> None:
+        self._base = protocol.endpoints.rest
+        self._limits = protocol.rest_limits
+        self._budget = WeightBudget(self._limits.weight, window_s=self._limits.window_s)
+        self._tls = tls
+        self._http: aiohttp.ClientSession | None = None
+        self._slots = asyncio.Semaphore(FETCHES_AT_ONCE_MAX)
+
+    async def get(self, request: RestRequest) -> RestAnswer:
+        """One request; waits for its place in the budget. A failure is an answer with trouble."""
+        async with self._slots:
+            while True:
+                delay_s = self._budget.delay_s(time.time(), request.weight)
+                if delay_s <= 0:
+                    return await self._get(request)
+                await asyncio.sleep(delay_s)
+
+    async def close(self) -> None:
+        """Ends the HTTP connections."""
+        if self._http is not None:
+            await self._http.close()
+
+    async def _get(self, request: RestRequest) -> RestAnswer:
+        if self._http is None:
+            timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
+            self._http = aiohttp.ClientSession(timeout=timeout, auto_decompress=True)
+        headers = request.headers() if request.headers is not None else None
+        try:
+            async with self._http.get(self._base + request.target, ssl=self._tls or True, headers=headers) as answer:
+                body = await answer.read()
+                ts_recv_ns = time.time_ns()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            return RestAnswer(time.time_ns(), 0, b"", f"{type(error).__name__}: {error}")
+        used = answer.headers.get(self._limits.used_header, "") if self._limits.used_header else ""
+        if used.isdecimal():
+            self._budget.heard(time.time(), int(used))
+        if answer.status in STOP_STATUSES:
+            self._budget.refused(time.time(), _seconds(answer.headers.get("Retry-After")))
+        trouble = "" if answer.status == 200 else f"HTTP {answer.status}: {body[:200].decode(errors='replace')}"
+        return RestAnswer(ts_recv_ns, answer.status, body, trouble)
+
+
+class SnapshotFetcher:
+    """Fetches books' snapshots and writes the bodies as REST messages of the session that feeds the book.
+
+    `connection` tells that session's number for a symbol, or None; `symbol_count` how many symbols share the budget.
+    `failed` hears of every failure of a fetch, in words; `capture_failed` of the sink's.
+    """
+
+    def __init__(
+        self,
+        protocol: VenueProtocol,
+        client: RestClient,
+        sink: RawSink,
+        *,
+        connection: Callable[[str], int | None],
+        symbol_count: Callable[[], int],
+        failed: Callable[[str, str], None],
+        capture_failed: Callable[[Exception], None],
+        random_source: random.Random,
+        pace: SnapshotPace,
+    ) -> None:
+        self.fetched_count = 0
+        self._protocol = protocol
+        self._client = client
+        self._sink = sink
+        self._connection = connection
+        self._symbol_count = symbol_count
+        self._failed = failed
+        self._capture_failed = capture_failed
+        self._random = random_source
+        self._pace = pace
+        self._wanted: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._last_fetch: dict[str, float] = {}
+
+    def want(self, symbol: str) -> asyncio.Task[None]:
+        """The fetch of this symbol: the one under way, or a new one."""
+        task = self._wanted.get(symbol)
+        if task is None:
+            task = asyncio.create_task(self._fetch(symbol), name=f"snapshot {symbol}")
+            self._wanted[symbol] = task
+            self._tasks.add(task)
+            task.add_done_callback(self._done)
+        return task
+
+    def cancel(self, symbols: Sequence[str]) -> None:
+        """Drops the fetches of these symbols; one wanted from now on is fetched anew."""
+        for symbol in symbols:
+            task = self._wanted.pop(symbol, None)
+            if task is not None:
+                task.cancel()
+
+    async def close(self) -> None:
+        """Ends every fetch."""
+        self._wanted.clear()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._wanted = {symbol: other for symbol, other in self._wanted.items() if other is not task}
+
+    async def _fetch(self, symbol: str) -> None:
+        connection = self._connection(symbol)
+        backoff = Backoff(self._pace.first_retry_s, self._pace.max_retry_s, self._random)
+        while connection is not None and connection == self._connection(symbol):
+            await asyncio.sleep(self._last_fetch.get(symbol, 0.0) + self._pace.spacing_s - time.monotonic())
+            request = self._protocol.snapshot_request(symbol, self._symbol_count())
+            answer = await self._client.get(request)
+            self._last_fetch[symbol] = time.monotonic()
+            if not answer.trouble:
+                if connection == self._connection(symbol):
+                    self._write(answer, connection, request.target)
+                return
+            self._failed(symbol, answer.trouble)
+            await asyncio.sleep(backoff.next_s())
+
+    def _write(self, answer: RestAnswer, connection: int, target: str) -> None:
+        try:
+            self._sink.write(answer.ts_recv_ns, connection, MessageKind.REST, target.encode(), answer.body)
+        except Exception as error:  # noqa: BLE001 - handed to who can stop the capture
+            self._capture_failed(error)
+        self.fetched_count += 1
+
+
+def _seconds(text: str | None) -> float | None:
+    with contextlib.suppress(ValueError):
+        return None if text is None else max(0.0, float(text))
+    return None

@@ -1,0 +1,1 @@
+"""What is particular about each venue: one module, one `VenueProtocol` each."""

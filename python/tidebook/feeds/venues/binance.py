@@ -1,0 +1,148 @@
+"""Binance spot: streams named in the address or by message, depth snapshots and exchangeInfo over REST.
+
+Source: Binance API documentation, Spot, "WebSocket Streams" (general information, limits, live subscribing, server
+shutdown) and "REST API" (limits, order book, exchange information).
+"""
+
+import json
+from collections.abc import Sequence
+from typing import ClassVar
+from urllib.parse import quote
+
+from tidebook.errors import ConfigError
+from tidebook.feeds.protocol import (
+    Answer,
+    ConnectionLimits,
+    Dial,
+    Endpoints,
+    Notice,
+    Request,
+    RestLimits,
+    RestRequest,
+    Route,
+    Shutdown,
+    Snapshots,
+    VenueProtocol,
+    chunks,
+    json_bytes,
+    json_object,
+    text_of,
+)
+
+DEFAULT_STREAMS = ("trade", "bookTicker", "depth@100ms")
+# A request target stays below what servers commonly take (8 KiB); further streams are subscribed by message.
+URL_STREAMS_MAX = 150
+EXCHANGE_INFO_SYMBOLS_MAX = 100
+
+# Every combined frame begins `{"stream":"<name>"`; the venue's own notices have a name that begins with `!`.
+_WRAPPER = slice(2, 8)
+_NAME_START = slice(11, 12)
+
+
+class Binance(VenueProtocol):
+    """Spot. `streams` are those of each symbol; books need the diff stream, `depth` or `depth@100ms`."""
+
+    venue: ClassVar[str] = "binance"
+    limits: ClassVar[ConnectionLimits] = ConnectionLimits(
+        streams_per_connection=1_024,
+        names_per_request=200,
+        # The venue takes 5 messages a second, pongs included.
+        request_spacing_s=0.5,
+        # The venue takes 300 attempts in 5 minutes from one address; others may share ours.
+        connect_spacing_s=0.1,
+        connects_per_window=200,
+        connect_window_s=300.0,
+        # The venue ends every connection after 24 h.
+        rotate_after_s=23.5 * 3_600,
+    )
+    # Of the venue's 6,000: the rest is for whoever shares our address.
+    rest_limits: ClassVar[RestLimits] = RestLimits(weight=5_000, used_header="X-MBX-USED-WEIGHT-1M")
+    depth_path: ClassVar[str] = "/api/v3/depth"
+    depth_weights: ClassVar[tuple[tuple[int, int], ...]] = ((1_000, 50), (500, 25), (100, 5))
+    """Levels a side and what a request for them weighs, most first."""
+    exchange_info_path: ClassVar[str] = "/api/v3/exchangeInfo"
+    exchange_info_weight: ClassVar[int] = 20
+
+    def __init__(self, endpoints: Endpoints, streams: Sequence[str] = DEFAULT_STREAMS) -> None:
+        super().__init__(endpoints)
+        self._routes = self._routes_of(tuple(streams))
+        self._has_books = any(map(_is_diff, streams))
+
+    def _routes_of(self, streams: tuple[str, ...]) -> tuple[Route, ...]:
+        return (Route(self.endpoints.ws, streams),)
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """One for all streams."""
+        return self._routes
+
+    @property
+    def snapshots(self) -> Snapshots:
+        """Over REST, when a diff stream is subscribed."""
+        return Snapshots.REST if self._has_books else Snapshots.NONE
+
+    def normal(self, symbol: str) -> str:
+        """Upper case letters and digits."""
+        if not symbol.isalnum() or not symbol.isascii():
+            raise ConfigError(f"feeds: {symbol!r} is no Binance symbol", key="symbols", value=symbol)
+        return symbol.upper()
+
+    def stream_names(self, route: Route, symbols: Sequence[str]) -> list[str]:
+        """The venue's own: `btcusdt@trade`."""
+        return [f"{symbol.lower()}@{stream}" for symbol in symbols for stream in route.streams]
+
+    def dial(self, route: Route, symbols: Sequence[str]) -> Dial:
+        """Streams in the request target are subscribed with the connection."""
+        named = tuple(symbols[: max(1, URL_STREAMS_MAX // len(route.streams))])
+        return Dial(f"{route.url}/stream?streams={'/'.join(self.stream_names(route, named))}", named)
+
+    def subscribe(self, route: Route, symbols: Sequence[str]) -> list[Request]:
+        """All streams of the symbols, in as few messages as may be."""
+        return self._requests("SUBSCRIBE", route, symbols)
+
+    def unsubscribe(self, route: Route, symbols: Sequence[str]) -> list[Request]:
+        """All streams of the symbols."""
+        return self._requests("UNSUBSCRIBE", route, symbols)
+
+    def notice(self, body: bytes) -> Notice | None:
+        """An answer to a request, or `serverShutdown`; a damaged frame is neither."""
+        if body[_WRAPPER] == b"stream" and body[_NAME_START] != b"!":
+            return None
+        message = json_object(body)
+        if message is None:
+            return None
+        data = message.get("data", message)
+        if isinstance(data, dict) and data.get("e") == "serverShutdown":
+            return Shutdown()
+        if isinstance(message.get("id"), int):
+            refused = (
+                "" if message.get("result", "no") is None else f"{message.get('code')} {text_of(message.get('msg'))}"
+            )
+            return Answer(message["id"], refused=refused)
+        return None
+
+    def snapshot_request(self, symbol: str, symbol_count: int) -> RestRequest:
+        """As many levels as a minute's budget gives all symbols together, so that a feed of hundreds starts at once."""
+        fitting = (pair for pair in self.depth_weights if pair[1] * symbol_count <= self.rest_limits.weight)
+        levels, weight = next(fitting, self.depth_weights[-1])
+        return RestRequest(f"{self.depth_path}?symbol={symbol}&limit={levels}", weight)
+
+    def reference_requests(self, symbols: Sequence[str]) -> list[tuple[RestRequest, tuple[str, ...]]]:
+        """The exchangeInfo of just these symbols: that of all is tens of megabytes."""
+        requests = []
+        for part in chunks(symbols, EXCHANGE_INFO_SYMBOLS_MAX):
+            names = quote(json.dumps(part, separators=(",", ":")), safe=",")
+            target = f"{self.exchange_info_path}?symbols={names}"
+            requests.append((RestRequest(target, self.exchange_info_weight), part))
+        return requests
+
+    def _requests(self, method: str, route: Route, symbols: Sequence[str]) -> list[Request]:
+        def encode(number: int, part: Sequence[str]) -> bytes:
+            return json_bytes({"method": method, "params": self.stream_names(route, part), "id": number})
+
+        per_request = max(1, self.limits.names_per_request // len(route.streams))
+        return [Request(encode, part) for part in chunks(symbols, per_request)]
+
+
+def _is_diff(stream: str) -> bool:
+    return stream == "depth" or stream.startswith("depth@")
