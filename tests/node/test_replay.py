@@ -134,6 +134,12 @@ def test_the_recorded_exchange_goes_in_and_exactly_its_trades_come_out(tmp_path:
         (["kraken-v2/kraken_btcusd_l2.cbcap.zst"], "kraken.book_checksum", 301),
         (["kraken-v2/kraken_btcusd_sample.cbcap.zst"], "kraken.book_checksum", 2_052),
         (["kraken-v2/kraken_xrpusd_sample.cbcap.zst"], "kraken.book_checksum", 1_147),
+        (["kraken-v1/multi-20210417.book1000.log.zst"], "kraken-v1.book_checksum", 4_269),
+        (
+            [f"kraken-v1/multi-20210417.{part}.log.zst" for part in ("assetpairs", "ticker", "trade", "book1000")],
+            "kraken-v1.book_checksum",
+            4_269,
+        ),
         (
             ["kraken-rest/xbtusdt-trades-20251110.json.zst", "kraken-rest/xbtusdt-ohlc-20251110.json.zst"],
             "kraken.ohlc",

@@ -12,6 +12,7 @@ use tidebook_types::{BookImage, InstrumentId, MessageKind, RawMessage, Venue};
 use crate::binance::BinanceFeed;
 use crate::connections::Connections;
 use crate::kraken::KrakenFeed;
+use crate::kraken_v1::KrakenV1Feed;
 use crate::market::{Emitter, Markets, StatusRecord};
 use crate::oracles::Oracles;
 use crate::scan::{ScanError, Scanner};
@@ -149,6 +150,7 @@ impl Quarantine {
 enum Dialect {
     Binance(BinanceFeed),
     Kraken(KrakenFeed),
+    KrakenV1(KrakenV1Feed),
 }
 
 /// The engine of one venue's feed.
@@ -175,6 +177,7 @@ impl FeedEngine {
                 Dialect::Binance(BinanceFeed::default())
             }
             Venue::Kraken => Dialect::Kraken(KrakenFeed::default()),
+            Venue::KrakenV1 => Dialect::KrakenV1(KrakenV1Feed::default()),
             other => panic!("no dialect for {}: add one to tidebook-feed", other.name()),
         };
         Self {
@@ -208,10 +211,12 @@ impl FeedEngine {
         match (kind, dialect) {
             (MessageKind::Ws, Dialect::Binance(feed)) => feed.on_ws(markets, quarantine, connection, body, &mut emit),
             (MessageKind::Ws, Dialect::Kraken(feed)) => feed.on_ws(markets, quarantine, connection, body, &mut emit),
+            (MessageKind::Ws, Dialect::KrakenV1(feed)) => feed.on_ws(markets, quarantine, connection, body, &mut emit),
             (MessageKind::Rest, Dialect::Binance(feed)) => {
                 feed.on_rest(markets, quarantine, connection, context, body, &mut emit);
             }
             (MessageKind::Rest, Dialect::Kraken(feed)) => feed.on_rest(markets, quarantine, context, body, &mut emit),
+            (MessageKind::Rest, Dialect::KrakenV1(feed)) => feed.on_rest(markets, quarantine, context, body, &mut emit),
             (MessageKind::Timer, _) => markets.counters.timers += 1,
             (MessageKind::State, _) => self.on_state(connection, body, &mut emit),
         }
@@ -265,6 +270,7 @@ impl FeedEngine {
         match &mut self.dialect {
             Dialect::Binance(feed) => feed.on_disconnect(&mut self.markets, connection, emit),
             Dialect::Kraken(feed) => feed.on_disconnect(&mut self.markets, connection, emit),
+            Dialect::KrakenV1(feed) => feed.on_disconnect(&mut self.markets, connection, emit),
         }
     }
 
@@ -350,6 +356,7 @@ impl FeedEngine {
         match &self.dialect {
             Dialect::Binance(feed) => feed.hash(&mut mix),
             Dialect::Kraken(feed) => feed.hash(&mut mix),
+            Dialect::KrakenV1(feed) => feed.hash(&mut mix),
         }
         hash
     }

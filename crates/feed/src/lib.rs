@@ -12,6 +12,7 @@ mod decimal;
 mod engine;
 mod failure;
 mod kraken;
+mod kraken_v1;
 mod market;
 mod oracles;
 pub mod scan;

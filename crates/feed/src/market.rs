@@ -75,6 +75,23 @@ impl Top {
     }
 }
 
+/// Price and size steps of an instrument, each in units of its own exponent; 0 where not known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Steps {
+    pub(crate) tick: (i64, Exponent),
+    pub(crate) lot: (i64, Exponent),
+}
+
+/// A step in units of another exponent; 0 where that cannot hold it.
+fn rescaled((units, from): (i64, Exponent), to: Exponent) -> i64 {
+    let power = |exponent: Exponent| 10i64.checked_pow(exponent.into()).unwrap_or(0);
+    if to >= from {
+        return units.checked_mul(power(to - from)).unwrap_or(0);
+    }
+    let divisor = power(from - to);
+    if divisor != 0 && units % divisor == 0 { units / divisor } else { 0 }
+}
+
 pub(crate) const NO_LEVEL: Level = Level { price: 0, size: 0 };
 
 /// One instrument.
@@ -88,6 +105,7 @@ pub(crate) struct Market {
     pub(crate) version: u32,
     pub(crate) price_exp: Exponent,
     pub(crate) size_exp: Exponent,
+    steps: Steps,
     pub(crate) book: DepthBook,
     pub(crate) state: BookState,
     pub(crate) venue_sequence: u64,
@@ -214,6 +232,7 @@ impl Markets {
             version: 0,
             price_exp: 0,
             size_exp: 0,
+            steps: Steps::default(),
             book: DepthBook::new(),
             state: BookState::Waiting,
             venue_sequence: 0,
@@ -308,8 +327,32 @@ impl Markets {
             return;
         }
         let changed = market.version > 0;
-        market.version += 1;
         (market.price_exp, market.size_exp) = (price_exp, size_exp);
+        self.announce(index, emit);
+        if changed {
+            self.counters.precision_changes += 1;
+            let market = &mut self.all[index];
+            emit.status(market.id.get(), 0, StatusRecord::of(StatusKind::PrecisionChanged));
+            market.bars.reset();
+            market.book.clear();
+            if market.state != BookState::Waiting {
+                self.lose_book(index, StatusKind::PrecisionChanged, 0, true, emit);
+            }
+        }
+    }
+
+    /// Gives an instrument steps; a change is a new version, which leaves book and bars as they are.
+    pub(crate) fn set_steps<S: RecordSink>(&mut self, index: usize, steps: Steps, emit: &mut Emitter<'_, S>) {
+        let market = &mut self.all[index];
+        if std::mem::replace(&mut market.steps, steps) != steps && market.version > 0 {
+            self.announce(index, emit);
+        }
+    }
+
+    /// Writes the next version of an instrument's definition.
+    fn announce<S: RecordSink>(&mut self, index: usize, emit: &mut Emitter<'_, S>) {
+        let market = &mut self.all[index];
+        market.version += 1;
         let mut symbol = [0; NAME_BYTES_MAX];
         symbol[..market.name.len()].copy_from_slice(&market.name);
         let record = Instrument {
@@ -320,22 +363,13 @@ impl Markets {
             instrument_id: market.id.get(),
             symbol,
             instrument_version: market.version,
-            price_exp,
-            size_exp,
+            price_exp: market.price_exp,
+            size_exp: market.size_exp,
             reserved: [0; 2],
-            tick: 0,
-            lot: 0,
+            tick: rescaled(market.steps.tick, market.price_exp),
+            lot: rescaled(market.steps.lot, market.size_exp),
         };
         emit.sink.instrument(&record);
-        if changed {
-            self.counters.precision_changes += 1;
-            emit.status(market.id.get(), 0, StatusRecord::of(StatusKind::PrecisionChanged));
-            market.bars.reset();
-            market.book.clear();
-            if market.state != BookState::Waiting {
-                self.lose_book(index, StatusKind::PrecisionChanged, 0, true, emit);
-            }
-        }
     }
 
     /// The book may not be used from here to the next snapshot.
@@ -569,6 +603,18 @@ impl Markets {
         if let Some(status) = status {
             emit.status(id, print.ts_event, status);
         }
+        self.take_trade_without_id(index, print, emit);
+    }
+
+    /// Writes the trade and adds it to its bar: all there is where a venue gives trades no ids.
+    pub(crate) fn take_trade_without_id<S: RecordSink>(
+        &mut self,
+        index: usize,
+        print: &Print,
+        emit: &mut Emitter<'_, S>,
+    ) {
+        let market = &self.all[index];
+        let id = market.id.get();
         self.counters.trades += 1;
         let record = Trade {
             ts_event: print.ts_event,

@@ -19,17 +19,20 @@ pub enum Oracle {
     KrakenOhlc,
     /// Trade ids of an instrument rise by exactly one.
     KrakenTradeIds,
+    /// CRC32 over our ten best levels a side equals the venue's, for each book update of WebSocket v1.
+    KrakenV1BookChecksum,
 }
 
 impl Oracle {
     /// Every oracle, in the order of reports.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::BinanceDepthChain,
         Self::BinanceBookTicker,
         Self::BinanceTradeIds,
         Self::KrakenBookChecksum,
         Self::KrakenOhlc,
         Self::KrakenTradeIds,
+        Self::KrakenV1BookChecksum,
     ];
 
     /// `<venue>.<check>`.
@@ -41,6 +44,7 @@ impl Oracle {
             Self::KrakenBookChecksum => "kraken.book_checksum",
             Self::KrakenOhlc => "kraken.ohlc",
             Self::KrakenTradeIds => "kraken.trade_ids",
+            Self::KrakenV1BookChecksum => "kraken-v1.book_checksum",
         }
     }
 }

@@ -77,7 +77,7 @@ status_kinds! {
     SnapshotAhead = 21 "snapshot_ahead",
     /// More messages came before a snapshot than are kept; `count` were dropped.
     BufferFull = 22 "buffer_full",
-    /// The first message of an instrument.
+    /// The first message of an instrument, or of a new subscription to it.
     Started = 23 "started",
     /// A book update from another connection than the book's snapshot.
     ConnectionChanged = 24 "connection_changed",

@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::{Message, run};
+use common::{Message, run, told};
 use tidebook_book::Side;
-use tidebook_feed::{FeedEngine, RecordBatch, StatusKind};
+use tidebook_feed::{FeedEngine, RecordBatch};
 use tidebook_types::records::{FLAG_DERIVED, FLAG_LAST, FLAG_SNAPSHOT, FLAG_UNPROVEN};
 use tidebook_types::{InstrumentId, MessageKind, Venue, format_units};
 
@@ -60,23 +60,6 @@ fn message(line: &str, index: usize) -> Message {
 fn play(script: &[&str]) -> (FeedEngine, RecordBatch) {
     let messages: Vec<_> = script.iter().enumerate().map(|(index, line)| message(line, index)).collect();
     run(Venue::Binance, &messages)
-}
-
-/// Every status as `message: kind (reason) expected found count`, numbers where they are not 0.
-fn told(batch: &RecordBatch) -> Vec<String> {
-    let line = |status: &tidebook_types::Status| {
-        let mut line = format!("{}: {}", status.source_sequence, StatusKind::from_code(status.kind).unwrap().name());
-        if let Some(reason) = StatusKind::from_code(status.reason) {
-            line += &format!(" ({})", reason.name());
-        }
-        for number in [status.expected, status.found, status.count] {
-            if (status.expected, status.found, status.count) != (0, 0, 0) {
-                line += &format!(" {number}");
-            }
-        }
-        line
-    };
-    batch.status.iter().map(line).collect()
 }
 
 /// `bids | asks` of the book, best first, with a mark when it may not be used or is not proven.

@@ -105,6 +105,17 @@ fn cryptofeed_lines_become_frames_answers_and_connection_states() {
 }
 
 #[test]
+fn cryptofeed_captures_of_kraken_are_told_apart_by_the_version_in_the_address() {
+    for (line, venue) in [
+        ("wss://ws.kraken.com <-> 1.5\n", Venue::KrakenV1),
+        ("https://api.kraken.com/0/public/AssetPairs -> 1.5: {}\n", Venue::KrakenV1),
+        ("wss://ws.kraken.com/v2 <-> 1.5\n", Venue::Kraken),
+    ] {
+        assert_eq!(read(line.as_bytes()).0, venue, "{line}");
+    }
+}
+
+#[test]
 fn a_capture_with_a_monotonic_clock_is_moved_to_wall_time_and_given_back_unmoved() {
     let (venue, messages) = read(CBCAP.as_bytes());
     assert_eq!(venue, Venue::Kraken);
@@ -180,7 +191,7 @@ fn content_of_no_format_is_refused_by_name() {
         (b"CBCAP1 kraken\n", "the header must read"),
         (b"wss://ws-feed.pro.coinbase.com <-> 1.5\n", "\"ws-feed.pro.coinbase.com\""),
         (b"wss://fstream.binance.com/stream <-> 1.5\n", "\"fstream.binance.com\""),
-        (b"wss://ws.kraken.com <-> 1.5\n", "\"ws.kraken.com\""),
+        (b"wss://ws.notkraken.com <-> 1.5\n", "\"ws.notkraken.com\""),
     ] {
         let error = CaptureReader::open(bytes, OPTIONS).unwrap_err().to_string();
         assert!(error.contains(word), "{error}");
@@ -269,6 +280,10 @@ fn each_recording_has_as_many_messages_as_its_description_says() {
         ("kraken-v2/kraken_btcusd_l2.cbcap.zst", Venue::Kraken, 377 + 1),
         ("kraken-v2/kraken_btcusd_sample.cbcap.zst", Venue::Kraken, 2_104 + 1),
         ("kraken-v2/kraken_xrpusd_sample.cbcap.zst", Venue::Kraken, 1_192 + 1),
+        ("kraken-v1/multi-20210417.assetpairs.log.zst", Venue::KrakenV1, 2),
+        ("kraken-v1/multi-20210417.book1000.log.zst", Venue::KrakenV1, 4_323),
+        ("kraken-v1/multi-20210417.ticker.log.zst", Venue::KrakenV1, 62),
+        ("kraken-v1/multi-20210417.trade.log.zst", Venue::KrakenV1, 51),
         ("kraken-rest/xbtusdt-trades-20251110.json.zst", Venue::Kraken, 1),
         ("kraken-rest/xbtusdt-ohlc-20251110.json.zst", Venue::Kraken, 1),
     ] {

@@ -8,7 +8,7 @@ use common::{messages, run, tally};
 use tidebook_book::{DepthBook, Side};
 use tidebook_feed::{FeedEngine, Oracle, RecordBatch, StatusKind};
 use tidebook_types::records::{ACTION_CLEAR, FLAG_DERIVED, FLAG_LAST, FLAG_UNPROVEN};
-use tidebook_types::{BookImage, InstrumentId};
+use tidebook_types::{BookImage, InstrumentId, Venue};
 use zerocopy::FromZeros;
 
 const BTCUSDT: [&str; 2] = ["binance-spot/btcusdt-20240808.log.zst", "binance-spot/btcusdt-20240809.log.zst"];
@@ -114,6 +114,54 @@ fn kraken_checksums_hold_for_every_book_message() {
         assert_sound(&engine, &batch);
         let (bids, asks) = engine.book(InstrumentId::new(venue, 0)).unwrap().book.counts();
         assert!(bids <= depth && asks <= depth, "{name}: {bids} and {asks} levels");
+    }
+}
+
+const KRAKEN_V1: [&str; 4] = [
+    "kraken-v1/multi-20210417.assetpairs.log.zst",
+    "kraken-v1/multi-20210417.book1000.log.zst",
+    "kraken-v1/multi-20210417.ticker.log.zst",
+    "kraken-v1/multi-20210417.trade.log.zst",
+];
+
+#[test]
+fn kraken_v1_checksums_hold_for_every_book_update_whichever_file_comes_first() {
+    let orders: [&[usize]; 3] = [&[1], &[0, 1, 2, 3], &[3, 2, 1, 0]];
+    for order in orders {
+        let names: Vec<_> = order.iter().map(|&index| KRAKEN_V1[index]).collect();
+        let Some((venue, messages)) = messages(&names) else { return };
+        assert_eq!(venue, Venue::KrakenV1);
+        let (engine, batch) = run(venue, &messages);
+        assert_eq!(tally(&engine, Oracle::KrakenV1BookChecksum), (4_269, 0), "{names:?}");
+        let counters = engine.counters();
+        // Ten snapshots, each proven by the first update behind it and published with that.
+        assert_eq!((counters.snapshots_applied, counters.depth_messages), (10, 4_269));
+        assert_eq!((counters.gaps, counters.snapshots_refused, counters.updates_unused), (0, 0, 0));
+        assert_eq!((counters.unknown, counters.refused, counters.precision_changes), (0, 0, 0));
+        assert_eq!(engine.instruments().count(), 10);
+        assert!(engine.instruments().any(|(_, symbol)| symbol == b"BTC/CHF"));
+        for (id, _) in engine.instruments() {
+            let (bids, asks) = engine.book(id).unwrap().book.counts();
+            assert!(bids <= 1_000 && asks <= 1_000, "{bids} and {asks} levels");
+        }
+        assert_sound(&engine, &batch);
+        if order.len() == 4 {
+            assert_eq!((batch.trades.len() as u64, counters.trades), (10, 10));
+            let sent = batch.quotes.iter().filter(|quote| quote.flags & FLAG_DERIVED == 0).count();
+            assert_eq!((sent, counters.quotes), (18, 18));
+            assert_eq!(counters.heartbeats, 31 + 31 + 30);
+            // Steps from AssetPairs: ADA/XBT prints nine decimals where eight are valid.
+            let steps: BTreeMap<_, _> = batch
+                .instruments
+                .iter()
+                .map(|found| (found.instrument_id, (found.price_exp, found.size_exp, found.tick, found.lot)))
+                .collect();
+            let of = |name: &[u8]| {
+                let (id, _) = engine.instruments().find(|(_, symbol)| *symbol == name).unwrap();
+                steps[&id.get()]
+            };
+            assert_eq!((of(b"ADA/BTC"), of(b"BTC/CHF")), ((9, 8, 10, 1), (5, 8, 10_000, 1)));
+        }
     }
 }
 

@@ -93,8 +93,10 @@ impl Cursor {
         let futures = [&b"fstream."[..], b"dstream.", b"fapi.", b"dapi."].iter().any(|name| host.starts_with(name));
         let venue = if is(b"binance.com") && !futures || is(b"binance.us") || is(b"binance.vision") {
             Some(Venue::Binance)
-        } else if is(b"kraken.com") && url.is_some_and(|url| url.ends_with(b"/v2")) {
-            Some(Venue::Kraken)
+        } else if is(b"kraken.com") {
+            // REST is the same for both versions; the format's own client speaks v1.
+            let is_v2 = url.is_some_and(|url| url.ends_with(b"/v2"));
+            Some(if is_v2 { Venue::Kraken } else { Venue::KrakenV1 })
         } else {
             None
         };

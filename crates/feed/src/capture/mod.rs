@@ -95,7 +95,9 @@ pub enum CaptureError {
         what: &'static str,
     },
     /// A venue or dialect we have no decoder for.
-    #[error("{format} capture of {found:?}, which no decoder reads; known: binance (spot), kraken (WebSocket v2)")]
+    #[error(
+        "{format} capture of {found:?}, which no decoder reads; known: binance (spot), kraken (WebSocket v1 and v2)"
+    )]
     Venue {
         /// Format of the file.
         format: CaptureFormat,

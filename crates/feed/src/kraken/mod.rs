@@ -5,13 +5,15 @@
 //! does not, the book waits for the snapshot of a new subscription. Levels below the tenth are covered by nothing until
 //! they rise.
 
+pub(crate) mod book;
 mod checksum;
-mod decode;
-mod rest;
-mod symbol;
-mod time;
+pub(crate) mod decode;
+pub(crate) mod pairs;
+pub(crate) mod rest;
+pub(crate) mod symbol;
+pub(crate) mod time;
 
-use tidebook_book::{Level, Side};
+use tidebook_book::Side;
 use tidebook_types::Exponent;
 use tidebook_types::records::{FLAG_SNAPSHOT, FLAG_UNPROVEN};
 
@@ -22,14 +24,13 @@ use crate::oracles::Oracle;
 use crate::scan::{ScanError, Scanner};
 use crate::sink::RecordSink;
 use crate::status::StatusKind;
+use book::{Cut, DEPTHS, check};
 use decode::{BookEntry, Decoder, Frame, TradeEntry, trade_entry};
+use pairs::Pairs;
 use rest::{Request, VenueBar};
 
-/// Depths the venue offers. A snapshot without an acknowledged depth is taken to be of the smallest that holds it.
-const DEPTHS: [usize; 5] = [10, 25, 100, 500, 1000];
-
 /// A message may change exponents of price and size up and down; more is damage.
-const PRECISION_ROUNDS_MAX: usize = 4;
+pub(crate) const PRECISION_ROUNDS_MAX: usize = 4;
 
 /// Venue bars that wait for ours, an instrument: a day of minutes.
 const VENUE_BARS_MAX: usize = 1_440;
@@ -51,9 +52,8 @@ pub(crate) struct KrakenFeed {
     decoder: Decoder,
     /// By index of the instrument.
     subscriptions: Vec<Subscription>,
-    /// Levels that fell off the end of a side with the message at hand, as removals.
-    cut_bids: Vec<Level>,
-    cut_asks: Vec<Level>,
+    pairs: Pairs,
+    cut: Cut,
     /// Trades of the message at hand.
     trades: Vec<(usize, Print)>,
 }
@@ -86,7 +86,7 @@ impl KrakenFeed {
             Ok(Frame::Subscribed { symbol, is_book, depth }) => {
                 markets.counters.acknowledged += 1;
                 if let (true, Some(depth)) = (is_book, depth)
-                    && let Some(index) = self.market(markets, symbol)
+                    && let Some(index) = self.market(markets, symbol, emit)
                 {
                     self.subscriptions[index].depth = usize::try_from(depth).ok();
                 }
@@ -121,13 +121,7 @@ impl KrakenFeed {
         };
         if let Err(error) = result {
             quarantine.add(&mut markets.counters, error, emit);
-            // What was in it is not known, and without sequence numbers nothing later would tell.
-            for index in 0..self.subscriptions.len() {
-                let market = markets.get(index);
-                if market.connection == connection && market.state != BookState::Waiting {
-                    markets.lose_book(index, StatusKind::Malformed, 0, true, emit);
-                }
-            }
+            book::lose_books(markets, connection, StatusKind::Malformed, emit);
         }
         self.compare_bars(markets);
     }
@@ -146,10 +140,16 @@ impl KrakenFeed {
             markets.counters.unknown += 1;
             return;
         }
+        if request == Request::AssetPairs {
+            if let Err(error) = self.pairs.on_answer(markets, body, emit) {
+                quarantine.add(&mut markets.counters, error, emit);
+            }
+            return;
+        }
         let result = match rest::rows(body) {
             Ok(Some((pair, place))) => {
                 let symbol = symbol::normal(&String::from_utf8_lossy(pair));
-                match (self.market(markets, symbol.as_bytes()), request) {
+                match (self.market(markets, symbol.as_bytes(), emit), request) {
                     (Some(index), Request::Trades) => self.on_rest_trades(markets, index, (body, place), emit),
                     (Some(index), Request::Ohlc { interval_min: 1 }) => {
                         self.subscriptions[index].ohlc = Some(body.into());
@@ -181,12 +181,7 @@ impl KrakenFeed {
         connection: u32,
         emit: &mut Emitter<'_, S>,
     ) {
-        for index in 0..self.subscriptions.len() {
-            let market = markets.get(index);
-            if market.connection == connection && market.state != BookState::Waiting {
-                markets.lose_book(index, StatusKind::Disconnected, 0, true, emit);
-            }
-        }
+        book::lose_books(markets, connection, StatusKind::Disconnected, emit);
     }
 
     pub(crate) fn hash(&self, mut mix: impl FnMut(u64)) {
@@ -194,12 +189,19 @@ impl KrakenFeed {
             mix(subscription.depth.map_or(0, |depth| depth as u64 + 1));
             mix(subscription.venue_bars.len() as u64);
         }
+        self.pairs.hash(mix);
     }
 
-    fn market(&mut self, markets: &mut Markets, symbol: &[u8]) -> Option<usize> {
+    fn market<S: RecordSink>(
+        &mut self,
+        markets: &mut Markets,
+        symbol: &[u8],
+        emit: &mut Emitter<'_, S>,
+    ) -> Option<usize> {
         let index = markets.find_or_open(symbol)?;
         if index >= self.subscriptions.len() {
             self.subscriptions.resize_with(index + 1, Subscription::default);
+            self.pairs.tell(markets, index, emit);
         }
         Some(index)
     }
@@ -218,14 +220,14 @@ impl KrakenFeed {
             Err(Failure::Malformed(error)) => return Err(error),
             Err(Failure::Precision { symbol, quantity, exponent }) => {
                 // The book's digits have changed: nothing but a snapshot can be checked any more.
-                let Some(index) = self.market(markets, symbol).filter(|_| !snapshot) else {
+                let Some(index) = self.market(markets, symbol, emit).filter(|_| !snapshot) else {
                     return Err(scanner.error("numbers that fit 64 bits"));
                 };
                 change_exponent(markets, index, quantity, exponent, emit);
                 return Ok(());
             }
         };
-        let Some(index) = self.market(markets, entry.symbol) else { return Ok(()) };
+        let Some(index) = self.market(markets, entry.symbol, emit) else { return Ok(()) };
         if snapshot {
             markets.set_exponents(index, self.decoder.exponents, emit);
             self.on_snapshot(markets, index, connection, entry, emit);
@@ -246,25 +248,16 @@ impl KrakenFeed {
             return Ok(());
         }
         let Decoder { bids, asks, .. } = &self.decoder;
-        for (side, levels) in [(Side::Bid, bids), (Side::Ask, asks)] {
-            for level in levels {
-                market.book.apply(side, level.price, level.size);
-            }
-        }
+        book::apply(&mut market.book, bids, asks);
         let depth = self.subscriptions[index].depth.unwrap_or(DEPTHS[0]);
-        self.cut_bids.clear();
-        self.cut_asks.clear();
-        market.book.truncate(depth, |side, level| {
-            let cut = if side == Side::Bid { &mut self.cut_bids } else { &mut self.cut_asks };
-            cut.push(Level { size: 0, ..level });
-        });
-        if !check(markets, index, entry.ts_event, entry.checksum, emit) {
+        self.cut.truncate(&mut market.book, depth);
+        if !check(markets, index, entry.ts_event, entry.checksum, Oracle::KrakenBookChecksum, emit) {
             markets.counters.gaps += 1;
             markets.lose_book(index, StatusKind::ChecksumMismatch, entry.ts_event, true, emit);
             return Ok(());
         }
         let changes =
-            [(Side::Bid, &bids[..]), (Side::Ask, &asks[..]), (Side::Bid, &self.cut_bids), (Side::Ask, &self.cut_asks)];
+            [(Side::Bid, &bids[..]), (Side::Ask, &asks[..]), (Side::Bid, &self.cut.bids), (Side::Ask, &self.cut.asks)];
         markets.emit_depth(index, entry.ts_event, false, changes, emit);
         Ok(())
     }
@@ -281,21 +274,16 @@ impl KrakenFeed {
         let levels = bids.len().max(asks.len());
         let depth = &mut self.subscriptions[index].depth;
         if depth.is_none() {
+            // The smallest that holds it.
             *depth = DEPTHS.into_iter().find(|&depth| depth >= levels);
         }
         let market = markets.get(index);
         market.connection = connection;
         market.book.clear();
-        for (side, levels) in [(Side::Bid, bids), (Side::Ask, asks)] {
-            for level in levels {
-                market.book.apply(side, level.price, level.size);
-            }
-        }
-        let in_order = bids.windows(2).all(|pair| pair[0].price > pair[1].price)
-            && asks.windows(2).all(|pair| pair[0].price < pair[1].price);
-        let reason = if !check(markets, index, entry.ts_event, entry.checksum, emit) {
+        book::apply(&mut market.book, bids, asks);
+        let reason = if !check(markets, index, entry.ts_event, entry.checksum, Oracle::KrakenBookChecksum, emit) {
             Some(StatusKind::ChecksumMismatch)
-        } else if !in_order {
+        } else if !book::is_in_order(bids, asks) {
             Some(StatusKind::OutOfOrder)
         } else {
             None
@@ -323,7 +311,7 @@ impl KrakenFeed {
             scanner.seek(start);
             match trade_entry(scanner, |symbol, printed| markets.exponents(symbol, printed)) {
                 Ok(TradeEntry { symbol, print, exponents }) => {
-                    if let Some(index) = self.market(markets, symbol) {
+                    if let Some(index) = self.market(markets, symbol, emit) {
                         markets.set_exponents(index, exponents, emit);
                         self.trades.push((index, Print { flags, ..print }));
                     }
@@ -331,7 +319,7 @@ impl KrakenFeed {
                 }
                 Err(Failure::Malformed(error)) => return Err(error),
                 Err(Failure::Precision { symbol, quantity, exponent }) => {
-                    let Some(index) = self.market(markets, symbol) else { return Ok(()) };
+                    let Some(index) = self.market(markets, symbol, emit) else { return Ok(()) };
                     change_exponent(markets, index, quantity, exponent, emit);
                 }
             }
@@ -428,7 +416,7 @@ fn entries<'a>(
 }
 
 /// Gives one of an instrument's exponents another value.
-fn change_exponent<S: RecordSink>(
+pub(crate) fn change_exponent<S: RecordSink>(
     markets: &mut Markets,
     index: usize,
     quantity: Quantity,
@@ -441,23 +429,4 @@ fn change_exponent<S: RecordSink>(
         Quantity::Size => (market.price_exp, exponent),
     };
     markets.set_exponents(index, exponents, emit);
-}
-
-/// Whether the book has the venue's checksum; counts it, and says so when not.
-fn check<S: RecordSink>(
-    markets: &mut Markets,
-    index: usize,
-    ts_event: i64,
-    expected: u32,
-    emit: &mut Emitter<'_, S>,
-) -> bool {
-    let market = markets.get(index);
-    let found = checksum::of(&market.book);
-    let id = market.id.get();
-    markets.oracles.count(Oracle::KrakenBookChecksum, found == expected);
-    if found != expected {
-        let kind = StatusRecord::of(StatusKind::ChecksumMismatch);
-        emit.status(id, ts_event, StatusRecord { expected: expected.into(), found: found.into(), ..kind });
-    }
-    found == expected
 }

@@ -18,6 +18,7 @@ use crate::scan::{ScanError, Scanner};
 pub(crate) enum Request {
     Trades,
     Ohlc { interval_min: u64 },
+    AssetPairs,
     Other,
 }
 
@@ -28,6 +29,9 @@ impl Request {
         let (path, query) = target.split_at(size);
         if path.ends_with(b"/Trades") {
             return Self::Trades;
+        }
+        if path.ends_with(b"/AssetPairs") {
+            return Self::AssetPairs;
         }
         if !path.ends_with(b"/OHLC") {
             return Self::Other;
@@ -181,7 +185,8 @@ mod tests {
         assert_eq!(Request::of(b"/0/public/Trades?pair=XBTUSDT&since=0"), Request::Trades);
         assert_eq!(Request::of(b"/0/public/OHLC?pair=X&interval=5"), Request::Ohlc { interval_min: 5 });
         assert_eq!(Request::of(b"/0/public/OHLC"), Request::Ohlc { interval_min: 1 });
-        assert_eq!(Request::of(b"/0/public/AssetPairs"), Request::Other);
+        assert_eq!(Request::of(b"/0/public/AssetPairs"), Request::AssetPairs);
+        assert_eq!(Request::of(b"/0/public/Time"), Request::Other);
     }
 
     #[test]

@@ -3,9 +3,9 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 use tidebook_feed::capture::{CaptureOptions, CaptureReader};
-use tidebook_feed::{FeedEngine, FeedOptions, Oracle, RecordBatch, RecordSink, Tally};
+use tidebook_feed::{FeedEngine, FeedOptions, Oracle, RecordBatch, RecordSink, StatusKind, Tally};
 use tidebook_testkit::recording;
-use tidebook_types::{MessageKind, RawMessage, Venue};
+use tidebook_types::{MessageKind, RawMessage, Status, Venue};
 
 /// A raw message with its own bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +59,23 @@ pub fn run(venue: Venue, messages: &[Message]) -> (FeedEngine, RecordBatch) {
 pub fn tally(engine: &FeedEngine, oracle: Oracle) -> (u64, u64) {
     let Tally { passed, failed } = engine.oracles().tally(oracle);
     (passed, failed)
+}
+
+/// Every status as `message: kind (reason) expected found count`, numbers where they are not 0.
+pub fn told(batch: &RecordBatch) -> Vec<String> {
+    let line = |status: &Status| {
+        let mut line = format!("{}: {}", status.source_sequence, StatusKind::from_code(status.kind).unwrap().name());
+        if let Some(reason) = StatusKind::from_code(status.reason) {
+            line += &format!(" ({})", reason.name());
+        }
+        for number in [status.expected, status.found, status.count] {
+            if (status.expected, status.found, status.count) != (0, 0, 0) {
+                line += &format!(" {number}");
+            }
+        }
+        line
+    };
+    batch.status.iter().map(line).collect()
 }
 
 /// A sink that keeps nothing.
