@@ -10,8 +10,8 @@ import pytest
 
 from tidebook.errors import ConfigError
 from tidebook.simulate import SimulatedVenue, StreamMessage, VenueOptions
-from tidebook.simulate.binance_wire import Wire
-from tidebook.simulate.market import SPECS
+from tidebook.simulate.specs import SPECS
+from tidebook.simulate.wire.binance import Wire
 
 SECOND = 1_000_000
 

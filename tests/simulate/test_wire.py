@@ -7,21 +7,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from tests.simulate.shapes import shape
 from tidebook.simulate import SimulatedVenue, VenueOptions
-from tidebook.simulate.binance_wire import Wire, exchange_info_symbol
-from tidebook.simulate.market import SPECS, DepthDiff, SymbolSpec
+from tidebook.simulate.market import DepthDiff
+from tidebook.simulate.specs import SPECS, SymbolSpec
 from tidebook.simulate.venue import DEFAULT_START_US
-
-
-def shape(value: Any) -> Any:
-    """Key order, types and decimals of a JSON value; a list is the set of its elements' shapes."""
-    if isinstance(value, dict):
-        return [(key, shape(inner)) for key, inner in value.items()]
-    if isinstance(value, list):
-        return ["list", *sorted({json.dumps(shape(inner)) for inner in value})]
-    if isinstance(value, str) and "." in value:
-        return f"text with {len(value.partition('.')[2])} decimals"
-    return type(value).__name__
+from tidebook.simulate.wire.binance import Wire, exchange_info_symbol
 
 
 def recorded(recordings: Path, name: str) -> list[str]:

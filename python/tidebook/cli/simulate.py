@@ -7,15 +7,17 @@ import sys
 from typing import Literal
 
 from tidebook.cli.output import Json, print_json
-from tidebook.simulate import BinanceSimulator, VenueOptions
+from tidebook.simulate import DIALECTS, Simulator, VenueOptions
+
+SYMBOLS_SHOWN = 10
 
 
 def simulate(
-    venue: Literal["binance"] = "binance",
+    venue: Literal["binance", "kraken"] = "binance",
     *,
     port: int = 9443,
     seed: int = 7,
-    symbols: str = "BTCUSDT,ETHUSDT",
+    symbols: str | None = None,
     rate: float = 1_000.0,
     until_stdin_closes: bool = False,
     json: Json = False,
@@ -31,18 +33,25 @@ def simulate(
     seed
         The same seed gives the same order flow.
     symbols
-        What it trades, separated by commas; the first are the busiest.
+        What it trades, in the venue's spelling and separated by commas; the first are the busiest. A number makes up so
+        many. Two by default.
     rate
-        Mean messages per second of trade, bookTicker and depth@100ms over all symbols.
+        Mean messages per second of trades and books (Binance: also bookTicker) over all symbols.
     until_stdin_closes
         End when standard input does: whoever started it with a pipe takes it along, however it ends.
     """
-    names = tuple(symbol.strip().upper() for symbol in symbols.split(",") if symbol.strip())
-    simulator = BinanceSimulator(VenueOptions(symbols=names, rate=rate, seed=seed), port=port)
+    dialect = DIALECTS[venue]
+    if symbols is None:
+        names = dialect.default_symbols
+    elif symbols.strip().isdecimal():
+        names = dialect.made_symbols(int(symbols))
+    else:
+        names = tuple(symbol.strip().upper() for symbol in symbols.split(",") if symbol.strip())
+    simulator = Simulator(VenueOptions(venue=venue, symbols=names, rate=rate, seed=seed), port=port)
     asyncio.run(_serve(venue, simulator, json, until_stdin_closes))
 
 
-async def _serve(venue: str, simulator: BinanceSimulator, json: bool, until_stdin_closes: bool) -> None:
+async def _serve(venue: str, simulator: Simulator, json: bool, until_stdin_closes: bool) -> None:
     """Serves until SIGTERM or Ctrl-C, or until nobody holds the other end of stdin."""
     serving = asyncio.current_task()
     assert serving is not None
@@ -67,12 +76,12 @@ async def _serve(venue: str, simulator: BinanceSimulator, json: bool, until_stdi
                 print_json(facts)
                 sys.stdout.flush()
             else:
-                print(
-                    f"simulated {venue}: {', '.join(options.symbols)} at {options.rate:g} messages/s, seed {options.seed}"
-                )
-                print(
-                    f"REST {simulator.rest_url}/api/v3/exchangeInfo   WebSocket {simulator.ws_url}/stream", flush=True
-                )
+                traded = ", ".join(options.symbols[:SYMBOLS_SHOWN])
+                if len(options.symbols) > SYMBOLS_SHOWN:
+                    traded += f" and {len(options.symbols) - SYMBOLS_SHOWN} more"
+                print(f"simulated {venue}: {traded} at {options.rate:g} messages/s, seed {options.seed}")
+                rest_path, ws_path = DIALECTS[venue].paths_shown
+                print(f"REST {simulator.rest_url}{rest_path}   WebSocket {simulator.ws_url}{ws_path}", flush=True)
             await simulator.serve_forever()
     except asyncio.CancelledError:
         if not serving.cancelling():

@@ -1,18 +1,25 @@
-"""A local venue that speaks a real venue's protocol, for tests, benches and `make run` without a network.
+"""Local venues that speak a real venue's protocol, for tests, benches and `make run` without a network.
 
-`BinanceSimulator` serves it on a port; `SimulatedVenue` is the same venue without a socket or a clock.
+`Simulator` serves one on a port; `SimulatedVenue` is the same venue without a socket or a clock.
 """
 
+from tidebook.simulate.dialect import StreamMessage
 from tidebook.simulate.faults import Fault, FaultKind
 from tidebook.simulate.limits import VenueLimits
-from tidebook.simulate.server import BinanceSimulator
-from tidebook.simulate.venue import SimulatedVenue, StreamMessage, VenueOptions
+from tidebook.simulate.server import Simulator
+from tidebook.simulate.venue import SimulatedVenue, VenueOptions
+from tidebook.simulate.wire import DIALECTS
+
+BinanceSimulator = Simulator
+"""Its name while it was the only one."""
 
 __all__ = [
+    "DIALECTS",
     "BinanceSimulator",
     "Fault",
     "FaultKind",
     "SimulatedVenue",
+    "Simulator",
     "StreamMessage",
     "VenueLimits",
     "VenueOptions",

@@ -1,7 +1,8 @@
 """`/sim/`: what the real venue does not have. The truth behind the streams, pause, and faults on request.
 
 A test that wants equal books pauses the venue: pending depth is sent at once, then nothing moves, and `/sim/book` is
-what every subscriber must have.
+what every subscriber must have. Answers have one shape for all venues; prices, sizes and trades in them are written as
+the venue's own messages write them.
 """
 
 from collections.abc import Callable
@@ -10,8 +11,8 @@ from itertools import islice
 import msgspec
 from aiohttp import web
 
-from tidebook.simulate.binance_wire import Wire
-from tidebook.simulate.faults import Fault, Faults
+from tidebook.simulate.dialect import SymbolTexts
+from tidebook.simulate.faults import SPECIAL_FAULTS, Fault, Faults
 from tidebook.simulate.market import Market
 from tidebook.simulate.streams import StreamHub
 from tidebook.simulate.venue import SimulatedVenue
@@ -29,7 +30,6 @@ class Control:
         self._hub = hub
         self._faults = faults
         self._set_paused = set_paused
-        self._wires = {symbol: Wire(market.spec) for symbol, market in venue.markets.items()}
 
     def routes(self) -> list[web.RouteDef]:
         """Its routes."""
@@ -47,6 +47,7 @@ class Control:
         options = self._venue.options
         return web.json_response(
             {
+                "venue": options.venue,
                 "symbols": list(options.symbols),
                 "rate": options.rate,
                 "seed": options.seed,
@@ -71,32 +72,29 @@ class Control:
         return await self._status(request)
 
     async def _book(self, request: web.Request) -> web.Response:
-        """The whole book now, as a depth snapshot without a limit."""
+        """The book now, as far as `levels` on each side or whole."""
         symbol, market = self._market(request)
-        body = self._wires[symbol].snapshot(market.update_id, *market.levels(LEVELS_MAX))
-        return web.Response(body=body, content_type="application/json")
+        levels = market.levels(_integer(request, "levels", LEVELS_MAX))
+        body = _book_text(self._venue.texts[symbol], self._venue.now_us, market.update_id, *levels)
+        return web.Response(text=body, content_type="application/json")
 
     async def _checkpoints(self, request: web.Request) -> web.Response:
-        """The best levels at each depth@100ms flush after update `after`, oldest first."""
+        """The best levels at each flush of the venue's first cadence after update `after`, oldest first."""
         symbol, market = self._market(request)
         after = _integer(request, "after", 0)
-        wire = self._wires[symbol]
-        texts = (
-            wire.snapshot(checkpoint.update_id, checkpoint.bids, checkpoint.asks).decode()
-            for checkpoint in market.checkpoints
-            if checkpoint.update_id > after
-        )
-        return web.Response(text=f"[{','.join(texts)}]", content_type="application/json")
+        texts = self._venue.texts[symbol]
+        found = (_book_text(texts, *checkpoint) for checkpoint in market.checkpoints if checkpoint.update_id > after)
+        return web.Response(text=f"[{','.join(found)}]", content_type="application/json")
 
     async def _trades(self, request: web.Request) -> web.Response:
-        """Trades from id `from` on, at most `limit`, as the payloads of the trade stream."""
+        """Trades from id `from` on, at most `limit`, as the venue's messages have them."""
         symbol, market = self._market(request)
         first = _integer(request, "from", 0)
         limit = _integer(request, "limit", 1_000)
-        wire = self._wires[symbol]
+        texts = self._venue.texts[symbol]
         skipped = max(0, first - market.trades[0].trade_id) if market.trades else 0
-        texts = (wire.trade(trade).decode() for trade in islice(market.trades, skipped, skipped + limit))
-        return web.Response(text=f"[{','.join(texts)}]", content_type="application/json")
+        found = (texts.trade_text(trade) for trade in islice(market.trades, skipped, skipped + limit))
+        return web.Response(text=f"[{','.join(found)}]", content_type="application/json")
 
     async def _ask_fault(self, request: web.Request) -> web.Response:
         """Takes one fault or a list of them."""
@@ -104,7 +102,12 @@ class Control:
             faults = msgspec.json.decode(await request.read(), type=list[Fault] | Fault)
         except msgspec.DecodeError as error:
             raise web.HTTPBadRequest(text=f"/sim/faults: {error}") from error
-        for fault in faults if isinstance(faults, list) else [faults]:
+        asked = faults if isinstance(faults, list) else [faults]
+        dialect = self._venue.dialect
+        for fault in asked:
+            if fault.kind in SPECIAL_FAULTS - dialect.special_faults:
+                raise web.HTTPBadRequest(text=f"/sim/faults: {dialect.name} has nothing that {fault.kind} could befall")
+        for fault in asked:
             self._faults.add(fault)
         return web.json_response({"faults_pending": len(self._faults.pending)})
 
@@ -121,3 +124,11 @@ def _integer(request: web.Request, name: str, default: int) -> int:
     if not text.isdecimal():
         raise web.HTTPBadRequest(text=f"{request.path}: {name} {text} is no whole number")
     return int(text)
+
+
+def _book_text(
+    texts: SymbolTexts, time_us: int, update_id: int, bids: list[tuple[int, int]], asks: list[tuple[int, int]]
+) -> str:
+    bid_texts, ask_texts = ([list(texts.level(*level)) for level in side] for side in (bids, asks))
+    book = {"lastUpdateId": update_id, "time_us": time_us, "bids": bid_texts, "asks": ask_texts}
+    return msgspec.json.encode(book).decode()

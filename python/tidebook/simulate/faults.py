@@ -4,10 +4,12 @@ A fault is asked for (`POST /sim/faults` or an argument of the server) and befal
 Adding a kind means a word in `FaultKind` and a branch where the server delivers.
 """
 
+import math
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
 import msgspec
+from aiohttp import web
 
 
 class FaultKind(StrEnum):
@@ -21,6 +23,14 @@ class FaultKind(StrEnum):
     """It is sent after the stream's next message."""
     MALFORMED = "malformed"
     """It is sent damaged: cut short, a byte changed, no JSON at all, or as a binary frame, in turn."""
+    CHECKSUM = "checksum"
+    """Its checksum is wrong (kraken)."""
+    SEQUENCE = "sequence"
+    """The number of the connection's next message is one too high, though nothing was lost (coinbase-advanced)."""
+    HUGE = "huge"
+    """It comes with spaces at its end, `size_bytes` long in all."""
+    SLOW = "slow"
+    """It comes in pieces over `seconds`, and what follows waits."""
     DISCONNECT = "disconnect"
     """The connection is reset without a close frame just before the message."""
     CLOSE = "close"
@@ -28,9 +38,20 @@ class FaultKind(StrEnum):
     STALL = "stall"
     """The connection stays open but sends nothing for `seconds`, not even pongs; what came meanwhile is lost."""
     SHUTDOWN = "shutdown"
-    """The venue announces `serverShutdown` to the connection and closes it `seconds` later."""
+    """The venue announces its shutdown to the connection, where it does so, and closes it `seconds` later."""
+    REFUSE = "refuse"
+    """A WebSocket upgrade is answered with `status` and, for 418 and 429, `Retry-After: seconds`."""
+    RATE_LIMIT = "rate_limit"
+    """A client's frame is refused as one too many, in the venue's words."""
     REST = "rest"
-    """A request under /api is answered with `status` and, for 418 and 429, `Retry-After: seconds`."""
+    """A REST request is answered with `status` and, for 418 and 429, `Retry-After: seconds`."""
+
+
+SPECIAL_FAULTS = frozenset({FaultKind.CHECKSUM, FaultKind.SEQUENCE})
+"""Only venues with checksums or numbered connections can have them."""
+
+# What befalls no message of a stream.
+_ELSEWHERE = {FaultKind.REST, FaultKind.REFUSE, FaultKind.RATE_LIMIT}
 
 
 class Fault(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -44,6 +65,7 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Only this connection of the venue; None = any."""
     seconds: float = 1.0
     status: int = 429
+    size_bytes: int = 8 * 1024 * 1024
 
 
 class Faults:
@@ -57,21 +79,33 @@ class Faults:
         """Asks for a fault."""
         self.pending.append(fault)
 
-    def next_for_message(self, stream: str, connection: int) -> Fault | None:
+    def next_for_message(self, stream: str, connection: int, payload: bytes) -> Fault | None:
         """The fault that befalls this message, counted down; None almost always."""
         for fault in self.pending:
             if (
-                fault.kind is not FaultKind.REST
+                fault.kind not in _ELSEWHERE
                 and fault.connection in (None, connection)
                 and fnmatchcase(stream, fault.stream)
+                and (fault.kind is not FaultKind.CHECKSUM or b'"checksum":' in payload)
             ):
                 return self._spend(fault)
         return None
 
     def next_for_request(self) -> Fault | None:
         """The fault that befalls a REST request."""
+        return self._next(FaultKind.REST)
+
+    def next_for_connect(self) -> Fault | None:
+        """The fault that befalls the upgrade to a WebSocket."""
+        return self._next(FaultKind.REFUSE)
+
+    def next_for_answer(self) -> Fault | None:
+        """The fault that befalls a client's frame."""
+        return self._next(FaultKind.RATE_LIMIT)
+
+    def _next(self, kind: FaultKind) -> Fault | None:
         for fault in self.pending:
-            if fault.kind is FaultKind.REST:
+            if fault.kind is kind:
                 return self._spend(fault)
         return None
 
@@ -93,3 +127,11 @@ class Faults:
         if fault.count <= 0:
             self.pending.remove(fault)
         return fault
+
+
+def refusal(fault: Fault) -> web.Response:
+    """The HTTP answer of a venue that refuses a connection."""
+    answer = web.Response(status=fault.status, text="refused")
+    if fault.status in (418, 429):
+        answer.headers["Retry-After"] = str(max(0, math.ceil(fault.seconds)))
+    return answer

@@ -20,9 +20,12 @@ _SIZES: tuple[int, ...] = tuple(
     max(1, round(100 * ((k + 0.5) / (_QUANTILES - k - 0.5)) ** 0.7)) for k in range(_QUANTILES)
 )
 
-# Orders the flow keeps resting per symbol, and how many price levels of them lie beyond the active zone.
-ACTIVE_ORDERS = 600
-DEEP_LEVELS = 2_500
+# Orders the flow keeps resting per symbol, and how many price levels of them lie beyond the active zone. A venue with
+# many symbols has thinner books: 2,500 levels of 500 symbols would take gigabytes and minutes.
+ACTIVE_ORDERS_MAX = 600
+DEEP_LEVELS_MAX = 2_500
+ACTIVE_ORDERS_IN_ALL = 30_000
+DEEP_LEVELS_IN_ALL = 60_000
 
 # Share of operations that are market orders, in calm and in a burst.
 TAKE_CHANCE = 0.015
@@ -30,26 +33,30 @@ TAKE_CHANCE_BURSTING = 0.06
 
 
 class OrderFlow:
-    """The traders of one market."""
+    """The traders of one market; `share` markets share the orders of all."""
 
-    def __init__(self, market: Market, random_source: random.Random) -> None:
+    def __init__(self, market: Market, random_source: random.Random, share: int = 1) -> None:
         self._market = market
         self._random = random_source.random
         self._active: list[Order] = []
         self._direction = BUY
-        # Mean distance of a passive order from its touch, in ticks.
-        self._spread_out = max(4, market.spec.start_price // 20_000)
+        self._active_orders = min(ACTIVE_ORDERS_MAX, ACTIVE_ORDERS_IN_ALL // share)
+        self._deep_levels = min(DEEP_LEVELS_MAX, DEEP_LEVELS_IN_ALL // share)
+        # Mean distance of a passive order from its touch, in ticks: far enough that levels near the touch hold about one
+        # order and come and go, but at most 0.2 % of the price.
+        start = market.spec.start_price
+        self._spread_out = max(4, start // 20_000, min(self._active_orders // 2, start // 500))
 
     def open(self) -> None:
         """Fills the empty book: dense at the touch, thinning outwards to about a tenth of the price."""
-        start = self._market.spec.start_price
+        start, deep = self._market.spec.start_price, self._deep_levels
         for side in (BUY, SELL):
             distance = 1
-            for level in range(DEEP_LEVELS):
+            for level in range(deep):
                 self._market.add(side, start - side * distance, self._size())
                 # Steps grow with the square of the level; beyond one tick each they sum to about 10 % of the price.
-                distance += 1 + self._below(1 + start * 3 * level * level // (5 * DEEP_LEVELS**3))
-        for place in range(ACTIVE_ORDERS):
+                distance += 1 + self._below(1 + start * 3 * level * level // (5 * deep**3))
+        for place in range(self._active_orders):
             self._place(BUY if place % 2 else SELL)
         self._market.events.clear()
 
@@ -59,7 +66,7 @@ class OrderFlow:
         draw = self._random()
         if draw < take_chance:
             self._take(time_us)
-        elif draw < take_chance + 0.45 * len(self._active) / ACTIVE_ORDERS:
+        elif draw < take_chance + 0.45 * len(self._active) / self._active_orders:
             self._cancel()
         else:
             self._place(BUY if self._random() < 0.5 else SELL)
@@ -73,13 +80,17 @@ class OrderFlow:
         if abs(best - mid) * 25 > mid:
             self._direction = BUY if best < mid else SELL
         size = self._size() * (1 + self._below(4))
-        self._market.take(time_us, self._direction, size, levels_max=40)
+        # A thin book keeps its last level: nobody could say where the next order belongs.
+        levels = min(40, len(self._market.book.sides[-self._direction].keys) - 1)
+        self._market.take(time_us, self._direction, size, levels)
 
     def _cancel(self) -> None:
         active = self._active
         # The younger an order, the likelier its cancel: the larger of two uniform places.
         place = max(self._below(len(active)), self._below(len(active)))
         order = active[place]
+        if len(self._market.book.sides[order.side].keys) == 1:
+            return
         active[place] = active[-1]
         active.pop()
         self._market.cancel(order)
@@ -87,8 +98,8 @@ class OrderFlow:
     def _place(self, side: int) -> None:
         best_own = self._market.book.sides[side].best()
         best_other = self._market.book.sides[-side].best()
-        assert best_own is not None, "the deep levels outlast every sweep"
-        assert best_other is not None, "the deep levels outlast every sweep"
+        assert best_own is not None, "a side is never emptied"
+        assert best_other is not None, "a side is never emptied"
         gap = (best_other - best_own) * side
         draw = self._random()
         if draw < 0.10 and gap > 1:

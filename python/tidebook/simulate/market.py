@@ -1,56 +1,26 @@
-"""One symbol of the simulated venue: its book, its numbering, and what each order operation makes public.
+"""One symbol of a simulated venue: its book, its numbering, and what each order operation makes public.
 
-The rules are Binance's: every change of a price level takes the next update id; an order that sweeps several levels
-takes one id per level but shows one new top of book; each fill is a trade with the next trade id; the fills of one
-order at one price are one aggregate trade. Depth is conflated: a flush carries each level touched since the flush
-before, with its size now, so `U` is always the previous `u` + 1.
+The numbering is Binance's, and other venues take from it what they show: every change of a price level takes the next
+update id; an order that sweeps several levels takes one id per level but shows one new top of book; each fill is a
+trade with the next trade id; the fills of one order at one price are one aggregate trade. Depth is conflated per
+cadence: a flush carries each level touched since the flush before, with its size now, so a first id is always the last
+id before it plus one.
 
 Source: Binance API documentation, Spot, "WebSocket Streams" (trade, aggTrade, bookTicker, diff. depth; how to manage a
 local order book correctly); the id patterns were checked on recordings of 2024-08-08 and 09.
 """
 
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from tidebook.simulate.book import BUY, SELL, Order, OrderBook
+from tidebook.simulate.specs import SymbolSpec
 
+# Of all symbols of a venue together.
 TRADES_KEPT_MAX = 1_000_000
-CHECKPOINTS_KEPT_MAX = 3_000
+CHECKPOINTS_KEPT_MAX = 6_000
 CHECKPOINT_LEVELS = 25
-
-
-@dataclass(frozen=True, slots=True)
-class SymbolSpec:
-    """How a symbol trades. Tick = 10^-price_exp, lot = 10^-size_exp of the base asset."""
-
-    symbol: str
-    base: str
-    quote: str
-    price_exp: int
-    size_exp: int
-    start_price: int
-    """Ticks."""
-    typical_size: int
-    """Lots; median of an order."""
-
-
-# Prices and precisions of the order of magnitude that the real markets have; nothing depends on their being current.
-SPECS: dict[str, SymbolSpec] = {
-    spec.symbol: spec
-    for spec in (
-        SymbolSpec("BTCUSDT", "BTC", "USDT", 2, 5, 6_183_763, 2_000),
-        SymbolSpec("ETHUSDT", "ETH", "USDT", 2, 4, 268_342, 3_000),
-        SymbolSpec("SOLUSDT", "SOL", "USDT", 2, 3, 16_027, 4_000),
-        SymbolSpec("BNBUSDT", "BNB", "USDT", 2, 3, 51_840, 700),
-        SymbolSpec("XRPUSDT", "XRP", "USDT", 4, 0, 6_142, 400),
-        SymbolSpec("DOGEUSDT", "DOGE", "USDT", 5, 0, 10_731, 2_500),
-        SymbolSpec("ADAUSDT", "ADA", "USDT", 4, 1, 3_562, 9_000),
-        SymbolSpec("LTCUSDT", "LTC", "USDT", 2, 3, 6_318, 2_000),
-        SymbolSpec("DOTUSDT", "DOT", "USDT", 3, 2, 4_815, 3_000),
-        SymbolSpec("ETHBTC", "ETH", "BTC", 5, 4, 4_339, 8_000),
-    )
-}
 
 
 class Trade(NamedTuple):
@@ -61,6 +31,8 @@ class Trade(NamedTuple):
     price: int
     size: int
     buyer_is_maker: bool
+    sequence: int
+    """Its place among all changes and trades of the symbol."""
 
 
 class AggregateTrade(NamedTuple):
@@ -96,8 +68,9 @@ class DepthDiff(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """The venue's own truth after update `update_id`: its best levels, (price, size), best first."""
+    """The venue's own truth at a flush of its first cadence: its best levels, (price, size), best first."""
 
+    time_us: int
     update_id: int
     bids: list[tuple[int, int]]
     asks: list[tuple[int, int]]
@@ -119,17 +92,27 @@ class _Touched:
 class Market:
     """Book, numbering and pending depth of one symbol. Each operation appends what it makes public to `events`."""
 
-    def __init__(self, spec: SymbolSpec, first_update_id: int, first_trade_id: int) -> None:
+    def __init__(
+        self, spec: SymbolSpec, first_update_id: int, first_trade_id: int, cadences: Iterable[str], share: int = 1
+    ) -> None:
+        """A closed market with an empty book. `share`: how many markets share the room for trades and checkpoints."""
         self.spec = spec
         self.book = OrderBook()
         self.update_id = first_update_id - 1
         self.trade_id = first_trade_id - 1
         self.aggregate_id = first_trade_id // 2 - 1
         self.events: list[PublicEvent] = []
-        self.trades: deque[Trade] = deque(maxlen=TRADES_KEPT_MAX)
-        self.checkpoints: deque[Checkpoint] = deque(maxlen=CHECKPOINTS_KEPT_MAX)
-        self._pending = {"100ms": _Touched(first_update_id), "1000ms": _Touched(first_update_id)}
+        self.trades: deque[Trade] = deque(maxlen=TRADES_KEPT_MAX // share)
+        self.checkpoints: deque[Checkpoint] = deque(maxlen=max(20, CHECKPOINTS_KEPT_MAX // share))
+        self._pending = {cadence: _Touched(first_update_id) for cadence in cadences}
+        self._first_cadence = next(iter(self._pending))
+        self._sequence_base = first_update_id + first_trade_id - 2
         self._top: Top | None = None
+
+    @property
+    def sequence(self) -> int:
+        """Changes and trades so far: the number of a venue that counts both in one row."""
+        return self.update_id + self.trade_id - self._sequence_base
 
     def add(self, side: int, price: int, size: int) -> Order:
         """Rests an order."""
@@ -159,7 +142,7 @@ class Market:
             while end < len(fills) and fills[end].price == price:
                 self.trade_id += 1
                 total += fills[end].size
-                trade = Trade(time_us, self.trade_id, price, fills[end].size, buyer_is_maker)
+                trade = Trade(time_us, self.trade_id, price, fills[end].size, buyer_is_maker, self.sequence)
                 self.trades.append(trade)
                 self.events.append(trade)
                 end += 1
@@ -174,7 +157,7 @@ class Market:
         return len(fills)
 
     def flush_depth(self, time_us: int, cadence: str) -> DepthDiff | None:
-        """The diff of a cadence since its last flush, or None when nothing changed. Also keeps a checkpoint."""
+        """The diff of a cadence since its last flush, or None when nothing changed. The first also keeps a checkpoint."""
         touched = self._pending[cadence]
         if touched.first_id > self.update_id:
             return None
@@ -186,10 +169,21 @@ class Market:
             [(price, bids.get(price, 0)) for price in sorted(touched.prices[BUY], reverse=True)],
             [(price, asks.get(price, 0)) for price in sorted(touched.prices[SELL])],
         )
-        self._pending[cadence] = _Touched(self.update_id + 1)
-        if cadence == "100ms":
-            self.checkpoints.append(Checkpoint(self.update_id, *self.levels(CHECKPOINT_LEVELS)))
+        self.drop_depth(time_us, cadence)
         return diff
+
+    def drop_depth(self, time_us: int, cadence: str) -> bool:
+        """A flush that nobody listens to; False when nothing changed since the last one."""
+        touched = self._pending[cadence]
+        if touched.first_id > self.update_id:
+            return False
+        touched.first_id = self.update_id + 1
+        for side in (BUY, SELL):
+            if touched.prices[side]:
+                touched.prices[side] = set()
+        if cadence == self._first_cadence:
+            self.checkpoints.append(Checkpoint(time_us, self.update_id, *self.levels(CHECKPOINT_LEVELS)))
+        return True
 
     def levels(self, count: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
         """Best levels of (bids, asks) as of `update_id`."""

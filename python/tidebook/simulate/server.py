@@ -1,7 +1,7 @@
-"""The simulated Binance spot venue on one port: REST, WebSocket streams, `/sim/`, and the clock that drives them.
+"""A simulated venue on one port: REST, WebSocket streams, `/sim/`, and the clock that drives them.
 
-One task plays the venue's time against the wall clock. The real venue has separate hosts for REST and streams; here one
-port serves both, so that one number is all a client needs.
+One task plays the venue's time against the wall clock. Real venues have separate hosts for REST and streams; here one
+port serves both, so that one number is all a client needs. Which venue it is says its dialect.
 """
 
 import asyncio
@@ -20,7 +20,6 @@ from tidebook.errors import AddressError
 from tidebook.simulate.control import Control
 from tidebook.simulate.faults import Fault, Faults
 from tidebook.simulate.limits import VenueLimits
-from tidebook.simulate.rest import RestApi
 from tidebook.simulate.streams import StreamHub
 from tidebook.simulate.venue import SimulatedVenue, VenueOptions
 
@@ -36,8 +35,8 @@ _BIND_TROUBLE = {
 }
 
 
-class BinanceSimulator:
-    """Runs a `SimulatedVenue` in real time. Use as `async with BinanceSimulator(options) as simulator`.
+class Simulator:
+    """Runs a `SimulatedVenue` in real time. Use as `async with Simulator(options) as simulator`.
 
     Port 0 takes any free port; `rest_url` and `ws_url` then say which. Without `options.start_us` the venue's clock
     starts at the wall clock; the order flow is the same either way.
@@ -65,9 +64,10 @@ class BinanceSimulator:
         self._tls = tls
         self._wall_ahead_us = wall_us - self.venue.now_us
         self._paused = False
-        limits = limits or VenueLimits()
-        self._hub = StreamHub(self.venue.streams(), self.faults, limits, self._set_wanted)
-        self._rest = RestApi(self.venue, self.faults, limits)
+        limits = limits or self.venue.dialect.limits
+        self._hub = StreamHub(self.faults, limits)
+        self._hub.talk = self.venue.dialect.talk(self.venue, self._hub, self.faults, limits)
+        self.venue.wanted = self._hub.subscribers
         self._control = Control(self.venue, self._hub, self.faults, self.set_paused)
         self._runner: web.AppRunner | None = None
         self._clock: asyncio.Task[None] | None = None
@@ -79,21 +79,14 @@ class BinanceSimulator:
 
     @property
     def ws_url(self) -> str:
-        """Base of the WebSocket paths `/ws` and `/stream`."""
+        """Base of the WebSocket paths, which are those of the venue."""
         return f"{'wss' if self._tls else 'ws'}://{self.host}:{self.port}"
 
     async def start(self) -> None:
         """Binds the port and starts the clock."""
         app = web.Application()
-        app.add_routes(self._rest.routes())
+        app.add_routes(self._hub.talk.routes())
         app.add_routes(self._control.routes())
-        app.add_routes(
-            [
-                web.get("/ws", self._hub.serve_raw),
-                web.get("/ws/{streams:.+}", self._hub.serve_raw),
-                web.get("/stream", self._hub.serve_combined),
-            ]
-        )
         runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         try:
@@ -143,9 +136,6 @@ class BinanceSimulator:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
-
-    def _set_wanted(self, streams: frozenset[str]) -> None:
-        self.venue.wanted = streams
 
     async def _run_clock(self) -> None:
         venue = self.venue

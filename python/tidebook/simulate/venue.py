@@ -1,25 +1,26 @@
-"""The simulated venue as a state machine: time goes in, messages of its streams come out.
+"""A simulated venue as a state machine: time goes in, messages of its streams come out.
 
-No clock, no socket and no task lives here. `advance(until_us)` plays every order operation and depth flush due by then,
+No clock, no socket and no task lives here. `advance(until_us)` plays every order operation and every flush due by then,
 so one seed and one start time give one sequence of messages, however often and in however large steps the caller looks.
 
 The pace is counted in messages, because that is what a subscriber feels: the time to the next operation is drawn in
-proportion to what the last one made public. Bursts borrow time that the calm after them pays back, so the mean holds.
+proportion to what the last one made public at once, and to what an operation has made public later on the average so
+far. Bursts borrow time that the calm after them pays back, so the mean holds. A flush stands in the schedule only while
+something is pending: silent symbols cost nothing.
 """
 
 import random
-from collections.abc import Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
-from heapq import heapify, heapreplace
-from typing import NamedTuple
+from heapq import heappop, heappush
 
 from tidebook.errors import ConfigError
-from tidebook.simulate.binance_wire import Wire
+from tidebook.simulate.dialect import Dialect, StreamMessage, SymbolTexts
 from tidebook.simulate.flow import EXPONENTIAL, OrderFlow
-from tidebook.simulate.market import SPECS, AggregateTrade, Market, PublicEvent, Top, Trade
-
-DEPTH_CADENCES_US = {"100ms": 100_000, "1000ms": 1_000_000}
-DEPTH_STREAMS = {"100ms": "depth@100ms", "1000ms": "depth"}
+from tidebook.simulate.market import Market
+from tidebook.simulate.specs import SYMBOLS_MAX
+from tidebook.simulate.wire import dialect_of
 
 # 2024-08-08T23:54:00Z: where the clock begins when nobody says otherwise, so that a run needs no real clock.
 DEFAULT_START_US = 1_723_161_240_000_000
@@ -30,12 +31,19 @@ BURST_EVERY_US = 6_000_000
 BURST_LENGTH_US = 80_000
 """Means; both are drawn."""
 
+# A venue that conflates everything could hide any number of operations in one message.
+OPERATIONS_PER_MESSAGE_MAX = 4
+
+# Prime, so that the flushes of the symbols spread over the period.
+PHASE_STEP_US = 13_007
+
 
 @dataclass(frozen=True, slots=True)
 class VenueOptions:
-    """What one run of the venue is. `rate` is the mean of trade + bookTicker + depth@100ms messages per second.
+    """What one run of a venue is. `rate` is the mean of its trade and book messages per second over all symbols.
 
-    Raises: ConfigError for an unknown symbol, no symbol, a symbol twice, or a rate outside (0, `RATE_MAX`].
+    Raises: ConfigError for an unknown venue, a symbol that is none of its form, no symbol, a symbol twice, more than
+        `SYMBOLS_MAX`, or a rate outside (0, `RATE_MAX`].
     """
 
     symbols: tuple[str, ...] = ("BTCUSDT", "ETHUSDT")
@@ -43,6 +51,7 @@ class VenueOptions:
     seed: int = 7
     start_us: int | None = None
     bursts: bool = True
+    venue: str = "binance"
 
     def __post_init__(self) -> None:
         if not self.symbols or len(set(self.symbols)) != len(self.symbols):
@@ -51,37 +60,19 @@ class VenueOptions:
                 key="symbols",
                 value=self.symbols,
             )
+        if len(self.symbols) > SYMBOLS_MAX:
+            raise ConfigError(
+                f"simulator: {len(self.symbols)} symbols; it trades at most {SYMBOLS_MAX}",
+                key="symbols",
+                value=self.symbols,
+            )
+        dialect = dialect_of(self.venue)
         for symbol in self.symbols:
-            if symbol not in SPECS:
-                raise ConfigError(
-                    f"simulator: unknown symbol {symbol}; it trades {', '.join(SPECS)}", key="symbols", value=symbol
-                )
+            dialect.spec(symbol)
         if not 0 < self.rate <= RATE_MAX:
             raise ConfigError(
                 f"simulator: rate {self.rate} messages/s is outside 0 to {RATE_MAX:.0f}", key="rate", value=self.rate
             )
-
-
-class StreamMessage(NamedTuple):
-    """One message of one stream, as its subscribers get it."""
-
-    stream: str
-    """Its name, `btcusdt@trade`."""
-    body: bytes
-    """The payload without the combined wrapper."""
-
-
-class _Streams:
-    """Stream names and texts of one symbol."""
-
-    def __init__(self, market: Market) -> None:
-        name = market.spec.symbol.lower()
-        self.wire = Wire(market.spec)
-        self.trade = f"{name}@trade"
-        self.aggregate = f"{name}@aggTrade"
-        self.top = f"{name}@bookTicker"
-        self.depth = {cadence: f"{name}@{stream}" for cadence, stream in DEPTH_STREAMS.items()}
-        self.all = frozenset({self.trade, self.aggregate, self.top, *self.depth.values()})
 
 
 class SimulatedVenue:
@@ -93,94 +84,134 @@ class SimulatedVenue:
 
     def __init__(self, options: VenueOptions) -> None:
         self.options = options
+        self.dialect: Dialect = dialect_of(options.venue)
         self.now_us = DEFAULT_START_US if options.start_us is None else options.start_us
-        self.wanted: frozenset[str] | None = None
+        self.wanted: Container[str] | None = None
         self.message_count = 0
-        """Messages of trade, bookTicker and depth@100ms so far, encoded or not: the ones `rate` counts."""
+        """Messages that `rate` counts so far, written or not."""
         self._random = random.Random(options.seed).random
         self.markets: dict[str, Market] = {}
+        self.texts: dict[str, SymbolTexts] = {}
         self._flows: list[OrderFlow] = []
-        self._streams: list[_Streams] = []
+        share = len(options.symbols)
         for index, symbol in enumerate(options.symbols):
             first_update_id = 10_000_000_000 * (index + 1) + options.seed % 1_000 * 1_000_000 + 1
-            market = Market(SPECS[symbol], first_update_id, 1_000_000_000 * (index + 1) + 1)
-            flow = OrderFlow(market, random.Random(f"{options.seed}/{symbol}"))
+            market = Market(
+                self.dialect.spec(symbol),
+                first_update_id,
+                1_000_000_000 * (index + 1) + 1,
+                self.dialect.book_cadences,
+                share,
+            )
+            flow = OrderFlow(market, random.Random(f"{options.seed}/{symbol}"), share)
             flow.open()
+            for cadence in self.dialect.book_cadences:
+                # What was there before the clock began was never pending.
+                market.drop_depth(self.now_us, cadence)
             self.markets[symbol] = market
             self._flows.append(flow)
-            self._streams.append(_Streams(market))
+            self.texts[symbol] = self.dialect.texts(market)
         self._market_list = list(self.markets.values())
+        self._texts_list = list(self.texts.values())
+        self._indexes = {symbol: index for index, symbol in enumerate(options.symbols)}
         # The first symbols are the busy ones: weights 1, 1/2, 1/3, ...
-        weights = [1 / (index + 1) for index in range(len(self._flows))]
-        self._shares = [sum(weights[: index + 1]) / sum(weights) for index in range(len(weights))]
-        depth_rate = 10.0 * len(self._flows)
-        self._gap_us = 1e6 / max(options.rate - depth_rate, options.rate / 5)
+        weights = [1 / (index + 1) for index in range(share)]
+        self._shares = [sum(weights[: index + 1]) / sum(weights) for index in range(share)]
+        self._shares[-1] = 1.0
+        self._gap_us = 1e6 / options.rate
+        self._operations = 0
+        self._flushed = 0
+        """Messages of periodic flushes that `rate` counts."""
         self._debt_us = 0
         self._burst_from_us = self._burst_until_us = self.now_us
         self._next_operation_us = self.now_us
-        # (due, symbol index, cadence): phases differ by symbol, as on the venue.
-        self._flushes = [
-            (self.now_us + period + index * 13_000 % period, index, cadence)
-            for index in range(len(self._flows))
-            for cadence, period in DEPTH_CADENCES_US.items()
-        ]
-        for market in self._market_list:
-            # What was there before the clock began was never pending.
-            for cadence in DEPTH_CADENCES_US:
-                market.flush_depth(self.now_us, cadence)
-        heapify(self._flushes)
+        self._immediate = [name for name, period in self.dialect.cadences.items() if period == 0]
+        self._periodic = [(name, period) for name, period in self.dialect.cadences.items() if period > 0]
+        self._flushes: list[tuple[int, int, str]] = []
+        """(due, symbol index, cadence) of what is pending, earliest first."""
+        self._scheduled: list[set[str]] = [set() for _ in range(share)]
 
     def streams(self) -> frozenset[str]:
         """Every stream this venue has."""
-        return frozenset().union(*(streams.all for streams in self._streams))
+        return frozenset().union(*(texts.streams for texts in self._texts_list))
 
     @property
     def next_due_us(self) -> int:
         """When something happens next."""
-        return min(self._next_operation_us, self._flushes[0][0])
+        return min(self._next_operation_us, self._flushes[0][0]) if self._flushes else self._next_operation_us
 
     def advance(self, until_us: int) -> Iterator[StreamMessage]:
         """Plays everything due by `until_us`, in order of time. The clock moves as the iterator is consumed."""
         while True:
-            flush_us = self._flushes[0][0]
-            if flush_us <= self._next_operation_us:
-                if flush_us > until_us:
+            if self._flushes and self._flushes[0][0] <= self._next_operation_us:
+                due, index, cadence = self._flushes[0]
+                if due > until_us:
                     break
-                yield from self._flush()
+                heappop(self._flushes)
+                self._scheduled[index].discard(cadence)
+                self.now_us = due
+                counted = self.message_count
+                yield from self._flush(index, cadence)
+                self._flushed += self.message_count - counted
             else:
                 if self._next_operation_us > until_us:
                     break
                 yield from self._operate()
         self.now_us = max(self.now_us, until_us)
 
-    def settle(self) -> Iterator[StreamMessage]:
-        """Flushes all pending depth now, so that subscribers can have exactly the book the venue has."""
-        for market, streams in zip(self._market_list, self._streams, strict=True):
-            for cadence in DEPTH_CADENCES_US:
-                yield from self._flush_one(market, streams, cadence)
+    def settle(self, symbol: str | None = None) -> Iterator[StreamMessage]:
+        """Flushes all that is pending now, so that subscribers can have exactly the book the venue has.
+
+        A client that gets a snapshot needs it too: what was pending before is no update of its book.
+        """
+        chosen = range(len(self._market_list)) if symbol is None else (self._indexes[symbol],)
+        for index in chosen:
+            for cadence in self.dialect.cadences:
+                yield from self._flush(index, cadence)
 
     def _operate(self) -> Iterator[StreamMessage]:
         self.now_us = self._next_operation_us
-        draw = self._random()
-        index = 0
-        while draw >= self._shares[index] and index < len(self._shares) - 1:
-            index += 1
-        market, flow = self._market_list[index], self._flows[index]
+        index = bisect_right(self._shares, self._random())
+        market, texts = self._market_list[index], self._texts_list[index]
         if self.now_us >= self._burst_until_us:
             self._burst_from_us = self.now_us + self._draw(BURST_EVERY_US)
             self._burst_until_us = self._burst_from_us + self._draw(BURST_LENGTH_US)
         bursting = self.options.bursts and self.now_us >= self._burst_from_us
-        flow.step(self.now_us, bursting=bursting)
-        public = 0
-        if market.events:
-            events, market.events = market.events, []
-            public = sum(type(event) is not AggregateTrade for event in events)
-            self.message_count += public
-            yield from self._texts(self._streams[index], events)
-        self._next_operation_us += self._pause_us(public, bursting=bursting)
+        before, counted = market.update_id, self.message_count
+        self._flows[index].step(self.now_us, bursting=bursting)
+        if market.update_id != before:
+            if market.events:
+                events, market.events = market.events, []
+                count = texts.count
+                yield from texts.operation(events, self.wanted)
+                self.message_count += texts.count - count
+            for cadence in self._immediate:
+                yield from self._flush(index, cadence)
+            scheduled = self._scheduled[index]
+            if len(scheduled) < len(self._periodic):
+                self._schedule(index, scheduled)
+        self._operations += 1
+        self._next_operation_us += self._pause_us(self.message_count - counted, bursting=bursting)
+
+    def _schedule(self, index: int, scheduled: set[str]) -> None:
+        for cadence, period in self._periodic:
+            if cadence not in scheduled:
+                scheduled.add(cadence)
+                # The next point of the symbol's own grid.
+                wait = period - (self.now_us - index * PHASE_STEP_US) % period
+                heappush(self._flushes, (self.now_us + wait, index, cadence))
+
+    def _flush(self, index: int, cadence: str) -> Iterator[StreamMessage]:
+        texts = self._texts_list[index]
+        count = texts.count
+        yield from texts.flush(cadence, self.now_us, self.wanted)
+        self.message_count += texts.count - count
 
     def _pause_us(self, public: int, *, bursting: bool) -> int:
-        pause = self._draw(public * self._gap_us)
+        """Time to the next operation, paid for what this one made public and will."""
+        at_once = self.message_count - self._flushed
+        later = max(self._flushed, self._operations / OPERATIONS_PER_MESSAGE_MAX - at_once) / self._operations
+        pause = self._draw((public + later) * self._gap_us)
         if bursting:
             short = pause // BURST_SPEED
             self._debt_us += pause - short
@@ -192,31 +223,3 @@ class SimulatedVenue:
     def _draw(self, mean: float) -> int:
         """An exponentially distributed whole number."""
         return int(mean * EXPONENTIAL[int(self._random() * len(EXPONENTIAL))]) // 1_000
-
-    def _texts(self, streams: _Streams, events: Iterable[PublicEvent]) -> Iterator[StreamMessage]:
-        wanted, wire = self.wanted, streams.wire
-        for event in events:
-            if isinstance(event, Top):
-                if wanted is None or streams.top in wanted:
-                    yield StreamMessage(streams.top, wire.book_ticker(event))
-            elif isinstance(event, Trade):
-                if wanted is None or streams.trade in wanted:
-                    yield StreamMessage(streams.trade, wire.trade(event))
-            elif wanted is None or streams.aggregate in wanted:
-                yield StreamMessage(streams.aggregate, wire.aggregate_trade(event))
-
-    def _flush(self) -> Iterator[StreamMessage]:
-        due, index, cadence = self._flushes[0]
-        heapreplace(self._flushes, (due + DEPTH_CADENCES_US[cadence], index, cadence))
-        self.now_us = due
-        yield from self._flush_one(self._market_list[index], self._streams[index], cadence)
-
-    def _flush_one(self, market: Market, streams: _Streams, cadence: str) -> Iterator[StreamMessage]:
-        diff = market.flush_depth(self.now_us, cadence)
-        if diff is None:
-            return
-        if cadence == "100ms":
-            self.message_count += 1
-        stream = streams.depth[cadence]
-        if self.wanted is None or stream in self.wanted:
-            yield StreamMessage(stream, streams.wire.depth(diff))

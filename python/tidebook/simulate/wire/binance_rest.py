@@ -1,37 +1,65 @@
-"""REST side of the simulated venue: public market data, its request weights, and its errors.
+"""REST side of a simulated Binance: public market data, its request weights, and its errors.
 
 Source: Binance API documentation, Spot, "REST API" (limits, general and market data endpoints) and "Errors".
 """
 
+from __future__ import annotations
+
+import json
 import math
 import re
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from tidebook.simulate.binance_wire import Wire, exchange_info_symbol
-from tidebook.simulate.faults import Faults
-from tidebook.simulate.limits import VenueLimits
-from tidebook.simulate.venue import SimulatedVenue
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
-DEPTH_LIMIT_DEFAULT = 100
-DEPTH_LIMIT_MAX = 5_000
-DEPTH_WEIGHTS = ((100, 5), (500, 25), (1_000, 50), (DEPTH_LIMIT_MAX, 250))
-EXCHANGE_INFO_WEIGHT = 20
+    from tidebook.simulate.faults import Faults
+    from tidebook.simulate.limits import VenueLimits
+    from tidebook.simulate.specs import SymbolSpec
+    from tidebook.simulate.venue import SimulatedVenue
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True)
+class RestRules:
+    """Where Binance's markets differ."""
+
+    prefix: str
+    depth_limit_default: int
+    depth_weights: tuple[tuple[int, int], ...]
+    """(limit up to which, weight), rising."""
+    depth_limits: frozenset[int] | None
+    """The only limits there are; None = any up to the largest."""
+    exchange_info_weight: int
+    rate_limits: tuple[tuple[str, str, int, int], ...]
+    """Beside the request weight: type, interval, number of intervals, limit."""
+    exchange_info_symbol: Callable[[SymbolSpec], dict[str, Any]]
 
 
 class RestApi:
-    """The endpoints under `/api/v3`. One address is assumed: everybody here is 127.0.0.1."""
+    """The endpoints under the prefix. One address is assumed: everybody here is 127.0.0.1.
 
-    def __init__(self, venue: SimulatedVenue, faults: Faults, limits: VenueLimits) -> None:
+    `snapshot` writes a depth answer from a symbol, its bids and its asks.
+    """
+
+    def __init__(
+        self,
+        venue: SimulatedVenue,
+        faults: Faults,
+        limits: VenueLimits,
+        rules: RestRules,
+        snapshot: Callable[[str, list[tuple[int, int]], list[tuple[int, int]]], bytes],
+    ) -> None:
         self._venue = venue
         self._faults = faults
         self._limits = limits
-        self._wires = {symbol: Wire(market.spec) for symbol, market in venue.markets.items()}
+        self._rules = rules
+        self._snapshot = snapshot
         self._minute = 0
         self._used_weight = 0
         self._refused_count = 0
@@ -39,11 +67,15 @@ class RestApi:
 
     def routes(self) -> list[web.RouteDef]:
         """Its routes."""
+        rules = self._rules
         return [
-            web.get("/api/v3/ping", self._weighted(self._ping, lambda _: 1)),
-            web.get("/api/v3/time", self._weighted(self._time, lambda _: 1)),
-            web.get("/api/v3/exchangeInfo", self._weighted(self._exchange_info, lambda _: EXCHANGE_INFO_WEIGHT)),
-            web.get("/api/v3/depth", self._weighted(self._depth, _depth_weight)),
+            web.get(f"{rules.prefix}/ping", self._weighted(self._ping, lambda _: 1)),
+            web.get(f"{rules.prefix}/time", self._weighted(self._time, lambda _: 1)),
+            web.get(
+                f"{rules.prefix}/exchangeInfo",
+                self._weighted(self._exchange_info, lambda _: rules.exchange_info_weight),
+            ),
+            web.get(f"{rules.prefix}/depth", self._weighted(self._depth, self._depth_weight)),
         ]
 
     def _weighted(self, handler: Handler, weight_of: Callable[[web.Request], int]) -> Handler:
@@ -78,7 +110,14 @@ class RestApi:
 
     async def _exchange_info(self, request: web.Request) -> web.Response:
         markets = self._venue.markets
-        chosen = [request.query["symbol"]] if "symbol" in request.query else list(markets)
+        chosen = list(markets)
+        if "symbol" in request.query:
+            chosen = [request.query["symbol"]]
+        elif "symbols" in request.query:
+            try:
+                chosen = json.loads(request.query["symbols"])
+            except ValueError:
+                return _error(400, -1100, "Illegal characters found in parameter 'symbols'.")
         if any(symbol not in markets for symbol in chosen):
             return _error(400, -1121, "Invalid symbol.")
         return web.json_response(
@@ -87,18 +126,16 @@ class RestApi:
                 "serverTime": self._venue.now_us // 1_000,
                 "rateLimits": [
                     _rate_limit("REQUEST_WEIGHT", "MINUTE", 1, self._limits.weight_per_minute),
-                    _rate_limit("ORDERS", "SECOND", 10, 100),
-                    _rate_limit("ORDERS", "DAY", 1, 200_000),
-                    _rate_limit("RAW_REQUESTS", "MINUTE", 5, 61_000),
+                    *(_rate_limit(*limit) for limit in self._rules.rate_limits),
                 ],
                 "exchangeFilters": [],
-                "symbols": [exchange_info_symbol(markets[symbol].spec) for symbol in chosen],
+                "symbols": [self._rules.exchange_info_symbol(markets[symbol].spec) for symbol in chosen],
             }
         )
 
     async def _depth(self, request: web.Request) -> web.Response:
         symbol = request.query.get("symbol", "")
-        limit_text = request.query.get("limit", str(DEPTH_LIMIT_DEFAULT))
+        limit_text = request.query.get("limit", str(self._rules.depth_limit_default))
         if not symbol:
             return _error(400, -1102, "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed.")
         if not re.fullmatch(r"[A-Z0-9-_.]{1,20}", symbol):
@@ -109,15 +146,18 @@ class RestApi:
             return _error(400, -1100, "Illegal characters found in parameter 'limit'; legal range is '^[0-9]{1,20}$'.")
         if symbol not in self._venue.markets:
             return _error(400, -1121, "Invalid symbol.")
-        market = self._venue.markets[symbol]
-        bids, asks = market.levels(min(max(int(limit_text), 1), DEPTH_LIMIT_MAX))
-        return _json(self._wires[symbol].snapshot(market.update_id, bids, asks))
+        limit = int(limit_text)
+        if self._rules.depth_limits is not None and limit not in self._rules.depth_limits:
+            known = ",".join(map(str, sorted(self._rules.depth_limits)))
+            return _error(400, -4021, f"{limit} is not valid depth limit. Depth limit must be one of {known}.")
+        bids, asks = self._venue.markets[symbol].levels(min(max(limit, 1), self._rules.depth_weights[-1][0]))
+        return _json(self._snapshot(symbol, bids, asks))
 
-
-def _depth_weight(request: web.Request) -> int:
-    text = request.query.get("limit", "")
-    limit = int(text) if text.isdecimal() else DEPTH_LIMIT_DEFAULT
-    return next((weight for bound, weight in DEPTH_WEIGHTS if limit <= bound), DEPTH_WEIGHTS[-1][1])
+    def _depth_weight(self, request: web.Request) -> int:
+        text = request.query.get("limit", "")
+        limit = int(text) if text.isdecimal() else self._rules.depth_limit_default
+        weights = self._rules.depth_weights
+        return next((weight for bound, weight in weights if limit <= bound), weights[-1][1])
 
 
 def _rate_limit(kind: str, interval: str, count: int, limit: int) -> dict[str, Any]:
