@@ -1,8 +1,9 @@
 //! Prices and sizes from wire text, fast for the form that nearly all of them have.
 //!
-//! Binance prints every decimal with eight places, so a number is up to seven digits, a point, eight digits and a
-//! quote: two loads of eight bytes, each turned into a number without a loop. Everything else, and every exponent other
-//! than eight, goes the careful way through [`tidebook_types::parse_units`].
+//! Binance spot prints every decimal with eight places, so a number is up to seven digits, a point, eight digits and a
+//! quote: two loads of eight bytes, each turned into a number without a loop. Its futures print the decimals of the
+//! instrument: short numbers, for which one loop without checks inside is enough. Everything else goes the careful way
+//! through [`tidebook_types::parse_units`].
 
 use tidebook_types::Exponent;
 
@@ -55,6 +56,44 @@ pub(crate) fn quoted_at_eight(bytes: &[u8], at: usize) -> Option<(i64, usize)> {
     Some(((whole * 100_000_000 + fraction) as i64, point + 10))
 }
 
+/// Characters of a number that [`quoted`] reads: with a point among them its digits fit any 64 bits.
+const QUOTED_MAX: usize = 18;
+
+/// 10^0 to 10^18.
+const POWERS: [i64; 19] = {
+    let mut powers = [1; 19];
+    let mut exponent = 1;
+    while exponent < powers.len() {
+        powers[exponent] = powers[exponent - 1] * 10;
+        exponent += 1;
+    }
+    powers
+};
+
+/// Units at `exponent` of a quoted decimal whose first digit is at `at`, with the place behind its closing quote; `None`
+/// when it is long, has more decimals than the exponent, or is no number, which is for the careful way to say.
+#[inline]
+pub(crate) fn quoted(bytes: &[u8], at: usize, exponent: Exponent) -> Option<(i64, usize)> {
+    let text = &bytes[at.min(bytes.len())..bytes.len().min(at + QUOTED_MAX + 1)];
+    let mut units: i64 = 0;
+    let mut point = None;
+    for (place, &byte) in text.iter().enumerate() {
+        let digit = byte.wrapping_sub(b'0');
+        if digit <= 9 {
+            units = units * 10 + i64::from(digit);
+        } else if byte == b'.' && point.is_none() && place > 0 {
+            point = Some(place);
+        } else if byte == b'"' && place > 0 {
+            let decimals = point.map_or(0, |point| place - point - 1);
+            let missing = usize::from(exponent).checked_sub(decimals)?;
+            return Some((units.checked_mul(*POWERS.get(missing)?)?, at + place + 1));
+        } else {
+            return None;
+        }
+    }
+    None
+}
+
 /// Decimals of `text` that are not trailing zeros.
 pub(crate) fn significant_decimals(text: &[u8]) -> u8 {
     let Some(point) = text.iter().position(|&byte| byte == b'.') else { return 0 };
@@ -98,6 +137,34 @@ mod tests {
             assert_eq!(quoted_at_eight(text.as_bytes(), 0), None, "{text}");
         }
         assert_eq!(quoted_at_eight(b"1.5.00000\"..........", 0), None);
+    }
+
+    #[test]
+    fn a_short_number_agrees_with_the_careful_way_at_every_exponent() {
+        let mut random = tidebook_testkit::Random::new(2);
+        for _ in 0..20_000 {
+            let digits = 1 + random.below(9) as u32;
+            let whole = random.below(10u64.pow(digits));
+            let text = match random.below(10) as usize {
+                0 => whole.to_string(),
+                decimals => format!("{whole}.{:0decimals$}", random.below(10u64.pow(decimals as u32))),
+            };
+            let exponent = random.below(19) as u8;
+            if let Some(found) = quoted(format!("{text}\"").as_bytes(), 0, exponent) {
+                assert_eq!(Ok(found.0), parse_units(text.as_bytes(), exponent), "{text} at {exponent}");
+                assert_eq!(found.1, text.len() + 1);
+            } else {
+                let decimals = text.split('.').nth(1).map_or(0, str::len);
+                let careful = parse_units(text.as_bytes(), exponent);
+                assert!(careful.is_err() || decimals > exponent.into() || text.len() > QUOTED_MAX, "{text} {exponent}");
+            }
+        }
+        assert_eq!(quoted(b"61804.7\"", 0, 8), Some((6_180_470_000_000, 8)));
+        assert_eq!(quoted(b"x\"606\"", 2, 3), Some((606_000, 6)));
+        for text in ["", "\"", ".5\"", "1.2.3\"", "-1\"", "1e5\"", "1", "1234567890123456789\"", "0.0001\""] {
+            assert_eq!(quoted(text.as_bytes(), 0, 3), None, "{text}");
+        }
+        assert_eq!(quoted(b"1\"", 7, 3), None);
     }
 
     #[test]

@@ -71,6 +71,8 @@ counters! {
     trades_too_late,
     /// Trades whose venue time is an hour off the receive time: in no bar.
     trades_off_clock,
+    /// Trade messages of size 0, which only take an id: Binance futures number some that became no trade.
+    trades_empty,
     /// aggTrade messages; they repeat trades and are not written.
     agg_trades,
     /// Quotes the venue sent.
@@ -174,7 +176,7 @@ impl FeedEngine {
     pub fn new(venue: Venue, options: FeedOptions) -> Self {
         let dialect = match venue {
             Venue::Binance | Venue::BinanceUsdm | Venue::BinanceCoinm | Venue::BinanceUs => {
-                Dialect::Binance(BinanceFeed::default())
+                Dialect::Binance(BinanceFeed::new(venue))
             }
             Venue::Kraken => Dialect::Kraken(KrakenFeed::default()),
             Venue::KrakenV1 => Dialect::KrakenV1(KrakenV1Feed::default()),

@@ -9,9 +9,11 @@ use std::hash::{BuildHasherDefault, Hasher};
 use tidebook_book::{DepthBook, Level, Side};
 use tidebook_types::records::{ACTION_CLEAR, ACTION_SET, FLAG_BACKFILL, FLAG_DERIVED, FLAG_LAST, FLAG_SNAPSHOT};
 use tidebook_types::records::{BOOK_IMAGE_LEVELS, FLAG_UNPROVEN, SIDE_NONE};
+use tidebook_types::units::{EXPONENT_MAX, parse_units};
 use tidebook_types::{Bar, BookImage, Depth, Exponent, Instrument, InstrumentId, Quote, Status, Trade, Venue};
 
 use crate::bars::{Added, BarState, BarTrade, Bars, INTERVAL_NS, INTERVAL_S};
+use crate::decimal::significant_decimals;
 use crate::engine::{Counters, FeedOptions};
 use crate::oracles::{Oracle, Oracles};
 use crate::sink::RecordSink;
@@ -80,6 +82,26 @@ impl Top {
 pub(crate) struct Steps {
     pub(crate) tick: (i64, Exponent),
     pub(crate) lot: (i64, Exponent),
+}
+
+impl Steps {
+    /// Those of decimal texts; an empty text is a step that is not known. `None` when one is no decimal.
+    pub(crate) fn parse(tick: &[u8], lot: &[u8]) -> Option<Self> {
+        let step = |text: &[u8]| {
+            if text.is_empty() {
+                return Some((0, 0));
+            }
+            let exponent = significant_decimals(text);
+            let units = if exponent > EXPONENT_MAX { None } else { parse_units(text, exponent).ok() };
+            units.filter(|&units| units >= 0).map(|units| (units, exponent))
+        };
+        Some(Self { tick: step(tick)?, lot: step(lot)? })
+    }
+
+    /// Exponents that hold both steps and are not below those given.
+    pub(crate) fn widened(self, (price_exp, size_exp): (Exponent, Exponent)) -> (Exponent, Exponent) {
+        (price_exp.max(self.tick.1), size_exp.max(self.lot.1))
+    }
 }
 
 /// A step in units of another exponent; 0 where that cannot hold it.
@@ -602,6 +624,10 @@ impl Markets {
         };
         if let Some(status) = status {
             emit.status(id, print.ts_event, status);
+        }
+        if print.size == 0 {
+            self.counters.trades_empty += 1;
+            return;
         }
         self.take_trade_without_id(index, print, emit);
     }

@@ -75,6 +75,22 @@ fn a_snapshot_takes_its_symbol_from_the_file_name_when_no_stream_names_it() {
 }
 
 #[test]
+fn a_snapshot_of_futures_has_their_own_request_target() {
+    for (line, target) in [
+        (
+            "1723161254000000000 {\"lastUpdateId\":1,\"E\":2,\"T\":3,\"bids\":[]}\n",
+            "/fapi/v1/depth?symbol=BTCUSDT&limit=1000",
+        ),
+        (
+            "1723161254000000000 {\"lastUpdateId\":1,\"E\":2,\"T\":3,\"symbol\":\"BTCUSDT\",\"pair\":\"X\"}\n",
+            "/dapi/v1/depth?symbol=BTCUSDT&limit=1000",
+        ),
+    ] {
+        assert_eq!(read(line.as_bytes()).1[0].3, target);
+    }
+}
+
+#[test]
 fn cryptofeed_lines_become_frames_answers_and_connection_states() {
     let (venue, messages) = read(CRYPTOFEED.as_bytes());
     assert_eq!(venue, Venue::Binance);
@@ -167,6 +183,8 @@ fn a_format_that_cannot_hold_a_message_says_so() {
     let refused = |format, venue| CaptureWriter::new(format, venue).unwrap_err();
     assert!(matches!(refused(CaptureFormat::Cbcap, Venue::Binance), CaptureWriteError::Format { .. }));
     assert!(matches!(refused(CaptureFormat::Cryptofeed, Venue::Binance), CaptureWriteError::Format { .. }));
+    // Its lines would be read as Binance's own.
+    assert!(matches!(refused(CaptureFormat::HftBacktest, Venue::BinanceUs), CaptureWriteError::Format { .. }));
     let message = RawMessage { ts_recv: 1, connection: 1, kind: MessageKind::Ws, context: b"", body: b"{\n}" };
     let mut out = Vec::new();
     let mut lines = CaptureWriter::new(CaptureFormat::HftBacktest, Venue::Binance).unwrap();
@@ -190,7 +208,7 @@ fn content_of_no_format_is_refused_by_name() {
         (b"CBCAP1 coinbase BTC/USD 5\n", "\"coinbase\""),
         (b"CBCAP1 kraken\n", "the header must read"),
         (b"wss://ws-feed.pro.coinbase.com <-> 1.5\n", "\"ws-feed.pro.coinbase.com\""),
-        (b"wss://fstream.binance.com/stream <-> 1.5\n", "\"fstream.binance.com\""),
+        (b"wss://ws.example.com/stream <-> 1.5\n", "\"ws.example.com\""),
         (b"wss://ws.notkraken.com <-> 1.5\n", "\"ws.notkraken.com\""),
     ] {
         let error = CaptureReader::open(bytes, OPTIONS).unwrap_err().to_string();
@@ -256,6 +274,8 @@ fn recordings_are_given_back_byte_for_byte() {
     for (name, format) in [
         ("binance-spot/btcusdt-20240808.log.zst", CaptureFormat::HftBacktest),
         ("binance-spot/btcusdt-20240809.log.zst", CaptureFormat::HftBacktest),
+        ("binance-usdm/btcusdt-20240808.log.zst", CaptureFormat::HftBacktest),
+        ("binance-coinm/btcusd_perp-20240809.log.zst", CaptureFormat::HftBacktest),
         ("kraken-v2/kraken_btcusd_l2.cbcap.zst", CaptureFormat::Cbcap),
         ("kraken-v2/kraken_btcusd_sample.cbcap.zst", CaptureFormat::Cbcap),
         ("kraken-v2/kraken_xrpusd_sample.cbcap.zst", CaptureFormat::Cbcap),
@@ -276,6 +296,15 @@ fn each_recording_has_as_many_messages_as_its_description_says() {
         ("binance-spot/multi-20211012.http.log.zst", Venue::Binance, 4),
         ("binance-spot/multi-20211012.info.log.zst", Venue::Binance, 2),
         ("binance-spot/multi-20211012.ws.log.zst", Venue::Binance, 266),
+        ("binance-usdm/btcusdt-20230404.log.zst", Venue::BinanceUsdm, 13_384),
+        ("binance-usdm/btcusdt-20230405.log.zst", Venue::BinanceUsdm, 60_381),
+        ("binance-usdm/btcusdt-20240808.log.zst", Venue::BinanceUsdm, 93_954),
+        ("binance-usdm/multi-20210722.http.log.zst", Venue::BinanceUsdm, 4),
+        ("binance-usdm/multi-20210722.ws.log.zst", Venue::BinanceUsdm, 1_536),
+        ("binance-coinm/btcusd_perp-20240808.log.zst", Venue::BinanceCoinm, 48_270),
+        ("binance-coinm/btcusd_perp-20240809.log.zst", Venue::BinanceCoinm, 50_116),
+        ("binance-us/multi-20211012.http.log.zst", Venue::BinanceUs, 4),
+        ("binance-us/multi-20211012.ws.log.zst", Venue::BinanceUs, 481),
         // The header is one more message.
         ("kraken-v2/kraken_btcusd_l2.cbcap.zst", Venue::Kraken, 377 + 1),
         ("kraken-v2/kraken_btcusd_sample.cbcap.zst", Venue::Kraken, 2_104 + 1),

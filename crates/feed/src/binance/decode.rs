@@ -1,24 +1,22 @@
-//! Binance spot frames and REST depth answers.
+//! Frames and REST depth answers of Binance spot, its futures and Binance.US.
 //!
 //! One pass over the frame collects the fields it knows, whatever their order and whether or not a combined-stream
 //! wrapper is around them; the event name then says which of them must be there. Unknown fields are stepped over, an
 //! unknown event is no error, a known event that lacks a field is. Levels go into vectors that are kept, so a warm
 //! decoder allocates nothing.
 //!
-//! Source: Binance spot documentation, "WebSocket Streams" and "Market data endpoints"; field sets checked on recordings
-//! of 2021 and 2024.
+//! Source: Binance documentation of spot, USD-M and COIN-M futures, "WebSocket Streams" and "Market data endpoints"; field
+//! sets checked on recordings of 2021, 2023 and 2024.
 
 use tidebook_book::Level;
 use tidebook_types::records::{SIDE_BUY, SIDE_SELL};
 use tidebook_types::{Exponent, parse_units};
 
-use crate::decimal::{FAST_EXPONENT, quoted_at_eight};
+use super::rules::Chain;
+use crate::decimal::{FAST_EXPONENT, quoted, quoted_at_eight};
 use crate::failure::{Failure, Quantity};
 use crate::market::{NO_LEVEL, Print, Top};
 use crate::scan::{ScanError, Scanner, parse_unsigned};
-
-/// Exponents of every spot instrument until a number needs others: the wire prints eight decimals.
-pub(crate) const EXPONENTS: (Exponent, Exponent) = (FAST_EXPONENT, FAST_EXPONENT);
 
 /// Times beyond 2200 are damage; their ns would come near the end of an `i64`.
 const TS_MS_MAX: u64 = 7_258_118_400_000;
@@ -26,14 +24,36 @@ const TS_MS_MAX: u64 = 7_258_118_400_000;
 /// What a frame is. Its levels, if any, are in the decoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Frame<'a> {
-    Depth { symbol: &'a [u8], ts_event: i64, first: u64, last: u64 },
-    Trade { symbol: &'a [u8], print: Print },
+    /// `previous` is the last id of the message before, as the venue's chain tells it.
+    Depth {
+        symbol: &'a [u8],
+        ts_event: i64,
+        previous: u64,
+        first: u64,
+        last: u64,
+    },
+    Trade {
+        symbol: &'a [u8],
+        print: Print,
+    },
     AggTrade,
-    BookTicker { symbol: &'a [u8], update_id: u64, top: Top },
-    Snapshot { last_update_id: u64 },
+    BookTicker {
+        symbol: &'a [u8],
+        ts_event: i64,
+        update_id: u64,
+        top: Top,
+    },
+    Snapshot {
+        ts_event: i64,
+        last_update_id: u64,
+    },
     Acknowledged,
-    Refused { code: u64 },
-    Shutdown { ts_event: i64 },
+    Refused {
+        code: u64,
+    },
+    Shutdown {
+        ts_event: i64,
+    },
     Unknown,
 }
 
@@ -53,9 +73,9 @@ enum Key {
     TradeId,
     Price,
     Size,
-    TradeTime,
+    EngineTime,
     BuyerIsMaker,
-    FuturesPrevious,
+    PreviousId,
     LastUpdateId,
     RestBids,
     RestAsks,
@@ -83,14 +103,14 @@ impl Key {
                 b't' => Self::TradeId,
                 b'p' => Self::Price,
                 b'q' => Self::Size,
-                b'T' => Self::TradeTime,
+                b'T' => Self::EngineTime,
                 b'm' => Self::BuyerIsMaker,
                 _ => return None,
             });
         }
         Some(match name {
             b"stream" => Self::Stream,
-            b"pu" => Self::FuturesPrevious,
+            b"pu" => Self::PreviousId,
             b"lastUpdateId" => Self::LastUpdateId,
             b"bids" => Self::RestBids,
             b"asks" => Self::RestAsks,
@@ -179,6 +199,23 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Whether these are the best levels of the book and no changes: on futures both have the same event, and only the
+    /// stream's name (`btcusdt@depth20@100ms`) tells them apart.
+    fn is_partial_depth(&self) -> bool {
+        let Value::Text { text: stream, .. } = self.get(Key::Stream) else { return false };
+        let kind = stream.iter().position(|&byte| byte == b'@').map_or(&[][..], |at| &stream[at + 1..]);
+        kind.strip_prefix(b"depth").is_some_and(|rest| rest.first().is_some_and(u8::is_ascii_digit))
+    }
+
+    /// When a state of the book was made by the matching engine (`T`, futures), else when it was sent (`E`).
+    fn book_time(&self) -> Result<Option<i64>, ScanError> {
+        match (self.has(Key::EngineTime), self.has(Key::EventTime)) {
+            (true, _) => self.time(Key::EngineTime, "`T` as a time").map(Some),
+            (false, true) => self.time(Key::EventTime, "`E` as a time").map(Some),
+            (false, false) => Ok(None),
+        }
+    }
+
     /// Units of a quoted decimal that is not negative.
     fn decimal(
         &self,
@@ -189,12 +226,11 @@ impl<'a> Fields<'a> {
         expected: &'static str,
     ) -> Result<i64, Failure<'a>> {
         let Value::Text { text, at } = self.get(key) else { return Err(self.get(key).unlike(expected).into()) };
-        if exponent == FAST_EXPONENT
-            && let Some((units, _)) = quoted_at_eight(scanner.bytes(), at + 1)
-        {
-            return Ok(units);
+        let eight = if exponent == FAST_EXPONENT { quoted_at_eight(scanner.bytes(), at + 1) } else { None };
+        match eight.or_else(|| quoted(scanner.bytes(), at + 1, exponent)) {
+            Some((units, _)) => Ok(units),
+            None => units(text, at + 1, symbol, quantity, exponent),
         }
-        units(text, at + 1, symbol, quantity, exponent)
     }
 }
 
@@ -209,13 +245,18 @@ impl Value<'_> {
 }
 
 /// Decodes frames and keeps their levels.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Decoder {
+    chain: Chain,
     pub(crate) bids: Vec<Level>,
     pub(crate) asks: Vec<Level>,
 }
 
 impl Decoder {
+    pub(crate) const fn new(chain: Chain) -> Self {
+        Self { chain, bids: Vec::new(), asks: Vec::new() }
+    }
+
     /// The frame in `body`. `exponents` tells those in force for a symbol; `rest_symbol` is that of a REST depth
     /// answer, which does not name it.
     pub(crate) fn decode<'a>(
@@ -228,6 +269,12 @@ impl Decoder {
         self.asks.clear();
         let mut scanner = Scanner::new(body);
         let mut fields = Fields([Value::Absent; KEYS]);
+        if rest_symbol.is_none() && scanner.peek() == Some(b'[') {
+            // Streams of all symbols at once, without a wrapper.
+            scanner.skip()?;
+            scanner.end()?;
+            return Ok(Frame::Unknown);
+        }
         self.object(&mut scanner, &mut fields, rest_symbol, &exponents, false)?;
         scanner.end()?;
         self.frame(&scanner, &fields, rest_symbol, &exponents)
@@ -294,7 +341,7 @@ impl Decoder {
                     return Err(fields.get(key).unlike(expected).into());
                 }
             }
-            return Ok(Frame::Snapshot { last_update_id });
+            return Ok(Frame::Snapshot { ts_event: fields.book_time()?.unwrap_or(0), last_update_id });
         }
         let event = match fields.get(Key::Event) {
             Value::Text { text, .. } => text,
@@ -323,13 +370,12 @@ impl Decoder {
         {
             return Err(ScanError { offset: at, expected: "a stream of the message's symbol" }.into());
         }
+        if self.chain == Chain::Previous && event == b"depthUpdate" && fields.is_partial_depth() {
+            return Ok(Frame::Unknown);
+        }
         let (price_exp, size_exp) = exponents(symbol);
         match event {
             b"depthUpdate" => {
-                if fields.has(Key::FuturesPrevious) {
-                    let offset = scanner.position();
-                    return Err(ScanError { offset, expected: "a spot message (`pu` is of futures)" }.into());
-                }
                 for (key, side, expected) in
                     [(Key::Bids, &mut self.bids, "`b` as an array"), (Key::Asks, &mut self.asks, "`a` as an array")]
                 {
@@ -348,7 +394,22 @@ impl Decoder {
                 if first > last || last == u64::MAX {
                     return Err(fields.get(Key::LastId).unlike("`u` not below `U`").into());
                 }
-                Ok(Frame::Depth { symbol, ts_event: fields.time(Key::EventTime, "`E` as a time")?, first, last })
+                let previous = match self.chain {
+                    Chain::First if fields.has(Key::PreviousId) => {
+                        let expected = "a message of a spot market (`pu` is of futures)";
+                        return Err(fields.get(Key::PreviousId).unlike(expected).into());
+                    }
+                    Chain::First => first.checked_sub(1),
+                    Chain::Previous => Some(fields.unsigned(Key::PreviousId, "`pu` as an integer")?)
+                        .filter(|&previous| previous < first),
+                };
+                let Some(previous) = previous else {
+                    return Err(fields.get(Key::FirstId).unlike("`U` above the id before").into());
+                };
+                let Some(ts_event) = fields.book_time()? else {
+                    return Err(fields.get(Key::EventTime).unlike("`E` as a time").into());
+                };
+                Ok(Frame::Depth { symbol, ts_event, previous, first, last })
             }
             b"trade" => {
                 let trade_id = fields.unsigned(Key::TradeId, "`t` as an integer")?;
@@ -360,7 +421,7 @@ impl Decoder {
                     return Err(fields.get(Key::BuyerIsMaker).unlike("`m` as true or false").into());
                 };
                 let side = if buyer_is_maker { SIDE_SELL } else { SIDE_BUY };
-                let ts_event = fields.time(Key::TradeTime, "`T` as a time")?;
+                let ts_event = fields.time(Key::EngineTime, "`T` as a time")?;
                 Ok(Frame::Trade { symbol, print: Print { ts_event, trade_id, price, size, side, flags: 0 } })
             }
             _ => {
@@ -373,7 +434,7 @@ impl Decoder {
                         fields.decimal(scanner, price, symbol, (Quantity::Price, price_exp), "a best price")?;
                     level.size = fields.decimal(scanner, size, symbol, (Quantity::Size, size_exp), "a best size")?;
                 }
-                Ok(Frame::BookTicker { symbol, update_id, top })
+                Ok(Frame::BookTicker { symbol, ts_event: fields.book_time()?.unwrap_or(0), update_id, top })
             }
         }
     }
@@ -387,19 +448,11 @@ fn levels<'a>(
     (price_exp, size_exp): (Exponent, Exponent),
 ) -> Result<(), Failure<'a>> {
     scanner.expect(b'[', "an array of levels")?;
-    let mut first = true;
-    if price_exp == FAST_EXPONENT && size_exp == FAST_EXPONENT {
-        while let Some((level, end)) = fast_level(scanner.bytes(), scanner.position()) {
-            out.push(level);
-            scanner.seek(end);
-            first = false;
-            if scanner.bytes().get(end) != Some(&b',') || scanner.bytes().get(end + 1) != Some(&b'[') {
-                break;
-            }
-            scanner.seek(end + 1);
-            first = true;
-        }
-    }
+    let mut first = if price_exp == FAST_EXPONENT && size_exp == FAST_EXPONENT {
+        fast_levels(scanner, out, quoted_at_eight, quoted_at_eight)
+    } else {
+        fast_levels(scanner, out, |bytes, at| quoted(bytes, at, price_exp), |bytes, at| quoted(bytes, at, size_exp))
+    };
     // The end of the array, and every level that is not written the usual way. `first` is true behind a comma, where
     // a level must follow.
     if first && !out.is_empty() && scanner.peek() == Some(b']') {
@@ -428,17 +481,42 @@ fn levels<'a>(
     Ok(())
 }
 
+/// Appends levels for as long as they have the usual form. Returns whether the scanner stands where a level must follow,
+/// or none was read.
+#[inline]
+fn fast_levels(
+    scanner: &mut Scanner<'_>,
+    out: &mut Vec<Level>,
+    price: impl Fn(&[u8], usize) -> Option<(i64, usize)>,
+    size: impl Fn(&[u8], usize) -> Option<(i64, usize)>,
+) -> bool {
+    while let Some((level, end)) = fast_level(scanner.bytes(), scanner.position(), &price, &size) {
+        out.push(level);
+        scanner.seek(end);
+        if scanner.bytes().get(end) != Some(&b',') || scanner.bytes().get(end + 1) != Some(&b'[') {
+            return false;
+        }
+        scanner.seek(end + 1);
+    }
+    true
+}
+
 /// `["price","size"]` at `at` in the usual form, and the place behind it.
 #[inline]
-fn fast_level(bytes: &[u8], at: usize) -> Option<(Level, usize)> {
+fn fast_level(
+    bytes: &[u8],
+    at: usize,
+    price: impl Fn(&[u8], usize) -> Option<(i64, usize)>,
+    size: impl Fn(&[u8], usize) -> Option<(i64, usize)>,
+) -> Option<(Level, usize)> {
     if bytes.get(at..at + 2)? != b"[\"" {
         return None;
     }
-    let (price, end) = quoted_at_eight(bytes, at + 2)?;
+    let (price, end) = price(bytes, at + 2)?;
     if bytes.get(end..end + 2)? != b",\"" {
         return None;
     }
-    let (size, end) = quoted_at_eight(bytes, end + 2)?;
+    let (size, end) = size(bytes, end + 2)?;
     if *bytes.get(end)? != b']' || price == 0 {
         return None;
     }
@@ -460,7 +538,7 @@ fn units<'a>(
     }
 }
 
-/// The symbol of a REST depth request (`/api/v3/depth?symbol=BTCUSDT&limit=1000`).
+/// The symbol of a REST depth request (`/api/v3/depth?symbol=BTCUSDT&limit=1000`; futures `/fapi/v1/`, `/dapi/v1/`).
 pub(crate) fn depth_symbol(target: &[u8]) -> Option<&[u8]> {
     let (path, query) = target.split_at(target.iter().position(|&byte| byte == b'?')?);
     if !path.ends_with(b"/depth") {
@@ -474,8 +552,16 @@ mod tests {
     use super::*;
 
     fn decode(body: &str) -> Result<(Frame<'_>, Vec<Level>, Vec<Level>), Failure<'_>> {
-        let mut decoder = Decoder::default();
-        let frame = decoder.decode(body.as_bytes(), None, |_| EXPONENTS)?;
+        decode_as(Chain::First, (8, 8), body)
+    }
+
+    fn decode_as(
+        chain: Chain,
+        exponents: (Exponent, Exponent),
+        body: &str,
+    ) -> Result<(Frame<'_>, Vec<Level>, Vec<Level>), Failure<'_>> {
+        let mut decoder = Decoder::new(chain);
+        let frame = decoder.decode(body.as_bytes(), None, |_| exponents)?;
         Ok((frame, decoder.bids, decoder.asks))
     }
 
@@ -487,7 +573,8 @@ mod tests {
 
     #[test]
     fn a_depth_update_gives_its_ids_and_levels_in_any_order_of_fields() {
-        let expected = Frame::Depth { symbol: b"BTCUSDT", ts_event: 1_723_161_255_208_000_000, first: 5, last: 7 };
+        let expected =
+            Frame::Depth { symbol: b"BTCUSDT", ts_event: 1_723_161_255_208_000_000, previous: 4, first: 5, last: 7 };
         let bids = vec![level(6_173_763_000_000, 0), level(6_173_017_000_000, 150_000_000)];
         let asks = vec![level(6_183_764_000_000, 154_698_000)];
         let turned = r#"{ "data" : {"a":[ ["61837.64", "1.54698000", "x"] ],"b":[["61737.63","0"] , ["61730.17000000","1.5"]],"z":{"b":1},
@@ -516,7 +603,7 @@ mod tests {
             ),
             (
                 r#"{"stream":"x@bookTicker","data":{"u":12,"s":"X","b":"1.00000000","B":"2.00000000","a":"3","A":"4"}}"#,
-                Frame::BookTicker { symbol: b"X", update_id: 12, top: ticker },
+                Frame::BookTicker { symbol: b"X", ts_event: 0, update_id: 12, top: ticker },
             ),
             (r#"{"e":"aggTrade","a":5,"p":"1","q":"1"}"#, Frame::AggTrade),
             (r#"{"e":"kline","E":1,"s":"X","k":{"t":1,"b":"x","B":[1]}}"#, Frame::Unknown),
@@ -534,13 +621,69 @@ mod tests {
     }
 
     #[test]
+    fn futures_say_what_a_depth_update_follows_and_when_each_state_of_the_book_was() {
+        let depth = r#"{"stream":"btcusd_perp@depth@0ms","data":{"e":"depthUpdate","E":1723161257440,"T":1723161257432,"s":"BTCUSD_PERP","ps":"BTCUSD","U":260,"u":565,"pu":198,"b":[["61773.6","1001"],["61778.7","0"]],"a":[["1234567890.1", "41"]]}}"#;
+        let expected = Frame::Depth {
+            symbol: b"BTCUSD_PERP",
+            ts_event: 1_723_161_257_432_000_000,
+            previous: 198,
+            first: 260,
+            last: 565,
+        };
+        let bids = vec![level(6_177_360_000_000, 1_001), level(6_177_870_000_000, 0)];
+        let asks = vec![level(123_456_789_010_000_000, 41)];
+        assert_eq!(decode_as(Chain::Previous, (8, 0), depth), Ok((expected, bids, asks)));
+        for (from, to) in [
+            ("\"pu\":198", "\"px\":198"),
+            ("\"pu\":198", "\"pu\":260"),
+            ("\"pu\":198", "\"pu\":\"198\""),
+            ("[\"61773", "\"61773"),
+        ] {
+            let damaged = depth.replacen(from, to, 1);
+            assert_ne!(damaged, depth);
+            let found = decode_as(Chain::Previous, (8, 0), &damaged);
+            assert!(matches!(found, Err(Failure::Malformed(_))), "{damaged}: {found:?}");
+        }
+        let print = Print {
+            ts_event: 1_680_652_700_452_000_000,
+            trade_id: 9,
+            price: 2_814_510_000_000,
+            size: 20,
+            side: SIDE_SELL,
+            flags: 0,
+        };
+        let top = Top { bid: level(2_814_510_000_000, 3_868), ask: level(2_814_520_000_000, 6_887) };
+        let ticker = Frame::BookTicker { symbol: b"X", ts_event: 1_680_652_700_430_000_000, update_id: 7, top };
+        for (body, frame) in [
+            (
+                r#"{"e":"trade","E":1680652700455,"T":1680652700452,"s":"X","t":9,"p":"28145.10","q":"0.020","X":"INSURANCE_FUND","m":true}"#,
+                Frame::Trade { symbol: b"X", print },
+            ),
+            (
+                r#"{"e":"bookTicker","u":7,"s":"X","b":"28145.10","B":"3.868","a":"28145.20","A":"6.887","T":1680652700430,"E":1680652700435}"#,
+                ticker,
+            ),
+            (r#"{"e":"markPriceUpdate","E":1,"s":"X","p":"28147.27373413","r":"0.00002754","T":2}"#, Frame::Unknown),
+            (r#"{"e":"forceOrder","E":1,"o":{"s":"X","S":"SELL","q":"0.014","T":2}}"#, Frame::Unknown),
+            (r#"{"stream":"!markPrice@arr","data":[{"e":"markPriceUpdate","s":"X"}]}"#, Frame::Unknown),
+            (r#"[{"e":"24hrMiniTicker","s":"X"}]"#, Frame::Unknown),
+            (
+                r#"{"stream":"x@depth20@100ms","data":{"e":"depthUpdate","E":1,"T":1,"s":"X","U":5,"u":7,"pu":4,"b":[],"a":[]}}"#,
+                Frame::Unknown,
+            ),
+        ] {
+            assert_eq!(decode_as(Chain::Previous, (8, 3), body).map(|(frame, ..)| frame), Ok(frame), "{body}");
+        }
+    }
+
+    #[test]
     fn a_rest_answer_is_a_snapshot_of_the_symbol_asked_for() {
-        let mut decoder = Decoder::default();
+        let mut decoder = Decoder::new(Chain::First);
         let body = br#"{"lastUpdateId":160,"bids":[["0.00240000","10.00000000"]],"asks":[]}"#;
-        let frame = decoder.decode(body, Some(b"BNBBTC"), |_| EXPONENTS);
-        assert_eq!(frame, Ok(Frame::Snapshot { last_update_id: 160 }));
+        let frame = decoder.decode(body, Some(b"BNBBTC"), |_| (8, 8));
+        assert_eq!(frame, Ok(Frame::Snapshot { ts_event: 0, last_update_id: 160 }));
         assert_eq!((&decoder.bids[..], decoder.asks.len()), (&[level(240_000, 1_000_000_000)][..], 0));
-        let refused = decoder.decode(br#"{"code":-1121,"msg":"Invalid symbol."}"#, Some(b"X"), |_| EXPONENTS);
+        let refused = decoder.decode(br#"{"code":-1121,"msg":"Invalid symbol."}"#, Some(b"X"), |_| (8, 8));
         assert_eq!(refused, Ok(Frame::Refused { code: 0 }));
         assert_eq!(depth_symbol(b"/api/v3/depth?limit=5&symbol=BNBBTC"), Some(&b"BNBBTC"[..]));
         assert_eq!(depth_symbol(b"/api/v3/exchangeInfo?symbol=BNBBTC"), None);
@@ -552,6 +695,7 @@ mod tests {
         for (from, to) in [
             ("\"U\":5", "\"V\":5"),
             ("\"U\":5", "\"U\":8"),
+            ("\"U\":5", "\"U\":0"),
             ("\"U\":5", "\"u\":5"),
             ("\"E\":1723161255208", "\"E\":\"1723161255208\""),
             ("\"E\":1723161255208", "\"E\":17231612552080000000"),

@@ -1,37 +1,48 @@
-//! The dialect of Binance spot.
+//! The dialects of Binance spot, its USD-M and COIN-M futures, and Binance.US.
 //!
 //! [`decode`] turns bytes into frames, [`sync`] holds the rule by which a snapshot and a stream of changes become a
-//! book, and [`ticker`] the comparison with the venue's own best prices. This file puts them together: one message in,
-//! records out.
+//! book, [`ticker`] the comparison with the venue's own best prices, and [`listing`] reads the steps of prices and sizes.
+//! What differs between the venues is data in [`rules`]. This file puts them together: one message in, records out.
 
 mod decode;
+mod listing;
+mod rules;
 mod sync;
 mod ticker;
 
 use tidebook_book::Level;
-use tidebook_types::Exponent;
+use tidebook_types::{Exponent, Venue};
 
 use crate::engine::Quarantine;
 use crate::failure::{Failure, Quantity};
-use crate::market::{BookState, Emitter, Markets, StatusRecord};
+use crate::market::{BookState, Emitter, Markets, StatusRecord, Steps};
 use crate::oracles::Oracle;
 use crate::sink::RecordSink;
 use crate::status::StatusKind;
-use decode::{Decoder, EXPONENTS, Frame, depth_symbol};
+use decode::{Decoder, Frame, depth_symbol};
+use listing::{Listed, Listing, is_listing, listed};
+use rules::Rules;
 use sync::Sync;
 
 /// A message may change exponents of price and size up and down; more is damage.
 const PRECISION_ROUNDS_MAX: usize = 4;
 
-/// State of the dialect.
-#[derive(Debug, Default)]
+/// State of a dialect.
+#[derive(Debug)]
 pub(crate) struct BinanceFeed {
+    rules: Rules,
     decoder: Decoder,
+    listing: Listing,
     /// By index of the instrument.
     syncs: Vec<Sync>,
 }
 
 impl BinanceFeed {
+    pub(crate) fn new(venue: Venue) -> Self {
+        let rules = Rules::of(venue);
+        Self { rules, decoder: Decoder::new(rules.chain), listing: Listing::default(), syncs: Vec::new() }
+    }
+
     /// A WebSocket frame.
     #[inline]
     pub(crate) fn on_ws<S: RecordSink>(
@@ -44,22 +55,22 @@ impl BinanceFeed {
     ) {
         let Some(frame) = self.decode(markets, quarantine, body, None, emit) else { return };
         match frame {
-            Frame::Depth { symbol, ts_event, first, last } => {
+            Frame::Depth { symbol, ts_event, previous, first, last } => {
                 let Some(index) = self.market(markets, symbol, emit) else { return };
                 markets.get(index).connection = connection;
-                let Decoder { bids, asks } = &self.decoder;
-                let change = sync::Change { ts_event, first, last, bids, asks };
+                let Decoder { bids, asks, .. } = &self.decoder;
+                let change = sync::Change { ts_event, previous, first, last, bids, asks };
                 self.syncs[index].on_change(markets, index, &change, emit);
             }
             Frame::Trade { symbol, print } => {
                 let Some(index) = self.market(markets, symbol, emit) else { return };
                 markets.take_trade(index, &print, Oracle::BinanceTradeIds, emit);
             }
-            Frame::BookTicker { symbol, update_id, top } => {
+            Frame::BookTicker { symbol, ts_event, update_id, top } => {
                 let Some(index) = self.market(markets, symbol, emit) else { return };
-                if self.syncs[index].on_ticker(update_id, top) {
+                if self.syncs[index].on_ticker(markets, index, ts_event, (update_id, top), emit) {
                     markets.counters.quotes += 1;
-                    markets.emit_quote(index, 0, top, update_id, 0, emit);
+                    markets.emit_quote(index, ts_event, top, update_id, 0, emit);
                 } else {
                     markets.counters.duplicates += 1;
                 }
@@ -86,19 +97,22 @@ impl BinanceFeed {
         body: &[u8],
         emit: &mut Emitter<'_, S>,
     ) {
+        if is_listing(target) {
+            return self.on_listing(markets, quarantine, body, emit);
+        }
         let Some(symbol) = depth_symbol(target) else {
             markets.counters.unknown += 1;
             return;
         };
         let malformed = markets.counters.malformed;
         match self.decode(markets, quarantine, body, Some(symbol), emit) {
-            Some(Frame::Snapshot { last_update_id }) => {
+            Some(Frame::Snapshot { ts_event, last_update_id }) => {
                 let Some(index) = self.market(markets, symbol, emit) else { return };
                 if connection != 0 {
                     markets.get(index).connection = connection;
                 }
-                let Decoder { bids, asks } = &self.decoder;
-                self.syncs[index].on_snapshot(markets, index, last_update_id, bids, asks, emit);
+                let Decoder { bids, asks, .. } = &self.decoder;
+                self.syncs[index].on_snapshot(markets, index, ts_event, (last_update_id, bids, asks), emit);
             }
             other => {
                 // The snapshot did not come: the connector must ask again.
@@ -112,6 +126,40 @@ impl BinanceFeed {
                     markets.refuse_snapshot(index, status, emit);
                 }
             }
+        }
+    }
+
+    /// An exchangeInfo answer. Only an answer that is whole says anything.
+    fn on_listing<S: RecordSink>(
+        &mut self,
+        markets: &mut Markets,
+        quarantine: &mut Quarantine,
+        body: &[u8],
+        emit: &mut Emitter<'_, S>,
+    ) {
+        let mut all = Vec::new();
+        match listed(body, |symbol| all.push(symbol)) {
+            Ok(true) => markets.counters.acknowledged += 1,
+            Ok(false) => {
+                markets.counters.refused += 1;
+                emit.status(0, 0, StatusRecord::of(StatusKind::Refused));
+            }
+            Err(error) => return quarantine.add(&mut markets.counters, error, emit),
+        }
+        for Listed { symbol, tick, lot } in all {
+            let Some(steps) = Steps::parse(tick, lot).filter(|_| self.listing.has_room(symbol)) else {
+                markets.counters.instruments_refused += 1;
+                continue;
+            };
+            self.listing.insert(symbol, steps);
+            let Some(index) = markets.find(symbol).filter(|&index| markets.get(index).version > 0) else { continue };
+            let market = markets.get(index);
+            let exponents = (market.price_exp, market.size_exp);
+            if steps.widened(exponents) != exponents {
+                markets.set_exponents(index, steps.widened(exponents), emit);
+                self.syncs[index].rescale();
+            }
+            markets.set_steps(index, steps, emit);
         }
     }
 
@@ -136,6 +184,7 @@ impl BinanceFeed {
         for sync in &self.syncs {
             sync.hash(&mut mix);
         }
+        self.listing.hash(mix);
     }
 
     /// Index of the instrument, announced if it is new.
@@ -148,10 +197,12 @@ impl BinanceFeed {
     ) -> Option<usize> {
         let index = markets.find_or_open(symbol)?;
         if markets.get(index).version == 0 {
-            markets.set_exponents(index, EXPONENTS, emit);
+            let steps = self.listing.get(symbol);
+            markets.set_steps(index, steps, emit);
+            markets.set_exponents(index, steps.widened(self.rules.exponents), emit);
         }
         if index >= self.syncs.len() {
-            self.syncs.resize_with(index + 1, Sync::default);
+            self.syncs.resize_with(index + 1, || Sync::new(self.rules));
         }
         Some(index)
     }
@@ -167,7 +218,7 @@ impl BinanceFeed {
         emit: &mut Emitter<'_, S>,
     ) -> Option<Frame<'a>> {
         for round in 0.. {
-            let exponents = |symbol: &[u8]| markets.exponents(symbol, EXPONENTS);
+            let exponents = |symbol: &[u8]| markets.exponents(symbol, self.rules.exponents);
             match self.decoder.decode(body, rest_symbol, exponents) {
                 Ok(frame) => return Some(frame),
                 Err(Failure::Malformed(error)) => {
@@ -176,13 +227,13 @@ impl BinanceFeed {
                 }
                 Err(Failure::Precision { symbol, quantity, exponent }) if round < PRECISION_ROUNDS_MAX => {
                     let index = self.market(markets, symbol, emit)?;
-                    let (price_exp, size_exp): (Exponent, Exponent) = markets.exponents(symbol, EXPONENTS);
+                    let (price_exp, size_exp): (Exponent, Exponent) = markets.exponents(symbol, self.rules.exponents);
                     let changed = match quantity {
                         Quantity::Price => (exponent, size_exp),
                         Quantity::Size => (price_exp, exponent),
                     };
                     markets.set_exponents(index, changed, emit);
-                    self.syncs[index].forget();
+                    self.syncs[index].rescale();
                 }
                 Err(Failure::Precision { .. }) => {
                     let error = crate::scan::ScanError { offset: 0, expected: "numbers that share exponents" };

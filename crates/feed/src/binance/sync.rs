@@ -1,19 +1,21 @@
 //! Binance's rule by which a snapshot and a stream of changes become a book.
 //!
-//! Each depth message covers update ids `U` to `u`, and the next one begins at `u + 1`. A snapshot stands at one id:
-//! changes up to it are dropped, the first one kept must cover the id behind it, then each must follow the one before.
-//! Changes are kept (within a bound) whenever a snapshot might have to be put under them: before the first, after a gap,
-//! and while the book is in doubt.
+//! Each depth message covers the update ids behind `previous` up to `u`, and the next one's `previous` is this `u`; how the
+//! venue says so is a matter of its [`Rules`]. A snapshot stands at one id: changes up to it are dropped, the first one
+//! kept must cover the id behind it, then each must follow the one before. Changes are kept (within a bound) whenever a
+//! snapshot might have to be put under them: before the first, after a gap, and while the book is in doubt.
 //!
-//! Source: Binance spot documentation, "How to manage a local order book correctly". Stricter than it in one place:
-//! a message that overlaps the one before and is no repetition of it proves that an id is damaged, so it is a gap.
+//! Source: Binance documentation, "How to manage a local order book correctly". Stricter than it in one place: a message
+//! that overlaps the one before and is no repetition of it proves that an id is damaged, so it is a gap. And for futures
+//! wider in one: a snapshot between `pu` and `U` is spanned as well, since the ids between are other instruments'.
 
 use std::collections::VecDeque;
 
 use tidebook_book::{Level, Side};
 
 use super::in_order;
-use super::ticker::{Dispute, Tickers};
+use super::rules::{Rules, TickerTime};
+use super::ticker::{Compared, Dispute, Tickers, Waiting};
 use crate::market::{BookState, Emitter, Markets, StatusRecord, Top};
 use crate::oracles::Oracle;
 use crate::sink::RecordSink;
@@ -24,13 +26,12 @@ const KEPT_MAX: usize = 10_000;
 /// Levels in them, 16 bytes each.
 const KEPT_LEVELS_MAX: usize = 1_000_000;
 
-/// Changes that may lie wholly before a snapshot's id until it counts as wrong: 10 s of a 100 ms stream.
-const BEHIND_MAX: u32 = 100;
-
 /// One depth message.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Change<'a> {
     pub(super) ts_event: i64,
+    /// Last id of the message before, below `first`.
+    pub(super) previous: u64,
     pub(super) first: u64,
     pub(super) last: u64,
     pub(super) bids: &'a [Level],
@@ -41,6 +42,7 @@ pub(super) struct Change<'a> {
 #[derive(Debug, Clone)]
 struct Kept {
     ts_event: i64,
+    previous: u64,
     first: u64,
     last: u64,
     bids: Box<[Level]>,
@@ -55,8 +57,9 @@ enum Step {
 }
 
 /// Sequencing state of one instrument.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Sync {
+    rules: Rules,
     /// Ids of the last message received, whether or not there was a book to apply it to.
     received: Option<(u64, u64)>,
     kept: VecDeque<Kept>,
@@ -64,18 +67,60 @@ pub(super) struct Sync {
     /// The book is a snapshot, and no change that covers the id behind it came yet; this many came that end before.
     behind: Option<u32>,
     tickers: Tickers,
+    waiting: Waiting,
     dispute: Dispute,
 }
 
 impl Sync {
+    pub(super) fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            received: None,
+            kept: VecDeque::new(),
+            kept_levels: 0,
+            behind: None,
+            tickers: Tickers::default(),
+            waiting: Waiting::default(),
+            dispute: Dispute::default(),
+        }
+    }
+
     /// Takes a bookTicker in; false for a repetition.
-    pub(super) fn on_ticker(&mut self, update_id: u64, top: Top) -> bool {
-        self.tickers.push(update_id, top)
+    pub(super) fn on_ticker<S: RecordSink>(
+        &mut self,
+        markets: &mut Markets,
+        index: usize,
+        ts_event: i64,
+        (update_id, top): (u64, Top),
+        emit: &mut Emitter<'_, S>,
+    ) -> bool {
+        if !self.tickers.push(update_id, top) {
+            return false;
+        }
+        if self.rules.tickers == TickerTime::Around {
+            self.compare_waiting(markets, index, ts_event, emit);
+        }
+        true
+    }
+
+    /// Makes the comparisons that bookTickers have decided by now; returns whether all held.
+    fn compare_waiting<S: RecordSink>(
+        &mut self,
+        markets: &mut Markets,
+        index: usize,
+        ts_event: i64,
+        emit: &mut Emitter<'_, S>,
+    ) -> bool {
+        let mut held = true;
+        while let Some(compared) = self.waiting.next(&mut self.tickers) {
+            held &= self.compare(markets, index, ts_event, compared, emit);
+        }
+        held
     }
 
     /// A new session begins: nothing received before says anything about what comes.
     pub(super) fn restart(&mut self) {
-        *self = Self::default();
+        *self = Self::new(self.rules);
     }
 
     /// Drops what was kept for a snapshot.
@@ -83,7 +128,14 @@ impl Sync {
         self.kept.clear();
         self.kept_levels = 0;
         self.behind = None;
+        self.waiting.clear();
         self.dispute.clear();
+    }
+
+    /// The instrument's units are others from here on, and what was kept in the old ones means nothing.
+    pub(super) fn rescale(&mut self) {
+        self.forget();
+        self.tickers = Tickers::default();
     }
 
     pub(super) fn hash(&self, mix: &mut impl FnMut(u64)) {
@@ -96,7 +148,7 @@ impl Sync {
     const fn step(&self, change: &Change<'_>) -> Step {
         match self.received {
             None => Step::Follows,
-            Some((_, last)) if change.first == last + 1 => Step::Follows,
+            Some((_, last)) if change.previous == last => Step::Follows,
             Some((first, last)) if change.last < first || (change.first == first && change.last == last) => {
                 Step::Repeats
             }
@@ -164,8 +216,8 @@ impl Sync {
         markets.counters.gaps += 1;
         let status = StatusRecord {
             expected,
-            found: change.first,
-            count: change.first.saturating_sub(expected),
+            found: change.previous + 1,
+            count: (change.previous + 1).saturating_sub(expected),
             ..StatusRecord::of(StatusKind::Gap)
         };
         emit.status(markets.get(index).id.get(), change.ts_event, status);
@@ -186,7 +238,7 @@ impl Sync {
         let behind = self.behind.unwrap_or(0);
         if change.last <= book {
             self.behind = Some(behind + 1);
-            if behind == BEHIND_MAX {
+            if behind == self.rules.behind_max {
                 let status = StatusRecord {
                     expected: book,
                     found: change.last,
@@ -196,12 +248,12 @@ impl Sync {
                 markets.lose_book(index, StatusKind::SnapshotAhead, change.ts_event, false, emit);
                 markets.refuse_snapshot(index, status, emit);
             }
-        } else if change.first <= book.saturating_add(1) {
+        } else if change.previous <= book {
             self.behind = None;
             self.apply(markets, index, change, emit);
         } else {
             let status = StatusRecord {
-                expected: change.first - 1,
+                expected: change.previous,
                 found: book,
                 ..StatusRecord::of(StatusKind::SnapshotRefused)
             };
@@ -235,13 +287,22 @@ impl Sync {
         }
         market.venue_sequence = change.last;
         let ours = Top::of(&market.book);
-        let state = market.state;
-        if let Some((update_id, venues)) = self.tickers.at(change.last, ours) {
-            let agrees = ours == venues;
-            markets.oracles.count(Oracle::BinanceBookTicker, agrees);
-            if !agrees || state != BookState::Usable {
-                self.on_doubt(markets, index, change, (update_id, ours, venues), emit);
+        if market.state != BookState::Usable {
+            self.dispute.resolve(Side::Bid, change.bids);
+            self.dispute.resolve(Side::Ask, change.asks);
+        }
+        let held = match self.rules.tickers {
+            TickerTime::Before => self
+                .tickers
+                .compare(change.last, ours)
+                .is_none_or(|compared| self.compare(markets, index, change.ts_event, compared, emit)),
+            TickerTime::Around => {
+                self.waiting.push(change.last, ours);
+                self.compare_waiting(markets, index, change.ts_event, emit)
             }
+        };
+        if !held && self.kept.is_empty() {
+            self.keep(markets, index, change, emit);
         }
         markets.emit_depth(
             index,
@@ -252,33 +313,43 @@ impl Sync {
         );
     }
 
+    /// Counts a comparison and draws the consequence; returns whether it held.
+    #[inline]
+    fn compare<S: RecordSink>(
+        &mut self,
+        markets: &mut Markets,
+        index: usize,
+        ts_event: i64,
+        compared: Compared,
+        emit: &mut Emitter<'_, S>,
+    ) -> bool {
+        let agrees = compared.ours == compared.venues;
+        markets.oracles.count(Oracle::BinanceBookTicker, agrees);
+        if !agrees || markets.get(index).state != BookState::Usable {
+            self.on_doubt(markets, index, ts_event, compared, emit);
+        }
+        agrees
+    }
+
     /// A disagreement, or a comparison while an earlier one stands.
     #[cold]
     fn on_doubt<S: RecordSink>(
         &mut self,
         markets: &mut Markets,
         index: usize,
-        change: &Change<'_>,
-        (update_id, ours, venues): (u64, Top, Top),
+        ts_event: i64,
+        Compared { sequence, ours, update_id, venues }: Compared,
         emit: &mut Emitter<'_, S>,
     ) {
-        self.dispute.resolve(Side::Bid, change.bids);
-        self.dispute.resolve(Side::Ask, change.asks);
         if ours != venues {
             self.dispute.add(ours, venues);
-            let status = StatusRecord {
-                expected: update_id,
-                found: change.last,
-                ..StatusRecord::of(StatusKind::OracleDisagrees)
-            };
-            emit.status(markets.get(index).id.get(), change.ts_event, status);
-            markets.change_state(index, BookState::Suspect, StatusKind::OracleDisagrees, change.ts_event, emit);
-            if self.kept.is_empty() {
-                self.keep(markets, index, change, emit);
-            }
-            markets.want_snapshot(index, StatusKind::OracleDisagrees, change.ts_event, emit);
+            let status =
+                StatusRecord { expected: update_id, found: sequence, ..StatusRecord::of(StatusKind::OracleDisagrees) };
+            emit.status(markets.get(index).id.get(), ts_event, status);
+            markets.change_state(index, BookState::Suspect, StatusKind::OracleDisagrees, ts_event, emit);
+            markets.want_snapshot(index, StatusKind::OracleDisagrees, ts_event, emit);
         } else if markets.get(index).state == BookState::Suspect && self.dispute.is_resolved() {
-            markets.change_state(index, BookState::Unproven, StatusKind::OracleAgrees, change.ts_event, emit);
+            markets.change_state(index, BookState::Unproven, StatusKind::OracleAgrees, ts_event, emit);
         }
     }
 
@@ -290,9 +361,9 @@ impl Sync {
         change: &Change<'_>,
         emit: &mut Emitter<'_, S>,
     ) {
-        let Change { ts_event, first, last, bids, asks } = *change;
+        let Change { ts_event, previous, first, last, bids, asks } = *change;
         self.kept_levels += bids.len() + asks.len();
-        self.kept.push_back(Kept { ts_event, first, last, bids: bids.into(), asks: asks.into() });
+        self.kept.push_back(Kept { ts_event, previous, first, last, bids: bids.into(), asks: asks.into() });
         let mut dropped = 0;
         while self.kept.len() > KEPT_MAX || self.kept_levels > KEPT_LEVELS_MAX {
             let Some(oldest) = self.kept.pop_front() else { break };
@@ -314,9 +385,8 @@ impl Sync {
         &mut self,
         markets: &mut Markets,
         index: usize,
-        last_update_id: u64,
-        bids: &[Level],
-        asks: &[Level],
+        ts_event: i64,
+        (last_update_id, bids, asks): (u64, &[Level], &[Level]),
         emit: &mut Emitter<'_, S>,
     ) {
         let market = markets.get(index);
@@ -338,8 +408,8 @@ impl Sync {
             Some(StatusRecord::because(StatusKind::SnapshotRefused, StatusKind::Crossed))
         } else {
             match self.kept.front() {
-                Some(kept) if kept.first > last_update_id.saturating_add(1) => {
-                    Some(StatusRecord { expected: kept.first - 1, ..StatusRecord::of(StatusKind::SnapshotRefused) })
+                Some(kept) if kept.previous > last_update_id => {
+                    Some(StatusRecord { expected: kept.previous, ..StatusRecord::of(StatusKind::SnapshotRefused) })
                 }
                 _ => None,
             }
@@ -357,11 +427,12 @@ impl Sync {
         }
         market.venue_sequence = last_update_id;
         self.behind = Some(0);
+        self.waiting.clear();
         self.dispute.clear();
-        markets.snapshot_applied(index, bids.len() + asks.len(), 0, emit);
+        markets.snapshot_applied(index, bids.len() + asks.len(), ts_event, emit);
         markets.emit_depth(
             index,
-            0,
+            ts_event,
             true,
             [(Side::Bid, bids), (Side::Ask, asks), (Side::Bid, &[]), (Side::Ask, &[])],
             emit,
@@ -369,8 +440,8 @@ impl Sync {
         // The records of kept changes belong to this message: only now can their book be known.
         let kept = std::mem::take(&mut self.kept);
         self.kept_levels = 0;
-        for Kept { ts_event, first, last, bids, asks } in kept {
-            let change = Change { ts_event, first, last, bids: &bids, asks: &asks };
+        for Kept { ts_event, previous, first, last, bids, asks } in kept {
+            let change = Change { ts_event, previous, first, last, bids: &bids, asks: &asks };
             self.advance(markets, index, &change, emit);
         }
     }

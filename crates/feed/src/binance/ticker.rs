@@ -1,7 +1,8 @@
 //! Comparison of our book's top with Binance's bookTicker stream.
 //!
-//! bookTicker is sent when the best price or size changes, before the depth message that covers the same update ids; so
-//! after a depth message up to update id `u`, our top must equal the last bookTicker with an id not above `u`.
+//! bookTicker is sent when the best price or size changes: after a depth message up to update id `u`, our top must equal the
+//! last bookTicker with an id not above `u`. Spot sends those before the depth message, so that the comparison is made at
+//! once ([`Tickers`]); futures send some behind it, so that it waits for the first bookTicker from `u` on ([`Waiting`]).
 //!
 //! A disagreement is damage in one of the two streams, or the venue's own: in recordings about one depth message in 3,000
 //! lacks a level that bookTicker shows and sends it in the next message. The book is therefore suspect at once, a
@@ -21,6 +22,9 @@ const TICKERS_MAX: usize = 4_096;
 /// stream has ended, and not that our book is wrong.
 const SILENT_MAX: u32 = 50;
 
+/// Tops that may wait for a bookTicker; the oldest is given up when the stream sends none.
+const WAITING_MAX: usize = 4_096;
+
 /// Prices in dispute that are followed; with more of them only a snapshot helps.
 const DISPUTED_MAX: usize = 16;
 
@@ -36,8 +40,7 @@ pub(super) struct Tickers {
 impl Tickers {
     /// Takes one in; false for a repetition of the last.
     pub(super) fn push(&mut self, update_id: u64, top: Top) -> bool {
-        let last = self.ahead.back().or(self.covered.as_ref()).map(|&(id, _)| id);
-        match last {
+        match self.newest() {
             Some(last) if update_id == last => return false,
             // Ids only rise. One that falls means this or an earlier one is damaged: what is ahead is not to be
             // trusted, and must not shut out all that follow.
@@ -52,20 +55,75 @@ impl Tickers {
         true
     }
 
-    /// The last one with an id not above `update_id`, to compare with `ours`; `None` when there is none, or when the
-    /// stream has ended.
+    /// Id of the last one that came.
+    fn newest(&self) -> Option<u64> {
+        self.ahead.back().or(self.covered.as_ref()).map(|&(id, _)| id)
+    }
+
+    /// The last one with an id not above `update_id`.
     #[inline]
-    pub(super) fn at(&mut self, update_id: u64, ours: Top) -> Option<(u64, Top)> {
+    fn until(&mut self, update_id: u64) -> Option<(u64, Top)> {
         while let Some(&(id, _)) = self.ahead.front()
             && id <= update_id
         {
             self.covered = self.ahead.pop_front();
         }
+        self.covered.filter(|&(id, _)| id <= update_id)
+    }
+
+    /// Our top as of `sequence` with the last bookTicker up to there; `None` when there is none, or when the stream has
+    /// ended.
+    #[inline]
+    pub(super) fn compare(&mut self, sequence: u64, ours: Top) -> Option<Compared> {
+        let (update_id, venues) = self.until(sequence)?;
         self.silent = self.silent.saturating_add(1);
-        if self.silent > SILENT_MAX && self.covered.is_some_and(|(_, top)| top != ours) {
+        if self.silent > SILENT_MAX && venues != ours {
             self.covered = None;
+            return None;
         }
-        self.covered
+        Some(Compared { sequence, ours, update_id, venues })
+    }
+}
+
+/// Our top as of a depth message beside the venue's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Compared {
+    /// Last update id of the depth message.
+    pub(super) sequence: u64,
+    pub(super) ours: Top,
+    /// That of the bookTicker, not above `sequence`.
+    pub(super) update_id: u64,
+    pub(super) venues: Top,
+}
+
+/// Our tops, by the depth message they are of, that a bookTicker still to come may belong to.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Waiting(VecDeque<(u64, Top)>);
+
+impl Waiting {
+    pub(super) fn push(&mut self, sequence: u64, ours: Top) {
+        if self.0.len() == WAITING_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back((sequence, ours));
+    }
+
+    /// The oldest comparison that can be made with the bookTickers so far.
+    pub(super) fn next(&mut self, tickers: &mut Tickers) -> Option<Compared> {
+        let newest = tickers.newest()?;
+        while let Some(&(sequence, ours)) = self.0.front()
+            && sequence <= newest
+        {
+            self.0.pop_front();
+            if let Some((update_id, venues)) = tickers.until(sequence) {
+                return Some(Compared { sequence, ours, update_id, venues });
+            }
+        }
+        None
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
     }
 }
 

@@ -81,25 +81,40 @@ fn host(url: &[u8]) -> &[u8] {
     &rest[..rest.iter().position(|&byte| matches!(byte, b'/' | b':' | b'?')).unwrap_or(rest.len())]
 }
 
+/// The venue and dialect behind a URL.
+fn venue_of(url: &[u8]) -> Option<Venue> {
+    let host = host(url);
+    let path = &url[target(url)];
+    let is = |name: &[u8]| host == name || host.strip_suffix(name).is_some_and(|head| head.ends_with(b"."));
+    let futures = |host_starts: [&[u8]; 2], path_starts: &[u8]| {
+        host_starts.iter().any(|name| host.starts_with(name)) || path.starts_with(path_starts)
+    };
+    if is(b"binance.us") {
+        Some(Venue::BinanceUs)
+    } else if is(b"binance.com") || is(b"binance.vision") || is(b"binancefuture.com") {
+        if futures([b"dstream.", b"dapi."], b"/dapi/") {
+            Some(Venue::BinanceCoinm)
+        } else if futures([b"fstream.", b"fapi."], b"/fapi/") || is(b"binancefuture.com") {
+            Some(Venue::BinanceUsdm)
+        } else {
+            Some(Venue::Binance)
+        }
+    } else if is(b"kraken.com") {
+        // REST is the same for both versions; the format's own client speaks v1.
+        Some(if url.ends_with(b"/v2") { Venue::Kraken } else { Venue::KrakenV1 })
+    } else {
+        None
+    }
+}
+
 impl Cursor {
     pub(super) fn open(bytes: &[u8]) -> Result<(Self, Venue), CaptureError> {
         let url = bytes.split(|&byte| byte == b'\n').take(LOOK_AHEAD_LINES).find_map(|line| match parse(line)?.0 {
             Form::Opened { url } | Form::Sent { url } | Form::Answer { url } => Some(&line[url]),
             Form::Received => None,
         });
+        let venue = url.and_then(venue_of);
         let host = url.map_or(&b"no url"[..], host);
-        let is = |name: &[u8]| host == name || host.strip_suffix(name).is_some_and(|head| head.ends_with(b"."));
-        // Futures (fstream, dstream, fapi, dapi) chain their depth differently and are another dialect.
-        let futures = [&b"fstream."[..], b"dstream.", b"fapi.", b"dapi."].iter().any(|name| host.starts_with(name));
-        let venue = if is(b"binance.com") && !futures || is(b"binance.us") || is(b"binance.vision") {
-            Some(Venue::Binance)
-        } else if is(b"kraken.com") {
-            // REST is the same for both versions; the format's own client speaks v1.
-            let is_v2 = url.is_some_and(|url| url.ends_with(b"/v2"));
-            Some(if is_v2 { Venue::Kraken } else { Venue::KrakenV1 })
-        } else {
-            None
-        };
         let found = || String::from_utf8_lossy(host).into_owned();
         let venue = venue.ok_or_else(|| CaptureError::Venue { format: CaptureFormat::Cryptofeed, found: found() })?;
         Ok((Self { ts_recv: 0 }, venue))
@@ -171,6 +186,26 @@ mod tests {
         assert_eq!(text("wss://x/y -> 2.0: {\"a\":1}"), (Form::Answer { url }, 2_000_000_000, "{\"a\":1}"));
         for line in ["", "{}", "abc: {}", "1.5 {}", "-1.5: {}", "wss://x/y <-> now", "1.5:{}"] {
             assert_eq!(parse(line.as_bytes()), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_address_tells_the_dialect() {
+        for (url, venue) in [
+            ("wss://stream.binance.com:9443/stream?streams=x", Some(Venue::Binance)),
+            ("https://data-api.binance.vision/api/v3/depth", Some(Venue::Binance)),
+            ("wss://fstream.binance.com/stream?streams=x", Some(Venue::BinanceUsdm)),
+            ("https://fapi.binance.com/fapi/v1/depth?symbol=X", Some(Venue::BinanceUsdm)),
+            ("wss://stream.binancefuture.com/ws/x", Some(Venue::BinanceUsdm)),
+            ("https://dapi.binance.com/dapi/v1/depth", Some(Venue::BinanceCoinm)),
+            ("wss://dstream.binancefuture.com/ws/x", Some(Venue::BinanceCoinm)),
+            ("https://testnet.binancefuture.com/dapi/v1/depth", Some(Venue::BinanceCoinm)),
+            ("wss://stream.binance.us:9443/stream", Some(Venue::BinanceUs)),
+            ("wss://ws.kraken.com/v2", Some(Venue::Kraken)),
+            ("wss://ws.kraken.com", Some(Venue::KrakenV1)),
+            ("wss://notbinance.com/ws", None),
+        ] {
+            assert_eq!(venue_of(url.as_bytes()), venue, "{url}");
         }
     }
 

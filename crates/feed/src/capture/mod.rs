@@ -95,9 +95,7 @@ pub enum CaptureError {
         what: &'static str,
     },
     /// A venue or dialect we have no decoder for.
-    #[error(
-        "{format} capture of {found:?}, which no decoder reads; known: binance (spot), kraken (WebSocket v1 and v2)"
-    )]
+    #[error("{format} capture of {found:?}, which no decoder reads; known: {}", known())]
     Venue {
         /// Format of the file.
         format: CaptureFormat,
@@ -220,7 +218,8 @@ impl<'a> CaptureReader<'a> {
             Source { format, bytes, position: 0, lines: 0, connection: options.connection, scratch: Vec::new() };
         let (cursor, venue) = match format {
             CaptureFormat::HftBacktest => {
-                (Cursor::HftBacktest(hftbacktest::Cursor::open(bytes, options.file_name)), Venue::Binance)
+                let (cursor, venue) = hftbacktest::Cursor::open(bytes, options.file_name);
+                (Cursor::HftBacktest(cursor), venue)
             }
             CaptureFormat::Cryptofeed => {
                 let (cursor, venue) = cryptofeed::Cursor::open(bytes)?;
@@ -291,6 +290,11 @@ impl<'a> CaptureReader<'a> {
             },
         }))
     }
+}
+
+/// Names of the venues with a decoder.
+fn known() -> String {
+    Venue::ALL.map(Venue::name).join(", ")
 }
 
 fn detect(bytes: &[u8]) -> Result<CaptureFormat, CaptureError> {

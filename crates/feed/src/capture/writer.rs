@@ -52,7 +52,7 @@ impl CaptureWriter {
     pub fn new(format: CaptureFormat, venue: Venue) -> Result<Self, CaptureWriteError> {
         match (format, venue) {
             (CaptureFormat::Tbcap, _)
-            | (CaptureFormat::HftBacktest, Venue::Binance)
+            | (CaptureFormat::HftBacktest, Venue::Binance | Venue::BinanceUsdm | Venue::BinanceCoinm)
             | (CaptureFormat::Cbcap, Venue::Kraken) => Ok(Self { format, venue, started: false, offset_ns: 0 }),
             _ => Err(CaptureWriteError::Format { format, venue }),
         }
