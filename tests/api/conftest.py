@@ -130,7 +130,7 @@ class Desk:
 
 def open_desk(clock: Any, options: ApiOptions | None = None) -> Desk:
     source = HandFed()
-    view = MarketView(["binance"], clock)
+    view = MarketView(["binance"], clock, clock)
     return Desk(source, clock, view, create_app(view, source, options))
 
 

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from tests.api.conftest import Clock, Desk, HandFed
-from tidebook.api import MarketView, create_app, listen, serving
+from tidebook.api import MarketView, create_app, listen, protocol, serving
 from tidebook.errors import AddressError, UsageError
 
 
@@ -35,7 +35,7 @@ async def test_a_source_that_fails_makes_the_server_not_ready_and_says_why(desk:
         def poll(self) -> NoReturn:
             raise OSError("ring is gone")
 
-    app = create_app(MarketView(clock=Clock()), Broken())
+    app = create_app(MarketView(clock=Clock(), steady_clock=Clock()), Broken())
     sock = listen(port=0)
     host, port = sock.getsockname()
     async with serving(app, sock), httpx.AsyncClient(base_url=f"http://{host}:{port}") as client:
@@ -44,3 +44,52 @@ async def test_a_source_that_fails_makes_the_server_not_ready_and_says_why(desk:
                 pass
         assert answer.status_code == 503
         assert (await client.get("/api/v1/health/live")).status_code == 200
+
+
+async def test_clients_that_never_finish_a_request_cost_little_and_leave(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a head, a head without end, half a body, and more clients than are served at once."""
+    monkeypatch.setattr(protocol, "REQUEST_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(protocol, "CONNECTIONS_MAX", 4)
+    sock = listen(port=0)
+    host, port = sock.getsockname()
+
+    async def answer_to(sent: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(sent)
+        async with asyncio.timeout(20):
+            answer = await reader.read()
+        writer.close()
+        return answer.partition(b"\r\n")[0]
+
+    head = b"GET /api/v1/ping HTTP/1.1\r\nhost: 127.0.0.1\r\n"
+    async with serving(desk.app, sock):
+        assert await answer_to(head) == b"HTTP/1.1 408 Request Timeout"
+        assert await answer_to(head + b"x: " + b"y" * 20_000) == b"HTTP/1.1 431 Request Header Fields Too Large"
+        assert (await answer_to(head + b"content-length: 9\r\n\r\nhalf")).startswith(b"HTTP/1.1 200")
+        idle = [await asyncio.open_connection(host, port) for _ in range(4)]
+        assert await answer_to(head + b"\r\n") == b"HTTP/1.1 503 Service Unavailable"
+        for _, writer in idle:
+            writer.close()
+        async with httpx.AsyncClient(base_url=f"http://{host}:{port}") as client:
+            async with asyncio.timeout(20):
+                while (await client.get("/api/v1/ping")).status_code != 200:
+                    pass
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"host": "[::1"}, 403),
+        ({"host": "evil.com@127.0.0.1"}, 403),
+        ({"host": "127.0.0.1:evil"}, 403),
+        ({"host": "[::1]:80"}, 200),
+        ({"host": "LOCALHOST"}, 200),
+    ],
+)
+async def test_a_host_that_is_none_is_refused(desk: Desk, headers: dict[str, str], status: int) -> None:
+    sock = listen(port=0)
+    host, port = sock.getsockname()
+    async with serving(desk.app, sock), httpx.AsyncClient(base_url=f"http://{host}:{port}") as client:
+        assert (await client.get("/api/v1/ping", headers=headers)).status_code == status

@@ -216,7 +216,7 @@ def test_a_snapshot_of_a_book_that_was_in_use_when_we_came_is_a_resync(desk: Des
 
 
 def test_status_of_a_whole_feed_needs_its_name_where_there_are_several() -> None:
-    view = MarketView(["binance", "kraken"], Clock())
+    view = MarketView(["binance", "kraken"], Clock(), Clock())
     lost = records("md.status", {"kind": StatusKind.DISCONNECTED})
     view.feed("md.status", lost)
     view.feed("md.status", lost, venue="kraken")

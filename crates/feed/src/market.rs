@@ -155,6 +155,14 @@ pub(crate) struct Print {
     pub(crate) flags: u8,
 }
 
+impl Print {
+    /// A number that two trades under one id hardly share.
+    const fn content(&self) -> u64 {
+        let mixed = (self.ts_event as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ self.price as u64;
+        mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ self.size as u64
+    }
+}
+
 /// FNV-1a: symbols are short, and nothing ever walks the map.
 #[derive(Default)]
 pub(crate) struct SymbolHasher(u64);
@@ -597,7 +605,7 @@ impl Markets {
     ) {
         let market = &mut self.all[index];
         let id = market.id.get();
-        let step = market.trade_ids.step(print.trade_id);
+        let step = market.trade_ids.step(print.trade_id, print.content());
         let status = match step {
             TradeStep::Duplicate => {
                 self.counters.duplicates += 1;

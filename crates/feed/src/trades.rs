@@ -15,9 +15,9 @@ pub(crate) enum TradeStep {
     Next,
     /// Ids between the last and this one never came.
     Gap { expected: u64, missing: u64 },
-    /// Below the last and not seen before.
+    /// Below the last and not seen before, or seen with another trade: a venue that numbers anew.
     Late { expected: u64 },
-    /// Seen before.
+    /// Seen before, the same trade.
     Duplicate,
 }
 
@@ -26,6 +26,8 @@ pub(crate) enum TradeStep {
 pub(crate) struct TradeIds {
     last: Option<u64>,
     recent: [u64; RECENT],
+    /// What the trades of `recent` were.
+    contents: [u64; RECENT],
     /// Ids ever remembered.
     count: usize,
     /// Up to this count an id one above the last may be one seen before a late trade.
@@ -34,7 +36,7 @@ pub(crate) struct TradeIds {
 
 impl TradeIds {
     pub(crate) const fn new() -> Self {
-        Self { last: None, recent: [0; RECENT], count: 0, careful_until: 0 }
+        Self { last: None, recent: [0; RECENT], contents: [0; RECENT], count: 0, careful_until: 0 }
     }
 
     pub(crate) const fn last(&self) -> Option<u64> {
@@ -42,16 +44,18 @@ impl TradeIds {
     }
 
     #[inline]
-    pub(crate) fn step(&mut self, id: u64) -> TradeStep {
+    /// `content` tells trades of one id apart.
+    pub(crate) fn step(&mut self, id: u64, content: u64) -> TradeStep {
         let step = match self.last {
             None => TradeStep::First,
             Some(last) if id == last.wrapping_add(1) && self.count >= self.careful_until => TradeStep::Next,
             Some(last) => {
                 let recent = &self.recent[..self.count.min(RECENT)];
                 let expected = last.wrapping_add(1);
-                if recent.contains(&id) {
+                let same = |(&other, &what): (&u64, &u64)| other == id && what == content;
+                if recent.iter().zip(&self.contents).any(same) {
                     return TradeStep::Duplicate;
-                } else if id < last {
+                } else if id < last || recent.contains(&id) {
                     self.careful_until = self.count + RECENT;
                     TradeStep::Late { expected }
                 } else {
@@ -64,6 +68,7 @@ impl TradeIds {
         };
         self.last = Some(id);
         self.recent[self.count % RECENT] = id;
+        self.contents[self.count % RECENT] = content;
         self.count += 1;
         step
     }
@@ -75,7 +80,7 @@ mod tests {
 
     fn steps(ids: &[u64]) -> Vec<TradeStep> {
         let mut trades = TradeIds::new();
-        ids.iter().map(|&id| trades.step(id)).collect()
+        ids.iter().map(|&id| trades.step(id, 0)).collect()
     }
 
     #[test]
@@ -90,6 +95,15 @@ mod tests {
             steps(&[7, 9, 8, 9, 10]),
             [First, Gap { expected: 8, missing: 1 }, Late { expected: 10 }, Duplicate, Next]
         );
+    }
+
+    #[test]
+    fn another_trade_under_an_id_seen_before_is_kept() {
+        let mut trades = TradeIds::new();
+        let steps: Vec<_> =
+            [(10, 1), (11, 2), (10, 3), (11, 4), (11, 4), (12, 5)].map(|(id, content)| trades.step(id, content)).into();
+        use TradeStep::{Duplicate, First, Late, Next};
+        assert_eq!(steps, [First, Next, Late { expected: 12 }, Late { expected: 11 }, Duplicate, Next]);
     }
 
     #[test]

@@ -49,7 +49,7 @@ fn message(line: &str, index: usize) -> Message {
             let (id, level) = rest.split_once(' ').unwrap();
             let (price, size) = level.split_once('x').unwrap();
             ws(format!(
-                "{{\"e\":\"trade\",\"E\":{ms},\"s\":\"XY\",\"t\":{id},\"p\":\"{price}.0\",\"q\":\"{size}.0\",\"T\":{ms},\"m\":true}}"
+                "{{\"e\":\"trade\",\"E\":{ms},\"s\":\"XY\",\"t\":{id},\"p\":\"{price}.0\",\"q\":\"{size}.0\",\"T\":170000000000{id},\"m\":true}}"
             ))
         }
         "state" => Message::new(MessageKind::State, ts_recv, "", &format!("{{\"event\":\"{rest}\"}}")),

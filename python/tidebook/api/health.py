@@ -1,7 +1,8 @@
 """Health of one venue's feed, counted from the records that reach this process.
 
 Records carry the sequence of the feed message they were derived from, so the message rate needs no counter of its
-own: it is the rise of that sequence over the wall clock. Time is an argument; nothing here reads a clock.
+own: it is the rise of that sequence over time. Ages and rates go by a steady clock: the wall clock may be set while we run.
+Time is an argument; nothing here reads a clock.
 """
 
 from collections import deque
@@ -24,6 +25,9 @@ class FeedHealth:
     venue: str
     messages: int = 0
     last_message_ns: int = 0
+    # Steady clock when the newest records came, and how old they were then.
+    _seen_at: int = 0
+    _age_then: int = 0
     venue_delay_ns: int | None = None
     delay_ns: int | None = None
     gaps: int = 0
@@ -43,17 +47,20 @@ class FeedHealth:
     # Instruments whose book has been usable: a snapshot of one of these is a resync and no beginning.
     _synced: set[int] = field(default_factory=set)
 
-    def saw(self, records: "np.ndarray[Any, Any]", now_ns: int, *, market: bool = True) -> None:
+    def saw(self, records: "np.ndarray[Any, Any]", now_ns: int, steady_ns: int, *, market: bool = True) -> None:
         """Takes the clocks and sequences of `records`, a batch of one record type of this venue, oldest first.
 
         `market` says that they are what a session brought, and not what was said about the feed.
         """
         received = records["ts_recv"]
         newest = int(records["source_sequence"][-1])
-        self.messages = max(self.messages, newest)
+        if newest >= self.messages:
+            self.messages = newest
+            self.last_message_ns = int(received[-1])
+            self._seen_at = steady_ns
+            self._age_then = max(0, now_ns - self.last_message_ns)
         if market:
             self._market_at = max(self._market_at, newest)
-        self.last_message_ns = max(self.last_message_ns, int(received[-1]))
         self.delay_ns = now_ns - int(np.median(received))
         events = records["ts_event"]
         timed = events > 0
@@ -85,10 +92,10 @@ class FeedHealth:
         """Notes that the instrument's book is in use."""
         self._synced.add(instrument_id)
 
-    def tick(self, now_ns: int) -> None:
-        """Remembers where the feed stands at `now_ns`; call at a steady pace."""
-        self._samples.append((now_ns, self.messages))
-        while len(self._samples) > 2 and now_ns - self._samples[1][0] >= RATE_WINDOW_NS:
+    def tick(self, steady_ns: int) -> None:
+        """Remembers where the feed stands at `steady_ns` of a clock that is never set; call at a steady pace."""
+        self._samples.append((steady_ns, self.messages))
+        while len(self._samples) > 2 and steady_ns - self._samples[1][0] >= RATE_WINDOW_NS:
             self._samples.popleft()
 
     def messages_per_second(self) -> float:
@@ -101,25 +108,29 @@ class FeedHealth:
             return 0.0
         return round((last - first) * 1e9 / (last_ns - first_ns), 1)
 
-    def state(self, now_ns: int) -> wire.FeedState:
-        """Where the feed stands at `now_ns`."""
+    def age_ns(self, steady_ns: int) -> int:
+        """How old the newest records are, ns."""
+        return self._age_then + steady_ns - self._seen_at
+
+    def state(self, steady_ns: int) -> wire.FeedState:
+        """Where the feed stands."""
         # A session whose beginning was overwritten before it was read is known by what it brings.
         if not self._open and self._ended_at > max(self._began_at, self._market_at):
             return "disconnected"
         if self.last_message_ns == 0:
             return "waiting"
-        return "quiet" if now_ns - self.last_message_ns > QUIET_AFTER_NS else "live"
+        return "quiet" if self.age_ns(steady_ns) > QUIET_AFTER_NS else "live"
 
-    def said(self, now_ns: int, instruments: int, books_usable: int) -> wire.Feed:
+    def said(self, steady_ns: int, instruments: int, books_usable: int) -> wire.Feed:
         """The same as the API says it."""
         seen = self.last_message_ns > 0
         return wire.Feed(
             venue=self.venue,
-            state=self.state(now_ns),
+            state=self.state(steady_ns),
             messages=self.messages,
             messages_per_second=self.messages_per_second(),
             last_message_at=self.last_message_ns // 1000,
-            age_us=(now_ns - self.last_message_ns) // 1000 if seen else None,
+            age_us=self.age_ns(steady_ns) // 1000 if seen else None,
             venue_delay_us=None if self.venue_delay_ns is None else self.venue_delay_ns // 1000,
             delay_us=None if self.delay_ns is None else self.delay_ns // 1000,
             gaps=self.gaps,

@@ -5,7 +5,7 @@ A browser lets any page open a WebSocket to 127.0.0.1, and a hostile name server
 the `Host` must be a loopback name. Programs send no `Origin` and are not concerned.
 """
 
-from urllib.parse import urlsplit
+import re
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -21,9 +21,15 @@ def _header(scope: Scope, name: bytes) -> str:
     return ""
 
 
+# A host as clients write it: a name, an address, or an IPv6 address between brackets; then perhaps a port.
+_HOST = re.compile(r"(?:([A-Za-z0-9.-]+)|\[([0-9A-Fa-f:.]+)\])(?::\d{1,5})?", re.ASCII)
+_PAGE = re.compile(r"https?://(.+)")
+
+
 def _host_name(host: str) -> str:
-    """`127.0.0.1:8080` as `127.0.0.1`, `[::1]:8080` as `::1`."""
-    return urlsplit(f"//{host}").hostname or ""
+    """`127.0.0.1:8080` as `127.0.0.1`, `[::1]:8080` as `::1`; empty for what is no host."""
+    match = _HOST.fullmatch(host)
+    return (match[1] or match[2]).lower() if match else ""
 
 
 def origin_allowed(scope: Scope, origins: frozenset[str]) -> bool:
@@ -31,7 +37,8 @@ def origin_allowed(scope: Scope, origins: frozenset[str]) -> bool:
     origin = _header(scope, b"origin")
     if not origin:
         return True
-    return urlsplit(origin).netloc == _header(scope, b"host") or origin in origins
+    page = _PAGE.fullmatch(origin)
+    return (page is not None and page[1] == _header(scope, b"host")) or origin in origins
 
 
 class LoopbackHosts:

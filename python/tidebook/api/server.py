@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 import uvicorn
 from fastapi import FastAPI
 
+from tidebook.api.protocol import BoundedHttpProtocol
 from tidebook.errors import AddressError, OperationError, UsageError
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -27,7 +28,7 @@ def listen(host: str = "127.0.0.1", port: int = 8080, *, allow_remote: bool = Fa
     if host not in LOOPBACK and not allow_remote:
         raise UsageError(
             f"host {host!r} can be reached from other machines and the API has no keys; "
-            "use 127.0.0.1, or allow remote access if your network is closed",
+            "use 127.0.0.1, or, if your network is closed, allow it with --allow-remote or `allow_remote = true` under [api]",
             host=host,
         )
     if not 0 <= port <= 65_535:
@@ -58,7 +59,7 @@ class ApiServer(uvicorn.Server):
             uvicorn.Config(
                 app,
                 loop="none",
-                http="httptools",
+                http=BoundedHttpProtocol,
                 ws="websockets-sansio",
                 ws_per_message_deflate=False,
                 ws_max_size=64 * 1024,

@@ -152,11 +152,17 @@ class MarketView:
     """Latest state of all instruments and feeds of one node.
 
     `venues` are the feeds that are expected, so that a page can show one before its first record. `clock` gives ns
-    since 1970 UTC; tests and replays pass their own.
+    since 1970 UTC, `steady_clock` ns since any moment; tests and replays pass their own.
     """
 
-    def __init__(self, venues: Iterable[str] = (), clock: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self,
+        venues: Iterable[str] = (),
+        clock: Callable[[], int] = time.time_ns,
+        steady_clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
         self.clock = clock
+        self._steady_clock = steady_clock
         self.feeds: dict[str, FeedHealth] = {venue: FeedHealth(venue) for venue in venues}
         self._by_id: dict[int, InstrumentView] = {}
         self._by_name: dict[str, InstrumentView] = {}
@@ -183,12 +189,12 @@ class MarketView:
             self._take_status(records, venue)
         else:
             self._take[channel](records)
-        now = self.clock()
+        now, steady = self.clock(), self._steady_clock()
         codes = records["instrument_id"] >> 24
         for code in np.unique(codes).tolist():
             health = self._health(code)
             if health is not None:
-                health.saw(records[codes == code], now, market=channel not in _SAID_OF_FEEDS)
+                health.saw(records[codes == code], now, steady, market=channel not in _SAID_OF_FEEDS)
 
     def missed(self, channel: str, count: int) -> None:
         """Says that `count` records of `channel` were overwritten before this view read them.
@@ -206,7 +212,7 @@ class MarketView:
 
     def tick(self) -> None:
         """Lets rates move; call at a steady pace, records or none."""
-        now = self.clock()
+        now = self._steady_clock()
         for health in self.feeds.values():
             health.tick(now)
 
@@ -228,7 +234,7 @@ class MarketView:
 
     def health(self) -> list[wire.Feed]:
         """Health of every feed, by venue."""
-        now = self.clock()
+        now = self._steady_clock()
         said = []
         for venue in sorted(self.feeds):
             own = [view for view in self._by_id.values() if view.venue == venue]

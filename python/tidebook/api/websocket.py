@@ -39,6 +39,7 @@ CLOSE_TIMEOUT_S = 5.0
 
 # Streams of `?streams=a/b`. An instrument may hold a slash itself (BTC/USD.KRAKEN), so a name ends at its kind.
 _STREAM = re.compile(r"(![a-z]+|[^@!]+@[A-Za-z0-9]+)(?:/|$)")
+_EXAMPLE = '{"method": "SUBSCRIBE", "params": ["!feeds"], "id": 1}'
 
 
 class RequestBudget:
@@ -97,7 +98,9 @@ class _Session:
         """Serves until the client leaves, or until it must end."""
         asked = parse_qs(query.decode("latin-1")).get("streams", [""])[0]
         if asked:
-            self._answer(wire.Request("SUBSCRIBE", _STREAM.findall(asked), None))
+            named = _STREAM.findall(asked)
+            # What is left over is no name; taken whole it is refused by name.
+            self._answer(wire.Request("SUBSCRIBE", [asked] if _STREAM.sub("", asked) else named, None))
         parts = (self._read(), self._write(), self._client.ended.wait())
         tasks = [asyncio.ensure_future(part) for part in parts]
         try:
@@ -140,10 +143,8 @@ class _Session:
         try:
             request = wire.decode_request(text)
         except msgspec.MsgspecError as error:
-            detail = (
-                f"not a request: {error}; send for example {{'method': 'SUBSCRIBE', 'params': ['!feeds'], 'id': 1}}"
-            )
-            self._refuse(None, ApiError(400, "invalid_request", detail))
+            detail = f"not a request: {error}; send for example {_EXAMPLE}"
+            self._refuse(wire.request_id(text), ApiError(400, "invalid_request", detail))
             return
         self._answer(request)
 

@@ -232,3 +232,18 @@ class Refusal(msgspec.Struct):
 
 encode = msgspec.json.Encoder().encode
 decode_request = msgspec.json.Decoder(Request).decode
+
+
+class _Numbered(msgspec.Struct):
+    id: int | str | None = None
+
+
+_decode_numbered = msgspec.json.Decoder(_Numbered).decode
+
+
+def request_id(text: str | bytes) -> int | str | None:
+    """The `id` of what is no request otherwise, as far as it has one."""
+    try:
+        return _decode_numbered(text).id
+    except msgspec.MsgspecError:
+        return None

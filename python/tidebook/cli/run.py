@@ -19,6 +19,7 @@ def run(
     seed: int = 7,
     host: str | None = None,
     port: int | None = None,
+    allow_remote: bool | None = None,
     flush_interval_s: float | None = None,
     node: str = "default",
     json: Json = False,
@@ -42,6 +43,8 @@ def run(
         Address of the API and the page; default: the setting `api.host`.
     port
         Port of the API and the page; default: the setting `api.port`.
+    allow_remote
+        Listen on an address that other machines can reach; the API has no keys. Default: the setting `api.allow_remote`.
     flush_interval_s
         Most seconds of records in one Parquet part; default: the setting `storage.flush_interval_s`.
     node
@@ -72,6 +75,7 @@ def run(
         seed=seed,
         host=settings.api.host if host is None else host,
         port=settings.api.port if port is None else port,
+        allow_remote=settings.api.allow_remote if allow_remote is None else allow_remote,
         flush_interval_s=settings.storage.flush_interval_s if flush_interval_s is None else flush_interval_s,
         compression=settings.storage.compression,
         sync_interval_ms=settings.journal_sync_interval_ms,

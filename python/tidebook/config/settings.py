@@ -59,6 +59,9 @@ class ApiSettings(Section):
 
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(default=8080, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
+    allow_remote: bool = Field(
+        default=False, description="Listen on an address other machines can reach; the API has no keys."
+    )
 
 
 def _comma_separated(value: object) -> object:

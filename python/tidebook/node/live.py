@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tidebook._core import FeedChannel, MarketDataEngine, ring_directory
-from tidebook.api import MarketView, create_app, listen, serving
+from tidebook.api import ApiOptions, MarketView, create_app, listen, serving
 from tidebook.config.settings import BinanceSettings
 from tidebook.console import mount_console
 from tidebook.errors import CaptureLogError, TidebookError
@@ -66,6 +66,8 @@ class LiveOptions:
     seed: int = 7
     host: str = "127.0.0.1"
     port: int = 8080
+    allow_remote: bool = False
+    """Listen on an address that other machines can reach."""
     flush_interval_s: float = 300.0
     compression: Compression = "zstd"
     sync_interval_ms: int = 10
@@ -82,7 +84,7 @@ async def run(options: LiveOptions, started: Callable[[str], None]) -> None:
     for signum in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signum, stop.set)
     async with AsyncExitStack() as stack:
-        sock = listen(options.host, options.port)
+        sock = listen(options.host, options.port, allow_remote=options.allow_remote)
         stack.callback(sock.close)
         venue = "binance"
         channel = channel_of(venue)
@@ -117,20 +119,22 @@ async def run(options: LiveOptions, started: Callable[[str], None]) -> None:
         view = MarketView([venue])
         source = RingSource(rings)
         stack.callback(source.close)
-        app = create_app(view, source)
+        app = create_app(view, source, ApiOptions(loopback_only=not options.allow_remote))
         mount_console(app)
         server = await stack.enter_async_context(serving(app, sock))
 
+        jobs: list[asyncio.Task[object]] = []
         state_file = options.data / "feeds" / f"{venue}.json"
         symbols = options.symbols or SubscriptionsFile(state_file).load().symbols or DEFAULT_SYMBOLS
         endpoints = None
         if not options.live:
-            port = await stack.enter_async_context(simulated_binance(symbols, options.rate, options.seed))
-            endpoints = feed_kind(venue).protocol.local(port)
+            venue_process = await stack.enter_async_context(simulated_binance(symbols, options.rate, options.seed))
+            endpoints = feed_kind(venue).protocol.local(venue_process.port)
+            jobs.append(asyncio.create_task(venue_process.ended(), name="simulated venue"))
         connector = build_connector(
             venue, options.binance, feed, endpoints=endpoints, symbols=symbols, state_file=state_file
         )
-        jobs = [
+        jobs += [
             asyncio.create_task(connector.run(), name="connector"),
             asyncio.create_task(SnapshotRequests(rings, connector).run(), name="snapshot requests"),
             asyncio.create_task(_watch(feed, engine, storing), name="watch"),

@@ -20,9 +20,34 @@ _START_TIMEOUT_S = 20.0
 _STOP_TIMEOUT_S = 3.0
 
 
+class VenueProcess:
+    """A running simulated venue."""
+
+    def __init__(self, port: int, process: asyncio.subprocess.Process) -> None:
+        self.port = port
+        self._process = process
+        self._last_line = ""
+
+    async def ended(self) -> None:
+        """Waits for its end, which the node did not ask for. Raises: VenueError, always, with its last words."""
+        code = await self._process.wait()
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        said = f": {self._last_line}" if self._last_line else ""
+        raise VenueError(f"the simulated venue ended by itself ({how}){said}; start the node again", url="")
+
+    async def listen(self, stream: asyncio.StreamReader) -> None:
+        """Passes on what it logs and remembers the last line."""
+        while line := await stream.readline():
+            text = line.decode(errors="replace")
+            sys.stderr.write(f"simulator: {text}")
+            self._last_line = text.strip() or self._last_line
+
+
 @asynccontextmanager
-async def simulated_binance(symbols: Sequence[str], rate: float, seed: int, port: int = 0) -> AsyncIterator[int]:
-    """The port of a simulated Binance that lives as long as the block; `port` 0 takes any free one.
+async def simulated_binance(
+    symbols: Sequence[str], rate: float, seed: int, port: int = 0
+) -> AsyncIterator[VenueProcess]:
+    """A simulated Binance that lives as long as the block; `port` 0 takes any free one.
 
     Raises: VenueError when it does not start, with what it said.
     """
@@ -44,9 +69,10 @@ async def simulated_binance(symbols: Sequence[str], rate: float, seed: int, port
         if not line:
             said = (await process.stderr.read()).decode(errors="replace").strip()
             raise VenueError(f"the simulated venue did not start: {said or 'it said nothing'}", url="")
+        venue = VenueProcess(int(json.loads(line)["port"]), process)
         # What it logs later must not fill the pipe.
-        drain = asyncio.create_task(_drain(process.stderr), name="simulator log")
-        yield int(json.loads(line)["port"])
+        drain = asyncio.create_task(venue.listen(process.stderr), name="simulator log")
+        yield venue
         drain.cancel()
     except TimeoutError as error:
         raise VenueError(f"the simulated venue did not start within {_START_TIMEOUT_S:g} s", url="") from error
@@ -57,8 +83,3 @@ async def simulated_binance(symbols: Sequence[str], rate: float, seed: int, port
         except TimeoutError:
             process.kill()
             await process.wait()
-
-
-async def _drain(stream: asyncio.StreamReader) -> None:
-    while line := await stream.readline():
-        sys.stderr.write(f"simulator: {line.decode(errors='replace')}")

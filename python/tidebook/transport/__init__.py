@@ -14,6 +14,7 @@ from tidebook._core import Full, Gap
 from tidebook.transport.batch import Batch
 from tidebook.transport.channel import Channel, ChannelOptions, create_channel, open_channel
 from tidebook.transport.consumer import Consumer, open_consumer
+from tidebook.transport.instruments import instruments
 from tidebook.transport.producer import Producer, open_producer
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Gap",
     "Producer",
     "create_channel",
+    "instruments",
     "open_channel",
     "open_consumer",
     "open_producer",

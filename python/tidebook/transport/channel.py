@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tidebook._core import Ring, ring_directory, ring_path, schemas
-from tidebook.errors import ChannelExistsError, ChannelUsageError, EndpointBusyError
+from tidebook.errors import ChannelExistsError, ChannelNotFoundError, ChannelUsageError, EndpointBusyError
 from tidebook.transport.layout import difference, from_text, to_text
 
 if TYPE_CHECKING:
@@ -102,8 +103,25 @@ def create_channel(
 
 
 def open_channel(name: str, *, node: str = DEFAULT_NODE, directory: str | os.PathLike[str] | None = None) -> Channel:
-    """The channel of this name. Raises: ChannelNotFoundError, ChannelFormatError."""
-    return Channel(name, Ring.open(ring_path(_folder(node, directory), name)))
+    """The channel of this name. Raises: ChannelNotFoundError naming what is there instead, ChannelFormatError."""
+    folder = _folder(node, directory)
+    try:
+        return Channel(name, Ring.open(ring_path(folder, name)))
+    except ChannelNotFoundError as error:
+        raise ChannelNotFoundError(f"no channel {name} in {folder}: {_instead(name, folder)}", **error.facts) from None
+
+
+def _instead(name: str, folder: Path) -> str:
+    """What somebody who asked for a channel that is not there may have meant."""
+    names = sorted(path.name.removesuffix(".ring") for path in folder.glob("*.ring"))
+    if names:
+        near = get_close_matches(name, names, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        return f"{hint}there are {', '.join(names)}"
+    nodes = sorted(path.parent.name for path in folder.parent.glob("*/*.ring"))
+    if nodes:
+        return f"no node {folder.name!r} has run; name one with node=...: {', '.join(dict.fromkeys(nodes))}"
+    return "no node has run on this machine as this user; start one with `tidebook run`, or create the channel"
 
 
 def _folder(node: str, directory: str | os.PathLike[str] | None) -> Path:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self, get_args
 
 from tidebook._core import Gap, RingBatch, RingConsumer
+from tidebook.errors import ChannelUsageError
 from tidebook.transport.batch import Batch
 from tidebook.transport.channel import DEFAULT_NODE, Channel, open_channel
 from tidebook.transport.layout import slot
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 Start = Literal["earliest", "latest", "resume"]
+Policy = Literal["block", "overwrite"]
+WaitMode = Literal["spin", "hybrid", "park"]
 
 
 class Consumer:
@@ -84,10 +87,10 @@ def open_consumer(
     name: str = "",
     *,
     start: Start | int = "resume",
-    policy: Literal["block", "overwrite"] = "block",
+    policy: Policy = "block",
     detach_after_s: float | None = 10.0,
     peek: bool = False,
-    wait: Literal["spin", "hybrid", "park"] = "hybrid",
+    wait: WaitMode = "hybrid",
     node: str = DEFAULT_NODE,
     directory: str | os.PathLike[str] | None = None,
 ) -> Consumer:
@@ -100,9 +103,11 @@ def open_consumer(
     peek:   also what is not durable yet; nothing lasting may come of it.
     wait:   `spin` keeps a core, `hybrid` spins and then sleeps 50 µs at a time, `park` sleeps until woken (the channel
             must have parking).
-    Raises: EndpointBusyError while a consumer of this name lives or all places are taken; ChannelUsageError for a start
+    Raises: ChannelUsageError for a word that is none of these; EndpointBusyError while a consumer of this name lives or all places are taken; ChannelUsageError for a start
             beyond the end; ChannelNotFoundError and ChannelFormatError for a channel given by name.
     """
+    for option, value, words in (("start", start, Start), ("policy", policy, Policy), ("wait", wait, WaitMode)):
+        _check(option, value, get_args(words))
     opened = open_channel(channel, node=node, directory=directory) if isinstance(channel, str) else channel
     word, sequence = ("sequence", start) if isinstance(start, int) else (start, 0)
     consumer = RingConsumer(
@@ -116,3 +121,13 @@ def open_consumer(
         wait=wait,
     )
     return Consumer(opened, consumer)
+
+
+def _check(option: str, value: object, words: tuple[str, ...]) -> None:
+    if isinstance(value, int) and option == "start":
+        return
+    if value not in words:
+        number = ", or a sequence" if option == "start" else ""
+        raise ChannelUsageError(
+            f"{option} = {value!r} is none of {', '.join(words)}{number}", option=option, value=value, expected=words
+        )

@@ -1,0 +1,97 @@
+"""HTTP with bounds on what a client may make us keep: connections, the size of a request's head, the time it takes.
+
+uvicorn's parser collects headers as they come and waits for the rest for ever. A client that is slow on purpose, or
+many that are broken, must cost neither memory nor the descriptors that capture and storage need.
+"""
+
+import asyncio
+import resource
+from typing import Any, Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEAD_SIZE_MAX_BYTES: Final = 16 * 1024
+REQUEST_TIMEOUT_S: Final = 10.0
+CONNECTIONS_MAX: Final = 512
+
+_TOO_MANY = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+
+def connections_max() -> int:
+    """Clients served at once: at most half of the descriptors this process may have."""
+    return min(CONNECTIONS_MAX, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+
+
+class BoundedHttpProtocol(HttpToolsProtocol):
+    """One HTTP connection; a WebSocket leaves it with the upgrade."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._head_size_bytes: int | None = 0
+        """Received of the head being read; None between head and next request."""
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Takes the client in, or tells it that there are too many."""
+        if len(self.server_state.connections) >= connections_max():
+            transport.write(_TOO_MANY)
+            transport.close()
+            self.transport = transport
+            return
+        super().connection_made(transport)
+        self._wait_for_request()
+
+    def data_received(self, data: bytes) -> None:
+        """Feeds the parser while the head stays small."""
+        if self.transport.is_closing():
+            return
+        if self._head_size_bytes is not None:
+            self._head_size_bytes += len(data)
+            if self._head_size_bytes > HEAD_SIZE_MAX_BYTES:
+                self._end(_TOO_LARGE)
+                return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        """A request's first byte."""
+        if self._deadline is None:
+            self._wait_for_request()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """The head is whole."""
+        self._head_size_bytes = None
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        self._stop_waiting()
+        self._head_size_bytes = 0
+        super().on_message_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        """Another protocol goes on with this connection."""
+        self._stop_waiting()
+        super().handle_websocket_upgrade()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone."""
+        self._stop_waiting()
+        if self in self.connections:
+            super().connection_lost(exc)
+
+    def _wait_for_request(self) -> None:
+        self._deadline = self.loop.call_later(REQUEST_TIMEOUT_S, self._end, _TOO_SLOW)
+
+    def _stop_waiting(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _end(self, answer: bytes) -> None:
+        self._stop_waiting()
+        if not self.transport.is_closing():
+            self.transport.write(answer)
+            self.transport.close()
