@@ -52,6 +52,6 @@ def test_every_library_a_user_must_install_is_used_by_the_package(root: Path) ->
     unused = []
     for requirement in project["project"]["dependencies"]:
         module = re.split(r"[<>=!~ \[]", requirement)[0].replace("-", "_")
-        if not re.search(rf"\b(?:import|from) {module}\b|[\"']{module}\b", sources):
+        if not re.search(rf"\b(?:import|from) {module}\b|[\"']{module}\b|\.{module}_impl\b", sources):
             unused.append(module)
     assert unused == []

@@ -57,9 +57,13 @@ def run(
     from tidebook.node.live import LiveOptions
     from tidebook.node.live import run as run_node
     from tidebook.observe.logs import configure, logger
+    from tidebook.simulate import VenueOptions
 
-    if flush_interval_s is not None and not flush_interval_s > 0:
-        raise UsageError(f"--flush-interval-s {flush_interval_s:g}: a part takes some time; name a number above 0")
+    if flush_interval_s is not None and not 0.01 <= flush_interval_s <= 86_400:
+        raise UsageError(f"--flush-interval-s {flush_interval_s:g}: name a number of seconds from 0.01 to 86400")
+    if not live:
+        # Before anything is made: the venue's process would only say it later.
+        VenueOptions(rate=rate, seed=seed)
     settings = load()
     configure(settings.log)
     for key in settings.without_effect():
@@ -90,7 +94,12 @@ def run(
         sys.stdout.flush()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run_node(options, started))
+        stored = runner.run(run_node(options, started))
+    if json:
+        print_json({"stored": stored})
+    else:
+        for channel, sequence in stored.items():
+            print(f"{channel} is stored up to message {sequence}; the same command goes on from there")
 
 
 def _names(symbols: str) -> tuple[str, ...]:

@@ -106,7 +106,9 @@ class BinanceSettings(FeedSettings):
 class StorageSettings(Section):
     """How records become Parquet."""
 
-    flush_interval_s: float = Field(default=300.0, gt=0, description="Most seconds of records in one warm part.")
+    flush_interval_s: float = Field(
+        default=300.0, ge=0.01, le=86_400, description="Most seconds of records in one warm part."
+    )
     compression: Literal["zstd", "snappy", "lz4"] = Field(default="zstd", description="Codec of Parquet pages.")
 
 

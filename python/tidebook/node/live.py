@@ -73,8 +73,10 @@ class LiveOptions:
     sync_interval_ms: int = 10
 
 
-async def run(options: LiveOptions, started: Callable[[str], None]) -> None:
-    """Runs until SIGINT or SIGTERM, then stops cleanly. `started` gets the address of the page when it answers.
+async def run(options: LiveOptions, started: Callable[[str], None]) -> dict[str, int]:
+    """Runs until SIGINT or SIGTERM, then stops cleanly; gives the last message of each channel that is stored.
+
+    `started` gets the address of the page when it answers.
 
     Raises: AddressError before anything is started; what ended the connector, the engine or the capture.
     """
@@ -151,6 +153,7 @@ async def run(options: LiveOptions, started: Callable[[str], None]) -> None:
                 job.cancel()
             await asyncio.gather(*jobs, return_exceptions=True)
             server.should_exit = True
+    return {channel: stored_position(options.data, channel)}
 
 
 def _refuse_unfinished(journal: Path) -> None:

@@ -61,7 +61,7 @@ def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
     last: list[Processor] = (
         [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(ensure_ascii=False, default=str)]
         if as_json
-        else [structlog.dev.ConsoleRenderer(colors=output.isatty())]
+        else [_without_process_trace_id, structlog.dev.ConsoleRenderer(colors=output.isatty())]
     )
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -79,6 +79,13 @@ def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.level.upper())
+
+
+def _without_process_trace_id(_: object, __: str, event: EventDict) -> EventDict:
+    """People read one process at a time: only the id of a piece of work tells them anything."""
+    if event.get("trace_id") == _process_trace_id:
+        del event["trace_id"]
+    return event
 
 
 def _add_trace_id(_: object, __: str, event: EventDict) -> EventDict:

@@ -71,7 +71,9 @@ class VenueOptions:
             dialect.spec(symbol)
         if not 0 < self.rate <= RATE_MAX:
             raise ConfigError(
-                f"simulator: rate {self.rate} messages/s is outside 0 to {RATE_MAX:.0f}", key="rate", value=self.rate
+                f"simulator: rate {self.rate} messages/s must be above 0, at most {RATE_MAX:.0f}",
+                key="rate",
+                value=self.rate,
             )
 
 
