@@ -7,9 +7,12 @@ habits. Markets, clock, delivery, faults and `/sim/` are the same for all.
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
+from collections import deque
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
+from tidebook.simulate.faults import Fault, FaultKind
 from tidebook.simulate.specs import SPECS
 
 if TYPE_CHECKING:
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from tidebook.simulate.faults import FaultKind, Faults
+    from tidebook.simulate.faults import Faults
     from tidebook.simulate.limits import VenueLimits
     from tidebook.simulate.market import Market, PublicEvent, Trade
     from tidebook.simulate.specs import SymbolSpec
@@ -109,6 +112,7 @@ class Talk(ABC):
         self.hub = hub
         self.faults = faults
         self.limits = limits
+        self._requests: deque[float] = deque()
 
     @abstractmethod
     def routes(self) -> list[web.RouteDef]:
@@ -130,6 +134,19 @@ class Talk(ABC):
 
     def shutdown_notice(self, time_us: int) -> StreamMessage | None:  # noqa: ARG002 - most venues have none
         """What the venue says before it goes down."""
+        return None
+
+    def trouble_of_request(self) -> Fault | None:
+        """Why a REST request gets no answer: a fault asked for, or one request too many in this second."""
+        fault = self.faults.next_for_request()
+        if fault is not None:
+            return fault
+        now = time.monotonic()
+        while self._requests and self._requests[0] < now - 1.0:
+            self._requests.popleft()
+        if len(self._requests) >= self.limits.requests_per_s:
+            return Fault(kind=FaultKind.REST)
+        self._requests.append(now)
         return None
 
     def payload(self, message: StreamMessage, connection: Connection) -> bytes:  # noqa: ARG002

@@ -7,6 +7,7 @@ Adding a kind means a word in `FaultKind` and a branch where the server delivers
 import math
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -129,9 +130,9 @@ class Faults:
         return fault
 
 
-def refusal(fault: Fault) -> web.Response:
-    """The HTTP answer of a venue that refuses a connection."""
-    answer = web.Response(status=fault.status, text="refused")
+def refusal(fault: Fault, body: dict[str, Any] | None = None) -> web.Response:
+    """The HTTP answer to a connection or request that is refused; 418 and 429 say when to come back."""
+    answer = web.json_response(body, status=fault.status) if body else web.Response(status=fault.status, text="refused")
     if fault.status in (418, 429):
         answer.headers["Retry-After"] = str(max(0, math.ceil(fault.seconds)))
     return answer

@@ -185,6 +185,11 @@ class Market:
             self.checkpoints.append(Checkpoint(time_us, self.update_id, *self.levels(CHECKPOINT_LEVELS)))
         return True
 
+    def whole(self, time_us: int) -> DepthDiff:
+        """The whole book, as a diff from an empty one."""
+        bids, asks = self.book.sides.values()
+        return DepthDiff(time_us, 0, self.update_id, bids.levels(len(bids.keys)), asks.levels(len(asks.keys)))
+
     def levels(self, count: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
         """Best levels of (bids, asks) as of `update_id`."""
         return self.book.sides[BUY].levels(count), self.book.sides[SELL].levels(count)

@@ -39,6 +39,12 @@ def rfc3339_trimmed(time_us: int) -> str:
     return f"{_second(second)}{fraction}Z"
 
 
+def rfc3339_ns(time_us: int, ns: int = 0) -> str:
+    """UTC with nine decimals, `ns` nanoseconds later."""
+    second, part = divmod(time_us, 1_000_000)
+    return f"{_second(second)}.{part * 1_000 + ns:09d}Z"
+
+
 @lru_cache(maxsize=64)
 def _second(second: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))

@@ -3,9 +3,10 @@
 from tidebook.errors import ConfigError
 from tidebook.simulate.dialect import Dialect
 from tidebook.simulate.wire.binance import BINANCE
+from tidebook.simulate.wire.coinbase_advanced import COINBASE_ADVANCED
 from tidebook.simulate.wire.kraken import KRAKEN
 
-DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (BINANCE, KRAKEN)}
+DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (BINANCE, COINBASE_ADVANCED, KRAKEN)}
 
 
 def dialect_of(venue: str) -> Dialect:

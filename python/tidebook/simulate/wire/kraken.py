@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from aiohttp import web
 
 from tidebook.simulate.book import BUY, SELL
+from tidebook.simulate.day import Day
 from tidebook.simulate.dialect import Dialect, StreamMessage, SymbolTexts, Talk
 from tidebook.simulate.faults import FaultKind
 from tidebook.simulate.limits import NEVER_S, VenueLimits
@@ -63,7 +64,7 @@ class KrakenTexts(SymbolTexts):
         self.streams = frozenset({self._trade_stream, self._ticker_stream, self._bbo_stream, *self._books})
         # Depth -> the keys of its worst levels, bid and ask, as its subscribers know them.
         self._bounds = {depth: (self._bound(BUY, depth), self._bound(SELL, depth)) for depth in DEPTHS}
-        self._day = _Day(spec)
+        self._day = Day(spec)
 
     def operation(self, events: list[PublicEvent], wanted: Container[str] | None) -> Iterable[StreamMessage]:
         """One message with all trades of an order, and the ticker."""
@@ -133,7 +134,7 @@ class KrakenTexts(SymbolTexts):
         bids, asks = self.market.levels(1)
         day, price, size = self._day, self._price, self._size
         (bid, bid_size), (ask, ask_size) = bids[0], asks[0]
-        change = day.last - day.opened
+        change = day.change
         sign = "-" if change < 0 else ""
         return (
             f'{{"channel":"ticker","type":"{kind}","data":[{{"symbol":"{self._symbol}","bid":{price(bid)},'
@@ -184,26 +185,6 @@ class KrakenTexts(SymbolTexts):
     def _trades(self, kind: str, trades: list[Trade]) -> bytes:
         texts = ",".join([self.trade_text(trade) for trade in trades])
         return f'{{"channel":"trade","type":"{kind}","data":[{texts}]}}'.encode()
-
-
-class _Day:
-    """What the ticker tells of the day; it begins with a little volume, so that there is a mean price."""
-
-    def __init__(self, spec: SymbolSpec) -> None:
-        self.opened = self.last = self.low = self.high = spec.start_price
-        self.volume = spec.typical_size
-        self._worth = spec.typical_size * spec.start_price
-
-    @property
-    def vwap(self) -> int:
-        return self._worth // self.volume
-
-    def add(self, trade: Trade) -> None:
-        self.last = trade.price
-        self.low = min(self.low, trade.price)
-        self.high = max(self.high, trade.price)
-        self.volume += trade.size
-        self._worth += trade.size * trade.price
 
 
 class KrakenTalk(Talk):
@@ -363,7 +344,7 @@ class KrakenTalk(Talk):
         return self._rest({"status": "online", "timestamp": rfc3339(self.venue.now_us)})
 
     def _rest(self, result: dict[str, Any]) -> web.Response:
-        fault = self.faults.next_for_request()
+        fault = self.trouble_of_request()
         if fault is None:
             return web.json_response({"error": [], "result": result})
         # The venue says so in a good answer.
