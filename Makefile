@@ -112,6 +112,7 @@ build: $(STAMPS)/core
 
 # Installs the package in place: Python sources are used where they lie, only the core is compiled.
 $(STAMPS)/package: pyproject.toml $(STAMPS)/system $(STAMPS)/python
+	@echo "build: the Rust core, some minutes the first time"
 	@$(call quietly,$(BIN)/maturin develop --profile $(PROFILE))
 	@touch $@
 
@@ -128,6 +129,7 @@ $(STAMPS)/npm: $(CONSOLE)/package-lock.json
 	@touch $@
 
 $(STAMPS)/console: $(STAMPS)/npm $(CONSOLE_SOURCES)
+	@echo "build: the console's page"
 	@$(call quietly,npm --prefix $(CONSOLE) run build)
 	@touch $@
 

@@ -38,16 +38,26 @@ def test_the_python_of_the_readme_reads_a_channel(root: Path, tmp_path: Path) ->
     code = blocks(root / "README.md", "python")[1]
     directory = tmp_path / "rings" / "default"
     directory.mkdir(mode=0o700, parents=True)
-    channel = tb.create_channel("md.trades", tb.ChannelOptions(schema="trades"), directory=directory)
+    trades = tb.create_channel("md.trades", tb.ChannelOptions(schema="trades"), directory=directory)
+    instruments = tb.create_channel("md.instruments", tb.ChannelOptions(schema="instruments"), directory=directory)
     records = np.zeros(5_000, schemas()["trades"].dtype())
-    records["price"], records["price_exp"] = np.arange(100, 5_100), 2
-    with tb.open_producer(channel) as producer:
+    records["price"], records["price_exp"], records["instrument_id"] = np.arange(100, 5_100), 2, 7
+    definition = np.zeros(1, schemas()["instruments"].dtype())
+    definition["instrument_id"] = 7
+    definition["symbol"][0][:15] = list(b"BTCUSDT.BINANCE")
+    with tb.open_producer(trades) as producer, tb.open_producer(instruments) as defining:
+        defining.write_batch(definition)
         producer.write_batch(records)
         environment = os.environ | {"TIDEBOOK_RINGS": str(tmp_path / "rings")}
         shown = subprocess.run(
-            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+            [sys.executable, "-c", code.replace("timeout=5", "timeout=0.01")],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
-    assert (shown.stdout.split(), shown.stderr) == (["5000", "1.0", "50.99"], "")
+    assert shown.stderr == ""
+    assert shown.stdout.splitlines() == ["5000 BTCUSDT.BINANCE 50.99", *["nothing for five seconds"] * 2]
 
 
 @pytest.mark.parametrize("folder", [".", "docs", "docs/formats", "docs/decisions"])
