@@ -252,13 +252,20 @@ impl JournalWriter {
         Ok(self.durable())
     }
 
-    /// Ends the journal cleanly: syncs, and notes that nothing was pending.
+    /// Ends the journal cleanly: syncs, notes that nothing was pending, and gives back the space that was allocated for
+    /// more.
     ///
     /// # Errors
-    /// As [`Self::sync`].
+    /// As [`Self::sync`]; everything is durable when giving space back is what failed.
     pub fn close(mut self) -> Result<(), JournalError> {
         self.sync()?;
-        self.watermark.publish_synced(watermark_of(&self.segment, &self.synced, true))
+        self.watermark.publish_synced(watermark_of(&self.segment, &self.synced, true))?;
+        // Behind the note: until it is durable the zeros are what tells a clean tail from a cut one.
+        if let Some(thread) = self.next_segment.take() {
+            drop(thread.join());
+        }
+        segment::remove_unfinished(&*self.storage)?;
+        release_unused(&*self.storage, &self.segment, self.offset)
     }
 
     fn sync_flushed(&mut self) -> Result<(), JournalError> {
@@ -346,7 +353,8 @@ fn next_header(
     })
 }
 
-/// Gives back the zeros behind the last batch of a sealed segment; its seal is durable in its successor's header.
+/// Gives back the zeros behind the last batch of a segment that takes no more: its seal is durable in its successor's
+/// header, or the journal was closed behind it.
 fn release_unused(storage: &dyn Storage, sealed: &OpenSegment, end: u64) -> Result<(), JournalError> {
     let path = storage.path(&segment::file_name(sealed.header.segment));
     sealed.file.truncate(end).map_err(io_error("truncate", &path))

@@ -203,6 +203,31 @@ fn an_opening_seals_what_was_and_goes_on_in_a_new_segment() {
     assert!(storage.bytes("0000000001.segment").len() < 5000, "the zeros of a sealed segment are given back");
 }
 
+/// A reader that has its file open meanwhile sees the end and not an error.
+#[test]
+fn closing_gives_back_what_was_allocated_for_more() {
+    let storage = MemoryStorage::new();
+    let mut writer =
+        JournalWriter::open_storage(storage.shared(), JournalOptions { allocate_ahead: true, ..options() }).unwrap().0;
+    // With its header in, the segment is more than half full: the next one is being allocated.
+    writer.append(&payload(1)).unwrap();
+    writer.sync().unwrap();
+    let mut reader = JournalReader::open_storage(storage.shared(), ReaderOptions::default()).unwrap();
+    assert_eq!(reader.next_batch().unwrap().unwrap().last_sequence(), 1);
+    writer.close().unwrap();
+    let size_bytes = storage.bytes("0000000001.segment").len();
+    assert!(size_bytes < 4200, "{size_bytes} bytes for a header and one message");
+    let mut names = storage.shared().names().unwrap();
+    names.sort_unstable();
+    assert_eq!(names, ["0000000001.segment", "durable"], "the segment allocated ahead is gone too");
+    assert!(reader.next_batch().unwrap().is_none());
+    let verified = verify_storage(&storage.shared()).unwrap().journal;
+    assert_eq!((verified.closed, verified.tail, verified.durable), (true, Tail::Clean, 1));
+
+    append_upto(&mut open(&storage), 3, 1);
+    assert_eq!(reader.next_batch().unwrap().unwrap().records().next(), Some((2, payload(2).as_slice())));
+}
+
 #[test]
 fn a_journal_that_was_not_closed_says_what_it_cannot_know() {
     let storage = MemoryStorage::new();
