@@ -37,7 +37,7 @@ def records() -> flow.Batches:
         "status": flow.empty("status", 12),
     }
     status = batches["status"]
-    status["source_sequence"], status["ts_recv"], status["kind"] = 5 + np.arange(12), LATE_NS, 14
+    status["source_sequence"], status["ts_recv"], status["kind"] = 5 + np.arange(12), LATE_NS, 12
     # Message 16 showed that three depth messages of the second instrument never came.
     status[11]["kind"], status[11]["instrument_id"] = 1, flow.BINANCE + 1
     status[11]["expected"], status[11]["found"], status[11]["count"] = 100, 103, 3

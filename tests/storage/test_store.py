@@ -1,5 +1,6 @@
 """A store answers exactly what was stored, from exactly the files it must open, and names what it does not know."""
 
+import os
 import subprocess
 import sys
 from datetime import UTC, date, datetime
@@ -15,7 +16,7 @@ from tests.storage import flow, scenario
 from tidebook.errors import QueryError, StorageCorruptError
 from tidebook.storage.columns import TYPES
 from tidebook.storage.disk import Disk
-from tidebook.storage.store import Gap, Store
+from tidebook.storage.store import Store
 from tidebook.storage.timespan import Time, to_ns
 from tidebook.storage.writer import StorageWriter, WriterOptions
 
@@ -112,7 +113,51 @@ def test_columns_chooses_and_orders(store: Store) -> None:
 
 def test_bars_are_chosen_by_timeframe(store: Store) -> None:
     assert store.scan("bars", timeframe="1m").collect().height == len(scenario.up_to(300)["bars"])
-    assert store.scan("bars", timeframe="5m").collect().height == 0
+    with pytest.raises(QueryError, match=r"no bars of timeframe '5m' are stored; there are: 1m"):
+        store.scan("bars", timeframe="5m")
+    with pytest.raises(QueryError, match="trades have no timeframe"):
+        store.scan("trades", timeframe="1m")
+
+
+def test_a_bar_is_given_once_in_its_last_revision_unless_all_are_asked_for(tmp_path: Path) -> None:
+    """Method: three bars, the second given again twice because of late trades, the second time in another part."""
+    bars = flow.bars(3)
+    late = np.repeat(bars[1], 2)
+    late["revision"], late["trade_count"] = [1, 2], [7, 9]
+    late["source_sequence"], late["source_index"] = [2, 3], 9
+    with StorageWriter(tmp_path, "feed.binance") as writer:
+        writer.append("instruments", flow.instruments(["S"]))
+        writer.append("bars", np.concatenate([bars, late[:1]]))
+        writer.flush(2)
+        writer.append("bars", late[1:])
+        writer.flush(3)
+    store = Store(tmp_path)
+    shown = ["ts_open", "revision", "trade_count"]
+    opened = [flow.START_NS + minute * 60_000_000_000 for minute in range(3)]
+    last = [(opened[0], 0, 0), (opened[1], 2, 9), (opened[2], 0, 0)]
+    whole = [*last, (opened[1], 0, 0), (opened[1], 1, 7)]
+
+    def rows(frame: pl.DataFrame) -> list[tuple[int, int, int]]:
+        return sorted(frame.with_columns(pl.col("ts_open").dt.epoch("ns")).select(shown).iter_rows())
+
+    assert rows(store.scan("bars").collect()) == sorted(last)
+    assert rows(store.scan("bars", columns=["revision", "trade_count", "ts_open"]).collect()) == sorted(last)
+    assert store.scan("bars", columns=["revision"]).filter(pl.col("revision") < 2).collect().height == 2
+    assert rows(store.scan("bars", revisions=True).collect()) == sorted(whole)
+    assert rows(store.sql("from bars").pl()) == sorted(last)
+    assert rows(store.sql("from bar_revisions").pl()) == sorted(whole)
+    with pytest.raises(QueryError, match="revisions are of bars, not of trades"):
+        store.scan("trades", revisions=True)
+
+
+def test_symbols_are_understood_in_any_case(store: Store) -> None:
+    expected = store.scan("trades", ["BTCUSDT.BINANCE", "ETH/USDT.BINANCE"]).collect()
+    assert expected.height > 0
+    assert store.scan("trades", ["btcusdt.binance", "Eth/Usdt.Binance"]).collect().equals(expected)
+    start = store.scan("trades", "btcusdt.binance", start="2030-01-01")
+    assert start.collect().height == 0
+    with pytest.raises(QueryError, match=r"unknown symbol 'btcusd.binance'; did you mean 'BTCUSDT\.BINANCE'\?"):
+        store.scan("trades", "btcusd.binance")
 
 
 def test_sql_sees_every_type_and_the_same_rows(store: Store) -> None:
@@ -127,24 +172,61 @@ def test_sql_sees_every_type_and_the_same_rows(store: Store) -> None:
     assert volumes["symbol"].to_list() == sorted(scenario.SYMBOLS)
 
 
+def test_sql_gives_the_same_times_as_scan_in_every_time_zone(root: Path, store: Store) -> None:
+    """Method: a process whose machine lives in New York asks for the first and last time."""
+    code = (
+        "import sys, tidebook as tb\n"
+        "query = 'select min(epoch_ns(ts_event)), max(epoch_ns(ts_recv)), max(ts_event::varchar) from trades'\n"
+        "print(*tb.open(sys.argv[1]).sql(query).fetchall()[0], sep='|')"
+    )
+    words = [sys.executable, "-c", code, str(root)]
+    environment = os.environ | {"TZ": "America/New_York"}
+    shown = subprocess.run(words, env=environment, check=True, capture_output=True, text=True).stdout
+    times = store.scan("trades").select(
+        pl.col("ts_event").min().dt.epoch("ns").alias("first"),
+        pl.col("ts_recv").max().dt.epoch("ns").alias("last"),
+        pl.col("ts_event").max().dt.to_string("%Y-%m-%d %H:%M:%S%.9f").alias("text"),
+    )
+    assert shown.strip() == "|".join(map(str, times.collect().row(0)))
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("select * from trade", 'Table with name trade does not exist! Did you mean "trades"?'),
+        ("select prize from trades", 'Referenced column "prize" not found'),
+        ("selct 1", 'syntax error at or near "selct"'),
+    ],
+)
+def test_a_query_that_duckdb_refuses_is_one_line_of_its_words(store: Store, query: str, message: str) -> None:
+    with pytest.raises(QueryError) as caught:
+        store.sql(query)
+    text = str(caught.value)
+    assert message in text
+    assert "\n" not in text
+    assert caught.value.facts["value"] == query
+    assert isinstance(caught.value.__cause__, duckdb.Error)
+
+
+def test_sums_as_decimals_are_exact(tmp_path: Path) -> None:
+    """What the page says of sums. Method: 10,000 sizes whose doubles are each off a little."""
+    trades = flow.trades(10_000)
+    trades["size"], trades["size_exp"] = 10_000_001, 8
+    with StorageWriter(tmp_path, "feed.binance") as writer:
+        writer.append("instruments", flow.instruments(["S"]))
+        writer.append("trades", trades)
+        writer.flush(10_000)
+    query = "select sum(size), round(sum(size), 8), sum(size::decimal(38, 8))::varchar from trades"
+    plain, rounded, exact = Store(tmp_path).sql(query).fetchall()[0]
+    assert (rounded, exact) == (1000.0001, "1000.00010000")
+    assert plain != 1000.0001
+
+
 def test_a_listing_of_the_directory_gives_other_tools_the_same_rows(root: Path, store: Store) -> None:
     listed = duckdb.read_parquet(f"{root}/warm/trades/*/*/*.parquet", hive_partitioning=False).pl()
     ours = store.scan("trades").collect()
     key = ["source_sequence", "source_index"]
     assert listed.sort(key)["symbol"].equals(ours.sort(key)["symbol"])
-
-
-def test_coverage_tells_the_gaps_that_the_feed_noticed(store: Store) -> None:
-    gaps = {(row.type, row.symbol): row.gaps for row in store.coverage() if row.gaps}
-    assert gaps == {("depth", scenario.SYMBOLS[1]): (Gap(scenario.LATE_NS, 16, 100, 103, 3),)}
-
-
-def test_coverage_counts_rows_by_symbol(store: Store) -> None:
-    covered = {(row.type, row.symbol): row for row in store.coverage()}
-    counts = store.scan("trades").group_by("symbol").len().collect()
-    assert {symbol: covered["trades", symbol].rows for symbol in scenario.SYMBOLS} == dict(counts.iter_rows())
-    assert covered["bars", "BTCUSDT.BINANCE"].timeframe == "1m"
-    assert covered["status", "*.BINANCE"].rows == 11
 
 
 @pytest.mark.parametrize(
@@ -157,6 +239,14 @@ def test_coverage_counts_rows_by_symbol(store: Store) -> None:
         ),
         ({"type": "trades", "columns": ["prize"]}, "unknown column 'prize'; did you mean 'price'?"),
         ({"type": "trades", "start": "yesterday"}, "start is 'yesterday', which is no time"),
+        (
+            {"type": "trades", "start": 1_723_161_600},
+            "start is 1723161600: as nanoseconds that is 1970-01-01; multiply",
+        ),
+        (
+            {"type": "trades", "end": 1_723_161_600_000_000},
+            "end is 1723161600000000: as nanoseconds that is 1970-01-20",
+        ),
         ({"type": "trades", "start": "2024-08-09", "end": "2024-08-08"}, "start 2024-08-09 is after end 2024-08-08"),
     ],
 )
@@ -173,6 +263,21 @@ def test_a_directory_that_is_not_there_is_no_store(tmp_path: Path) -> None:
         tb.open(tmp_path / "nowhere")
 
 
+def test_a_directory_with_raw_messages_only_says_how_they_become_rows(tmp_path: Path) -> None:
+    (tmp_path / "journal/feed.binance").mkdir(parents=True)
+    with pytest.raises(QueryError, match=r"is recorded but not decoded: .* with `tidebook replay --data /"):
+        tb.open(tmp_path)
+
+
+def test_a_store_without_rows_says_when_they_come(tmp_path: Path) -> None:
+    with StorageWriter(tmp_path, "feed.binance"):
+        store = tb.open(tmp_path)
+        for ask in (lambda: store.scan("trades", "S"), lambda: store.sql("from trades")):
+            with pytest.raises(QueryError, match=r"nothing is stored in .* yet: `tidebook run` stores"):
+                ask()
+        assert store.coverage() == []
+
+
 def test_times_may_be_given_in_any_usual_form() -> None:
     midnight = flow.START_NS
     same: list[Time] = [
@@ -185,6 +290,7 @@ def test_times_may_be_given_in_any_usual_form() -> None:
     assert {to_ns(value, "start") for value in same} == {midnight}
     assert to_ns(datetime(2024, 8, 8, 1, 0, 0, 1), "start") == midnight + HOUR_NS + 1_000  # noqa: DTZ001 - is UTC
     assert to_ns("1969-12-31T23:59:59.5", "start") == -500_000_000
+    assert to_ns(0, "start") == 0
 
 
 def test_verify_finds_every_damaged_file_and_names_it(tmp_path: Path) -> None:

@@ -12,56 +12,24 @@ Order of `scan`: rows of one symbol come by date and within a date in the order 
 import difflib
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 import polars as pl
 
 from tidebook.errors import QueryError, StorageError
-from tidebook.storage.columns import TIMESTAMP, TYPES, fields, schema
+from tidebook.storage.columns import TYPES, fields, schema
+from tidebook.storage.coverage import Coverage, covered
 from tidebook.storage.disk import Disk, storage_errors
 from tidebook.storage.layout import MANIFEST_DIRECTORY
 from tidebook.storage.manifest import FileEntry, Manifest
 from tidebook.storage.part import corrupt, file_hash, read_part
 from tidebook.storage.rowhash import row_hash, to_text
 from tidebook.storage.timespan import Time, to_ns
+from tidebook.storage.views import BAR_KEY, ask
 
 if TYPE_CHECKING:
     import duckdb
-
-
-# Numbers of `Status.kind` that say messages of a type never came (`crates/feed/src/status.rs`).
-_GAP_KINDS: Final = {"depth": 1, "trades": 10}
-
-
-class Gap(msgspec.Struct, frozen=True):
-    """Messages of a venue that never came, as the feed noticed by the venue's own numbers."""
-
-    ts_recv: int
-    """When it was noticed, ns since 1970 UTC."""
-    source_sequence: int
-    expected: int
-    found: int
-    count: int
-    """How many were missed; 0 where the venue's numbers do not tell."""
-
-
-class Coverage(msgspec.Struct, frozen=True, kw_only=True):
-    """What a store holds of one type and symbol."""
-
-    type: str
-    timeframe: str | None
-    symbol: str
-    rows: int
-    files: int
-    ts_first: int
-    """Lowest event time, ns since 1970 UTC; of a shared file the whole file's."""
-    ts_last: int
-    sequence_first: int
-    sequence_last: int
-    channel: str
-    gaps: tuple[Gap, ...]
-    """Of depth and trades, in the order they were noticed. No gap is known for other types."""
 
 
 class Verification(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +76,13 @@ class Store:
                 kind="directory",
                 value=str(root),
             )
+        if not (root / MANIFEST_DIRECTORY).is_dir() and any(root.iterdir()):
+            raise QueryError(
+                f"{root} is recorded but not decoded: it holds raw messages and no rows; decode them with "
+                f"`tidebook replay --data {root}` (a node that has just started does so by itself)",
+                kind="directory",
+                value=str(root),
+            )
 
     def __repr__(self) -> str:
         return f"Store({str(self.root)!r}, version {self._manifest.version}, {len(self._manifest.files)} files)"
@@ -133,12 +108,10 @@ class Store:
         """Files that may hold such rows, in the order `scan` reads them. Arguments and errors as there."""
         if type not in TYPES:
             raise _unknown("record type", type, TYPES)
-        entries = self.manifest.files.values()
-        wanted = _names(symbols)
-        if wanted is not None:
-            known = {symbol for entry in entries for symbol in entry.symbols}
-            for symbol in wanted - known:
-                raise _unknown("symbol", symbol, known)
+        entries = list(self.manifest.files.values())
+        if timeframe is not None:
+            _check_timeframe(type, timeframe, entries)
+        wanted = None if symbols is None else _resolve(symbols, entries)
         since = None if start is None else to_ns(start, "start")
         until = None if end is None else to_ns(end, "end")
         if since is not None and until is not None and since > until:
@@ -162,20 +135,28 @@ class Store:
         end: Time | None = None,
         columns: Sequence[str] | None = None,
         timeframe: str | None = None,
+        *,
+        revisions: bool = False,
     ) -> pl.LazyFrame:
         """Rows of `type` whose event time is in [`start`, `end`), as one lazy frame.
 
-        Event time is `ts_event`, or `ts_recv` where the venue sends none; of bars it is `ts_open`. `timeframe` (`1m`)
-        chooses among bars. Columns: `docs/formats/parquet.md`; `<name>_units` columns are there only if a file in the
-        answer needs them. Order: see the module.
+        Event time is `ts_event`, or `ts_recv` where the venue sends none; of bars it is `ts_open`. Symbols are
+        understood in any case. `timeframe` (`1m`) chooses among bars. Columns: `docs/formats/parquet.md`;
+        `<name>_units` columns are there only if a file in the answer needs them. Order: see the module.
 
-        Raises: QueryError for a type, symbol, column or time that the store does not know, naming the nearest.
+        Bars:   each once, in its last revision; with `revisions` also what it was before trades came late.
+        Quotes: the venue's own (Binance's bookTicker) beside the tops of our books; of the latter `flags & 16` is set.
+
+        Raises: QueryError for a type, symbol, column, timeframe or time that the store does not know, naming the
+                nearest, and while nothing is stored.
         """
+        self.require_rows()
         files = self.files(type, symbols, start, end, timeframe)
-        expected = schema(type, units=not all(entry.exact for entry in files))
-        frame = self._frame(files, expected)
+        if revisions and type != "bars":
+            raise QueryError(f"revisions are of bars, not of {type}", kind="revisions", value=revisions)
+        frame = self.read(type, files)
         if symbols is not None:
-            names = sorted(_names(symbols) or ())
+            names = sorted(_resolve(symbols, self._manifest.files.values()))
             if any(not set(entry.symbols) <= set(names) for entry in files):
                 frame = frame.filter(pl.col("symbol").is_in(names))
         time = _event_time(type, files)
@@ -183,64 +164,36 @@ class Store:
             frame = frame.filter(time >= _literal(to_ns(start, "start")))
         if end is not None and any(entry.ts_last >= to_ns(end, "end") for entry in files):
             frame = frame.filter(time < _literal(to_ns(end, "end")))
+        if type == "bars" and not revisions:
+            # Files of a date are in the order of the feed, so the last row of a bar is its last revision.
+            frame = frame.unique(BAR_KEY, keep="last", maintain_order=True)
         if columns is not None:
+            known = frame.collect_schema().names()
             for column in columns:
-                if column not in expected.names:
-                    raise _unknown("column", column, expected.names)
+                if column not in known:
+                    raise _unknown("column", column, known)
             frame = frame.select(columns)
         return frame
 
     def sql(self, query: str) -> "duckdb.DuckDBPyRelation":
         """Answer of DuckDB; each record type is a view (`select symbol, count(*) from trades group by symbol`).
 
-        Times are UTC without a zone, TIMESTAMP_NS: DuckDB has no functions for zoned nanoseconds (`time_bucket`,
-        `date_trunc`). Take the answer out with `.pl()`, `.arrow()` or `.df()`.
-        Raises: duckdb.Error for a query DuckDB refuses.
+        `bars` has each bar once, in its last revision; `bar_revisions` has all. Times are UTC without a zone,
+        TIMESTAMP_NS: DuckDB has no functions for zoned nanoseconds (`time_bucket`, `date_trunc`). Take the answer out
+        with `.pl()`, `.arrow()` or `.df()`; rows are read then, and what fails then is DuckDB's own error.
+        Sums of doubles depend on their order in the last digits: `round(sum(size), 8)`, or `sum(size::decimal(38, 8))`,
+        which is exact.
+        Raises: QueryError with DuckDB's message for a query it refuses, and while nothing is stored.
         """
-        import duckdb
-
-        connection = duckdb.connect()
-        for kind in TYPES:
-            files = self.files(kind)
-            expected = schema(kind, units=not all(entry.exact for entry in files))
-            if files:
-                paths = ", ".join(_quote(str(self.root / entry.path)) for entry in files)
-                source = f"read_parquet([{paths}], hive_partitioning = false, union_by_name = true)"
-            else:
-                connection.register(f"no_{kind}", expected.empty_table())
-                source = f"no_{kind}"
-            times = ", ".join(
-                f"{field.name}::timestamp_ns as {field.name}" for field in expected if field.type == TIMESTAMP
-            )
-            connection.execute(f"create view {kind} as select * replace ({times}) from {source}")  # noqa: S608 - names are ours, paths quoted
-        return connection.sql(query)
+        return ask(self, query)
 
     def coverage(self) -> list[Coverage]:
         """What is stored and what is known to be missing, by type, timeframe and symbol, sorted so.
 
-        Extents are the manifest's; only files of `status` are opened, for the gaps.
+        Extents are the manifest's; only files of `status` are opened, for the gaps, and for each downtime those that
+        hold the last record before it.
         """
-        gaps = self._gaps()
-        groups: dict[tuple[str, str, str, str], list[FileEntry]] = {}
-        for entry in self.manifest.files.values():
-            for symbol in entry.symbols:
-                groups.setdefault((entry.type, entry.timeframe or "", symbol, entry.channel), []).append(entry)
-        return [
-            Coverage(
-                type=kind,
-                timeframe=timeframe or None,
-                symbol=symbol,
-                channel=channel,
-                rows=sum(entry.symbols[symbol] for entry in entries),
-                files=len(entries),
-                ts_first=min(entry.ts_first for entry in entries),
-                ts_last=max(entry.ts_last for entry in entries),
-                sequence_first=min(entry.sequence_first for entry in entries),
-                sequence_last=max(entry.sequence_last for entry in entries),
-                gaps=tuple(gaps.get((kind, symbol), ())),
-            )
-            for (kind, timeframe, symbol, channel), entries in sorted(groups.items())
-        ]
+        return covered(self)
 
     def verify(self) -> Verification:
         """Read every file against the manifest: size, hash of its bytes, each page, hash of its rows.
@@ -255,20 +208,6 @@ class Store:
             size_bytes=sum(entry.size_bytes for entry in entries),
             errors=errors,
         )
-
-    def _gaps(self) -> dict[tuple[str, str], list[Gap]]:
-        """Gaps by type and symbol."""
-        found: dict[tuple[str, str], list[Gap]] = {}
-        kinds = {number: kind for kind, number in _GAP_KINDS.items()}
-        rows = (
-            self.scan("status")
-            .filter(pl.col("kind").is_in(list(kinds)))
-            .sort("ts_recv", "source_sequence", "source_index")
-            .select("kind", "symbol", pl.col("ts_recv").dt.epoch("ns"), "source_sequence", "expected", "found", "count")
-        )
-        for kind, symbol, *numbers in rows.collect().iter_rows():
-            found.setdefault((kinds[kind], symbol), []).append(Gap(*numbers))
-        return found
 
     def _damage(self, entry: FileEntry) -> Iterator[StorageError]:
         path = self.root / entry.path
@@ -288,8 +227,19 @@ class Store:
         except StorageError as error:
             yield error
 
-    def _frame(self, files: Sequence[FileEntry], expected: Any) -> pl.LazyFrame:
-        columns = pl.Schema(expected)
+    def require_rows(self) -> None:
+        """Raises: QueryError while nothing is stored: an empty answer would not say why it is empty."""
+        if not self.manifest.files:
+            raise QueryError(
+                f"nothing is stored in {self.root} yet: `tidebook run` stores a few seconds after its start and then at "
+                "least every storage.flush_interval_s (300 s), a replay when it ends",
+                kind="directory",
+                value=str(self.root),
+            )
+
+    def read(self, type: str, files: Sequence[FileEntry]) -> pl.LazyFrame:
+        """All rows of these files of one type, in the order given. Raises: StorageCorruptError if one is not whole."""
+        columns = pl.Schema(schema(type, units=not all(entry.exact for entry in files)))
         if not files:
             return pl.LazyFrame(schema=columns)
         for entry in files:
@@ -322,17 +272,37 @@ def _literal(ns: int) -> pl.Expr:
     return pl.lit(ns, dtype=pl.Int64).cast(pl.Datetime("ns", "UTC"))
 
 
-def _names(symbols: str | Collection[str] | None) -> set[str] | None:
-    return None if symbols is None else {symbols} if isinstance(symbols, str) else set(symbols)
+def _check_timeframe(type: str, timeframe: str, entries: Collection[FileEntry]) -> None:
+    if type != "bars":
+        raise QueryError(f"{type} have no timeframe: only bars do", kind="timeframe", value=timeframe)
+    known = {entry.timeframe for entry in entries if entry.timeframe is not None}
+    if timeframe not in known:
+        raise QueryError(
+            f"no bars of timeframe {timeframe!r} are stored; there are: {', '.join(sorted(known)) or 'none yet'}",
+            kind="timeframe",
+            value=timeframe,
+        )
+
+
+def _resolve(symbols: str | Collection[str], entries: Collection[FileEntry]) -> set[str]:
+    """The symbols as stored, whatever case they are written in. Raises: QueryError for one that is not there."""
+    known = {symbol for entry in entries for symbol in entry.symbols}
+    return {_stored_symbol(symbol, known) for symbol in ([symbols] if isinstance(symbols, str) else symbols)}
+
+
+def _stored_symbol(symbol: str, known: set[str]) -> str:
+    if symbol in known:
+        return symbol
+    same = [name for name in known if name.casefold() == symbol.casefold()]
+    if len(same) != 1:
+        raise _unknown("symbol", symbol, known)
+    return same[0]
 
 
 def _unknown(kind: str, value: str, known: Collection[str]) -> QueryError:
-    nearest = difflib.get_close_matches(value, known, n=1, cutoff=0.4)
+    folded = {name.casefold(): name for name in sorted(known)}
+    nearest = [folded[name] for name in difflib.get_close_matches(value.casefold(), folded, n=1, cutoff=0.4)]
     hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(sorted(known)[:8]) or 'none yet'}"
     return QueryError(
         f"unknown {kind} {value!r}; {hint}", kind=kind, value=value, nearest=nearest[0] if nearest else None
     )
-
-
-def _quote(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

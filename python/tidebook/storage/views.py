@@ -1,0 +1,60 @@
+"""DuckDB over a store: each record type is a view of exactly the files the manifest lists."""
+
+from typing import TYPE_CHECKING
+
+from tidebook.errors import QueryError
+from tidebook.storage.columns import TIMESTAMP, TYPES, schema
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from tidebook.storage.store import Store
+
+# A bar is given again, one revision higher, for each trade that came late.
+BAR_KEY = ("symbol", "interval_s", "ts_open")
+_LAST_REVISION = (
+    f"row_number() over (partition by {', '.join(BAR_KEY)} order by source_sequence desc, source_index desc) = 1"
+)
+
+
+def ask(store: "Store", query: str) -> "duckdb.DuckDBPyRelation":
+    """See `Store.sql`."""
+    import duckdb
+
+    store.require_rows()
+    connection = duckdb.connect()
+    # Times with a zone are made plain ones by the connection's zone, which is the machine's unless it is said.
+    connection.execute("set TimeZone = 'UTC'")
+    for kind in TYPES:
+        source = _source(connection, store, kind)
+        if kind == "bars":
+            connection.execute(f"create view bar_revisions as {source}")
+            connection.execute(f"create view bars as from bar_revisions qualify {_LAST_REVISION}")
+        else:
+            connection.execute(f"create view {kind} as {source}")
+    try:
+        return connection.sql(query)
+    except duckdb.Error as error:
+        raise QueryError(f"DuckDB refuses the query: {_one_line(str(error))}", kind="sql", value=query) from error
+
+
+def _source(connection: "duckdb.DuckDBPyConnection", store: "Store", kind: str) -> str:
+    files = store.files(kind)
+    expected = schema(kind, units=not all(entry.exact for entry in files))
+    if files:
+        paths = ", ".join(_quote(str(store.root / entry.path)) for entry in files)
+        source = f"read_parquet([{paths}], hive_partitioning = false, union_by_name = true)"
+    else:
+        connection.register(f"no_{kind}", expected.empty_table())
+        source = f"no_{kind}"
+    times = ", ".join(f"{field.name}::timestamp_ns as {field.name}" for field in expected if field.type == TIMESTAMP)
+    return f"select * replace ({times}) from {source}"  # noqa: S608 - names are ours, paths quoted
+
+
+def _one_line(message: str) -> str:
+    """DuckDB's message without the picture of the query below it."""
+    return " ".join(message.partition("\n\nLINE ")[0].split())
+
+
+def _quote(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
