@@ -145,6 +145,63 @@ def test_a_version_of_another_store_does_not_fit_the_chain(tmp_path: Path) -> No
         ours.refresh()
 
 
+@pytest.mark.parametrize("missing", [1, 2, 3, 4, 5])
+def test_a_missing_version_is_named_to_readers_and_writers_and_not_written_over(tmp_path: Path, missing: int) -> None:
+    """Method: a reader and a writer that stand before the hole, and one that is opened; six versions, one removed."""
+    manifest = opened(tmp_path)
+    early = []
+    for number in range(1, 7):
+        if number == missing:
+            early = [Manifest(tmp_path, Disk()), Manifest(tmp_path, Disk())]
+        commit(manifest, number)
+    gone = tmp_path / f"_manifest/{missing:020d}.json"
+    gone.unlink()
+    names = sorted(path.name for path in (tmp_path / "_manifest").iterdir())
+    reader, writer = early
+    for attempt in (lambda: Manifest(tmp_path, Disk()), reader.refresh, lambda: commit(writer, missing)):
+        with pytest.raises(StorageCorruptError, match="is missing though version 6 is there: restore it") as caught:
+            attempt()
+        assert caught.value.facts["path"] == str(gone)
+    assert sorted(path.name for path in (tmp_path / "_manifest").iterdir()) == names
+
+
+def test_versions_published_while_a_reader_looks_are_no_hole(tmp_path: Path) -> None:
+    """Method: another writer publishes two versions after the reader saw that there is no next one."""
+
+    class Overtaken(Disk):
+        publish = True
+
+        def names(self, directory: Path) -> list[str]:
+            if self.publish:
+                self.publish = False
+                commit(writer, 2)
+                commit(writer, 3)
+            return super().names(directory)
+
+    writer = opened(tmp_path)
+    commit(writer, 1)
+    assert Manifest(tmp_path, Overtaken()).version == 3
+
+
+def test_a_reader_lists_the_directory_only_when_names_have_changed(tmp_path: Path) -> None:
+    """A query asks for the newest version each time, and a store of years has a hundred thousand."""
+
+    class Counting(Disk):
+        listings = 0
+
+        def names(self, directory: Path) -> list[str]:
+            self.listings += 1
+            return super().names(directory)
+
+    writer = opened(tmp_path)
+    commit(writer, 1)
+    disk = Counting()
+    reader = Manifest(tmp_path, disk)
+    for _ in range(100):
+        reader.refresh()
+    assert disk.listings == 1
+
+
 def test_a_manifest_of_another_format_version_says_which(tmp_path: Path) -> None:
     commit(opened(tmp_path), 1)
     path = tmp_path / "_manifest" / f"{1:020d}.json"

@@ -41,6 +41,15 @@ class Disk:
         """Everything in the file."""
         return path.read_bytes()
 
+    def names(self, directory: Path) -> list[str]:
+        """Names in the directory, in no order."""
+        with os.scandir(directory) as entries:
+            return [entry.name for entry in entries]
+
+    def changed(self, path: Path) -> int:
+        """When the file, or the list of names of a directory, was last changed, ns."""
+        return path.stat().st_mtime_ns
+
     def link(self, source: Path, target: Path) -> None:
         """Second name for a file; FileExistsError if the name is taken, so two publishers never share one."""
         os.link(source, target)

@@ -121,17 +121,29 @@ class Manifest:
         self._directory = root / MANIFEST_DIRECTORY
         self._chain = _NO_PARENT
         self._checkpoint_version = 0
+        self._newest = 0
+        self._listed: int | None = None
         self._load_checkpoint()
         self.refresh()
 
     def refresh(self) -> bool:
         """Read versions published since; True if there were any.
 
-        Raises: StorageCorruptError, StorageVersionError, StorageAccessError, naming the file.
+        Raises: StorageCorruptError, StorageVersionError, StorageAccessError, naming the file. A missing version is
+                found by a later one; that the newest is missing nothing here can show.
         """
         before = self.version
-        while (version := self._read_version(self.version + 1)) is not None:
-            self._apply(*version)
+        self._read_on()
+        newest = self._newest_listed()
+        if newest > self.version:
+            # Published since the look before, or a hole: versions appear in order, so now each up to it can be read.
+            self._read_on()
+        if newest > self.version:
+            raise StorageCorruptError(
+                f"manifest {self._version_path(self.version + 1)} is missing though version {newest} is there: restore "
+                "it from a backup, or rebuild the store from the raw journal",
+                path=str(self._version_path(self.version + 1)),
+            )
         return self.version > before
 
     def position(self, channel: str) -> int:
@@ -152,10 +164,13 @@ class Manifest:
         """Publish one version and return its number. `staging` is a directory of this writer on the same disk.
 
         Raises: StorageConflictError if a channel's stored position is not `first - 1`, because another writer stores
-                that feed too; then nothing was changed. StorageFullError, StorageAccessError, StorageError.
+                that feed too; then nothing was changed. StorageCorruptError if a later version is there already: this
+                one would fill a hole. StorageFullError, StorageAccessError, StorageError.
         """
         added, removed = list(add), list(remove)
         while True:
+            self._listed = None
+            self.refresh()
             self._check(advance)
             version = Version(
                 version=self.version + 1,
@@ -175,7 +190,6 @@ class Manifest:
                 try:
                     self._disk.link(temporary, target)
                 except FileExistsError:
-                    self.refresh()
                     continue
                 self._disk.sync_directory(self._directory)
                 self._disk.unlink(temporary)
@@ -235,6 +249,24 @@ class Manifest:
         self.version = version.version
         self._chain = digest
 
+    def _read_on(self) -> None:
+        while (version := self._read_version(self.version + 1)) is not None:
+            self._apply(*version)
+
+    def _newest_listed(self) -> int:
+        """Highest number of a version in the directory, listed again only when a name has come or gone."""
+        with storage_errors(self._directory, "list"):
+            try:
+                # Taken before the listing: a name that comes between the two has it listed again.
+                changed = self._disk.changed(self._directory)
+                if changed != self._listed:
+                    names = self._disk.names(self._directory)
+                    self._newest = max((int(name[:-5]) for name in names if _is_version(name)), default=0)
+                    self._listed = changed
+            except FileNotFoundError:  # no writer has been here yet
+                self._newest = 0
+        return self._newest
+
     def _read_version(self, number: int) -> tuple[Version, str] | None:
         path = self._version_path(number)
         data = self._read(path)
@@ -271,6 +303,10 @@ class Manifest:
                 return self._disk.read(path)
             except FileNotFoundError:
                 return None
+
+
+def _is_version(name: str) -> bool:
+    return name.endswith(".json") and name[:-5].isdecimal()
 
 
 def _frame(body: bytes) -> bytes:
