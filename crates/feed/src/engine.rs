@@ -10,6 +10,7 @@
 use tidebook_types::{BookImage, InstrumentId, MessageKind, RawMessage, Venue};
 
 use crate::binance::BinanceFeed;
+use crate::coinbase::{AdvancedFeed, ExchangeFeed};
 use crate::connections::Connections;
 use crate::kraken::KrakenFeed;
 use crate::kraken_v1::KrakenV1Feed;
@@ -75,6 +76,10 @@ counters! {
     trades_empty,
     /// aggTrade messages; they repeat trades and are not written.
     agg_trades,
+    /// Messages about a single order; they are in no book of price levels.
+    orders,
+    /// Bars the venue sent.
+    candles,
     /// Quotes the venue sent.
     quotes,
     /// Quotes of our own books.
@@ -153,6 +158,8 @@ enum Dialect {
     Binance(BinanceFeed),
     Kraken(KrakenFeed),
     KrakenV1(KrakenV1Feed),
+    Coinbase(ExchangeFeed),
+    CoinbaseAdvanced(AdvancedFeed),
 }
 
 /// The engine of one venue's feed.
@@ -180,6 +187,8 @@ impl FeedEngine {
             }
             Venue::Kraken => Dialect::Kraken(KrakenFeed::default()),
             Venue::KrakenV1 => Dialect::KrakenV1(KrakenV1Feed::default()),
+            Venue::Coinbase => Dialect::Coinbase(ExchangeFeed::default()),
+            Venue::CoinbaseAdvanced => Dialect::CoinbaseAdvanced(AdvancedFeed::default()),
             other => panic!("no dialect for {}: add one to tidebook-feed", other.name()),
         };
         Self {
@@ -214,11 +223,19 @@ impl FeedEngine {
             (MessageKind::Ws, Dialect::Binance(feed)) => feed.on_ws(markets, quarantine, connection, body, &mut emit),
             (MessageKind::Ws, Dialect::Kraken(feed)) => feed.on_ws(markets, quarantine, connection, body, &mut emit),
             (MessageKind::Ws, Dialect::KrakenV1(feed)) => feed.on_ws(markets, quarantine, connection, body, &mut emit),
+            (MessageKind::Ws, Dialect::Coinbase(feed)) => feed.on_ws(markets, quarantine, connection, body, &mut emit),
+            (MessageKind::Ws, Dialect::CoinbaseAdvanced(feed)) => {
+                feed.on_ws(markets, quarantine, connection, body, &mut emit);
+            }
             (MessageKind::Rest, Dialect::Binance(feed)) => {
                 feed.on_rest(markets, quarantine, connection, context, body, &mut emit);
             }
             (MessageKind::Rest, Dialect::Kraken(feed)) => feed.on_rest(markets, quarantine, context, body, &mut emit),
             (MessageKind::Rest, Dialect::KrakenV1(feed)) => feed.on_rest(markets, quarantine, context, body, &mut emit),
+            (MessageKind::Rest, Dialect::Coinbase(feed)) => feed.on_rest(markets, quarantine, context, body, &mut emit),
+            (MessageKind::Rest, Dialect::CoinbaseAdvanced(feed)) => {
+                feed.on_rest(markets, quarantine, context, body, &mut emit);
+            }
             (MessageKind::Timer, _) => markets.counters.timers += 1,
             (MessageKind::State, _) => self.on_state(connection, body, &mut emit),
         }
@@ -273,6 +290,8 @@ impl FeedEngine {
             Dialect::Binance(feed) => feed.on_disconnect(&mut self.markets, connection, emit),
             Dialect::Kraken(feed) => feed.on_disconnect(&mut self.markets, connection, emit),
             Dialect::KrakenV1(feed) => feed.on_disconnect(&mut self.markets, connection, emit),
+            Dialect::Coinbase(feed) => feed.on_disconnect(&mut self.markets, connection, emit),
+            Dialect::CoinbaseAdvanced(feed) => feed.on_disconnect(&mut self.markets, connection, emit),
         }
     }
 
@@ -359,6 +378,8 @@ impl FeedEngine {
             Dialect::Binance(feed) => feed.hash(&mut mix),
             Dialect::Kraken(feed) => feed.hash(&mut mix),
             Dialect::KrakenV1(feed) => feed.hash(&mut mix),
+            Dialect::Coinbase(feed) => feed.hash(&mut mix),
+            Dialect::CoinbaseAdvanced(feed) => feed.hash(&mut mix),
         }
         hash
     }

@@ -7,6 +7,7 @@
 mod bars;
 mod binance;
 pub mod capture;
+mod coinbase;
 mod connections;
 mod decimal;
 mod engine;

@@ -21,11 +21,23 @@ pub enum Oracle {
     KrakenTradeIds,
     /// CRC32 over our ten best levels a side equals the venue's, for each book update of WebSocket v1.
     KrakenV1BookChecksum,
+    /// `sequence_num` of a session's messages rises by exactly one over all its channels.
+    CoinbaseSequenceNum,
+    /// Best bid and ask of a ticker are those of one of the last four states of our book.
+    CoinbaseTicker,
+    /// Trade ids of an instrument rise by exactly one.
+    CoinbaseTradeIds,
+    /// The last trade id that a heartbeat told was seen by the next heartbeat.
+    CoinbaseLastTradeId,
+    /// `sequence` of a product's messages on the full channel rises by exactly one.
+    CoinbaseFullSequence,
+    /// `heartbeat_counter` of a session rises by exactly one.
+    CoinbaseHeartbeats,
 }
 
 impl Oracle {
     /// Every oracle, in the order of reports.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 13] = [
         Self::BinanceDepthChain,
         Self::BinanceBookTicker,
         Self::BinanceTradeIds,
@@ -33,6 +45,12 @@ impl Oracle {
         Self::KrakenOhlc,
         Self::KrakenTradeIds,
         Self::KrakenV1BookChecksum,
+        Self::CoinbaseSequenceNum,
+        Self::CoinbaseTicker,
+        Self::CoinbaseTradeIds,
+        Self::CoinbaseLastTradeId,
+        Self::CoinbaseFullSequence,
+        Self::CoinbaseHeartbeats,
     ];
 
     /// `<venue>.<check>`.
@@ -45,6 +63,12 @@ impl Oracle {
             Self::KrakenOhlc => "kraken.ohlc",
             Self::KrakenTradeIds => "kraken.trade_ids",
             Self::KrakenV1BookChecksum => "kraken-v1.book_checksum",
+            Self::CoinbaseSequenceNum => "coinbase.sequence_num",
+            Self::CoinbaseTicker => "coinbase.ticker",
+            Self::CoinbaseTradeIds => "coinbase.trade_ids",
+            Self::CoinbaseLastTradeId => "coinbase.last_trade_id",
+            Self::CoinbaseFullSequence => "coinbase.full_sequence",
+            Self::CoinbaseHeartbeats => "coinbase.heartbeats",
         }
     }
 }

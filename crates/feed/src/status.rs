@@ -31,13 +31,14 @@ macro_rules! status_kinds {
 }
 
 status_kinds! {
-    /// Depth messages never came: `expected` and `found` first update id, `count` ids between, 0 when ids went back.
+    /// Messages never came: `expected` and `found` the first update id or sequence, `count` those between, 0 when they
+    /// went back. Without an instrument it is of a whole session (Coinbase Advanced Trade).
     Gap = 1 "gap",
     /// The book may not be used from here on; the reason says why.
     BookUnusable = 2 "book_unusable",
     /// The book may be used again; the reason is `snapshot_applied` or `oracle_agrees`.
     BookUsable = 3 "book_usable",
-    /// A snapshot (Binance: REST depth; Kraken: a new subscription) is needed; the reason says why.
+    /// A snapshot (Binance: REST depth; Kraken and Coinbase: a new subscription) is needed; the reason says why.
     SnapshotWanted = 4 "snapshot_wanted",
     /// A snapshot became the book; `found` is its sequence, `count` its levels.
     SnapshotApplied = 5 "snapshot_applied",
@@ -46,9 +47,10 @@ status_kinds! {
     SnapshotRefused = 6 "snapshot_refused",
     /// Kraken's CRC32: `expected` from the venue, `found` over our book.
     ChecksumMismatch = 7 "checksum_mismatch",
-    /// Our best price or size is not Binance's bookTicker: `expected` its update id, `found` our book's.
+    /// Our best prices are not the venue's (Binance's bookTicker, Coinbase's ticker): `expected` its update id or sequence,
+    /// `found` our book's where it has one.
     OracleDisagrees = 8 "oracle_disagrees",
-    /// Every level of the disagreement was sent again and the top is right since.
+    /// The tops agree again; on Binance every level of the disagreement was sent again since.
     OracleAgrees = 9 "oracle_agrees",
     /// Trade ids never came: `expected`, `found`, `count`.
     TradeGap = 10 "trade_gap",

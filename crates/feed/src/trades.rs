@@ -43,6 +43,18 @@ impl TradeIds {
         self.last
     }
 
+    /// Whether `id` or one above it was seen of late.
+    pub(crate) fn reached(&self, id: u64) -> bool {
+        self.recent[..self.count.min(RECENT)].iter().any(|&seen| seen >= id)
+    }
+
+    /// Takes the ids up to `id` as lost, for a venue that tells the last one apart from the trades; what comes of them
+    /// after all is late.
+    pub(crate) fn miss_until(&mut self, id: u64) {
+        self.last = Some(id);
+        self.careful_until = self.count + RECENT;
+    }
+
     #[inline]
     /// `content` tells trades of one id apart.
     pub(crate) fn step(&mut self, id: u64, content: u64) -> TradeStep {
@@ -104,6 +116,17 @@ mod tests {
             [(10, 1), (11, 2), (10, 3), (11, 4), (11, 4), (12, 5)].map(|(id, content)| trades.step(id, content)).into();
         use TradeStep::{Duplicate, First, Late, Next};
         assert_eq!(steps, [First, Next, Late { expected: 12 }, Late { expected: 11 }, Duplicate, Next]);
+    }
+
+    #[test]
+    fn trades_that_the_venue_says_there_were_are_lost_and_told_once() {
+        let mut trades = TradeIds::new();
+        assert!(!trades.reached(1));
+        assert_eq!([10, 11].map(|id| trades.step(id, 0)), [TradeStep::First, TradeStep::Next]);
+        assert!(trades.reached(11) && !trades.reached(12));
+        trades.miss_until(13);
+        assert_eq!(trades.step(14, 0), TradeStep::Next);
+        assert_eq!(trades.step(12, 0), TradeStep::Late { expected: 15 });
     }
 
     #[test]

@@ -46,6 +46,14 @@ const CRYPTOFEED: &str = concat!(
     "https://www.binance.com/api/v1/depth?symbol=BTCUSDT&limit=1000 -> 1617566592: {\"lastUpdateId\":5}\n",
     "configuration: {\"trades\":[]}\n",
 );
+const CRYPTOFEED_JSONL: &str = concat!(
+    "{\"t\":\"header\",\"format\":2,\"exchange\":\"COINBASE\",\"recorded\":1786309548.5}\n",
+    "{\"t\":\"http\",\"conn\":\"COINBASE.http.1\",\"ts\":1786309548.5,\"url\":\"https://api.coinbase.com/api/v3/brokerage/market/products\",\"data\":\"{\\\"products\\\":[]}\"}\n",
+    "{\"t\":\"connect\",\"conn\":\"COINBASE.ws.2\",\"ts\":1786309549.031329,\"addr\":\"wss://advanced-trade-ws.coinbase.com\"}\n",
+    "{\"t\":\"send\",\"conn\":\"COINBASE.ws.2\",\"ts\":1786309549.25,\"addr\":\"wss://advanced-trade-ws.coinbase.com\",\"data\":\"{\\\"type\\\":\\\"subscribe\\\"}\"}\n",
+    "{\"t\":\"recv\",\"conn\":\"COINBASE.ws.3\",\"ts\":1786309550.0,\"data\":\"{\\\"channel\\\":\\\"a\\\\\\\"b\\\"}\"}\n",
+    "{\"t\":\"recv\",\"conn\":\"COINBASE.ws.2\",\"ts\":1786309550.5,\"data\":\"{}\"}\n",
+);
 const CBCAP: &str = "CBCAP1 kraken BTC/USD 1785552832693693000\n201603688723400 2\n{}\n201603688723999 3\n[1]\n";
 
 #[test]
@@ -132,6 +140,55 @@ fn cryptofeed_captures_of_kraken_are_told_apart_by_the_version_in_the_address() 
 }
 
 #[test]
+fn json_lines_of_cryptofeed_become_the_frames_that_are_strings_in_them() {
+    let (venue, messages) = read(CRYPTOFEED_JSONL.as_bytes());
+    assert_eq!(venue, Venue::CoinbaseAdvanced);
+    let seen: Vec<_> =
+        messages.iter().map(|m| (m.0 - 1_786_309_548_000_000_000, m.1, m.2, &m.3[..], &m.4[..])).collect();
+    let header = CRYPTOFEED_JSONL.lines().next().unwrap();
+    let configuration = format!("{{\"event\":\"configuration\",\"body\":{header}}}");
+    let url = "wss://advanced-trade-ws.coinbase.com";
+    let opened = format!("{{\"event\":\"connected\",\"url\":\"{url}\"}}");
+    let sent = format!("{{\"event\":\"sent\",\"url\":\"{url}\",\"body\":{{\"type\":\"subscribe\"}}}}");
+    let (state, ws) = (MessageKind::State, MessageKind::Ws);
+    // Each socket has a number of its own; the first has the file's.
+    assert_eq!(
+        seen,
+        [
+            (500_000_000, 3, state, "", &configuration[..]),
+            (500_000_000, 3, MessageKind::Rest, "/api/v3/brokerage/market/products", "{\"products\":[]}"),
+            (1_031_329_000, 3, state, "", &opened),
+            (1_250_000_000, 3, state, "", &sent),
+            (2_000_000_000, 3 + (1 << 16), ws, "", "{\"channel\":\"a\\\"b\"}"),
+            (2_500_000_000, 3, ws, "", "{}"),
+        ]
+    );
+}
+
+#[test]
+fn a_line_of_json_that_makes_no_sense_is_damage_and_the_next_one_is_read() {
+    for line in [
+        "{\"t\":\"recv\",\"ts\":2}",
+        "{\"t\":\"recv\",\"ts\":2,\"data\":\"\\x\"}",
+        "{\"t\":\"recv\",\"ts\"",
+        "{\"t\":\"odd\",\"ts\":2}",
+    ] {
+        let connect = "{\"t\":\"connect\",\"ts\":1,\"addr\":\"wss://advanced-trade-ws.coinbase.com\"}\n";
+        let file = format!("{connect}{line}\n{{\"t\":\"recv\",\"ts\":3,\"data\":\"{{}}\"}}\n");
+        let mut reader = CaptureReader::open(file.as_bytes(), OPTIONS).unwrap();
+        assert!(reader.next_message().unwrap().is_some());
+        let error = reader.next_message().unwrap_err();
+        let offset = connect.len() as u64;
+        assert!(
+            matches!(error, CaptureError::Damaged { line: 2, offset: found, .. } if found == offset),
+            "{line}: {error}"
+        );
+        assert_eq!(reader.next_message().unwrap().unwrap().body, b"{}");
+        assert_eq!(reader.next_message(), Ok(None));
+    }
+}
+
+#[test]
 fn a_capture_with_a_monotonic_clock_is_moved_to_wall_time_and_given_back_unmoved() {
     let (venue, messages) = read(CBCAP.as_bytes());
     assert_eq!(venue, Venue::Kraken);
@@ -207,8 +264,9 @@ fn content_of_no_format_is_refused_by_name() {
         (b"TBCAP1 nyse\n", "\"nyse\""),
         (b"CBCAP1 coinbase BTC/USD 5\n", "\"coinbase\""),
         (b"CBCAP1 kraken\n", "the header must read"),
-        (b"wss://ws-feed.pro.coinbase.com <-> 1.5\n", "\"ws-feed.pro.coinbase.com\""),
         (b"wss://ws.example.com/stream <-> 1.5\n", "\"ws.example.com\""),
+        (b"wss://www.coinbase.com <-> 1.5\n", "\"www.coinbase.com\""),
+        (b"{\"t\":\"connect\",\"ts\":1.5,\"addr\":\"wss://x.org\"}\n", "\"x.org\""),
         (b"wss://ws.notkraken.com <-> 1.5\n", "\"ws.notkraken.com\""),
     ] {
         let error = CaptureReader::open(bytes, OPTIONS).unwrap_err().to_string();
@@ -243,7 +301,8 @@ fn damage_is_reported_with_line_and_byte_and_lines_go_on_behind_it() {
 fn no_damage_makes_a_reader_panic_or_run_on() {
     let tbcap = rewritten(CRYPTOFEED.as_bytes(), CaptureFormat::Tbcap);
     let rest = br#"{"error":[],"result":{"XBTUSDT":[["1.5","2",3.25,"b","l","",7]],"last":"3250000000000000000"}}"#;
-    let files = [HFTBACKTEST.as_bytes(), CRYPTOFEED.as_bytes(), CBCAP.as_bytes(), &tbcap, rest];
+    let files =
+        [HFTBACKTEST.as_bytes(), CRYPTOFEED.as_bytes(), CRYPTOFEED_JSONL.as_bytes(), CBCAP.as_bytes(), &tbcap, rest];
     let drain = |bytes: &[u8]| {
         let Ok(mut reader) = CaptureReader::open(bytes, OPTIONS) else { return };
         for _ in 0..=2 * bytes.len() {
@@ -305,6 +364,9 @@ fn each_recording_has_as_many_messages_as_its_description_says() {
         ("binance-coinm/btcusd_perp-20240809.log.zst", Venue::BinanceCoinm, 50_116),
         ("binance-us/multi-20211012.http.log.zst", Venue::BinanceUs, 4),
         ("binance-us/multi-20211012.ws.log.zst", Venue::BinanceUs, 481),
+        ("coinbase-exchange/multi-20210417.log.zst", Venue::Coinbase, 6_500),
+        ("coinbase-exchange/products-20210417.log.zst", Venue::Coinbase, 2),
+        ("coinbase-advanced/btcusd-ethusd-20260809.jsonl.zst", Venue::CoinbaseAdvanced, 620),
         // The header is one more message.
         ("kraken-v2/kraken_btcusd_l2.cbcap.zst", Venue::Kraken, 377 + 1),
         ("kraken-v2/kraken_btcusd_sample.cbcap.zst", Venue::Kraken, 2_104 + 1),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use common::{messages, run, tally};
 use tidebook_book::{DepthBook, Side};
 use tidebook_feed::{FeedEngine, Oracle, RecordBatch, StatusKind};
-use tidebook_types::records::{ACTION_CLEAR, FLAG_DERIVED, FLAG_LAST, FLAG_UNPROVEN};
+use tidebook_types::records::{ACTION_CLEAR, FLAG_BACKFILL, FLAG_DERIVED, FLAG_LAST, FLAG_UNPROVEN};
 use tidebook_types::{BookImage, InstrumentId, Venue};
 use zerocopy::FromZeros;
 
@@ -304,4 +304,52 @@ fn the_same_messages_give_the_same_records_and_the_same_state_hash() {
     assert!(first.depth == second.depth && first.bars == second.bars && first.quotes == second.quotes);
     let (shorter, _) = run(venue, &messages[..messages.len() - 1]);
     assert_ne!(one.state_hash(), shorter.state_hash());
+}
+
+const COINBASE: [&str; 2] = ["coinbase-exchange/products-20210417.log.zst", "coinbase-exchange/multi-20210417.log.zst"];
+const COINBASE_ADVANCED: [&str; 1] = ["coinbase-advanced/btcusd-ethusd-20260809.jsonl.zst"];
+
+#[test]
+fn coinbase_exchange_applies_every_update_and_agrees_with_the_ticker() {
+    for names in [&COINBASE[1..], &COINBASE[..]] {
+        let Some((venue, messages)) = messages(names) else { return };
+        let (engine, batch) = run(venue, &messages);
+        let counters = engine.counters();
+        assert_eq!(venue, Venue::Coinbase);
+        // The ten snapshots are depth messages too.
+        assert_eq!((counters.depth_messages, counters.snapshots_applied, counters.updates_unused), (6_401, 10, 0));
+        assert_eq!((counters.gaps, counters.duplicates, counters.unknown, counters.precision_changes), (0, 0, 0, 0));
+        // The one is the ticker that came with the subscription: it is older than the book.
+        assert_eq!(tally(&engine, Oracle::CoinbaseTicker), (36, 1));
+        assert_eq!(tally(&engine, Oracle::CoinbaseTradeIds), (36, 0));
+        assert_eq!(
+            (counters.trades, counters.quotes, counters.acknowledged),
+            (46, 46, 3 + u64::from(names.len() == 2))
+        );
+        assert_eq!(engine.instruments().count(), 10);
+        // Nothing was crossed and nothing doubted: each book became usable once.
+        let told = |kind: StatusKind| batch.status.iter().filter(|status| status.kind == kind as u8).count();
+        assert_eq!((told(StatusKind::BookUsable), told(StatusKind::BookUnusable)), (10, 0));
+        assert_sound(&engine, &batch);
+    }
+}
+
+#[test]
+fn coinbase_advanced_counts_every_message_of_the_session() {
+    let Some((venue, messages)) = messages(&COINBASE_ADVANCED) else { return };
+    let (engine, batch) = run(venue, &messages);
+    let counters = engine.counters();
+    assert_eq!(venue, Venue::CoinbaseAdvanced);
+    assert_eq!(tally(&engine, Oracle::CoinbaseSequenceNum), (611, 0));
+    assert_eq!(tally(&engine, Oracle::CoinbaseHeartbeats), (13, 0));
+    assert_eq!(tally(&engine, Oracle::CoinbaseTradeIds), (255, 0));
+    assert_eq!((counters.depth_messages, counters.depth_levels), (448, 46_000 + 23_334 + 2_633));
+    assert_eq!((counters.snapshots_applied, counters.updates_unused, counters.unknown), (2, 0, 0));
+    assert_eq!((counters.gaps, counters.duplicates, counters.precision_changes), (0, 0, 0));
+    assert_eq!((counters.trades, counters.quotes, counters.heartbeats, counters.candles), (257, 99, 14, 202));
+    let backfilled = batch.trades.iter().filter(|trade| trade.flags & FLAG_BACKFILL != 0).count();
+    assert_eq!(backfilled, 200);
+    let told = |kind: StatusKind| batch.status.iter().filter(|status| status.kind == kind as u8).count();
+    assert_eq!((told(StatusKind::BookUsable), told(StatusKind::BookUnusable)), (2, 0));
+    assert_sound(&engine, &batch);
 }

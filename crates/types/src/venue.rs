@@ -15,14 +15,26 @@ pub enum Venue {
     BinanceCoinm = 4,
     /// Binance.US spot.
     BinanceUs = 5,
+    /// Coinbase Exchange.
+    Coinbase = 6,
+    /// Coinbase Advanced Trade.
+    CoinbaseAdvanced = 7,
     /// Kraken spot, WebSocket v1.
     KrakenV1 = 8,
 }
 
 impl Venue {
     /// Every venue, in the order of their numbers.
-    pub const ALL: [Self; 6] =
-        [Self::Binance, Self::Kraken, Self::BinanceUsdm, Self::BinanceCoinm, Self::BinanceUs, Self::KrakenV1];
+    pub const ALL: [Self; 8] = [
+        Self::Binance,
+        Self::Kraken,
+        Self::BinanceUsdm,
+        Self::BinanceCoinm,
+        Self::BinanceUs,
+        Self::Coinbase,
+        Self::CoinbaseAdvanced,
+        Self::KrakenV1,
+    ];
 
     /// Lower-case name: the command line's word and the end of `feed.<venue>`.
     pub const fn name(self) -> &'static str {
@@ -32,6 +44,8 @@ impl Venue {
             Self::BinanceUsdm => "binance-usdm",
             Self::BinanceCoinm => "binance-coinm",
             Self::BinanceUs => "binance-us",
+            Self::Coinbase => "coinbase",
+            Self::CoinbaseAdvanced => "coinbase-advanced",
             Self::KrakenV1 => "kraken-v1",
         }
     }
@@ -43,6 +57,8 @@ impl Venue {
             Self::Binance | Self::BinanceUsdm | Self::BinanceCoinm => "BINANCE",
             Self::BinanceUs => "BINANCEUS",
             Self::Kraken => "KRAKEN",
+            Self::Coinbase => "COINBASE",
+            Self::CoinbaseAdvanced => "COINBASEADV",
             Self::KrakenV1 => "KRAKENV1",
         }
     }
@@ -125,6 +141,8 @@ mod tests {
             (Venue::BinanceCoinm, "BTCUSD_PERP", "BTCUSD-PERP.BINANCE"),
             (Venue::BinanceCoinm, "BTCUSD_240927", "BTCUSD_240927.BINANCE"),
             (Venue::BinanceUs, "BTCUSDT", "BTCUSDT.BINANCEUS"),
+            (Venue::Coinbase, "BTC-USD", "BTC-USD.COINBASE"),
+            (Venue::CoinbaseAdvanced, "BTC-USD", "BTC-USD.COINBASEADV"),
             (Venue::KrakenV1, "BTC/USD", "BTC/USD.KRAKENV1"),
         ] {
             assert_eq!(venue.instrument_name(symbol), name);

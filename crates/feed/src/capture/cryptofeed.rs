@@ -57,7 +57,7 @@ fn parse(line: &[u8]) -> Option<(Form, i64, Range<usize>)> {
 }
 
 /// Decimal seconds as ns. Digits below a nanosecond are noise of the recorder's float and are cut.
-fn seconds(text: &[u8]) -> Option<i64> {
+pub(super) fn seconds(text: &[u8]) -> Option<i64> {
     let units = match parse_units(text, 9) {
         Err(DecimalError::TooPrecise { .. }) => {
             let point = text.iter().position(|&byte| byte == b'.')?;
@@ -69,20 +69,20 @@ fn seconds(text: &[u8]) -> Option<i64> {
 }
 
 /// The part of a URL after its host: the request target.
-fn target(url: &[u8]) -> Range<usize> {
+pub(super) fn target(url: &[u8]) -> Range<usize> {
     let host = url.windows(3).position(|window| window == b"://").map_or(0, |at| at + 3);
     let path = url[host..].iter().position(|&byte| byte == b'/').map_or(url.len(), |at| host + at);
     path..url.len()
 }
 
-fn host(url: &[u8]) -> &[u8] {
+pub(super) fn host(url: &[u8]) -> &[u8] {
     let start = url.windows(3).position(|window| window == b"://").map_or(0, |at| at + 3);
     let rest = &url[start..];
     &rest[..rest.iter().position(|&byte| matches!(byte, b'/' | b':' | b'?')).unwrap_or(rest.len())]
 }
 
 /// The venue and dialect behind a URL.
-fn venue_of(url: &[u8]) -> Option<Venue> {
+pub(super) fn venue_of(url: &[u8]) -> Option<Venue> {
     let host = host(url);
     let path = &url[target(url)];
     let is = |name: &[u8]| host == name || host.strip_suffix(name).is_some_and(|head| head.ends_with(b"."));
@@ -102,6 +102,12 @@ fn venue_of(url: &[u8]) -> Option<Venue> {
     } else if is(b"kraken.com") {
         // REST is the same for both versions; the format's own client speaks v1.
         Some(if url.ends_with(b"/v2") { Venue::Kraken } else { Venue::KrakenV1 })
+    } else if host.starts_with(b"advanced-trade-ws") && is(b"coinbase.com") || host == b"api.coinbase.com" {
+        Some(Venue::CoinbaseAdvanced)
+    } else if is(b"coinbase.com") {
+        // The Exchange, under its names of today and of the time when it was Coinbase Pro.
+        let exchange = [&b"ws-feed"[..], b"ws-direct", b"api.exchange.", b"api.pro.", b"api-public"];
+        exchange.iter().any(|name| host.starts_with(name)).then_some(Venue::Coinbase)
     } else {
         None
     }
@@ -113,9 +119,9 @@ impl Cursor {
             Form::Opened { url } | Form::Sent { url } | Form::Answer { url } => Some(&line[url]),
             Form::Received => None,
         });
-        let venue = url.and_then(venue_of);
-        let host = url.map_or(&b"no url"[..], host);
-        let found = || String::from_utf8_lossy(host).into_owned();
+        let url = url.unwrap_or(b"no url");
+        let venue = venue_of(url);
+        let found = || String::from_utf8_lossy(host(url)).into_owned();
         let venue = venue.ok_or_else(|| CaptureError::Venue { format: CaptureFormat::Cryptofeed, found: found() })?;
         Ok((Self { ts_recv: 0 }, venue))
     }
@@ -204,6 +210,12 @@ mod tests {
             ("wss://ws.kraken.com/v2", Some(Venue::Kraken)),
             ("wss://ws.kraken.com", Some(Venue::KrakenV1)),
             ("wss://notbinance.com/ws", None),
+            ("wss://ws-feed.pro.coinbase.com", Some(Venue::Coinbase)),
+            ("wss://ws-feed.exchange.coinbase.com", Some(Venue::Coinbase)),
+            ("https://api.exchange.coinbase.com/products", Some(Venue::Coinbase)),
+            ("wss://advanced-trade-ws.coinbase.com", Some(Venue::CoinbaseAdvanced)),
+            ("https://api.coinbase.com/api/v3/brokerage/market/products", Some(Venue::CoinbaseAdvanced)),
+            ("https://www.coinbase.com/", None),
         ] {
             assert_eq!(venue_of(url.as_bytes()), venue, "{url}");
         }

@@ -10,6 +10,7 @@
 
 mod cbcap;
 mod cryptofeed;
+mod cryptofeed_jsonl;
 mod hftbacktest;
 mod kraken_rest;
 mod tbcap;
@@ -29,6 +30,8 @@ pub enum CaptureFormat {
     HftBacktest,
     /// cryptofeed: `<seconds>: <json>` lines with connections and REST answers.
     Cryptofeed,
+    /// cryptofeed's newer form: one JSON object a line, frames as strings in it.
+    CryptofeedJsonl,
     /// crossbook's CBCAP1: length-prefixed Kraken frames.
     Cbcap,
     /// One answer of Kraken's public REST interface as a file: Trades or OHLC.
@@ -39,13 +42,15 @@ pub enum CaptureFormat {
 
 impl CaptureFormat {
     /// Every format.
-    pub const ALL: [Self; 5] = [Self::HftBacktest, Self::Cryptofeed, Self::Cbcap, Self::KrakenRest, Self::Tbcap];
+    pub const ALL: [Self; 6] =
+        [Self::HftBacktest, Self::Cryptofeed, Self::CryptofeedJsonl, Self::Cbcap, Self::KrakenRest, Self::Tbcap];
 
     /// The command line's word.
     pub const fn name(self) -> &'static str {
         match self {
             Self::HftBacktest => "hftbacktest",
             Self::Cryptofeed => "cryptofeed",
+            Self::CryptofeedJsonl => "cryptofeed-jsonl",
             Self::Cbcap => "cbcap",
             Self::KrakenRest => "kraken-rest",
             Self::Tbcap => "tbcap",
@@ -193,6 +198,7 @@ impl<'a> Source<'a> {
 enum Cursor {
     HftBacktest(hftbacktest::Cursor),
     Cryptofeed(cryptofeed::Cursor),
+    CryptofeedJsonl(cryptofeed_jsonl::Cursor),
     Cbcap(cbcap::Cursor),
     KrakenRest(kraken_rest::Cursor),
     Tbcap(tbcap::Cursor),
@@ -224,6 +230,10 @@ impl<'a> CaptureReader<'a> {
             CaptureFormat::Cryptofeed => {
                 let (cursor, venue) = cryptofeed::Cursor::open(bytes)?;
                 (Cursor::Cryptofeed(cursor), venue)
+            }
+            CaptureFormat::CryptofeedJsonl => {
+                let (cursor, venue) = cryptofeed_jsonl::Cursor::open(bytes)?;
+                (Cursor::CryptofeedJsonl(cursor), venue)
             }
             CaptureFormat::Cbcap => {
                 let (cursor, venue) = cbcap::Cursor::open(&mut source)?;
@@ -262,6 +272,7 @@ impl<'a> CaptureReader<'a> {
             self.pending = match &mut self.cursor {
                 Cursor::HftBacktest(cursor) => cursor.next(&mut self.source),
                 Cursor::Cryptofeed(cursor) => cursor.next(&mut self.source),
+                Cursor::CryptofeedJsonl(cursor) => cursor.next(&mut self.source),
                 Cursor::Cbcap(cursor) => cursor.next(&mut self.source),
                 Cursor::KrakenRest(cursor) => cursor.next(&mut self.source),
                 Cursor::Tbcap(cursor) => cursor.next(&mut self.source),
@@ -308,6 +319,9 @@ fn detect(bytes: &[u8]) -> Result<CaptureFormat, CaptureError> {
     }
     if line.starts_with(cbcap::MAGIC) {
         return Ok(CaptureFormat::Cbcap);
+    }
+    if line.starts_with(cryptofeed_jsonl::START) {
+        return Ok(CaptureFormat::CryptofeedJsonl);
     }
     if line.starts_with(b"{") && text[..text.len().min(256)].windows(8).any(|window| window == b"\"result\"") {
         return Ok(CaptureFormat::KrakenRest);
