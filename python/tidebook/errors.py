@@ -92,7 +92,7 @@ class AddressError(OperationError):
 
 
 class VenueError(OperationError):
-    """A venue that cannot be reached, or refuses what it was asked. Facts: url."""
+    """A venue that cannot be reached, or refuses what it was asked. Facts: url, retry_after_s."""
 
 
 class SubscriptionsError(OperationError):

@@ -15,6 +15,11 @@ PROCESS_VARIABLES = {
     "TIDEBOOK_DEBUG": "1: a failing command prints its traceback.",
     "TIDEBOOK_RINGS": "Directory of rings instead of shared memory; each node has a folder of its own in it.",
     "TIDEBOOK_DATA_RECORDINGS": "Folder of recorded exchange data that tests and benches read.",
+    "TIDEBOOK_KEY_COINBASE": "Name of the key for Coinbase Exchange; without one its open channels are subscribed.",
+    "TIDEBOOK_SECRET_COINBASE": "Its secret, as the venue gave it out.",
+    "TIDEBOOK_PASSPHRASE_COINBASE": "Its passphrase.",
+    "TIDEBOOK_KEY_COINBASE_ADVANCED": "Name of the key for Coinbase Advanced Trade, whose market data needs none.",
+    "TIDEBOOK_SECRET_COINBASE_ADVANCED": "Its private key in PEM form, line breaks as they are or as `\\n`.",
 }
 
 
@@ -35,8 +40,8 @@ def to_camel(name: str) -> str:
 
 
 def to_snake(name: str) -> str:
-    """`keepSnapshots` as `keep_snapshots`; what is snake_case already stays."""
-    return re.sub(r"(?<=[a-z0-9])([A-Z])", lambda match: "_" + match[1].lower(), name)
+    """`keepSnapshots` and `keep-snapshots` as `keep_snapshots`; what is snake_case already stays."""
+    return re.sub(r"(?<=[a-z0-9])([A-Z])", lambda match: "_" + match[1].lower(), name.replace("-", "_"))
 
 
 def keys(model: type[BaseModel] = Settings, table: str = "") -> Iterator[Key]:

@@ -4,11 +4,19 @@ Names carry their unit. Sizes are bytes, as a number or as text (`64 MiB`). A fi
 changes when they change it.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 
 def _only_lmdb(value: object) -> object:
@@ -103,6 +111,80 @@ class BinanceSettings(FeedSettings):
     )
 
 
+class BinanceUsdmSettings(FeedSettings):
+    """The feed of Binance USD-M futures."""
+
+    streams: Words = Field(
+        default=("trade", "bookTicker", "depth@100ms"), min_length=1, description="Streams of each symbol."
+    )
+    ws_url: str = Field(
+        default="wss://fstream.binance.com/public",
+        pattern="^wss?://",
+        description="Base address of the streams of books and best prices.",
+    )
+    market_ws_url: str = Field(
+        default="wss://fstream.binance.com/market",
+        pattern="^wss?://",
+        description="Base address of the other streams; the same address has all on one connection.",
+    )
+    rest_url: str = Field(
+        default="https://fapi.binance.com", pattern="^https?://", description="Base address of REST requests."
+    )
+
+
+class CoinbaseSettings(FeedSettings):
+    """The feed of Coinbase Exchange."""
+
+    streams: Words = Field(
+        default=(),
+        description="Channels of each product; default: `level2_batch,matches,ticker,heartbeat`, with a key `level2` "
+        "in place of `level2_batch`.",
+    )
+    ws_url: str = Field(
+        default="wss://ws-feed.exchange.coinbase.com", pattern="^wss?://", description="Address of the feed."
+    )
+    rest_url: str = Field(
+        default="https://api.exchange.coinbase.com", pattern="^https?://", description="Base address of REST requests."
+    )
+
+
+class CoinbaseAdvancedSettings(FeedSettings):
+    """The feed of Coinbase Advanced Trade."""
+
+    streams: Words = Field(
+        default=("level2", "market_trades", "ticker", "heartbeats"),
+        min_length=1,
+        description="Channels of each product; heartbeats are always subscribed.",
+    )
+    ws_url: str = Field(
+        default="wss://advanced-trade-ws.coinbase.com", pattern="^wss?://", description="Address of market data."
+    )
+    rest_url: str = Field(
+        default="https://api.coinbase.com", pattern="^https?://", description="Base address of REST requests."
+    )
+
+
+def _kraken_depth(value: int) -> int:
+    if value not in (10, 25, 100, 500, 1_000):
+        raise ValueError("no book has so many levels; choose 10, 25, 100, 500 or 1000")
+    return value
+
+
+class KrakenSettings(FeedSettings):
+    """The feed of Kraken spot."""
+
+    streams: Words = Field(
+        default=("book", "trade", "ticker", "instrument"), min_length=1, description="Channels of each pair."
+    )
+    depth: Annotated[int, AfterValidator(_kraken_depth)] = Field(
+        default=100, description="Levels a side of each book: 10, 25, 100, 500 or 1000."
+    )
+    ws_url: str = Field(default="wss://ws.kraken.com/v2", pattern="^wss?://", description="Address of WebSocket v2.")
+    rest_url: str = Field(
+        default="https://api.kraken.com", pattern="^https?://", description="Base address of REST requests."
+    )
+
+
 class StorageSettings(Section):
     """How records become Parquet."""
 
@@ -114,6 +196,19 @@ class StorageSettings(Section):
 
 # Keys and tables that are understood and not obeyed: what they steer is not built. `without_effect` names those set.
 NOT_IN_EFFECT = ("snapshot_interval_min", "keep_snapshots", "compaction_threshold", "channel")
+
+
+class _Environment(EnvSettingsSource):
+    """Variables of `[binance_usdm]` are not some of `[binance]`, though they begin the same."""
+
+    def explode_env_vars(self, field_name: str, field: FieldInfo, env_vars: Mapping[str, str | None]) -> dict[str, Any]:
+        longer = tuple(
+            f"{self.env_prefix}{other}_".lower()
+            for other in self.settings_cls.model_fields
+            if other.startswith(f"{field_name}_")
+        )
+        own = {name: value for name, value in env_vars.items() if not longer or not name.lower().startswith(longer)}
+        return super().explode_env_vars(field_name, field, own)
 
 
 class Settings(BaseSettings):
@@ -148,6 +243,14 @@ class Settings(BaseSettings):
         default_factory=ChannelSettings, description="Not in effect yet. Defaults of channels."
     )
     binance: BinanceSettings = Field(default_factory=BinanceSettings, description="Feed of Binance spot.")
+    binance_usdm: BinanceUsdmSettings = Field(
+        default_factory=BinanceUsdmSettings, description="Feed of Binance USD-M futures."
+    )
+    coinbase: CoinbaseSettings = Field(default_factory=CoinbaseSettings, description="Feed of Coinbase Exchange.")
+    coinbase_advanced: CoinbaseAdvancedSettings = Field(
+        default_factory=CoinbaseAdvancedSettings, description="Feed of Coinbase Advanced Trade."
+    )
+    kraken: KrakenSettings = Field(default_factory=KrakenSettings, description="Feed of Kraken spot.")
     storage: StorageSettings = Field(default_factory=StorageSettings, description="Parquet files.")
     api: ApiSettings = Field(default_factory=ApiSettings, description="HTTP and WebSocket server.")
     log: LogSettings = Field(default_factory=LogSettings, description="Logs.")
@@ -162,8 +265,8 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment first, then what `load` read from the file; no `.env`, no secrets directory."""
-        del settings_cls, dotenv_settings, file_secret_settings
-        return env_settings, init_settings
+        del env_settings, dotenv_settings, file_secret_settings
+        return _Environment(settings_cls), init_settings
 
     def without_effect(self) -> tuple[str, ...]:
         """Keys that somebody set and that nothing obeys yet."""

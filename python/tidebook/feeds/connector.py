@@ -10,7 +10,6 @@ timer, number 0.
 
 import asyncio
 import json
-import math
 import random
 import time
 from collections.abc import Iterable
@@ -32,6 +31,8 @@ log = logger("feeds.connector")
 
 # A clock that is only slewed drifts by at most 50 us in a timer's 100 ms; reading two clocks costs far less.
 CLOCK_STEP_MIN_NS = 5_000_000
+# A venue whose REST side is slow must not keep market data away.
+REFERENCE_WAIT_S = 2.0
 # A venue answers 400 or 404 to what it will never answer otherwise.
 HOPELESS_STATUSES = frozenset({400, 404})
 
@@ -113,10 +114,14 @@ class Connector:
         self._failure = asyncio.get_running_loop().create_future()
         self.write_state("started", 0)
         timer = asyncio.create_task(self._keep_time(), name=f"{self.protocol.venue} timer")
-        for line in self._lines:
-            self._start(line)
-        self._fetch_reference(self._symbols)
         try:
+            # Best before the first market data: an instrument then begins with the venue's own increments.
+            tried: asyncio.Future[Any] = asyncio.gather(*self._fetch_reference(self._symbols))
+            first: set[asyncio.Future[Any]] = {tried, self._failure}
+            await asyncio.wait(first, timeout=REFERENCE_WAIT_S, return_when=asyncio.FIRST_COMPLETED)
+            tried.cancel()
+            for line in self._lines:
+                self._start(line)
             done, _ = await asyncio.wait([timer, self._failure], return_when=asyncio.FIRST_COMPLETED)
             for finished in done:
                 finished.result()
@@ -251,12 +256,12 @@ class Connector:
         size = min(limits.streams_per_connection // streams, limits.symbols_per_connection)
         if size < 1:
             raise ConfigError(
-                f"feeds: {streams} streams a symbol exceed the {limits.streams_per_connection:g} that "
+                f"feeds: {streams} streams a symbol exceed the {limits.streams_per_connection} that "
                 f"{self.protocol.venue} allows on one connection; name fewer",
                 key="streams",
                 value=streams,
             )
-        return int(min(size, self.options.symbols_per_connection or math.inf))
+        return min(size, self.options.symbols_per_connection or size)
 
     def _add_line(self, route: Route, symbols: Iterable[str]) -> Line:
         line = Line(self._parts, route, symbols, carries_shared=not self._lines)
@@ -314,20 +319,30 @@ class Connector:
             for line in self._lines:
                 line.check_silence(now_s)
 
-    def _fetch_reference(self, symbols: Iterable[str]) -> None:
+    def _fetch_reference(self, symbols: Iterable[str]) -> "list[asyncio.Future[None]]":
+        """Starts the requests; the futures are done when each was answered once, well or not."""
+        futures: list[asyncio.Future[None]] = []
         if self._failure is None:
-            return
+            return futures
         for request, about in self.protocol.reference_requests(list(symbols)):
-            job = asyncio.create_task(self._fetch_one_reference(request, about), name="reference data")
+            tried = asyncio.get_running_loop().create_future()
+            futures.append(tried)
+            job = asyncio.create_task(self._fetch_one_reference(request, about, tried), name="reference data")
             self._side_jobs.add(job)
             job.add_done_callback(self._job_ended)
+        return futures
 
-    async def _fetch_one_reference(self, request: RestRequest, about: tuple[str, ...]) -> None:
+    async def _fetch_one_reference(
+        self, request: RestRequest, about: tuple[str, ...], tried: "asyncio.Future[None]"
+    ) -> None:
         backoff = Backoff(self.options.first_retry_s, self.options.max_retry_s, self._random)
         while True:
             answer = await self._client.get(request)
             if not answer.trouble:
                 self._write(MessageKind.REST, 0, answer.body, request.target.encode(), answer.ts_recv_ns)
+            if not tried.done():
+                tried.set_result(None)
+            if not answer.trouble:
                 return
             log.warning("reference data failed", venue=self.protocol.venue, reason=answer.trouble)
             self.write_state("reference_failed", 0, target=request.target, reason=answer.trouble)

@@ -150,7 +150,7 @@ class Line:
             try:
                 session = await self._open(number)
             except VenueError as error:
-                retry_s = backoff.next_s()
+                retry_s = max(backoff.next_s(), float(str(error.facts.get("retry_after_s", 0.0))))
                 log.warning("connect failed", reason=str(error), retry_s=round(retry_s, 3))
                 parts.owner.write_state("connect_failed", number, reason=str(error), retry_s=round(retry_s, 3))
                 await asyncio.sleep(retry_s)
@@ -298,8 +298,10 @@ class Line:
             async with self._changing:
                 self._carried = dict.fromkeys(dial.symbols)
                 self._expect(list(self.symbols))
+                extra = parts.protocol.subscribe_always()
                 if self._carries_shared:
-                    await session.ask(parts.protocol.subscribe_shared())
+                    extra += parts.protocol.subscribe_shared()
+                self._tell_refused(session, await session.ask(extra))
                 refused = await self._change(session, dial.symbols)
                 if refused and len(refused) == len(self.symbols):
                     symbol, reason = next(iter(refused.items()))
@@ -340,11 +342,14 @@ class Line:
 
     def _refuse(self, session: Session, refused: dict[str, str]) -> None:
         self.refused |= refused
+        self._tell_refused(session, refused)
+        if self._resubscriber is not None:
+            self._resubscriber.drop(refused)
+
+    def _tell_refused(self, session: Session, refused: dict[str, str]) -> None:
         for symbol, reason in refused.items():
             log.warning("subscription refused", symbol=symbol, reason=reason)
             self._parts.owner.write_state("refused", session.number, symbol=symbol, reason=reason)
-        if self._resubscriber is not None:
-            self._resubscriber.drop(refused)
 
     def _expect(self, symbols: list[str]) -> None:
         if self._resubscriber is not None:
@@ -365,7 +370,9 @@ class Line:
             return {}
         async with self._changing:
             carried = [symbol for symbol in symbols if symbol in self._carried]
-            return await session.ask(self._parts.protocol.resubscribe_books(self.route, carried))
+            # What the venue does not give up it did not have; only the second answer counts.
+            await session.ask(self._parts.protocol.unsubscribe_books(self.route, carried))
+            return await session.ask(self._parts.protocol.subscribe_books(self.route, carried))
 
     def _rotate_after_s(self) -> float | None:
         rotate_after_s = self._parts.options.rotate_after_s

@@ -32,7 +32,7 @@ class Endpoints:
 class ConnectionLimits:
     """What a client of this venue keeps to: the venue's own limits, or what we stay below where it names none."""
 
-    streams_per_connection: float = math.inf
+    streams_per_connection: int = 1_000_000
     symbols_per_connection: int = 1_000_000
     names_per_request: int
     """Streams or symbols named in one message."""
@@ -120,6 +120,8 @@ class Answer:
     symbol: str | None = None
     refused: str = ""
     """Why, when it is a refusal."""
+    too_fast: bool = False
+    """A refusal for coming too soon after others: the same request may be granted later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,8 +204,16 @@ class VenueProtocol(ABC):
         """What one connection of the feed subscribes for all symbols."""
         return []
 
-    def resubscribe_books(self, route: Route, symbols: Sequence[str]) -> list[Request]:
-        """Gives the books up and takes them again, with `Snapshots.RESUBSCRIBE`."""
+    def subscribe_always(self) -> list[Request]:
+        """What each connection subscribes besides its symbols."""
+        return []
+
+    def subscribe_books(self, route: Route, symbols: Sequence[str]) -> list[Request]:
+        """With `Snapshots.RESUBSCRIBE`: the stream that brings the books, and with it their snapshots."""
+        raise NotImplementedError(f"{self.venue}: books come without resubscribing")
+
+    def unsubscribe_books(self, route: Route, symbols: Sequence[str]) -> list[Request]:
+        """With `Snapshots.RESUBSCRIBE`: gives that stream up."""
         raise NotImplementedError(f"{self.venue}: books come without resubscribing")
 
     def snapshot_request(self, symbol: str, symbol_count: int) -> RestRequest:
@@ -235,6 +245,11 @@ def json_object(body: bytes) -> dict[str, Any] | None:
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def is_too_fast(reason: str) -> bool:
+    """Whether a refusal is one for coming too fast. Venues that have no code for it have words: "Exceeded msg rate"."""
+    return any(words in reason.lower() for words in ("msg rate", "rate limit", "too many"))
 
 
 def text_of(value: object) -> str:

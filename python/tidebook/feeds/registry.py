@@ -5,13 +5,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tidebook.config.settings import BinanceSettings, FeedSettings, Settings
+from tidebook.config.settings import (
+    BinanceSettings,
+    BinanceUsdmSettings,
+    CoinbaseAdvancedSettings,
+    CoinbaseSettings,
+    FeedSettings,
+    KrakenSettings,
+    Settings,
+)
 from tidebook.errors import UnknownVenueError
 from tidebook.feeds.connector import Connector
+from tidebook.feeds.credentials import ApiKey, Credentials, EnvironmentCredentials
 from tidebook.feeds.line import ConnectorOptions
 from tidebook.feeds.protocol import Endpoints, VenueProtocol
 from tidebook.feeds.sink import RawSink
+from tidebook.feeds.venues import coinbase
 from tidebook.feeds.venues.binance import Binance
+from tidebook.feeds.venues.binance_usdm import BinanceUsdm
+from tidebook.feeds.venues.coinbase import Coinbase
+from tidebook.feeds.venues.coinbase_advanced import CoinbaseAdvanced
+from tidebook.feeds.venues.kraken import Kraken
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,19 +34,44 @@ class FeedKind:
 
     protocol: type[VenueProtocol]
     settings: Callable[[Settings], FeedSettings]
-    """Its section."""
-    build: Callable[[Any, Endpoints], VenueProtocol]
+    """Its settings."""
+    build: Callable[[Any, Endpoints, ApiKey | None], VenueProtocol]
     """The protocol that the section asks for."""
     default_symbols: tuple[str, ...]
     """What a node takes that was told nothing."""
 
 
-def _binance(section: BinanceSettings, endpoints: Endpoints) -> VenueProtocol:
-    return Binance(endpoints, section.streams)
+def _binance(settings: BinanceSettings, endpoints: Endpoints, _key: ApiKey | None) -> VenueProtocol:
+    return Binance(endpoints, settings.streams)
+
+
+def _binance_usdm(settings: BinanceUsdmSettings, endpoints: Endpoints, _key: ApiKey | None) -> VenueProtocol:
+    return BinanceUsdm(endpoints, settings.streams)
+
+
+def _coinbase(settings: CoinbaseSettings, endpoints: Endpoints, key: ApiKey | None) -> VenueProtocol:
+    streams = settings.streams or (coinbase.DEFAULT_STREAMS if key is None else coinbase.DEFAULT_STREAMS_WITH_KEY)
+    return Coinbase(endpoints, streams, key)
+
+
+def _coinbase_advanced(settings: CoinbaseAdvancedSettings, endpoints: Endpoints, key: ApiKey | None) -> VenueProtocol:
+    return CoinbaseAdvanced(endpoints, settings.streams, key)
+
+
+def _kraken(settings: KrakenSettings, endpoints: Endpoints, _key: ApiKey | None) -> VenueProtocol:
+    return Kraken(endpoints, settings.streams, settings.depth)
 
 
 FEEDS: dict[str, FeedKind] = {
     "binance": FeedKind(Binance, lambda settings: settings.binance, _binance, ("BTCUSDT", "ETHUSDT")),
+    "binance-usdm": FeedKind(
+        BinanceUsdm, lambda settings: settings.binance_usdm, _binance_usdm, ("BTCUSDT", "ETHUSDT")
+    ),
+    "coinbase": FeedKind(Coinbase, lambda settings: settings.coinbase, _coinbase, ("BTC-USD", "ETH-USD")),
+    "coinbase-advanced": FeedKind(
+        CoinbaseAdvanced, lambda settings: settings.coinbase_advanced, _coinbase_advanced, ("BTC-USD", "ETH-USD")
+    ),
+    "kraken": FeedKind(Kraken, lambda settings: settings.kraken, _kraken, ("BTC/USD", "ETH/USD")),
 }
 
 
@@ -46,33 +85,36 @@ def feed_kind(venue: str) -> FeedKind:
 
 def build_connector(
     venue: str,
-    section: FeedSettings,
+    settings: FeedSettings,
     sink: RawSink,
     *,
     endpoints: Endpoints | None = None,
     symbols: tuple[str, ...] | None = None,
     state_file: Path | None = None,
+    credentials: Credentials | None = None,
     **options: Any,
 ) -> Connector:
     """The connector that a venue's section of the settings asks for.
 
-    `endpoints` and `symbols` replace those of the section; with neither, the symbols of `state_file` resume. Further
-    options are those of `ConnectorOptions`.
+    `endpoints` and `symbols` replace those of the section; with neither, the symbols of `state_file` resume. Keys come
+    from the environment unless `credentials` gives them. Further options are those of `ConnectorOptions`.
 
     Raises: UnknownVenueError; ConfigError and SubscriptionsError as `Connector` does.
     """
     kind = feed_kind(venue)
-    protocol = kind.build(section, endpoints or endpoints_of(section))
+    key = (credentials or EnvironmentCredentials()).api_key(venue)
+    protocol = kind.build(settings, endpoints or endpoints_of(settings), key)
     wanted = ConnectorOptions(
-        symbols=symbols or section.symbols or None,
+        symbols=symbols or settings.symbols or None,
         state_file=state_file,
-        symbols_per_connection=section.symbols_per_connection,
-        ping_after_s=section.stalled_after_s * 2 / 3,
-        stalled_after_s=section.stalled_after_s,
+        symbols_per_connection=settings.symbols_per_connection,
+        ping_after_s=settings.stalled_after_s * 2 / 3,
+        stalled_after_s=settings.stalled_after_s,
     )
     return Connector(protocol, replace(wanted, **options), sink)
 
 
-def endpoints_of(section: FeedSettings) -> Endpoints:
+def endpoints_of(settings: FeedSettings) -> Endpoints:
     """Those of the real venue, or what the settings have in its place."""
-    return Endpoints(section.ws_url.rstrip("/"), section.rest_url.rstrip("/"))
+    second = settings.market_ws_url if isinstance(settings, BinanceUsdmSettings) else ""
+    return Endpoints(settings.ws_url.rstrip("/"), settings.rest_url.rstrip("/"), second.rstrip("/"))

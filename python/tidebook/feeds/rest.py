@@ -84,7 +84,7 @@ class RestClient:
         if used.isdecimal():
             self._budget.heard(time.time(), int(used))
         if answer.status in STOP_STATUSES:
-            self._budget.refused(time.time(), _seconds(answer.headers.get("Retry-After")))
+            self._budget.refused(time.time(), seconds(answer.headers.get("Retry-After")))
         trouble = "" if answer.status == 200 else f"HTTP {answer.status}: {body[:200].decode(errors='replace')}"
         return RestAnswer(ts_recv_ns, answer.status, body, trouble)
 
@@ -174,7 +174,8 @@ class SnapshotFetcher:
         self.fetched_count += 1
 
 
-def _seconds(text: str | None) -> float | None:
+def seconds(text: str | None) -> float | None:
+    """A header such as `Retry-After`; None when it is absent or no number."""
     with contextlib.suppress(ValueError):
         return None if text is None else max(0.0, float(text))
     return None

@@ -18,6 +18,7 @@ from picows import (
     WSCloseCode,
     WSError,
     WSFrame,
+    WSInvalidStatusError,
     WSListener,
     WSMsgType,
     WSTransport,
@@ -34,7 +35,15 @@ from tidebook.feeds.protocol import (
     SnapshotSeen,
     VenueProtocol,
 )
+from tidebook.feeds.rest import seconds
 from tidebook.feeds.sink import MessageKind, RawSink
+from tidebook.observe.logs import logger
+
+log = logger("feeds.session")
+
+# A venue that says we come too fast is given this rest before the same request, longer each time.
+TOO_FAST_PAUSE_S = 1.0
+TOO_FAST_PAUSES_MAX = 5
 
 SERVER_SHUTDOWN = "server shutdown"
 
@@ -65,13 +74,14 @@ class _Asked:
     done: asyncio.Future[None]
     refused: dict[str, str] = field(default_factory=dict)
     refused_whole: str = ""
+    too_fast: bool = False
 
     def take(self, answer: Answer) -> None:
         if answer.number not in (None, self.number) or self.done.done():
             return
         if answer.symbol is None:
             self.answers_left = 0
-            self.refused_whole = answer.refused
+            self.refused_whole, self.too_fast = answer.refused, answer.too_fast
         else:
             # Counted rather than matched: a venue may answer with another spelling than it was asked with.
             self.answers_left -= 1
@@ -109,6 +119,7 @@ class Session(WSListener):
         self._ended = asyncio.Event()
         self._transport: WSTransport | None = None
         self._parts: list[bytes] = []
+        self._parts_bytes = 0
         self._turn = asyncio.Lock()
         self._asked: _Asked | None = None
         self._request_count = 0
@@ -130,7 +141,8 @@ class Session(WSListener):
     ) -> Self:
         """Opens the connection; the owner hears `session_opened` before the first frame can arrive.
 
-        Raises: VenueError when the venue cannot be reached or refuses the upgrade.
+        Raises: VenueError when the venue cannot be reached or refuses the upgrade; with the fact `retry_after_s` when
+        it says how long not to come back.
         """
         session = cls(number, url, protocol, sink, owner, answer_timeout_s)
         try:
@@ -146,7 +158,8 @@ class Session(WSListener):
             session.retire(f"cannot connect: {error}")
             why = f"no answer within {timeout_s:g} s" if isinstance(error, TimeoutError) else str(error)
             base = url.partition("?")[0]
-            raise VenueError(f"{protocol.venue}: {base}: {why}", url=base) from error
+            facts = {"retry_after_s": wait_s} if (wait_s := _retry_after_s(error)) is not None else {}
+            raise VenueError(f"{protocol.venue}: {base}: {why}", url=base, **facts) from error
         return session
 
     @property
@@ -181,23 +194,27 @@ class Session(WSListener):
         """Sends requests one by one, each after the answer to the one before. The symbols that were refused, and why.
 
         A request refused as a whole is asked again in halves, so that one symbol the venue does not know costs nobody
-        else the subscription.
+        else the subscription. What was refused of a request that names no symbol stands under the empty one.
 
-        Raises: VenueError when the session ends first, or the venue refuses a request that names no symbol.
+        Raises: VenueError when the session ends first, or an answer does not come.
         """
         refused: dict[str, str] = {}
         waiting = list(requests)[::-1]
+        pauses = 0
         while waiting:
             request = waiting.pop()
             asked = await self._ask(request)
+            if asked.too_fast and pauses < TOO_FAST_PAUSES_MAX:
+                pauses += 1
+                await asyncio.sleep(TOO_FAST_PAUSE_S * pauses)
+                waiting.append(request)
+                continue
             refused |= asked.refused
             if not asked.refused_whole:
                 continue
             symbols = request.symbols
-            if not symbols:
-                raise VenueError(f"{self._protocol.venue}: refused: {asked.refused_whole}", url=self.url)
-            if len(symbols) == 1:
-                refused[symbols[0]] = asked.refused_whole
+            if len(symbols) <= 1:
+                refused["".join(symbols)] = asked.refused_whole
                 continue
             half = len(symbols) // 2
             waiting += (replace(request, symbols=symbols[half:]), replace(request, symbols=symbols[:half]))
@@ -249,10 +266,15 @@ class Session(WSListener):
             body = frame.get_payload_as_bytes()
             if not frame.fin or self._parts:
                 self._parts.append(body)
+                self._parts_bytes += len(body)
+                if self._parts_bytes > self._protocol.limits.frame_bytes_max:
+                    self.retire(f"a message of more than {self._protocol.limits.frame_bytes_max} bytes")
+                    return
                 if not frame.fin:
                     return
                 body = b"".join(self._parts)
                 self._parts.clear()
+                self._parts_bytes = 0
             try:
                 self._sink_write(ts_recv_ns, self.number, MessageKind.WS, b"", body)
             except Exception as error:  # noqa: BLE001 - picows would log it and go on; the connector must stop
@@ -282,6 +304,8 @@ class Session(WSListener):
         elif isinstance(notice, Answer):
             if self._asked is not None:
                 self._asked.take(notice)
+            elif notice.refused:
+                log.warning("the venue complains", connection=self.number, reason=notice.refused)
         elif isinstance(notice, Shutdown):
             self.retire(SERVER_SHUTDOWN)
 
@@ -298,3 +322,9 @@ class Session(WSListener):
     def _lost(self, reason: str) -> VenueError:
         base = self.url.partition("?")[0]
         return VenueError(f"{self._protocol.venue}: {base}: {reason}", url=base)
+
+
+def _retry_after_s(error: Exception) -> float | None:
+    """What a venue that refuses an upgrade says of when to come back."""
+    response = error.response if isinstance(error, WSInvalidStatusError) else None
+    return seconds(response.headers.get("Retry-After")) if response is not None else None
