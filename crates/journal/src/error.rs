@@ -115,6 +115,12 @@ pub enum JournalError {
         /// The failure.
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The journal's thread met a mistake of ours.
+    #[error("the journal's thread panicked: {said}; nothing after the durable sequence is acknowledged")]
+    Panicked {
+        /// What the panic said.
+        said: String,
+    },
     /// An option that makes no journal.
     #[error("journal option {option} = {value}: {rule}")]
     Option {

@@ -3,6 +3,8 @@
 //! Where the messages come from is a [`Source`]: a ring (crate `channel`) or a [`JournalQueue`]. While one sync runs
 //! the source fills, so under load a group commit is as large as the disk is slow, and no timer is needed.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -74,7 +76,9 @@ impl JournalThread {
         let thread = std::thread::Builder::new()
             .name("journal".into())
             .spawn(move || {
-                let result = run(writer, policy, &mut source, &seen);
+                // A panic ends it like any failure: seen by who asks, and nobody waits for it for ever.
+                let result = catch_unwind(AssertUnwindSafe(|| run(writer, policy, &mut source, &seen)))
+                    .unwrap_or_else(|panic| Err(JournalError::Panicked { said: panic_text(&*panic).to_owned() }));
                 // Before the source drops and wakes who waits: they ask for the reason.
                 if let Err(error) = &result {
                     *seen.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
@@ -107,12 +111,12 @@ impl JournalThread {
     /// What ended the thread earlier, or what closing returned.
     ///
     /// # Panics
-    /// When the thread panicked.
+    /// When dropping the source panics.
     pub fn stop(mut self) -> Result<(), JournalError> {
         self.shared.stopping.store(true, Ordering::Release);
         let thread = self.thread.take().expect("a thread is joined once");
         thread.thread().unpark();
-        thread.join().expect("the journal thread does not panic")
+        thread.join().expect("a panic of the journal thread is an error of its own")
     }
 }
 
@@ -125,6 +129,12 @@ impl Drop for JournalThread {
             drop(thread.join());
         }
     }
+}
+
+/// What a caught panic said.
+pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("no words")
 }
 
 fn run(

@@ -2,8 +2,13 @@
 
 mod common;
 
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
 use common::{append_upto, open, options, payload, read_all};
-use tidebook_journal::{JournalError, JournalOptions, JournalQueue, JournalWriter, SyncPolicy, Tail, Visible};
+use tidebook_journal::{
+    JournalError, JournalOptions, JournalQueue, JournalThread, JournalWriter, Source, SyncPolicy, Tail, Visible,
+};
 use tidebook_testkit::storage::{EINTR, EIO, ENOSPC};
 use tidebook_testkit::{Fault, MemoryStorage, Operation, Random};
 
@@ -209,6 +214,45 @@ fn a_journal_thread_acknowledges_in_order_and_tells_who_waits_when_it_fails() {
         assert!(cause.contains("sync"), "{cause}");
         assert!(thread.stop().is_err());
     }
+}
+
+/// Gives `left` messages, then panics.
+struct Panicking {
+    left: u64,
+    told: Arc<Mutex<Option<String>>>,
+}
+
+impl Source for Panicking {
+    fn drain(&mut self, writer: &mut JournalWriter) -> Result<usize, JournalError> {
+        assert!(self.left > 0, "the source has a mistake");
+        self.left -= 1;
+        writer.append(&payload(writer.next_sequence())).map(|_| 1)
+    }
+    fn durable(&mut self, _sequence: u64) -> Result<(), JournalError> {
+        Ok(())
+    }
+    fn wait(&mut self, _timeout: Duration) {}
+    fn failed(&mut self, error: &JournalError) {
+        *self.told.lock().unwrap() = Some(error.to_string());
+    }
+}
+
+#[test]
+fn a_panic_of_a_journal_thread_is_its_failure_and_its_source_is_told() {
+    let storage = MemoryStorage::new();
+    let (writer, _) = JournalWriter::open_storage(storage.shared(), options()).unwrap();
+    let told = Arc::new(Mutex::new(None));
+    let thread = JournalThread::spawn(writer, SyncPolicy::Group, Panicking { left: 3, told: Arc::clone(&told) });
+    let start = Instant::now();
+    while thread.failure().is_none() {
+        assert!(start.elapsed() < Duration::from_secs(20), "nobody saw the panic");
+        std::thread::yield_now();
+    }
+    let failure = thread.failure().unwrap();
+    assert!(failure.contains("the source has a mistake"), "{failure}");
+    assert_eq!(thread.stop().unwrap_err().to_string(), failure);
+    assert_eq!(told.lock().unwrap().as_ref(), Some(&failure));
+    assert_eq!(read_all(&storage, Visible::Durable).0, 3);
 }
 
 #[test]
