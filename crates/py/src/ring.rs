@@ -110,6 +110,12 @@ impl Ring {
         self.0.info().parking
     }
 
+    /// Whether its producer waits for nobody.
+    #[getter]
+    fn never_waits(&self) -> bool {
+        self.0.info().never_waits
+    }
+
     #[getter]
     fn visible_durable(&self) -> bool {
         self.0.info().visible_durable

@@ -93,14 +93,14 @@ pub struct RingConsumer(Mutex<Option<SharedReader>>);
 #[pymethods]
 impl RingConsumer {
     #[new]
-    #[pyo3(signature = (ring, name, *, start, sequence=0, lossy=false, detach_after=None, peek=false, wait="hybrid"))]
+    #[pyo3(signature = (ring, name, *, start, sequence=0, policy=None, detach_after=None, peek=false, wait="hybrid"))]
     #[expect(clippy::too_many_arguments, reason = "keywords of the Python call")]
     fn new(
         ring: &Ring,
         name: &str,
         start: &str,
         sequence: u64,
-        lossy: bool,
+        policy: Option<&str>,
         detach_after: Option<f64>,
         peek: bool,
         wait: &str,
@@ -119,7 +119,13 @@ impl RingConsumer {
             other => return Err(PyValueError::new_err(format!("wait {other:?}"))),
         };
         let detach_after = blocking::timeout(detach_after)?;
-        let policy = if lossy { Policy::Overwrite } else { Policy::Block { detach_after } };
+        let policy = match policy {
+            None if ring.0.info().never_waits => Policy::Overwrite,
+            None | Some("block") => Policy::Block { detach_after },
+            Some("overwrite") => Policy::Overwrite,
+            Some(other) => return Err(PyValueError::new_err(format!("policy {other:?}"))),
+        };
+        let policy = Some(policy);
         let options = ConsumerOptions { name: name.to_owned(), start, policy, peek, wait };
         let consumer = ring.0.consumer(&options).map_err(raised)?;
         let reader = Reader { consumer, outstanding: VecDeque::new() };

@@ -6,8 +6,10 @@
 //! what was read is safe elsewhere; [`Consumer::poll`] does both.
 
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::time::{Duration, Instant};
+
+use rustix::thread::futex;
 
 use crate::error::RingError;
 use crate::frame::{Frame, Look, Place};
@@ -58,8 +60,8 @@ pub struct ConsumerOptions {
     pub name: String,
     /// See [`Start`].
     pub start: Start,
-    /// See [`Policy`].
-    pub policy: Policy,
+    /// See [`Policy`]; `None` is [`Policy::default`], or [`Policy::Overwrite`] where the producer waits for nobody.
+    pub policy: Option<Policy>,
     /// Sees what is published although it is not durable yet. Nothing lasting may come of it.
     pub peek: bool,
     /// See [`Wait`].
@@ -67,7 +69,7 @@ pub struct ConsumerOptions {
 }
 
 impl ConsumerOptions {
-    /// A consumer of this name that resumes, blocks and sees what is visible.
+    /// A consumer of this name that resumes, blocks where it may and sees what is visible.
     pub fn named(name: impl Into<String>) -> Self {
         Self { name: name.into(), ..Self::default() }
     }
@@ -82,7 +84,7 @@ impl ConsumerOptions {
     /// Sets [`ConsumerOptions::policy`].
     #[must_use]
     pub fn policy(mut self, policy: Policy) -> Self {
-        self.policy = policy;
+        self.policy = Some(policy);
         self
     }
 
@@ -150,15 +152,27 @@ impl Consumer {
         if options.wait == Wait::Park && !ring.info().parking {
             return Err(RingError::NoParking);
         }
-        ring.clone().with_registry(|| Self::join(ring, options))
+        let policy = match (options.policy, ring.info().never_waits) {
+            (Some(Policy::Block { .. }), true) => {
+                return Err(RingError::Option {
+                    option: "policy",
+                    value: "block".to_owned(),
+                    reason: "this channel's producer waits for nobody; join with overwrite and take what was missed as a gap",
+                });
+            }
+            (Some(policy), _) => policy,
+            (None, true) => Policy::Overwrite,
+            (None, false) => Policy::default(),
+        };
+        ring.clone().with_registry(|| Self::join(ring, options, policy))
     }
 
-    fn join(ring: Ring, options: &ConsumerOptions) -> Result<Self, RingError> {
+    fn join(ring: Ring, options: &ConsumerOptions, policy: Policy) -> Result<Self, RingError> {
         let (index, lock, known) = take_line(&ring, &options.name)?;
         let mapping = &ring.mapping;
         let lines = &mapping.consumers()[index];
         let (cursor, identity) = (&lines.cursor.0, &lines.identity.0);
-        let gating = options.policy != Policy::Overwrite;
+        let gating = policy != Policy::Overwrite;
         let newest = mapping.newest();
 
         let left = Place {
@@ -192,7 +206,7 @@ impl Consumer {
                 counter.store(0, Ordering::Relaxed);
             }
         }
-        let detach_after_ms = match options.policy {
+        let detach_after_ms = match policy {
             Policy::Block { detach_after: Some(after) } => {
                 u32::try_from(after.as_millis()).unwrap_or(u32::MAX).min(u32::MAX - 1)
             }
@@ -449,10 +463,9 @@ impl Consumer {
     }
 
     fn park(&mut self, timeout: Option<Duration>) {
-        let mapping = self.ring.mapping.clone();
-        let wake = &mapping.hot().wake.0;
-        let signal = wake.signal.load(Ordering::SeqCst);
-        wake.waiting.store(1, Ordering::SeqCst);
+        let ring = self.ring.clone();
+        let wake = &ring.mapping.hot().wake.0;
+        let (_, signal) = self.announce_sleep();
         fence(Ordering::SeqCst);
         if self.is_ready() {
             return;
@@ -464,6 +477,14 @@ impl Consumer {
         // Woken, interrupted, timed out or too late: the caller looks again in each case.
         let _ =
             rustix::thread::futex::wait(&wake.signal, rustix::thread::futex::Flags::empty(), signal, timeout.as_ref());
+    }
+
+    /// Asks the producer to wake this one, and gives the word to sleep on with its value.
+    fn announce_sleep(&self) -> (&AtomicU32, u32) {
+        let wake = &self.ring.mapping.hot().wake.0;
+        let signal = wake.signal.load(Ordering::SeqCst);
+        wake.waiting.store(1, Ordering::SeqCst);
+        (&wake.signal, signal)
     }
 
     // --- used by slot batches too
@@ -573,6 +594,82 @@ impl Consumer {
     pub fn slots(&mut self, limit: usize) -> Result<SlotBatch, RingError> {
         SlotBatch::read(self, limit)
     }
+}
+
+/// Consumers that one thread can sleep on at once; more are looked at in turn.
+const SLEEP_MAX: usize = 32;
+
+/// Waits until one of the consumers in `items` can read something; false when `timeout` passed first. Those that
+/// `consumer` gives `None` for are left out. `wait` says how, whatever the consumers were opened with.
+///
+/// # Errors
+/// [`RingError::Forked`].
+pub fn wait_any<T>(
+    items: &mut [T],
+    consumer: impl Fn(&mut T) -> Option<&mut Consumer>,
+    wait: Wait,
+    timeout: Option<Duration>,
+) -> Result<bool, RingError> {
+    let deadline = deadline(timeout);
+    let mut backoff = Backoff::new(wait);
+    let mut can_sleep = wait == Wait::Park && items.len() <= SLEEP_MAX;
+    loop {
+        for consumer in items.iter_mut().filter_map(&consumer) {
+            consumer.check_owner()?;
+            if consumer.is_ready() {
+                return Ok(true);
+            }
+        }
+        if backoff.is_slow() {
+            let now = Instant::now();
+            if deadline.is_some_and(|deadline| now >= deadline) {
+                return Ok(false);
+            }
+            if can_sleep {
+                can_sleep = sleep_on(items, &consumer, deadline.map(|deadline| deadline - now));
+                continue;
+            }
+        }
+        backoff.pause();
+    }
+}
+
+/// Sleeps until a producer of one of the consumers wakes it; false when the kernel cannot (before Linux 5.16).
+fn sleep_on<T>(
+    items: &mut [T],
+    consumer: &impl Fn(&mut T) -> Option<&mut Consumer>,
+    timeout: Option<Duration>,
+) -> bool {
+    let mut waits = [futex::Wait::new(); SLEEP_MAX];
+    let mut count = 0;
+    for consumer in items.iter_mut().filter_map(consumer) {
+        // The consumer's ring, and with it the word, outlives this call: `items` is borrowed for it.
+        let (word, value) = consumer.announce_sleep();
+        waits[count].val = value.into();
+        waits[count].uaddr = futex::WaitPtr::new(word.as_ptr().cast());
+        waits[count].flags = futex::WaitFlags::SIZE_U32;
+        count += 1;
+    }
+    fence(Ordering::SeqCst);
+    if count == 0 {
+        std::thread::sleep(timeout.unwrap_or(Duration::from_millis(1)));
+        return true;
+    }
+    if items.iter_mut().filter_map(consumer).any(Consumer::is_ready) {
+        return true;
+    }
+    let until = timeout.map(|timeout| {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let nanoseconds = now.tv_nsec + i64::from(timeout.subsec_nanos());
+        futex::Timespec {
+            tv_sec: now.tv_sec + timeout.as_secs() as i64 + nanoseconds / 1_000_000_000,
+            tv_nsec: nanoseconds % 1_000_000_000,
+        }
+    });
+    let slept =
+        futex::waitv(&waits[..count], futex::WaitvFlags::empty(), until.as_ref(), rustix::time::ClockId::Monotonic);
+    // Woken, interrupted, timed out or too late: the caller looks again in each case.
+    slept != Err(rustix::io::Errno::NOSYS)
 }
 
 impl Drop for Consumer {

@@ -38,6 +38,8 @@ pub const RING_CRC: u32 = 1;
 pub const RING_VISIBLE_DURABLE: u32 = 2;
 /// [`Superblock::flags`]: consumers may park; the producer pays a fence per publish for it.
 pub const RING_PARKING: u32 = 4;
+/// [`Superblock::flags`]: the producer waits for nobody; every consumer is lossy.
+pub const RING_NEVER_WAITS: u32 = 8;
 
 /// Written once before the file has a name, never changed, checked by every open.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -32,7 +32,7 @@ mod ring;
 mod slots;
 mod wait;
 
-pub use consumer::{Consumer, ConsumerOptions, Gap, Policy, Read, Start};
+pub use consumer::{Consumer, ConsumerOptions, Gap, Policy, Read, Start, wait_any};
 pub use error::RingError;
 pub use frame::Place;
 pub use mapping::RingInfo;

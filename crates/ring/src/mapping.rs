@@ -37,6 +37,8 @@ pub struct RingInfo {
     pub visible_durable: bool,
     /// Consumers may park.
     pub parking: bool,
+    /// The producer waits for nobody.
+    pub never_waits: bool,
     /// Numbering of the messages.
     pub epoch: u64,
     /// This file among all that had its name.
@@ -334,6 +336,7 @@ fn superblock(options: &RingOptions) -> Result<Superblock, RingError> {
         (options.crc, layout::RING_CRC),
         (options.visible_durable, layout::RING_VISIBLE_DURABLE),
         (options.parking, layout::RING_PARKING),
+        (options.never_waits, layout::RING_NEVER_WAITS),
     ] {
         block.flags |= if on { flag } else { 0 };
     }
@@ -385,6 +388,7 @@ fn info_of(block: &Superblock) -> Option<RingInfo> {
         crc: block.flags & layout::RING_CRC != 0,
         visible_durable: block.flags & layout::RING_VISIBLE_DURABLE != 0,
         parking: block.flags & layout::RING_PARKING != 0,
+        never_waits: block.flags & layout::RING_NEVER_WAITS != 0,
         epoch: Some(block.epoch),
         first_sequence: block.first_sequence,
     };
@@ -404,6 +408,7 @@ fn info_of(block: &Superblock) -> Option<RingInfo> {
         crc: options.crc,
         visible_durable: options.visible_durable,
         parking: options.parking,
+        never_waits: options.never_waits,
         epoch: block.epoch,
         generation: block.generation,
         first_sequence: block.first_sequence,

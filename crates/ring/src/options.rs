@@ -79,6 +79,8 @@ pub struct RingOptions {
     pub visible_durable: bool,
     /// Consumers may park; costs the producer a fence per publish.
     pub parking: bool,
+    /// The producer waits for nobody: every consumer is overwritten, and to ask for more is an error.
+    pub never_waits: bool,
     /// Numbering of the messages; a new one from the clock when `None`.
     pub epoch: Option<u64>,
     /// Sequence of the first message; above 1 when a journal already holds those before.
@@ -94,6 +96,7 @@ impl RingOptions {
             crc: true,
             visible_durable: false,
             parking: false,
+            never_waits: false,
             epoch: None,
             first_sequence: 1,
         }
@@ -127,6 +130,13 @@ impl RingOptions {
     #[must_use]
     pub fn parking(mut self, on: bool) -> Self {
         self.parking = on;
+        self
+    }
+
+    /// Sets [`RingOptions::never_waits`].
+    #[must_use]
+    pub fn never_waits(mut self, on: bool) -> Self {
+        self.never_waits = on;
         self
     }
 

@@ -44,6 +44,8 @@ pub struct ConsumerStatus {
     pub state: ConsumerState,
     /// Its process lives and has it open.
     pub alive: bool,
+    /// For people: the process that has or last had it open.
+    pub process_id: u32,
     /// The sequence it will read next.
     pub next: u64,
     /// Committed messages it has not consumed.
@@ -119,7 +121,11 @@ impl Ring {
         Self { mapping: Arc::new(mapping) }
     }
 
-    fn require(&self, options: &RingOptions) -> Result<(), RingError> {
+    /// Refuses a ring that was made with other options than these. `epoch` is compared when one is given.
+    ///
+    /// # Errors
+    /// [`RingError::Mismatch`] naming the first that differs.
+    pub fn require(&self, options: &RingOptions) -> Result<(), RingError> {
         let info = self.info();
         let path = || self.path().to_owned();
         let differ = |field, expected: String, found: String| {
@@ -130,6 +136,7 @@ impl Ring {
         differ("crc", options.crc.to_string(), info.crc.to_string())?;
         differ("visible_durable", options.visible_durable.to_string(), info.visible_durable.to_string())?;
         differ("parking", options.parking.to_string(), info.parking.to_string())?;
+        differ("never_waits", options.never_waits.to_string(), info.never_waits.to_string())?;
         let schema = |schema: &Option<crate::RingSchema>| {
             schema.as_ref().map_or("none".to_owned(), |s| format!("{} v{} ({})", s.name, s.version, s.text))
         };
@@ -218,6 +225,7 @@ impl Ring {
                 name: lines.name(),
                 state,
                 alive: held(self.mapping.lock_offset_of(lines))?,
+                process_id: identity.process_id.load(Ordering::Relaxed),
                 next,
                 lag: newest.saturating_sub(next),
                 gaps: identity.gaps.load(Ordering::Relaxed),

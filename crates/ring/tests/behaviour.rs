@@ -93,6 +93,55 @@ fn an_overwritten_consumer_gets_the_exact_gap_and_then_what_is_left() {
 }
 
 #[test]
+fn one_thread_waits_for_many_rings_and_wakes_for_each() {
+    for wait in [Wait::Park, Wait::Hybrid, Wait::Spin] {
+        let all: Vec<_> = (0..3).map(|_| Rings::new()).collect();
+        let rings: Vec<_> = all.iter().map(|rings| rings.create(&RingOptions::frames(1 << 16).parking(true))).collect();
+        let mut consumers: Vec<_> =
+            rings.iter().map(|ring| Some(ring.consumer(&ConsumerOptions::named("a")).unwrap())).collect();
+        let wait_for = |consumers: &mut Vec<Option<Consumer>>, timeout| {
+            wait_any(consumers, |consumer| consumer.as_mut(), wait, Some(timeout)).unwrap()
+        };
+        assert!(!wait_for(&mut consumers, Duration::from_millis(2)));
+        for (index, ring) in rings.iter().enumerate() {
+            let mut producer = ring.producer().unwrap();
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    std::thread::sleep(Duration::from_millis(5));
+                    producer.write(b"wake up").unwrap();
+                });
+                assert!(wait_for(&mut consumers, Duration::from_secs(60)), "{wait:?}: not woken by ring {index}");
+            });
+            assert_eq!(consumers[index].as_mut().unwrap().poll(9, |_, _| ()).unwrap(), Read::Messages(1));
+        }
+        // One that is left out wakes nobody.
+        rings[1].producer().unwrap().write(b"unheard").unwrap();
+        consumers[1] = None;
+        assert!(!wait_for(&mut consumers, Duration::from_millis(2)));
+    }
+}
+
+#[test]
+fn a_producer_that_waits_for_nobody_is_never_full_and_refuses_those_who_ask_for_it() {
+    for options in kinds() {
+        let rings = Rings::new();
+        let ring = rings.create(&options.never_waits(true));
+        let mut producer = ring.producer().unwrap();
+        let mut idle = ring.consumer(&ConsumerOptions::named("idle")).unwrap();
+        for number in 0..1000_u64 {
+            let written = producer.write_within(&number.to_le_bytes(), Duration::ZERO).unwrap();
+            assert_eq!(written, Written::At(number + 1));
+        }
+        assert!(matches!(idle.poll(10, |_, _| ()).unwrap(), Read::Gap(Gap { first: 1, .. })));
+        assert_eq!(numbers(&drain(&mut idle, 100)).last(), Some(&(1000, 999)));
+        let refused = ring.consumer(&ConsumerOptions::named("asks").policy(BLOCK_FOR_EVER)).unwrap_err();
+        assert!(matches!(refused, RingError::Option { option: "policy", .. }), "{refused}");
+        drop(idle);
+        assert!(Ring::open(rings.path()).unwrap().info().never_waits);
+    }
+}
+
+#[test]
 fn a_named_consumer_resumes_where_it_committed_and_an_unnamed_one_leaves_nothing() {
     for options in kinds() {
         let rings = Rings::new();

@@ -290,6 +290,7 @@ fn a_ring_is_made_once_and_reopened_only_with_the_options_it_has() {
         (RingOptions::slots(64, 128), "kind and size"),
         (options.clone().crc(false), "crc"),
         (options.clone().parking(true), "parking"),
+        (options.clone().never_waits(true), "never_waits"),
         (options.clone().visible_durable(true), "visible_durable"),
         (options.clone().consumers_max(3), "consumers_max"),
         (other_schema, "schema"),

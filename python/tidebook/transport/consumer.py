@@ -87,7 +87,7 @@ def open_consumer(
     name: str = "",
     *,
     start: Start | int = "resume",
-    policy: Policy = "block",
+    policy: Policy | None = None,
     detach_after_s: float | None = 10.0,
     peek: bool = False,
     wait: WaitMode = "hybrid",
@@ -99,15 +99,18 @@ def open_consumer(
     start:  `earliest` still there, `latest` (only what comes), a sequence, or `resume` where this name left (a new name
             starts at the earliest).
     policy: `block`: the producer waits for this consumer, and `detach_after_s` for a dead one (None: for ever);
-            `overwrite`: it does not, batches are validated copies, and what was missed is a `Gap`.
+            `overwrite`: it does not, batches are validated copies, and what was missed is a `Gap`. None: block, except
+            on channels whose producer waits for nobody (all of `md.*`), where asking for it is an error.
     peek:   also what is not durable yet; nothing lasting may come of it.
     wait:   `spin` keeps a core, `hybrid` spins and then sleeps 50 µs at a time, `park` sleeps until woken (the channel
             must have parking).
-    Raises: ChannelUsageError for a word that is none of these; EndpointBusyError while a consumer of this name lives or all places are taken; ChannelUsageError for a start
-            beyond the end; ChannelNotFoundError and ChannelFormatError for a channel given by name.
+    Raises: ChannelUsageError for a word that is none of these and a start beyond the end; EndpointBusyError while a
+            consumer of this name lives or all places are taken; ChannelNotFoundError and ChannelFormatError for a channel
+            given by name.
     """
     for option, value, words in (("start", start, Start), ("policy", policy, Policy), ("wait", wait, WaitMode)):
-        _check(option, value, get_args(words))
+        if value is not None:
+            _check(option, value, get_args(words))
     opened = open_channel(channel, node=node, directory=directory) if isinstance(channel, str) else channel
     word, sequence = ("sequence", start) if isinstance(start, int) else (start, 0)
     consumer = RingConsumer(
@@ -115,7 +118,7 @@ def open_consumer(
         name,
         start=word,
         sequence=sequence,
-        lossy=policy == "overwrite",
+        policy=policy,
         detach_after=detach_after_s,
         peek=peek,
         wait=wait,
