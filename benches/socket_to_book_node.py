@@ -47,7 +47,7 @@ async def node(port: int, directory: Path, wait: str) -> None:
     rings, journal = directory / "rings", directory / "journal" / "feed.binance"
     rings.mkdir(mode=0o700)
     feed = FeedChannel("feed.binance", rings, journal)
-    engine = MarketDataEngine("binance", rings, journal, wait=wait)
+    engine = MarketDataEngine({"binance": journal}, rings, wait=wait)
     options = ConnectorOptions(symbols=("BTCUSDT",))
     connector = Connector(Binance(Binance.local(port)), options, SentTimeSink(feed))
     jobs = [asyncio.create_task(connector.run()), asyncio.create_task(SnapshotRequests(rings, connector).run())]

@@ -301,23 +301,26 @@ class JournalWriter:
 
 @final
 class MarketDataEngine:
-    """A running market-data engine: the thread that turns `feed.<venue>` into `md.*` in the same directory of rings.
+    """A running market-data engine: the thread that turns every `feed.<venue>` into the one set of `md.*` beside them.
 
-    It derives the feed's history first and drops what the channels hold already. Ends with `stop` or the object.
+    It derives each feed's history first and drops what the channels hold already. Ends with `stop` or the object.
     """
 
     def __new__(
-        cls,
-        venue: str,
-        rings_dir: str | os.PathLike[str],
-        journal_dir: str | os.PathLike[str],
-        *,
-        wait: str = "park",
+        cls, feeds: dict[str, pathlib.Path], rings_dir: str | os.PathLike[str], *, wait: str = "park"
     ) -> MarketDataEngine:
-        """Starts it; `wait` is spin, hybrid or park. Raises: ChannelError, JournalError."""
+        """Starts it over `feeds`, the journal directory of each venue; `wait` is spin, hybrid or park.
+
+        Channels that were derived from something else than these feeds, or cannot be read, are made anew.
+        Raises: ChannelError, also when channels have to be made anew that somebody has open; JournalError.
+        """
+    @property
+    def made_anew(self) -> str | None:
+        """Why the channels that were there were made anew; None when they were not."""
     def status(self) -> dict[str, Any]:
-        """messages, sequence and published since the start; live (history is done); failure (text or None);
-        latency_count, latency_p50_ns, latency_p99_ns, latency_max_ns from receipt to published (None without any).
+        """How far it is: messages and published since the start; feeds (by venue: messages, sequence of the newest, live:
+        history is done); live (all are); failure (text or None); latency_count, latency_p50_ns, latency_p99_ns and
+        latency_max_ns from receipt to published (None without any).
         """
     def stop(self) -> None:
         """Ends the thread after the batch in hand; a second call does nothing. Raises: what ended it earlier."""
@@ -425,6 +428,8 @@ class Ring:
     @property
     def parking(self) -> bool: ...
     @property
+    def never_waits(self) -> bool: ...
+    @property
     def visible_durable(self) -> bool: ...
     @property
     def published(self) -> int: ...
@@ -457,7 +462,7 @@ class RingConsumer:
         *,
         start: str,
         sequence: int = 0,
-        lossy: bool = False,
+        policy: str | None = None,
         detach_after: float | None = None,
         peek: bool = False,
         wait: str = "hybrid",

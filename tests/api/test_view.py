@@ -215,11 +215,10 @@ def test_a_snapshot_of_a_book_that_was_in_use_when_we_came_is_a_resync(desk: Des
     assert desk.view.health()[0].resyncs == 1
 
 
-def test_status_of_a_whole_feed_needs_its_name_where_there_are_several() -> None:
+def test_status_of_a_whole_feed_is_of_the_venue_its_id_names() -> None:
     view = MarketView(["binance", "kraken"], Clock(), Clock())
-    lost = records("md.status", {"kind": StatusKind.DISCONNECTED})
-    view.feed("md.status", lost)
-    view.feed("md.status", lost, venue="kraken")
+    kraken = 2 << 24 | (1 << 24) - 1
+    view.feed("md.status", records("md.status", {"kind": StatusKind.DISCONNECTED, "instrument_id": kraken}))
     assert [(feed.venue, feed.reconnects) for feed in view.health()] == [("binance", 0), ("kraken", 1)]
 
 

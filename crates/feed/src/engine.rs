@@ -212,7 +212,7 @@ impl FeedEngine {
     /// Never fails: what cannot be decoded is counted, set aside ([`Self::quarantined`]) and told by a status record.
     pub fn on_message(&mut self, sequence: u64, message: RawMessage<'_>, sink: &mut impl RecordSink) {
         let RawMessage { ts_recv, connection, kind, context, body } = message;
-        let mut emit = Emitter { sink, sequence, ts_recv, index: 0 };
+        let mut emit = Emitter { sink, venue: self.markets.venue, sequence, ts_recv, index: 0 };
         self.markets.counters.messages += 1;
         self.timers_seen |= kind == MessageKind::Timer;
         if kind == MessageKind::Timer || !self.timers_seen {
@@ -335,8 +335,8 @@ impl FeedEngine {
         self.markets.fill_image(id, image)
     }
 
-    /// Calls `each` with every instrument whose book changed since the last call, in the order of their first change.
-    pub fn drain_dirty(&mut self, each: impl FnMut(InstrumentId)) {
+    /// Calls `each` with every instrument whose book changed since the last call, and the message that changed it last.
+    pub fn drain_dirty(&mut self, each: impl FnMut(u64, InstrumentId)) {
         self.markets.drain_dirty(each);
     }
 

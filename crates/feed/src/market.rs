@@ -194,9 +194,11 @@ pub(crate) struct Markets {
 
 impl Markets {
     pub(crate) fn new(venue: Venue, options: FeedOptions) -> Self {
+        // The last index is no instrument's.
+        let instruments_max = options.instruments_max.min(InstrumentId::INDEX_MAX as usize);
         Self {
             venue,
-            options,
+            options: FeedOptions { instruments_max, ..options },
             counters: Counters::default(),
             oracles: Oracles::default(),
             all: Vec::new(),
@@ -278,12 +280,12 @@ impl Markets {
         Some(index)
     }
 
-    /// Instruments whose book changed since the last call, in the order of their first change.
-    pub(crate) fn drain_dirty(&mut self, mut each: impl FnMut(InstrumentId)) {
+    /// Instruments whose book changed since the last call, each with the message that changed it last.
+    pub(crate) fn drain_dirty(&mut self, mut each: impl FnMut(u64, InstrumentId)) {
         for &index in &self.dirty {
             let market = &mut self.all[index];
             market.dirty = false;
-            each(market.id);
+            each(market.changed.2, market.id);
         }
         self.dirty.clear();
     }
@@ -292,6 +294,7 @@ impl Markets {
 /// Writes the records of one message.
 pub(crate) struct Emitter<'s, S> {
     pub(crate) sink: &'s mut S,
+    pub(crate) venue: Venue,
     pub(crate) sequence: u64,
     pub(crate) ts_recv: i64,
     /// Records written so far.
@@ -306,7 +309,12 @@ impl<S: RecordSink> Emitter<'_, S> {
         index
     }
 
+    /// Writes a status record; `instrument_id` 0 says that it concerns the whole feed.
     pub(crate) fn status(&mut self, instrument_id: u32, ts_event: i64, status: StatusRecord) {
+        let instrument_id = match instrument_id {
+            0 => InstrumentId::whole_feed(self.venue).get(),
+            id => id,
+        };
         let record = Status {
             ts_event,
             ts_recv: self.ts_recv,

@@ -1,9 +1,12 @@
-//! The market-data engine: one thread that turns `feed.<venue>` into `md.*`.
+//! The market-data engine: one thread that turns the feeds of any number of venues into one set of `md.*`.
 //!
-//! It derives everything from the feed's history when it starts and drops what the channels already hold, so a
+//! It derives everything from each feed's history when it starts and drops what the channels already hold, so a
 //! killed engine goes on without a gap or a duplicate. Trades, quotes and depth go out one by one as they are
 //! decoded; book images once per batch of input, only for books that changed, so bursts make images newer, not more.
+//!
+//! Feeds take turns of a bounded number of messages, so a burst of one venue delays another by no more than that.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,54 +14,81 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tidebook_feed::{FeedEngine, FeedOptions};
-use tidebook_journal::{JournalError, JournalReader, ReaderOptions};
-use tidebook_ring::{Ring, Wait};
-use tidebook_types::{BookImage, RawMessage, Venue};
+use tidebook_journal::panic_text;
+use tidebook_ring::{Ring, Wait, wait_any};
+use tidebook_types::{BookImage, InstrumentId, RawMessage, Venue};
 use zerocopy::FromZeros;
 
 use crate::error::PlaneError;
 use crate::histogram::{Histogram, HistogramSnapshot};
 use crate::input::FeedInput;
-use crate::output::MarketDataChannels;
+use crate::output::{FeedIdentity, MarketDataChannels, Resume};
 
 /// How often a thread without input looks whether it should stop.
 const STOP_INTERVAL: Duration = Duration::from_millis(50);
+/// How long to wait for a journal to sync what its ring has lost already.
+const JOURNAL_WAIT: Duration = Duration::from_millis(1);
+/// Messages of one feed in one turn: alone, and beside others that wait meanwhile.
+const TURN_ALONE: usize = 256;
+const TURN_SHARED: usize = 64;
+
+/// One feed to follow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeedSource {
+    /// Whose dialect it speaks.
+    pub venue: Venue,
+    /// Directory of its journal.
+    pub journal_dir: PathBuf,
+}
 
 /// What an engine is started with.
 #[derive(Debug, Clone)]
 pub struct EngineOptions {
-    /// Whose dialect the feed speaks.
-    pub venue: Venue,
-    /// Directory of the rings: `feed.<venue>` is read, `md.*` are written there.
+    /// The feeds, each of another venue.
+    pub feeds: Vec<FeedSource>,
+    /// Directory of the rings: `feed.<venue>` are read, `md.*` are written there.
     pub rings_dir: PathBuf,
-    /// Directory of the feed's journal.
-    pub journal_dir: PathBuf,
     /// How the thread waits for input.
     pub wait: Wait,
 }
 
-#[derive(Debug, Default)]
-struct Shared {
-    stopping: AtomicBool,
+#[derive(Debug)]
+struct FeedShared {
+    venue: Venue,
     live: AtomicBool,
     messages: AtomicU64,
     sequence: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Shared {
+    stopping: AtomicBool,
     published: AtomicU64,
     latency: Histogram,
+    feeds: Vec<FeedShared>,
     failure: Mutex<Option<String>>,
+}
+
+/// How far one feed is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FeedStatus {
+    /// Whose.
+    pub venue: Venue,
+    /// Messages taken in since the start, history included.
+    pub messages: u64,
+    /// Sequence of the newest.
+    pub sequence: u64,
+    /// Whether history is done.
+    pub live: bool,
 }
 
 /// How far an engine is.
 #[derive(Debug, Clone)]
 pub struct EngineStatus {
-    /// Feed messages taken in since the start, history included.
-    pub messages: u64,
-    /// Sequence of the newest.
-    pub sequence: u64,
+    /// Each feed, in the order they were given.
+    pub feeds: Vec<FeedStatus>,
     /// Records published since the start.
     pub published: u64,
-    /// Whether history is done.
-    pub live: bool,
     /// From `ts_recv` of a live message to everything derived from it being published, in ns.
     pub latency: HistogramSnapshot,
     /// Why the thread ended, if it failed.
@@ -69,6 +99,7 @@ pub struct EngineStatus {
 #[derive(Debug)]
 pub struct MarketDataEngine {
     shared: Arc<Shared>,
+    made_anew: Option<String>,
     thread: Option<JoinHandle<Result<(), PlaneError>>>,
 }
 
@@ -76,42 +107,58 @@ impl MarketDataEngine {
     /// Opens the channels and starts the thread.
     ///
     /// # Errors
-    /// [`PlaneError`] when a channel cannot be opened; the feed's ring has to be there.
+    /// [`PlaneError`] when a channel cannot be opened; the rings of the feeds have to be there.
     ///
     /// # Panics
     /// When the operating system gives no thread.
     pub fn start(options: EngineOptions) -> Result<Self, PlaneError> {
-        let feed = tidebook_ring::paths::ring_path(&options.rings_dir, &format!("feed.{}", options.venue.name()))?;
-        let ring = Ring::open(feed)?;
-        let mut channels = MarketDataChannels::open(&options.rings_dir)?;
-        if channels.resume_after().is_none() {
-            channels.start_after(last_durable(&options.journal_dir)?);
+        let EngineOptions { feeds, rings_dir, wait } = options;
+        check(&feeds)?;
+        let (mut inputs, mut identities) = (Vec::new(), Vec::new());
+        for FeedSource { venue, journal_dir } in feeds {
+            let path = tidebook_ring::paths::ring_path(&rings_dir, &format!("feed.{}", venue.name()))?;
+            let ring = Ring::open(path)?;
+            identities.push(FeedIdentity::of(venue, &ring));
+            inputs.push((venue, FeedInput::new(venue, journal_dir, ring, wait)));
         }
-        let input = FeedInput::new(options.journal_dir, ring, "engine".to_owned(), options.wait);
-        let engine = FeedEngine::new(options.venue, FeedOptions::of(options.venue));
-        let shared = Arc::new(Shared::default());
-        let seen = Arc::clone(&shared);
+        let opened = MarketDataChannels::open(&rings_dir, &identities)?;
+        let shared = Arc::new(Shared {
+            stopping: AtomicBool::new(false),
+            published: AtomicU64::new(0),
+            latency: Histogram::default(),
+            feeds: inputs.iter().map(|(venue, _)| FeedShared::new(*venue)).collect(),
+            failure: Mutex::new(None),
+        });
+        let lanes = inputs
+            .into_iter()
+            .zip(opened.resume)
+            .map(|((venue, input), resume)| Lane {
+                venue,
+                input,
+                engine: FeedEngine::new(venue, FeedOptions::of(venue)),
+                resume,
+                changed: Vec::new(),
+            })
+            .collect();
+        let (seen, channels) = (Arc::clone(&shared), opened.channels);
         let thread = std::thread::Builder::new()
             .name("md-engine".into())
-            .spawn(move || {
-                let result = run(engine, input, channels, &seen);
-                if let Err(error) = &result {
-                    *seen.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
-                }
-                result
-            })
+            .spawn(move || guarded(&seen, || run(lanes, channels, wait, &seen)))
             .expect("a thread for the engine");
-        Ok(Self { shared, thread: Some(thread) })
+        Ok(Self { shared, made_anew: opened.made_anew, thread: Some(thread) })
+    }
+
+    /// Why the channels that were there were made anew, if they were: whoever read them has to open them again.
+    pub fn made_anew(&self) -> Option<&str> {
+        self.made_anew.as_deref()
     }
 
     /// How far it is.
     pub fn status(&self) -> EngineStatus {
         let shared = &self.shared;
         EngineStatus {
-            messages: shared.messages.load(Ordering::Relaxed),
-            sequence: shared.sequence.load(Ordering::Relaxed),
+            feeds: shared.feeds.iter().map(FeedShared::status).collect(),
             published: shared.published.load(Ordering::Relaxed),
-            live: shared.live.load(Ordering::Relaxed),
             latency: shared.latency.snapshot(),
             failure: shared.failure.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
@@ -123,10 +170,14 @@ impl MarketDataEngine {
     /// What ended it earlier.
     ///
     /// # Panics
-    /// When the thread panicked.
+    /// When the thread panicked outside its work, which it does not.
     pub fn stop(mut self) -> Result<(), PlaneError> {
         self.shared.stopping.store(true, Ordering::Release);
-        self.thread.take().expect("a thread is joined once").join().expect("the engine thread does not panic")
+        self.thread
+            .take()
+            .expect("a thread is joined once")
+            .join()
+            .expect("a panic of the engine is an error of its own")
     }
 }
 
@@ -140,66 +191,148 @@ impl Drop for MarketDataEngine {
     }
 }
 
-/// Highest durable sequence of the journal, 0 when there is none: what a fresh set of channels does not repeat.
-fn last_durable(journal_dir: &std::path::Path) -> Result<u64, JournalError> {
-    match JournalReader::open(journal_dir, ReaderOptions::default()) {
-        Ok(mut reader) => {
-            while reader.next_batch()?.is_some() {}
-            Ok(reader.durable())
+impl FeedShared {
+    const fn new(venue: Venue) -> Self {
+        Self { venue, live: AtomicBool::new(false), messages: AtomicU64::new(0), sequence: AtomicU64::new(0) }
+    }
+
+    fn status(&self) -> FeedStatus {
+        FeedStatus {
+            venue: self.venue,
+            messages: self.messages.load(Ordering::Relaxed),
+            sequence: self.sequence.load(Ordering::Relaxed),
+            live: self.live.load(Ordering::Relaxed),
         }
-        Err(JournalError::Absent { .. }) => Ok(0),
-        Err(error) => Err(error),
     }
 }
 
-fn run(
-    mut engine: FeedEngine,
-    mut input: FeedInput,
-    mut channels: MarketDataChannels,
-    shared: &Shared,
-) -> Result<(), PlaneError> {
+fn check(feeds: &[FeedSource]) -> Result<(), PlaneError> {
+    let names: Vec<_> = feeds.iter().map(|feed| feed.venue.name()).collect();
+    let twice = names.iter().enumerate().any(|(index, name)| names[..index].contains(name));
+    if feeds.is_empty() || twice {
+        return Err(PlaneError::Feeds { found: if twice { names.join(", ") } else { "none".to_owned() } });
+    }
+    Ok(())
+}
+
+/// Runs the thread's work. Whatever ends it, a panic too, is what the status says.
+fn guarded(shared: &Shared, work: impl FnOnce() -> Result<(), PlaneError>) -> Result<(), PlaneError> {
+    let result = catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|panic| Err(PlaneError::Panicked { said: panic_text(&*panic).to_owned() }));
+    if let Err(error) = &result {
+        *shared.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+    }
+    result
+}
+
+fn run(mut lanes: Vec<Lane>, mut channels: MarketDataChannels, wait: Wait, shared: &Shared) -> Result<(), PlaneError> {
+    let turn = if lanes.len() == 1 { TURN_ALONE } else { TURN_SHARED };
     let mut image = BookImage::new_zeroed();
-    let mut changed = Vec::new();
-    let mut refused = None;
+    let mut first = 0;
     while !shared.stopping.load(Ordering::Acquire) {
-        let was_live = input.is_live();
-        let mut last_sequence = 0;
-        let count = input.read(STOP_INTERVAL, |sequence, payload| {
-            last_sequence = sequence;
-            match RawMessage::parse(payload) {
-                Ok(message) => {
-                    engine.on_message(sequence, message, &mut channels);
-                    if was_live {
-                        shared.latency.record(u64::try_from(now() - message.ts_recv).unwrap_or(0));
-                    }
-                }
-                Err(cause) => refused = refused.take().or(Some(PlaneError::Payload { sequence, cause })),
-            }
-        })?;
-        if let Some(error) = refused {
-            return Err(error);
+        let mut count = 0;
+        for place in 0..lanes.len() {
+            let index = (first + place) % lanes.len();
+            count += lanes[index].step(turn, &mut channels, &mut image, &shared.latency, &shared.feeds[index])?;
         }
-        if input.is_live() {
-            engine.drain_dirty(|instrument| changed.push(instrument));
-            for instrument in changed.drain(..) {
-                if engine.fill_image(instrument, &mut image) {
-                    channels.publish_book(&image);
-                }
-            }
-        }
-        channels.check()?;
-        shared.live.store(input.is_live(), Ordering::Relaxed);
+        // Who was first is last the next time.
+        first = (first + 1) % lanes.len();
         if count > 0 {
-            shared.messages.fetch_add(count as u64, Ordering::Relaxed);
-            shared.sequence.store(last_sequence, Ordering::Relaxed);
             shared.published.store(channels.published(), Ordering::Relaxed);
+        } else if lanes.iter().all(|lane| lane.input.is_live()) {
+            wait_any(&mut lanes, |lane| lane.input.consumer(), wait, Some(STOP_INTERVAL))?;
+        } else {
+            std::thread::sleep(JOURNAL_WAIT);
         }
     }
     Ok(())
+}
+
+/// One feed with its state machine.
+struct Lane {
+    venue: Venue,
+    input: FeedInput,
+    engine: FeedEngine,
+    resume: Resume,
+    /// Books that changed in the batch in hand: by which message, and which.
+    changed: Vec<(u64, InstrumentId)>,
+}
+
+impl Lane {
+    /// Takes in what is there, up to `turn` messages, and publishes all that follows. Gives how many.
+    fn step(
+        &mut self,
+        turn: usize,
+        channels: &mut MarketDataChannels,
+        image: &mut BookImage,
+        latency: &Histogram,
+        shared: &FeedShared,
+    ) -> Result<usize, PlaneError> {
+        let Self { venue, input, engine, resume, changed } = self;
+        let was_live = input.is_live();
+        let mut refused = None;
+        let mut sink = channels.of(resume);
+        let count = input.read(turn, |sequence, payload| match RawMessage::parse(payload) {
+            _ if refused.is_some() => {}
+            Ok(message) => {
+                engine.on_message(sequence, message, &mut sink);
+                if was_live {
+                    latency.record(u64::try_from(now() - message.ts_recv).unwrap_or(0));
+                }
+            }
+            Err(cause) => refused = Some(PlaneError::Payload { venue: venue.name(), sequence, cause }),
+        })?;
+        channels.check()?;
+        if let Some(error) = refused {
+            return Err(error);
+        }
+        let is_live = input.is_live();
+        if count > 0 {
+            channels.note(*venue, input.last_sequence());
+        }
+        if is_live && (count > 0 || !shared.live.load(Ordering::Relaxed)) {
+            engine.drain_dirty(|sequence, instrument| changed.push((sequence, instrument)));
+            changed.sort_unstable_by_key(|(sequence, instrument)| (*sequence, instrument.get()));
+            let mut sink = channels.of(resume);
+            for (sequence, instrument) in changed.drain(..) {
+                if sink.wants_image(sequence, instrument) && engine.fill_image(instrument, image) {
+                    sink.publish_book(image);
+                }
+            }
+            channels.check()?;
+            channels.note_images(*venue, input.last_sequence());
+        }
+        shared.live.store(is_live, Ordering::Relaxed);
+        if count > 0 {
+            shared.messages.fetch_add(count as u64, Ordering::Relaxed);
+            shared.sequence.store(input.last_sequence(), Ordering::Release);
+        }
+        Ok(count)
+    }
 }
 
 /// ns since 1970; the one clock of the engine, read for the latency histogram alone.
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_of_the_thread_is_its_failure() {
+        let shared = Shared {
+            stopping: AtomicBool::new(false),
+            published: AtomicU64::new(0),
+            latency: Histogram::default(),
+            feeds: Vec::new(),
+            failure: Mutex::new(None),
+        };
+        let error = guarded(&shared, || panic!("a mistake in {}", "a decoder")).unwrap_err();
+        assert_eq!(error.to_string(), "the engine's thread panicked: a mistake in a decoder");
+        assert_eq!(*shared.failure.lock().unwrap(), Some(error.to_string()));
+        assert!(guarded(&shared, || Ok(())).is_ok());
+    }
 }

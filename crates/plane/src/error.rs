@@ -1,5 +1,8 @@
 //! What ends an engine.
 
+use std::io;
+use std::path::PathBuf;
+
 use tidebook_journal::JournalError;
 use tidebook_ring::RingError;
 use tidebook_types::RawMessageError;
@@ -12,14 +15,61 @@ pub enum PlaneError {
     #[error(transparent)]
     Ring(#[from] RingError),
     /// A message of the feed that no connector of this version wrote.
-    #[error("feed message {sequence}: {cause}; run the version that recorded it")]
+    #[error("message {sequence} of feed.{venue}: {cause}; run the version that recorded it")]
     Payload {
+        /// Whose feed.
+        venue: &'static str,
         /// Its sequence.
         sequence: u64,
         /// Why it cannot be read.
         cause: RawMessageError,
     },
-    /// The journal of the feed failed.
+    /// Ring and journal of a feed are not one sequence.
+    #[error(
+        "feed.{venue} gave message {found} where {expected} comes next: its ring and its journal are not one sequence; \
+         stop what writes the feed, remove its ring and start again"
+    )]
+    OutOfSequence {
+        /// Whose feed.
+        venue: &'static str,
+        /// The sequence that comes next.
+        expected: u64,
+        /// The one that came.
+        found: u64,
+    },
+    /// The journal of a feed failed.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The channels have to be made anew, but a process that lives has one open.
+    #[error("{ring} must be made anew ({reason}) but {who} has it open; stop it first")]
+    InUse {
+        /// The ring.
+        ring: PathBuf,
+        /// Why it cannot stay.
+        reason: String,
+        /// Which endpoint, of which process.
+        who: String,
+    },
+    /// The table of what is published failed.
+    #[error("{action} {path}: {source}")]
+    Positions {
+        /// What was tried.
+        action: &'static str,
+        /// The table.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// No feed, or one venue twice.
+    #[error("an engine needs one or more feeds, each of another venue: {found}")]
+    Feeds {
+        /// What was asked for.
+        found: String,
+    },
+    /// A mistake of ours.
+    #[error("the engine's thread panicked: {said}")]
+    Panicked {
+        /// What the panic said.
+        said: String,
+    },
 }

@@ -1,20 +1,17 @@
-//! What an engine reads: a feed channel from any sequence on, its journal first, then live from its ring.
+//! What an engine reads of one feed: its channel from the first sequence on, its journal first, then live from its ring.
 //!
 //! The ring is read ahead of the durable watermark (`peek`): what the engine publishes is no more lasting than that.
-//! If the ring no longer holds the next message, the journal does or soon will, and reading goes on there.
+//! The capture never waits for the engine: if the ring no longer holds the next message, the journal does or soon will,
+//! and reading goes on there.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use tidebook_journal::{JournalError, JournalReader, ReaderOptions};
 use tidebook_ring::{Consumer, ConsumerOptions, Policy, Read, Ring, Start, Wait};
+use tidebook_types::Venue;
 
 use crate::error::PlaneError;
-
-/// How long to wait for the journal to sync what the ring has lost already.
-const JOURNAL_WAIT: Duration = Duration::from_millis(1);
-/// Messages handed over before the caller is asked whether to go on.
-const BATCH_MAX: usize = 256;
 
 /// Where the input stands.
 #[derive(Debug)]
@@ -27,61 +24,105 @@ enum Place {
 
 /// One feed channel, read in order without gap.
 #[derive(Debug)]
-pub struct FeedInput {
+pub(crate) struct FeedInput {
+    venue: Venue,
     journal_dir: PathBuf,
     ring: Ring,
-    consumer: String,
     wait: Wait,
     next_sequence: u64,
     place: Place,
 }
 
+/// Hands messages on as long as they follow from each other.
+struct Follow<'a, F> {
+    next: &'a mut u64,
+    stray: Option<u64>,
+    each: F,
+}
+
+impl<F: FnMut(u64, &[u8])> Follow<'_, F> {
+    fn take(&mut self, sequence: u64, payload: &[u8]) -> ControlFlow<()> {
+        if sequence != *self.next {
+            self.stray = Some(sequence);
+            return ControlFlow::Break(());
+        }
+        (self.each)(sequence, payload);
+        *self.next = sequence + 1;
+        ControlFlow::Continue(())
+    }
+}
+
 impl FeedInput {
-    /// Reads from sequence 1: the journal in `journal_dir`, then `ring` as its consumer named `consumer`.
-    pub fn new(journal_dir: PathBuf, ring: Ring, consumer: String, wait: Wait) -> Self {
-        Self { journal_dir, ring, consumer, wait, next_sequence: 1, place: Place::History(None) }
+    /// Reads from sequence 1: the journal in `journal_dir`, then `ring`.
+    pub(crate) fn new(venue: Venue, journal_dir: PathBuf, ring: Ring, wait: Wait) -> Self {
+        Self { venue, journal_dir, ring, wait, next_sequence: 1, place: Place::History(None) }
     }
 
     /// Whether history is done and messages come from the ring.
-    pub fn is_live(&self) -> bool {
+    pub(crate) fn is_live(&self) -> bool {
         matches!(self.place, Place::Live(_))
     }
 
-    /// Hands the next messages to `each`, waiting at most `timeout` for the first. Gives how many.
+    /// Sequence of the last message handed out.
+    pub(crate) fn last_sequence(&self) -> u64 {
+        self.next_sequence - 1
+    }
+
+    /// The consumer to wait for, once history is done.
+    pub(crate) fn consumer(&mut self) -> Option<&mut Consumer> {
+        match &mut self.place {
+            Place::Live(consumer) => Some(consumer),
+            Place::History(_) => None,
+        }
+    }
+
+    /// Hands the next messages to `each`: up to `limit` of the ring, or a batch of the journal. Gives how many; 0 when
+    /// nothing is there now. Does not wait.
     ///
     /// # Errors
-    /// [`PlaneError`] of the ring or the journal; damage is never passed over.
-    pub fn read(&mut self, timeout: Duration, mut each: impl FnMut(u64, &[u8])) -> Result<usize, PlaneError> {
-        let next = &mut self.next_sequence;
-        let mut take = |sequence: u64, payload: &[u8]| {
-            debug_assert_eq!(sequence, *next, "a feed is read without gap");
-            each(sequence, payload);
-            *next = sequence + 1;
-        };
+    /// [`PlaneError`] of the ring or the journal, [`PlaneError::OutOfSequence`]; damage is never passed over.
+    pub(crate) fn read(&mut self, limit: usize, each: impl FnMut(u64, &[u8])) -> Result<usize, PlaneError> {
+        let mut follow = Follow { next: &mut self.next_sequence, stray: None, each };
+        let mut count = 0;
         match &mut self.place {
             Place::Live(consumer) => {
-                if !consumer.wait(Some(timeout))? {
-                    return Ok(0);
-                }
-                match consumer.poll(BATCH_MAX, take)? {
-                    Read::Messages(count) => return Ok(count),
-                    Read::Gap(_) => self.place = Place::History(None),
+                match consumer.read_while(limit, |sequence, payload| follow.take(sequence, payload))? {
+                    Read::Messages(read) => {
+                        count = read;
+                        consumer.commit();
+                    }
+                    Read::Gap(_) => {
+                        self.place = Place::History(None);
+                        return Ok(0);
+                    }
                 }
             }
-            Place::History(Some(reader)) => {
-                let mut count = 0;
-                if let Some(batch) = reader.next_batch()? {
+            Place::History(Some(reader)) => match reader.next_batch()? {
+                Some(batch) => {
                     for (sequence, payload) in batch.records() {
-                        take(sequence, payload);
+                        if follow.take(sequence, payload).is_break() {
+                            break;
+                        }
                         count += 1;
                     }
-                    return Ok(count);
                 }
-                self.join()?;
+                None => {
+                    self.join()?;
+                    return Ok(0);
+                }
+            },
+            Place::History(None) => {
+                self.open_history()?;
+                return Ok(0);
             }
-            Place::History(None) => self.open_history()?,
         }
-        Ok(0)
+        match follow.stray {
+            None => Ok(count),
+            Some(found) => {
+                let (venue, expected) = (self.venue.name(), self.next_sequence);
+                Err(PlaneError::OutOfSequence { venue, expected, found })
+            }
+        }
     }
 
     fn open_history(&mut self) -> Result<(), PlaneError> {
@@ -95,17 +136,32 @@ impl FeedInput {
 
     /// Goes over to the ring if it still holds the next message.
     fn join(&mut self) -> Result<(), PlaneError> {
-        let options = ConsumerOptions::named(self.consumer.clone())
+        let options = ConsumerOptions::named("engine")
             .start(Start::Sequence(self.next_sequence))
-            .policy(Policy::default())
+            .policy(Policy::Overwrite)
             .peek(true)
             .wait(self.wait);
         let mut consumer = self.ring.consumer(&options)?;
         // A limit of 0 reads nothing, but tells of a gap before the next message.
-        match consumer.read(0, |_, _| {})? {
-            Read::Messages(_) => self.place = Place::Live(consumer),
-            Read::Gap(_) => std::thread::sleep(JOURNAL_WAIT),
+        if let Read::Messages(_) = consumer.read(0, |_, _| {})? {
+            self.place = Place::Live(consumer);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_follow_is_not_handed_on() {
+        let (mut next, mut taken) = (1, Vec::new());
+        let mut follow = Follow { next: &mut next, stray: None, each: |sequence, _: &[u8]| taken.push(sequence) };
+        for (sequence, goes_on) in [(1, true), (2, true), (4, false)] {
+            assert_eq!(follow.take(sequence, b"").is_continue(), goes_on);
+        }
+        assert_eq!(follow.stray, Some(4));
+        assert_eq!((next, taken), (3, vec![1, 2]));
     }
 }

@@ -1,15 +1,16 @@
 //! Engine threads: a channel in, a state machine, channels out.
 //!
 //! A state machine (crate `feed`) knows neither threads nor clocks nor channels; what runs it live is here. The
-//! market-data engine follows `feed.<venue>` first through its journal, then on its ring, and publishes `md.<type>`.
+//! market-data engine follows each `feed.<venue>` first through its journal, then on its ring, and publishes `md.<type>`.
 
 mod engine;
 mod error;
 mod histogram;
 mod input;
 mod output;
+mod positions;
 
-pub use engine::{EngineOptions, EngineStatus, MarketDataEngine};
+pub use engine::{EngineOptions, EngineStatus, FeedSource, FeedStatus, MarketDataEngine};
 pub use error::PlaneError;
 pub use histogram::{Histogram, HistogramSnapshot};
 pub use output::{CHANNELS, MarketDataChannels};

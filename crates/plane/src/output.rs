@@ -1,29 +1,100 @@
-//! The channels a market-data engine publishes, and where it goes on after a crash.
+//! The channels a market-data engine publishes, and where each feed goes on after a crash.
 //!
-//! Records of one feed message are written in the order of `source_index`, so the newest (sequence, index) over all
-//! channels is exactly how far the engine had got when it died. On the way back to it everything up to that point is
-//! derived again and dropped: nothing is published twice, nothing is left out.
+//! Records of one feed message are written in the order of `source_index`, and one feed's batch at a time. After each
+//! batch its feed's entry in the table of [`Positions`] is moved, so the newest record of each ring tells how far a batch
+//! in progress had got, and the table tells everything before it. On the way back everything up to that point is derived
+//! again and dropped: nothing is published twice, nothing is left out, feed by feed.
+//!
+//! The producer waits for nobody: whoever reads too slowly is told how much was overwritten. A gating reader that is
+//! stopped would otherwise stop the engine, and with it every other reader.
 
 use std::path::Path;
 
 use tidebook_feed::RecordSink;
 use tidebook_ring::{ConsumerOptions, Producer, Ring, RingError, RingOptions, Start};
-use tidebook_types::{Bar, BookImage, Depth, Instrument, Quote, Record, Schema, Status, Trade};
+use tidebook_types::{Bar, BookImage, Depth, Instrument, InstrumentId, Quote, Record, Schema, Status, Trade, Venue};
+
+use crate::error::PlaneError;
+use crate::positions::{Point, Position, Positions};
 
 /// Layout and count of slots of each channel. Small rings decide the tail of the latency; a depth snapshot of
-/// 10,000 levels has to fit without holding the engine up.
+/// 10,000 levels and a burst have to fit, or every reader has a gap.
 pub const CHANNELS: [(Schema, u64); 7] = [
     (Trade::SCHEMA, 1 << 14),
     (Quote::SCHEMA, 1 << 14),
     (Depth::SCHEMA, 1 << 15),
-    (Bar::SCHEMA, 1 << 10),
-    (BookImage::SCHEMA, 1 << 9),
+    (Bar::SCHEMA, 1 << 12),
+    (BookImage::SCHEMA, 1 << 11),
     (Status::SCHEMA, 1 << 12),
-    (Instrument::SCHEMA, 1 << 12),
+    (Instrument::SCHEMA, 1 << 14),
 ];
+/// Places in `CHANNELS` of the two that do not go by the order of records.
+const BOOK: usize = 4;
+const INSTRUMENTS: usize = 6;
 
-/// Place of a record among all that is derived: the feed message, and the position within what it gave.
-type Point = (u64, u32);
+/// What is published of a feed when an engine starts: what is derived up to there is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Resume {
+    records: Point,
+    definitions: Point,
+    images: Point,
+}
+
+impl Resume {
+    fn of(position: &Position) -> Self {
+        Self { records: position.records, definitions: position.definitions, images: position.images }
+    }
+}
+
+/// A feed as its ring tells it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FeedIdentity {
+    pub(crate) venue: Venue,
+    pub(crate) epoch: u64,
+    pub(crate) generation: u64,
+    pub(crate) first_sequence: u64,
+    pub(crate) published: u64,
+    pub(crate) durable: u64,
+}
+
+impl FeedIdentity {
+    pub(crate) fn of(venue: Venue, ring: &Ring) -> Self {
+        let info = ring.info();
+        Self {
+            venue,
+            epoch: info.epoch,
+            generation: info.generation,
+            first_sequence: info.first_sequence,
+            published: ring.published(),
+            durable: ring.durable(),
+        }
+    }
+
+    /// Where the feed goes on, by what the table says; and why the records that are there cannot stay, if they cannot.
+    fn position(&self, found: Option<Position>) -> (Position, Option<String>) {
+        let name = self.venue.name();
+        let fresh = Position {
+            feed_epoch: self.epoch,
+            feed_generation: self.generation,
+            // History is not published to fresh channels, but its definitions are, and the books it led to.
+            records: Point::after(self.durable),
+            definitions: Point::START,
+            images: Point::START,
+        };
+        let Some(found) = found else { return (fresh, None) };
+        if found.feed_epoch != self.epoch {
+            return (fresh, Some(format!("they were derived from another journal of feed.{name}")));
+        }
+        // Messages of an earlier ring that never became durable had the sequences that its successor gives again.
+        let last = if found.feed_generation == self.generation { self.published } else { self.first_sequence - 1 };
+        if found.records.sequence > last {
+            let sequence = found.records.sequence;
+            let reason = format!("they hold what followed from feed.{name} up to {sequence}, which ends at {last}");
+            return (Position { records: Point::after(last), ..fresh }, Some(reason));
+        }
+        (Position { feed_generation: self.generation, ..found }, None)
+    }
+}
 
 /// The producers of `md.*`. One engine owns them all.
 #[derive(Debug)]
@@ -35,81 +106,278 @@ pub struct MarketDataChannels {
     book: Producer,
     status: Producer,
     instruments: Producer,
-    /// Newest record that is published; what is derived up to it is dropped.
-    resume_after: Option<Point>,
-    /// Newest definition that is published: fresh channels are given those of the history too, or nobody could tell
-    /// what the records are about.
-    defined_upto: Option<Point>,
-    book_sequence: u64,
+    positions: Positions,
     published: u64,
     failure: Option<RingError>,
 }
 
+/// The channels, where each feed goes on, and why they were made anew, if they were.
+pub(crate) struct Opened {
+    pub(crate) channels: MarketDataChannels,
+    pub(crate) resume: Vec<Resume>,
+    pub(crate) made_anew: Option<String>,
+}
+
 impl MarketDataChannels {
-    /// Opens the channels in `directory`, making those that are not there.
-    ///
-    /// # Errors
-    /// [`RingError`] of the channel that cannot be opened; another living engine is [`RingError::ProducerBusy`].
-    pub fn open(directory: &Path) -> Result<Self, RingError> {
-        let open = |index: usize| {
-            let (schema, count) = &CHANNELS[index];
-            let path = tidebook_ring::paths::ring_path(directory, &format!("md.{}", schema.name))?;
-            Ring::open_or_create(path, &RingOptions::records(schema, *count).parking(true))?.producer()
-        };
-        let (trades, quotes, depth, bars) = (open(0)?, open(1)?, open(2)?, open(3)?);
-        let (book, status, instruments) = (open(4)?, open(5)?, open(6)?);
-        let mut resume_after = None;
-        for producer in [&trades, &quotes, &depth, &bars, &status] {
-            resume_after = resume_after.max(newest(producer)?);
+    /// Opens the channels in `directory` for these feeds, making those that are not there. Channels that cannot stay,
+    /// because of what they are or what they were derived from, are all made anew.
+    pub(crate) fn open(directory: &Path, feeds: &[FeedIdentity]) -> Result<Opened, PlaneError> {
+        let found = Found::look(directory)?;
+        let table = found.table.as_ref();
+        let mut reason = found.fault.clone();
+        let mut positions = Vec::new();
+        for feed in feeds {
+            let (position, fault) = feed.position(table.and_then(|table| table.get(feed.venue as u8)));
+            reason = reason.or(fault);
+            positions.push((feed.venue, position));
         }
-        let defined_upto = newest(&instruments)?;
-        let book_sequence = newest(&book)?.map_or(0, |(sequence, _)| sequence);
-        Ok(Self {
-            trades,
-            quotes,
-            depth,
-            bars,
-            book,
-            status,
-            instruments,
-            resume_after,
-            defined_upto,
-            book_sequence,
-            published: 0,
-            failure: None,
-        })
-    }
-
-    /// Newest feed message of which something is published, if anything is.
-    pub fn resume_after(&self) -> Option<u64> {
-        self.resume_after.map(|(sequence, _)| sequence)
-    }
-
-    /// Drops everything but definitions that is derived from messages up to `sequence`: history is not published to
-    /// fresh channels.
-    pub fn start_after(&mut self, sequence: u64) {
-        self.resume_after = Some((sequence, u32::MAX));
-    }
-
-    /// Publishes a book image, unless one as new was published before the last restart.
-    pub fn publish_book(&mut self, image: &BookImage) {
-        if image.source_sequence > self.book_sequence {
-            self.published += 1;
-            write(&mut self.book, image, &mut self.failure);
+        if reason.is_none()
+            && let (Some(rings), Some(table)) = (found.rings(), table)
+        {
+            match newest_points(&rings) {
+                Ok(newest) => {
+                    let producers = rings.iter().map(Ring::producer).collect::<Result<Vec<_>, _>>();
+                    match producers {
+                        Ok(producers) => {
+                            let mut resume = Vec::new();
+                            for (venue, position) in &positions {
+                                let position = resume_at(*venue, position, &newest);
+                                table.take_up(*venue, position);
+                                resume.push(Resume::of(&position));
+                            }
+                            let channels = Self::with(producers, found.table.expect("it was just used"));
+                            return Ok(Opened { channels, resume, made_anew: None });
+                        }
+                        Err(error @ RingError::Corrupt { .. }) => reason = Some(error.to_string()),
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                Err(error @ RingError::Corrupt { .. }) => reason = Some(error.to_string()),
+                Err(error) => return Err(error.into()),
+            }
         }
+        found.make_anew(directory, &positions, reason)
+    }
+
+    fn with(producers: Vec<Producer>, positions: Positions) -> Self {
+        let [trades, quotes, depth, bars, book, status, instruments] =
+            producers.try_into().expect("one producer a channel");
+        Self { trades, quotes, depth, bars, book, status, instruments, positions, published: 0, failure: None }
+    }
+
+    /// Takes the records of one feed.
+    pub(crate) fn of<'a>(&'a mut self, resume: &'a Resume) -> FeedChannels<'a> {
+        FeedChannels { channels: self, resume }
+    }
+
+    /// Notes that everything but images that follows from the feed up to `sequence` is published.
+    #[inline]
+    pub(crate) fn note(&self, venue: Venue, sequence: u64) {
+        self.positions.publish(venue, sequence);
+    }
+
+    /// Notes the same of images.
+    #[inline]
+    pub(crate) fn note_images(&self, venue: Venue, sequence: u64) {
+        self.positions.publish_images(venue, sequence);
     }
 
     /// Records published by this process.
-    pub fn published(&self) -> u64 {
+    pub(crate) fn published(&self) -> u64 {
         self.published
     }
 
     /// The failure of a write since the last call, if any.
     ///
     /// # Errors
-    /// The first [`RingError`] a write met; what came after it in that channel was not written.
-    pub fn check(&mut self) -> Result<(), RingError> {
+    /// The first [`RingError`] a write met; what came after it was not written.
+    pub(crate) fn check(&mut self) -> Result<(), RingError> {
         self.failure.take().map_or(Ok(()), Err)
+    }
+}
+
+/// What is in a directory of rings.
+struct Found {
+    /// Those that can be opened, in the order of `CHANNELS`.
+    rings: Vec<Option<Ring>>,
+    table: Option<Positions>,
+    /// Why they cannot stay as they are; none when there are none either.
+    fault: Option<String>,
+}
+
+impl Found {
+    fn look(directory: &Path) -> Result<Self, PlaneError> {
+        let mut faults = Vec::new();
+        let table = match Positions::open(directory)? {
+            Some(Ok(table)) => Some(table),
+            Some(Err(reason)) => {
+                faults.push(reason);
+                None
+            }
+            None => None,
+        };
+        let (mut rings, mut missing) = (Vec::new(), Vec::new());
+        for (schema, count) in &CHANNELS {
+            let path = tidebook_ring::paths::ring_path(directory, &channel(schema))?;
+            let ring = match Ring::open(&path) {
+                Ok(ring) => {
+                    let epoch = table.as_ref().map(Positions::epoch);
+                    let fits = ring.require(&RingOptions { epoch, ..options(schema, *count, 0) });
+                    faults.extend(fits.err().map(|error| error.to_string()));
+                    Some(ring)
+                }
+                Err(RingError::NotFound { path }) => {
+                    missing.push(path);
+                    None
+                }
+                Err(error @ (RingError::NotARing { .. } | RingError::OtherBoot { .. } | RingError::Version { .. })) => {
+                    faults.push(error.to_string());
+                    None
+                }
+                Err(error) => return Err(error.into()),
+            };
+            rings.push(ring);
+        }
+        let nothing = missing.len() == CHANNELS.len() && faults.is_empty();
+        if !nothing || table.is_some() {
+            if table.is_none() && faults.is_empty() {
+                faults.push(format!("{} is missing", Positions::path(directory).display()));
+            }
+            faults.extend(missing.first().map(|path| format!("{} is missing", path.display())));
+        }
+        Ok(Self { rings, table, fault: faults.into_iter().next() })
+    }
+
+    /// All of them, if all are there.
+    fn rings(&self) -> Option<Vec<Ring>> {
+        self.rings.iter().cloned().collect()
+    }
+
+    /// Makes all channels in the place of those found, if nobody has those open.
+    fn make_anew(
+        self,
+        directory: &Path,
+        positions: &[(Venue, Position)],
+        reason: Option<String>,
+    ) -> Result<Opened, PlaneError> {
+        let why = reason.as_deref().unwrap_or("they are not all there");
+        for ring in self.rings.iter().flatten() {
+            if let Some(who) = holder(ring)? {
+                return Err(PlaneError::InUse { ring: ring.path().to_owned(), reason: why.to_owned(), who });
+            }
+        }
+        let epoch = self.table.as_ref().map_or(0, Positions::epoch);
+        let epoch = epoch_now().max(epoch + 1);
+        // What other feeds have published stays published, but the channels hold no definitions and images of it.
+        let kept = self.table.iter().flat_map(Positions::entries);
+        let mut entries: Vec<_> =
+            kept.filter(|(code, _)| positions.iter().all(|(venue, _)| *venue as u8 != *code)).collect();
+        entries.extend(positions.iter().map(|(venue, position)| (*venue as u8, *position)));
+        for (_, position) in &mut entries {
+            position.records = position.records.whole();
+            (position.definitions, position.images) = (Point::START, Point::START);
+        }
+        // The table first: should this end half way, the rings do not belong to it and are made anew once more.
+        let table = Positions::create(directory, epoch, &entries)?;
+        let mut producers = Vec::new();
+        for (schema, count) in &CHANNELS {
+            let path = tidebook_ring::paths::ring_path(directory, &channel(schema))?;
+            match Ring::remove(&path) {
+                Ok(()) | Err(RingError::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+            producers.push(Ring::create(path, &options(schema, *count, epoch))?.producer()?);
+        }
+        let own = entries.split_off(entries.len() - positions.len());
+        let resume = own.iter().map(|(_, position)| Resume::of(position)).collect();
+        Ok(Opened { channels: MarketDataChannels::with(producers, table), resume, made_anew: reason })
+    }
+}
+
+fn channel(schema: &Schema) -> String {
+    format!("md.{}", schema.name)
+}
+
+fn options(schema: &Schema, count: u64, epoch: u64) -> RingOptions {
+    RingOptions::records(schema, count).parking(true).never_waits(true).continuing(epoch, 1)
+}
+
+/// Who has a ring open, if anybody lives.
+fn holder(ring: &Ring) -> Result<Option<String>, RingError> {
+    let status = ring.status()?;
+    if status.producer_alive {
+        return Ok(Some("its producer".to_owned()));
+    }
+    let living = status.consumers.into_iter().find(|consumer| consumer.alive);
+    Ok(living.map(|consumer| format!("consumer {:?} of process {}", consumer.name, consumer.process_id)))
+}
+
+/// Feed and place of the newest record of each ring.
+type Newest = [Option<(u8, Point)>; CHANNELS.len()];
+
+fn newest_points(rings: &[Ring]) -> Result<Newest, RingError> {
+    let mut newest = [None; CHANNELS.len()];
+    for (place, ring) in newest.iter_mut().zip(rings) {
+        *place = newest_of(ring)?;
+    }
+    Ok(newest)
+}
+
+fn newest_of(ring: &Ring) -> Result<Option<(u8, Point)>, RingError> {
+    let published = ring.published();
+    if published == 0 {
+        return Ok(None);
+    }
+    let options = ConsumerOptions::named("").start(Start::Sequence(published)).peek(true);
+    let mut point = None;
+    ring.consumer(&options)?.read(1, |_, payload| {
+        // All records begin alike: ts_event, ts_recv, source_sequence, source_index, instrument_id.
+        let number =
+            |at: usize| payload.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
+        let sequence = payload.get(16..24).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
+        point = sequence.zip(number(24)).zip(number(28));
+    })?;
+    // An image's index is always 0; which book it is of tells how far the images of a batch had got.
+    let is_image = ring.info().schema.as_ref().is_some_and(|schema| schema.name == BookImage::SCHEMA.name);
+    Ok(point.map(|((sequence, index), id)| {
+        ((id >> 24) as u8, Point::new(sequence, if is_image { id & InstrumentId::INDEX_MAX } else { index }))
+    }))
+}
+
+/// Where a feed goes on: behind what the table says, or behind what the batch in progress had published.
+fn resume_at(venue: Venue, position: &Position, newest: &Newest) -> Position {
+    let of = |place: usize| newest[place].filter(|(code, _)| *code == venue as u8).map(|(_, point)| point);
+    let records = (0..CHANNELS.len()).filter(|place| ![BOOK, INSTRUMENTS].contains(place)).filter_map(of).max();
+    let behind = |noted: Point, found: Option<Point>| found.map_or(noted, |found| found.max(noted));
+    Position {
+        records: behind(position.records, records),
+        definitions: behind(position.definitions, of(INSTRUMENTS)),
+        images: behind(position.images, of(BOOK)),
+        ..*position
+    }
+}
+
+fn epoch_now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The channels as one feed writes them.
+pub(crate) struct FeedChannels<'a> {
+    channels: &'a mut MarketDataChannels,
+    resume: &'a Resume,
+}
+
+impl FeedChannels<'_> {
+    /// Whether the image of this book, changed by this message, is still to be published. Images of one batch go out in
+    /// the order of (message, index).
+    pub(crate) fn wants_image(&self, sequence: u64, id: InstrumentId) -> bool {
+        Point::new(sequence, id.get() & InstrumentId::INDEX_MAX) > self.resume.images
+    }
+
+    pub(crate) fn publish_book(&mut self, image: &BookImage) {
+        self.channels.published += 1;
+        write(&mut self.channels.book, image, &mut self.channels.failure);
     }
 }
 
@@ -121,33 +389,15 @@ fn write<T: Record>(producer: &mut Producer, record: &T, failure: &mut Option<Ri
     }
 }
 
-/// Where the newest record of a channel was derived from.
-fn newest(producer: &Producer) -> Result<Option<Point>, RingError> {
-    let published = producer.published();
-    if published == 0 {
-        return Ok(None);
-    }
-    let options = ConsumerOptions::named("").start(Start::Sequence(published)).peek(true);
-    let mut point = None;
-    producer.ring().consumer(&options)?.read(1, |_, payload| {
-        // All records begin alike: ts_event, ts_recv, source_sequence, source_index.
-        let word = |at: usize| payload.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
-        let index = payload.get(24..28).and_then(|bytes| bytes.try_into().ok());
-        point = word(16).map(u64::from_le_bytes).zip(index.map(u32::from_le_bytes));
-    })?;
-    Ok(point)
-}
-
 macro_rules! sink {
     ($($method:ident => $channel:ident: $record:ty, after $after:ident;)*) => {
-        impl RecordSink for MarketDataChannels {
+        impl RecordSink for FeedChannels<'_> {
             $(
                 #[inline]
                 fn $method(&mut self, record: &$record) {
-                    let point = (record.source_sequence, record.source_index);
-                    if self.$after.is_none_or(|published| point > published) {
-                        self.published += 1;
-                        write(&mut self.$channel, record, &mut self.failure);
+                    if Point::new(record.source_sequence, record.source_index) > self.resume.$after {
+                        self.channels.published += 1;
+                        write(&mut self.channels.$channel, record, &mut self.channels.failure);
                     }
                 }
             )*
@@ -155,10 +405,10 @@ macro_rules! sink {
     };
 }
 sink!(
-    trade => trades: Trade, after resume_after;
-    quote => quotes: Quote, after resume_after;
-    depth => depth: Depth, after resume_after;
-    bar => bars: Bar, after resume_after;
-    status => status: Status, after resume_after;
-    instrument => instruments: Instrument, after defined_upto;
+    trade => trades: Trade, after records;
+    quote => quotes: Quote, after records;
+    depth => depth: Depth, after records;
+    bar => bars: Bar, after records;
+    status => status: Status, after records;
+    instrument => instruments: Instrument, after definitions;
 );

@@ -1,213 +1,340 @@
 //! The engine between real channels: what it publishes is what the state machine derives, once, whatever ends it.
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+mod common;
 
-use tempfile::TempDir;
-use tidebook_channel::{Channel, ChannelOptions};
-use tidebook_feed::{FeedEngine, FeedOptions, RecordBatch};
-use tidebook_plane::{EngineOptions, MarketDataEngine};
-use tidebook_ring::{ConsumerOptions, Producer, Read, Ring, Start, Wait};
-use tidebook_types::{BookImage, Depth, Instrument, MessageKind, Quote, RawMessage, Record, Status, Trade, Venue};
+use std::collections::BTreeSet;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 
-const DEADLINE: Duration = Duration::from_secs(20);
+use common::{Feed, directory, run_to_end, start, try_start, wait_for_all};
+use tidebook_plane::PlaneError;
+use tidebook_ring::{ConsumerOptions, ConsumerState, Policy, Read, Ring, RingOptions, Start};
+use tidebook_types::{
+    Bar, BookImage, Depth, Instrument, InstrumentId, MessageKind, Quote, Record, Status, Trade, Venue,
+};
 
-/// A feed channel in a directory of its own, with the messages written to it so far.
-struct Feed {
-    directory: TempDir,
-    channel: Option<(Producer, Channel)>,
-    written: Vec<Vec<u8>>,
+fn ring(directory: &Path, name: &str) -> PathBuf {
+    directory.join(format!("{name}.ring"))
 }
 
-impl Feed {
-    fn new() -> Self {
-        let directory = tempfile::Builder::new().permissions(PermissionsExt::from_mode(0o700)).tempdir().unwrap();
-        let mut feed = Self { directory, channel: None, written: Vec::new() };
-        feed.open();
-        feed
-    }
-
-    fn rings(&self) -> PathBuf {
-        self.directory.path().to_owned()
-    }
-
-    fn journal(&self) -> PathBuf {
-        self.directory.path().join("journal")
-    }
-
-    fn open(&mut self) {
-        let mut options = ChannelOptions::frames("feed.binance", 1 << 16);
-        options.ring.parking = true;
-        options.journal.segment_size_bytes = 1 << 20;
-        let (channel, _) = Channel::open(&self.rings().join("feed.binance.ring"), &self.journal(), &options).unwrap();
-        self.channel = Some((channel.producer().unwrap(), channel));
-    }
-
-    fn write(&mut self, kind: MessageKind, context: &str, body: &str) {
-        let mut payload = Vec::new();
-        let ts_recv = 1_700_000_000_000_000_000 + self.written.len() as i64 * 1_000_000;
-        let (context, body) = (context.as_bytes(), body.as_bytes());
-        RawMessage { ts_recv, connection: 1, kind, context, body }.write_to(&mut payload);
-        self.channel.as_mut().unwrap().0.write(&payload).unwrap();
-        self.written.push(payload);
-    }
-
-    /// A snapshot, then diffs, tickers and trades that follow from each other.
-    fn write_market(&mut self, from: u64, count: u64) {
-        if from == 0 {
-            self.write(MessageKind::State, "", r#"{"event":"connected"}"#);
-            let snapshot = r#"{"lastUpdateId":100,"bids":[["10.00","1.0"],["9.99","2.0"]],"asks":[["10.01","1.5"]]}"#;
-            self.write(MessageKind::Ws, "", &diff(100));
-            self.write(MessageKind::Rest, "/api/v3/depth?symbol=BTCUSDT&limit=1000", snapshot);
-        }
-        for n in from..from + count {
-            self.write(MessageKind::Ws, "", &diff(101 + n));
-            let trade = format!(
-                r#"{{"e":"trade","E":1700000000000,"s":"BTCUSDT","t":{},"p":"10.01","q":"0.5","T":1700000000000,"m":false,"M":true}}"#,
-                1 + n
-            );
-            self.write(MessageKind::Ws, "", &trade);
-        }
-    }
-
-    fn start(&self) -> MarketDataEngine {
-        let options = EngineOptions {
-            venue: Venue::Binance,
-            rings_dir: self.rings(),
-            journal_dir: self.journal(),
-            wait: Wait::Park,
-        };
-        MarketDataEngine::start(options).unwrap()
-    }
-
-    /// An engine that has taken in all that was written, then stopped.
-    fn run_to_end(&self) {
-        let engine = self.start();
-        wait_for(|| engine.status().failure.is_some() || engine.status().sequence == self.written.len() as u64);
-        assert_eq!(engine.status().failure, None);
-        engine.stop().unwrap();
-    }
-
-    /// What the state machine alone derives of all that was written.
-    fn derived(&self) -> RecordBatch {
-        let mut engine = FeedEngine::new(Venue::Binance, FeedOptions::of(Venue::Binance));
-        let mut batch = RecordBatch::default();
-        for (index, payload) in self.written.iter().enumerate() {
-            engine.on_message(index as u64 + 1, RawMessage::parse(payload).unwrap(), &mut batch);
-        }
-        batch
-    }
-
-    /// All records a channel holds.
-    fn published<T: Record>(&self) -> Vec<T> {
-        let ring = Ring::open(self.rings().join(format!("md.{}.ring", T::SCHEMA.name))).unwrap();
-        let mut consumer = ring.consumer(&ConsumerOptions::named("").start(Start::Sequence(1)).peek(true)).unwrap();
-        let mut records = Vec::new();
-        let read = consumer.poll(1 << 20, |_, payload| records.push(T::read_from_bytes(payload).unwrap())).unwrap();
-        assert!(matches!(read, Read::Messages(_)), "{read:?}: the test outgrew the ring");
-        records
-    }
-
-    fn assert_all_published(&self) {
-        let derived = self.derived();
-        assert!(derived.trades.len() > 10 && derived.depth.len() > 10 && derived.quotes.len() > 10);
-        assert_eq!(self.published::<Trade>(), derived.trades);
-        assert_eq!(self.published::<Quote>(), derived.quotes);
-        assert_eq!(self.published::<Depth>(), derived.depth);
-        assert_eq!(self.published::<Status>(), derived.status);
-        assert_eq!(self.published::<Instrument>(), derived.instruments);
-    }
+/// All records of a feed that a channel holds; where a record comes from stands in front of its instrument's id.
+fn published<T: Record>(feed: &Feed) -> Vec<T> {
+    let channel = Ring::open(ring(&feed.rings, &format!("md.{}", T::SCHEMA.name))).unwrap();
+    let mut consumer = channel.consumer(&ConsumerOptions::named("").start(Start::Sequence(1)).peek(true)).unwrap();
+    let (mut records, mut places) = (Vec::new(), BTreeSet::new());
+    let read = consumer
+        .poll(1 << 20, |_, payload| {
+            if payload[31] == feed.venue as u8 {
+                assert!(places.insert(payload[16..32].to_vec()), "{} was published twice", T::SCHEMA.name);
+                records.push(T::read_from_bytes(payload).unwrap());
+            }
+        })
+        .unwrap();
+    assert!(matches!(read, Read::Messages(_)), "{read:?}: the test outgrew the ring");
+    records
 }
 
-fn diff(id: u64) -> String {
-    let size = 1 + id % 7;
-    format!(
-        r#"{{"e":"depthUpdate","E":1700000000000,"s":"BTCUSDT","U":{id},"u":{id},"b":[["10.00","{size}.0"]],"a":[["10.01","{}.5"]]}}"#,
-        size + 1
-    )
+fn assert_all_published(feed: &Feed) {
+    let derived = feed.derived();
+    assert!(derived.trades.len() > 10 && derived.depth.len() > 10 && derived.quotes.len() > 10);
+    assert_eq!(published::<Trade>(feed), derived.trades);
+    assert_eq!(published::<Quote>(feed), derived.quotes);
+    assert_eq!(published::<Depth>(feed), derived.depth);
+    assert_eq!(published::<Bar>(feed), derived.bars);
+    assert_eq!(published::<Status>(feed), derived.status);
+    assert_eq!(published::<Instrument>(feed), derived.instruments);
 }
 
-fn wait_for(mut done: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < DEADLINE, "not within {DEADLINE:?}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
+/// Two feeds in one directory.
+fn two(rings: &Path) -> (Feed, Feed) {
+    (Feed::new(rings, Venue::Binance), Feed::new(rings, Venue::BinanceUs))
 }
 
 #[test]
 fn what_is_published_is_what_the_state_machine_derives() {
-    let mut feed = Feed::new();
-    let engine = feed.start();
+    let rings = directory();
+    let mut feed = Feed::new(rings.path(), Venue::Binance);
+    let engine = start(rings.path(), &[&feed]);
+    assert_eq!(engine.made_anew(), None);
     feed.write_market(0, 50);
-    wait_for(|| engine.status().sequence == feed.written.len() as u64);
+    wait_for_all(&engine, &[&feed]);
     engine.stop().unwrap();
-    feed.assert_all_published();
-    let images = feed.published::<BookImage>();
-    let last = images.last().unwrap();
+    assert_all_published(&feed);
+    let images = published::<BookImage>(&feed);
+    let last = images.iter().rfind(|image| image.instrument_id & 0xff_ffff == 0).unwrap();
     assert_eq!((last.venue_sequence, last.usable, last.bid_count, last.ask_count), (150, 1, 2, 1));
+    let connected = published::<Status>(&feed)[0];
+    assert_eq!(connected.instrument_id, InstrumentId::whole_feed(Venue::Binance).get());
+}
+
+#[test]
+fn several_feeds_share_the_channels_and_each_is_whole() {
+    let rings = directory();
+    let (mut one, mut other) = two(rings.path());
+    let engine = start(rings.path(), &[&one, &other]);
+    for round in 0..30 {
+        one.write_market(round * 3, 3);
+        other.write_market(round * 2, 2);
+    }
+    wait_for_all(&engine, &[&one, &other]);
+    engine.stop().unwrap();
+    assert_all_published(&one);
+    assert_all_published(&other);
 }
 
 #[test]
 fn an_engine_started_again_goes_on_without_gap_or_duplicate() {
-    let mut feed = Feed::new();
-    feed.write(MessageKind::Timer, "", "");
-    let engine = feed.start();
-    feed.write_market(0, 20);
-    wait_for(|| engine.status().sequence == feed.written.len() as u64);
+    let rings = directory();
+    let (mut one, mut other) = two(rings.path());
+    one.write(MessageKind::Timer, "", "");
+    let engine = start(rings.path(), &[&one, &other]);
+    one.write_market(0, 20);
+    other.write_market(0, 20);
+    wait_for_all(&engine, &[&one, &other]);
     engine.stop().unwrap();
     // Nobody derives while these come.
-    feed.write_market(20, 20);
-    feed.run_to_end();
-    feed.write_market(40, 20);
-    feed.run_to_end();
-    feed.assert_all_published();
+    one.write_market(20, 20);
+    other.write_market(20, 20);
+    run_to_end(rings.path(), &[&one, &other]);
+    other.write_market(40, 20);
+    // One feed is left out for a while.
+    run_to_end(rings.path(), &[&other]);
+    one.write_market(40, 20);
+    run_to_end(rings.path(), &[&other, &one]);
+    assert_all_published(&one);
+    assert_all_published(&other);
 }
 
 #[test]
 fn messages_the_ring_no_longer_holds_come_from_the_journal() {
-    let mut feed = Feed::new();
-    let engine = feed.start();
+    let rings = directory();
+    let mut feed = Feed::new(rings.path(), Venue::Binance);
+    let engine = start(rings.path(), &[&feed]);
     feed.write_market(0, 1);
-    wait_for(|| engine.status().sequence == feed.written.len() as u64);
+    wait_for_all(&engine, &[&feed]);
     engine.stop().unwrap();
-    let ring = Ring::open(feed.rings().join("feed.binance.ring")).unwrap();
-    ring.remove_consumer("engine").unwrap();
     // Several laps of a ring of 64 KiB.
     feed.write_market(1, 1000);
-    feed.run_to_end();
-    feed.assert_all_published();
+    run_to_end(rings.path(), &[&feed]);
+    assert_all_published(&feed);
+}
+
+#[test]
+fn the_capture_does_not_wait_for_an_engine_that_lags() {
+    let rings = directory();
+    let mut feed = Feed::new(rings.path(), Venue::Binance);
+    let engine = start(rings.path(), &[&feed]);
+    feed.write_market(0, 1);
+    wait_for_all(&engine, &[&feed]);
+    let status = Ring::open(feed.ring()).unwrap().status().unwrap();
+    let states: Vec<_> = status.consumers.iter().map(|found| (found.name.as_str(), found.state)).collect();
+    assert!(states.contains(&("engine", ConsumerState::Lossy)), "{states:?}");
+    // More laps than the engine can follow message by message: what its ring lost it reads from the journal.
+    feed.write_market(1, 2000);
+    wait_for_all(&engine, &[&feed]);
+    engine.stop().unwrap();
+    assert_all_published(&feed);
+}
+
+#[test]
+fn a_reader_that_stands_still_holds_nobody_up_and_is_told_its_gap() {
+    let rings = directory();
+    let mut feed = Feed::new(rings.path(), Venue::Binance);
+    let engine = start(rings.path(), &[&feed]);
+    let trades = Ring::open(ring(rings.path(), "md.trades")).unwrap();
+    let refused = trades.consumer(&ConsumerOptions::named("gating").policy(Policy::default())).unwrap_err();
+    assert!(refused.to_string().contains("waits for nobody"), "{refused}");
+    let mut still = trades.consumer(&ConsumerOptions::named("notebook")).unwrap();
+    feed.write_market(0, 20_000);
+    wait_for_all(&engine, &[&feed]);
+    engine.stop().unwrap();
+    assert!(matches!(still.poll(10, |_, _| ()).unwrap(), Read::Gap(gap) if gap.first == 1));
+    let mut last = 0;
+    while still.poll(1000, |sequence, _| last = sequence).unwrap() != Read::Messages(0) {}
+    assert_eq!(last, 20_000);
 }
 
 #[test]
 fn fresh_channels_begin_after_the_history_and_books_are_whole() {
-    let mut feed = Feed::new();
+    let rings = directory();
+    let mut feed = Feed::new(rings.path(), Venue::Binance);
     feed.write_market(0, 30);
-    let journaled = feed.written.len() as u64;
-    let (producer, channel) = feed.channel.take().unwrap();
-    drop(producer);
-    channel.close().unwrap();
+    let journaled = feed.last();
+    feed.close();
     feed.open();
-    let engine = feed.start();
+    let engine = start(rings.path(), &[&feed]);
     feed.write_market(30, 5);
-    wait_for(|| engine.status().sequence == feed.written.len() as u64);
+    wait_for_all(&engine, &[&feed]);
     engine.stop().unwrap();
     let expected: Vec<_> =
         feed.derived().trades.into_iter().filter(|trade| trade.source_sequence > journaled).collect();
     assert_eq!(expected.len(), 5);
-    assert_eq!(feed.published::<Trade>(), expected);
-    assert_eq!(feed.published::<Instrument>(), feed.derived().instruments, "what the records are about is told");
-    assert_eq!(feed.published::<BookImage>().last().unwrap().venue_sequence, 135);
+    assert_eq!(published::<Trade>(&feed), expected);
+    assert_eq!(published::<Instrument>(&feed), feed.derived().instruments, "what the records are about is told");
+    let images = published::<BookImage>(&feed);
+    let last = images.iter().rfind(|image| image.instrument_id & 0xff_ffff == 0).unwrap();
+    assert_eq!(last.venue_sequence, 135);
+    assert!(images.iter().any(|image| image.instrument_id & 0xff_ffff == 1), "a book that is still is there too");
 }
 
 #[test]
-fn a_second_engine_is_refused() {
-    let feed = Feed::new();
-    let engine = feed.start();
-    let options =
-        EngineOptions { venue: Venue::Binance, rings_dir: feed.rings(), journal_dir: feed.journal(), wait: Wait::Park };
-    let refused = MarketDataEngine::start(options).unwrap_err().to_string();
+fn a_feed_added_later_begins_after_its_history_and_the_others_go_on() {
+    let rings = directory();
+    let (mut one, mut other) = two(rings.path());
+    run_to_end(rings.path(), &[&one]);
+    one.write_market(0, 20);
+    other.write_market(0, 20);
+    other.close();
+    other.open();
+    let journaled = other.last();
+    let engine = start(rings.path(), &[&one, &other]);
+    assert_eq!(engine.made_anew(), None);
+    other.write_market(20, 20);
+    wait_for_all(&engine, &[&one, &other]);
+    engine.stop().unwrap();
+    assert_all_published(&one);
+    assert!(published::<Trade>(&other).iter().all(|trade| trade.source_sequence > journaled));
+    assert_eq!(published::<Trade>(&other).len(), 20);
+    assert_eq!(published::<Instrument>(&other), other.derived().instruments);
+}
+
+fn after(trades: Vec<Trade>, sequence: u64) -> Vec<Trade> {
+    trades.into_iter().filter(|trade| trade.source_sequence > sequence).collect()
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+#[test]
+fn channels_that_are_ahead_of_a_feed_are_made_anew_and_no_message_is_dropped() {
+    let rings = directory();
+    let (mut one, mut other) = two(rings.path());
+    one.write_market(0, 10);
+    one.close();
+    // A backup of the journal, put back after the feed went on and was published.
+    let (backup, backed_up) = (rings.path().join("backup"), one.last());
+    copy(&one.journal(), &backup);
+    one.open();
+    run_to_end(rings.path(), &[&one, &other]);
+    one.write_market(10, 20);
+    other.write_market(0, 20);
+    run_to_end(rings.path(), &[&one, &other]);
+    one.close();
+    std::fs::remove_dir_all(one.journal()).unwrap();
+    copy(&backup, &one.journal());
+    std::fs::remove_file(one.ring()).unwrap();
+    one.written.truncate(backed_up as usize);
+    one.open();
+    // Written before the engine looks: its numbers are those of messages that are gone.
+    one.write_market(10, 5);
+    let engine = start(rings.path(), &[&one, &other]);
+    let reason = engine.made_anew().unwrap().to_owned();
+    assert!(reason.contains("feed.binance up to") && reason.ends_with(&format!("ends at {backed_up}")), "{reason}");
+    one.write_market(15, 30);
+    other.write_market(20, 5);
+    wait_for_all(&engine, &[&one, &other]);
+    engine.stop().unwrap();
+    assert_eq!(published::<Trade>(&one), after(one.derived().trades, backed_up));
+    assert_eq!(published::<Instrument>(&one), one.derived().instruments);
+    // The feed that was not ahead goes on where it was, in the new channels.
+    assert_eq!(published::<Trade>(&other).len(), 5);
+    assert_eq!(published::<Instrument>(&other), other.derived().instruments);
+    let engine = start(rings.path(), &[&one, &other]);
+    assert_eq!(engine.made_anew(), None);
+    wait_for_all(&engine, &[&one, &other]);
+    engine.stop().unwrap();
+    assert_eq!(published::<Trade>(&one).len(), 35);
+}
+
+#[test]
+fn channels_derived_from_another_journal_are_made_anew_unless_somebody_has_them_open() {
+    let rings = directory();
+    let mut feed = Feed::new(rings.path(), Venue::Binance);
+    run_to_end(rings.path(), &[&feed]);
+    feed.write_market(0, 20);
+    run_to_end(rings.path(), &[&feed]);
+    feed.close();
+    std::fs::remove_dir_all(feed.journal()).unwrap();
+    std::fs::remove_file(feed.ring()).unwrap();
+    feed.written.clear();
+    feed.open();
+    let quotes = Ring::open(ring(rings.path(), "md.quotes")).unwrap();
+    let reader = quotes.consumer(&ConsumerOptions::named("notebook")).unwrap();
+    let refused = try_start(rings.path(), &[&feed]).unwrap_err();
+    assert!(matches!(refused, PlaneError::InUse { .. }), "{refused}");
+    let said = format!("\"notebook\" of process {}", std::process::id());
+    assert!(refused.to_string().contains(&said), "{refused}");
+    drop(reader);
+    let engine = start(rings.path(), &[&feed]);
+    assert_eq!(engine.made_anew(), Some("they were derived from another journal of feed.binance"));
+    feed.write_market(0, 20);
+    wait_for_all(&engine, &[&feed]);
+    engine.stop().unwrap();
+    assert_all_published(&feed);
+}
+
+#[test]
+fn channels_that_cannot_be_read_are_made_anew_with_the_reason() {
+    type Break = fn(&Path);
+    let breaks: [(&str, Break); 7] = [
+        ("no usable ring", |rings| std::fs::write(ring(rings, "md.depth"), b"no ring").unwrap()),
+        ("is missing", |rings| std::fs::remove_file(ring(rings, "md.status")).unwrap()),
+        ("md.positions is missing", |rings| std::fs::remove_file(rings.join("md.positions")).unwrap()),
+        ("no table of positions", |rings| std::fs::write(rings.join("md.positions"), b"").unwrap()),
+        ("layout version 9", |rings| patch(&ring(rings, "md.bars"), 8, &[9])),
+        // In the price of the newest trade; the slots begin at 12,288.
+        ("damaged", |rings| {
+            let trades = Ring::open(ring(rings, "md.trades")).unwrap();
+            let at = 12_288 + (trades.published() % 16_384) * trades.info().stride as u64 + 56;
+            patch(&ring(rings, "md.trades"), at, &[0xff; 3]);
+        }),
+        ("kind and size", |rings| {
+            std::fs::remove_file(ring(rings, "md.book")).unwrap();
+            Ring::create(ring(rings, "md.book"), &RingOptions::slots(64, 8)).unwrap();
+        }),
+    ];
+    for (said, damage) in breaks {
+        let rings = directory();
+        let mut feed = Feed::new(rings.path(), Venue::Binance);
+        run_to_end(rings.path(), &[&feed]);
+        feed.write_market(0, 20);
+        run_to_end(rings.path(), &[&feed]);
+        let before = feed.last();
+        damage(rings.path());
+        let engine = start(rings.path(), &[&feed]);
+        let reason = engine.made_anew().unwrap_or_else(|| panic!("{said}: kept")).to_owned();
+        assert!(reason.contains(said), "{said}: {reason}");
+        feed.write_market(20, 20);
+        wait_for_all(&engine, &[&feed]);
+        engine.stop().unwrap();
+        let trades = published::<Trade>(&feed);
+        let table_is_gone = said.contains("positions");
+        if !table_is_gone {
+            assert_eq!(trades, after(feed.derived().trades, before), "{said}");
+        }
+        assert_eq!(trades.last(), feed.derived().trades.last(), "{said}");
+        assert_eq!(published::<Instrument>(&feed), feed.derived().instruments, "{said}");
+    }
+}
+
+fn patch(path: &Path, offset: u64, bytes: &[u8]) {
+    std::fs::OpenOptions::new().write(true).open(path).unwrap().write_all_at(bytes, offset).unwrap();
+}
+
+#[test]
+fn a_second_engine_is_refused_and_so_is_one_without_feeds_or_with_one_twice() {
+    let rings = directory();
+    let feed = Feed::new(rings.path(), Venue::Binance);
+    let engine = start(rings.path(), &[&feed]);
+    let refused = try_start(rings.path(), &[&feed]).unwrap_err().to_string();
     assert!(refused.contains("already has a living producer"), "{refused}");
     engine.stop().unwrap();
+    for feeds in [vec![], vec![&feed, &feed]] {
+        assert!(matches!(try_start(rings.path(), &feeds).unwrap_err(), PlaneError::Feeds { .. }));
+    }
 }

@@ -1,11 +1,12 @@
-//! `MarketDataEngine`: the thread that turns `feed.<venue>` into `md.*`.
+//! `MarketDataEngine`: the thread that turns every `feed.<venue>` into `md.*`.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use tidebook_plane::{EngineOptions, PlaneError};
+use tidebook_plane::{EngineOptions, FeedSource, PlaneError};
 use tidebook_ring::Wait;
 
 use crate::decoder::venue_of;
@@ -28,9 +29,13 @@ pub struct MarketDataEngine(Mutex<Option<tidebook_plane::MarketDataEngine>>);
 #[pymethods]
 impl MarketDataEngine {
     #[new]
-    #[pyo3(signature = (venue, rings_dir, journal_dir, *, wait="park"))]
-    fn new(py: Python<'_>, venue: &str, rings_dir: PathBuf, journal_dir: PathBuf, wait: &str) -> PyResult<Self> {
-        let venue = venue_of(venue)?;
+    #[pyo3(signature = (feeds, rings_dir, *, wait="park"))]
+    fn new(py: Python<'_>, feeds: HashMap<String, PathBuf>, rings_dir: PathBuf, wait: &str) -> PyResult<Self> {
+        let mut feeds = feeds
+            .into_iter()
+            .map(|(venue, journal_dir)| Ok(FeedSource { venue: venue_of(&venue)?, journal_dir }))
+            .collect::<PyResult<Vec<_>>>()?;
+        feeds.sort_unstable_by_key(|feed| feed.venue);
         let wait = match wait {
             "spin" => Wait::Spin,
             "hybrid" => Wait::Hybrid,
@@ -40,9 +45,16 @@ impl MarketDataEngine {
                 return Err(Raised::new(errors::CHANNEL, message).into());
             }
         };
-        py.detach(|| tidebook_plane::MarketDataEngine::start(EngineOptions { venue, rings_dir, journal_dir, wait }))
+        py.detach(|| tidebook_plane::MarketDataEngine::start(EngineOptions { feeds, rings_dir, wait }))
             .map(|engine| Self(Mutex::new(Some(engine))))
             .map_err(|error| Raised::from(error).into())
+    }
+
+    /// Why the channels that were there were made anew, if they were.
+    #[getter]
+    fn made_anew(&self) -> PyResult<Option<String>> {
+        let engine = self.0.lock().expect("an engine call does not panic");
+        Ok(engine.as_ref().and_then(|engine| engine.made_anew().map(str::to_owned)))
     }
 
     /// How far it is.
@@ -53,10 +65,18 @@ impl MarketDataEngine {
             engine.as_ref().ok_or_else(stopped)?.status()
         };
         let facts = PyDict::new(py);
-        facts.set_item("messages", status.messages)?;
-        facts.set_item("sequence", status.sequence)?;
+        let feeds = PyDict::new(py);
+        for feed in &status.feeds {
+            let of = PyDict::new(py);
+            of.set_item("messages", feed.messages)?;
+            of.set_item("sequence", feed.sequence)?;
+            of.set_item("live", feed.live)?;
+            feeds.set_item(feed.venue.name(), of)?;
+        }
+        facts.set_item("feeds", feeds)?;
+        facts.set_item("messages", status.feeds.iter().map(|feed| feed.messages).sum::<u64>())?;
         facts.set_item("published", status.published)?;
-        facts.set_item("live", status.live)?;
+        facts.set_item("live", status.feeds.iter().all(|feed| feed.live))?;
         facts.set_item("failure", status.failure)?;
         facts.set_item("latency_count", status.latency.count())?;
         facts.set_item("latency_p50_ns", status.latency.quantile(500))?;

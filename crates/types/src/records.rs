@@ -88,7 +88,7 @@ macro_rules! record {
             pub source_sequence: u64,
             /// Position among all records derived from that message, from 0.
             pub source_index: u32,
-            /// See [`crate::InstrumentId`]; 0 where a record concerns the whole feed.
+            /// See [`crate::InstrumentId`]; that of the whole feed where a record concerns no single instrument.
             pub instrument_id: u32,
             $($(#[$field_meta])* pub $field: $type,)*
         }

@@ -95,7 +95,7 @@ impl Venue {
 pub struct InstrumentId(u32);
 
 impl InstrumentId {
-    /// Largest index an id can carry.
+    /// Largest index an id can carry. No instrument has it: it stands for the whole feed of the venue.
     pub const INDEX_MAX: u32 = (1 << 24) - 1;
 
     /// The id of the venue's instrument number `index`.
@@ -105,6 +105,11 @@ impl InstrumentId {
     pub const fn new(venue: Venue, index: u32) -> Self {
         assert!(index <= Self::INDEX_MAX, "instrument index out of range");
         Self(((venue as u32) << 24) | index)
+    }
+
+    /// What records about the whole feed of the venue carry.
+    pub const fn whole_feed(venue: Venue) -> Self {
+        Self::new(venue, Self::INDEX_MAX)
     }
 
     /// As stored in a record.
@@ -129,6 +134,12 @@ mod tests {
             assert_eq!(Venue::from_name(venue.name()), Some(venue));
         }
         assert!(Venue::ALL.windows(2).all(|pair| (pair[0] as u8) < pair[1] as u8));
+    }
+
+    #[test]
+    fn a_whole_feed_has_an_id_that_names_its_venue_and_no_instrument() {
+        let id = InstrumentId::whole_feed(Venue::Kraken);
+        assert_eq!((id.get(), id.index()), (0x02ff_ffff, InstrumentId::INDEX_MAX as usize));
     }
 
     #[test]

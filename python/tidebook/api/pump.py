@@ -34,7 +34,7 @@ class Pump:
         for batch in self._source.poll():
             if batch.missed:
                 self._view.missed(batch.channel, batch.missed)
-            self._view.feed(batch.channel, batch.records, batch.venue)
+            self._view.feed(batch.channel, batch.records)
         self._polled_at = time.monotonic()
 
     def publish(self) -> None:

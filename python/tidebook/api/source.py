@@ -13,15 +13,11 @@ from tidebook.api.view import Records
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Records of one channel, oldest first, and how many before them were overwritten unread.
-
-    `venue` names the feed where the channel carries one feed only; see `MarketView.feed`.
-    """
+    """Records of one channel, oldest first, and how many before them were overwritten unread."""
 
     channel: str
     records: Records
     missed: int = 0
-    venue: str | None = None
 
 
 class RecordSource(Protocol):

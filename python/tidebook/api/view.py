@@ -168,16 +168,15 @@ class MarketView:
         self._by_name: dict[str, InstrumentView] = {}
         self._take: dict[str, Callable[[Records], None]] = {
             "md.instruments": self._take_instruments,
+            "md.status": self._take_status,
             "md.book": self._take_books,
             "md.quotes": self._take_quotes,
             "md.trades": self._take_trades,
         }
 
-    def feed(self, channel: str, records: Records, venue: str | None = None) -> None:
+    def feed(self, channel: str, records: Records) -> None:
         """Takes a batch of `channel`, oldest first. The rows are copied: the caller may reuse its buffer.
 
-        `venue` names the feed where one channel carries one feed; without it, status records of a whole feed count
-        only where a single feed is expected.
         Raises: KeyError for a channel this view does not keep.
         """
         if channel not in CHANNELS:
@@ -185,10 +184,7 @@ class MarketView:
         if not len(records):
             return
         records = records.copy()
-        if channel == "md.status":
-            self._take_status(records, venue)
-        else:
-            self._take[channel](records)
+        self._take[channel](records)
         now, steady = self.clock(), self._steady_clock()
         codes = records["instrument_id"] >> 24
         for code in np.unique(codes).tolist():
@@ -243,16 +239,12 @@ class MarketView:
         return said
 
     def _health(self, venue_code: int) -> FeedHealth | None:
-        """Feed of the venue with this number; of number 0 (a record about a whole feed) the only one, if it is that."""
-        name = _VENUES.get(venue_code)
-        if name is not None:
-            return self.feeds.get(name)
-        return next(iter(self.feeds.values())) if len(self.feeds) == 1 else None
+        """Feed of the venue with this number; None while it is not expected and has said nothing of an instrument."""
+        return self.feeds.get(_VENUES.get(venue_code, ""))
 
-    def _take_status(self, records: Records, venue: str | None) -> None:
+    def _take_status(self, records: Records) -> None:
         for row in records:
-            named = self.feeds.get(venue) if venue is not None else None
-            health = named or self._health(int(row["instrument_id"]) >> 24)
+            health = self._health(int(row["instrument_id"]) >> 24)
             if health is not None:
                 health.happened(row)
 

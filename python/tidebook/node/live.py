@@ -25,10 +25,10 @@ from tidebook.feeds.capture_log import CaptureLog
 from tidebook.feeds.registry import build_connector, feed_kind
 from tidebook.feeds.subscriptions import SubscriptionsFile
 from tidebook.node.directory import channel_of, journal_directory
-from tidebook.node.rings import RingSource, forget_other_journals
+from tidebook.node.rings import RingSource
 from tidebook.node.simulator import simulated_binance
 from tidebook.node.snapshots import SnapshotRequests
-from tidebook.node.storing import Storing, journal_identity, stored_position
+from tidebook.node.storing import Storing, stored_position
 from tidebook.observe.logs import logger
 from tidebook.storage.follower import FollowerOptions
 from tidebook.storage.part import PartOptions
@@ -112,9 +112,10 @@ async def run(options: LiveOptions, started: Callable[[str], None]) -> dict[str,
         )
         stack.callback(storing.stop)
         stack.callback(feed.close)
-        forget_other_journals(rings, journal_identity(journal))
-        engine = MarketDataEngine(venue, rings, journal)
+        engine = MarketDataEngine({venue: journal}, rings)
         stack.callback(engine.stop)
+        if engine.made_anew is not None:
+            log.warning("md.* made anew", reason=engine.made_anew)
         storing.start()
         log.info("channels open", capture=feed.recovery["text"], rings=str(rings), journal=str(journal))
 

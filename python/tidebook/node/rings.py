@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tidebook._core import Ring
 from tidebook.api import CHANNELS, Batch
 from tidebook.transport import Consumer, Gap, open_consumer
 
@@ -13,21 +12,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _BATCH_MAX = 8_192
-
-
-def forget_other_journals(rings: Path, journal_identity: str) -> None:
-    """Removes the `md.*` rings that were derived from another journal than this one.
-
-    The engine goes on behind the newest record it finds. Records of another data directory would make it keep silent
-    until the new journal has as many messages.
-    Raises: EndpointBusyError while another engine lives.
-    """
-    marker = rings / "md.journal"
-    if marker.exists() and marker.read_text() == journal_identity:
-        return
-    for path in sorted(rings.glob("md.*.ring")):
-        Ring.remove(path)
-    marker.write_text(journal_identity)
 
 
 class RingSource:

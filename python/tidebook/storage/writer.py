@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from tidebook._core import schemas
+from tidebook._core import schemas, venues
 from tidebook.errors import StorageConflictError, StorageError, UsageError
 from tidebook.observe.logs import logger
 from tidebook.storage.columns import TYPES, ColumnBuffer, event_time, record_dtype, symbol_texts
@@ -35,6 +35,8 @@ from tidebook.storage.staging import Staging, clean
 log = logger("storage.writer")
 
 BUFFER_ROWS_MAX: Final = 4_000_000
+# Index in the id of a record that concerns no single instrument but the whole feed of its venue.
+_WHOLE_FEED: Final = (1 << 24) - 1
 
 
 class WriterOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,7 +89,9 @@ class StorageWriter:
         self._filling = {kind: ColumnBuffer(kind) for kind in TYPES}
         self._flushing = {kind: ColumnBuffer(kind) for kind in TYPES}
         self._newest: dict[str, int] = dict.fromkeys(TYPES, 0)
+        # Records of a whole feed carry the last index of their venue, in older journals' rows 0.
         self._symbols: dict[int, str] = {0: f"*.{channel.rpartition('.')[2].upper()}"}
+        self._symbols |= {code << 24 | _WHOLE_FEED: f"*.{venue.upper()}" for code, venue in venues().items()}
         self._failed: BaseException | None = None
         with storage_errors(self.root, "make"):
             self.root.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,158 @@
+//! Feeds that a test writes, and what must be published of them.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use tidebook_channel::{Channel, ChannelOptions};
+use tidebook_feed::{FeedEngine, FeedOptions, RecordBatch};
+use tidebook_plane::{EngineOptions, FeedSource, MarketDataEngine, PlaneError};
+use tidebook_ring::{Producer, Wait};
+use tidebook_types::{MessageKind, RawMessage, Venue};
+
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+pub fn directory() -> TempDir {
+    tempfile::Builder::new().permissions(PermissionsExt::from_mode(0o700)).tempdir().unwrap()
+}
+
+/// A feed channel, with the messages written to it so far. Both venues here speak Binance's dialect.
+pub struct Feed {
+    pub venue: Venue,
+    pub rings: PathBuf,
+    channel: Option<(Producer, Channel)>,
+    pub written: Vec<Vec<u8>>,
+}
+
+impl Feed {
+    pub fn new(rings: &Path, venue: Venue) -> Self {
+        let mut feed = Self { venue, rings: rings.to_owned(), channel: None, written: Vec::new() };
+        feed.open();
+        feed
+    }
+
+    pub fn name(&self) -> String {
+        format!("feed.{}", self.venue.name())
+    }
+
+    pub fn ring(&self) -> PathBuf {
+        self.rings.join(format!("{}.ring", self.name()))
+    }
+
+    pub fn journal(&self) -> PathBuf {
+        self.rings.join(format!("journal-{}", self.venue.name()))
+    }
+
+    pub fn source(&self) -> FeedSource {
+        FeedSource { venue: self.venue, journal_dir: self.journal() }
+    }
+
+    pub fn open(&mut self) {
+        let mut options = ChannelOptions::frames(&self.name(), 1 << 16);
+        options.ring.parking = true;
+        options.journal.segment_size_bytes = 1 << 20;
+        let (channel, _) = Channel::open(&self.ring(), &self.journal(), &options).unwrap();
+        self.channel = Some((channel.producer().unwrap(), channel));
+    }
+
+    pub fn close(&mut self) {
+        let (producer, channel) = self.channel.take().unwrap();
+        drop(producer);
+        channel.close().unwrap();
+    }
+
+    pub fn last(&self) -> u64 {
+        self.written.len() as u64
+    }
+
+    pub fn write(&mut self, kind: MessageKind, context: &str, body: &str) {
+        let mut payload = Vec::new();
+        let ts_recv = 1_700_000_000_000_000_000 + self.written.len() as i64 * 1_000_000;
+        let (context, body) = (context.as_bytes(), body.as_bytes());
+        RawMessage { ts_recv, connection: 1, kind, context, body }.write_to(&mut payload);
+        let sequence = self.channel.as_mut().unwrap().0.write(&payload).unwrap();
+        self.written.push(payload);
+        assert_eq!(sequence, self.last());
+    }
+
+    /// A snapshot, then diffs and trades of two symbols that follow from each other.
+    pub fn write_market(&mut self, from: u64, count: u64) {
+        if from == 0 {
+            self.write(MessageKind::State, "", r#"{"event":"connected"}"#);
+            let snapshot = r#"{"lastUpdateId":100,"bids":[["10.00","1.0"],["9.99","2.0"]],"asks":[["10.01","1.5"]]}"#;
+            for symbol in ["BTCUSDT", "ETHUSDT"] {
+                self.write(MessageKind::Ws, "", &diff(symbol, 100));
+                let target = format!("/api/v3/depth?symbol={symbol}&limit=1000");
+                self.write(MessageKind::Rest, &target, snapshot);
+            }
+        }
+        for n in from..from + count {
+            self.write(MessageKind::Ws, "", &diff("BTCUSDT", 101 + n));
+            if n % 3 == 0 {
+                self.write(MessageKind::Ws, "", &diff("ETHUSDT", 101 + n / 3));
+            }
+            let trade = format!(
+                r#"{{"e":"trade","E":1700000000000,"s":"BTCUSDT","t":{},"p":"10.01","q":"0.5","T":1700000000000,"m":false,"M":true}}"#,
+                1 + n
+            );
+            self.write(MessageKind::Ws, "", &trade);
+        }
+    }
+
+    /// What the state machine alone derives of all that was written.
+    pub fn derived(&self) -> RecordBatch {
+        let mut engine = FeedEngine::new(self.venue, FeedOptions::of(self.venue));
+        let mut batch = RecordBatch::default();
+        for (index, payload) in self.written.iter().enumerate() {
+            engine.on_message(index as u64 + 1, RawMessage::parse(payload).unwrap(), &mut batch);
+        }
+        batch
+    }
+}
+
+pub fn try_start(rings: &Path, feeds: &[&Feed]) -> Result<MarketDataEngine, PlaneError> {
+    MarketDataEngine::start(EngineOptions {
+        feeds: feeds.iter().map(|feed| feed.source()).collect(),
+        rings_dir: rings.to_owned(),
+        wait: Wait::Park,
+    })
+}
+
+pub fn start(rings: &Path, feeds: &[&Feed]) -> MarketDataEngine {
+    try_start(rings, feeds).unwrap()
+}
+
+/// Waits until the engine has taken in all that was written.
+pub fn wait_for_all(engine: &MarketDataEngine, feeds: &[&Feed]) {
+    wait_for(|| {
+        let status = engine.status();
+        assert_eq!(status.failure, None);
+        feeds.iter().all(|feed| {
+            status.feeds.iter().any(|found| found.venue == feed.venue && found.live && found.sequence == feed.last())
+        })
+    });
+}
+
+/// An engine that has taken in all that was written, then stopped.
+pub fn run_to_end(rings: &Path, feeds: &[&Feed]) {
+    let engine = start(rings, feeds);
+    wait_for_all(&engine, feeds);
+    engine.stop().unwrap();
+}
+
+pub fn wait_for(mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < DEADLINE, "not within {DEADLINE:?}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn diff(symbol: &str, id: u64) -> String {
+    let size = 1 + id % 7;
+    format!(
+        r#"{{"e":"depthUpdate","E":1700000000000,"s":"{symbol}","U":{id},"u":{id},"b":[["10.00","{size}.0"]],"a":[["10.01","{}.5"]]}}"#,
+        size + 1
+    )
+}
