@@ -13,7 +13,7 @@ SYMBOLS_SHOWN = 10
 
 
 def simulate(
-    venue: Literal["binance", "coinbase-advanced", "kraken"] = "binance",
+    venue: Literal["binance", "binance-usdm", "coinbase", "coinbase-advanced", "kraken"] = "binance",
     *,
     port: int = 9443,
     seed: int = 7,

@@ -54,7 +54,10 @@ class Control:
                 "now_us": self._venue.now_us,
                 "messages": self._venue.message_count,
                 "faults_pending": len(self._faults.pending),
-                "update_ids": {symbol: market.update_id for symbol, market in self._venue.markets.items()},
+                "update_ids": {
+                    symbol: self._venue.texts[symbol].book_id(market.update_id)
+                    for symbol, market in self._venue.markets.items()
+                },
                 "trade_ids": {symbol: market.trade_id for symbol, market in self._venue.markets.items()},
                 "connections": [
                     {"number": c.number, "streams": list(c.streams), "sent": c.sent}
@@ -83,7 +86,7 @@ class Control:
         symbol, market = self._market(request)
         after = _integer(request, "after", 0)
         texts = self._venue.texts[symbol]
-        found = (_book_text(texts, *checkpoint) for checkpoint in market.checkpoints if checkpoint.update_id > after)
+        found = (_book_text(texts, *one) for one in market.checkpoints if texts.book_id(one.update_id) > after)
         return web.Response(text=f"[{','.join(found)}]", content_type="application/json")
 
     async def _trades(self, request: web.Request) -> web.Response:
@@ -130,5 +133,5 @@ def _book_text(
     texts: SymbolTexts, time_us: int, update_id: int, bids: list[tuple[int, int]], asks: list[tuple[int, int]]
 ) -> str:
     bid_texts, ask_texts = ([list(texts.level(*level)) for level in side] for side in (bids, asks))
-    book = {"lastUpdateId": update_id, "time_us": time_us, "bids": bid_texts, "asks": ask_texts}
+    book = {"lastUpdateId": texts.book_id(update_id), "time_us": time_us, "bids": bid_texts, "asks": ask_texts}
     return msgspec.json.encode(book).decode()

@@ -60,6 +60,10 @@ class SymbolTexts(ABC):
     def level(self, price: int, size: int) -> tuple[str, str]:
         """Texts of a level's price and size, as on the wire."""
 
+    def book_id(self, update_id: int) -> int:
+        """The number under which the venue knows the state of the book; where it has none, ours."""
+        return update_id
+
     @abstractmethod
     def trade_text(self, trade: Trade) -> str:
         """JSON of one trade, as on the wire."""

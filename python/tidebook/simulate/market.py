@@ -55,6 +55,7 @@ class Top(NamedTuple):
     bid_size: int
     ask_price: int
     ask_size: int
+    time_us: int
 
 
 class DepthDiff(NamedTuple):
@@ -108,6 +109,8 @@ class Market:
         self._first_cadence = next(iter(self._pending))
         self._sequence_base = first_update_id + first_trade_id - 2
         self._top: Top | None = None
+        self.now_us = 0
+        """Time of the operation in progress."""
 
     @property
     def sequence(self) -> int:
@@ -204,7 +207,7 @@ class Market:
         bid, ask = bids.best(), asks.best()
         if bid is None or ask is None:
             return
-        top = Top(self.update_id, bid, bids.totals[bid], ask, asks.totals[ask])
-        if self._top is None or top[1:] != self._top[1:]:
+        top = Top(self.update_id, bid, bids.totals[bid], ask, asks.totals[ask], self.now_us)
+        if self._top is None or top[1:5] != self._top[1:5]:
             self._top = top
             self.events.append(top)

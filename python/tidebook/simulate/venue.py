@@ -179,6 +179,7 @@ class SimulatedVenue:
             self._burst_from_us = self.now_us + self._draw(BURST_EVERY_US)
             self._burst_until_us = self._burst_from_us + self._draw(BURST_LENGTH_US)
         bursting = self.options.bursts and self.now_us >= self._burst_from_us
+        market.now_us = self.now_us
         before, counted = market.update_id, self.message_count
         self._flows[index].step(self.now_us, bursting=bursting)
         if market.update_id != before:

@@ -42,7 +42,7 @@ class Wire:
     """Texts of one symbol, with times in milliseconds or, on request, in microseconds."""
 
     def __init__(self, spec: SymbolSpec, *, microseconds: bool = False) -> None:
-        self._symbol = spec.symbol
+        self.symbol = spec.symbol
         self.price = padded(spec.price_exp, DECIMALS)
         self.size = padded(spec.size_exp, DECIMALS)
         self._time_divisor = 1 if microseconds else 1_000
@@ -52,7 +52,7 @@ class Wire:
         time = trade.time_us // self._time_divisor
         maker = "true" if trade.buyer_is_maker else "false"
         return (
-            f'{{"e":"trade","E":{time},"s":"{self._symbol}","t":{trade.trade_id},"p":"{self.price(trade.price)}",'
+            f'{{"e":"trade","E":{time},"s":"{self.symbol}","t":{trade.trade_id},"p":"{self.price(trade.price)}",'
             f'"q":"{self.size(trade.size)}","T":{time},"m":{maker},"M":true}}'
         ).encode()
 
@@ -61,7 +61,7 @@ class Wire:
         time = trade.time_us // self._time_divisor
         maker = "true" if trade.buyer_is_maker else "false"
         return (
-            f'{{"e":"aggTrade","E":{time},"s":"{self._symbol}","a":{trade.aggregate_id},'
+            f'{{"e":"aggTrade","E":{time},"s":"{self.symbol}","a":{trade.aggregate_id},'
             f'"p":"{self.price(trade.price)}","q":"{self.size(trade.size)}","f":{trade.first_trade_id},'
             f'"l":{trade.last_trade_id},"T":{time},"m":{maker},"M":true}}'
         ).encode()
@@ -69,19 +69,25 @@ class Wire:
     def book_ticker(self, top: Top) -> bytes:
         """Payload of `<symbol>@bookTicker`; spot sends no time in it."""
         return (
-            f'{{"u":{top.update_id},"s":"{self._symbol}","b":"{self.price(top.bid_price)}",'
+            f'{{"u":{top.update_id},"s":"{self.symbol}","b":"{self.price(top.bid_price)}",'
             f'"B":"{self.size(top.bid_size)}","a":"{self.price(top.ask_price)}","A":"{self.size(top.ask_size)}"}}'
         ).encode()
 
     def depth(self, diff: DepthDiff) -> bytes:
         """Payload of `<symbol>@depth` and `<symbol>@depth@100ms`."""
         return (
-            f'{{"e":"depthUpdate","E":{diff.time_us // self._time_divisor},"s":"{self._symbol}",'
+            f'{{"e":"depthUpdate","E":{diff.time_us // self._time_divisor},"s":"{self.symbol}",'
             f'"U":{diff.first_id},"u":{diff.last_id},"b":[{self.levels(diff.bids)}],"a":[{self.levels(diff.asks)}]}}'
         ).encode()
 
-    def snapshot(self, update_id: int, bids: Iterable[tuple[int, int]], asks: Iterable[tuple[int, int]]) -> bytes:
-        """Body of `GET /api/v3/depth`; it names no symbol."""
+    def snapshot(
+        self,
+        update_id: int,
+        bids: Iterable[tuple[int, int]],
+        asks: Iterable[tuple[int, int]],
+        time_us: int = 0,  # noqa: ARG002 - futures have times
+    ) -> bytes:
+        """Body of a REST depth answer; it names no symbol."""
         return (f'{{"lastUpdateId":{update_id},"bids":[{self.levels(bids)}],"asks":[{self.levels(asks)}]}}').encode()
 
     def levels(self, levels: Iterable[tuple[int, int]]) -> str:
@@ -93,21 +99,18 @@ class BinanceTexts(SymbolTexts):
     """Streams of one symbol: `btcusdt@trade` and so on."""
 
     depth_streams: ClassVar[dict[str, str]] = {"100ms": "depth@100ms", "1000ms": "depth"}
-    """Cadence -> stream."""
+    """Cadence -> stream; the rate counts the first."""
+    wire_class: ClassVar[type[Wire]] = Wire
 
     def __init__(self, market: Market) -> None:
         super().__init__(market)
         name = market.spec.symbol.lower()
-        self.wire = self.wire_of(market.spec)
+        self.wire = self.wire_class(market.spec)
         self._trade = f"{name}@trade"
         self._aggregate = f"{name}@aggTrade"
         self._top = f"{name}@bookTicker"
         self._depth = {cadence: f"{name}@{stream}" for cadence, stream in self.depth_streams.items()}
         self.streams = frozenset({self._trade, self._aggregate, self._top, *self._depth.values()})
-
-    def wire_of(self, spec: SymbolSpec) -> Wire:
-        """The texts themselves."""
-        return Wire(spec)
 
     def operation(self, events: list[PublicEvent], wanted: Container[str] | None) -> Iterable[StreamMessage]:
         """Trades, aggregate trades and the new top."""
@@ -127,7 +130,7 @@ class BinanceTexts(SymbolTexts):
         return messages
 
     def flush(self, cadence: str, time_us: int, wanted: Container[str] | None) -> Iterable[StreamMessage]:
-        """The depth diff of a cadence; the first is the one that the rate counts."""
+        """The depth diff of a cadence."""
         stream = self._depth[cadence]
         if wanted is None or stream in wanted:
             diff = self.market.flush_depth(time_us, cadence)
@@ -148,8 +151,59 @@ class BinanceTexts(SymbolTexts):
         return self.wire.trade(trade).decode()
 
 
+def exchange_info_symbol(spec: SymbolSpec) -> dict[str, object]:
+    """One entry of `symbols` in `GET /api/v3/exchangeInfo`."""
+    wire = Wire(spec)
+    return {
+        "symbol": spec.symbol,
+        "status": "TRADING",
+        "baseAsset": spec.base,
+        "baseAssetPrecision": DECIMALS,
+        "quoteAsset": spec.quote,
+        "quotePrecision": DECIMALS,
+        "quoteAssetPrecision": DECIMALS,
+        "baseCommissionPrecision": DECIMALS,
+        "quoteCommissionPrecision": DECIMALS,
+        "orderTypes": ["LIMIT", "LIMIT_MAKER", "MARKET"],
+        "icebergAllowed": False,
+        "ocoAllowed": False,
+        "quoteOrderQtyMarketAllowed": False,
+        "isSpotTradingAllowed": True,
+        "isMarginTradingAllowed": False,
+        "filters": [
+            {
+                "filterType": "PRICE_FILTER",
+                "minPrice": wire.price(1),
+                "maxPrice": wire.price(spec.start_price * 20),
+                "tickSize": wire.price(1),
+            },
+            {
+                "filterType": "LOT_SIZE",
+                "minQty": wire.size(1),
+                "maxQty": wire.size(spec.typical_size * 1_000_000),
+                "stepSize": wire.size(1),
+            },
+        ],
+        "permissions": ["SPOT"],
+    }
+
+
+REST_RULES = RestRules(
+    prefix="/api/v3",
+    depth_limit_default=100,
+    depth_weights=((100, 5), (500, 25), (1_000, 50), (5_000, 250)),
+    depth_limits=None,
+    exchange_info_weight=20,
+    rate_limits=(("ORDERS", "SECOND", 10, 100), ("ORDERS", "DAY", 1, 200_000), ("RAW_REQUESTS", "MINUTE", 5, 61_000)),
+    exchange_info_symbol=exchange_info_symbol,
+)
+
+
 class BinanceTalk(Talk):
     """Subscriptions by path and by request; two forms of connection."""
+
+    socket_prefixes: ClassVar[tuple[str, ...]] = ("",)
+    rest_rules: ClassVar[RestRules] = REST_RULES
 
     def routes(self) -> list[web.RouteDef]:
         """`/ws`, `/ws/<stream>/<stream>`, `/stream?streams=<a>/<b>` and REST."""
@@ -160,17 +214,26 @@ class BinanceTalk(Talk):
         async def combined(request: web.Request) -> web.StreamResponse:
             return await self._serve(request, COMBINED, request.query.get("streams", ""))
 
-        sockets = [web.get("/ws", raw), web.get("/ws/{streams:.+}", raw), web.get("/stream", combined)]
+        sockets = [
+            route
+            for prefix in self.socket_prefixes
+            for route in (
+                web.get(f"{prefix}/ws", raw),
+                web.get(f"{prefix}/ws/{{streams:.+}}", raw),
+                web.get(f"{prefix}/stream", combined),
+            )
+        ]
         return sockets + self.rest().routes()
 
     def rest(self) -> RestApi:
         """The REST side."""
-        wires = {symbol: Wire(market.spec) for symbol, market in self.venue.markets.items()}
 
         def snapshot(symbol: str, bids: list[tuple[int, int]], asks: list[tuple[int, int]]) -> bytes:
-            return wires[symbol].snapshot(self.venue.markets[symbol].update_id, bids, asks)
+            texts = self.venue.texts[symbol]
+            assert isinstance(texts, BinanceTexts)
+            return texts.wire.snapshot(texts.market.update_id, bids, asks, self.venue.now_us)
 
-        return RestApi(self.venue, self.faults, self.limits, REST_RULES, snapshot)
+        return RestApi(self.venue, self.faults, self.limits, self.rest_rules, snapshot)
 
     async def _serve(self, request: web.Request, form: str, streams: str) -> web.StreamResponse:
         names = [name for name in streams.split("/") if name]
@@ -248,7 +311,7 @@ class Binance(Dialect):
 
     name = "binance"
     cadences: ClassVar[dict[str, int]] = {"100ms": 100_000, "1000ms": 1_000_000}
-    book_cadences = ("100ms", "1000ms")
+    book_cadences: ClassVar[tuple[str, ...]] = ("100ms", "1000ms")
     limits = VenueLimits()
     default_symbols = ("BTCUSDT", "ETHUSDT")
     symbol_form = "{}USDT"
@@ -271,52 +334,5 @@ class Binance(Dialect):
         """Binance's side of the conversation."""
         return BinanceTalk(venue, hub, faults, limits)
 
-
-def exchange_info_symbol(spec: SymbolSpec) -> dict[str, object]:
-    """One entry of `symbols` in `GET /api/v3/exchangeInfo`."""
-    wire = Wire(spec)
-    return {
-        "symbol": spec.symbol,
-        "status": "TRADING",
-        "baseAsset": spec.base,
-        "baseAssetPrecision": DECIMALS,
-        "quoteAsset": spec.quote,
-        "quotePrecision": DECIMALS,
-        "quoteAssetPrecision": DECIMALS,
-        "baseCommissionPrecision": DECIMALS,
-        "quoteCommissionPrecision": DECIMALS,
-        "orderTypes": ["LIMIT", "LIMIT_MAKER", "MARKET"],
-        "icebergAllowed": False,
-        "ocoAllowed": False,
-        "quoteOrderQtyMarketAllowed": False,
-        "isSpotTradingAllowed": True,
-        "isMarginTradingAllowed": False,
-        "filters": [
-            {
-                "filterType": "PRICE_FILTER",
-                "minPrice": wire.price(1),
-                "maxPrice": wire.price(spec.start_price * 20),
-                "tickSize": wire.price(1),
-            },
-            {
-                "filterType": "LOT_SIZE",
-                "minQty": wire.size(1),
-                "maxQty": wire.size(spec.typical_size * 1_000_000),
-                "stepSize": wire.size(1),
-            },
-        ],
-        "permissions": ["SPOT"],
-    }
-
-
-REST_RULES = RestRules(
-    prefix="/api/v3",
-    depth_limit_default=100,
-    depth_weights=((100, 5), (500, 25), (1_000, 50), (5_000, 250)),
-    depth_limits=None,
-    exchange_info_weight=20,
-    rate_limits=(("ORDERS", "SECOND", 10, 100), ("ORDERS", "DAY", 1, 200_000), ("RAW_REQUESTS", "MINUTE", 5, 61_000)),
-    exchange_info_symbol=exchange_info_symbol,
-)
 
 BINANCE = Binance()
