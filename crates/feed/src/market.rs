@@ -228,10 +228,14 @@ impl Markets {
 
     /// Exponents in force for the symbol, or what the venue usually has.
     pub(crate) fn exponents(&self, symbol: &[u8], default: (Exponent, Exponent)) -> (Exponent, Exponent) {
-        match self.find(symbol).map(|index| &self.all[index]) {
-            Some(market) if market.version > 0 => (market.price_exp, market.size_exp),
-            _ => default,
-        }
+        self.exponents_in_force(symbol).unwrap_or(default)
+    }
+
+    /// Exponents in force for the symbol; `None` before it has any.
+    #[inline]
+    pub(crate) fn exponents_in_force(&self, symbol: &[u8]) -> Option<(Exponent, Exponent)> {
+        let market = self.find(symbol).map(|index| &self.all[index]).filter(|market| market.version > 0)?;
+        Some((market.price_exp, market.size_exp))
     }
 
     /// Index of the instrument, made if it is new; `None` when the symbol cannot be one or the bound is reached.

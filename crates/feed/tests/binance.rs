@@ -3,10 +3,11 @@
 mod common;
 
 use common::{Message, run, told};
-use tidebook_book::Side;
+use tidebook_book::{Level, Side};
 use tidebook_feed::{FeedEngine, RecordBatch};
 use tidebook_types::records::{FLAG_DERIVED, FLAG_LAST, FLAG_SNAPSHOT, FLAG_UNPROVEN};
-use tidebook_types::{InstrumentId, MessageKind, Venue, format_units};
+use tidebook_types::{BookImage, Instrument, InstrumentId, MessageKind, Venue, format_units};
+use zerocopy::FromZeros;
 
 /// `99x5 98x7` as JSON levels.
 fn levels(text: &str) -> String {
@@ -18,7 +19,7 @@ fn levels(text: &str) -> String {
 }
 
 /// One line of a script:
-/// `depth 5-7 | bids | asks`, `snapshot 4 | bids | asks`, `ticker 7 | 99x5 | 101x2`, `trade 12 99x1`, `state <event>`,
+/// `depth 5-7 | bids | asks` (futures: `depth 3<5-7`, behind id 3), `snapshot 4 | bids | asks`, `ticker 7 | 99x5 | 101x2`, `trade 12 99x1`, `state <event>`,
 /// or any JSON frame.
 fn message(line: &str, index: usize) -> Message {
     let ts_recv = 1_700_000_000_000_000_000 + index as i64 * 1_000_000;
@@ -28,10 +29,12 @@ fn message(line: &str, index: usize) -> Message {
     let ws = |body: String| Message::new(MessageKind::Ws, ts_recv, "", &body);
     match word {
         "depth" => {
-            let (first, last) = rest.split_once('-').unwrap();
+            let (previous, ids) = rest.split_once('<').map_or((None, rest), |(previous, ids)| (Some(previous), ids));
+            let (first, last) = ids.split_once('-').unwrap();
             let (bids, asks) = (levels(parts[1]), levels(parts[2]));
+            let chain = previous.map_or_else(String::new, |previous| format!("\"T\":{},\"pu\":{previous},", ms - 3));
             ws(format!(
-                "{{\"e\":\"depthUpdate\",\"E\":{ms},\"s\":\"XY\",\"U\":{first},\"u\":{last},\"b\":{bids},\"a\":{asks}}}"
+                "{{\"e\":\"depthUpdate\",\"E\":{ms},\"s\":\"XY\",{chain}\"U\":{first},\"u\":{last},\"b\":{bids},\"a\":{asks}}}"
             ))
         }
         "snapshot" => {
@@ -58,16 +61,25 @@ fn message(line: &str, index: usize) -> Message {
 }
 
 fn play(script: &[&str]) -> (FeedEngine, RecordBatch) {
+    play_as(Venue::Binance, script)
+}
+
+fn play_as(venue: Venue, script: &[&str]) -> (FeedEngine, RecordBatch) {
     let messages: Vec<_> = script.iter().enumerate().map(|(index, line)| message(line, index)).collect();
-    run(Venue::Binance, &messages)
+    run(venue, &messages)
 }
 
 /// `bids | asks` of the book, best first, with a mark when it may not be used or is not proven.
 fn picture(engine: &FeedEngine) -> String {
-    let view = engine.book(InstrumentId::new(Venue::Binance, 0)).unwrap();
+    let id = InstrumentId::new(engine.venue(), 0);
+    let view = engine.book(id).unwrap();
+    let mut image = BookImage::new_zeroed();
+    assert!(engine.fill_image(id, &mut image));
     let side = |side| {
-        let text = |units| format_units(units, 8).trim_end_matches('0').trim_end_matches('.').to_owned();
-        let levels = view.book.levels(side).map(|level| format!("{}x{}", text(level.price), text(level.size)));
+        let text = |units, exp| format_units(units, exp).trim_end_matches('0').trim_end_matches('.').to_owned();
+        let (price_exp, size_exp) = (image.price_exp, image.size_exp);
+        let level = |level: Level| format!("{}x{}", text(level.price, price_exp), text(level.size, size_exp));
+        let levels = view.book.levels(side).map(level);
         levels.collect::<Vec<_>>().join(" ")
     };
     let mark = match (view.usable, view.unproven) {
@@ -378,4 +390,125 @@ fn timers_close_bars_and_without_them_receive_times_do() {
     assert_eq!(closed(&[trade(1, 5), trade(2, 60), trade(3, 61)]), [(3, 0, 1, 0)]);
     let with_timers = [trade(1, 5), timer(60), trade(2, 70), timer(61), trade(3, 59), timer(181)];
     assert_eq!(closed(&with_timers), [(4, 0, 1, 0), (5, 0, 2, 1), (6, 60, 1, 0), (6, 120, 0, 0)]);
+}
+
+const FUTURES: [Venue; 2] = [Venue::BinanceUsdm, Venue::BinanceCoinm];
+
+#[test]
+fn futures_follow_the_chain_of_previous_ids_and_not_the_first_ones() {
+    for venue in FUTURES {
+        let (engine, batch) = play_as(
+            venue,
+            &[
+                "depth 2<5-9 | 90x9 | ",
+                "depth 9<20-31 | 99x1 | 101x1",
+                "snapshot 25 | 99x5 97x1 | 101x2 102x2",
+                "depth 31<90-95 | 97x0 | ",
+                "depth 90<96-99 | 96x1 | ",
+                "snapshot 99 | 99x2 | 101x7",
+            ],
+        );
+        assert_eq!(picture(&engine), "99: 99x2 | 101x7");
+        assert_eq!(
+            told(&batch),
+            [
+                "1: snapshot_wanted (started)",
+                "3: snapshot_applied 0 25 4",
+                "3: book_usable (snapshot_applied)",
+                // Overlaps the message before: its `pu` is below that one's `u`.
+                "5: gap 96 91 0",
+                "5: book_unusable (gap)",
+                "5: snapshot_wanted (gap)",
+                "6: snapshot_applied 0 99 2",
+                "6: book_usable (snapshot_applied)",
+            ]
+        );
+        let first = batch.depth.iter().find(|depth| depth.venue_sequence == 31).unwrap();
+        assert_eq!(first.ts_event, 1_699_999_999_998_000_000, "the matching engine's time");
+    }
+}
+
+/// Ids between `pu` and `U` are other instruments'. Method: one snapshot at each id around a message behind 10 that
+/// covers 20 to 30, which came before the snapshot or comes after it.
+#[test]
+fn a_snapshot_of_futures_is_spanned_by_a_message_from_its_previous_id_on() {
+    for id in 8..33 {
+        let snapshot = format!("snapshot {id} | 99x5 | 101x2");
+        let (engine, batch) = play_as(Venue::BinanceUsdm, &["depth 10<20-30 | 99x1 | ", &snapshot]);
+        let refused = told(&batch).iter().any(|line| line.contains("snapshot_refused"));
+        assert_eq!(refused, id < 10, "{id}");
+        let expected = match id {
+            ..10 => "unusable 0:  | ".to_owned(),
+            10..30 => "30: 99x1 | 101x2".to_owned(),
+            30.. => format!("{id}: 99x5 | 101x2"),
+        };
+        assert_eq!(picture(&engine), expected);
+        let (engine, _) = play_as(Venue::BinanceUsdm, &[&snapshot, "depth 10<20-30 | 99x1 | "]);
+        assert_eq!(engine.book(InstrumentId::new(Venue::BinanceUsdm, 0)).unwrap().usable, id >= 10, "{id}");
+    }
+}
+
+#[test]
+fn a_book_of_futures_is_compared_when_no_earlier_book_ticker_can_come_any_more() {
+    let start = ["snapshot 4 | 99x5 | 101x2", "ticker 3 | 99x5 | 101x2", "depth 4<5-8 | 99x7 | "];
+    let tally = |engine: &FeedEngine| common::tally(engine, tidebook_feed::Oracle::BinanceBookTicker);
+    let usdm = |rest: &[&str]| play_as(Venue::BinanceUsdm, &[&start[..], rest].concat());
+    // The change of the top comes behind the depth message that has it: no contradiction.
+    assert_eq!(tally(&usdm(&[]).0), (0, 0));
+    let (engine, batch) = usdm(&["ticker 6 | 99x7 | 101x2", "ticker 9 | 99x8 | 101x2"]);
+    assert_eq!((tally(&engine), batch.status.len()), ((1, 0), 2));
+    let (engine, _) = usdm(&["ticker 8 | 99x7 | 101x2"]);
+    assert_eq!(tally(&engine), (1, 0));
+    // Nothing between 3 and 9: at 8 the best bid still had 5.
+    let (engine, batch) = usdm(&["ticker 9 | 99x8 | 101x2", "depth 8<9-9 | 99x8 | ", "ticker 12 | 99x9 | 101x2"]);
+    assert_eq!(tally(&engine), (1, 1));
+    assert_eq!(
+        told(&batch)[2..],
+        [
+            "4: oracle_disagrees 3 8 0",
+            "4: book_unusable (oracle_disagrees)",
+            "4: snapshot_wanted (oracle_disagrees)",
+            "5: book_usable (oracle_agrees)",
+        ]
+    );
+    assert!(picture(&engine).starts_with("unproven 9: 99x8"));
+}
+
+#[test]
+fn a_trade_of_size_0_takes_an_id_and_is_no_trade() {
+    let script = ["trade 7 99x1", "trade 8 0x0", "trade 9 98x2"];
+    let (engine, batch) = play_as(Venue::BinanceUsdm, &script);
+    assert_eq!(batch.trades.iter().map(|trade| trade.trade_id).collect::<Vec<_>>(), [7, 9]);
+    assert_eq!(common::tally(&engine, tidebook_feed::Oracle::BinanceTradeIds), (2, 0));
+    assert_eq!((engine.counters().trades, engine.counters().trades_empty), (2, 1));
+}
+
+#[test]
+fn exchange_info_changes_exponents_only_where_a_step_needs_it() {
+    let info = |tick: &str, lot: &str| {
+        let filters = format!(
+            "{{\"filterType\":\"PRICE_FILTER\",\"tickSize\":\"{tick}\"}},{{\"filterType\":\"LOT_SIZE\",\"stepSize\":\"{lot}\"}}"
+        );
+        let body = format!("{{\"symbols\":[{{\"symbol\":\"XY\",\"filters\":[{filters}]}}]}}");
+        Message::new(MessageKind::Rest, 1_700_000_000_000_000_000, "/fapi/v1/exchangeInfo", &body)
+    };
+    let snapshot = message("snapshot 4 | 99x5 | 101x2", 1);
+    let definitions = |messages: &[Message]| {
+        let (engine, batch) = run(Venue::BinanceUsdm, messages);
+        let row = |record: &Instrument| {
+            (record.instrument_version, record.price_exp, record.size_exp, record.tick, record.lot)
+        };
+        (batch.instruments.iter().map(row).collect::<Vec<_>>(), picture(&engine))
+    };
+    let book = "4: 99x5 | 101x2".to_owned();
+    let known = info("0.10", "0.001");
+    assert_eq!(definitions(&[known.clone(), snapshot.clone()]), (vec![(1, 8, 3, 10_000_000, 1)], book.clone()));
+    let twice = [snapshot.clone(), known.clone(), known];
+    assert_eq!(definitions(&twice), (vec![(1, 8, 3, 0, 0), (2, 8, 3, 10_000_000, 1)], book.clone()));
+    let finer = info("0.10", "0.00001000");
+    assert_eq!(definitions(&[finer.clone(), snapshot.clone()]), (vec![(1, 8, 5, 10_000_000, 1)], book.clone()));
+    let (rows, picture) = definitions(&[snapshot.clone(), finer.clone()]);
+    assert_eq!(rows, [(1, 8, 3, 0, 0), (2, 8, 5, 0, 0), (3, 8, 5, 10_000_000, 1)]);
+    assert!(picture.starts_with("unusable"));
+    assert_eq!(definitions(&[snapshot.clone(), finer, snapshot]).1, book);
 }

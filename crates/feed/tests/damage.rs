@@ -7,7 +7,7 @@
 
 mod common;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use common::{Message, messages};
 use tidebook_book::{DepthBook, Level, Side};
@@ -123,13 +123,17 @@ impl Damage {
     }
 
     /// Whether the venue gives nothing to find it by at once: a digit of a level, of `u` or of `lastUpdateId`
-    /// became another digit, or the point of a level a digit.
+    /// became another digit, or a level's number was given a point or lost it.
     fn is_silent(self, message: &Message) -> bool {
         let Self::Change { at, byte } = self else { return false };
         let body = String::from_utf8_lossy(&message.body);
         let is_depth = body.contains("\"depthUpdate\"");
         let changed = message.body[at].is_ascii_digit() || message.body[at] == b'.';
-        if !byte.is_ascii_digit() || !changed || !(is_depth || message.kind == MessageKind::Rest) {
+        let is_number = |byte: &u8| byte.is_ascii_digit() || *byte == b'.';
+        let number = message.body[..at].iter().rev().take_while(|byte| is_number(byte));
+        let number = number.chain(message.body[at..].iter().take_while(|byte| is_number(byte)));
+        let is_digit = byte.is_ascii_digit() || byte == b'.' && !{ number }.any(|&byte| byte == b'.');
+        if !is_digit || !changed || !(is_depth || message.kind == MessageKind::Rest) {
             return false;
         }
         matches!(key_at(&body, at), Some("u" | "b" | "a" | "bids" | "asks" | "lastUpdateId"))
@@ -144,41 +148,103 @@ fn key_at(body: &str, at: usize) -> Option<&str> {
 }
 
 fn binance_flow(seed: u64) -> Vec<Message> {
-    let flow = BinanceFlow { seed, steps: 240, changes_max: 12, levels: 60, snapshot_every: 60 };
+    flow(Venue::Binance, seed)
+}
+
+fn flow(venue: Venue, seed: u64) -> Vec<Message> {
+    let futures = venue == Venue::BinanceUsdm;
+    let flow = BinanceFlow { seed, steps: 240, changes_max: 12, levels: 60, snapshot_every: 60, futures };
     let messages = flow.messages();
     messages.iter().map(|(kind, ts, target, body)| Message::new(*kind, *ts, target, body)).collect()
 }
 
-/// The first minutes of the recording, with REST snapshots of the undamaged book put in where a connector might have
-/// fetched them.
-fn binance_recording() -> Option<Vec<Message>> {
-    let (venue, all) = messages(&["binance-spot/btcusdt-20240808.log.zst"])?;
+/// Recordings of Binance's dialects: the files of one, the messages of them to take, and how many lie between two
+/// snapshots that are put in.
+const BINANCE_RECORDINGS: [(&[&str], usize, usize); 8] = [
+    (&["binance-spot/btcusdt-20240808.log.zst"], 4_000, 900),
+    (&["binance-spot/multi-20210404.log.zst"], 3_000, 500),
+    (&["binance-spot/multi-20211012.http.log.zst", "binance-spot/multi-20211012.ws.log.zst"], 270, 50),
+    (&["binance-us/multi-20211012.http.log.zst", "binance-us/multi-20211012.ws.log.zst"], 485, 90),
+    (&["binance-usdm/btcusdt-20240808.log.zst"], 4_000, 900),
+    (&["binance-usdm/btcusdt-20230404.log.zst"], 4_000, 900),
+    (&["binance-usdm/multi-20210722.http.log.zst", "binance-usdm/multi-20210722.ws.log.zst"], 1_540, 300),
+    (&["binance-coinm/btcusd_perp-20240808.log.zst"], 4_000, 900),
+];
+
+/// The first messages of a recording in the order they were received, with REST snapshots of the undamaged books put in
+/// where a connector might have fetched them.
+fn binance_recording((names, count, snapshot_every): (&[&str], usize, usize)) -> Option<(Venue, Vec<Message>)> {
+    let (venue, mut all) = messages(names)?;
+    all.sort_by_key(|message| message.ts_recv);
     let mut engine = FeedEngine::new(venue, FeedOptions::of(venue));
     let mut with_snapshots = Vec::new();
-    for (message, sequence) in all.iter().take(4_000).zip(1..) {
-        engine.on_message(sequence, message.raw(), &mut common::Nothing);
+    for (index, message) in all.iter().take(count).enumerate() {
+        engine.on_message(index as u64 + 1, message.raw(), &mut common::Nothing);
         with_snapshots.push(message.clone());
-        if sequence % 900 == 0 {
-            let view = engine.book(InstrumentId::new(venue, 0)).unwrap();
-            let side = |side| {
-                let text = |units| tidebook_types::format_units(units, 8);
-                let levels =
-                    view.book.levels(side).map(|level| format!("[\"{}\",\"{}\"]", text(level.price), text(level.size)));
-                levels.collect::<Vec<_>>().join(",")
-            };
-            let (bids, asks) = (side(Side::Bid), side(Side::Ask));
-            let body = format!("{{\"lastUpdateId\":{},\"bids\":[{bids}],\"asks\":[{asks}]}}", view.venue_sequence);
-            let target = "/api/v3/depth?symbol=BTCUSDT&limit=5000";
-            with_snapshots.push(Message::new(MessageKind::Rest, message.ts_recv, target, &body));
+        if (index + 1) % snapshot_every == 0 {
+            let snapshots = engine.instruments().map(|(id, symbol)| snapshot(&engine, id, symbol, message.ts_recv));
+            with_snapshots.extend(snapshots);
         }
     }
-    Some(with_snapshots)
+    Some((venue, with_snapshots))
+}
+
+/// The book of an instrument as the venue's REST interface would answer it.
+fn snapshot(engine: &FeedEngine, id: InstrumentId, symbol: &[u8], ts_recv: i64) -> Message {
+    let view = engine.book(id).unwrap();
+    let mut image = tidebook_types::BookImage::new_zeroed();
+    assert!(view.usable && engine.fill_image(id, &mut image));
+    let side = |side| {
+        let price = |level: Level| tidebook_types::format_units(level.price, image.price_exp);
+        let size = |level: Level| tidebook_types::format_units(level.size, image.size_exp);
+        let levels = view.book.levels(side).map(|level| format!("[\"{}\",\"{}\"]", price(level), size(level)));
+        levels.collect::<Vec<_>>().join(",")
+    };
+    let (bids, asks) = (side(Side::Bid), side(Side::Ask));
+    let body = format!("{{\"lastUpdateId\":{},\"bids\":[{bids}],\"asks\":[{asks}]}}", view.venue_sequence);
+    let target = format!("/api/v3/depth?symbol={}&limit=5000", String::from_utf8_lossy(symbol));
+    Message::new(MessageKind::Rest, ts_recv, &target, &body)
+}
+
+/// Readers that see all prices and sizes in units of 10^-10: a damaged number may have given an instrument other
+/// exponents, and its book is the same all the same.
+#[derive(Default)]
+struct InTenths(Readers);
+
+impl RecordSink for InTenths {
+    fn depth(&mut self, record: &Depth) {
+        let units = |units: i64, exponent: u8| match exponent {
+            0..=10 => units * 10i64.pow(10 - u32::from(exponent)),
+            _ => units / 10i64.pow(u32::from(exponent) - 10),
+        };
+        let price = units(record.price, record.price_exp);
+        let size = units(record.size, record.size_exp);
+        self.0.depth(&Depth { price, size, ..*record });
+    }
+
+    fn status(&mut self, record: &Status) {
+        self.0.status(record);
+    }
+}
+
+/// Runs a feed of several instruments; what a reader saw of each, by its symbol.
+fn read_all(venue: Venue, messages: &[Message]) -> (FeedEngine, BTreeMap<Vec<u8>, Reader>) {
+    let mut engine = FeedEngine::new(venue, FeedOptions::of(venue));
+    let mut readers = InTenths::default();
+    for (message, sequence) in messages.iter().zip(1..) {
+        engine.on_message(sequence, message.raw(), &mut readers);
+        for (id, _) in engine.instruments() {
+            let usable = engine.book(id).unwrap().usable;
+            assert_eq!(usable, readers.0.of(id.get()).usable, "the engine and its records disagree at {sequence}");
+        }
+    }
+    let reader = |(id, symbol): (InstrumentId, &[u8])| Some((symbol.to_vec(), readers.0.0.remove(&id.get())?));
+    let by_symbol = engine.instruments().filter_map(reader).collect();
+    (engine, by_symbol)
 }
 
 /// Runs one variant; returns whether it held a silent change.
-fn check_binance(undamaged: &[Message], expected: &Reader, seed: u64) -> bool {
-    let truth: HashMap<u64, (u64, [Option<Level>; 2])> =
-        expected.published.iter().map(|&(sequence, hash, top)| (sequence, (hash, top))).collect();
+fn check_binance(venue: Venue, undamaged: &[Message], expected: &BTreeMap<Vec<u8>, Reader>, seed: u64) -> bool {
     let mut random = Random::new(seed);
     let mut damaged = undamaged.to_vec();
     let mut silent = false;
@@ -191,57 +257,95 @@ fn check_binance(undamaged: &[Message], expected: &Reader, seed: u64) -> bool {
         done.push((index, damage));
         damage.apply(&mut damaged, index);
     }
-    let context = || format!("seed {seed}: {done:?}");
-    let (engine, reader) = read(Venue::Binance, &damaged);
+    let (engine, readers) = read_all(venue, &damaged);
     if silent {
         return true;
     }
-    for (sequence, hash, _) in &reader.published {
-        let known = truth.get(sequence).map(|(hash, _)| hash);
-        assert_eq!(known, Some(hash), "another book at sequence {sequence}; {}", context());
+    let mut gaps = false;
+    for (symbol, expected) in expected {
+        let context = || format!("{} of {}, seed {seed}: {done:?}", String::from_utf8_lossy(symbol), venue.name());
+        let truth: HashMap<u64, u64> = expected.published.iter().map(|&(sequence, hash, _)| (sequence, hash)).collect();
+        let reader = readers.get(symbol).unwrap_or_else(|| panic!("never seen: {}", context()));
+        for (sequence, hash, _) in &reader.published {
+            assert_eq!(truth.get(sequence), Some(hash), "another book at sequence {sequence}; {}", context());
+        }
+        // Whole again at the end.
+        assert!(reader.usable, "{}", context());
+        assert_eq!(reader.published.last(), expected.published.last(), "{}", context());
+        gaps |= reader.has(StatusKind::Gap);
     }
-    // Whole again at the end.
-    assert!(reader.usable, "{}", context());
-    assert_eq!(reader.published.last(), expected.published.last(), "{}", context());
     // Depth messages that never came are told.
     let failed = engine.oracles().tally(tidebook_feed::Oracle::BinanceDepthChain).failed;
-    assert_eq!(failed > 0, reader.has(StatusKind::Gap), "{}", context());
+    assert_eq!(failed > 0, gaps, "{} seed {seed}: {done:?}", venue.name());
     false
 }
 
-fn campaign_binance(undamaged: &[Message], seeds: std::ops::Range<u64>) {
-    let (_, expected) = read(Venue::Binance, undamaged);
-    assert!(expected.usable && expected.published.len() > 100);
+fn campaign_binance(venue: Venue, undamaged: &[Message], seeds: std::ops::Range<u64>) {
+    let (_, expected) = read_all(venue, undamaged);
+    assert!(expected.values().all(|reader| reader.usable));
+    assert!(expected.values().map(|reader| reader.published.len()).sum::<usize>() > 100);
     let count = seeds.end - seeds.start;
-    let silent = seeds.filter(|&seed| check_binance(undamaged, &expected, seed)).count() as u64;
+    let silent = seeds.filter(|&seed| check_binance(venue, undamaged, &expected, seed)).count() as u64;
     assert!(silent < count / 2, "{silent} of {count} variants say nothing");
 }
 
 #[test]
 fn damaged_binance_feeds_never_publish_a_wrong_book_without_a_word() {
-    for seed in 0..4 {
-        campaign_binance(&binance_flow(seed), seed * 50..seed * 50 + 50);
+    for venue in [Venue::Binance, Venue::BinanceUsdm] {
+        for seed in 0..3 {
+            campaign_binance(venue, &flow(venue, seed), seed * 50..seed * 50 + 50);
+        }
     }
 }
 
 #[test]
-fn damaged_copies_of_the_binance_recording_never_publish_a_wrong_book_without_a_word() {
-    let Some(messages) = binance_recording() else { return };
-    campaign_binance(&messages, 1_000..1_100);
+fn damaged_copies_of_binance_recordings_never_publish_a_wrong_book_without_a_word() {
+    for recording in BINANCE_RECORDINGS {
+        let Some((venue, messages)) = binance_recording(recording) else { return };
+        campaign_binance(venue, &messages, 1_000..1_015);
+    }
 }
 
 #[test]
 #[ignore = "the full numbers: make soak"]
 fn soak_damaged_binance_feeds() {
-    for seed in 0..100 {
-        campaign_binance(&binance_flow(seed), seed * 200..seed * 200 + 200);
+    for venue in [Venue::Binance, Venue::BinanceUsdm] {
+        for seed in 0..100 {
+            campaign_binance(venue, &flow(venue, seed), seed * 200..seed * 200 + 200);
+        }
     }
-    if let Some(messages) = binance_recording() {
-        campaign_binance(&messages, 100_000..102_000);
+    for recording in BINANCE_RECORDINGS {
+        let Some((venue, messages)) = binance_recording(recording) else { return };
+        campaign_binance(venue, &messages, 100_000..102_000);
     }
 }
 
-/// Method: change one digit of a level, everywhere a depth message has one in a stretch of the flow. Afterwards, whenever
+/// Changes of one digit of a level in the first half of a flow, each with the whole flow that holds it.
+fn changed_digits(undamaged: &[Message]) -> Vec<(String, Vec<Message>)> {
+    let mut random = Random::new(5);
+    let depth = |message: &Message| message.body.windows(13).any(|window| window == b"\"depthUpdate\"");
+    let indexes: Vec<_> = (20..undamaged.len() / 2).filter(|&index| depth(&undamaged[index])).collect();
+    let mut changed = Vec::new();
+    for _ in 0..400 {
+        let index = indexes[random.index(indexes.len())];
+        let body = &undamaged[index].body;
+        let at = random.index(body.len());
+        let key = key_at(std::str::from_utf8(body).unwrap(), at);
+        if body[at].is_ascii_digit() && matches!(key, Some("b" | "a")) {
+            let mut damaged = undamaged.to_vec();
+            damaged[index].body[at] = b'0' + (body[at] - b'0' + 1 + random.below(9) as u8) % 10;
+            changed.push((format!("message {index} byte {at}"), damaged));
+        }
+    }
+    changed
+}
+
+fn is_noticed(engine: &FeedEngine, reader: &Reader) -> bool {
+    let disagreed = engine.oracles().tally(tidebook_feed::Oracle::BinanceBookTicker).failed > 0;
+    disagreed || reader.has(StatusKind::Crossed) || reader.has(StatusKind::Malformed)
+}
+
+/// Method: change one digit of a level, anywhere in the depth messages of a stretch of the flow. Afterwards, whenever
 /// the book may be used, its top is the true one: the venue's bookTicker says so.
 #[test]
 fn a_changed_digit_of_a_level_never_gives_a_wrong_top_of_a_usable_book() {
@@ -249,30 +353,50 @@ fn a_changed_digit_of_a_level_never_gives_a_wrong_top_of_a_usable_book() {
     let (_, expected) = read(Venue::Binance, &undamaged);
     let truth: HashMap<u64, [Option<Level>; 2]> =
         expected.published.iter().map(|&(sequence, _, top)| (sequence, top)).collect();
-    let (mut wrong, mut caught) = (0, 0);
-    let mut random = Random::new(5);
-    let depth = |message: &Message| message.body.windows(13).any(|window| window == b"\"depthUpdate\"");
-    let indexes: Vec<_> = (20..undamaged.len() / 2).filter(|&index| depth(&undamaged[index])).collect();
-    for _ in 0..400 {
-        let index = indexes[random.index(indexes.len())];
-        let body = &undamaged[index].body;
-        let at = random.index(body.len());
-        let key = key_at(std::str::from_utf8(body).unwrap(), at);
-        if !body[at].is_ascii_digit() || !matches!(key, Some("b" | "a")) {
-            continue;
-        }
-        let mut damaged = undamaged.clone();
-        damaged[index].body[at] = b'0' + (body[at] - b'0' + 1 + random.below(9) as u8) % 10;
-        let (engine, reader) = read(Venue::Binance, &damaged);
+    let changed = changed_digits(&undamaged);
+    let mut caught = 0;
+    for (change, damaged) in &changed {
+        let (engine, reader) = read(Venue::Binance, damaged);
         for (sequence, _, top) in &reader.published {
-            assert_eq!(truth.get(sequence), Some(top), "message {index} byte {at}, sequence {sequence}");
+            assert_eq!(truth.get(sequence), Some(top), "{change}, sequence {sequence}");
         }
-        wrong += 1;
-        let disagreed = engine.oracles().tally(tidebook_feed::Oracle::BinanceBookTicker).failed > 0;
-        caught += u64::from(disagreed || reader.has(StatusKind::Crossed) || reader.has(StatusKind::Malformed));
+        caught += usize::from(is_noticed(&engine, &reader));
     }
-    assert!(wrong > 150, "{wrong}");
-    assert!(caught > wrong / 10, "only {caught} of {wrong} changes were ever noticed");
+    assert!(changed.len() > 100, "{}", changed.len());
+    assert!(caught > changed.len() / 10, "only {caught} of {} changes were ever noticed", changed.len());
+}
+
+/// As above, but futures send some bookTickers behind the depth message: a wrong top may stand until the first bookTicker
+/// with an id from the book's own on, and no longer.
+#[test]
+fn a_changed_digit_of_a_level_of_futures_is_at_the_top_of_a_usable_book_until_the_next_book_ticker_only() {
+    let venue = Venue::BinanceUsdm;
+    let undamaged = flow(venue, 11);
+    let (_, expected) = read(venue, &undamaged);
+    let truth: HashMap<u64, [Option<Level>; 2]> =
+        expected.published.iter().map(|&(sequence, _, top)| (sequence, top)).collect();
+    let ticker_id = |message: &Message| {
+        let body = std::str::from_utf8(&message.body).unwrap();
+        let rest = body.split("\"e\":\"bookTicker\",\"u\":").nth(1)?;
+        rest.split(',').next()?.parse::<u64>().ok()
+    };
+    let changed = changed_digits(&undamaged);
+    let mut caught = 0;
+    for (change, damaged) in &changed {
+        let mut engine = FeedEngine::new(venue, FeedOptions::of(venue));
+        let mut reader = Reader::new(venue);
+        for (message, sequence) in damaged.iter().zip(1..) {
+            engine.on_message(sequence, message.raw(), &mut reader);
+            let Some(view) = engine.book(InstrumentId::new(venue, 0)).filter(|view| view.usable) else { continue };
+            if ticker_id(message).is_some_and(|id| id >= view.venue_sequence) {
+                let sequence = view.venue_sequence;
+                assert_eq!(truth.get(&sequence), Some(&reader.top()), "{change}, sequence {sequence}");
+            }
+        }
+        caught += usize::from(is_noticed(&engine, &reader));
+    }
+    assert!(changed.len() > 100, "{}", changed.len());
+    assert!(caught > changed.len() / 10, "only {caught} of {} changes were ever noticed", changed.len());
 }
 
 #[test]

@@ -1,7 +1,9 @@
-//! A seeded Binance spot feed that is right by construction: a book, and the messages a venue would send about it.
+//! A seeded Binance feed, of spot or futures, that is right by construction: a book, and the messages a venue would send
+//! about it.
 //!
 //! Each step changes a few levels near the touch; every change of the top gives a bookTicker with its update id, then
-//! one depth message carries the net changes of the step in price order. Trades and REST snapshots are strewn in.
+//! one depth message carries the net changes of the step in price order. Trades and REST snapshots are strewn in. On
+//! futures other instruments take update ids too, and some bookTickers come behind the depth message.
 
 use std::collections::BTreeMap;
 
@@ -22,6 +24,8 @@ pub struct BinanceFlow {
     pub levels: i64,
     /// Steps from one REST snapshot to the next; the first comes after three.
     pub snapshot_every: usize,
+    /// Messages of USD-M futures instead of spot.
+    pub futures: bool,
 }
 
 /// One message: kind, receive time, request target, body.
@@ -46,17 +50,18 @@ fn decimal(ticks: i64) -> String {
     format_units(ticks * TICK, 8)
 }
 
-fn size(units: i64) -> String {
-    format_units(units, 8)
-}
-
-fn array(levels: impl Iterator<Item = (i64, i64)>) -> String {
-    let levels: Vec<_> =
-        levels.map(|(key, units)| format!("[\"{}\",\"{}\"]", decimal(key.abs()), size(units))).collect();
-    format!("[{}]", levels.join(","))
-}
-
 impl BinanceFlow {
+    /// Sizes are multiples of 1,000 units; futures count in thousandths.
+    fn size(&self, units: i64) -> String {
+        if self.futures { format_units(units / 1_000, 3) } else { format_units(units, 8) }
+    }
+
+    fn array(&self, levels: impl Iterator<Item = (i64, i64)>) -> String {
+        let levels: Vec<_> =
+            levels.map(|(key, units)| format!("[\"{}\",\"{}\"]", decimal(key.abs()), self.size(units))).collect();
+        format!("[{}]", levels.join(","))
+    }
+
     /// All messages of the flow.
     pub fn messages(&self) -> Vec<FlowMessage> {
         let mut random = Random::new(self.seed);
@@ -71,10 +76,15 @@ impl BinanceFlow {
         let mut trade_id: u64 = 3_700_000_000;
         for step in 0..self.steps {
             let now_ms = START_MS + 100 * step as i64;
-            let mut push = |delay_us: i64, kind, target: String, body| {
-                out.push((kind, (now_ms * 1_000 + delay_us) * 1_000, target, body));
+            let message = |delay_us: i64, kind, target: String, body| -> FlowMessage {
+                (kind, (now_ms * 1_000 + delay_us) * 1_000, target, body)
             };
+            let previous = update_id;
+            if self.futures {
+                update_id += random.below(50);
+            }
             let first = update_id + 1;
+            let times = format!("\"T\":{},\"E\":{now_ms}", now_ms - 3);
             let mut changed: [BTreeMap<i64, i64>; 2] = Default::default();
             // A drifting middle: levels that would cross it are taken away first, as trades would.
             middle += random.below(3) as i64 - 1;
@@ -105,12 +115,13 @@ impl BinanceFlow {
                 update_id += 1;
                 let [bid, ask] = truth.top();
                 if [bid, ask] != before {
-                    let (b, bs, a, asz) = (decimal(bid.0), size(bid.1), decimal(ask.0), size(ask.1));
-                    let data = format!(
-                        "{{\"u\":{update_id},\"s\":\"{SYMBOL}\",\"b\":\"{b}\",\"B\":\"{bs}\",\"a\":\"{a}\",\"A\":\"{asz}\"}}"
+                    let (b, bs, a, asz) = (decimal(bid.0), self.size(bid.1), decimal(ask.0), self.size(ask.1));
+                    let top = format!(
+                        "\"u\":{update_id},\"s\":\"{SYMBOL}\",\"b\":\"{b}\",\"B\":\"{bs}\",\"a\":\"{a}\",\"A\":\"{asz}\""
                     );
-                    let body = format!("{{\"stream\":\"btcusdt@bookTicker\",\"data\":{data}}}");
-                    push(change as i64, MessageKind::Ws, String::new(), body);
+                    let data = if self.futures { format!("\"e\":\"bookTicker\",{top},{times}") } else { top };
+                    let body = format!("{{\"stream\":\"btcusdt@bookTicker\",\"data\":{{{data}}}}}");
+                    out.push(message(change as i64, MessageKind::Ws, String::new(), body));
                 }
                 if random.below(5) == 0 {
                     trade_id += 1;
@@ -118,30 +129,44 @@ impl BinanceFlow {
                     let data = format!(
                         "{{\"e\":\"trade\",\"E\":{now_ms},\"s\":\"{SYMBOL}\",\"t\":{trade_id},\"p\":\"{}\",\"q\":\"{}\",\"T\":{now_ms},\"m\":{maker},\"M\":true}}",
                         decimal(price),
-                        size(1_000 * (1 + random.below(1_000)) as i64),
+                        self.size(1_000 * (1 + random.below(1_000)) as i64),
                     );
-                    push(
+                    out.push(message(
                         change as i64,
                         MessageKind::Ws,
                         String::new(),
                         format!("{{\"stream\":\"btcusdt@trade\",\"data\":{data}}}"),
-                    );
+                    ));
                 }
             }
+            let (event, chain) = if self.futures {
+                (times, format!(",\"pu\":{previous}"))
+            } else {
+                (format!("\"E\":{now_ms}"), String::new())
+            };
             let data = format!(
-                "{{\"e\":\"depthUpdate\",\"E\":{now_ms},\"s\":\"{SYMBOL}\",\"U\":{first},\"u\":{update_id},\"b\":{},\"a\":{}}}",
-                array(changed[0].iter().map(|(&key, &units)| (key, units))),
-                array(changed[1].iter().map(|(&key, &units)| (key, units))),
+                "{{\"e\":\"depthUpdate\",{event},\"s\":\"{SYMBOL}\",\"U\":{first},\"u\":{update_id}{chain},\"b\":{},\"a\":{}}}",
+                self.array(changed[0].iter().map(|(&key, &units)| (key, units))),
+                self.array(changed[1].iter().map(|(&key, &units)| (key, units))),
             );
             let body = format!("{{\"stream\":\"btcusdt@depth@100ms\",\"data\":{data}}}");
-            push(90_000, MessageKind::Ws, String::new(), body);
+            out.push(message(90_000, MessageKind::Ws, String::new(), body));
+            if self.futures && random.below(3) == 0 {
+                // The last message of the step, if it is a bookTicker, comes behind the depth message.
+                let depth = out.len() - 1;
+                if depth > 0 && out[depth - 1].3.contains("@bookTicker") {
+                    let (early, late) = (out[depth - 1].1, out[depth].1);
+                    out.swap(depth - 1, depth);
+                    (out[depth - 1].1, out[depth].1) = (early, late);
+                }
+            }
             if step == 3 || (step > 3 && step % self.snapshot_every == 0) {
                 let body = format!(
                     "{{\"lastUpdateId\":{update_id},\"bids\":{},\"asks\":{}}}",
-                    array(truth.0[0].iter().map(|(&key, &units)| (key, units))),
-                    array(truth.0[1].iter().map(|(&key, &units)| (key, units))),
+                    self.array(truth.0[0].iter().map(|(&key, &units)| (key, units))),
+                    self.array(truth.0[1].iter().map(|(&key, &units)| (key, units))),
                 );
-                push(95_000, MessageKind::Rest, format!("/api/v3/depth?symbol={SYMBOL}&limit=5000"), body);
+                out.push(message(95_000, MessageKind::Rest, format!("/api/v3/depth?symbol={SYMBOL}&limit=5000"), body));
             }
         }
         out

@@ -197,9 +197,8 @@ impl BinanceFeed {
     ) -> Option<usize> {
         let index = markets.find_or_open(symbol)?;
         if markets.get(index).version == 0 {
-            let steps = self.listing.get(symbol);
-            markets.set_steps(index, steps, emit);
-            markets.set_exponents(index, steps.widened(self.rules.exponents), emit);
+            markets.set_steps(index, self.listing.get(symbol), emit);
+            markets.set_exponents(index, first_exponents(self.rules, &self.listing, symbol), emit);
         }
         if index >= self.syncs.len() {
             self.syncs.resize_with(index + 1, || Sync::new(self.rules));
@@ -218,8 +217,11 @@ impl BinanceFeed {
         emit: &mut Emitter<'_, S>,
     ) -> Option<Frame<'a>> {
         for round in 0.. {
-            let exponents = |symbol: &[u8]| markets.exponents(symbol, self.rules.exponents);
-            match self.decoder.decode(body, rest_symbol, exponents) {
+            let Self { rules, decoder, listing, .. } = self;
+            let exponents = |symbol: &[u8]| {
+                markets.exponents_in_force(symbol).unwrap_or_else(|| first_exponents(*rules, listing, symbol))
+            };
+            match decoder.decode(body, rest_symbol, exponents) {
                 Ok(frame) => return Some(frame),
                 Err(Failure::Malformed(error)) => {
                     quarantine.add(&mut markets.counters, error, emit);
@@ -227,7 +229,7 @@ impl BinanceFeed {
                 }
                 Err(Failure::Precision { symbol, quantity, exponent }) if round < PRECISION_ROUNDS_MAX => {
                     let index = self.market(markets, symbol, emit)?;
-                    let (price_exp, size_exp): (Exponent, Exponent) = markets.exponents(symbol, self.rules.exponents);
+                    let (price_exp, size_exp) = markets.exponents(symbol, self.rules.exponents);
                     let changed = match quantity {
                         Quantity::Price => (exponent, size_exp),
                         Quantity::Size => (price_exp, exponent),
@@ -244,6 +246,11 @@ impl BinanceFeed {
         }
         None
     }
+}
+
+/// Exponents that an instrument begins with: the venue's usual ones, or finer where its listed steps need them.
+fn first_exponents(rules: Rules, listing: &Listing, symbol: &[u8]) -> (Exponent, Exponent) {
+    listing.get(symbol).widened(rules.exponents)
 }
 
 /// Whether prices fall (bids) or rise (asks) strictly.
