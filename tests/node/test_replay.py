@@ -161,6 +161,29 @@ def test_recordings_pass_the_checks_of_their_venue(recordings: Path, names: list
     assert report.checks_failed == tallies.get("coinbase.ticker", (0, 0))[1]
 
 
+@pytest.mark.parametrize(
+    ("name", "instrument", "actions", "trades"),
+    [
+        ("l3-bitstamp/btcusd-20150501.log.zst", "BTC/USD.BITSTAMP", {1: 14_907, 2: 386, 5: 14_919}, 359),
+        (
+            "l3-lobster/aapl-20120621-message.csv.zst",
+            "AAPL.LOBSTER",
+            {1: 20_273, 3: 233, 4: 2_079 + 1_123, 5: 18_495},
+            2_079 + 1_123,
+        ),
+    ],
+)
+def test_order_by_order_recordings_are_stored_event_by_event(
+    tmp_path: Path, recordings: Path, name: str, instrument: str, actions: dict[int, int], trades: int
+) -> None:
+    report = replay_into(tmp_path / "data", Recordings([recordings / name]))
+    assert (report.counters["malformed"], report.counters["unknown"]) == (0, 0)
+    store = tb.open(tmp_path / "data")
+    orders = store.scan("orders", instrument).collect()
+    assert dict(orders.group_by("action").len().iter_rows()) == actions
+    assert store.scan("trades", instrument).collect().height == trades
+
+
 def test_what_was_exported_replays_to_the_same_state(tmp_path: Path, market: Path) -> None:
     def tidebook(*words: str) -> bytes:
         result = subprocess.run(

@@ -101,6 +101,22 @@ def depth(rows: int, seed: int = 1, *, first_sequence: int = 2, start_ns: int = 
     return records
 
 
+def orders(rows: int, seed: int = 1, *, first_sequence: int = 2, start_ns: int = START_NS) -> NDArray[Any]:
+    """Each order is added, and most are changed or gone a few records later."""
+    random = np.random.default_rng(seed + 4)
+    records = _common("orders", rows, seed, first_sequence, start_ns, 3_600_000_000_000)
+    records["action"] = random.choice([1, 2, 3, 4, 5], rows, p=[0.48, 0.01, 0.01, 0.05, 0.45])
+    records["order_id"] = (
+        65_000_000 + np.arange(rows) - np.where(records["action"] == 1, 0, random.integers(0, 40, rows))
+    )
+    records["side"] = random.choice([1, -1], rows)
+    records["price"] = walk(random, rows) - records["side"] * random.geometric(0.05, rows)
+    records["size"] = lots(random, rows)
+    records["remaining"] = np.where(records["action"] < 3, records["size"], 0)
+    records["flags"] = 128
+    return records
+
+
 def bars(rows: int, seed: int = 1, *, first_sequence: int = 2, start_ns: int = START_NS) -> NDArray[Any]:
     random = np.random.default_rng(seed + 3)
     records = _common("bars", rows, seed, first_sequence, start_ns, 60_000_000_000 * rows)

@@ -33,6 +33,7 @@ def records() -> flow.Batches:
         "trades": flow.trades(1_000, start_ns=LATE_NS),
         "quotes": flow.quotes(900, start_ns=LATE_NS),
         "depth": flow.depth(1_500, start_ns=LATE_NS),
+        "orders": flow.orders(700, start_ns=LATE_NS),
         "bars": flow.bars(200, start_ns=LATE_NS),
         "status": flow.empty("status", 12),
     }
@@ -41,7 +42,7 @@ def records() -> flow.Batches:
     # Message 16 showed that three depth messages of the second instrument never came.
     status[11]["kind"], status[11]["instrument_id"] = 1, flow.BINANCE + 1
     status[11]["expected"], status[11]["found"], status[11]["count"] = 100, 103, 3
-    for name in ("trades", "quotes", "depth"):
+    for name in ("trades", "quotes", "depth", "orders"):
         batch = batches[name]
         batch["instrument_id"] += np.select(
             [np.arange(len(batch)) % 40 == 0, np.arange(len(batch)) % 43 == 0], [1, 2]

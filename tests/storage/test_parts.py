@@ -64,7 +64,9 @@ def test_any_records_come_back_bit_for_bit(tmp_path: Path, case: tuple[str, NDAr
     path.unlink(missing_ok=True)
     written = write_part(Disk(), path, part_rows(kind, records), PartOptions())
     assert np.array_equal(to_records(kind, read_part(path, kind, path.read_bytes())), records)
-    assert ("price_units" in pq.read_schema(path).names) == (not written.exact and kind in {"trades", "depth"})
+    assert ("price_units" in pq.read_schema(path).names) == (
+        not written.exact and kind in {"trades", "depth", "orders"}
+    )
 
 
 @pytest.fixture

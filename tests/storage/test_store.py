@@ -42,7 +42,7 @@ def test_a_scan_returns_every_row_with_the_values_of_its_record(store: Store) ->
         for field in ("source_sequence", "source_index", "instrument_id"):
             assert (frame[field].to_numpy() == expected[field]).all(), name
         assert (frame["ts_recv"].dt.epoch("ns").to_numpy() == expected["ts_recv"]).all(), name
-        if name in {"trades", "depth"}:
+        if name in {"trades", "depth", "orders"}:
             assert (frame["price"].to_numpy() == expected["price"] / 100).all()
             assert (frame["size"].to_numpy() == expected["size"] / 100_000).all()
 

@@ -5,7 +5,7 @@
 //! instrument: short numbers, for which one loop without checks inside is enough. Everything else goes the careful way
 //! through [`tidebook_types::parse_units`].
 
-use tidebook_types::Exponent;
+use tidebook_types::{DecimalError, Exponent, parse_units};
 
 /// The exponent the fast form has.
 pub(crate) const FAST_EXPONENT: Exponent = 8;
@@ -94,6 +94,59 @@ pub(crate) fn quoted(bytes: &[u8], at: usize, exponent: Exponent) -> Option<(i64
     None
 }
 
+/// Seconds as ns, to the nearest where a sender's float has more digits (`35821.088778456004`). Not negative.
+pub(crate) fn nearest_nanoseconds(text: &[u8]) -> Option<i64> {
+    let ns = match parse_units(text, 9) {
+        Err(DecimalError::TooPrecise { .. }) => {
+            let end = text.iter().position(|&byte| byte == b'.')? + 10;
+            let up = text.get(end).is_some_and(|&digit| digit >= b'5');
+            parse_units(&text[..end], 9).ok()?.checked_add(up.into())?
+        }
+        other => other.ok()?,
+    };
+    (ns >= 0 && !text.starts_with(b"-")).then_some(ns)
+}
+
+/// Units nearest to a decimal that its sender printed from a binary float (`1.7885566900000001`, `5e-05`), or `None` when it
+/// is no such number: when it is not within a thousandth of a unit of one.
+pub(crate) fn nearest_units(text: &[u8], exponent: Exponent) -> Option<i64> {
+    let size = text.iter().position(|byte| matches!(byte, b'e' | b'E')).unwrap_or(text.len());
+    let power: i32 = match text.get(size + 1..) {
+        None => 0,
+        Some(power) => std::str::from_utf8(power).ok()?.parse().ok()?,
+    };
+    let mut mantissa: u128 = 0;
+    let mut fraction: Option<i32> = None;
+    let mut digits = 0;
+    for &byte in &text[..size] {
+        match byte {
+            b'.' if fraction.is_none() => fraction = Some(0),
+            b'0'..=b'9' => {
+                mantissa = mantissa.checked_mul(10)?.checked_add((byte - b'0').into())?;
+                fraction = fraction.map(|count| count + 1);
+                digits += 1;
+            }
+            _ => return None,
+        }
+    }
+    if digits == 0 {
+        return None;
+    }
+    let shift = i32::from(exponent).checked_add(power)? - fraction.unwrap_or(0);
+    let scale = 10u128.checked_pow(shift.unsigned_abs())?;
+    let units = if shift >= 0 {
+        mantissa.checked_mul(scale)?
+    } else {
+        let (below, rest) = (mantissa / scale, mantissa % scale);
+        let (units, off) = if rest * 2 < scale { (below, rest) } else { (below + 1, scale - rest) };
+        if off.checked_mul(1_000)? > scale {
+            return None;
+        }
+        units
+    };
+    i64::try_from(units).ok()
+}
+
 /// Decimals of `text` that are not trailing zeros.
 pub(crate) fn significant_decimals(text: &[u8]) -> u8 {
     let Some(point) = text.iter().position(|&byte| byte == b'.') else { return 0 };
@@ -104,7 +157,6 @@ pub(crate) fn significant_decimals(text: &[u8]) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tidebook_types::parse_units;
 
     #[test]
     fn the_fast_form_agrees_with_the_careful_one() {
@@ -165,6 +217,45 @@ mod tests {
             assert_eq!(quoted(text.as_bytes(), 0, 3), None, "{text}");
         }
         assert_eq!(quoted(b"1\"", 7, 3), None);
+    }
+
+    #[test]
+    fn seconds_with_too_many_digits_become_the_nearest_nanosecond() {
+        for (text, ns) in [
+            ("35821.088778456004", Some(35_821_088_778_456)),
+            ("0.0000000015", Some(2)),
+            ("0.0000000014999", Some(1)),
+            ("34200.5", Some(34_200_500_000_000)),
+            ("7", Some(7_000_000_000)),
+            ("-0.5", None),
+            ("1.0000000000x", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest_nanoseconds(text.as_bytes()), ns, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_printed_float_becomes_the_units_it_stood_for() {
+        for (text, exponent, units) in [
+            ("1.7885566900000001", 8, Some(178_855_669)),
+            ("236.46999999999999886", 2, Some(23_647)),
+            ("5.9999999999999997e-05", 8, Some(6_000)),
+            ("236.5", 2, Some(23_650)),
+            ("1e2", 2, Some(10_000)),
+            ("7", 0, Some(7)),
+            ("0.123", 2, None),
+            ("0.125", 2, None),
+            ("-1.5", 2, None),
+            ("1.5.0", 2, None),
+            ("1e", 2, None),
+            (".", 2, None),
+            ("", 2, None),
+            ("1e-99", 2, None),
+            ("99999999999999999999999999999999999999999", 2, None),
+        ] {
+            assert_eq!(nearest_units(text.as_bytes(), exponent), units, "{text}");
+        }
     }
 
     #[test]

@@ -10,10 +10,12 @@
 use tidebook_types::{BookImage, InstrumentId, MessageKind, RawMessage, Venue};
 
 use crate::binance::BinanceFeed;
+use crate::bitstamp::BitstampFeed;
 use crate::coinbase::{AdvancedFeed, ExchangeFeed};
 use crate::connections::Connections;
 use crate::kraken::KrakenFeed;
 use crate::kraken_v1::KrakenV1Feed;
+use crate::lobster::LobsterFeed;
 use crate::market::{Emitter, Markets, StatusRecord};
 use crate::oracles::Oracles;
 use crate::scan::{ScanError, Scanner};
@@ -76,7 +78,7 @@ counters! {
     trades_empty,
     /// aggTrade messages; they repeat trades and are not written.
     agg_trades,
-    /// Messages about a single order; they are in no book of price levels.
+    /// Events of orders: written as records, or of Coinbase's full channel, which makes no records yet.
     orders,
     /// Bars the venue sent.
     candles,
@@ -120,6 +122,10 @@ counters! {
     timers,
     /// Changes of the connection or capture.
     states,
+    /// Events written of an order that was not known.
+    orders_unknown,
+    /// Orders that the venue had deleted before it said that they exist.
+    orders_late,
     /// Instruments with new exponents.
     precision_changes,
     /// Symbols that cannot be an instrument, or came beyond the bound.
@@ -160,6 +166,8 @@ enum Dialect {
     KrakenV1(KrakenV1Feed),
     Coinbase(ExchangeFeed),
     CoinbaseAdvanced(AdvancedFeed),
+    Bitstamp(BitstampFeed),
+    Lobster(LobsterFeed),
 }
 
 /// The engine of one venue's feed.
@@ -189,6 +197,8 @@ impl FeedEngine {
             Venue::KrakenV1 => Dialect::KrakenV1(KrakenV1Feed::default()),
             Venue::Coinbase => Dialect::Coinbase(ExchangeFeed::default()),
             Venue::CoinbaseAdvanced => Dialect::CoinbaseAdvanced(AdvancedFeed::default()),
+            Venue::Bitstamp => Dialect::Bitstamp(BitstampFeed::default()),
+            Venue::Lobster => Dialect::Lobster(LobsterFeed::default()),
             other => panic!("no dialect for {}: add one to tidebook-feed", other.name()),
         };
         Self {
@@ -227,6 +237,8 @@ impl FeedEngine {
             (MessageKind::Ws, Dialect::CoinbaseAdvanced(feed)) => {
                 feed.on_ws(markets, quarantine, connection, body, &mut emit);
             }
+            (MessageKind::Ws, Dialect::Bitstamp(feed)) => feed.on_ws(markets, quarantine, connection, body, &mut emit),
+            (MessageKind::Ws, Dialect::Lobster(feed)) => feed.on_ws(markets, quarantine, connection, body, &mut emit),
             (MessageKind::Rest, Dialect::Binance(feed)) => {
                 feed.on_rest(markets, quarantine, connection, context, body, &mut emit);
             }
@@ -236,6 +248,7 @@ impl FeedEngine {
             (MessageKind::Rest, Dialect::CoinbaseAdvanced(feed)) => {
                 feed.on_rest(markets, quarantine, context, body, &mut emit);
             }
+            (MessageKind::Rest, Dialect::Bitstamp(_) | Dialect::Lobster(_)) => markets.counters.unknown += 1,
             (MessageKind::Timer, _) => markets.counters.timers += 1,
             (MessageKind::State, _) => self.on_state(connection, body, &mut emit),
         }
@@ -278,6 +291,18 @@ impl FeedEngine {
                     self.on_disconnect(connection, emit);
                 }
             }
+            // A recording of one instrument says which one.
+            b"capture" => {
+                let Self { markets, dialect, quarantine, .. } = self;
+                let result = match dialect {
+                    Dialect::Bitstamp(feed) => feed.on_capture(markets, connection, body, emit),
+                    Dialect::Lobster(feed) => feed.on_capture(markets, connection, body, emit),
+                    _ => Ok(()),
+                };
+                if let Err(error) = result {
+                    quarantine.add(&mut markets.counters, error, emit);
+                }
+            }
             b"clock_stepped" => Self::tell(StatusKind::ClockStepped, connection, emit),
             _ => {}
         }
@@ -292,6 +317,8 @@ impl FeedEngine {
             Dialect::KrakenV1(feed) => feed.on_disconnect(&mut self.markets, connection, emit),
             Dialect::Coinbase(feed) => feed.on_disconnect(&mut self.markets, connection, emit),
             Dialect::CoinbaseAdvanced(feed) => feed.on_disconnect(&mut self.markets, connection, emit),
+            Dialect::Bitstamp(feed) => feed.on_disconnect(&mut self.markets, connection, emit),
+            Dialect::Lobster(feed) => feed.on_disconnect(&mut self.markets, connection, emit),
         }
     }
 
@@ -380,6 +407,8 @@ impl FeedEngine {
             Dialect::KrakenV1(feed) => feed.hash(&mut mix),
             Dialect::Coinbase(feed) => feed.hash(&mut mix),
             Dialect::CoinbaseAdvanced(feed) => feed.hash(&mut mix),
+            Dialect::Bitstamp(feed) => feed.hash(&mut mix),
+            Dialect::Lobster(feed) => feed.hash(&mut mix),
         }
         hash
     }

@@ -6,6 +6,7 @@
 
 mod bars;
 mod binance;
+mod bitstamp;
 pub mod capture;
 mod coinbase;
 mod connections;
@@ -14,8 +15,10 @@ mod engine;
 mod failure;
 mod kraken;
 mod kraken_v1;
+mod lobster;
 mod market;
 mod oracles;
+mod orders;
 pub mod scan;
 mod sink;
 mod status;

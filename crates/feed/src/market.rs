@@ -8,14 +8,15 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use tidebook_book::{DepthBook, Level, Side};
 use tidebook_types::records::{ACTION_CLEAR, ACTION_SET, FLAG_BACKFILL, FLAG_DERIVED, FLAG_LAST, FLAG_SNAPSHOT};
-use tidebook_types::records::{BOOK_IMAGE_LEVELS, FLAG_UNPROVEN, SIDE_NONE};
+use tidebook_types::records::{BOOK_IMAGE_LEVELS, FLAG_UNKNOWN_ORDER, FLAG_UNPROVEN, SIDE_NONE};
 use tidebook_types::units::{EXPONENT_MAX, parse_units};
-use tidebook_types::{Bar, BookImage, Depth, Exponent, Instrument, InstrumentId, Quote, Status, Trade, Venue};
+use tidebook_types::{Bar, BookImage, Depth, Exponent, Instrument, InstrumentId, Order, Quote, Status, Trade, Venue};
 
 use crate::bars::{Added, BarState, BarTrade, Bars, INTERVAL_NS, INTERVAL_S};
 use crate::decimal::significant_decimals;
 use crate::engine::{Counters, FeedOptions};
 use crate::oracles::{Oracle, Oracles};
+use crate::orders::OrderLine;
 use crate::sink::RecordSink;
 use crate::status::StatusKind;
 use crate::trades::{TradeIds, TradeStep};
@@ -607,6 +608,40 @@ impl Markets {
         emit.sink.quote(&record);
     }
 
+    /// Writes what happened to one order; `last` when it is the last record of its message.
+    #[inline]
+    pub(crate) fn emit_order<S: RecordSink>(
+        &mut self,
+        index: usize,
+        ts_event: i64,
+        line: &OrderLine,
+        last: bool,
+        emit: &mut Emitter<'_, S>,
+    ) {
+        let market = &self.all[index];
+        self.counters.orders += 1;
+        self.counters.orders_unknown += u64::from(line.flags & FLAG_UNKNOWN_ORDER != 0);
+        let record = Order {
+            ts_event,
+            ts_recv: emit.ts_recv,
+            source_sequence: emit.sequence,
+            source_index: emit.next(),
+            instrument_id: market.id.get(),
+            order_id: line.order_id,
+            price: line.price,
+            size: line.size,
+            remaining: line.remaining,
+            venue_sequence: 0,
+            side: line.side,
+            action: line.action,
+            flags: line.flags | if last { FLAG_LAST } else { 0 },
+            price_exp: market.price_exp,
+            size_exp: market.size_exp,
+            reserved: [0; 3],
+        };
+        emit.sink.order(&record);
+    }
+
     /// Checks the id, writes the trade and adds it to its bar; a duplicate does nothing but count.
     pub(crate) fn take_trade<S: RecordSink>(
         &mut self,
@@ -649,11 +684,11 @@ impl Markets {
             self.counters.trades_empty += 1;
             return;
         }
-        self.take_trade_without_id(index, print, emit);
+        self.take_trade_unchecked(index, print, emit);
     }
 
-    /// Writes the trade and adds it to its bar: all there is where a venue gives trades no ids.
-    pub(crate) fn take_trade_without_id<S: RecordSink>(
+    /// Writes the trade and adds it to its bar: all that can be done where a venue gives trades no ids, or ids with holes.
+    pub(crate) fn take_trade_unchecked<S: RecordSink>(
         &mut self,
         index: usize,
         print: &Print,
@@ -678,7 +713,9 @@ impl Markets {
             reserved: [0; 4],
         };
         emit.sink.trade(&record);
-        let ahead = print.ts_event.saturating_sub(emit.ts_recv);
+        // A venue that gives trades no time leaves ours to say which bar they are of.
+        let ts_event = if print.ts_event == 0 { emit.ts_recv } else { print.ts_event };
+        let ahead = ts_event.saturating_sub(emit.ts_recv);
         let off = ahead > TRADE_CLOCKS_DIFFER_NS
             || ahead < -TRADE_CLOCKS_DIFFER_NS && print.flags & (FLAG_SNAPSHOT | FLAG_BACKFILL) == 0;
         if off {
@@ -686,7 +723,7 @@ impl Markets {
             return;
         }
         let flags = print.flags & FLAG_BACKFILL;
-        let Print { ts_event, trade_id, price, size, side, .. } = *print;
+        let Print { trade_id, price, size, side, .. } = *print;
         match self.all[index].bars.add(&BarTrade { ts_event, trade_id, price, size, side, flags }) {
             Added::Open => {}
             Added::Revised(bar) => {

@@ -3,7 +3,7 @@
 //! One method per record type and no type parameter over records: a ring, a column buffer and a test each want the
 //! record as it is, and a sink that does not care about a type leaves its method out.
 
-use tidebook_types::{Bar, Depth, Instrument, Quote, Status, Trade};
+use tidebook_types::{Bar, Depth, Instrument, Order, Quote, Status, Trade};
 
 /// Takes the records of one feed in order: by source sequence, then source index.
 pub trait RecordSink {
@@ -27,6 +27,10 @@ pub trait RecordSink {
     fn status(&mut self, record: &Status) {
         let _ = record;
     }
+    /// What happened to one order of an order-by-order feed.
+    fn order(&mut self, record: &Order) {
+        let _ = record;
+    }
     /// A definition that holds from here on.
     fn instrument(&mut self, record: &Instrument) {
         let _ = record;
@@ -48,11 +52,13 @@ pub struct RecordBatch {
     pub status: Vec<Status>,
     /// Definitions.
     pub instruments: Vec<Instrument>,
+    /// Events of resting orders.
+    pub orders: Vec<Order>,
 }
 
 impl RecordBatch {
     /// An empty batch with room for as many records of each type, in the order of the fields.
-    pub fn with_room([trades, quotes, depth, bars, status, instruments]: [usize; 6]) -> Self {
+    pub fn with_room([trades, quotes, depth, bars, status, instruments, orders]: [usize; 7]) -> Self {
         Self {
             trades: Vec::with_capacity(trades),
             quotes: Vec::with_capacity(quotes),
@@ -60,11 +66,12 @@ impl RecordBatch {
             bars: Vec::with_capacity(bars),
             status: Vec::with_capacity(status),
             instruments: Vec::with_capacity(instruments),
+            orders: Vec::with_capacity(orders),
         }
     }
 
     /// Records of each type, in the order of the fields.
-    pub const fn counts(&self) -> [usize; 6] {
+    pub const fn counts(&self) -> [usize; 7] {
         [
             self.trades.len(),
             self.quotes.len(),
@@ -72,6 +79,7 @@ impl RecordBatch {
             self.bars.len(),
             self.status.len(),
             self.instruments.len(),
+            self.orders.len(),
         ]
     }
 
@@ -93,6 +101,7 @@ impl RecordBatch {
         self.bars.clear();
         self.status.clear();
         self.instruments.clear();
+        self.orders.clear();
     }
 }
 
@@ -115,5 +124,9 @@ impl RecordSink for RecordBatch {
     }
     fn instrument(&mut self, record: &Instrument) {
         self.instruments.push(*record);
+    }
+    #[inline]
+    fn order(&mut self, record: &Order) {
+        self.orders.push(*record);
     }
 }

@@ -85,4 +85,8 @@ status_kinds! {
     ConnectionChanged = 24 "connection_changed",
     /// The clock of the receiving machine was stepped, as its connector reports.
     ClockStepped = 25 "clock_stepped",
+    /// The venue halted trading in the instrument.
+    TradingHalted = 26 "trading_halted",
+    /// Trading in the instrument goes on.
+    TradingResumed = 27 "trading_resumed",
 }

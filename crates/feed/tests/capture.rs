@@ -17,7 +17,11 @@ fn owned(message: &RawMessage<'_>) -> Owned {
 }
 
 fn read(bytes: &[u8]) -> (Venue, Vec<Owned>) {
-    let mut reader = CaptureReader::open(bytes, OPTIONS).unwrap();
+    read_as(bytes, OPTIONS.file_name)
+}
+
+fn read_as(bytes: &[u8], file_name: &str) -> (Venue, Vec<Owned>) {
+    let mut reader = CaptureReader::open(bytes, CaptureOptions { file_name, ..OPTIONS }).unwrap();
     let mut messages = Vec::new();
     while let Some(message) = reader.next_message().unwrap() {
         messages.push(owned(&message));
@@ -213,6 +217,44 @@ fn a_kraken_rest_answer_is_one_message_that_says_what_it_is() {
     assert_eq!(read(bars).1[0].0, 1_762_820_160_000_000_000);
 }
 
+const BITSTAMP: &str = concat!(
+    "1430438404518 order_created {\"price\": \"236.47\", \"id\": 1}\n",
+    "1430438404645 trade {\"price\": 236.47}\n",
+);
+const LOBSTER: &str = "34200.004241176,1,16113575,18,5853300,1\n34200.00426064,3,16113584,18,5853200,-1\n";
+
+#[test]
+fn order_by_order_recordings_begin_with_what_their_file_s_name_says() {
+    let (venue, messages) = read_as(BITSTAMP.as_bytes(), "btcusd-20150501.log.zst");
+    assert_eq!(venue, Venue::Bitstamp);
+    let seen: Vec<_> = messages.iter().map(|m| (m.0, m.2, &m.4[..])).collect();
+    assert_eq!(
+        seen,
+        [
+            (
+                1_430_438_404_518_000_000,
+                MessageKind::State,
+                "{\"event\":\"capture\",\"format\":\"bitstamp\",\"symbol\":\"BTC/USD\"}"
+            ),
+            (1_430_438_404_518_000_000, MessageKind::Ws, "order_created {\"price\": \"236.47\", \"id\": 1}"),
+            (1_430_438_404_645_000_000, MessageKind::Ws, "trade {\"price\": 236.47}"),
+        ]
+    );
+    let (venue, messages) = read_as(LOBSTER.as_bytes(), "aapl-20120621-message.csv.zst");
+    assert_eq!(venue, Venue::Lobster);
+    // Midnight in New York was four hours behind UTC's.
+    let midnight = 1_340_251_200_000_000_000;
+    let state =
+        format!("{{\"event\":\"capture\",\"format\":\"lobster\",\"symbol\":\"AAPL\",\"midnight_ns\":{midnight}}}");
+    assert_eq!((messages[0].0, &messages[0].4), (midnight + 34_200_004_241_176, &state));
+    assert_eq!(messages[2].0, midnight + 34_200_004_260_640);
+    assert_eq!(messages[2].4, "34200.00426064,3,16113584,18,5853200,-1");
+    for (file, file_name) in [(BITSTAMP, "log"), (LOBSTER, "aapl-message.csv")] {
+        let error = CaptureReader::open(file.as_bytes(), CaptureOptions { connection: 1, file_name }).unwrap_err();
+        assert!(matches!(error, CaptureError::Unnamed { .. }), "{error}");
+    }
+}
+
 #[test]
 fn our_export_holds_every_kind_of_message_and_any_byte() {
     let messages = [
@@ -301,8 +343,8 @@ fn damage_is_reported_with_line_and_byte_and_lines_go_on_behind_it() {
 fn no_damage_makes_a_reader_panic_or_run_on() {
     let tbcap = rewritten(CRYPTOFEED.as_bytes(), CaptureFormat::Tbcap);
     let rest = br#"{"error":[],"result":{"XBTUSDT":[["1.5","2",3.25,"b","l","",7]],"last":"3250000000000000000"}}"#;
-    let files =
-        [HFTBACKTEST.as_bytes(), CRYPTOFEED.as_bytes(), CRYPTOFEED_JSONL.as_bytes(), CBCAP.as_bytes(), &tbcap, rest];
+    let files = [HFTBACKTEST, CRYPTOFEED, CRYPTOFEED_JSONL, CBCAP, BITSTAMP, LOBSTER].map(str::as_bytes);
+    let files = files.into_iter().chain([&tbcap[..], rest]);
     let drain = |bytes: &[u8]| {
         let Ok(mut reader) = CaptureReader::open(bytes, OPTIONS) else { return };
         for _ in 0..=2 * bytes.len() {
@@ -375,11 +417,15 @@ fn each_recording_has_as_many_messages_as_its_description_says() {
         ("kraken-v1/multi-20210417.book1000.log.zst", Venue::KrakenV1, 4_323),
         ("kraken-v1/multi-20210417.ticker.log.zst", Venue::KrakenV1, 62),
         ("kraken-v1/multi-20210417.trade.log.zst", Venue::KrakenV1, 51),
+        // What the file's name says is one more message.
+        ("l3-bitstamp/btcusd-20150501.log.zst", Venue::Bitstamp, 33_600 + 1),
+        ("l3-lobster/aapl-20120621-message.csv.zst", Venue::Lobster, 42_203 + 1),
+        ("l3-lobster/aapl-20120621-level10-first999-message.csv.zst", Venue::Lobster, 999 + 1),
         ("kraken-rest/xbtusdt-trades-20251110.json.zst", Venue::Kraken, 1),
         ("kraken-rest/xbtusdt-ohlc-20251110.json.zst", Venue::Kraken, 1),
     ] {
         let Some(file) = recording(name) else { return };
-        let (found, messages) = read(&file);
+        let (found, messages) = read_as(&file, name.rsplit('/').next().unwrap());
         assert_eq!((found, messages.len()), (venue, count), "{name}");
     }
 }

@@ -17,7 +17,7 @@ pub struct FeedDecoder {
     engine: Mutex<FeedEngine>,
     /// Records of each type in the last batch: the next one begins with room for about as many, because growing and
     /// copying vectors costs as much as a tenth of decoding.
-    room: Mutex<[usize; 6]>,
+    room: Mutex<[usize; 7]>,
 }
 
 /// The venue called `name`.
@@ -58,6 +58,7 @@ impl FeedDecoder {
         arrays.set_item("trades", to_array(py, batch.trades)?)?;
         arrays.set_item("quotes", to_array(py, batch.quotes)?)?;
         arrays.set_item("depth", to_array(py, batch.depth)?)?;
+        arrays.set_item("orders", to_array(py, batch.orders)?)?;
         arrays.set_item("bars", to_array(py, batch.bars)?)?;
         arrays.set_item("status", to_array(py, batch.status)?)?;
         Ok(arrays)

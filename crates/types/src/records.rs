@@ -135,6 +135,11 @@ pub const FLAG_BACKFILL: u8 = 8;
 /// behind a backfill, or lost trades).
 pub const FLAG_UNPROVEN: u8 = 4;
 
+/// Flag, orders only: the order was not known, because it was placed before the input began or its `ORDER_ADD` was lost.
+pub const FLAG_UNKNOWN_ORDER: u8 = 64;
+/// Flag, orders only: the order was never shown, so the event changes no level of the book.
+pub const FLAG_HIDDEN: u8 = 2;
+
 /// Side of the book, or the aggressor of a trade: bid, buy.
 pub const SIDE_BUY: i8 = 1;
 /// Side of the book, or the aggressor of a trade: ask, sell.
@@ -211,6 +216,47 @@ record! {
         /// Decimals of `price`.
         price_exp: u8,
         /// Decimals of `size`.
+        size_exp: u8,
+        /// Zero.
+        reserved: [u8; 3],
+    }
+}
+
+/// [`Order::action`]: an order rests in the book. One that the venue deleted before saying so has `remaining` 0.
+pub const ORDER_ADD: u8 = 1;
+/// [`Order::action`]: its price or size is another; `size` is the new one.
+pub const ORDER_MODIFY: u8 = 2;
+/// [`Order::action`]: `size` of it was withdrawn, the rest stays.
+pub const ORDER_CANCEL: u8 = 3;
+/// [`Order::action`]: `size` of it was filled.
+pub const ORDER_EXECUTE: u8 = 4;
+/// [`Order::action`]: it left the book, and `size` of it was withdrawn.
+pub const ORDER_DELETE: u8 = 5;
+/// [`Order::action`]: every order of the instrument is void; nothing is known of the book from here.
+pub const ORDER_CLEAR: u8 = 6;
+
+record! {
+    /// What happened to one resting order of an L3 feed. `remaining` alone makes the book: it is what rests afterwards.
+    Order = "orders" version 1 {
+        /// Venue's id of the order; 0 for a clear, and where a hidden order has none.
+        order_id: u64,
+        /// Price in units of 10^-`price_exp`.
+        price: i64,
+        /// Size that the event is about, in units of 10^-`size_exp`; see `ORDER_*`.
+        size: i64,
+        /// What rests afterwards; 0 when the order is gone, or unknown and the venue does not say.
+        remaining: i64,
+        /// Venue's sequence of the event; 0 where it sends none.
+        venue_sequence: u64,
+        /// Side of the resting order; `SIDE_NONE` for a clear.
+        side: i8,
+        /// `ORDER_*`.
+        action: u8,
+        /// `FLAG_*`; `FLAG_UNPROVEN` where the event contradicts what was known of the order.
+        flags: u8,
+        /// Decimals of `price`.
+        price_exp: u8,
+        /// Decimals of sizes.
         size_exp: u8,
         /// Zero.
         reserved: [u8; 3],
@@ -327,8 +373,16 @@ record! {
 }
 
 /// Schema of every record type, in the order of their first use.
-pub const SCHEMAS: [Schema; 7] =
-    [Trade::SCHEMA, Quote::SCHEMA, Depth::SCHEMA, Bar::SCHEMA, BookImage::SCHEMA, Status::SCHEMA, Instrument::SCHEMA];
+pub const SCHEMAS: [Schema; 8] = [
+    Trade::SCHEMA,
+    Quote::SCHEMA,
+    Depth::SCHEMA,
+    Bar::SCHEMA,
+    BookImage::SCHEMA,
+    Status::SCHEMA,
+    Instrument::SCHEMA,
+    Order::SCHEMA,
+];
 
 #[cfg(test)]
 mod tests {
@@ -364,7 +418,8 @@ mod tests {
                 ("bars", 120),
                 ("book", 856),
                 ("status", 64),
-                ("instruments", 96)
+                ("instruments", 96),
+                ("orders", 80)
             ]
         );
     }

@@ -21,11 +21,15 @@ pub enum Venue {
     CoinbaseAdvanced = 7,
     /// Kraken spot, WebSocket v1.
     KrakenV1 = 8,
+    /// Bitstamp, order by order.
+    Bitstamp = 9,
+    /// NASDAQ order by order in LOBSTER's form.
+    Lobster = 10,
 }
 
 impl Venue {
     /// Every venue, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Binance,
         Self::Kraken,
         Self::BinanceUsdm,
@@ -34,6 +38,8 @@ impl Venue {
         Self::Coinbase,
         Self::CoinbaseAdvanced,
         Self::KrakenV1,
+        Self::Bitstamp,
+        Self::Lobster,
     ];
 
     /// Lower-case name: the command line's word and the end of `feed.<venue>`.
@@ -47,6 +53,8 @@ impl Venue {
             Self::Coinbase => "coinbase",
             Self::CoinbaseAdvanced => "coinbase-advanced",
             Self::KrakenV1 => "kraken-v1",
+            Self::Bitstamp => "bitstamp",
+            Self::Lobster => "lobster",
         }
     }
 
@@ -60,6 +68,8 @@ impl Venue {
             Self::Coinbase => "COINBASE",
             Self::CoinbaseAdvanced => "COINBASEADV",
             Self::KrakenV1 => "KRAKENV1",
+            Self::Bitstamp => "BITSTAMP",
+            Self::Lobster => "LOBSTER",
         }
     }
 
@@ -155,6 +165,8 @@ mod tests {
             (Venue::Coinbase, "BTC-USD", "BTC-USD.COINBASE"),
             (Venue::CoinbaseAdvanced, "BTC-USD", "BTC-USD.COINBASEADV"),
             (Venue::KrakenV1, "BTC/USD", "BTC/USD.KRAKENV1"),
+            (Venue::Bitstamp, "BTC/USD", "BTC/USD.BITSTAMP"),
+            (Venue::Lobster, "AAPL", "AAPL.LOBSTER"),
         ] {
             assert_eq!(venue.instrument_name(symbol), name);
         }

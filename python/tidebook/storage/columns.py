@@ -23,7 +23,7 @@ from tidebook._core import schemas
 from tidebook.errors import UsageError
 from tidebook.storage.decimals import to_doubles, to_units
 
-TYPES: Final = ("instruments", "trades", "quotes", "depth", "bars", "status")
+TYPES: Final = ("instruments", "trades", "quotes", "depth", "orders", "bars", "status")
 """Record types a store keeps, definitions first, as a writer wants them. `book` images are conflated and can be made from depth: they are not kept."""
 
 TIMESTAMP: Final = pa.timestamp("ns", tz="UTC")
@@ -33,14 +33,14 @@ _TIMES: Final = {"ts_event", "ts_recv", "ts_open"}
 # Decimal fields and the field that holds their exponent.
 _DECIMALS: Final = {
     **dict.fromkeys(("price", "bid_price", "ask_price", "open", "high", "low", "close", "tick"), "price_exp"),
-    **dict.fromkeys(("size", "bid_size", "ask_size", "volume", "buy_volume", "lot"), "size_exp"),
+    **dict.fromkeys(("size", "remaining", "bid_size", "ask_size", "volume", "buy_volume", "lot"), "size_exp"),
 }
 
 # Fields where 0 stands for "the venue sends none".
 _ABSENT_IS_ZERO: Final = {"ts_event", "venue_sequence"}
 
 # Columns that rise by small steps: delta encoding makes them nearly free. All others repeat: a dictionary does.
-_DELTA: Final = _TIMES | {"source_sequence", "source_index", "trade_id", "venue_sequence"}
+_DELTA: Final = _TIMES | {"source_sequence", "source_index", "trade_id", "order_id", "venue_sequence"}
 
 _CHUNK_ROWS = 8_192
 

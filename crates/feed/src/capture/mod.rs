@@ -8,11 +8,13 @@
 //! A damaged place is a typed error with line and byte offset. In line formats the reader stands behind the damaged
 //! line and can be asked again; framed formats cannot find the next frame and end there.
 
+mod bitstamp;
 mod cbcap;
 mod cryptofeed;
 mod cryptofeed_jsonl;
 mod hftbacktest;
 mod kraken_rest;
+mod lobster;
 mod tbcap;
 mod writer;
 
@@ -36,14 +38,26 @@ pub enum CaptureFormat {
     Cbcap,
     /// One answer of Kraken's public REST interface as a file: Trades or OHLC.
     KrakenRest,
+    /// Lines `<ms> <event> <JSON>` of Bitstamp's order-by-order feed.
+    Bitstamp,
+    /// LOBSTER's message files: CSV rows of NASDAQ's order flow.
+    Lobster,
     /// Our own export: every kind of message of any venue.
     Tbcap,
 }
 
 impl CaptureFormat {
     /// Every format.
-    pub const ALL: [Self; 6] =
-        [Self::HftBacktest, Self::Cryptofeed, Self::CryptofeedJsonl, Self::Cbcap, Self::KrakenRest, Self::Tbcap];
+    pub const ALL: [Self; 8] = [
+        Self::HftBacktest,
+        Self::Cryptofeed,
+        Self::CryptofeedJsonl,
+        Self::Cbcap,
+        Self::KrakenRest,
+        Self::Bitstamp,
+        Self::Lobster,
+        Self::Tbcap,
+    ];
 
     /// The command line's word.
     pub const fn name(self) -> &'static str {
@@ -53,6 +67,8 @@ impl CaptureFormat {
             Self::CryptofeedJsonl => "cryptofeed-jsonl",
             Self::Cbcap => "cbcap",
             Self::KrakenRest => "kraken-rest",
+            Self::Bitstamp => "bitstamp",
+            Self::Lobster => "lobster",
             Self::Tbcap => "tbcap",
         }
     }
@@ -75,8 +91,8 @@ impl fmt::Display for CaptureFormat {
 pub enum CaptureError {
     /// The content is no format we read.
     #[error(
-        "no capture format begins with {found:?}; expected hftbacktest or cryptofeed lines, CBCAP1, TBCAP1 or a \
-         Kraken REST answer, plain or compressed by zstd or gzip"
+        "no capture format begins with {found:?}; expected hftbacktest, cryptofeed or Bitstamp lines, LOBSTER \
+         rows, CBCAP1, TBCAP1 or a Kraken REST answer, plain or compressed by zstd or gzip"
     )]
     Unknown {
         /// First bytes, as text.
@@ -106,6 +122,14 @@ pub enum CaptureError {
         format: CaptureFormat,
         /// Host or name found.
         found: String,
+    },
+    /// The content names no instrument (and no day), and the file's name does not either.
+    #[error("{format} content does not say what it is of; name the file like {example}")]
+    Unnamed {
+        /// Format of the file.
+        format: CaptureFormat,
+        /// A name that would do.
+        example: &'static str,
     },
     /// A depth snapshot without a symbol, and nothing around it names one.
     #[error("line {line}: a depth snapshot without a symbol; name the symbol, or put it first in the file's name")]
@@ -201,6 +225,8 @@ enum Cursor {
     CryptofeedJsonl(cryptofeed_jsonl::Cursor),
     Cbcap(cbcap::Cursor),
     KrakenRest(kraken_rest::Cursor),
+    Bitstamp(bitstamp::Cursor),
+    Lobster(lobster::Cursor),
     Tbcap(tbcap::Cursor),
 }
 
@@ -240,6 +266,12 @@ impl<'a> CaptureReader<'a> {
                 (Cursor::Cbcap(cursor), venue)
             }
             CaptureFormat::KrakenRest => (Cursor::KrakenRest(kraken_rest::Cursor::default()), Venue::Kraken),
+            CaptureFormat::Bitstamp => {
+                (Cursor::Bitstamp(bitstamp::Cursor::open(options.file_name)?), bitstamp::Cursor::VENUE)
+            }
+            CaptureFormat::Lobster => {
+                (Cursor::Lobster(lobster::Cursor::open(options.file_name)?), lobster::Cursor::VENUE)
+            }
             CaptureFormat::Tbcap => {
                 let (cursor, venue) = tbcap::Cursor::open(&mut source)?;
                 (Cursor::Tbcap(cursor), venue)
@@ -275,6 +307,8 @@ impl<'a> CaptureReader<'a> {
                 Cursor::CryptofeedJsonl(cursor) => cursor.next(&mut self.source),
                 Cursor::Cbcap(cursor) => cursor.next(&mut self.source),
                 Cursor::KrakenRest(cursor) => cursor.next(&mut self.source),
+                Cursor::Bitstamp(cursor) => cursor.next(&mut self.source),
+                Cursor::Lobster(cursor) => cursor.next(&mut self.source),
                 Cursor::Tbcap(cursor) => cursor.next(&mut self.source),
             }?;
         }
@@ -329,6 +363,12 @@ fn detect(bytes: &[u8]) -> Result<CaptureFormat, CaptureError> {
     let digits = line.iter().take_while(|byte| byte.is_ascii_digit()).count();
     if digits > 0 && line[digits..].starts_with(b" {") {
         return Ok(CaptureFormat::HftBacktest);
+    }
+    if bitstamp::is_line(line) {
+        return Ok(CaptureFormat::Bitstamp);
+    }
+    if lobster::is_line(line) {
+        return Ok(CaptureFormat::Lobster);
     }
     if cryptofeed::is_line(line) {
         return Ok(CaptureFormat::Cryptofeed);

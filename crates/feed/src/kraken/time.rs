@@ -35,7 +35,7 @@ pub(crate) fn rfc3339(text: &[u8]) -> Option<i64> {
 }
 
 /// Days from 1970-01-01 to a date of the Gregorian calendar, counting years from March so that leap days come last.
-const fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
+pub(crate) const fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year / 400;
     let year_of_era = year % 400;

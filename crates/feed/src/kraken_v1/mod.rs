@@ -123,7 +123,7 @@ impl KrakenV1Feed {
                 });
                 if read.is_ok() {
                     for print in &prints {
-                        markets.take_trade_without_id(index, print, emit);
+                        markets.take_trade_unchecked(index, print, emit);
                     }
                 }
                 self.prints = prints;

@@ -1,0 +1,336 @@
+//! The resting orders of one instrument, as far as an order-by-order feed tells them.
+//!
+//! Venues say different things of an event: Bitstamp what is left of the order, NASDAQ what was taken from it. This table
+//! remembers what rests, so that every event becomes one record that says both ([`OrderLine`]). It is no book: it knows no
+//! queue and no level.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
+
+use tidebook_types::Exponent;
+use tidebook_types::records::{
+    FLAG_UNKNOWN_ORDER, FLAG_UNPROVEN, ORDER_ADD, ORDER_CANCEL, ORDER_CLEAR, ORDER_DELETE, ORDER_EXECUTE, ORDER_MODIFY,
+    SIDE_NONE,
+};
+
+use crate::market::{Emitter, Markets};
+use crate::scan::{ScanError, Scanner};
+use crate::sink::RecordSink;
+
+/// Orders remembered. More than any instrument has; beyond it events are written as of unknown orders, so that damaged ids
+/// cannot fill memory.
+const ORDERS_MAX: usize = 1 << 22;
+
+/// Deleted orders remembered, so that one whose creation comes after its deletion does not rest for good.
+const DELETED_MAX: usize = 4_096;
+
+/// An event as the venue tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OrderEvent {
+    /// `ORDER_*`, but no clear.
+    pub(crate) action: u8,
+    pub(crate) order_id: u64,
+    pub(crate) side: i8,
+    pub(crate) price: i64,
+    /// As `Order::size`.
+    pub(crate) size: i64,
+}
+
+/// What a record says of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OrderLine {
+    pub(crate) order_id: u64,
+    pub(crate) side: i8,
+    pub(crate) price: i64,
+    pub(crate) size: i64,
+    pub(crate) remaining: i64,
+    pub(crate) action: u8,
+    pub(crate) flags: u8,
+}
+
+impl OrderLine {
+    /// Every order is void.
+    pub(crate) const CLEAR: Self =
+        Self { order_id: 0, side: SIDE_NONE, price: 0, size: 0, remaining: 0, action: ORDER_CLEAR, flags: 0 };
+}
+
+/// Orders by id. Looked up, never walked.
+#[derive(Debug, Default)]
+pub(crate) struct OrderTable {
+    /// What rests; 0 for an order that was deleted lately.
+    remaining: HashMap<u64, i64, BuildHasherDefault<IdHasher>>,
+    /// Ids deleted lately, oldest first.
+    deleted: VecDeque<u64>,
+}
+
+impl OrderTable {
+    /// Takes in an event. `late` counts orders that were deleted before the venue said that they exist.
+    #[inline]
+    pub(crate) fn apply(&mut self, event: &OrderEvent, late: &mut u64) -> OrderLine {
+        let OrderEvent { action, order_id, side, price, size } = *event;
+        let known = self.remaining.get(&order_id).copied();
+        let live = known.filter(|&rests| rests > 0);
+        let unknown = if live.is_some() { 0 } else { FLAG_UNKNOWN_ORDER };
+        let (remaining, flags) = match action {
+            ORDER_ADD => match known {
+                None => (size, 0),
+                Some(0) => {
+                    *late += 1;
+                    (0, 0)
+                }
+                // It was changed before the venue said that it exists.
+                Some(rests) => (rests, 0),
+            },
+            // A change behind the deletion is older than it.
+            ORDER_MODIFY if known == Some(0) => (0, unknown),
+            ORDER_MODIFY => (size, unknown),
+            ORDER_CANCEL | ORDER_EXECUTE => match live {
+                Some(rests) if size <= rests => (rests - size, 0),
+                Some(_) => (0, FLAG_UNPROVEN),
+                None => (0, unknown),
+            },
+            _ => (0, unknown),
+        };
+        if remaining > 0 {
+            self.rest(order_id, remaining, known.is_some());
+        } else if known != Some(0) {
+            self.delete(order_id);
+        }
+        debug_assert!(matches!(action, ORDER_ADD..=ORDER_DELETE), "an event of one order, not {action}");
+        OrderLine { order_id, side, price, size, remaining, action, flags }
+    }
+
+    /// Forgets every order.
+    pub(crate) fn clear(&mut self) {
+        self.remaining.clear();
+        self.deleted.clear();
+    }
+
+    /// A number that tables with the same content share, in whatever order it came to be.
+    pub(crate) fn hash(&self) -> u64 {
+        self.remaining.iter().fold(self.remaining.len() as u64, |sum, (&id, &remaining)| {
+            sum.wrapping_add((id ^ (remaining as u64).rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        })
+    }
+
+    #[inline]
+    fn rest(&mut self, order_id: u64, remaining: i64, known: bool) {
+        if known || self.remaining.len() < ORDERS_MAX {
+            self.remaining.insert(order_id, remaining);
+        }
+    }
+
+    #[inline]
+    fn delete(&mut self, order_id: u64) {
+        if self.deleted.len() == DELETED_MAX
+            && let Some(oldest) = self.deleted.pop_front()
+        {
+            self.remaining.remove(&oldest);
+        }
+        self.deleted.push_back(order_id);
+        self.remaining.insert(order_id, 0);
+    }
+}
+
+/// One recording of an instrument, as the state `capture` in front of it tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Recording {
+    connection: u32,
+    /// Index of the instrument.
+    pub(crate) index: usize,
+    /// The midnight that its times count from, ns since 1970 UTC; 0 where they count from 1970.
+    pub(crate) midnight_ns: i64,
+}
+
+/// Recordings remembered; a feed reads a handful at a time.
+const RECORDINGS_MAX: usize = 1_024;
+
+/// The order tables of a feed, and which recording is of which instrument.
+#[derive(Debug, Default)]
+pub(crate) struct OrderTables {
+    /// By index of the instrument.
+    tables: Vec<OrderTable>,
+    recordings: Vec<Recording>,
+}
+
+impl OrderTables {
+    /// Takes in the state `capture`: what comes from `connection` is of this instrument. A recording of another day voids
+    /// the orders of the one before, because venues give ids again.
+    pub(crate) fn on_capture<S: RecordSink>(
+        &mut self,
+        markets: &mut Markets,
+        connection: u32,
+        body: &[u8],
+        exponents: (Exponent, Exponent),
+        emit: &mut Emitter<'_, S>,
+    ) -> Result<(), ScanError> {
+        let (mut symbol, mut midnight_ns) = (None, 0);
+        let mut scanner = Scanner::new(body);
+        scanner.expect(b'{', "an object")?;
+        let mut first = true;
+        while let Some(key) = scanner.key(&mut first)? {
+            match key {
+                b"symbol" => symbol = Some(scanner.string()?),
+                b"midnight_ns" => midnight_ns = scanner.unsigned()?,
+                _ => {
+                    scanner.skip()?;
+                }
+            }
+        }
+        let symbol = symbol.ok_or(ScanError { offset: body.len(), expected: "`symbol`" })?;
+        let midnight_ns = i64::try_from(midnight_ns).map_err(|_| scanner.error("a midnight that fits 64 bits"))?;
+        let Some(index) = markets.find_or_open(symbol) else { return Ok(()) };
+        if index >= self.tables.len() {
+            self.tables.resize_with(index + 1, OrderTable::default);
+        }
+        if markets.get(index).version == 0 {
+            markets.set_exponents(index, exponents, emit);
+        }
+        let last = self.recordings.iter().rev().find(|recording| recording.index == index);
+        if last.is_some_and(|last| last.midnight_ns != midnight_ns) {
+            self.void(markets, index, emit);
+        }
+        self.recordings.retain(|recording| recording.connection != connection);
+        if self.recordings.len() == RECORDINGS_MAX {
+            self.recordings.remove(0);
+        }
+        self.recordings.push(Recording { connection, index, midnight_ns });
+        Ok(())
+    }
+
+    /// The recording that `connection` reads.
+    #[inline]
+    pub(crate) fn recording(&self, connection: u32) -> Result<Recording, ScanError> {
+        let found = self.recordings.iter().rev().find(|recording| recording.connection == connection);
+        let expected = "a state `capture` before it that names the symbol";
+        found.copied().ok_or(ScanError { offset: 0, expected })
+    }
+
+    /// Takes in an event and writes its record.
+    #[inline]
+    pub(crate) fn apply<S: RecordSink>(
+        &mut self,
+        markets: &mut Markets,
+        index: usize,
+        ts_event: i64,
+        event: &OrderEvent,
+        emit: &mut Emitter<'_, S>,
+    ) {
+        let line = self.tables[index].apply(event, &mut markets.counters.orders_late);
+        markets.emit_order(index, ts_event, &line, true, emit);
+    }
+
+    /// Forgets the orders of an instrument and says so.
+    pub(crate) fn void<S: RecordSink>(&mut self, markets: &mut Markets, index: usize, emit: &mut Emitter<'_, S>) {
+        self.tables[index].clear();
+        markets.emit_order(index, 0, &OrderLine::CLEAR, true, emit);
+    }
+
+    /// What was missed behind the end of a session is not known: its instrument's orders are void.
+    pub(crate) fn on_disconnect<S: RecordSink>(
+        &mut self,
+        markets: &mut Markets,
+        connection: u32,
+        emit: &mut Emitter<'_, S>,
+    ) {
+        if let Ok(recording) = self.recording(connection) {
+            self.void(markets, recording.index, emit);
+        }
+        self.recordings.retain(|recording| recording.connection != connection);
+    }
+
+    pub(crate) fn hash(&self, mut mix: impl FnMut(u64)) {
+        for table in &self.tables {
+            mix(table.hash());
+        }
+        for recording in &self.recordings {
+            mix(u64::from(recording.connection) << 32 | recording.index as u64);
+            mix(recording.midnight_ns as u64);
+        }
+    }
+}
+
+/// Ids are dense numbers: one multiplication spreads them.
+#[derive(Debug, Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(byte.into());
+        }
+    }
+    fn write_u64(&mut self, id: u64) {
+        self.0 = (self.0 ^ id).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidebook_types::records::SIDE_BUY;
+
+    /// Runs `(action, id, size)` and gives (remaining, flags) of each, and how many were late.
+    fn run(events: &[(u8, u64, i64)]) -> (Vec<(i64, u8)>, u64) {
+        let mut table = OrderTable::default();
+        let mut late = 0;
+        let lines = events.iter().map(|&(action, order_id, size)| {
+            let event = OrderEvent { action, order_id, side: SIDE_BUY, price: 1, size };
+            let line = table.apply(&event, &mut late);
+            (line.remaining, line.flags)
+        });
+        (lines.collect(), late)
+    }
+
+    #[test]
+    fn each_event_tells_what_rests_after_it() {
+        let (lines, late) = run(&[
+            (ORDER_ADD, 1, 10),
+            (ORDER_CANCEL, 1, 3),
+            (ORDER_EXECUTE, 1, 2),
+            (ORDER_MODIFY, 1, 8),
+            (ORDER_EXECUTE, 1, 8),
+            (ORDER_ADD, 2, 5),
+            (ORDER_DELETE, 2, 5),
+        ]);
+        assert_eq!(lines.iter().map(|line| line.0).collect::<Vec<_>>(), [10, 7, 5, 8, 0, 5, 0]);
+        assert!(lines.iter().all(|line| line.1 == 0));
+        assert_eq!(late, 0);
+    }
+
+    #[test]
+    fn an_order_nobody_told_of_is_marked() {
+        let unknown = FLAG_UNKNOWN_ORDER;
+        assert_eq!(run(&[(ORDER_CANCEL, 1, 3)]).0, [(0, unknown)]);
+        assert_eq!(run(&[(ORDER_DELETE, 1, 3)]).0, [(0, unknown)]);
+        // A venue that tells what is left makes it known.
+        assert_eq!(run(&[(ORDER_MODIFY, 1, 3), (ORDER_EXECUTE, 1, 1)]).0, [(3, unknown), (2, 0)]);
+    }
+
+    #[test]
+    fn an_order_created_after_its_deletion_does_not_rest() {
+        let (lines, late) = run(&[(ORDER_DELETE, 1, 4), (ORDER_ADD, 1, 4), (ORDER_MODIFY, 1, 2)]);
+        assert_eq!(lines.iter().map(|line| line.0).collect::<Vec<_>>(), [0, 0, 0]);
+        assert_eq!(late, 1);
+        let (lines, late) = run(&[(ORDER_MODIFY, 1, 4), (ORDER_ADD, 1, 9)]);
+        assert_eq!((lines[1], late), ((4, 0), 0));
+    }
+
+    #[test]
+    fn a_fill_of_more_than_rests_is_not_proven() {
+        assert_eq!(run(&[(ORDER_ADD, 1, 4), (ORDER_EXECUTE, 1, 5)]).0[1], (0, FLAG_UNPROVEN));
+    }
+
+    #[test]
+    fn memory_of_deleted_orders_is_bounded() {
+        let mut table = OrderTable::default();
+        for order_id in 0..3 * DELETED_MAX as u64 {
+            let event = OrderEvent { action: ORDER_DELETE, order_id, side: SIDE_BUY, price: 1, size: 1 };
+            table.apply(&event, &mut 0);
+        }
+        assert_eq!((table.remaining.len(), table.deleted.len()), (DELETED_MAX, DELETED_MAX));
+    }
+}
