@@ -12,14 +12,16 @@ use std::path::Path;
 
 use tidebook_feed::RecordSink;
 use tidebook_ring::{ConsumerOptions, Producer, Ring, RingError, RingOptions, Start};
-use tidebook_types::{Bar, BookImage, Depth, Instrument, InstrumentId, Quote, Record, Schema, Status, Trade, Venue};
+use tidebook_types::{
+    Bar, BookImage, Depth, Instrument, InstrumentId, Order, Quote, Record, Schema, Status, Trade, Venue,
+};
 
 use crate::error::PlaneError;
 use crate::positions::{Point, Position, Positions};
 
 /// Layout and count of slots of each channel. Small rings decide the tail of the latency; a depth snapshot of
 /// 10,000 levels and a burst have to fit, or every reader has a gap.
-pub const CHANNELS: [(Schema, u64); 7] = [
+pub const CHANNELS: [(Schema, u64); 8] = [
     (Trade::SCHEMA, 1 << 14),
     (Quote::SCHEMA, 1 << 14),
     (Depth::SCHEMA, 1 << 15),
@@ -27,6 +29,7 @@ pub const CHANNELS: [(Schema, u64); 7] = [
     (BookImage::SCHEMA, 1 << 11),
     (Status::SCHEMA, 1 << 12),
     (Instrument::SCHEMA, 1 << 14),
+    (Order::SCHEMA, 1 << 14),
 ];
 /// Places in `CHANNELS` of the two that do not go by the order of records.
 const BOOK: usize = 4;
@@ -106,6 +109,7 @@ pub struct MarketDataChannels {
     book: Producer,
     status: Producer,
     instruments: Producer,
+    orders: Producer,
     positions: Positions,
     published: u64,
     failure: Option<RingError>,
@@ -160,9 +164,9 @@ impl MarketDataChannels {
     }
 
     fn with(producers: Vec<Producer>, positions: Positions) -> Self {
-        let [trades, quotes, depth, bars, book, status, instruments] =
+        let [trades, quotes, depth, bars, book, status, instruments, orders] =
             producers.try_into().expect("one producer a channel");
-        Self { trades, quotes, depth, bars, book, status, instruments, positions, published: 0, failure: None }
+        Self { trades, quotes, depth, bars, book, status, instruments, orders, positions, published: 0, failure: None }
     }
 
     /// Takes the records of one feed.
@@ -409,6 +413,7 @@ sink!(
     quote => quotes: Quote, after records;
     depth => depth: Depth, after records;
     bar => bars: Bar, after records;
+    order => orders: Order, after records;
     status => status: Status, after records;
     instrument => instruments: Instrument, after definitions;
 );

@@ -10,7 +10,7 @@ use common::{Feed, directory, run_to_end, start, try_start, wait_for_all};
 use tidebook_plane::PlaneError;
 use tidebook_ring::{ConsumerOptions, ConsumerState, Policy, Read, Ring, RingOptions, Start};
 use tidebook_types::{
-    Bar, BookImage, Depth, Instrument, InstrumentId, MessageKind, Quote, Record, Status, Trade, Venue,
+    Bar, BookImage, Depth, Instrument, InstrumentId, MessageKind, Order, Quote, Record, Status, Trade, Venue,
 };
 
 fn ring(directory: &Path, name: &str) -> PathBuf {
@@ -80,6 +80,30 @@ fn several_feeds_share_the_channels_and_each_is_whole() {
     engine.stop().unwrap();
     assert_all_published(&one);
     assert_all_published(&other);
+}
+
+#[test]
+fn order_events_have_a_channel_and_go_on_after_a_stop() {
+    let rings = directory();
+    let mut feed = Feed::new(rings.path(), Venue::Bitstamp);
+    let capture = r#"{"event":"capture","format":"bitstamp","symbol":"BTC/USD"}"#;
+    feed.write(MessageKind::State, "", capture);
+    let engine = start(rings.path(), &[&feed]);
+    let mut engine = Some(engine);
+    for round in 0..2 {
+        for (event, amount) in [("created", "2.00000000"), ("changed", "1.50000000"), ("deleted", "0.00000000")] {
+            let order = format!(
+                r#"order_{event} {{"price":"236.47","amount":"{amount}","datetime":"1430438404","id":{round},"order_type":0}}"#
+            );
+            feed.write(MessageKind::Ws, "", &order);
+            let running = engine.take().unwrap_or_else(|| start(rings.path(), &[&feed]));
+            wait_for_all(&running, &[&feed]);
+            running.stop().unwrap();
+        }
+    }
+    let remaining: Vec<_> = published::<Order>(&feed).iter().map(|order| order.remaining).collect();
+    assert_eq!(remaining, [200_000_000, 150_000_000, 0, 200_000_000, 150_000_000, 0]);
+    assert_eq!(published::<Order>(&feed), feed.derived().orders);
 }
 
 #[test]
