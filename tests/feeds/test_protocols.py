@@ -131,7 +131,7 @@ def test_usdm_streams_go_to_the_address_that_has_them() -> None:
         "BTCUSDT",
         "BTCUSDT_240927",
     ], "the engine asks for snapshots by the name it gives a perpetual"
-    assert len(BinanceUsdm(BinanceUsdm.local(1)).routes) == 1, "one address has everything"
+    assert len(BinanceUsdm(Endpoints("wss://f", "https://f", "wss://f")).routes) == 1, "one address has everything"
 
 
 def test_what_cannot_be_asked_is_named() -> None:
@@ -248,8 +248,6 @@ def test_a_subscription_of_coinbase_is_signed_as_the_venue_wants_it() -> None:
     (message,) = sent(coinbase.subscribe(coinbase.routes[0], ["BTC-USD"]))
     assert (message["key"], message["passphrase"]) == ("the-key-name", "the-passphrase")
     assert message["signature"] == signature(b"the exchange secret", message["timestamp"], "GET", "/users/self/verify")
-    (message,) = sent(coinbase.unsubscribe(coinbase.routes[0], ["BTC-USD"]))
-    assert message.keys() == {"type", "product_ids", "channels"}
 
 
 def decoded(part: str) -> bytes:

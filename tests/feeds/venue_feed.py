@@ -13,7 +13,6 @@ from tidebook._core import FeedDecoder, Payloads, instrument_name, pack_message,
 from tidebook.config.settings import Settings
 from tidebook.feeds.connector import Connector
 from tidebook.feeds.credentials import Credentials, NoCredentials
-from tidebook.feeds.protocol import Endpoints
 from tidebook.feeds.registry import build_connector, feed_kind
 from tidebook.feeds.sink import MemorySink, MessageKind, RawMessage
 from tidebook.simulate import Simulator, VenueLimits, VenueOptions
@@ -170,13 +169,12 @@ async def running_venue(
     kind = feed_kind(venue)
     section = kind.settings(Settings()).model_copy(update=settings or {})
     async with Simulator(VenueOptions(venue=venue, symbols=symbols, rate=rate, seed=seed), limits=limits) as simulator:
-        endpoints = Endpoints(simulator.ws_url + kind.protocol.ws_path, simulator.rest_url)
         sink = MemorySink()
         connector = build_connector(
             venue,
             section,
             sink,
-            endpoints=endpoints,
+            endpoints=kind.protocol.local(simulator.port),
             symbols=subscribed or symbols,
             credentials=credentials or NoCredentials(),
             seed=1,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from tidebook.errors import ConfigError
-from tidebook.feeds.protocol import ConnectionLimits, RestLimits, RestRequest, Route
+from tidebook.feeds.protocol import ConnectionLimits, Endpoints, RestLimits, RestRequest, Route
 from tidebook.feeds.venues.binance import Binance
 
 DEFAULT_STREAMS = ("trade", "bookTicker", "depth@100ms")
@@ -41,6 +41,11 @@ class BinanceUsdm(Binance):
     depth_weights: ClassVar[tuple[tuple[int, int], ...]] = ((1_000, 20), (500, 10), (100, 5), (50, 2))
     exchange_info_path: ClassVar[str] = "/fapi/v1/exchangeInfo"
     exchange_info_weight: ClassVar[int] = 1
+
+    @classmethod
+    def local(cls, port: int) -> Endpoints:
+        """Those of a simulator on this machine, which has both addresses on one port."""
+        return Endpoints(f"ws://127.0.0.1:{port}/public", f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}/market")
 
     def normal(self, symbol: str) -> str:
         """Upper case letters, digits and the underscore of delivery contracts; a perpetual with or without `-PERP`."""

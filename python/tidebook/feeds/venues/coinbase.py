@@ -182,7 +182,7 @@ class Coinbase(VenueProtocol):
         def encode(number: int, part: Sequence[str]) -> bytes:
             del number
             message: dict[str, Any] = {"type": kind, "product_ids": part, "channels": streams}
-            if self._key is not None and kind == "subscribe":
+            if self._key is not None:
                 now_s = str(int(time.time()))
                 message |= {
                     "key": self._key.name,
