@@ -1,5 +1,6 @@
 """What a connector does when a venue answers badly, late or not at all; the venue is a few scripted lines."""
 
+import asyncio
 import base64
 import json
 from typing import Any
@@ -129,6 +130,35 @@ async def test_a_venue_that_refuses_everything_is_tried_again_later() -> None:
     async with scripted(coinbase, refuse, ("BTC-USD",), first_retry_s=0.01, max_retry_s=0.02) as venue:
         await venue.until(lambda: len(venue.states("connect_failed")) == 3)
         assert venue.states("connect_failed")[0]["reason"].endswith("BTC-USD refused: maintenance")
+
+
+async def test_what_was_refused_is_asked_for_again_while_the_session_lives() -> None:
+    async def talk(client: Client, request: dict[str, Any]) -> None:
+        if "X/USD" in request["params"]["symbol"] and methods_of(client).count("subscribe") < 3:
+            await client.say(
+                {"error": "in maintenance", "success": False, "req_id": request["req_id"], "symbol": "X/USD"}
+            )
+            request["params"]["symbol"].remove("X/USD")
+        await accept_with_book(client, request)
+
+    async with scripted(kraken, talk, ("BTC/USD", "X/USD"), heartbeat=HEARTBEAT, refused_retry_s=0.1) as venue:
+        await venue.until(lambda: len(venue.states("subscribed")) == 2)
+        assert [state["streams"] for state in venue.states("subscribed")] == [["BTC/USD@book"], ["X/USD@book"]]
+        assert [state["symbol"] for state in venue.states("refused")] == ["X/USD", "X/USD"]
+        assert (venue.connector.status().refused, len(venue.states("connected"))) == ({}, 1)
+
+
+async def test_a_feed_without_symbols_has_no_connection_until_it_has_some_again() -> None:
+    async with scripted(kraken, accept_with_book, ("BTC/USD",), heartbeat=HEARTBEAT, **QUICK) as venue:
+        await venue.until(lambda: bool(venue.states("subscribed")))
+        await venue.connector.unsubscribe(["BTC/USD"])
+        assert [state["reason"] for state in venue.states("disconnected")] == ["nothing left to carry"]
+        await venue.until(lambda: all(client.socket.closed for client in venue.clients))
+        await asyncio.sleep(0.3)
+        assert len(venue.clients) == 1
+        await venue.connector.subscribe(["ETH/USD"])
+        await venue.until(lambda: len(venue.states("subscribed")) == 2)
+        assert venue.heard()[-1]["params"]["symbol"] == ["ETH/USD"]
 
 
 async def test_a_message_in_many_frames_and_one_of_many_megabytes_are_written_whole() -> None:

@@ -190,10 +190,12 @@ class Connector:
         for line in lines:
             line.symbols = {symbol: None for symbol in line.symbols if symbol not in gone}
         for line in lines[:]:
-            # The first line has what is subscribed once for the whole feed.
+            # The first line has what is subscribed once for the whole feed, and waits for the feed's next symbol.
             if not line.symbols and line is not self._lines[0]:
                 lines.remove(line)
                 self._remove(line)
+        if not self._symbols:
+            self._lines[0].retire("nothing left to carry")
         await asyncio.gather(*(line.reconcile() for line in lines))
 
     def status(self) -> ConnectorStatus:
@@ -204,7 +206,7 @@ class Connector:
             connected=all(line.connected for line in lines),
             connection=self._connection,
             symbols=tuple(self._symbols),
-            refused={symbol: why for line in self._lines for symbol, why in line.refused.items()},
+            refused={s: why for line in self._lines for s, why in line.refused.items() if s in line.symbols},
             frame_count=sum(line.frame_count for line in lines),
             silent_s=max(line.silent_s for line in lines),
             session_count=self._session_count,
@@ -220,6 +222,10 @@ class Connector:
         self._connection += 1
         self._save()
         return self._connection
+
+    def has_symbols(self) -> bool:
+        """Whether anything is subscribed."""
+        return bool(self._symbols)
 
     def session_opened_on(self, line: Line) -> None:
         """Counts it."""
@@ -277,6 +283,7 @@ class Connector:
             if line.route is route and rest and (room := size - len(line.symbols)) > 0:
                 mine, rest = rest[:room], rest[room:]
                 line.symbols |= dict.fromkeys(mine)
+                line.refused = {symbol: why for symbol, why in line.refused.items() if symbol not in mine}
                 if route.carries_books:
                     self._book_lines |= dict.fromkeys(mine, line)
                 changed.append(line)

@@ -7,7 +7,6 @@ change at any time; `reconcile` brings the live session there.
 
 import asyncio
 import contextlib
-import math
 import random
 import ssl
 import time
@@ -53,6 +52,8 @@ class ConnectorOptions:
     """Time with heartbeats and no market data after which one book is subscribed anew, to see whether it lives."""
     snapshot_timeout_s: float = 10.0
     """Until a snapshot that should have come with a subscription is asked for again."""
+    refused_retry_s: float = 60.0
+    """Until symbols that the venue refused are asked for again."""
     rotate_after_s: float | None = None
     """None takes the venue's: a while before it ends every connection."""
     snapshots: SnapshotPace = field(default_factory=SnapshotPace)
@@ -88,6 +89,9 @@ class LineOwner(Protocol):
 
     def write_state(self, event: str, connection: int, /, **facts: Any) -> None:
         """A change of a connection becomes a message of the feed."""
+
+    def has_symbols(self) -> bool:
+        """Whether the feed is subscribed to anything."""
 
     def session_opened_on(self, line: "Line") -> None:
         """A session began."""
@@ -129,6 +133,7 @@ class Line:
         self._carried: dict[str, None] = {}
         self._subscribed = False
         self._changing = asyncio.Lock()
+        self._woken = asyncio.Event()
         self._resubscriber: Resubscriber | None = None
         self._last_end = ""
         self._sign_count = 0
@@ -144,6 +149,10 @@ class Line:
         options, parts = self._parts.options, self._parts
         backoff = Backoff(options.first_retry_s, options.max_retry_s, parts.random)
         while True:
+            # Without a subscription there are no heartbeats, and nothing to connect for.
+            while not self.symbols and not (self._carries_shared and parts.owner.has_symbols()):
+                self._woken.clear()
+                await self._woken.wait()
             await asyncio.sleep(parts.pace.delay_s(time.monotonic()))
             number = parts.owner.next_connection()
             began = time.monotonic()
@@ -151,12 +160,14 @@ class Line:
                 session = await self._open(number)
             except VenueError as error:
                 retry_s = max(backoff.next_s(), float(str(error.facts.get("retry_after_s", 0.0))))
-                log.warning("connect failed", reason=str(error), retry_s=round(retry_s, 3))
+                log.warning(
+                    "connect failed", venue=self._parts.protocol.venue, reason=str(error), retry_s=round(retry_s, 3)
+                )
                 parts.owner.write_state("connect_failed", number, reason=str(error), retry_s=round(retry_s, 3))
                 await asyncio.sleep(retry_s)
                 continue
-            log.info("connected", connection=number, symbols=len(self.symbols))
-            if not await session.wait_end(self._rotate_after_s()):
+            log.info("connected", venue=self._parts.protocol.venue, connection=number, symbols=len(self.symbols))
+            if not await self._stay(session):
                 continue  # still alive: the next session takes over from it
             stable = time.monotonic() - began >= options.stable_after_s
             if stable:
@@ -179,6 +190,7 @@ class Line:
 
         Without a live session there is nothing to do: the next one subscribes everything.
         """
+        self._woken.set()
         session = self._session
         if session is None or not session.alive:
             return {}
@@ -265,7 +277,7 @@ class Line:
         if self._resubscriber is not None:
             self._resubscriber.close()
             self._resubscriber = None
-        log.info("disconnected", connection=session.number, reason=reason)
+        log.info("disconnected", venue=self._parts.protocol.venue, connection=session.number, reason=reason)
         self._parts.owner.write_state("disconnected", session.number, connection=session.number, reason=reason)
 
     def snapshot_seen(self, symbol: str) -> None:
@@ -348,7 +360,7 @@ class Line:
 
     def _tell_refused(self, session: Session, refused: dict[str, str]) -> None:
         for symbol, reason in refused.items():
-            log.warning("subscription refused", symbol=symbol, reason=reason)
+            log.warning("subscription refused", venue=self._parts.protocol.venue, symbol=symbol, reason=reason)
             self._parts.owner.write_state("refused", session.number, symbol=symbol, reason=reason)
 
     def _expect(self, symbols: list[str]) -> None:
@@ -374,11 +386,17 @@ class Line:
             await session.ask(self._parts.protocol.unsubscribe_books(self.route, carried))
             return await session.ask(self._parts.protocol.subscribe_books(self.route, carried))
 
-    def _rotate_after_s(self) -> float | None:
+    async def _stay(self, session: Session) -> bool:
+        """Waits for the session's end or for the time of its successor; whether it ended."""
         rotate_after_s = self._parts.options.rotate_after_s
         if rotate_after_s is None:
             rotate_after_s = self._parts.protocol.limits.rotate_after_s
-        if rotate_after_s == math.inf:
-            return None
         # Spread over an hour of a day, or connections opened together would all change over together.
-        return rotate_after_s * (1 - self._parts.random.random() / 24)
+        until_s = time.monotonic() + rotate_after_s * (1 - self._parts.random.random() / 24)
+        while (left_s := until_s - time.monotonic()) > 0:
+            if await session.wait_end(min(left_s, self._parts.options.refused_retry_s)):
+                return True
+            if self.refused:
+                self.refused = {}
+                await self.reconcile()
+        return False

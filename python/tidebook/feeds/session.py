@@ -305,7 +305,9 @@ class Session(WSListener):
             if self._asked is not None:
                 self._asked.take(notice)
             elif notice.refused:
-                log.warning("the venue complains", connection=self.number, reason=notice.refused)
+                log.warning(
+                    "the venue complains", venue=self._protocol.venue, connection=self.number, reason=notice.refused
+                )
         elif isinstance(notice, Shutdown):
             self.retire(SERVER_SHUTDOWN)
 
