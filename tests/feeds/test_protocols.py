@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -348,3 +349,26 @@ def test_every_variable_of_a_key_is_a_known_one() -> None:
     wanted = {"TIDEBOOK_KEY_COINBASE", "TIDEBOOK_SECRET_COINBASE", "TIDEBOOK_PASSPHRASE_COINBASE"}
     wanted |= {"TIDEBOOK_KEY_COINBASE_ADVANCED", "TIDEBOOK_SECRET_COINBASE_ADVANCED"}
     assert wanted <= PROCESS_VARIABLES.keys()
+
+
+def test_the_page_has_the_limits_in_force(root: Path) -> None:
+    page = (root / "docs/feeds.md").read_text()
+    for venue, kind in FEEDS.items():
+        limits = kind.protocol.limits
+        symbols = f"{limits.symbols_per_connection} symbols"
+        streams = f"{limits.streams_per_connection} streams"
+        protocol = build_connector(
+            venue, kind.settings(Settings()), MemorySink(), symbols=kind.default_symbols, credentials=NoCredentials()
+        ).protocol
+        window = f"{limits.connects_per_window} in {limits.connect_window_s:g} s"
+        row = [
+            f"`{venue}`",
+            streams if limits.streams_per_connection < 1_000_000 else symbols,
+            "REST" if protocol.snapshots is Snapshots.REST else "resubscribe",
+            "heartbeats" if protocol.heartbeats else "our ping, unanswered",
+            f"{limits.request_spacing_s:g} s",
+            f"{limits.connect_spacing_s:g} s, {window}",
+            "never" if limits.rotate_after_s == math.inf else f"{limits.rotate_after_s / 3_600:g} h",
+            f"{limits.frame_bytes_max >> 20} MiB",
+        ]
+        assert f"| {' | '.join(row)} |" in page
