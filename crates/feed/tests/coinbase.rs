@@ -551,7 +551,8 @@ mod advanced {
         assert_eq!([0, 1, 2].map(|index| book(&engine, index)), ["unusable", "10x1/11x1", "10x2/11x3"]);
         assert_eq!(tally(&engine, Oracle::CoinbaseSequenceNum), (3, 1));
         let gap = batch.status.iter().find(|status| status.kind == StatusKind::Gap as u8).unwrap();
-        assert_eq!((gap.instrument_id, gap.expected, gap.found, gap.count), (0, 2, 4, 2));
+        let feed = InstrumentId::whole_feed(Venue::CoinbaseAdvanced).get();
+        assert_eq!((gap.instrument_id, gap.expected, gap.found, gap.count), (feed, 2, 4, 2));
         assert_eq!(
             told(&batch, &[StatusKind::SnapshotWanted]),
             ["4: snapshot_wanted (gap)", "4: snapshot_wanted (gap)"]
