@@ -131,6 +131,17 @@ def test_the_recorded_exchange_goes_in_and_exactly_its_trades_come_out(tmp_path:
 @pytest.mark.parametrize(
     ("names", "oracle", "count"),
     [
+        (["binance-usdm/btcusdt-20240808.log.zst"], "binance.book_ticker", 6_546),
+        ([f"binance-usdm/btcusdt-{day}.log.zst" for day in (20230404, 20230405)], "binance.depth_chain", 16_109),
+        ([f"binance-usdm/multi-20210722.{part}.log.zst" for part in ("http", "ws")], "binance.depth_chain", 760),
+        ([f"binance-coinm/btcusd_perp-{day}.log.zst" for day in (20240808, 20240809)], "binance.depth_chain", 44_794),
+        ([f"binance-us/multi-20211012.{part}.log.zst" for part in ("http", "ws")], "binance.depth_chain", 332),
+        (
+            [f"binance-spot/multi-20211012.{part}.log.zst" for part in ("info", "http", "ws")],
+            "binance.depth_chain",
+            173,
+        ),
+        (["binance-spot/multi-20210404.log.zst"], "binance.depth_chain", 2_685),
         (["kraken-v2/kraken_btcusd_l2.cbcap.zst"], "kraken.book_checksum", 301),
         (["kraken-v2/kraken_btcusd_sample.cbcap.zst"], "kraken.book_checksum", 2_052),
         (["kraken-v2/kraken_xrpusd_sample.cbcap.zst"], "kraken.book_checksum", 1_147),
