@@ -32,7 +32,7 @@ macro_rules! status_kinds {
 
 status_kinds! {
     /// Messages never came: `expected` and `found` the first update id or sequence, `count` those between, 0 when they
-    /// went back. Without an instrument it is of a whole session (Coinbase Advanced Trade).
+    /// went back. Of the whole feed it is of one session (Coinbase Advanced Trade).
     Gap = 1 "gap",
     /// The book may not be used from here on; the reason says why.
     BookUnusable = 2 "book_unusable",

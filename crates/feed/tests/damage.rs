@@ -9,6 +9,7 @@ mod common;
 
 use std::collections::{BTreeMap, HashMap};
 
+use common::damage::{Damage, key_at};
 use common::{Message, messages};
 use tidebook_book::{DepthBook, Level, Side};
 use tidebook_feed::{FeedEngine, FeedOptions, RecordSink, StatusKind};
@@ -81,70 +82,21 @@ fn read(venue: Venue, messages: &[Message]) -> (FeedEngine, Reader) {
     (engine, reader)
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Damage {
-    Drop,
-    Repeat,
-    Swap,
-    Cut { size: usize },
-    Change { at: usize, byte: u8 },
-}
-
-impl Damage {
-    fn any(random: &mut Random, message: &Message) -> Self {
-        match random.below(8) {
-            _ if message.body.is_empty() => Self::Drop,
-            0 => Self::Drop,
-            1 => Self::Repeat,
-            2 => Self::Swap,
-            3 => Self::Cut { size: random.index(message.body.len().max(1)) },
-            _ => {
-                let at = random.index(message.body.len());
-                let old = message.body[at];
-                // Half of the time a digit becomes another digit, which no syntax check can see.
-                let byte = if old.is_ascii_digit() && random.below(2) == 0 {
-                    b'0' + (old - b'0' + 1 + random.below(9) as u8) % 10
-                } else {
-                    old ^ (1 + random.below(255) as u8)
-                };
-                Self::Change { at, byte }
-            }
-        }
+/// Whether the venue gives nothing to find it by at once: a digit of a level, of `u` or of `lastUpdateId` became another
+/// digit, or a level's number was given a point or lost it.
+fn is_silent(damage: Damage, message: &Message) -> bool {
+    let Damage::Change { at, byte } = damage else { return false };
+    let body = String::from_utf8_lossy(&message.body);
+    let is_depth = body.contains("\"depthUpdate\"");
+    let changed = message.body[at].is_ascii_digit() || message.body[at] == b'.';
+    let is_number = |byte: &u8| byte.is_ascii_digit() || *byte == b'.';
+    let number = message.body[..at].iter().rev().take_while(|byte| is_number(byte));
+    let number = number.chain(message.body[at..].iter().take_while(|byte| is_number(byte)));
+    let is_digit = byte.is_ascii_digit() || byte == b'.' && !{ number }.any(|&byte| byte == b'.');
+    if !is_digit || !changed || !(is_depth || message.kind == MessageKind::Rest) {
+        return false;
     }
-
-    fn apply(self, messages: &mut Vec<Message>, index: usize) {
-        match self {
-            Self::Drop => drop(messages.remove(index)),
-            Self::Repeat => messages.insert(index + 1, messages[index].clone()),
-            Self::Swap => messages.swap(index, index + 1),
-            Self::Cut { size } => messages[index].body.truncate(size),
-            Self::Change { at, byte } => messages[index].body[at] = byte,
-        }
-    }
-
-    /// Whether the venue gives nothing to find it by at once: a digit of a level, of `u` or of `lastUpdateId`
-    /// became another digit, or a level's number was given a point or lost it.
-    fn is_silent(self, message: &Message) -> bool {
-        let Self::Change { at, byte } = self else { return false };
-        let body = String::from_utf8_lossy(&message.body);
-        let is_depth = body.contains("\"depthUpdate\"");
-        let changed = message.body[at].is_ascii_digit() || message.body[at] == b'.';
-        let is_number = |byte: &u8| byte.is_ascii_digit() || *byte == b'.';
-        let number = message.body[..at].iter().rev().take_while(|byte| is_number(byte));
-        let number = number.chain(message.body[at..].iter().take_while(|byte| is_number(byte)));
-        let is_digit = byte.is_ascii_digit() || byte == b'.' && !{ number }.any(|&byte| byte == b'.');
-        if !is_digit || !changed || !(is_depth || message.kind == MessageKind::Rest) {
-            return false;
-        }
-        matches!(key_at(&body, at), Some("u" | "b" | "a" | "bids" | "asks" | "lastUpdateId"))
-    }
-}
-
-/// The last key before a byte of a JSON text.
-fn key_at(body: &str, at: usize) -> Option<&str> {
-    let colon = body[..at].rfind("\":")?;
-    let quote = body[..colon].rfind('"')?;
-    Some(&body[quote + 1..colon])
+    matches!(key_at(&body, at), Some("u" | "b" | "a" | "bids" | "asks" | "lastUpdateId"))
 }
 
 fn binance_flow(seed: u64) -> Vec<Message> {
@@ -253,9 +205,9 @@ fn check_binance(venue: Venue, undamaged: &[Message], expected: &BTreeMap<Vec<u8
         // The last part stays whole, so that there is a snapshot to recover with.
         let index = random.index(damaged.len() * 6 / 10);
         let damage = Damage::any(&mut random, &damaged[index]);
-        silent |= damage.is_silent(&damaged[index]);
+        silent |= is_silent(damage, &damaged[index]);
         done.push((index, damage));
-        damage.apply(&mut damaged, index);
+        damage.apply(&mut damaged, index, |message| message);
     }
     let (engine, readers) = read_all(venue, &damaged);
     if silent {
@@ -474,13 +426,7 @@ fn check_kraken(undamaged: &[Message], seed: u64, snapshot: usize) {
         let index = 3 + random.index(snapshot - 8);
         let damage = Damage::any(&mut random, &damaged[index].1);
         done.push((index, damage));
-        match damage {
-            Damage::Drop => drop(damaged.remove(index)),
-            Damage::Repeat => damaged.insert(index + 1, damaged[index].clone()),
-            Damage::Swap => damaged.swap(index, index + 1),
-            Damage::Cut { size } => damaged[index].1.body.truncate(size),
-            Damage::Change { at, byte } => damaged[index].1.body[at] = byte,
-        }
+        damage.apply(&mut damaged, index, |(_, message)| message);
     }
     let tops = kraken_tops(&damaged);
     let is_book = |message: &Message| message.body.starts_with(b"{\"channel\":\"book\"");
@@ -623,13 +569,7 @@ fn campaign_v1(seeds: std::ops::Range<u64>) {
             let index = 3 + random.index(begin - 8);
             let damage = Damage::any(&mut random, &damaged[index].1);
             done.push((index, damage));
-            match damage {
-                Damage::Drop => drop(damaged.remove(index)),
-                Damage::Repeat => damaged.insert(index + 1, damaged[index].clone()),
-                Damage::Swap => damaged.swap(index, index + 1),
-                Damage::Cut { size } => damaged[index].1.body.truncate(size),
-                Damage::Change { at, byte } => damaged[index].1.body[at] = byte,
-            }
+            damage.apply(&mut damaged, index, |(_, message)| message);
         }
         let (tops, end) = v1_tops(&damaged);
         for ((origin, top), (_, message)) in tops.iter().zip(&damaged) {

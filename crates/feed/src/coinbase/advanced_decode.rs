@@ -269,7 +269,8 @@ impl Decoder {
         let mut time: &[u8] = b"";
         let mut first = true;
         while scanner.element(&mut first)? {
-            if let Some((is_bid, level, event_time, end)) = fast_update(scanner.bytes(), scanner.position(), scale) {
+            let fast = fast_update(scanner.bytes(), scanner.position(), scale, time);
+            if let Some((is_bid, level, event_time, end)) = fast {
                 (if is_bid { &mut self.bids } else { &mut self.asks }).push(level);
                 time = event_time;
                 scanner.seek(end);
@@ -452,9 +453,14 @@ impl<'a> Update<'a> {
 }
 
 /// An update in the usual order of its fields without white space: whether it is a bid, its level, its time, and the
-/// place behind it.
+/// place behind it. `before` is the time of the update before.
 #[inline]
-fn fast_update<'a>(bytes: &'a [u8], at: usize, scale: &Scale<'_>) -> Option<(bool, Level, &'a [u8], usize)> {
+fn fast_update<'a>(
+    bytes: &'a [u8],
+    at: usize,
+    scale: &Scale<'_>,
+    before: &'a [u8],
+) -> Option<(bool, Level, &'a [u8], usize)> {
     const BID: &[u8] = b"{\"side\":\"bid\",\"event_time\":\"";
     const OFFER: &[u8] = b"{\"side\":\"offer\",\"event_time\":\"";
     const PRICE: &[u8] = b",\"price_level\":\"";
@@ -468,16 +474,15 @@ fn fast_update<'a>(bytes: &'a [u8], at: usize, scale: &Scale<'_>) -> Option<(boo
     } else {
         return None;
     };
-    // A time ends in `Z`, so its last byte is looked for from where the shortest one ends.
-    let mut end = start + b"2026-08-09T21:05:48".len();
-    while text.get(end)? != &b'"' {
-        end += 1;
-        if end > start + 40 {
-            return None;
-        }
-    }
-    let time = &text[start..end];
-    if time.iter().any(|byte| matches!(byte, b'"' | b'\\')) {
+    // All updates of an event have one time, which is looked at once.
+    let end = start + before.len();
+    let (time, end) = if !before.is_empty() && text[start..].starts_with(before) && text.get(end) == Some(&b'"') {
+        (before, end)
+    } else {
+        let size = memchr::memchr2(b'"', b'\\', &text[start..])?;
+        (&text[start..start + size], start + size)
+    };
+    if text[end] != b'"' {
         return None;
     }
     let price = end + 1;

@@ -84,10 +84,8 @@ fn with_exponents<'a, S: RecordSink, T>(
     mut decode: impl FnMut(Exponents<'_>) -> Result<T, Failure<'a>>,
 ) -> Result<T, ScanError> {
     for _ in 0..=PRECISION_ROUNDS_MAX {
-        let exponents = |symbol: &[u8]| match markets.find(symbol).map(|index| &markets.all()[index]) {
-            Some(market) if market.version > 0 => (market.price_exp, market.size_exp),
-            _ => products.exponents(symbol),
-        };
+        let exponents =
+            |symbol: &[u8]| markets.exponents_in_force(symbol).unwrap_or_else(|| products.exponents(symbol));
         match decode(&exponents) {
             Ok(decoded) => return Ok(decoded),
             Err(Failure::Malformed(error)) => return Err(error),

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub mod damage;
+
 use tidebook_feed::capture::{CaptureOptions, CaptureReader};
 use tidebook_feed::{FeedEngine, FeedOptions, Oracle, RecordBatch, RecordSink, StatusKind, Tally};
 use tidebook_testkit::recording;
