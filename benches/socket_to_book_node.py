@@ -50,7 +50,10 @@ async def node(port: int, directory: Path, wait: str) -> None:
     engine = MarketDataEngine({"binance": journal}, rings, wait=wait)
     options = ConnectorOptions(symbols=("BTCUSDT",))
     connector = Connector(Binance(Binance.local(port)), options, SentTimeSink(feed))
-    jobs = [asyncio.create_task(connector.run()), asyncio.create_task(SnapshotRequests(rings, connector).run())]
+    jobs = [
+        asyncio.create_task(connector.run()),
+        asyncio.create_task(SnapshotRequests(rings, {"binance": connector}).run()),
+    ]
     print("ready", flush=True)
     await asyncio.to_thread(sys.stdin.read)
     for job in jobs:

@@ -14,6 +14,13 @@ COMMANDS = {
     "config keys": ("tidebook.cli.config:list_keys", "List every key with its default and what it does."),
     "config show": ("tidebook.cli.config:show", "Show every setting in force and what overrides its default."),
     "export": ("tidebook.cli.export:export", "Write a raw journal as a capture file, the recorded bytes bit for bit."),
+    "feeds add": (
+        "tidebook.cli.feeds:add",
+        "Subscribe to symbols of a venue, in the running node or for the next one.",
+    ),
+    "feeds ls": ("tidebook.cli.feeds:list_feeds", "List the feeds of a data directory with their symbols."),
+    "feeds rm": ("tidebook.cli.feeds:remove", "Give symbols of a venue up, in the running node or for the next one."),
+    "feeds top": ("tidebook.cli.feeds:top", "Watch the feeds of the running node: rates, delays, gaps, books."),
     "journal dump": ("tidebook.cli.journal:dump", "Print the messages of a journal, oldest first."),
     "journal ls": ("tidebook.cli.journal:ls", "List the journals of a data directory and how far each is durable."),
     "journal verify": (
@@ -28,7 +35,7 @@ COMMANDS = {
         "tidebook.cli.replay:replay",
         "Decode recordings, check them against their oracles and, with --data, store what they hold exactly once.",
     ),
-    "run": ("tidebook.cli.run:run", "Run a node: connector, capture, engine, storage, API and the page."),
+    "run": ("tidebook.cli.run:run", "Run a node: connectors, capture, engine, storage, API and the page."),
     "simulate": (
         "tidebook.cli.simulate:simulate",
         "Run a local venue with seeded order flow that speaks a real venue's protocol.",
@@ -39,6 +46,7 @@ COMMANDS = {
 # First word of commands of two words -> its line in `tidebook --help`.
 GROUPS = {
     "config": "Settings: what is in force, and what can be set.",
+    "feeds": "Feeds: what they are subscribed to, and how they are doing.",
     "journal": "Journals: what they hold, and whether they are whole.",
 }
 

@@ -13,6 +13,7 @@ from tidebook.cli.output import Json, print_json
 def run(
     *,
     data: Path | None = None,
+    venues: str | None = None,
     symbols: str | None = None,
     live: bool = False,
     rate: float = 500.0,
@@ -24,19 +25,22 @@ def run(
     node: str = "default",
     json: Json = False,
 ) -> None:
-    """Run a node: connector, capture, engine, storage, API and the page.
+    """Run a node: connectors, capture, engine, storage, API and the page.
 
     Parameters
     ----------
     data
         Data directory; default: the setting `data_directory`.
+    venues
+        Venues to connect to, separated by commas; default: the setting `venues`, else those of the last run on this data
+        directory, else binance,coinbase,kraken.
     symbols
-        Instruments to subscribe to, separated by commas; default: the setting `binance.symbols`, else those of the last
-        run on this data directory, else BTCUSDT,ETHUSDT.
+        What to subscribe to, separated by commas, as VENUE:SYMBOL, or plain for the first venue; venues not named here
+        take their setting `symbols`, else those of the last run, else two of their own.
     live
-        Connect to the real exchange instead of a simulated venue on this machine.
+        Connect to the real exchanges instead of simulated venues on this machine.
     rate
-        Mean messages per second of the simulated venue.
+        Mean messages per second of each simulated venue.
     seed
         The same seed gives the same simulated order flow.
     host
@@ -54,10 +58,13 @@ def run(
 
     from tidebook.config import load
     from tidebook.errors import UsageError
-    from tidebook.node.live import LiveOptions
+    from tidebook.feeds.registry import feed_kind
+    from tidebook.node.live import LiveOptions, venues_of
     from tidebook.node.live import run as run_node
+    from tidebook.node.venue_feed import FeedPlan
     from tidebook.observe.logs import configure, logger
     from tidebook.simulate import VenueOptions
+    from tidebook.transport.channel import DEFAULT_NODE
 
     if flush_interval_s is not None and not 0.01 <= flush_interval_s <= 86_400:
         raise UsageError(f"--flush-interval-s {flush_interval_s:g}: name a number of seconds from 0.01 to 86400")
@@ -69,11 +76,16 @@ def run(
     for key in settings.without_effect():
         logger("cli.run").warning("this setting has no effect yet", key=key)
     logging.getLogger("picows").setLevel(logging.WARNING)  # the connector tells what happened to its sessions
+    directory = data or settings.data_directory
+    chosen = _names(venues) if venues is not None else settings.venues or venues_of(directory)
+    named = _by_venue(symbols or "", chosen)
     options = LiveOptions(
-        data=data or settings.data_directory,
+        data=directory,
         node=node,
-        symbols=_names(symbols) if symbols is not None else settings.binance.symbols,
-        binance=settings.binance,
+        feeds=tuple(
+            FeedPlan(venue=venue, settings=feed_kind(venue).settings(settings), symbols=named.get(venue, ()))
+            for venue in chosen
+        ),
         live=live,
         rate=rate,
         seed=seed,
@@ -86,11 +98,14 @@ def run(
     )
 
     def started(address: str) -> None:
-        source = "Binance" if live else "a simulated Binance"
+        names = ", ".join(chosen)
+        source = names if live else f"simulated {names}"
         if json:
-            print_json({"address": address, "data": str(options.data), "node": node, "live": live})
+            print_json({"address": address, "data": str(options.data), "node": node, "venues": chosen, "live": live})
         else:
             print(f"Tidebook runs on {source}: {address}  (data in {options.data}/, Ctrl-C ends)")
+            if node != DEFAULT_NODE:
+                print(f"Its channels are found by node={node!r}")
         sys.stdout.flush()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -102,5 +117,23 @@ def run(
             print(f"{channel} is stored up to message {sequence}; the same command goes on from there")
 
 
-def _names(symbols: str) -> tuple[str, ...]:
-    return tuple(symbol.strip().upper() for symbol in symbols.split(",") if symbol.strip())
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def _by_venue(symbols: str, venues: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """`binance:BTCUSDT,ETHUSDT,kraken:BTC/USD` by venue; a plain symbol is the first venue's.
+
+    Raises: UsageError for a venue that does not run.
+    """
+    from tidebook.errors import UsageError
+
+    named: dict[str, tuple[str, ...]] = {}
+    for name in _names(symbols):
+        venue, colon, symbol = name.partition(":")
+        if not colon:
+            venue, symbol = venues[0], name
+        if venue not in venues:
+            raise UsageError(f"--symbols {name}: the node runs {', '.join(venues)}; add {venue} to --venues")
+        named[venue] = (*named.get(venue, ()), symbol)
+    return named

@@ -239,6 +239,10 @@ class Settings(BaseSettings):
         ge=1 << 20,
         description="Not in effect yet. Bytes of journal beyond which compaction runs by itself.",
     )
+    venues: Words = Field(
+        default=(),
+        description="Venues of a node; nothing named: those of the last run, else binance, coinbase, kraken.",
+    )
     channel: ChannelSettings = Field(
         default_factory=ChannelSettings, description="Not in effect yet. Defaults of channels."
     )

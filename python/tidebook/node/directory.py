@@ -18,6 +18,16 @@ def journal_directory(data: Path, channel: str) -> Path:
     return data / "journal" / channel
 
 
+def simulated_marker(journal: Path) -> Path:
+    """A file that is there when the messages of a journal are those of a simulated venue."""
+    return journal / "simulated"
+
+
+def subscriptions_file(data: Path, venue: str) -> Path:
+    """What the feed of a venue is subscribed to, kept over restarts."""
+    return data / "feeds" / f"{venue}.json"
+
+
 def journaled_channels(data: Path) -> list[str]:
     """Channels that have a journal in `data`, by name."""
     journals = data / "journal"

@@ -1,9 +1,9 @@
-"""A live node in one process: connector, capture, engine, storage, API and page.
+"""A live node in one process: connectors, capture, engine, storage, API and page.
 
     venue ──► connector ──► feed.<venue> (ring + journal) ──► engine ──► md.* ──► API, page, other processes
                                     └──► journal ──► storage
 
-The connector and the API share the event loop; capture, engine and storage have threads of their own. Started and
+Connectors and the API share the event loop; captures, engine and storage have threads of their own. Started and
 stopped in the order of that picture, so that what was received is journaled and what is durable is stored.
 """
 
@@ -13,36 +13,34 @@ import asyncio
 import signal
 import sys
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tidebook._core import FeedChannel, MarketDataEngine, ring_directory
+from tidebook._core import MarketDataEngine, ring_directory
 from tidebook.api import ApiOptions, MarketView, create_app, listen, serving
-from tidebook.config.settings import BinanceSettings
 from tidebook.console import mount_console
-from tidebook.errors import CaptureLogError, TidebookError
-from tidebook.feeds.capture_log import CaptureLog
-from tidebook.feeds.registry import build_connector, feed_kind
-from tidebook.feeds.subscriptions import SubscriptionsFile
-from tidebook.node.directory import channel_of, journal_directory
+from tidebook.errors import TidebookError
+from tidebook.feeds.registry import FEEDS, feed_kind
+from tidebook.node.changes import Changes, subscribed
+from tidebook.node.presence import present
 from tidebook.node.rings import RingSource
-from tidebook.node.simulator import simulated_binance
+from tidebook.node.simulator import simulated
 from tidebook.node.snapshots import SnapshotRequests
-from tidebook.node.storing import Storing, stored_position
+from tidebook.node.venue_feed import FeedOptions, FeedPlan, VenueFeed
 from tidebook.observe.logs import logger
 from tidebook.storage.follower import FollowerOptions
 from tidebook.storage.part import PartOptions
 from tidebook.storage.writer import WriterOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from tidebook.storage.part import Compression
 
 log = logger("node.live")
 
-DEFAULT_SYMBOLS = ("BTCUSDT", "ETHUSDT")
+DEFAULT_VENUES = ("binance", "coinbase", "kraken")
 _WATCH_INTERVAL_S = 0.25
 # A Python thread at work (storage) may keep the event loop from the GIL for one interval per message. Beside a busy thread
 # a frame waited 3.1 ms at the median with Python's 5 ms and 0.6 ms with this; below it the switching itself costs.
@@ -54,15 +52,14 @@ class LiveOptions:
     """What a node runs."""
 
     data: Path
+    feeds: tuple[FeedPlan, ...]
+    """One a venue."""
     node: str = "default"
     """Names the directory of its rings, by which other processes find them."""
-    symbols: tuple[str, ...] = ()
-    """None named resumes those of the node that ran on `data` before, else takes `DEFAULT_SYMBOLS`."""
-    binance: BinanceSettings = field(default_factory=BinanceSettings)
     live: bool = False
-    """The real exchange instead of the simulated venue."""
+    """The real exchanges instead of simulated venues."""
     rate: float = 500.0
-    """Mean messages a second of the simulated venue."""
+    """Mean messages a second of each simulated venue."""
     seed: int = 7
     host: str = "127.0.0.1"
     port: int = 8080
@@ -73,12 +70,17 @@ class LiveOptions:
     sync_interval_ms: int = 10
 
 
+def venues_of(data: Path) -> tuple[str, ...]:
+    """Venues that the node before had on this data directory, else the default ones."""
+    saved = subscribed(data, tuple(FEEDS))
+    return tuple(venue for venue, symbols in saved.items() if symbols) or DEFAULT_VENUES
+
+
 async def run(options: LiveOptions, started: Callable[[str], None]) -> dict[str, int]:
     """Runs until SIGINT or SIGTERM, then stops cleanly; gives the last message of each channel that is stored.
 
     `started` gets the address of the page when it answers.
-
-    Raises: AddressError before anything is started; what ended the connector, the engine or the capture.
+    Raises: AddressError before anything is started; what ended a connector, a simulated venue, the engine or a capture.
     """
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     stop = asyncio.Event()
@@ -88,38 +90,19 @@ async def run(options: LiveOptions, started: Callable[[str], None]) -> dict[str,
     async with AsyncExitStack() as stack:
         sock = listen(options.host, options.port, allow_remote=options.allow_remote)
         stack.callback(sock.close)
-        venue = "binance"
-        channel = channel_of(venue)
-        journal = journal_directory(options.data, channel)
         rings = ring_directory(options.node)
         rings.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-        _refuse_unfinished(journal)
-        feed = FeedChannel(
-            channel,
-            rings,
-            journal,
-            sync_interval_ms=options.sync_interval_ms,
-            evidence=stored_position(options.data, channel),
-        )
-        storing = Storing(
-            options.data,
-            venue,
-            journal,
-            channel,
-            FollowerOptions(flush_interval_s=options.flush_interval_s),
-            WriterOptions(part=PartOptions(compression=options.compression)),
-        )
-        stack.callback(storing.stop)
-        stack.callback(feed.close)
-        engine = MarketDataEngine({venue: journal}, rings)
+        feeds = _open(options, rings, stack)
+        engine = MarketDataEngine({feed.venue: feed.journal for feed in feeds}, rings)
         stack.callback(engine.stop)
         if engine.made_anew is not None:
             log.warning("md.* made anew", reason=engine.made_anew)
-        storing.start()
-        log.info("channels open", capture=feed.recovery["text"], rings=str(rings), journal=str(journal))
+        for feed in feeds:
+            feed.storing.start()
+            log.info("channel open", channel=feed.channel, capture=feed.capture.recovery["text"], rings=str(rings))
 
-        view = MarketView([venue])
+        view = MarketView([feed.venue for feed in feeds])
         source = RingSource(rings)
         stack.callback(source.close)
         app = create_app(view, source, ApiOptions(loopback_only=not options.allow_remote))
@@ -127,24 +110,25 @@ async def run(options: LiveOptions, started: Callable[[str], None]) -> dict[str,
         server = await stack.enter_async_context(serving(app, sock))
 
         jobs: list[asyncio.Task[object]] = []
-        state_file = options.data / "feeds" / f"{venue}.json"
-        symbols = options.symbols or SubscriptionsFile(state_file).load().symbols or DEFAULT_SYMBOLS
-        endpoints = None
-        if not options.live:
-            venue_process = await stack.enter_async_context(simulated_binance(symbols, options.rate, options.seed))
-            endpoints = feed_kind(venue).protocol.local(venue_process.port)
-            jobs.append(asyncio.create_task(venue_process.ended(), name="simulated venue"))
-        connector = build_connector(
-            venue, options.binance, feed, endpoints=endpoints, symbols=symbols, state_file=state_file
-        )
+        connectors = {}
+        for feed in feeds:
+            symbols, endpoints = feed.plan.resolved_symbols(options.data), None
+            if not options.live:
+                venue = await stack.enter_async_context(simulated(feed.venue, symbols, options.rate, options.seed))
+                endpoints = feed_kind(feed.venue).protocol.local(venue.port)
+                jobs.append(asyncio.create_task(venue.ended(), name=f"simulated {feed.venue}"))
+            connectors[feed.venue] = feed.connector(symbols, endpoints)
+        jobs += [asyncio.create_task(connector.run(), name=venue) for venue, connector in connectors.items()]
         jobs += [
-            asyncio.create_task(connector.run(), name="connector"),
-            asyncio.create_task(SnapshotRequests(rings, connector).run(), name="snapshot requests"),
-            asyncio.create_task(_watch(feed, engine, storing), name="watch"),
+            asyncio.create_task(SnapshotRequests(rings, connectors).run(), name="snapshot requests"),
+            asyncio.create_task(Changes(options.data, connectors).run(), name="changes of subscriptions"),
+            asyncio.create_task(_watch(feeds, engine), name="watch"),
             asyncio.create_task(stop.wait(), name="signal"),
         ]
         host, bound = sock.getsockname()[:2]
-        started(f"http://{host}:{bound}")
+        address = f"http://{f'[{host}]' if ':' in host else host}:{bound}"
+        stack.enter_context(present(options.data, options.node, address))
+        started(address)
         try:
             done, _ = await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
             for job in done:
@@ -154,27 +138,39 @@ async def run(options: LiveOptions, started: Callable[[str], None]) -> dict[str,
                 job.cancel()
             await asyncio.gather(*jobs, return_exceptions=True)
             server.should_exit = True
-    return {channel: stored_position(options.data, channel)}
+    return {feed.channel: feed.stored() for feed in feeds}
 
 
-def _refuse_unfinished(journal: Path) -> None:
-    """Raises: CaptureLogError when live messages would come between those of a recording."""
-    recording = CaptureLog(journal).unfinished
-    if recording is not None:
-        raise CaptureLogError(
-            f"{journal}: the replay of {recording.name} was interrupted; finish it first (tidebook replay with the same "
-            "--data), or run on another data directory"
-        )
+def _open(options: LiveOptions, rings: Path, stack: AsyncExitStack) -> list[VenueFeed]:
+    """Captures and storage of all venues; the stack closes each capture before it ends its storage."""
+    shared = FeedOptions(
+        simulated=not options.live,
+        sync_interval_ms=options.sync_interval_ms,
+        follower=FollowerOptions(flush_interval_s=options.flush_interval_s),
+        writer=WriterOptions(part=PartOptions(compression=options.compression)),
+    )
+    feeds = []
+    for plan in options.feeds:
+        feed = VenueFeed(plan, options.data, rings, shared)
+        stack.callback(feed.storing.stop)
+        stack.callback(feed.capture.close)
+        feeds.append(feed)
+    return feeds
 
 
-async def _watch(feed: FeedChannel, engine: MarketDataEngine, storing: Storing) -> None:
+async def _watch(feeds: Sequence[VenueFeed], engine: MarketDataEngine) -> None:
     """Ends with the failure of a thread: a node without capture or engine is none. Storing may fail alone."""
-    told = False
+    told: set[str] = set()
     while True:
-        for part, failure in (("capture", feed.guarantee()["failure"]), ("engine", engine.status()["failure"])):
+        failures = [(f"capture of {feed.venue}", feed.capture.guarantee()["failure"]) for feed in feeds]
+        for part, failure in (*failures, ("engine", engine.status()["failure"])):
             if failure is not None:
                 raise TidebookError(f"the {part} stopped: {failure}")
-        if storing.failure is not None and not told:
-            told = True
-            log.error("market data goes on but is not stored; it stays in the journal until the node is restarted")
+        for feed in feeds:
+            if feed.storing.failure is not None and feed.venue not in told:
+                told.add(feed.venue)
+                log.error(
+                    "market data goes on but is not stored; it stays in the journal until the node is restarted",
+                    venue=feed.venue,
+                )
         await asyncio.sleep(_WATCH_INTERVAL_S)

@@ -23,7 +23,8 @@ _STOP_TIMEOUT_S = 3.0
 class VenueProcess:
     """A running simulated venue."""
 
-    def __init__(self, port: int, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, venue: str, port: int, process: asyncio.subprocess.Process) -> None:
+        self.venue = venue
         self.port = port
         self._process = process
         self._last_line = ""
@@ -33,7 +34,7 @@ class VenueProcess:
         code = await self._process.wait()
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         said = f": {self._last_line}" if self._last_line else ""
-        raise VenueError(f"the simulated venue ended by itself ({how}){said}; start the node again", url="")
+        raise VenueError(f"the simulated {self.venue} ended by itself ({how}){said}; start the node again", url="")
 
     async def listen(self, stream: asyncio.StreamReader) -> None:
         """Passes on what it logs and remembers the last line."""
@@ -44,14 +45,14 @@ class VenueProcess:
 
 
 @asynccontextmanager
-async def simulated_binance(
-    symbols: Sequence[str], rate: float, seed: int, port: int = 0
+async def simulated(
+    venue: str, symbols: Sequence[str], rate: float, seed: int, port: int = 0
 ) -> AsyncIterator[VenueProcess]:
-    """A simulated Binance that lives as long as the block; `port` 0 takes any free one.
+    """A simulated venue that lives as long as the block; `port` 0 takes any free one.
 
     Raises: VenueError when it does not start, with what it said.
     """
-    words = ["simulate", "binance", "--port", str(port), "--symbols", ",".join(symbols), "--rate", str(rate)]
+    words = ["simulate", venue, "--port", str(port), "--symbols", ",".join(symbols), "--rate", str(rate)]
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "tidebook", *words, "--seed", str(seed), "--json", "--until-stdin-closes"),
@@ -68,14 +69,14 @@ async def simulated_binance(
             line = await process.stdout.readline()
         if not line:
             said = (await process.stderr.read()).decode(errors="replace").strip()
-            raise VenueError(f"the simulated venue did not start: {said or 'it said nothing'}", url="")
-        venue = VenueProcess(int(json.loads(line)["port"]), process)
+            raise VenueError(f"the simulated {venue} did not start: {said or 'it said nothing'}", url="")
+        running = VenueProcess(venue, int(json.loads(line)["port"]), process)
         # What it logs later must not fill the pipe.
-        drain = asyncio.create_task(venue.listen(process.stderr), name="simulator log")
-        yield venue
+        drain = asyncio.create_task(running.listen(process.stderr), name="simulator log")
+        yield running
         drain.cancel()
     except TimeoutError as error:
-        raise VenueError(f"the simulated venue did not start within {_START_TIMEOUT_S:g} s", url="") from error
+        raise VenueError(f"the simulated {venue} did not start within {_START_TIMEOUT_S:g} s", url="") from error
     finally:
         process.stdin.close()
         try:

@@ -1,7 +1,8 @@
-"""The engine's wish for a snapshot, brought to the connector.
+"""The engine's wishes for snapshots, brought to the connectors.
 
-The engine knows when a book needs one and says so in `md.status`; only the connector talks to the venue. What lies
-between is this task: two channels read, one method called.
+The engine knows when a book needs one and says so in `md.status`; only a connector talks to its venue. What lies
+between is this task: two channels read, one method called. A wish is told once, so what a gap in `md.status` may have
+swallowed is made up for by asking for every book.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
+from tidebook._core import venues
 from tidebook.errors import VenueError
 from tidebook.observe.logs import logger
 from tidebook.transport import Consumer, Gap, open_consumer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import numpy as np
@@ -30,14 +33,15 @@ class SnapshotFetching(Protocol):
     """What a connector offers."""
 
     async def request_snapshot(self, symbol: str) -> None:
-        """Fetches a depth snapshot into the feed."""
+        """Has a snapshot written to the feed. Raises: VenueError for a symbol that is not subscribed."""
 
 
 class SnapshotRequests:
-    """Asks `connector` for the snapshots that the engine of `rings` wants."""
+    """Asks the connector of each venue for the snapshots that the engine of `rings` wants."""
 
-    def __init__(self, rings: Path, connector: SnapshotFetching) -> None:
-        self._connector = connector
+    def __init__(self, rings: Path, connectors: Mapping[str, SnapshotFetching]) -> None:
+        self._connectors = connectors
+        self._venues = venues()
         # Definitions are read first, whole; a wish that was told before this node started is of no use any more.
         self._status = open_consumer("md.status", directory=rings, start="latest", policy="overwrite")
         self._instruments = open_consumer("md.instruments", directory=rings, start="earliest", policy="overwrite")
@@ -59,28 +63,33 @@ class SnapshotRequests:
     def step(self) -> None:
         """Asks for what is wanted by now."""
         # In this order: a definition is published before the first status that needs it.
-        wanted = {int(row["instrument_id"]) for row in _rows(self._status) if row["kind"] == SNAPSHOT_WANTED}
-        for row in _rows(self._instruments):
-            symbol = bytes(row["symbol"]).rstrip(b"\0").decode()
-            self._symbols[int(row["instrument_id"])] = symbol.partition(".")[0]
-        for instrument_id in sorted(wanted):
-            if instrument_id in self._symbols:
-                task = asyncio.create_task(self._ask(self._symbols[instrument_id]), name="snapshot request")
+        told, missed = _rows(self._status)
+        for row in _rows(self._instruments)[0]:
+            name = bytes(row["symbol"]).rstrip(b"\0").decode()
+            self._symbols[int(row["instrument_id"])] = name.rpartition(".")[0]
+        wanted = {int(row["instrument_id"]) for row in told if row["kind"] == SNAPSHOT_WANTED}
+        for instrument_id in sorted(self._symbols if missed else wanted & self._symbols.keys()):
+            venue = self._venues.get(instrument_id >> 24, "")
+            if venue in self._connectors:
+                task = asyncio.create_task(self._ask(venue, self._symbols[instrument_id]), name="snapshot request")
                 self._asked.add(task)
                 task.add_done_callback(self._asked.discard)
 
-    async def _ask(self, symbol: str) -> None:
+    async def _ask(self, venue: str, symbol: str) -> None:
         try:
-            await self._connector.request_snapshot(symbol)
+            await self._connectors[venue].request_snapshot(symbol)
         except VenueError as error:
-            log.warning("snapshot refused", symbol=symbol, reason=str(error))
+            log.warning("snapshot refused", venue=venue, symbol=symbol, reason=str(error))
 
 
-def _rows(consumer: Consumer) -> list[np.void]:
-    """What is there now. A gap loses wishes, and a book that still needs its snapshot wishes again."""
+def _rows(consumer: Consumer) -> tuple[list[np.void], bool]:
+    """What is there now, and whether anything was overwritten before."""
     rows: list[np.void] = []
+    missed = False
     while (taken := consumer.poll_batch(_BATCH_MAX)) is not None:
-        if not isinstance(taken, Gap):
-            with taken as batch:
-                rows.extend(batch.array.copy())
-    return rows
+        if isinstance(taken, Gap):
+            missed = True
+            continue
+        with taken as batch:
+            rows.extend(batch.array.copy())
+    return rows, missed

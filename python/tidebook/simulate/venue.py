@@ -25,6 +25,7 @@ from tidebook.simulate.wire import dialect_of
 # 2024-08-08T23:54:00Z: where the clock begins when nobody says otherwise, so that a run needs no real clock.
 DEFAULT_START_US = 1_723_161_240_000_000
 RATE_MAX = 200_000.0
+IDS_PER_SECOND_MAX = 10_000
 
 BURST_SPEED = 8
 BURST_EVERY_US = 6_000_000
@@ -96,12 +97,14 @@ class SimulatedVenue:
         self.texts: dict[str, SymbolTexts] = {}
         self._flows: list[OrderFlow] = []
         share = len(options.symbols)
+        # A venue never gives an id twice: one that starts later goes on above all that an earlier one can have reached.
+        since = max(0, self.now_us - DEFAULT_START_US) * IDS_PER_SECOND_MAX // 1_000_000
         for index, symbol in enumerate(options.symbols):
-            first_update_id = 10_000_000_000 * (index + 1) + options.seed % 1_000 * 1_000_000 + 1
+            first_update_id = 10_000_000_000 * (index + 1) + options.seed % 1_000 * 1_000_000 + 1 + since
             market = Market(
                 self.dialect.spec(symbol),
                 first_update_id,
-                1_000_000_000 * (index + 1) + 1,
+                1_000_000_000 * (index + 1) + 1 + since,
                 self.dialect.book_cadences,
                 share,
             )

@@ -1,0 +1,170 @@
+"""`tidebook feeds`: what a data directory's feeds are subscribed to, and how they are doing."""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+import time
+import urllib.request
+from pathlib import Path  # noqa: TC003 - cyclopts reads annotations
+from typing import TYPE_CHECKING, Any
+
+from tidebook.cli.output import Json, print_json
+from tidebook.errors import OperationError, UsageError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_TIMEOUT_S = 5.0
+_WIDTH_IN_A_PIPE = 140
+_STATE_STYLES = {"live": "green", "quiet": "yellow", "waiting": "yellow", "disconnected": "red"}
+
+
+def list_feeds(*, data: Path | None = None, json: Json = False) -> None:
+    """List the feeds of a data directory with their symbols.
+
+    Parameters
+    ----------
+    data
+        Data directory; default: the setting `data_directory`.
+    """
+    from tidebook.feeds.registry import FEEDS
+    from tidebook.node.changes import subscribed
+    from tidebook.node.presence import running_node
+
+    directory = _directory(data)
+    found = subscribed(directory, tuple(FEEDS))
+    node = running_node(directory)
+    if json:
+        print_json({"data": str(directory), "running": node is not None, "feeds": found})
+        return
+    for venue, symbols in found.items():
+        print(f"{venue}: {', '.join(symbols) or 'nothing'}")
+    if not found:
+        print(f"no feed has run on {directory}; `tidebook feeds add VENUE SYMBOL` or `tidebook run` begins one")
+    elif node is not None:
+        print(f"running at {node.address}")
+
+
+def add(venue: str, *symbols: str, data: Path | None = None, json: Json = False) -> None:
+    """Subscribe to symbols of a venue, in the running node or for the next one.
+
+    Parameters
+    ----------
+    venue
+        Such as `kraken`.
+    symbols
+        In the venue's spelling.
+    data
+        Data directory; default: the setting `data_directory`.
+    """
+    _change(data, venue, json, add=symbols)
+
+
+def remove(venue: str, *symbols: str, data: Path | None = None, json: Json = False) -> None:
+    """Give symbols of a venue up, in the running node or for the next one.
+
+    Parameters
+    ----------
+    venue
+        Such as `kraken`.
+    symbols
+        In the venue's spelling.
+    data
+        Data directory; default: the setting `data_directory`.
+    """
+    _change(data, venue, json, remove=symbols)
+
+
+def top(*, data: Path | None = None, once: bool = False, interval_s: float = 1.0, json: Json = False) -> None:
+    """Watch the feeds of the running node: rates, delays, gaps, books.
+
+    Parameters
+    ----------
+    data
+        Data directory of the node; default: the setting `data_directory`.
+    once
+        Print one picture and end; so it does where the output is no terminal.
+    interval_s
+        Seconds between two pictures.
+    """
+    from rich.console import Console
+    from rich.live import Live
+
+    from tidebook.node.presence import running_node
+
+    directory = _directory(data)
+    node = running_node(directory)
+    if node is None:
+        raise OperationError(f"no node runs on {directory}; start one with `tidebook run --data {directory}`")
+    if json:
+        print_json({"address": node.address, "feeds": _feeds(node.address)})
+        return
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH_IN_A_PIPE)
+    if once or not sys.stdout.isatty():
+        console.print(_table(node.address, _feeds(node.address)))
+        return
+    with Live(_table(node.address, _feeds(node.address)), console=console, auto_refresh=False) as screen:
+        while True:
+            time.sleep(max(0.1, interval_s))
+            screen.update(_table(node.address, _feeds(node.address)), refresh=True)
+
+
+def _directory(data: Path | None) -> Path:
+    from tidebook.config import load
+
+    return data or load().data_directory
+
+
+def _change(data: Path | None, venue: str, json: bool, **change: tuple[str, ...]) -> None:
+    from tidebook.node.changes import Change, change_feed
+
+    if not any(change.values()):
+        raise UsageError(f"feeds: name at least one symbol of {venue}")
+    symbols = change_feed(_directory(data), Change(venue=venue, **change))
+    if json:
+        print_json({"venue": venue, "symbols": symbols})
+    else:
+        print(f"{venue}: {', '.join(symbols) or 'nothing'}")
+
+
+def _feeds(address: str) -> list[dict[str, Any]]:
+    """What the node says. Raises: OperationError when it does not answer."""
+    try:
+        with urllib.request.urlopen(f"{address}/api/v1/feeds", timeout=_TIMEOUT_S) as answer:  # noqa: S310 - the address of our own node
+            found: list[dict[str, Any]] = json_module.load(answer)
+            return found
+    except OSError as error:
+        raise OperationError(f"the node at {address} does not answer ({error}); has it ended?") from error
+
+
+def _table(address: str, feeds: list[dict[str, Any]]) -> Table:
+    from rich.table import Table
+
+    table = Table(title=f"feeds at {address}", title_justify="left")
+    for name in (
+        "venue",
+        "state",
+        "messages/s",
+        "messages",
+        "delay ms",
+        "gaps",
+        "resyncs",
+        "set aside",
+        "reconnects",
+        "books",
+    ):
+        table.add_column(name, justify="left" if name in ("venue", "state") else "right")
+    for feed in feeds:
+        delay = "" if feed["delay_us"] is None else f"{feed['delay_us'] / 1000:.1f}"
+        style = _STATE_STYLES.get(feed["state"], "")
+        table.add_row(
+            feed["venue"],
+            f"[{style}]{feed['state']}[/]" if style else feed["state"],
+            f"{feed['messages_per_second']:,.0f}",
+            f"{feed['messages']:,}",
+            delay,
+            *(f"{feed[name]:,}" for name in ("gaps", "resyncs", "quarantined", "reconnects")),
+            f"{feed['books_usable']}/{feed['instruments']}",
+        )
+    return table
