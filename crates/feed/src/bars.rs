@@ -1,21 +1,28 @@
-//! One-minute bars of one instrument.
+//! Bars of one instrument: a second, a minute, five minutes, an hour, a day (UTC).
 //!
-//! A trade belongs to the minute of the venue's time; a minute closes when the feed's clock is a bound past its end, so
-//! that trades on their way still count, and a trade later than that gives the bar again, one revision higher. Open
-//! and close go by (venue time, trade id) and not by arrival: a bar is a function of its set of trades, so a late
+//! A trade belongs to the interval of the venue's time; an interval closes when the feed's clock is a bound past its
+//! end, so that trades on their way still count, and a trade later than that gives the bar again, one revision higher.
+//! Open and close go by (venue time, trade id) and not by arrival: a bar is a function of its set of trades, so a late
 //! or swapped message cannot change what it says.
+//!
+//! Each length is made from the trades and not from shorter bars: a trade too late for its second still counts for its
+//! hour, and each length's revisions are its own.
 
 use std::collections::VecDeque;
 
 use tidebook_types::records::{FLAG_BACKFILL, FLAG_UNPROVEN, SIDE_BUY};
 
-/// Length of a bar.
-pub(crate) const INTERVAL_NS: i64 = 60_000_000_000;
-/// The same in seconds.
-pub(crate) const INTERVAL_S: u32 = 60;
+/// ns of a second.
+pub(crate) const SECOND_NS: i64 = 1_000_000_000;
+/// Lengths in seconds, rising.
+pub(crate) const INTERVALS_S: [u32; 5] = [1, 60, 300, 3_600, 86_400];
+/// Which of them is the minute, which venues give too.
+const MINUTE: usize = 1;
+/// Closed bars kept of each length but the minute, for late trades: by a minute, two hours, a day, two days.
+const CLOSED_MAX: [usize; 5] = [60, 0, 24, 24, 2];
 
-/// A silence longer than this many intervals gives no empty bars: the feed was off, the market was not still.
-const EMPTY_MAX: i64 = 1_440;
+/// A silence longer than this gives no empty bars: the feed was off, the market was not still.
+const EMPTY_MAX_NS: i64 = 86_400 * SECOND_NS;
 
 /// A trade as bars see it.
 #[derive(Debug, Clone, Copy)]
@@ -92,20 +99,23 @@ impl BarState {
     }
 }
 
-/// What a trade did.
+/// What a trade did to the bar of one length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Added {
+enum Added {
     /// It is in a bar that is still open.
     Open,
-    /// It changed a closed bar, given here one revision higher.
-    Revised(BarState),
+    /// It changed a closed bar, given here one revision higher; or made one of an interval that had no trades.
+    Closed(BarState),
     /// Its bar closed too long ago to be kept.
     TooLate,
 }
 
-/// The bars of one instrument.
+/// The bars of one length.
 #[derive(Debug, Clone)]
-pub(crate) struct Bars {
+struct Series {
+    interval: i64,
+    /// Whether an interval without trades gives a bar that repeats the close. Seconds do not: most have none.
+    fills: bool,
     /// Open intervals, rising; rarely more than two.
     open: Vec<BarState>,
     /// Closed ones, rising, newest last.
@@ -115,55 +125,43 @@ pub(crate) struct Bars {
     next_open: i64,
     /// Close of the last bar closed.
     last_close: i64,
-    /// The trade added last was fetched after the fact: trades behind it may not have been.
-    backfilled: bool,
 }
 
-impl Bars {
-    pub(crate) const fn new(closed_max: usize) -> Self {
-        Self { open: Vec::new(), closed: VecDeque::new(), closed_max, next_open: 0, last_close: 0, backfilled: false }
+impl Series {
+    const fn new(interval_s: u32, closed_max: usize) -> Self {
+        Self {
+            interval: interval_s as i64 * SECOND_NS,
+            fills: interval_s > 1,
+            open: Vec::new(),
+            closed: VecDeque::new(),
+            closed_max,
+            next_open: 0,
+            last_close: 0,
+        }
     }
 
-    /// Forgets everything, as a change of exponents demands.
-    pub(crate) fn reset(&mut self) {
-        *self = Self::new(self.closed_max);
+    const fn start_of(&self, time: i64) -> i64 {
+        time.saturating_sub(time.rem_euclid(self.interval))
     }
 
-    pub(crate) fn open(&self) -> &[BarState] {
-        &self.open
-    }
-
-    pub(crate) const fn last_close(&self) -> i64 {
-        self.last_close
-    }
-
-    /// The closed bar that starts at `ts_open`, if it is still kept.
-    pub(crate) fn closed(&self, ts_open: i64) -> Option<&BarState> {
+    fn closed(&self, ts_open: i64) -> Option<&BarState> {
         let index = self.closed.binary_search_by_key(&ts_open, |bar| bar.ts_open).ok()?;
         self.closed.get(index)
     }
 
-    pub(crate) fn add(&mut self, trade: &BarTrade) -> Added {
-        let ts_open = trade.ts_event - trade.ts_event.rem_euclid(INTERVAL_NS);
-        self.backfilled = trade.flags & FLAG_BACKFILL != 0;
+    #[inline]
+    fn add(&mut self, trade: &BarTrade) -> Added {
+        let ts_open = self.start_of(trade.ts_event);
         let mut flags = 0;
-        if self.next_open == 0 {
+        // The first trades of a feed may come in any order: no second before theirs has given a bar.
+        let begins = self.next_open == 0 || !self.fills && self.closed.is_empty() && ts_open < self.next_open;
+        if begins {
             self.next_open = ts_open;
-            // What happened in this minute before the feed began is not known.
+            // What happened in this interval before the feed began is not known.
             flags = FLAG_UNPROVEN;
         }
         if ts_open < self.next_open {
-            let Ok(index) = self.closed.binary_search_by_key(&ts_open, |bar| bar.ts_open) else {
-                return Added::TooLate;
-            };
-            let newest = index + 1 == self.closed.len();
-            let bar = &mut self.closed[index];
-            bar.add(trade);
-            bar.revision += 1;
-            if newest {
-                self.last_close = bar.close;
-            }
-            return Added::Revised(*bar);
+            return self.add_late(ts_open, trade);
         }
         let index = match self.open.binary_search_by_key(&ts_open, |bar| bar.ts_open) {
             Ok(index) => index,
@@ -176,41 +174,69 @@ impl Bars {
         Added::Open
     }
 
-    /// Marks the open bar that `ts_event` falls into as possibly lacking trades.
-    pub(crate) fn doubt(&mut self, ts_event: i64) {
-        let ts_open = ts_event - ts_event.rem_euclid(INTERVAL_NS);
+    #[cold]
+    fn add_late(&mut self, ts_open: i64, trade: &BarTrade) -> Added {
+        let index = match self.closed.binary_search_by_key(&ts_open, |bar| bar.ts_open) {
+            Ok(index) => {
+                let bar = &mut self.closed[index];
+                bar.add(trade);
+                bar.revision += 1;
+                index
+            }
+            // An interval that had no trades gave no bar; it does now, if its neighbours are still kept.
+            Err(index) if !self.fills && index > 0 => {
+                let mut bar = BarState::empty(ts_open, trade.price);
+                bar.add(trade);
+                self.closed.insert(index, bar);
+                let excess = self.closed.len().saturating_sub(self.closed_max);
+                self.closed.drain(..excess);
+                index - excess
+            }
+            Err(_) => return Added::TooLate,
+        };
+        let bar = self.closed[index];
+        if index + 1 == self.closed.len() {
+            self.last_close = bar.close;
+        }
+        Added::Closed(bar)
+    }
+
+    fn doubt(&mut self, ts_event: i64) {
+        let ts_open = self.start_of(ts_event);
         if let Some(bar) = self.open.iter_mut().find(|bar| bar.ts_open == ts_open) {
             bar.flags |= FLAG_UNPROVEN;
         }
     }
 
-    /// Closes every interval that ends at or before `clock`. `by_trade` says that a trade at or behind `clock` is known;
-    /// then a backfill holds all trades before it, which nothing else says of a backfill's end.
-    pub(crate) fn close_until(&mut self, clock: i64, by_trade: bool, mut closed: impl FnMut(&BarState)) {
+    /// Closes every interval that ends at or before `clock`; `flags` go to each.
+    fn close_until(&mut self, clock: i64, flags: u8, mut closed: impl FnMut(&BarState)) {
         if self.next_open == 0 {
             return;
         }
-        while self.next_open <= clock - INTERVAL_NS {
-            let is_next = self.open.first().is_some_and(|bar| bar.ts_open == self.next_open);
-            let mut bar = if is_next {
+        let last = clock.saturating_sub(self.interval);
+        while self.next_open <= last {
+            let first = self.open.first().map(|bar| bar.ts_open);
+            let due = first.filter(|ts_open| *ts_open <= last);
+            let mut bar = if due == Some(self.next_open) {
                 self.open.remove(0)
             } else {
-                let end = self.open.first().map_or(i64::MAX, |bar| bar.ts_open);
-                let end = end.min(clock - clock.rem_euclid(INTERVAL_NS));
-                if (end - self.next_open) / INTERVAL_NS > EMPTY_MAX {
-                    // The next trade says where the market goes on; a clock alone may be wrong.
-                    match self.open.first() {
-                        Some(bar) if bar.ts_open <= clock - INTERVAL_NS => self.next_open = bar.ts_open,
-                        _ => return,
+                let silence = due.unwrap_or(self.start_of(clock)).saturating_sub(self.next_open);
+                match due {
+                    _ if self.fills && silence <= EMPTY_MAX_NS => BarState::empty(self.next_open, self.last_close),
+                    Some(ts_open) => {
+                        self.next_open = ts_open;
+                        continue;
                     }
-                    continue;
+                    // The next trade says where the market goes on; a clock alone may be wrong.
+                    None if self.fills => return,
+                    None => {
+                        self.next_open = first.unwrap_or(i64::MAX).min(self.start_of(clock));
+                        return;
+                    }
                 }
-                BarState::empty(self.next_open, self.last_close)
             };
-            if self.backfilled && !by_trade {
-                bar.flags |= FLAG_UNPROVEN;
-            }
-            self.next_open += INTERVAL_NS;
+            bar.flags |= flags;
+            self.next_open += self.interval;
             self.last_close = bar.close;
             if self.closed.len() == self.closed_max {
                 self.closed.pop_front();
@@ -221,22 +247,105 @@ impl Bars {
     }
 }
 
+/// The bars of one instrument.
+#[derive(Debug, Clone)]
+pub(crate) struct Bars {
+    series: [Series; INTERVALS_S.len()],
+    /// The trade added last was fetched after the fact: trades behind it may not have been.
+    backfilled: bool,
+}
+
+impl Bars {
+    /// `minutes_max` closed minutes are kept.
+    pub(crate) fn new(minutes_max: usize) -> Self {
+        let series = std::array::from_fn(|index| {
+            let closed_max = if index == MINUTE { minutes_max } else { CLOSED_MAX[index] };
+            Series::new(INTERVALS_S[index], closed_max)
+        });
+        Self { series, backfilled: false }
+    }
+
+    /// Forgets everything, as a change of exponents demands.
+    pub(crate) fn reset(&mut self) {
+        *self = Self::new(self.series[MINUTE].closed_max);
+    }
+
+    /// What the state hash is made of: all that is open, and the last close of each length.
+    pub(crate) fn hash(&self, mut mix: impl FnMut(u64)) {
+        for series in &self.series {
+            mix(series.next_open as u64);
+            mix(series.last_close as u64);
+            for bar in &series.open {
+                for value in [bar.ts_open, bar.open, bar.high, bar.low, bar.close, bar.volume, bar.buy_volume] {
+                    mix(value as u64);
+                }
+                mix(bar.trade_count.into());
+            }
+        }
+    }
+
+    /// The closed minute that starts at `ts_open`, if it is still kept.
+    pub(crate) fn closed_minute(&self, ts_open: i64) -> Option<&BarState> {
+        self.series[MINUTE].closed(ts_open)
+    }
+
+    /// Adds a trade and gives the closed bars that it changed, with their length in seconds; false when it came too late
+    /// for one of them.
+    #[inline]
+    pub(crate) fn add(&mut self, trade: &BarTrade, mut changed: impl FnMut(u32, &BarState)) -> bool {
+        self.backfilled = trade.flags & FLAG_BACKFILL != 0;
+        let mut in_time = true;
+        for (series, interval_s) in self.series.iter_mut().zip(INTERVALS_S) {
+            match series.add(trade) {
+                Added::Open => {}
+                Added::Closed(bar) => changed(interval_s, &bar),
+                Added::TooLate => in_time = false,
+            }
+        }
+        in_time
+    }
+
+    /// Marks the open bars that `ts_event` falls into as possibly lacking trades.
+    pub(crate) fn doubt(&mut self, ts_event: i64) {
+        self.series.iter_mut().for_each(|series| series.doubt(ts_event));
+    }
+
+    /// Closes every interval that ends at or before `clock`, shorter lengths first. `by_trade` says that a trade at or
+    /// behind `clock` is known; then a backfill holds all trades before it, which nothing else says of a backfill's end.
+    pub(crate) fn close_until(&mut self, clock: i64, by_trade: bool, mut closed: impl FnMut(u32, &BarState)) {
+        let flags = if self.backfilled && !by_trade { FLAG_UNPROVEN } else { 0 };
+        for (series, interval_s) in self.series.iter_mut().zip(INTERVALS_S) {
+            series.close_until(clock, flags, |bar| closed(interval_s, bar));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const MINUTE: i64 = INTERVAL_NS;
+    const MINUTE_NS: i64 = 60 * SECOND_NS;
 
     fn trade(second: i64, trade_id: u64, price: i64, size: i64) -> BarTrade {
-        let ts_event = 100 * MINUTE + second * 1_000_000_000;
+        // A minute that begins an hour and a day.
+        let ts_event = 86_400 * SECOND_NS + second * SECOND_NS;
         BarTrade { ts_event, trade_id, price, size, side: SIDE_BUY, flags: 0 }
     }
 
-    fn close(bars: &mut Bars, minutes: i64) -> Vec<(i64, [i64; 4], i64, u32)> {
+    fn add(bars: &mut Bars, trade: &BarTrade) -> Vec<(u32, BarState)> {
+        let mut changed = Vec::new();
+        bars.add(trade, |interval_s, bar| changed.push((interval_s, *bar)));
+        changed
+    }
+
+    /// (start in intervals from the first trade's day, prices, volume, trades) of the bars of one length.
+    fn close(bars: &mut Bars, seconds: i64, length: u32) -> Vec<(i64, [i64; 4], i64, u32)> {
         let mut closed = Vec::new();
-        bars.close_until((100 + minutes) * MINUTE, false, |bar| {
-            let prices = [bar.open, bar.high, bar.low, bar.close];
-            closed.push((bar.ts_open / MINUTE - 100, prices, bar.volume, bar.trade_count));
+        bars.close_until((86_400 + seconds) * SECOND_NS, false, |interval_s, bar| {
+            if interval_s == length {
+                let start = (bar.ts_open / SECOND_NS - 86_400) / i64::from(length);
+                closed.push((start, [bar.open, bar.high, bar.low, bar.close], bar.volume, bar.trade_count));
+            }
         });
         closed
     }
@@ -247,50 +356,100 @@ mod tests {
         for order in [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]] {
             let mut bars = Bars::new(4);
             for index in order {
-                assert_eq!(bars.add(&trades[index]), Added::Open);
+                assert_eq!(add(&mut bars, &trades[index]), []);
             }
-            assert_eq!(close(&mut bars, 1), [(0, [10, 30, 5, 20], 10, 4)], "{order:?}");
+            assert_eq!(close(&mut bars, 60, 60), [(0, [10, 30, 5, 20], 10, 4)], "{order:?}");
         }
     }
 
     #[test]
-    fn a_minute_without_trades_repeats_the_close_and_a_long_silence_is_no_row_of_bars() {
-        let mut bars = Bars::new(4);
-        bars.add(&trade(5, 1, 10, 1));
-        assert_eq!(close(&mut bars, 0), []);
-        assert_eq!(close(&mut bars, 3), [(0, [10; 4], 1, 1), (1, [10; 4], 0, 0), (2, [10; 4], 0, 0)]);
-        bars.add(&trade(60 * 5_000, 2, 11, 1));
-        assert_eq!(close(&mut bars, 5_001), [(5_000, [11; 4], 1, 1)]);
+    fn every_length_holds_the_same_trades() {
+        let mut bars = Bars::new(2_000);
+        let mut closed = Vec::new();
+        for (number, second) in (0..90_000).step_by(7).enumerate() {
+            bars.close_until((86_400 + second - 1) * SECOND_NS, false, |length, bar| closed.push((length, *bar)));
+            bars.add(&trade(second, number as u64, 1 + second % 13, 1 + second % 3), |_, bar| panic!("{bar:?}"));
+        }
+        for length in INTERVALS_S {
+            let of: Vec<_> =
+                closed.iter().filter(|(interval_s, _)| *interval_s == length).map(|(_, bar)| bar).collect();
+            let (first, last) = (of[0], of[of.len() - 1]);
+            assert!(of.windows(2).all(|pair| pair[0].ts_open < pair[1].ts_open));
+            // As many trades as the seconds of its span allow, one every seven.
+            let end = last.ts_open / SECOND_NS - 86_400 + i64::from(length);
+            let trades = of.iter().map(|bar| i64::from(bar.trade_count)).sum::<i64>();
+            assert_eq!((first.ts_open, trades), (86_400 * SECOND_NS, (end - 1) / 7 + 1), "{length} s");
+            let per_day: i64 =
+                of.iter().take_while(|bar| bar.ts_open < 2 * 86_400 * SECOND_NS).map(|bar| bar.volume).sum();
+            assert_eq!(per_day, (0..86_400).step_by(7).map(|second| 1 + second % 3).sum::<i64>(), "{length} s");
+        }
     }
 
     #[test]
-    fn a_late_trade_revises_its_bar_while_it_is_kept() {
+    fn an_interval_without_trades_repeats_the_close_and_a_long_silence_is_no_row_of_bars() {
+        let mut bars = Bars::new(4);
+        add(&mut bars, &trade(5, 1, 10, 1));
+        assert_eq!(close(&mut bars, 59, 60), []);
+        assert_eq!(close(&mut bars, 180, 60), [(0, [10; 4], 1, 1), (1, [10; 4], 0, 0), (2, [10; 4], 0, 0)]);
+        add(&mut bars, &trade(60 * 5_000, 2, 11, 1));
+        assert_eq!(close(&mut bars, 60 * 5_001, 60), [(5_000, [11; 4], 1, 1)]);
+    }
+
+    #[test]
+    fn a_second_without_trades_gives_no_bar_until_a_late_trade_makes_it_one() {
+        let mut bars = Bars::new(4);
+        for second in [3, 9] {
+            add(&mut bars, &trade(second, second as u64, 10, 1));
+        }
+        assert_eq!(close(&mut bars, 20, 1), [(3, [10; 4], 1, 1), (9, [10; 4], 1, 1)]);
+        let changed = add(&mut bars, &trade(6, 6, 12, 2));
+        assert_eq!(changed.len(), 1, "longer bars are open still");
+        assert_eq!((changed[0].0, changed[0].1.revision, changed[0].1.trade_count), (1, 0, 1));
+        let again = add(&mut bars, &trade(6, 7, 13, 2));
+        assert_eq!((again[0].1.revision, again[0].1.open, again[0].1.close), (1, 12, 13));
+        assert!(!bars.add(&trade(2, 1, 9, 1), |_, _| ()), "before all that is kept");
+        assert_eq!(
+            close(&mut bars, 60, 60),
+            [(0, [9, 13, 9, 10], 7, 5)],
+            "too late for its second, not for its minute"
+        );
+        add(&mut bars, &trade(70, 8, 10, 1));
+        assert_eq!(close(&mut bars, 71, 1), [(70, [10; 4], 1, 1)]);
+    }
+
+    #[test]
+    fn a_late_trade_revises_its_bars_while_they_are_kept() {
         let mut bars = Bars::new(2);
-        bars.add(&trade(1, 2, 10, 1));
-        close(&mut bars, 2);
-        let Added::Revised(bar) = bars.add(&trade(0, 1, 7, 1)) else { panic!("not revised") };
+        add(&mut bars, &trade(1, 2, 10, 1));
+        close(&mut bars, 120, 60);
+        let minute = |changed: Vec<(u32, BarState)>| changed.into_iter().find(|(length, _)| *length == 60).unwrap().1;
+        let bar = minute(add(&mut bars, &trade(0, 1, 7, 1)));
         assert_eq!((bar.revision, bar.open, bar.close, bar.low, bar.trade_count), (1, 7, 10, 7, 2));
-        let Added::Revised(bar) = bars.add(&trade(61, 3, 9, 1)) else { panic!("an empty bar not revised") };
+        let bar = minute(add(&mut bars, &trade(61, 3, 9, 1)));
         assert_eq!((bar.revision, bar.open, bar.close, bar.trade_count), (1, 9, 9, 1));
-        assert_eq!(close(&mut bars, 3), [(2, [9; 4], 0, 0)]);
-        assert_eq!(bars.add(&trade(2, 4, 8, 1)), Added::TooLate);
+        assert_eq!(close(&mut bars, 180, 60), [(2, [9; 4], 0, 0)]);
+        assert!(!bars.add(&trade(2, 4, 8, 1), |_, _| ()), "too late");
     }
 
     #[test]
     fn a_bar_says_when_it_may_lack_trades() {
         let flags = |bars: &mut Bars, minutes: i64, by_trade: bool| {
             let mut flags = Vec::new();
-            bars.close_until((100 + minutes) * MINUTE, by_trade, |bar| flags.push(bar.flags & FLAG_UNPROVEN != 0));
+            bars.close_until(86_400 * SECOND_NS + minutes * MINUTE_NS, by_trade, |interval_s, bar| {
+                if interval_s == 60 {
+                    flags.push(bar.flags & FLAG_UNPROVEN != 0);
+                }
+            });
             flags
         };
         let mut bars = Bars::new(8);
         for second in [1, 61, 121] {
-            bars.add(&trade(second, second as u64, 10, 1));
+            add(&mut bars, &trade(second, second as u64, 10, 1));
         }
-        bars.doubt(100 * MINUTE + 70_000_000_000);
+        bars.doubt((86_400 + 70) * SECOND_NS);
         assert_eq!(flags(&mut bars, 3, false), [true, true, false]);
         for second in [181, 241] {
-            bars.add(&BarTrade { flags: FLAG_BACKFILL, ..trade(second, second as u64, 10, 1) });
+            add(&mut bars, &BarTrade { flags: FLAG_BACKFILL, ..trade(second, second as u64, 10, 1) });
         }
         assert_eq!(flags(&mut bars, 4, true), [false]);
         assert_eq!(flags(&mut bars, 5, false), [true]);

@@ -27,7 +27,7 @@ use crate::status::StatusKind;
 pub struct FeedOptions {
     /// How long after its end a bar waits for trades on their way, ns of the feed's clock.
     pub bar_delay_ns: i64,
-    /// Closed bars kept an instrument, for late trades and for comparison with the venue's.
+    /// Closed minutes kept an instrument, for late trades and for comparison with the venue's.
     pub closed_bars_max: usize,
     /// Instruments an engine opens; more are refused and counted, so that damaged symbols cannot fill memory.
     pub instruments_max: usize,
@@ -70,7 +70,7 @@ counters! {
     trades,
     /// Trades that came after trades with higher ids.
     trades_late,
-    /// Trades whose bar was no longer kept.
+    /// Trades whose bar, of the shortest length at least, was no longer kept.
     trades_too_late,
     /// Trades whose venue time is an hour off the receive time: in no bar.
     trades_off_clock,
@@ -179,7 +179,7 @@ pub struct FeedEngine {
     timers_seen: bool,
     /// Furthest the clock has come; it never goes back.
     clock: i64,
-    /// Minute of the clock that bars were last closed for.
+    /// Second of the clock that bars were last closed for.
     closed_for: i64,
 }
 
@@ -254,7 +254,7 @@ impl FeedEngine {
         }
     }
 
-    /// Closes bars when the clock enters another minute.
+    /// Closes bars when the clock enters another second.
     #[inline]
     fn advance_clock<S: RecordSink>(&mut self, ts_recv: i64, emit: &mut Emitter<'_, S>) {
         if ts_recv <= self.clock {
@@ -262,9 +262,9 @@ impl FeedEngine {
         }
         self.clock = ts_recv;
         let clock = ts_recv.saturating_sub(self.markets.options.bar_delay_ns);
-        let minute = clock.div_euclid(crate::bars::INTERVAL_NS);
-        if minute > self.closed_for {
-            self.closed_for = minute;
+        let second = clock.div_euclid(crate::bars::SECOND_NS);
+        if second > self.closed_for {
+            self.closed_for = second;
             for index in 0..self.markets.all().len() {
                 self.markets.close_bars(index, clock, false, emit);
             }
@@ -389,17 +389,11 @@ impl FeedEngine {
                 market.state as u64,
                 market.venue_sequence,
                 market.trade_ids.last().map_or(0, |id| id.wrapping_add(1)),
-                market.bars.last_close() as u64,
                 market.book.state_hash(),
             ] {
                 mix(value);
             }
-            for bar in market.bars.open() {
-                for value in [bar.ts_open, bar.open, bar.high, bar.low, bar.close, bar.volume, bar.buy_volume] {
-                    mix(value as u64);
-                }
-                mix(bar.trade_count.into());
-            }
+            market.bars.hash(&mut mix);
         }
         match &self.dialect {
             Dialect::Binance(feed) => feed.hash(&mut mix),

@@ -12,7 +12,7 @@ use tidebook_types::records::{BOOK_IMAGE_LEVELS, FLAG_UNKNOWN_ORDER, FLAG_UNPROV
 use tidebook_types::units::{EXPONENT_MAX, parse_units};
 use tidebook_types::{Bar, BookImage, Depth, Exponent, Instrument, InstrumentId, Order, Quote, Status, Trade, Venue};
 
-use crate::bars::{Added, BarState, BarTrade, Bars, INTERVAL_NS, INTERVAL_S};
+use crate::bars::{BarState, BarTrade, Bars, SECOND_NS};
 use crate::decimal::significant_decimals;
 use crate::engine::{Counters, FeedOptions};
 use crate::oracles::{Oracle, Oracles};
@@ -724,14 +724,15 @@ impl Markets {
         }
         let flags = print.flags & FLAG_BACKFILL;
         let Print { trade_id, price, size, side, .. } = *print;
-        match self.all[index].bars.add(&BarTrade { ts_event, trade_id, price, size, side, flags }) {
-            Added::Open => {}
-            Added::Revised(bar) => {
-                self.counters.bar_revisions += 1;
-                self.emit_bar(index, &bar, emit);
-            }
-            Added::TooLate => self.counters.trades_too_late += 1,
-        }
+        let Self { all, counters, .. } = self;
+        let Market { bars, id, price_exp, size_exp, .. } = &mut all[index];
+        let trade = BarTrade { ts_event, trade_id, price, size, side, flags };
+        let in_time = bars.add(&trade, |interval_s, bar| {
+            counters.bar_revisions += 1;
+            let record = bar_record(interval_s, bar, (id.get(), *price_exp, *size_exp), emit);
+            emit.sink.bar(&record);
+        });
+        counters.trades_too_late += u64::from(!in_time);
     }
 
     /// Closes the bars of one instrument.
@@ -744,17 +745,11 @@ impl Markets {
     ) {
         let Self { all, counters, .. } = self;
         let Market { bars, id, price_exp, size_exp, .. } = &mut all[index];
-        bars.close_until(clock, by_trade, |bar| {
+        bars.close_until(clock, by_trade, |interval_s, bar| {
             counters.bars += 1;
-            let record = bar_record(bar, (id.get(), *price_exp, *size_exp), emit);
+            let record = bar_record(interval_s, bar, (id.get(), *price_exp, *size_exp), emit);
             emit.sink.bar(&record);
         });
-    }
-
-    fn emit_bar<S: RecordSink>(&self, index: usize, bar: &BarState, emit: &mut Emitter<'_, S>) {
-        let market = &self.all[index];
-        let record = bar_record(bar, (market.id.get(), market.price_exp, market.size_exp), emit);
-        emit.sink.bar(&record);
     }
 
     /// Fills the image of one book.
@@ -796,18 +791,19 @@ impl Markets {
 }
 
 fn bar_record<S: RecordSink>(
+    interval_s: u32,
     bar: &BarState,
     (instrument_id, price_exp, size_exp): (u32, Exponent, Exponent),
     emit: &mut Emitter<'_, S>,
 ) -> Bar {
     Bar {
-        ts_event: bar.ts_open + INTERVAL_NS,
+        ts_event: bar.ts_open.saturating_add(i64::from(interval_s) * SECOND_NS),
         ts_recv: emit.ts_recv,
         source_sequence: emit.sequence,
         source_index: emit.next(),
         instrument_id,
         ts_open: bar.ts_open,
-        interval_s: INTERVAL_S,
+        interval_s,
         trade_count: bar.trade_count,
         open: bar.open,
         high: bar.high,

@@ -379,17 +379,26 @@ fn timers_close_bars_and_without_them_receive_times_do() {
     };
     let timer =
         |second: i64| Message::new(MessageKind::Timer, 1_700_000_040_000_000_000 + second * 1_000_000_000, "", "");
-    let closed = |messages: &[Message]| {
+    let closed_of = |messages: &[Message], interval_s: u32| {
         let (_, batch) = run(Venue::Binance, messages);
         let bar = |bar: &tidebook_types::Bar| {
+            assert_eq!(bar.ts_event, bar.ts_open + i64::from(bar.interval_s) * 1_000_000_000);
             (bar.source_sequence, bar.ts_open / 1_000_000_000 - 1_700_000_040, bar.trade_count, bar.revision)
         };
-        batch.bars.iter().map(bar).collect::<Vec<_>>()
+        batch.bars.iter().filter(|bar| bar.interval_s == interval_s).map(bar).collect::<Vec<_>>()
     };
+    let closed = |messages: &[Message]| closed_of(messages, 60);
     // The minute ends at 60; a second is left for trades on their way.
     assert_eq!(closed(&[trade(1, 5), trade(2, 60), trade(3, 61)]), [(3, 0, 1, 0)]);
     let with_timers = [trade(1, 5), timer(60), trade(2, 70), timer(61), trade(3, 59), timer(181)];
     assert_eq!(closed(&with_timers), [(4, 0, 1, 0), (5, 0, 2, 1), (6, 60, 1, 0), (6, 120, 0, 0)]);
+    // Seconds without trades give no bar; what comes after its second gives one, or gives it again.
+    assert_eq!(closed_of(&with_timers, 1), [(2, 5, 1, 0), (5, 59, 1, 0), (6, 70, 1, 0)]);
+    assert_eq!(closed_of(&with_timers, 300), [(4, -240, 1, 0), (5, -240, 2, 1)]);
+    let long = [trade(1, 5), timer(6), trade(2, 86_400), timer(172_801), timer(172_802)];
+    // The day, the hour and the five minutes that hold the first trade began before it: 22:14:00.
+    assert_eq!(closed_of(&long, 3_600)[0], (4, -840, 1, 0));
+    assert_eq!(closed_of(&long, 86_400), [(4, -80_040, 1, 0), (4, 6_360, 1, 0)]);
 }
 
 const FUTURES: [Venue; 2] = [Venue::BinanceUsdm, Venue::BinanceCoinm];

@@ -385,7 +385,7 @@ impl KrakenFeed {
                 continue;
             }
             venue_bars.retain(|venue| {
-                let Some(&ours) = markets.get(index).bars.closed(venue.ts_open) else { return true };
+                let Some(&ours) = markets.get(index).bars.closed_minute(venue.ts_open) else { return true };
                 if venue.trade_count > 0 && ours.flags & FLAG_UNPROVEN == 0 {
                     markets.oracles.count(Oracle::KrakenOhlc, venue.equals(&ours));
                 }
