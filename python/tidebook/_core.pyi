@@ -26,6 +26,8 @@ __all__ = [
     "RingConsumer",
     "RingProducer",
     "Schema",
+    "blake3_of_bytes",
+    "blake3_of_file",
     "error_classes",
     "format_units",
     "inspect_journal",
@@ -361,6 +363,8 @@ class Recording:
     @property
     def size_bytes(self) -> int:
         """Bytes of the decompressed file."""
+    def digest(self) -> str:
+        """BLAKE3-256 of the decompressed file, 64 hexadecimal digits: the same however it is compressed. Releases the GIL."""
     @property
     def position_bytes(self) -> int:
         """Bytes read so far."""
@@ -510,6 +514,18 @@ class Schema:
         """Fields in order as (name, offset in bytes, numpy format)."""
     def dtype(self) -> numpy.dtype[Any]:
         """The numpy dtype of one record; numpy is imported by the first call."""
+
+def blake3_of_bytes(data: bytes | bytearray | memoryview) -> str:
+    """BLAKE3-256 of contiguous bytes, 64 hexadecimal digits. Releases the GIL.
+
+    Raises: TypeError if the buffer is not contiguous.
+    """
+
+def blake3_of_file(path: str | os.PathLike[str]) -> str:
+    """BLAKE3-256 of the bytes of a file, 64 hexadecimal digits. Releases the GIL.
+
+    Raises: OSError with the system's number.
+    """
 
 def error_classes() -> list[str]:
     """Names of the `tidebook.errors` classes the core may raise."""

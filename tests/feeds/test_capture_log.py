@@ -1,5 +1,8 @@
 """The capture log says exactly where an interrupted recording goes on."""
 
+import hashlib
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -42,10 +45,21 @@ def test_a_damaged_or_later_log_is_refused_by_name(tmp_path: Path, content: byte
         CaptureLog(tmp_path)
 
 
-def test_a_recording_is_known_by_its_bytes(tmp_path: Path) -> None:
-    first, second = tmp_path / "a", tmp_path / "b"
-    first.write_bytes(b"x" * 3_000_000)
-    second.write_bytes(b"x" * 3_000_000)
-    assert file_digest(first) == file_digest(second)
-    second.write_bytes(b"y")
-    assert file_digest(first) != file_digest(second)
+def test_a_recording_that_version_1_knew_by_its_file_is_known_by_its_content_once_it_was_seen(tmp_path: Path) -> None:
+    entries = [asdict(Capture("a.log.zst", "0a", 1, 7)), asdict(Capture("b.log.zst", "0b", 8, 5))]
+    (tmp_path / FILE_NAME).write_text(json.dumps({"version": 1, "captures": entries}))
+    log = CaptureLog(tmp_path)
+    assert log.knows_files
+    log.adopt("file-blake2b:0b", "blake3:bb")
+    log.adopt("file-blake2b:0c", "blake3:cc")
+    again = CaptureLog(tmp_path)
+    assert [capture.digest for capture in again.captures] == ["file-blake2b:0a", "blake3:bb"]
+    assert again.resume("b.log", "blake3:bb", last_sequence=12) is None
+    assert again.resume("c.log", "blake3:cc", last_sequence=12) == 0
+
+
+def test_version_1_knew_a_file_by_its_bytes(tmp_path: Path) -> None:
+    """The hash of three megabytes of x as Python's hashlib gives it."""
+    path = tmp_path / "a"
+    path.write_bytes(b"x" * 3_000_000)
+    assert file_digest(path) == f"file-blake2b:{hashlib.blake2b(b'x' * 3_000_000, digest_size=16).hexdigest()}"

@@ -1,5 +1,7 @@
 """A recording goes in by replay, exactly its trades come out, whatever interrupts it."""
 
+import gzip
+import hashlib
 import json
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import pytest
 import tidebook as tb
 from tidebook._core import FeedChannel
 from tidebook.errors import CaptureLogError, JournalDamagedError, StorageConflictError
+from tidebook.feeds.capture_log import FILE_NAME, CaptureLog
 from tidebook.node.recordings import RecordingJournal, Recordings
 from tidebook.node.replay import replay, replay_into
 
@@ -91,6 +94,34 @@ def test_a_second_replay_adds_nothing(tmp_path: Path, market: Path) -> None:
     assert again.rows == {"new": 0}
     assert again.state_hash == first.state_hash == replay(Recordings([market])).state_hash
     assert stored_trades(tmp_path / "data") == trades_of(market)
+
+
+def test_a_recording_is_known_in_another_compression_and_under_another_name(tmp_path: Path, market: Path) -> None:
+    data = tmp_path / "data"
+    replay_into(data, Recordings([market]))
+    packed = tmp_path / "btcusdt-again.log.gz"
+    packed.write_bytes(gzip.compress(market.read_bytes()))
+    again = replay_into(data, Recordings([packed]))
+    assert (again.rows, again.stored) == ({"new": 0}, 40_000)
+    assert len(CaptureLog(data / "journal/feed.binance").captures) == 1
+
+
+def test_a_replay_that_an_older_release_interrupted_goes_on_and_is_known_by_its_content(
+    tmp_path: Path, market: Path
+) -> None:
+    """Method: a log as version 1 wrote it, with the hash of the compressed file; then the same content plain."""
+    data, packed = tmp_path / "data", tmp_path / "btcusdt.log.gz"
+    packed.write_bytes(gzip.compress(market.read_bytes()))
+    with RecordingJournal(data, Recordings([packed])) as journal:
+        next(journal.take_in())
+    log = data / "journal/feed.binance" / FILE_NAME
+    digest = hashlib.blake2b(packed.read_bytes(), digest_size=16).hexdigest()
+    old = {"name": "btcusdt.log.gz", "digest": digest, "first_sequence": 1, "message_count": None}
+    log.write_text(json.dumps({"version": 1, "captures": [old]}))
+    assert replay_into(data, Recordings([packed])).stored == 40_000
+    assert stored_trades(data) == trades_of(market)
+    assert json.loads(log.read_text())["version"] == 2
+    assert replay_into(data, Recordings([market])).rows == {"new": 0}
 
 
 @pytest.mark.parametrize(("seed", "kills"), [(1, 12), pytest.param(2, 1_000, marks=pytest.mark.soak)])

@@ -5,8 +5,10 @@
 //! the documentation for callers is `python/tidebook/_core.pyi`; `make lint` compares the two.
 
 mod blocking;
+mod bytes;
 mod decoder;
 mod depth_book;
+mod digest;
 mod durable_channel;
 mod engine;
 mod errors;
@@ -34,6 +36,8 @@ mod _core {
     use super::decoder::FeedDecoder;
     #[pymodule_export]
     use super::depth_book::DepthBook;
+    #[pymodule_export]
+    use super::digest::{blake3_of_bytes, blake3_of_file};
     #[pymodule_export]
     use super::durable_channel::DurableChannel;
     #[pymodule_export]

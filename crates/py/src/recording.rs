@@ -11,6 +11,7 @@ use tidebook_feed::capture::{self, CaptureError, CaptureFormat, CaptureOptions, 
 use tidebook_types::RawMessage;
 
 use crate::decoder::venue_of;
+use crate::digest;
 use crate::errors::{self, Raised};
 use crate::payloads::Payloads;
 
@@ -95,6 +96,11 @@ impl Recording {
     #[getter]
     const fn size_bytes(&self) -> usize {
         self.size_bytes
+    }
+
+    /// BLAKE3-256 of the decompressed file.
+    fn digest(&self, py: Python<'_>) -> String {
+        py.detach(|| digest::of(self.lock().borrow_owner()))
     }
 
     /// Bytes read so far.

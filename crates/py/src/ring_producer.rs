@@ -3,13 +3,11 @@
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use pyo3::buffer::PyBuffer;
-use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
 use tidebook_ring::{Producer, Written};
 
 use crate::blocking;
+use crate::bytes::with_bytes;
 use crate::ring::Ring;
 use crate::ring_errors::{raised, unavailable};
 
@@ -151,21 +149,4 @@ fn slowest(producer: &Producer) -> PyResult<String> {
     let consumers = producer.ring().status().map_err(raised)?.consumers;
     let gating = consumers.into_iter().filter(|consumer| consumer.state == tidebook_ring::ConsumerState::Gating);
     Ok(gating.max_by_key(|consumer| consumer.lag).map(|consumer| consumer.name).unwrap_or_default())
-}
-
-/// The bytes of `bytes` itself, or of anything with a contiguous buffer of bytes.
-fn with_bytes<T>(object: &Bound<'_, PyAny>, work: impl FnOnce(&[u8]) -> PyResult<T>) -> PyResult<T> {
-    if let Ok(bytes) = object.cast::<PyBytes>() {
-        return work(bytes.as_bytes());
-    }
-    let buffer = PyBuffer::<u8>::get(object)?;
-    if !buffer.is_c_contiguous() {
-        return Err(PyTypeError::new_err("a payload must be contiguous bytes"));
-    }
-    if buffer.len_bytes() == 0 {
-        return work(&[]);
-    }
-    // SAFETY: the buffer is held until this function returns, contiguous and of single bytes. A thread that writes to
-    // it meanwhile breaks the rule every reader of a buffer relies on; the CRC is of what was read.
-    work(unsafe { std::slice::from_raw_parts(buffer.buf_ptr().cast(), buffer.len_bytes()) })
 }

@@ -3,7 +3,8 @@
 A recording is journaled verbatim: message n of the file is sequence `first_sequence + n - 1`, and nothing of ours
 stands between. What the journal cannot say itself (which file, which bytes) is kept beside it in `captures.json`,
 made durable before the first message of a recording is appended. An interrupted replay therefore knows exactly
-where to go on, and a finished one is not taken in twice.
+where to go on, and a finished one is not taken in twice, under whatever name or compression. Fields:
+`docs/formats/capture.md`.
 """
 
 from __future__ import annotations
@@ -19,15 +20,20 @@ from tidebook.persistence.files import replace_durably
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tidebook._core import Recording
+
 FILE_NAME = "captures.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _CHUNK_SIZE_BYTES = 1 << 20
+_OF_CONTENT = "blake3:"
+_OF_FILE = "file-blake2b:"
 
 
 @dataclass(frozen=True)
 class Capture:
     """One recording that was, or is being, journaled.
 
+    `digest` is `content_digest` of it; of a recording taken in by a release that wrote version 1, `file_digest`.
     `message_count` is None until the last message of the file is in the journal.
     """
 
@@ -37,13 +43,18 @@ class Capture:
     message_count: int | None = None
 
 
+def content_digest(recording: Recording) -> str:
+    """The recording's identity: BLAKE3-256 of its bytes, decompressed."""
+    return f"{_OF_CONTENT}{recording.digest()}"
+
+
 def file_digest(path: Path) -> str:
-    """BLAKE2b-128 of the file's bytes as stored, in hex: the recording's identity whatever its name."""
+    """The identity that version 1 kept: BLAKE2b-128 of the file's bytes as stored."""
     digest = hashlib.blake2b(digest_size=16)
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_SIZE_BYTES):
             digest.update(chunk)
-    return digest.hexdigest()
+    return f"{_OF_FILE}{digest.hexdigest()}"
 
 
 class CaptureLog:
@@ -66,6 +77,18 @@ class CaptureLog:
     def unfinished(self) -> Capture | None:
         """The recording whose messages are in the journal only in part: nothing else may be appended before its rest."""
         return self._captures[-1] if self._captures and self._captures[-1].message_count is None else None
+
+    @property
+    def knows_files(self) -> bool:
+        """Whether recordings are known by their files, as version 1 did: then a file has to be asked for by `adopt` too."""
+        return any(capture.digest.startswith(_OF_FILE) for capture in self._captures)
+
+    def adopt(self, file: str, content: str) -> None:
+        """Knows a recording, if it is known by the digest `file`, by its `content` from now on, durably."""
+        for index, capture in enumerate(self._captures):
+            if capture.digest == file:
+                self._captures[index] = replace(capture, digest=content)
+                self._save()
 
     def resume(self, name: str, digest: str, last_sequence: int) -> int | None:
         """Messages of this recording already in a journal that ends at `last_sequence`; None when all of them are.
@@ -103,13 +126,15 @@ class CaptureLog:
             content: dict[str, Any] = json.loads(text)
             version = content["version"]
             captures = [Capture(**entry) for entry in content["captures"]]
+            if version == 1:
+                captures = [replace(capture, digest=_OF_FILE + capture.digest) for capture in captures]
         except (ValueError, KeyError, TypeError) as error:
             raise CaptureLogError(
                 f"{self._path}: not a capture log ({error}); restore it from a backup, or replay into a new directory"
             ) from error
-        if version != FORMAT_VERSION:
+        if version not in (1, FORMAT_VERSION):
             raise CaptureLogError(
-                f"{self._path}: version {version} where this tidebook reads {FORMAT_VERSION}; use the tidebook that wrote it"
+                f"{self._path}: version {version} where this tidebook reads 1 and {FORMAT_VERSION}; use the tidebook that wrote it"
             )
         return captures
 

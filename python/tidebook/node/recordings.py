@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from tidebook._core import JournalReader, JournalWriter, Recording
 from tidebook.errors import CaptureError, CaptureLogError
-from tidebook.feeds.capture_log import CaptureLog, file_digest
+from tidebook.feeds.capture_log import CaptureLog, content_digest, file_digest
 from tidebook.node.directory import channel_of, journal_directory
 
 if TYPE_CHECKING:
@@ -90,7 +90,9 @@ class RecordingJournal:
                 file is noted in `intake.damaged`, and reading goes on behind it where the format allows.
         """
         for path, recording in self.recordings.files:
-            digest = file_digest(path)
+            digest = content_digest(recording)
+            if self._log.knows_files:
+                self._log.adopt(file_digest(path), digest)
             done = self._log.resume(path.name, digest, self._writer.durable)
             if done is None:
                 counts = {capture.digest: capture.message_count for capture in self._log.captures}
