@@ -34,6 +34,7 @@ def run(bench: Bench) -> None:
         writing(bench, folder)
         size(bench, folder)
         slicing(bench, folder)
+        proving(bench, folder)
         committing(bench, folder)
 
 
@@ -171,6 +172,34 @@ def slicing(bench: Bench, folder: Path) -> None:
         peers={name: samples[name].in_unit("ms") for name in ("polars over a listing", "duckdb")},
         goals=[at_most(5), times_better(1, "duckdb")],
         note=f"{expected.height} rows, all columns, of {24 * rows} in {len(store.files('trades'))} files",
+    )
+
+
+def proving(bench: Bench, folder: Path) -> None:
+    """What the first scan of a process costs: every file is read whole and its hash compared. From the page cache."""
+    rows = bench.size(1_000_000, 20_000)
+    root = folder / "proven"
+    with StorageWriter(root, CHANNEL) as writer:
+        writer.append("instruments", flow.instruments([SYMBOL]))
+        for seed in range(4):
+            trades = flow.trades(rows, seed=seed, first_sequence=writer.position + 2)
+            writer.append("trades", trades)
+            writer.flush(int(trades["source_sequence"][-1]))
+    store = Store(root)
+    files = store.files("trades")
+
+    def first() -> None:
+        for entry in files:  # a file whose times are fresh is read again
+            (root / entry.path).touch()
+        store.scan("trades")
+
+    samples = measure({"ours": first, "polars": store.scan("trades").collect}, rounds=bench.size(9, 1), warmup=1)
+    megabytes = round(sum(entry.size_bytes for entry in files) / 1e6)
+    bench.figure(
+        "files proven before their first use",
+        samples["ours"].as_rate(megabytes, "MB"),
+        goals=[at_least(2_000)],
+        note=f"{megabytes} MB in {len(files)} files; reading all columns then takes {samples['polars'].value * 1e3:.0f} ms",
     )
 
 

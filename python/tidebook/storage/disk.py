@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tidebook._core import blake3_of_file
 from tidebook.errors import StorageAccessError, StorageCorruptError, StorageError, StorageFullError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -46,9 +47,13 @@ class Disk:
         with os.scandir(directory) as entries:
             return [entry.name for entry in entries]
 
-    def changed(self, path: Path) -> int:
-        """When the file, or the list of names of a directory, was last changed, ns."""
-        return path.stat().st_mtime_ns
+    def stat(self, path: Path) -> os.stat_result:
+        """Size and times of a file; a directory's time is that of its list of names."""
+        return path.stat()
+
+    def blake3(self, path: Path) -> str:
+        """Hash of everything in the file, 64 hexadecimal digits, without holding it in memory."""
+        return blake3_of_file(path)
 
     def link(self, source: Path, target: Path) -> None:
         """Second name for a file; FileExistsError if the name is taken, so two publishers never share one."""

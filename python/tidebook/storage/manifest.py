@@ -258,7 +258,7 @@ class Manifest:
         with storage_errors(self._directory, "list"):
             try:
                 # Taken before the listing: a name that comes between the two has it listed again.
-                changed = self._disk.changed(self._directory)
+                changed = self._disk.stat(self._directory).st_mtime_ns
                 if changed != self._listed:
                     names = self._disk.names(self._directory)
                     self._newest = max((int(name[:-5]) for name in names if _is_version(name)), default=0)

@@ -5,7 +5,6 @@ every decoded value are compared with what was to be written, and only then may 
 of the time of a write. Settings and why: `docs/formats/parquet.md`.
 """
 
-import hashlib
 from pathlib import Path
 from typing import Final, Literal
 
@@ -18,6 +17,7 @@ from tidebook._core import schemas
 from tidebook.errors import StorageCorruptError
 from tidebook.storage.columns import Columns, delta_columns, fields, to_columns, to_table
 from tidebook.storage.disk import Disk, storage_errors, write_durable
+from tidebook.storage.filehash import of_bytes
 from tidebook.storage.partition import PartRows
 from tidebook.storage.rowhash import row_hash, to_text
 
@@ -51,11 +51,6 @@ class WrittenPart(msgspec.Struct, frozen=True, kw_only=True):
     exact: bool
     """False where the part needs its `_units` columns."""
     row_hash: str
-
-
-def file_hash(data: bytes | memoryview) -> str:
-    """`blake2b:` and 64 hexadecimal digits."""
-    return f"blake2b:{hashlib.blake2b(data, digest_size=32).hexdigest()}"
 
 
 def encode(type: str, table: pa.Table, options: PartOptions) -> pa.Buffer:
@@ -102,12 +97,12 @@ def write_part(disk: Disk, path: Path, rows: PartRows, options: PartOptions) -> 
     kind = rows.partition.type
     table, exact = to_table(kind, rows.columns, rows.symbols)
     data = memoryview(encode(kind, table, options))
-    expected = file_hash(data)
+    expected = of_bytes(data)
     with storage_errors(path, "write"):
         write_durable(disk, path, data)
     with storage_errors(path, "read"):
         stored = disk.read(path)
-    if file_hash(stored) != expected:
+    if of_bytes(stored) != expected:
         raise corrupt(path, "what the disk returns after a sync is not what was written: distrust this disk")
     if not _same(decode(path, stored, dictionaries=["symbol"]), table):
         raise corrupt(path, "its decoded rows differ from those written: nothing was committed, report this")

@@ -21,12 +21,14 @@ from tidebook.errors import QueryError, StorageError
 from tidebook.storage.columns import TYPES, fields, schema
 from tidebook.storage.coverage import Coverage, covered
 from tidebook.storage.disk import Disk, storage_errors
+from tidebook.storage.filehash import of_bytes_like
 from tidebook.storage.layout import MANIFEST_DIRECTORY
 from tidebook.storage.manifest import FileEntry, Manifest
-from tidebook.storage.part import corrupt, file_hash, read_part
+from tidebook.storage.part import corrupt, read_part
 from tidebook.storage.rowhash import row_hash, to_text
 from tidebook.storage.timespan import Time, to_ns
 from tidebook.storage.views import BAR_KEY, ask
+from tidebook.storage.whole import require_sizes, require_whole
 
 if TYPE_CHECKING:
     import duckdb
@@ -47,20 +49,25 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
         return not self.errors
 
 
-def open(directory: Path | str) -> "Store":  # noqa: A001 - `tb.open(directory)` is what users write
+def open(directory: Path | str, *, trust_disk: bool = False) -> "Store":  # noqa: A001 - `tb.open(directory)` is what users write
     """The store in `directory`.
+
+    A file is read whole and compared with its committed hash before its first use in this process, at about 4 GB/s a
+    core; afterwards only its size and times are looked at. `trust_disk` leaves that reading out, for queries that need
+    few columns of a store larger than memory: then a flipped bit is read as data, and only `verify` would find it.
 
     Raises: QueryError if there is none; StorageCorruptError, StorageVersionError, StorageAccessError if its manifest
             cannot be read.
     """
-    return Store(directory)
+    return Store(directory, trust_disk=trust_disk)
 
 
 class Store:
     """Reader of one store. Writers may go on meanwhile; any number of readers may be open."""
 
-    def __init__(self, root: Path | str, disk: Disk | None = None) -> None:
+    def __init__(self, root: Path | str, disk: Disk | None = None, *, trust_disk: bool = False) -> None:
         self.root = root = Path(root)
+        self.trust_disk = trust_disk
         self._disk = disk or Disk()
         if not root.is_dir():
             raise QueryError(
@@ -216,8 +223,9 @@ class Store:
                 data = self._disk.read(path)
             if len(data) != entry.size_bytes:
                 raise corrupt(path, f"it has {len(data)} bytes where {entry.size_bytes} were committed")
-            if file_hash(data) != entry.hash:
-                raise corrupt(path, f"its hash is {file_hash(data)}, not {entry.hash}")
+            digest = of_bytes_like(data, entry.hash, path)
+            if digest != entry.hash:
+                raise corrupt(path, f"its hash is {digest}, not {entry.hash}")
             columns = read_part(path, entry.type, data)
             if len(columns["ts_recv"]) != entry.rows:
                 raise corrupt(path, f"it has {len(columns['ts_recv'])} rows where {entry.rows} were committed")
@@ -237,17 +245,19 @@ class Store:
                 value=str(self.root),
             )
 
+    def require_whole(self, files: Sequence[FileEntry]) -> None:
+        """Return when these files may be given to an engine; see `open`. Raises: StorageCorruptError naming the first."""
+        if self.trust_disk:
+            require_sizes(self._disk, self.root, files)
+        else:
+            require_whole(self._disk, self.root, files)
+
     def read(self, type: str, files: Sequence[FileEntry]) -> pl.LazyFrame:
         """All rows of these files of one type, in the order given. Raises: StorageCorruptError if one is not whole."""
         columns = pl.Schema(schema(type, units=not all(entry.exact for entry in files)))
         if not files:
             return pl.LazyFrame(schema=columns)
-        for entry in files:
-            path = self.root / entry.path
-            with storage_errors(path, "read"):
-                size_bytes = path.stat().st_size
-            if size_bytes != entry.size_bytes:
-                raise corrupt(path, f"it has {size_bytes} bytes where {entry.size_bytes} were committed")
+        self.require_whole(files)
         return pl.scan_parquet(
             [self.root / entry.path for entry in files],
             schema=columns,

@@ -25,7 +25,8 @@ def ask(store: "Store", query: str) -> "duckdb.DuckDBPyRelation":
     connection = duckdb.connect()
     # Times with a zone are made plain ones by the connection's zone, which is the machine's unless it is said.
     connection.execute("set TimeZone = 'UTC'")
-    for kind in TYPES:
+    named = _named(connection, query)
+    for kind in named or TYPES:
         source = _source(connection, store, kind)
         if kind == "bars":
             connection.execute(f"create view bar_revisions as {source}")
@@ -38,8 +39,23 @@ def ask(store: "Store", query: str) -> "duckdb.DuckDBPyRelation":
         raise QueryError(f"DuckDB refuses the query: {_one_line(str(error))}", kind="sql", value=query) from error
 
 
+def _named(connection: "duckdb.DuckDBPyConnection", query: str) -> list[str]:
+    """Types that the query names; none where that cannot be told. Others get no view, so their files are not read.
+
+    Asked before there are views: with them the answer is the files' and not the views' names.
+    """
+    import duckdb
+
+    try:
+        tables = {name.casefold() for name in connection.get_table_names(query)}
+    except duckdb.Error:  # several statements, a pivot, or one that will be refused
+        return []
+    return [kind for kind in TYPES if kind in tables or (kind == "bars" and "bar_revisions" in tables)]
+
+
 def _source(connection: "duckdb.DuckDBPyConnection", store: "Store", kind: str) -> str:
     files = store.files(kind)
+    store.require_whole(files)
     expected = schema(kind, units=not all(entry.exact for entry in files))
     if files:
         paths = ", ".join(_quote(str(store.root / entry.path)) for entry in files)
