@@ -38,7 +38,7 @@ COMMANDS = {
     "run": ("tidebook.cli.run:run", "Run a node: connectors, capture, engine, storage, API and the page."),
     "simulate": (
         "tidebook.cli.simulate:simulate",
-        "Run a local venue with seeded order flow that speaks a real venue's protocol.",
+        "Run a local venue, with seeded order flow or from a recording, that speaks a real venue's protocol.",
     ),
     "version": ("tidebook.cli.version:version", "Show the versions of Tidebook, Python and every record layout."),
 }

@@ -4,10 +4,17 @@ import asyncio
 import os
 import signal
 import sys
-from typing import Literal
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
 
 from tidebook.cli.output import Json, print_json
-from tidebook.simulate import DIALECTS, Simulator, VenueOptions
+from tidebook.errors import UsageError
+from tidebook.simulate import DIALECTS, RecordingPlayer, Simulator, VenueOptions
+from tidebook.simulate.certificate import make_certificate
 
 SYMBOLS_SHOWN = 10
 
@@ -19,10 +26,13 @@ def simulate(
     seed: int = 7,
     symbols: str | None = None,
     rate: float = 1_000.0,
+    recording: Annotated[list[Path] | None, Parameter(consume_multiple=True, negative=())] = None,
+    speed: float = 1.0,
+    tls: bool = False,
     until_stdin_closes: bool = False,
     json: Json = False,
 ) -> None:
-    """Run a local venue with seeded order flow that speaks a real venue's protocol.
+    """Run a local venue, with seeded order flow or from a recording, that speaks a real venue's protocol.
 
     Parameters
     ----------
@@ -37,21 +47,60 @@ def simulate(
         many. Two by default.
     rate
         Mean messages per second of trades and books (Binance: also bookTicker) over all symbols.
+    recording
+        Capture files of the venue: their frames and answers are sent as recorded, and there is no order flow.
+    speed
+        How often as fast as recorded; 0 = as fast as the client reads.
+    tls
+        Serve TLS with a certificate made for this run; its file is printed, for clients to trust.
     until_stdin_closes
         End when standard input does: whoever started it with a pipe takes it along, however it ends.
     """
+    with ExitStack() as stack:
+        certificate = context = None
+        if tls:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tidebook-tls-")))
+            certificate, context = make_certificate(folder)
+        if recording:
+            if speed < 0:
+                raise UsageError(f"--speed {speed:g} is below 0; 0 plays as fast as the client reads")
+            player = RecordingPlayer(recording, port=port, tls=context, speed=speed)
+            if player.venue != venue:
+                raise UsageError(f"--recording is of {player.venue}: tidebook simulate {player.venue} --recording ...")
+            facts: dict[str, Any] = {"recording": list(map(str, recording)), "frames": player.frame_count}
+            pace = f"{speed:g} times as fast" if speed else "as fast as it is read"
+            title = f"recorded {venue}: {player.frame_count:,} frames, {pace}"
+            serving = _serve(venue, player, title, facts, certificate, json, until_stdin_closes)
+        else:
+            options = VenueOptions(venue=venue, symbols=_symbols(venue, symbols), rate=rate, seed=seed)
+            traded = ", ".join(options.symbols[:SYMBOLS_SHOWN])
+            if len(options.symbols) > SYMBOLS_SHOWN:
+                traded += f" and {len(options.symbols) - SYMBOLS_SHOWN} more"
+            title = f"simulated {venue}: {traded} at {rate:g} messages/s, seed {seed}"
+            facts = {"symbols": options.symbols, "rate": rate, "seed": seed}
+            simulator = Simulator(options, port=port, tls=context)
+            serving = _serve(venue, simulator, title, facts, certificate, json, until_stdin_closes)
+        asyncio.run(serving)
+
+
+def _symbols(venue: str, asked: str | None) -> tuple[str, ...]:
     dialect = DIALECTS[venue]
-    if symbols is None:
-        names = dialect.default_symbols
-    elif symbols.strip().isdecimal():
-        names = dialect.made_symbols(int(symbols))
-    else:
-        names = tuple(symbol.strip().upper() for symbol in symbols.split(",") if symbol.strip())
-    simulator = Simulator(VenueOptions(venue=venue, symbols=names, rate=rate, seed=seed), port=port)
-    asyncio.run(_serve(venue, simulator, json, until_stdin_closes))
+    if asked is None:
+        return dialect.default_symbols
+    if asked.strip().isdecimal():
+        return dialect.made_symbols(int(asked))
+    return tuple(symbol.strip().upper() for symbol in asked.split(",") if symbol.strip())
 
 
-async def _serve(venue: str, simulator: Simulator, json: bool, until_stdin_closes: bool) -> None:
+async def _serve(
+    venue: str,
+    server: Simulator | RecordingPlayer,
+    title: str,
+    facts: dict[str, Any],
+    certificate: Path | None,
+    json: bool,
+    until_stdin_closes: bool,
+) -> None:
     """Serves until SIGTERM or Ctrl-C, or until nobody holds the other end of stdin."""
     serving = asyncio.current_task()
     assert serving is not None
@@ -59,30 +108,26 @@ async def _serve(venue: str, simulator: Simulator, json: bool, until_stdin_close
     loop.add_signal_handler(signal.SIGTERM, serving.cancel)
     if until_stdin_closes:
         loop.add_reader(sys.stdin, lambda: None if os.read(sys.stdin.fileno(), 1024) else serving.cancel())
-    options = simulator.venue.options
     try:
-        async with simulator:
+        async with server:
             if json:
-                facts = {
+                where = {
                     "venue": venue,
-                    "host": simulator.host,
-                    "port": simulator.port,
-                    "rest": simulator.rest_url,
-                    "ws": simulator.ws_url,
-                    "symbols": options.symbols,
-                    "rate": options.rate,
-                    "seed": options.seed,
+                    "host": server.host,
+                    "port": server.port,
+                    "rest": server.rest_url,
+                    "ws": server.ws_url,
+                    "certificate": None if certificate is None else str(certificate),
                 }
-                print_json(facts)
-                sys.stdout.flush()
+                print_json({**where, **facts})
             else:
-                traded = ", ".join(options.symbols[:SYMBOLS_SHOWN])
-                if len(options.symbols) > SYMBOLS_SHOWN:
-                    traded += f" and {len(options.symbols) - SYMBOLS_SHOWN} more"
-                print(f"simulated {venue}: {traded} at {options.rate:g} messages/s, seed {options.seed}")
                 rest_path, ws_path = DIALECTS[venue].paths_shown
-                print(f"REST {simulator.rest_url}{rest_path}   WebSocket {simulator.ws_url}{ws_path}", flush=True)
-            await simulator.serve_forever()
+                print(title)
+                print(f"REST {server.rest_url}{rest_path}   WebSocket {server.ws_url}{ws_path}")
+                if certificate is not None:
+                    print(f"certificate {certificate}")
+            sys.stdout.flush()
+            await server.serve_forever()
     except asyncio.CancelledError:
         if not serving.cancelling():
             raise

@@ -16,7 +16,7 @@ from tidebook.simulate.faults import Fault, FaultKind
 from tidebook.simulate.specs import SPECS
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
     from aiohttp import web
 
@@ -83,6 +83,8 @@ class Dialect(ABC):
     default_symbols: ClassVar[tuple[str, ...]]
     symbol_form: ClassVar[str]
     """A symbol of the asset {}: `{}USDT`."""
+    subscribes_by_path: ClassVar[bool] = False
+    """Streams may be named when a connection is opened; elsewhere nothing comes before the first request."""
     paths_shown: ClassVar[tuple[str, str]]
     """REST and WebSocket paths to show to somebody who starts the simulator."""
 
@@ -91,6 +93,14 @@ class Dialect(ABC):
         assets = [spec.base for spec in SPECS.values() if spec.quote == "USDT"]
         assets += [f"S{number:03}" for number in range(len(assets) + 1, count + 1)]
         return tuple(self.symbol_form.format(asset) for asset in assets[:count])
+
+    def is_answer(self, body: bytes) -> bool:  # noqa: ARG002 - not every venue's answers are recorded
+        """Whether a recorded frame answers a client's request."""
+        return False
+
+    def stand_in(self, request: str, answers: Sequence[bytes]) -> list[bytes]:  # noqa: ARG002
+        """What a recording's player says to a request that none of the recorded answers is for."""
+        return []
 
     @abstractmethod
     def spec(self, symbol: str) -> SymbolSpec:

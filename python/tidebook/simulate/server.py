@@ -6,33 +6,27 @@ port serves both, so that one number is all a client needs. Which venue it is sa
 
 import asyncio
 import contextlib
-import errno
 import ssl
 import time
 from collections.abc import Iterable
 from dataclasses import replace
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from aiohttp import web
-
-from tidebook.errors import AddressError
 from tidebook.simulate.control import Control
 from tidebook.simulate.faults import Fault, Faults
 from tidebook.simulate.limits import VenueLimits
+from tidebook.simulate.serving import serve_on
 from tidebook.simulate.streams import StreamHub
 from tidebook.simulate.venue import SimulatedVenue, VenueOptions
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 # The longest stretch of time played in one turn, so that requests are served while the venue catches up.
 TURN_US_MAX = 20_000
 TURN_S_MIN = 0.001
 TURN_S_MAX = 0.050
-
-_BIND_TROUBLE = {
-    errno.EADDRINUSE: "is in use; choose another port, or 0 for any free one",
-    errno.EACCES: "is not allowed to this user; choose one above 1023, or 0 for any free one",
-    errno.EADDRNOTAVAIL: "is no address of this machine; the simulator serves 127.0.0.1",
-}
 
 
 class Simulator:
@@ -84,23 +78,8 @@ class Simulator:
 
     async def start(self) -> None:
         """Binds the port and starts the clock."""
-        app = web.Application()
-        app.add_routes(self._hub.talk.routes())
-        app.add_routes(self._control.routes())
-        runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=1.0)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, self.host, self.port, ssl_context=self._tls).start()
-        except OSError as error:
-            await runner.cleanup()
-            trouble = _BIND_TROUBLE.get(error.errno or 0)
-            if trouble is None:
-                raise
-            raise AddressError(
-                f"simulator: port {self.port} of {self.host} {trouble}", host=self.host, port=self.port
-            ) from error
-        self._runner = runner
-        self.port = runner.addresses[0][1]
+        routes = self._hub.talk.routes() + self._control.routes()
+        self._runner, self.port = await serve_on(routes, self.host, self.port, self._tls)
         self._clock = asyncio.create_task(self._run_clock(), name="simulator clock")
 
     async def close(self) -> None:

@@ -339,6 +339,10 @@ class Coinbase(Dialect):
     symbol_form = "{}-USD"
     paths_shown = ("/products", "/")
 
+    def is_answer(self, body: bytes) -> bool:
+        """What tells all subscriptions."""
+        return body.startswith(b'{"type":"subscriptions"')
+
     def spec(self, symbol: str) -> SymbolSpec:
         """As on all of Coinbase."""
         return product_spec(symbol, self.name)

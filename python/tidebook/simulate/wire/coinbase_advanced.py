@@ -302,6 +302,10 @@ class CoinbaseAdvanced(Dialect):
     symbol_form = "{}-USD"
     paths_shown = ("/api/v3/brokerage/market/products", "/")
 
+    def is_answer(self, body: bytes) -> bool:
+        """What tells all subscriptions."""
+        return body.startswith(b'{"channel":"subscriptions"')
+
     def spec(self, symbol: str) -> SymbolSpec:
         """As on all of Coinbase."""
         return product_spec(symbol, self.name)

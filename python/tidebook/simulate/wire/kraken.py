@@ -28,7 +28,7 @@ from tidebook.simulate.numerals import padded, rfc3339
 from tidebook.simulate.specs import SymbolSpec, made_spec, magnitude, split_symbol
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
+    from collections.abc import Container, Iterable, Sequence
 
     from tidebook.simulate.faults import Faults
     from tidebook.simulate.market import DepthDiff, Market, PublicEvent
@@ -368,6 +368,35 @@ class Kraken(Dialect):
         """About six digits of price and eight decimals of size, as most pairs have."""
         base, quote = split_symbol(symbol, "/", self.name)
         return made_spec(symbol, base, quote, max(1, min(8, 5 - magnitude(base, quote))), SIZE_DECIMALS)
+
+    def is_answer(self, body: bytes) -> bool:
+        """An acknowledgement or a refusal."""
+        return body.startswith((b'{"method":"subscribe"', b'{"method":"unsubscribe"', b'{"error"'))
+
+    def stand_in(self, request: str, answers: Sequence[bytes]) -> list[bytes]:
+        """Of channels that were not recorded: that they are subscribed; nothing will come."""
+        asked = _parsed(request)
+        params = asked.get("params") if isinstance(asked, dict) else None
+        if not isinstance(asked, dict) or not isinstance(params, dict):
+            return []
+        recorded = {(_parsed(answer.decode()) or {}).get("result", {}).get("channel") for answer in answers}
+        if params.get("channel") in recorded:
+            return []
+        result = {"channel": params.get("channel"), "snapshot": False}
+        symbols = params.get("symbol", [None])
+        times = {"time_in": rfc3339(0), "time_out": rfc3339(0)}
+        return [
+            _text(
+                {
+                    "method": asked.get("method"),
+                    **_id_of(asked),
+                    "result": result if symbol is None else {**result, "symbol": symbol},
+                    "success": True,
+                    **times,
+                }
+            )
+            for symbol in symbols
+        ]
 
     def texts(self, market: Market) -> KrakenTexts:
         """The streams of a pair."""
