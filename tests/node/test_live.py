@@ -138,6 +138,25 @@ def test_three_venues_killed_and_started_again_are_stored_exactly_once_each(tmp_
     assert tb.open(data).verify().ok
 
 
+def test_a_node_that_has_just_started_shows_its_rows_soon_and_its_downtime_after_the_next_start(
+    tmp_path: Path, rings: Path
+) -> None:
+    """With the default interval of 300 s; the node is killed, so nobody notes when its session ended."""
+    data = tmp_path / "data"
+    with node(data, rings, "--venues", "binance", "--rate", "800"):
+        wait_for(lambda: (data / "_manifest").is_dir() and tb.open(data).coverage())
+        before = {part.type for part in tb.open(data).coverage()}
+    assert {"trades", "quotes", "depth", "instruments"} <= before
+    with node(data, rings, "--venues", "binance", "--rate", "800") as (process, address):
+        wait_for(lambda: get(address, "feeds")[0]["messages_per_second"] > 100)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 0
+    gaps = {(part.type, gap.kind): gap.ts_recv - gap.ts_start for part in tb.open(data).coverage() for gap in part.gaps}
+    expected = {(name, "disconnected") for name in ("trades", "quotes", "depth")}
+    assert gaps.keys() - {("bars", "disconnected")} == expected  # bars too, if both nodes saw a minute end
+    assert all(length > 0 for length in gaps.values())
+
+
 def test_another_process_reads_the_live_channels(tmp_path: Path, rings: Path) -> None:
     with node(tmp_path / "data", rings, "--venues", "binance", "--rate", "800"):
         directory = rings / "default"

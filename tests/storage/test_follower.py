@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from tidebook._core import JournalReader, JournalWriter, Payloads
 from tidebook.errors import StorageConflictError
 from tidebook.storage.follower import Follower, FollowerOptions, Progress
 from tidebook.storage.store import Store
-from tidebook.storage.writer import StorageWriter
+from tidebook.storage.writer import Commit, StorageWriter
 
 LAST = scenario.POSITIONS[-1]
 
@@ -38,11 +39,11 @@ class ScenarioDecoder:
 
     def __init__(self) -> None:
         self._records = scenario.records()
-        self._next = 1
+        self.next_sequence = 1
 
     def decode(self, first_sequence: int, messages: range) -> Mapping[str, NDArray[Any]]:
-        assert first_sequence == self._next == messages[0]
-        self._next = messages[-1] + 1
+        assert first_sequence == self.next_sequence == messages[0]
+        self.next_sequence = messages[-1] + 1
         return {
             name: batch[np.isin(batch["source_sequence"], np.asarray(messages))]
             for name, batch in self._records.items()
@@ -147,3 +148,20 @@ def test_a_commit_comes_after_the_interval_though_few_rows_came(tmp_path: Path) 
         Follower(ListJournal(50, at_a_time=10), ScenarioDecoder(), writer, options).catch_up()
     assert Store(tmp_path).manifest.version >= 5
     assert Store(tmp_path).position(scenario.CHANNEL) == 50
+
+
+def test_the_first_commit_comes_soon_and_each_later_one_after_twice_the_time(tmp_path: Path) -> None:
+    """Method: message n comes at second n of a clock that only the journal moves."""
+    flushed = []
+
+    class Flushes(StorageWriter):
+        def start_flush(self, position: int) -> Future[Commit]:
+            flushed.append(position)
+            return super().start_flush(position)
+
+    options = FollowerOptions(flush_first_s=2.0, flush_interval_s=10.0)
+    journal, decoder = ListJournal(50, at_a_time=1), ScenarioDecoder()
+    with Flushes(tmp_path, scenario.CHANNEL, options=scenario.OPTIONS) as writer:
+        Follower(journal, decoder, writer, options, clock=lambda: float(decoder.next_sequence - 1)).catch_up()
+    assert flushed == [2, 6, 14, 24, 34, 44, 50]
+    assert scenario.check(tmp_path) == 50

@@ -189,7 +189,11 @@ class StorageSettings(Section):
     """How records become Parquet."""
 
     flush_interval_s: float = Field(
-        default=300.0, ge=0.01, le=86_400, description="Most seconds of records in one warm part."
+        default=300.0,
+        ge=0.01,
+        le=86_400,
+        description="Most seconds of records in one warm part. A node that starts stores after 2 s, then each time after "
+        "twice as long, up to this.",
     )
     compression: Literal["zstd", "snappy", "lz4"] = Field(default="zstd", description="Codec of Parquet pages.")
 

@@ -42,6 +42,8 @@ log = logger("node.live")
 
 DEFAULT_VENUES = ("binance", "coinbase", "kraken")
 _WATCH_INTERVAL_S = 0.25
+# Whoever has just started a node wants to see rows; the setting decides once it has run for some minutes.
+_FLUSH_FIRST_S = 2.0
 # A Python thread at work (storage) may keep the event loop from the GIL for one interval per message. Beside a busy thread
 # a frame waited 3.1 ms at the median with Python's 5 ms and 0.6 ms with this; below it the switching itself costs.
 _SWITCH_INTERVAL_S = 0.0005
@@ -146,7 +148,7 @@ def _open(options: LiveOptions, rings: Path, stack: AsyncExitStack) -> list[Venu
     shared = FeedOptions(
         simulated=not options.live,
         sync_interval_ms=options.sync_interval_ms,
-        follower=FollowerOptions(flush_interval_s=options.flush_interval_s),
+        follower=FollowerOptions(flush_interval_s=options.flush_interval_s, flush_first_s=_FLUSH_FIRST_S),
         writer=WriterOptions(part=PartOptions(compression=options.compression)),
     )
     feeds = []

@@ -47,6 +47,9 @@ class FollowerOptions(msgspec.Struct, frozen=True, kw_only=True):
     flush_rows: int = 1_000_000
     """Rows after which it commits though the interval has not passed; bounds memory and what a kill repeats."""
     flush_interval_s: float = 300.0
+    flush_first_s: float | None = None
+    """Interval before the first commit, doubled with each until it is `flush_interval_s`: a node that has just started
+    shows its rows soon, and hours of it are not thousands of small parts. None: `flush_interval_s` from the start."""
     poll_interval_s: float = 0.02
     """How long it waits when the journal has nothing new."""
 
@@ -73,8 +76,11 @@ class Follower:
         writer: StorageWriter,
         options: FollowerOptions | None = None,
         progress: Callable[[Progress], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`journal` and `decoder` begin at the first message; `progress` is called after each piece of work."""
+        """`journal` and `decoder` begin at the first message; `progress` is called after each piece of work; `clock` gives
+        seconds that never go back.
+        """
         self._journal = journal
         self._decoder = decoder
         self._writer = writer
@@ -83,7 +89,10 @@ class Follower:
         self._position = 0
         self._messages = 0
         self._rows = 0
-        self._flush_due = time.monotonic() + self._options.flush_interval_s
+        self._clock = clock
+        longest = self._options.flush_interval_s
+        self._interval_s = min(self._options.flush_first_s or longest, longest)
+        self._flush_due = clock() + self._interval_s
 
     @property
     def progress(self) -> Progress:
@@ -147,9 +156,10 @@ class Follower:
         return True
 
     def _flush_if_due(self) -> None:
-        now = time.monotonic()
+        now = self._clock()
         if self._position > self._writer.position and (
             self._writer.buffered_rows >= self._options.flush_rows or now >= self._flush_due
         ):
             self._writer.start_flush(self._position)
-            self._flush_due = now + self._options.flush_interval_s
+            self._interval_s = min(2 * self._interval_s, self._options.flush_interval_s)
+            self._flush_due = now + self._interval_s
