@@ -24,7 +24,7 @@ from tidebook.feeds.registry import FEEDS, feed_kind
 from tidebook.node.changes import Changes, subscribed
 from tidebook.node.presence import present
 from tidebook.node.rings import RingSource
-from tidebook.node.simulator import simulated
+from tidebook.node.simulator import VenueProcess, simulated
 from tidebook.node.snapshots import SnapshotRequests
 from tidebook.node.venue_feed import FeedOptions, FeedPlan, VenueFeed
 from tidebook.observe.logs import logger
@@ -112,14 +112,22 @@ async def run(options: LiveOptions, started: Callable[[str], None]) -> dict[str,
         server = await stack.enter_async_context(serving(app, sock))
 
         jobs: list[asyncio.Task[object]] = []
+        symbols = {feed.venue: feed.plan.resolved_symbols(options.data) for feed in feeds}
+        simulators: dict[str, VenueProcess] = {}
+        if not options.live:
+            entering = (
+                stack.enter_async_context(simulated(venue, names, options.rate, options.seed))
+                for venue, names in symbols.items()
+            )
+            simulators = {process.venue: process for process in await asyncio.gather(*entering)}
+            jobs += [
+                asyncio.create_task(process.ended(), name=f"simulated {venue}") for venue, process in simulators.items()
+            ]
         connectors = {}
         for feed in feeds:
-            symbols, endpoints = feed.plan.resolved_symbols(options.data), None
-            if not options.live:
-                venue = await stack.enter_async_context(simulated(feed.venue, symbols, options.rate, options.seed))
-                endpoints = feed_kind(feed.venue).protocol.local(venue.port)
-                jobs.append(asyncio.create_task(venue.ended(), name=f"simulated {feed.venue}"))
-            connectors[feed.venue] = feed.connector(symbols, endpoints)
+            process = simulators.get(feed.venue)
+            endpoints = None if process is None else feed_kind(feed.venue).protocol.local(process.port)
+            connectors[feed.venue] = feed.connector(symbols[feed.venue], endpoints)
         jobs += [asyncio.create_task(connector.run(), name=venue) for venue, connector in connectors.items()]
         jobs += [
             asyncio.create_task(SnapshotRequests(rings, connectors).run(), name="snapshot requests"),
