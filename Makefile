@@ -30,7 +30,7 @@ quietly = mkdir -p $(STAMPS); $(1) >$(STAMPS)/output.log 2>&1 || { cat $(STAMPS)
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 10
 
-run: build console ## simulator, connector, engine, storage and the page at http://127.0.0.1:8080 (ARGS="--live")
+run: build console ## simulated venues, captured, stored and shown at http://127.0.0.1:8080 (ARGS="--live")
 	@exec $(BIN)/tidebook run $(ARGS)
 
 # Order: what fails most often and fastest comes first.
