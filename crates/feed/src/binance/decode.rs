@@ -217,6 +217,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Units of a quoted decimal that is not negative.
+    #[inline(always)]
     fn decimal(
         &self,
         scanner: &Scanner<'a>,
@@ -226,11 +227,12 @@ impl<'a> Fields<'a> {
         expected: &'static str,
     ) -> Result<i64, Failure<'a>> {
         let Value::Text { text, at } = self.get(key) else { return Err(self.get(key).unlike(expected).into()) };
-        let eight = if exponent == FAST_EXPONENT { quoted_at_eight(scanner.bytes(), at + 1) } else { None };
-        match eight.or_else(|| quoted(scanner.bytes(), at + 1, exponent)) {
-            Some((units, _)) => Ok(units),
-            None => units(text, at + 1, symbol, quantity, exponent),
+        if exponent == FAST_EXPONENT
+            && let Some((units, _)) = quoted_at_eight(scanner.bytes(), at + 1)
+        {
+            return Ok(units);
         }
+        decimal_at(scanner.bytes(), text, at + 1, symbol, (quantity, exponent))
     }
 }
 
@@ -451,7 +453,7 @@ fn levels<'a>(
     let mut first = if price_exp == FAST_EXPONENT && size_exp == FAST_EXPONENT {
         fast_levels(scanner, out, quoted_at_eight, quoted_at_eight)
     } else {
-        fast_levels(scanner, out, |bytes, at| quoted(bytes, at, price_exp), |bytes, at| quoted(bytes, at, size_exp))
+        short_levels(scanner, out, (price_exp, size_exp))
     };
     // The end of the array, and every level that is not written the usual way. `first` is true behind a comma, where
     // a level must follow.
@@ -501,6 +503,12 @@ fn fast_levels(
     true
 }
 
+/// [`fast_levels`] of the short numbers that futures print.
+#[inline(never)]
+fn short_levels(scanner: &mut Scanner<'_>, out: &mut Vec<Level>, (price_exp, size_exp): (Exponent, Exponent)) -> bool {
+    fast_levels(scanner, out, |bytes, at| quoted(bytes, at, price_exp), |bytes, at| quoted(bytes, at, size_exp))
+}
+
 /// `["price","size"]` at `at` in the usual form, and the place behind it.
 #[inline]
 fn fast_level(
@@ -521,6 +529,22 @@ fn fast_level(
         return None;
     }
     Some((Level { price, size }, end + 1))
+}
+
+/// Units of a quoted decimal whose text begins at `at`, whatever its exponent. Of its own, so that spot's way around it
+/// stays short.
+#[inline(never)]
+fn decimal_at<'a>(
+    bytes: &[u8],
+    text: &[u8],
+    at: usize,
+    symbol: &'a [u8],
+    (quantity, exponent): (Quantity, Exponent),
+) -> Result<i64, Failure<'a>> {
+    match quoted(bytes, at, exponent) {
+        Some((units, _)) => Ok(units),
+        None => units(text, at, symbol, quantity, exponent),
+    }
 }
 
 /// Units of a decimal that must not be negative; `at` is where its text stands.

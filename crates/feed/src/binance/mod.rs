@@ -249,6 +249,7 @@ impl BinanceFeed {
 }
 
 /// Exponents that an instrument begins with: the venue's usual ones, or finer where its listed steps need them.
+#[cold]
 fn first_exponents(rules: Rules, listing: &Listing, symbol: &[u8]) -> (Exponent, Exponent) {
     listing.get(symbol).widened(rules.exponents)
 }
