@@ -9,6 +9,8 @@ from pathlib import Path
 from rich.console import Console
 
 from benches.harness import AREAS, Bench, print_table, write_jsonl
+from tidebook.config.settings import LogSettings
+from tidebook.observe.logs import configure
 
 OUT = Path(__file__).parent / "out"
 
@@ -23,6 +25,7 @@ def main() -> int:
     if unknown:
         print(f"bench: no area called {', '.join(unknown)}; there are {', '.join(AREAS)}", file=sys.stderr)
         return 2
+    configure(LogSettings(level="warning"))
     # As wide as the table needs where the output is no terminal: a log must not cut figures off.
     console = Console() if sys.stdout.isatty() else Console(width=160)
     broken, missed, total = [], [], 0

@@ -21,7 +21,10 @@ from typing import Any
 import msgspec
 
 from benches import binance_flow
+from benches.dialects import dialects
 from benches.harness import Bench, Sample, at_least, at_most, measure, times_better
+from benches.many_symbols import many_symbols
+from benches.reconnect import reconnecting
 from benches.socket_to_book import socket_to_book
 from tidebook._core import DepthBook, FeedDecoder, Payloads, Recording, pack_message, unpack_message
 from tidebook.node.recordings import Recordings
@@ -55,8 +58,11 @@ def run(bench: Bench) -> None:
         decoding(bench, messages, source)
         replaying(bench, files, source)
         storing(bench, files, source, Path(folder))
-    if not bench.small:  # its small size is a test of its own: tests/benches/test_socket_to_book.py
+    dialects(bench, RECORDINGS)
+    if not bench.small:  # their small sizes are tests of their own in tests/benches
         socket_to_book(bench)
+        reconnecting(bench)
+        many_symbols(bench)
 
 
 def write_log(path: Path, messages: Iterable[Message]) -> None:

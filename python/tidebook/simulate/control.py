@@ -60,7 +60,12 @@ class Control:
                 },
                 "trade_ids": {symbol: market.trade_id for symbol, market in self._venue.markets.items()},
                 "connections": [
-                    {"number": c.number, "streams": list(c.streams), "sent": c.sent}
+                    {
+                        "number": c.number,
+                        "streams": list(c.streams),
+                        "sent": c.sent,
+                        "messages": c.sent - c.control_sent,
+                    }
                     for c in self._hub.connections.values()
                 ],
             }

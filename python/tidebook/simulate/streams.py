@@ -41,6 +41,9 @@ class Connection:
     """Connections of one form get the same payloads, unless the venue numbers them."""
     streams: dict[str, None] = field(default_factory=dict)
     sent: int = 0
+    """Frames that left."""
+    control_sent: int = 0
+    """Of them pings and pongs, which are no messages."""
     outgoing: list[bytes] = field(default_factory=list)
     """Frames of this turn."""
     held: dict[str, bytes] = field(default_factory=dict)
@@ -117,6 +120,7 @@ class StreamHub:
         """Adds an answer. No fault but silence befalls it."""
         if not connection.silent_until:
             connection.outgoing.append(frame(payload, head))
+            connection.control_sent += head == PONG_FRAME
 
     def write_out(self) -> None:
         """Ends the turn: everything added since the last call leaves."""
@@ -310,6 +314,7 @@ class StreamHub:
                         payload = b"%d" % (time.time_ns() // 1_000_000)
                         connection.pings[payload] = now
                         connection.outgoing.append(frame(payload, PING_FRAME))
+                        connection.control_sent += 1
                 self.write(connection)
 
     def _why_it_ends(self, connection: Connection, opened: float, now: float) -> tuple[int, bytes] | None:
