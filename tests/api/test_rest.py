@@ -4,9 +4,10 @@ import logging
 
 import pytest
 
-from tests.api.conftest import START, Desk, book, trade
+from tests.api.conftest import BTC, START, Desk, book, trade
 from tidebook.api import MarketView
 from tidebook.api.problems import MEDIA_TYPE
+from tidebook.api.status import StatusKind
 
 PATHS = {
     "/api/v1/ping",
@@ -118,6 +119,21 @@ async def test_only_loopback_names_are_answered_and_only_reading_is_offered(desk
         assert (foreign.status_code, foreign.json()["code"]) == (403, "foreign_host")
         assert (await client.get("/api/v1/ping", headers={"host": "[::1]:8080"})).status_code == 200
         assert (await client.post("/api/v1/depth")).json()["code"] == "method_not_allowed"
+
+
+async def test_metrics_are_what_the_view_and_the_hub_count(desk: Desk) -> None:
+    desk.source.put("md.trades", trade(1, source_sequence=5, ts_recv=desk.clock.now - 2_000_000_000))
+    desk.source.put(
+        "md.status", {"kind": StatusKind.GAP, "instrument_id": BTC, "source_sequence": 6, "ts_recv": desk.clock.now}
+    )
+    desk.step()
+    answer = await desk.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain")
+    lines = dict(line.rsplit(" ", 1) for line in answer.text.splitlines() if not line.startswith("#"))
+    assert lines['tidebook_feed_messages_total{venue="binance"}'] == "6.0"
+    assert lines['tidebook_feed_gaps_total{venue="binance"}'] == "1.0"
+    assert lines['tidebook_feed_state{state="live",venue="binance"}'] == "1.0"
+    assert lines["tidebook_hub_clients"] == "0.0"
 
 
 async def test_the_schema_lists_every_route_and_knows_problems_only(desk: Desk) -> None:

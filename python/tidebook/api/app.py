@@ -9,12 +9,13 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from starlette.routing import WebSocketRoute
 
 import tidebook
 from tidebook.api import problems
 from tidebook.api.hub import Hub
+from tidebook.api.metrics import CONTENT_TYPE, MoreMetrics, exposition
 from tidebook.api.origin import LoopbackHosts
 from tidebook.api.pump import Pump
 from tidebook.api.rest import market_router
@@ -38,8 +39,15 @@ class ApiOptions:
     """Refuse requests made under a host name that is not loopback; false only behind a proxy of your own."""
 
 
-def create_app(view: MarketView, source: RecordSource, options: ApiOptions | None = None) -> FastAPI:
-    """REST under `/api/v1`, WebSocket at `/ws/v1`, schema at `/openapi.json`; fed from `source` while it runs.
+def create_app(
+    view: MarketView,
+    source: RecordSource,
+    options: ApiOptions | None = None,
+    more_metrics: MoreMetrics = lambda: (),
+) -> FastAPI:
+    """REST under `/api/v1`, WebSocket at `/ws/v1`, schema at `/openapi.json`, `/metrics`; fed from `source` while it runs.
+
+    `more_metrics` gives what a node adds to the view's and the hub's.
 
     The hub and the pump are at `app.state.hub` and `app.state.pump`, for metrics and tests.
     """
@@ -74,6 +82,12 @@ def create_app(view: MarketView, source: RecordSource, options: ApiOptions | Non
     problems.install(app)
     app.include_router(market_router(view, pump.not_ready))
     app.router.routes.append(WebSocketRoute("/ws/v1", WebSocketEndpoint(hub, options.origins), name="ws"))
+
+    @app.get("/metrics", tags=["server"], response_class=Response, include_in_schema=False)
+    async def metrics() -> Response:
+        """What the node counts, for Prometheus."""
+        return Response(exposition(view, hub, more_metrics), media_type=CONTENT_TYPE)
+
     if options.loopback_only:
         app.add_middleware(LoopbackHosts)
     app.add_middleware(TraceIds)

@@ -22,6 +22,7 @@ from tidebook.console import mount_console
 from tidebook.errors import TidebookError
 from tidebook.feeds.registry import FEEDS, feed_kind
 from tidebook.node.changes import Changes, subscribed
+from tidebook.node.metrics import node_metrics
 from tidebook.node.presence import present
 from tidebook.node.rings import RingSource
 from tidebook.node.simulator import VenueProcess, simulated
@@ -107,7 +108,9 @@ async def run(options: LiveOptions, started: Callable[[str], None]) -> dict[str,
         view = MarketView([feed.venue for feed in feeds])
         source = RingSource(rings)
         stack.callback(source.close)
-        app = create_app(view, source, ApiOptions(loopback_only=not options.allow_remote))
+        app = create_app(
+            view, source, ApiOptions(loopback_only=not options.allow_remote), lambda: node_metrics(feeds, engine)
+        )
         mount_console(app)
         server = await stack.enter_async_context(serving(app, sock))
 
