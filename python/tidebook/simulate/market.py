@@ -21,6 +21,8 @@ from tidebook.simulate.specs import SymbolSpec
 TRADES_KEPT_MAX = 1_000_000
 CHECKPOINTS_KEPT_MAX = 6_000
 CHECKPOINT_LEVELS = 25
+# Reading them costs as much as all else that a message costs: a market of ten or fewer has one each 100 ms at most.
+CHECKPOINT_EVERY_US = 100_000
 
 
 class Trade(NamedTuple):
@@ -107,6 +109,8 @@ class Market:
         self.checkpoints: deque[Checkpoint] = deque(maxlen=max(20, CHECKPOINTS_KEPT_MAX // share))
         self._pending = {cadence: _Touched(first_update_id) for cadence in cadences}
         self._first_cadence = next(iter(self._pending))
+        self._checkpoint_every_us = CHECKPOINT_EVERY_US * max(1, share // 10)
+        self._checkpoint_due_us = 0
         self._sequence_base = first_update_id + first_trade_id - 2
         self._top: Top | None = None
         self.now_us = 0
@@ -160,7 +164,7 @@ class Market:
         return len(fills)
 
     def flush_depth(self, time_us: int, cadence: str) -> DepthDiff | None:
-        """The diff of a cadence since its last flush, or None when nothing changed. The first also keeps a checkpoint."""
+        """The diff of a cadence since its last flush, or None when nothing changed. Flushes of the first keep checkpoints."""
         touched = self._pending[cadence]
         if touched.first_id > self.update_id:
             return None
@@ -184,9 +188,15 @@ class Market:
         for side in (BUY, SELL):
             if touched.prices[side]:
                 touched.prices[side] = set()
-        if cadence == self._first_cadence:
-            self.checkpoints.append(Checkpoint(time_us, self.update_id, *self.levels(CHECKPOINT_LEVELS)))
+        if cadence == self._first_cadence and time_us >= self._checkpoint_due_us:
+            self.keep_checkpoint(time_us)
         return True
+
+    def keep_checkpoint(self, time_us: int) -> None:
+        """Remembers the best levels now. Nothing may be pending for the first cadence."""
+        self._checkpoint_due_us = time_us + self._checkpoint_every_us
+        if not self.checkpoints or self.checkpoints[-1].update_id != self.update_id:
+            self.checkpoints.append(Checkpoint(time_us, self.update_id, *self.levels(CHECKPOINT_LEVELS)))
 
     def whole(self, time_us: int) -> DepthDiff:
         """The whole book, as a diff from an empty one."""

@@ -173,6 +173,8 @@ class SimulatedVenue:
         for index in chosen:
             for cadence in self.dialect.cadences:
                 yield from self._flush(index, cadence)
+            if symbol is None:
+                self._market_list[index].keep_checkpoint(self.now_us)
 
     def _operate(self) -> Iterator[StreamMessage]:
         self.now_us = self._next_operation_us
