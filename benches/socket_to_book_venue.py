@@ -8,12 +8,12 @@ import asyncio
 import sys
 import time
 
-from tidebook.simulate import BinanceSimulator, StreamMessage, VenueOptions
+from tidebook.simulate import Simulator, StreamMessage, VenueOptions
 
 STEP_US = 10_000
 
 
-class PacedVenue(BinanceSimulator):
+class PacedVenue(Simulator):
     """Sends one message each 1/rate s of real time, whatever the market's own time says."""
 
     def __init__(self, rate: float) -> None:

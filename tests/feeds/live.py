@@ -16,7 +16,7 @@ from tidebook.feeds.line import ConnectorOptions
 from tidebook.feeds.protocol import Endpoints
 from tidebook.feeds.sink import MemorySink, MessageKind
 from tidebook.feeds.venues.binance import Binance
-from tidebook.simulate import BinanceSimulator, VenueLimits, VenueOptions
+from tidebook.simulate import Simulator, VenueLimits, VenueOptions
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 
@@ -24,7 +24,7 @@ SYMBOLS = ("BTCUSDT", "ETHUSDT")
 class LiveFeed:
     """A simulator, a connector and what it wrote, followed as a node would."""
 
-    def __init__(self, simulator: BinanceSimulator, connector: Connector, sink: MemorySink) -> None:
+    def __init__(self, simulator: Simulator, connector: Connector, sink: MemorySink) -> None:
         self.simulator = simulator
         self.connector = connector
         self.sink = sink
@@ -93,7 +93,7 @@ async def running(
 ) -> AsyncIterator[LiveFeed]:
     """A connector at work; it must end without an error of its own."""
     venue = venue or VenueOptions(rate=1_000, seed=21)
-    async with BinanceSimulator(venue, limits=limits, tls=venue_tls) as simulator:
+    async with Simulator(venue, limits=limits, tls=venue_tls) as simulator:
         protocol = Binance(Endpoints(simulator.ws_url, simulator.rest_url))
         settings = ConnectorOptions(seed=1, **{"symbols": SYMBOLS, **options})
         sink = MemorySink()

@@ -25,7 +25,7 @@ from tidebook.feeds.protocol import ConnectionLimits, Endpoints
 from tidebook.feeds.registry import build_connector
 from tidebook.feeds.sink import MemorySink, MessageKind
 from tidebook.feeds.venues.binance import Binance
-from tidebook.simulate import BinanceSimulator, VenueLimits, VenueOptions
+from tidebook.simulate import Simulator, VenueLimits, VenueOptions
 
 
 async def test_books_are_the_venues_own_and_no_trade_is_missing() -> None:
@@ -214,14 +214,14 @@ async def test_snapshot_requests_for_one_symbol_share_one_fetch() -> None:
 
 
 async def test_an_unreachable_venue_is_tried_again_with_growing_delays() -> None:
-    async with BinanceSimulator(VenueOptions()) as simulator:
+    async with Simulator(VenueOptions()) as simulator:
         port = simulator.port
     sink = MemorySink()
     options = ConnectorOptions(symbols=SYMBOLS, first_retry_s=0.02, max_retry_s=0.1, seed=3)
     connector = Connector(Binance(Binance.local(port)), options, sink)
     job = asyncio.create_task(connector.run())
     await asyncio.sleep(0.5)
-    async with BinanceSimulator(VenueOptions(rate=500), port=port):
+    async with Simulator(VenueOptions(rate=500), port=port):
         bench = LiveFeed(simulator, connector, sink)
         await bench.until(bench.books_good)
         job.cancel()
@@ -274,7 +274,7 @@ async def test_a_failing_sink_ends_the_connector_with_its_error() -> None:
                 raise OSError(28, "No space left on device")
             super().write(ts_recv_ns, connection, kind, context, body)
 
-    async with BinanceSimulator(VenueOptions(rate=1_000)) as simulator:
+    async with Simulator(VenueOptions(rate=1_000)) as simulator:
         protocol = Binance(Binance.local(simulator.port))
         with pytest.raises(OSError, match="No space left"):
             async with asyncio.timeout(5):

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 
 from tidebook.errors import AddressError
-from tidebook.simulate import BinanceSimulator, Fault, FaultKind, VenueLimits, VenueOptions
+from tidebook.simulate import Fault, FaultKind, Simulator, VenueLimits, VenueOptions
 
 OPTIONS = VenueOptions(symbols=("BTCUSDT", "ETHUSDT"), rate=500, seed=4)
 
@@ -23,8 +23,8 @@ OPTIONS = VenueOptions(symbols=("BTCUSDT", "ETHUSDT"), rate=500, seed=4)
 @asynccontextmanager
 async def simulator(
     options: VenueOptions = OPTIONS, limits: VenueLimits | None = None
-) -> AsyncIterator[tuple[BinanceSimulator, aiohttp.ClientSession]]:
-    async with BinanceSimulator(options, limits=limits) as running, aiohttp.ClientSession(running.rest_url) as client:
+) -> AsyncIterator[tuple[Simulator, aiohttp.ClientSession]]:
+    async with Simulator(options, limits=limits) as running, aiohttp.ClientSession(running.rest_url) as client:
         yield running, client
 
 
@@ -315,7 +315,7 @@ async def test_an_unknown_fault_is_refused_by_name() -> None:
 
 async def test_faults_can_be_there_from_the_start() -> None:
     async with (
-        BinanceSimulator(OPTIONS, faults=[Fault(kind=FaultKind.REST, status=500)]) as running,
+        Simulator(OPTIONS, faults=[Fault(kind=FaultKind.REST, status=500)]) as running,
         aiohttp.ClientSession(running.rest_url) as client,
         client.get("/api/v3/ping") as answer,
     ):
@@ -326,7 +326,7 @@ async def test_a_port_in_use_is_one_clear_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(AddressError, match=f"port {port} of 127.0.0.1 is in use; choose another port"):
-            await BinanceSimulator(OPTIONS, port=port).start()
+            await Simulator(OPTIONS, port=port).start()
 
 
 async def test_no_socket_is_left_after_close() -> None:

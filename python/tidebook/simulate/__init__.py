@@ -12,12 +12,8 @@ from tidebook.simulate.server import Simulator
 from tidebook.simulate.venue import SimulatedVenue, VenueOptions
 from tidebook.simulate.wire import DIALECTS
 
-BinanceSimulator = Simulator
-"""Its name while it was the only one."""
-
 __all__ = [
     "DIALECTS",
-    "BinanceSimulator",
     "Fault",
     "FaultKind",
     "RecordingPlayer",
