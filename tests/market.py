@@ -53,6 +53,22 @@ LISTINGS = (
 )
 
 
+# Numbers and names of the venues that `many` spreads its instruments over.
+_MANY_VENUES = ((1, "{}USDT.BINANCE"), (2, "{}/USD.KRAKEN"), (6, "{}-USD.COINBASE"))
+
+
+def many(count: int) -> tuple[Listing, ...]:
+    """`count` listings over three venues, whose names and prices are made up."""
+    made = []
+    for at in range(count):
+        venue, name = _MANY_VENUES[at % 3]
+        number = at // 3
+        base = chr(65 + number // 26 % 26) + chr(65 + number % 26) + "X"
+        price = round(1.37 ** (number % 30) * 0.5 + number / 100, 4)
+        made.append(Listing(name.format(base), venue << 24 | number, price, 4, 3, 1, 1, trades_per_step=0.05))
+    return tuple(made)
+
+
 @dataclass
 class _Book:
     listing: Listing

@@ -1,22 +1,25 @@
-// The page: top bar, ladder, flow and feed health in the middle, tape. Grid areas in `panels.css` place them.
+// Two pages under one bar: all markets, and the book of one. Grid areas in `panels.css` place the panels.
 
 import { useEffect } from "preact/hooks";
 import { FeedsPanel } from "./panels/feeds";
 import { FlowPanel } from "./panels/flow";
 import { Help, helpOpen } from "./panels/help";
 import { LadderPanel } from "./panels/ladder";
+import { focusFilter, MarketsPanel } from "./panels/markets";
 import { Notice } from "./panels/notice";
 import { openPicker } from "./panels/picker";
 import { TapePanel } from "./panels/tape";
 import { TopBar } from "./panels/topbar";
-import { chooseNeighbour, frozen, setFrozen } from "./session";
+import { marketsPath } from "./model/route";
+import { chooseNeighbour, filters, frozen, go, route, setFrozen } from "./session";
 
 /** What a key does, unless the person is typing somewhere. */
 const KEYS: Record<string, () => void> = {
   "?": () => (helpOpen.value = !helpOpen.value),
-  "/": openPicker,
+  "/": () => (route.value.page === "book" ? openPicker() : focusFilter()),
   "[": () => chooseNeighbour(-1),
   "]": () => chooseNeighbour(1),
+  m: () => go(marketsPath(filters.value)),
   " ": () => setFrozen(!frozen.value),
 };
 
@@ -36,19 +39,31 @@ export function App() {
     document.addEventListener("keydown", onKey);
     return () => document.removeEventListener("keydown", onKey);
   }, []);
+  const book = route.value.page === "book";
+  const title = route.value.page === "book" ? route.value.instrument : "Markets";
+  useEffect(() => {
+    document.title = `${title} · Tidebook`;
+  }, [title]);
   return (
     <>
-      <a class="skip" href="#book">
-        Skip to the book
+      <a class="skip" href={book ? "#book" : "#markets"}>
+        {book ? "Skip to the book" : "Skip to the markets"}
       </a>
       <TopBar />
       <Notice />
-      <main class="desk">
-        <LadderPanel />
-        <FlowPanel />
-        <FeedsPanel />
-        <TapePanel />
-      </main>
+      {book ? (
+        <main class="desk" key="book">
+          <LadderPanel />
+          <FlowPanel />
+          <FeedsPanel own />
+          <TapePanel />
+        </main>
+      ) : (
+        <main class="desk desk-markets" key="markets">
+          <FeedsPanel />
+          <MarketsPanel />
+        </main>
+      )}
       <Help />
     </>
   );

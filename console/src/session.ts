@@ -4,10 +4,12 @@
 import { computed, signal } from "@preact/signals";
 import { freeze, touch } from "./draw";
 import { Flow } from "./model/flow";
-import { freshness, type Freshness } from "./model/freshness";
+import { freshness, STALE_AFTER_MS, type Freshness } from "./model/freshness";
 import { ladderOf, precisionOf, type Ladder, type Precision } from "./model/ladder";
+import { lineOf, silentVenues, topsOf, type Line } from "./model/markets";
+import { bookPath, filtersOf, marketsPath, routeOf, type Filters, type Route } from "./model/route";
 import { Tape } from "./model/tape";
-import { streamParts, streamsOf, type Depth, type Feed, type Frame, type Instrument, type Problem } from "./net/protocol";
+import { streamParts, streamsOf, type Depth, type Feed, type Frame, type Instrument, type Problem, type Top, type Tops } from "./net/protocol";
 import { get, ProblemError } from "./net/rest";
 import { Socket, type Link } from "./net/socket";
 
@@ -15,7 +17,10 @@ import { Socket, type Link } from "./net/socket";
 
 export const link = signal<Link>({ state: "connecting", attempt: 1 });
 export const instruments = signal<Instrument[] | null>(null);
-export const selected = signal<string | null>(wantedFromAddress());
+export const route = signal<Route>(routeOf(location.pathname, location.search));
+export const selected = computed(() => (route.value.page === "book" ? route.value.instrument : null));
+/** What the markets page shows; kept while a book is looked at, so that the way back leads to the same table. */
+export const filters = signal<Filters>(filtersOf(location.search));
 export const feeds = signal<Feed[] | null>(null);
 export const rates = signal<ReadonlyMap<string, readonly number[]>>(new Map());
 export const problem = signal<Problem | null>(null);
@@ -36,6 +41,14 @@ export const market = {
   /** Server's clock at the newest frame, microseconds, and ours then, milliseconds. */
   serverUs: 0,
   serverAtMs: 0,
+};
+
+// ---- state of all markets -------------------------------------------------------------------------------------------
+
+export const markets = {
+  tops: null as Top[] | null,
+  /** Rises with every frame. */
+  version: 0,
 };
 
 let dataAtMs = 0;
@@ -62,33 +75,84 @@ export function serverNowUs(): number {
 }
 
 export function start(): void {
+  if (route.value.page === "book") history.replaceState(null, "", bookPath(route.value.instrument));
   socket.open();
   subscribe();
   setInterval(judge, 250);
   document.addEventListener("visibilitychange", subscribe);
+  document.addEventListener("click", onClick);
+  addEventListener("popstate", () => {
+    const next = routeOf(location.pathname, location.search);
+    if (next.page === "markets") filters.value = filtersOf(location.search);
+    enter(next);
+  });
+}
+
+/** Opens the page of an address of ours without loading it anew; anything but a plain click is the browser's. */
+function onClick(event: MouseEvent): void {
+  const anchor = (event.target as Element).closest("a");
+  if (anchor === null || anchor.target !== "" || anchor.origin !== location.origin || event.defaultPrevented) return;
+  if (event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+  const ours = anchor.pathname === "/" || anchor.pathname.startsWith("/m/");
+  if (!ours || (anchor.hash !== "" && anchor.pathname === location.pathname)) return;
+  event.preventDefault();
+  go(anchor.pathname + anchor.search);
+}
+
+/** Goes to an address of ours. */
+export function go(path: string, replace = false): void {
+  const address = new URL(path, location.href);
+  if (replace) history.replaceState(null, "", address);
+  else history.pushState(null, "", address);
+  const next = routeOf(address.pathname, address.search);
+  if (next.page === "markets") filters.value = filtersOf(address.search);
+  enter(next);
+}
+
+function enter(next: Route): void {
+  const before = selected.value;
+  const moved = next.page !== route.value.page;
+  route.value = next;
+  setFrozen(false);
+  if (selected.value !== before) clearMarket();
+  if (moved) scrollTo(0, 0);
+  subscribe();
+  judge();
+}
+
+export function filter(change: Partial<Filters>): void {
+  filters.value = { ...filters.value, ...change };
+  if (route.value.page === "markets") history.replaceState(null, "", marketsPath(filters.value));
+  touch("markets");
+}
+
+/** Every instrument with what is thought of it now. */
+export function linesNow(): Line[] {
+  const now = performance.now();
+  const dead = link.value.state !== "open" || now - socket.heardAt > STALE_AFTER_MS;
+  const silent = silentVenues(feeds.value ?? [], now - feedAtMs);
+  return (markets.tops ?? []).map((top) => lineOf(top, dead || silent.has(top.venue)));
 }
 
 export function retryNow(): void {
   socket.retryNow();
 }
 
+/** Shows the book of `name`; from one book to the next no step of the history is made. */
 export function choose(name: string): void {
-  if (name === selected.value) return;
-  selected.value = name;
-  const address = new URL(location.href);
-  address.searchParams.set("instrument", name);
-  history.replaceState(null, "", address);
+  if (name !== selected.value) go(bookPath(name), selected.value !== null);
+}
+
+function clearMarket(): void {
   market.depth = market.ladder = market.precision = null;
   market.tape.clear();
   market.flow.clear();
   for (const topic of ["book", "tape", "flow"] as const) touch(topic);
-  setFrozen(false);
-  subscribe();
-  judge();
 }
 
 /** The instrument `steps` further in the list, round about. */
 export function chooseNeighbour(steps: number): void {
+  if (route.value.page !== "book") return;
   const known = instruments.value ?? [];
   const at = known.findIndex((one) => one.instrument === selected.value);
   const next = known[(at + steps + known.length) % known.length];
@@ -106,9 +170,7 @@ export async function loadInstruments(): Promise<void> {
     version.value ??= (await get<{ version: string }>("/api/v1/version")).version;
     problem.value = null;
     instruments.value = found;
-    const first = found[0];
-    if (selected.value === null && first !== undefined) choose(first.instrument);
-    else subscribe();
+    subscribe();
   } catch (error) {
     if (!(error instanceof ProblemError)) throw error;
     // While the connection is down, that is what the page says; a failed list adds nothing to it.
@@ -116,13 +178,10 @@ export async function loadInstruments(): Promise<void> {
   }
 }
 
-function wantedFromAddress(): string | null {
-  return new URLSearchParams(location.search).get("instrument")?.toUpperCase() ?? null;
-}
-
 function subscribe(): void {
   const wanted = ["!feeds"];
   // A hidden page needs no market; its feed health keeps the connection's truth.
+  if (route.value.page === "markets" && !document.hidden) wanted.push("!tops");
   if (instrument.value !== null && !document.hidden) wanted.push(...streamsOf(instrument.value.instrument));
   socket.want(wanted);
 }
@@ -132,6 +191,12 @@ function take(frame: Frame): void {
   market.serverAtMs = performance.now();
   if (frame.stream === "!feeds") {
     takeFeeds(frame.data as Feed[]);
+    return;
+  }
+  if (frame.stream === "!tops") {
+    markets.tops = topsOf(frame.data as Tops);
+    markets.version += 1;
+    touch("markets");
     return;
   }
   const parts = streamParts(frame.stream);
@@ -185,6 +250,7 @@ function takeFeeds(now: Feed[]): void {
 }
 
 function judge(): void {
+  if (route.value.page === "markets") touch("markets");
   const next = freshness({
     depth: market.depth,
     nowMs: performance.now(),

@@ -11,7 +11,7 @@ from tidebook.api import hub, mailbox, topics, websocket, wire
 def test_the_page_names_every_stream_code_field_and_bound(root: Path) -> None:
     page = (root / "docs/formats/websocket.md").read_text()
     streams = set(re.findall(r"^\| `(?:<instrument>@|!)(\w+)`", page, re.MULTILINE))
-    assert streams == {*topics._OF_INSTRUMENT, "feeds", "heartbeat"}
+    assert streams == {*topics._OF_INSTRUMENT, "tops", "feeds", "heartbeat"}
     codes = {int(code) for code in re.findall(r"^\| (\d{4}) ", page, re.MULTILINE)}
     assert codes == {1012, hub.CLOSE_SLOW_CONSUMER, websocket.CLOSE_RATE}
     fields = re.findall(r"^\| `(\w+)` \| ", page.partition("## Frames")[2], re.MULTILINE)

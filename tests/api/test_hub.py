@@ -5,10 +5,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.api.conftest import BTC_DEFINITION, SECOND, Desk, book, trade
+from tests.api.conftest import BTC, BTC_DEFINITION, SECOND, START, Desk, book, trade
 from tidebook.api.hub import CLOSE_SLOW_CONSUMER, Client, Hub
 from tidebook.api.mailbox import EVENTS_MAX
 from tidebook.api.problems import ApiError
+from tidebook.api.status import StatusKind
 
 DEPTH = "btcusdt.binance@depth20"
 TRADE = "btcusdt.binance@trade"
@@ -158,7 +159,7 @@ def test_a_second_subscription_changes_nothing_and_an_ended_one_is_silent(desk: 
 
 def test_a_stream_that_cannot_be_is_refused_with_those_that_can(desk: Desk, hub: Hub) -> None:
     for name in ("btcusdt.binance@depth", "depth20", "!storage", "@trade", ""):
-        with pytest.raises(ApiError, match="@depth20, <instrument>@bookTicker, <instrument>@trade and !feeds"):
+        with pytest.raises(ApiError, match="@depth20, <instrument>@bookTicker, <instrument>@trade, !tops and !feeds"):
             hub.open(name)
 
 
@@ -169,3 +170,66 @@ def test_an_instrument_redefined_keeps_its_streams(desk: Desk, hub: Hub) -> None
     desk.step()
     hub.publish()
     assert received(client)[0]["data"]["bids"] == [["0.100", "0.00001"]]
+
+
+def lines(frame: dict[str, Any]) -> list[dict[str, Any]]:
+    data = frame["data"]
+    return [dict(zip(data["fields"], row, strict=True)) for row in data["rows"]]
+
+
+def test_tops_say_every_instrument_in_a_line_as_rest_does_four_times_a_second(desk: Desk, hub: Hub) -> None:
+    desk.source.put("md.book", book([(10_000, 7)], [(10_002, 9)], ts_recv=START))
+    desk.source.put("md.trades", trade(1, side=-1, ts_recv=START + SECOND))
+    desk.step()
+    client = joined(hub, "!tops")
+    (frame,) = received(client)
+    assert lines(frame) == [msgspec.to_builtins(view.line()) for view in desk.view.instruments()]
+    btc, xrp = lines(frame)
+    assert [btc[name] for name in ("venue", "book", "bid_price", "ask_price", "last_price", "last_side")] == [
+        "binance",
+        "usable",
+        "100.00",
+        "100.02",
+        "100.00",
+        "sell",
+    ]
+    assert btc["updated_at"] == btc["last_at"] == (START + SECOND) // 1000
+    assert [xrp[name] for name in ("book", "bid_price", "last_price", "last_at", "updated_at")] == [
+        "none",
+        None,
+        None,
+        0,
+        0,
+    ]
+    published = []
+    for step in range(10):
+        desk.clock.now += SECOND // 10
+        desk.source.put("md.book", book([(20_000 + step, 1)], []))
+        desk.step()
+        hub.publish()
+        published += [frame for frame in received(client) if frame["stream"] == "!tops"]
+    assert [frame["seq"] for frame in published] == [2, 3, 4, 5]
+    assert lines(published[-1])[0]["bid_price"] == "200.09"
+
+
+def test_tops_encode_only_the_lines_that_changed(desk: Desk, hub: Hub) -> None:
+    joined(hub, "!tops")
+    btc, xrp = desk.view.instruments()
+    before = (btc.encoded_line(), xrp.encoded_line())
+    desk.source.put("md.book", book([(10_000, 7)], []))
+    desk.step()
+    assert xrp.encoded_line() is before[1]
+    assert btc.encoded_line() is not before[0]
+
+
+def test_a_line_says_the_gaps_of_its_instrument_and_that_its_book_is_unusable(desk: Desk, hub: Hub) -> None:
+    desk.source.put("md.status", {"instrument_id": BTC, "kind": StatusKind.GAP})
+    desk.source.put("md.book", book([(10_000, 7)], [], usable=0))
+    desk.step()
+    btc, xrp = lines(received(joined(hub, "!tops"))[0])
+    assert (btc["gaps"], btc["book"], xrp["gaps"]) == (1, "unusable", 0)
+
+
+def test_tops_of_nothing_are_said_too(hub: Hub, desk: Desk) -> None:
+    desk.view._by_name.clear()
+    assert lines(received(joined(hub, "!tops"))[0]) == []

@@ -20,6 +20,7 @@ PATHS = {
     "/api/v1/trades",
     "/api/v1/bookTicker",
     "/api/v1/feeds",
+    "/api/v1/tops",
 }
 
 

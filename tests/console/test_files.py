@@ -26,9 +26,11 @@ def app() -> FastAPI:
 
 
 async def test_the_page_is_asked_for_anew_and_its_hashed_files_never(app: FastAPI) -> None:
-    page = await get(app, "/")
-    assert page.status_code == 200
-    assert page.headers["cache-control"] == "no-cache"
+    for address in ("/", "/m/BTCUSDT.BINANCE", "/m/BTC/USD.KRAKEN", "/m/BTC%2FUSD.KRAKEN"):
+        page = await get(app, address)
+        assert page.status_code == 200
+        assert page.text == (DIST / "index.html").read_text()
+        assert page.headers["cache-control"] == "no-cache"
     assets = sorted((DIST / "assets").iterdir())
     assert {path.suffix for path in assets} == {".js", ".css", ".woff2"}
     for path in assets:
@@ -38,7 +40,7 @@ async def test_the_page_is_asked_for_anew_and_its_hashed_files_never(app: FastAP
 
 
 async def test_the_page_may_load_and_talk_to_its_own_server_only(app: FastAPI) -> None:
-    for path in ("/", "/favicon.svg", "/licences.txt"):
+    for path in ("/", "/m/BTCUSDT.BINANCE", "/favicon.svg", "/licences.txt"):
         policy = (await get(app, path)).headers["content-security-policy"]
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy

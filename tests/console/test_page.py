@@ -16,8 +16,13 @@ CELLS = "rows => rows.map(row => [...row.cells].map(cell => cell.textContent.tri
 
 
 def open_market(page: Page, server: Server, instrument: str = "BTCUSDT.BINANCE") -> None:
-    page.goto(f"{server.url}/?instrument={instrument}")
+    page.goto(f"{server.url}/m/{instrument}")
     expect(page.locator(".ladder .level-bid").first).not_to_have_class(re.compile("level-none"))
+
+
+def open_markets(page: Page, server: Server, query: str = "") -> None:
+    page.goto(f"{server.url}/{query}")
+    expect(page.locator(".markets-table tbody tr").first).to_be_visible()
 
 
 def sequence(page: Page) -> int:
@@ -70,25 +75,33 @@ def test_the_tape_moves_newest_first_with_the_aggressor_as_a_letter(page: Page, 
     assert page.locator(".print-buy .side").first.get_attribute("aria-label") == "buy"
 
 
-def test_feed_health_is_a_row_per_venue(page: Page, serve: Serve) -> None:
+@pytest.mark.parametrize("size", [(1280, 800), (1280, 900), (390, 844)])
+def test_a_book_shows_the_whole_health_of_its_own_feed(page: Page, serve: Serve, size: tuple[int, int]) -> None:
+    page.set_viewport_size({"width": size[0], "height": size[1]})
     open_market(page, serve("live"))
-    row = page.get_by_role("region", name="Feed health").get_by_role("row", name=re.compile("binance"))
-    expect(row).to_contain_text("live")
-    expect(row.get_by_role("cell").last).to_have_text("3/3")
-    page.wait_for_function("() => Number(document.querySelector('[data-venue=binance] .rate').textContent) > 50")
-    heads = page.locator(".feeds thead th").all_inner_texts()
-    assert heads[1:] == [
-        "Messages/s",
-        "Delay",
-        "Venue delay",
+    feeds = page.get_by_role("group", name="Feed health")
+    card = feeds.get_by_role("article")
+    expect(card).to_have_attribute("data-venue", "binance")
+    expect(card.locator(".pill")).to_have_text("live")
+    expect(card.locator("[data-figure=Books] dd")).to_have_text("3/3")
+    page.wait_for_function("() => Number(document.querySelector('[data-part=rate]').textContent) > 50")
+    heads = card.locator("dt").all_inner_texts()
+    assert heads == [
+        "Books",
         "Gaps",
         "Resyncs",
-        "Quarantined",
-        "Checks",
+        "Delay",
+        "Venue delay",
         "Lost",
+        "Checks",
+        "Quarantined",
         "Missed",
-        "Books",
     ]
+    for figure in card.locator("dd").all():
+        box = figure.bounding_box()
+        assert box is not None
+        assert box["x"] + box["width"] <= size[0]
+        assert size[0] < 1_000 or box["y"] + box["height"] <= size[1]
 
 
 def test_a_killed_server_is_said_and_a_restarted_one_is_found_again(
@@ -122,26 +135,28 @@ def test_a_silent_feed_greys_the_market_with_its_age_while_the_server_answers(pa
 
 def test_a_node_without_instruments_says_what_will_happen(page: Page, serve: Serve) -> None:
     page.goto(serve("empty").url)
-    expect(page.locator("#flow .veil")).to_contain_text("No instruments yet")
+    expect(page.locator("#markets .veil")).to_contain_text("No instruments yet")
     expect(page.locator(".feeds")).to_contain_text("waiting")
+    page.goto(f"{serve('empty').url}/m/BTCUSDT.BINANCE")
+    expect(page.locator("#flow .veil")).to_contain_text("No instruments yet")
     expect(page.get_by_role("button", name="Next instrument")).to_be_disabled()
 
 
 def test_a_book_after_a_gap_is_shown_as_not_to_be_trusted(page: Page, serve: Serve) -> None:
     open_market(page, serve("gap"))
     expect(page.locator("#book .veil-title")).to_have_text("resyncing")
-    expect(page.locator("[data-venue=binance] td").last).to_have_text("0/3")
+    expect(page.locator("[data-figure=Books] dd")).to_have_text("▲ 0/3")
 
 
 def test_an_instrument_that_is_not_here_is_named_and_another_can_be_chosen(page: Page, serve: Serve) -> None:
-    page.goto(f"{serve('live').url}/?instrument=DOGE.BINANCE")
+    page.goto(f"{serve('live').url}/m/DOGE.BINANCE")
     expect(page.locator("#flow .veil")).to_contain_text("DOGE.BINANCE is not here")
     page.keyboard.press("/")
     page.get_by_role("combobox").fill("eth")
     page.keyboard.press("Enter")
     expect(page.locator(".picker-button")).to_contain_text("ETHUSDT")
     expect(page.locator("#book .veil")).to_have_count(0)
-    assert page.url.endswith("instrument=ETHUSDT.BINANCE")
+    assert page.url.endswith("/m/ETHUSDT.BINANCE")
 
 
 def test_keys_choose_neighbours_and_open_help(page: Page, serve: Serve) -> None:
@@ -180,6 +195,12 @@ def test_nothing_sticks_out_of_a_narrow_window(page: Page, serve: Serve, width: 
     page.set_viewport_size({"width": width, "height": 800})
     open_market(page, serve("live"))
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    open_markets(page, serve("live"))
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert (
+        page.evaluate("(table => table.scrollWidth - table.clientWidth)(document.querySelector('.markets-scroll'))")
+        == 0
+    )
 
 
 def test_the_flow_chart_has_points_and_words(page: Page, serve: Serve) -> None:
@@ -193,7 +214,7 @@ def test_axe_finds_no_fault(page: Page, serve: Serve, root: Path, scene: str) ->
     """Method: axe-core's whole default rule set, on the page with its help open and closed."""
     # On a busy machine even the live scene may turn stale: without the fade there is no moment between the two looks.
     page.emulate_media(reduced_motion="reduce")
-    page.goto(f"{serve(scene).url}/?instrument=BTCUSDT.BINANCE")
+    page.goto(f"{serve(scene).url}/m/BTCUSDT.BINANCE")
     if scene == "live":
         expect(page.locator(".print")).to_have_count(60)
     else:
@@ -202,6 +223,10 @@ def test_axe_finds_no_fault(page: Page, serve: Serve, root: Path, scene: str) ->
     assert faults(page) == []
     page.keyboard.press("?")
     expect(page.get_by_role("dialog")).to_be_visible()
+    assert faults(page) == []
+    page.keyboard.press("Escape")
+    page.get_by_role("link", name="Markets", exact=True).click()
+    expect(page.locator("#markets .veil" if scene == "empty" else ".markets-table tbody tr").first).to_be_visible()
     assert faults(page) == []
 
 

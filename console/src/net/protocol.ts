@@ -17,6 +17,29 @@ export interface Depth {
   asks: Level[];
 }
 
+/** One instrument in a line. */
+export interface Top {
+  instrument: string;
+  venue: string;
+  book: "usable" | "unusable" | "none";
+  bid_price: string | null;
+  bid_size: string | null;
+  ask_price: string | null;
+  ask_size: string | null;
+  last_price: string | null;
+  last_size: string | null;
+  last_side: Side;
+  last_at: number;
+  updated_at: number;
+  gaps: number;
+}
+
+/** Data of `!tops`: names once, then a row of values per instrument. */
+export interface Tops {
+  fields: string[];
+  rows: unknown[][];
+}
+
 export interface Trade {
   id: number;
   price: string;

@@ -16,7 +16,9 @@ effect(() => {
 });
 
 const KEYS: readonly (readonly [key: string, act: string])[] = [
-  ["/", "choose an instrument"],
+  ["/", "filter the markets, choose an instrument"],
+  ["m", "all markets"],
+  ["↑ ↓", "move in the table, enter opens"],
   ["[ ]", "previous, next instrument"],
   ["space", "freeze and resume the picture"],
   ["?", "this help"],

@@ -5,7 +5,8 @@ import { useEffect, useRef } from "preact/hooks";
 import { paints } from "../draw";
 import { clockTime, span } from "../model/clock";
 import { grouped, withDecimals } from "../model/decimal";
-import { fresh, link, market } from "../session";
+import { marketsPath } from "../model/route";
+import { filters, fresh, link, market, route } from "../session";
 import { TextCell } from "./cells";
 import { helpOpen } from "./help";
 import { Picker } from "./picker";
@@ -17,7 +18,7 @@ function LinkState() {
   let [kind, words] = ["ok", "connected"];
   if (state.state === "connecting") [kind, words] = ["wait", "connecting"];
   if (state.state === "waiting") [kind, words] = ["bad", "disconnected"];
-  if (state.state === "open" && fresh.value.state === "stale") [kind, words] = ["wait", `stale ${span(fresh.value.ageMs * 1000)}`];
+  if (state.state === "open" && route.value.page === "book" && fresh.value.state === "stale") [kind, words] = ["wait", `stale ${span(fresh.value.ageMs * 1000)}`];
   return (
     <span class={`link link-${kind}`} data-link={state.state}>
       <span class="link-dot" aria-hidden="true" />
@@ -56,17 +57,25 @@ export function TopBar() {
     const tick = setInterval(() => (clock.value = clockTime(new Date())), 250);
     return () => clearInterval(tick);
   }, []);
+  const book = route.value.page === "book";
   return (
     <header class="topbar">
-      <h1 class="brand">
+      <h1>
+        <a class="brand" href="/">
         <svg viewBox="0 0 32 32" width="20" height="20" aria-hidden="true">
           <path d="M3 10h15M3 16h9M3 22h5" stroke="var(--up)" stroke-width="3.4" stroke-linecap="round" />
           <path d="M29 10h-5M29 16h-11M29 22H14" stroke="var(--down)" stroke-width="3.4" stroke-linecap="round" />
         </svg>
-        tidebook
+          <span class="brand-name">tidebook</span>
+        </a>
       </h1>
-      <Picker />
-      <LastPrice />
+      <nav class="pages" aria-label="Pages">
+        <a href={marketsPath(filters.value)} aria-current={book ? undefined : "page"}>
+          Markets
+        </a>
+      </nav>
+      {book && <Picker />}
+      {book && <LastPrice />}
       <div class="topbar-right">
         <LinkState />
         <span class="clock">

@@ -97,6 +97,11 @@ def market_router(view: MarketView, not_ready: Callable[[], str | None]) -> APIR
             raise ApiError(404, "no_book", f"{instrument}: no top of book has been published yet; try again")
         return _json(found)
 
+    @router.get("/tops", tags=["market data"], response_model=list[wire.Top])
+    async def tops() -> Response:
+        """Every instrument in a line: top of book, last trade, state of its book; by name."""
+        return _json([instrument.line() for instrument in view.instruments()])
+
     @router.get("/feeds", tags=["market data"], response_model=list[wire.Feed])
     async def feeds() -> Response:
         """Health of every feed, by venue."""

@@ -1,7 +1,8 @@
 """The streams a client may subscribe to, and how each turns the market view into frames.
 
 A topic is one stream name with its sequence. It renders only when its part of the view changed, encodes once, and
-keeps the text for every subscriber. `<instrument>@depth20`, `@bookTicker` and `!feeds` are states; `@trade` is events.
+keeps the text for every subscriber. `<instrument>@depth20`, `@bookTicker`, `!tops` and `!feeds` are states; `@trade` is
+events.
 """
 
 from abc import ABC, abstractmethod
@@ -15,6 +16,7 @@ from tidebook.api.view import InstrumentView, MarketView
 DEPTH_LEVELS = 20
 TRADES_IN_SNAPSHOT = 200
 FEEDS_INTERVAL_NS = 1_000_000_000
+TOPS_INTERVAL_NS = 250_000_000
 
 
 class Topic(ABC):
@@ -83,6 +85,22 @@ class StateTopic(Topic):
         return self._newest
 
 
+class TopsTopic(StateTopic):
+    """Every instrument in a line. Each line is encoded once per change, so a frame costs what changed since the last."""
+
+    def __init__(self, stream: str, view: MarketView) -> None:
+        super().__init__(stream, view, lambda: view.version + 1, view.tops)  # said also while there is none
+        self._slot = 0
+
+    def news(self) -> str | None:
+        """The present state, at most once per interval."""
+        slot = self.view.clock() // TOPS_INTERVAL_NS
+        if slot == self._slot:
+            return None
+        self._slot = slot
+        return super().news()
+
+
 class TradeTopic(Topic):
     """Every trade of an instrument once, those of one publish interval in one frame, oldest first."""
 
@@ -139,9 +157,11 @@ def open_topic(stream: str, view: MarketView) -> Topic:
     if stream == "!feeds":
         # Said once a second, changed or not: its ages always move.
         return StateTopic(stream, view, lambda: view.clock() // FEEDS_INTERVAL_NS, view.health)
+    if stream == "!tops":
+        return TopsTopic(stream, view)
     name, _, kind = stream.rpartition("@")
     if not name or kind not in _OF_INSTRUMENT:
         known = ", ".join(f"<instrument>@{kind}" for kind in _OF_INSTRUMENT)
-        raise ApiError(404, "unknown_stream", f"no stream {stream!r}; there are {known} and !feeds")
+        raise ApiError(404, "unknown_stream", f"no stream {stream!r}; there are {known}, !tops and !feeds")
     instrument = view.instrument(name)
     return _OF_INSTRUMENT[kind](f"{instrument.name.lower()}@{kind}", view, instrument)

@@ -9,15 +9,17 @@ import difflib
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from tidebook._core import format_units, venues
 from tidebook.api import wire
 from tidebook.api.health import FeedHealth
+from tidebook.api.status import StatusKind
 from tidebook.errors import UnknownInstrumentError
 
 Records = NDArray[np.void]
@@ -27,6 +29,7 @@ Records = NDArray[np.void]
 CHANNELS = ("md.instruments", "md.status", "md.book", "md.quotes", "md.trades")
 
 TRADES_KEPT = 1_000
+TOP_FIELDS = tuple(field.name for field in fields(wire.Top))
 DEPTH_LEVELS_MAX = 25
 
 # Channels whose records need no session: they tell of the feed and of instruments.
@@ -50,6 +53,11 @@ class InstrumentView:
     # Newest last, as (sequence, record); sequences count this server's trades of the instrument from 1.
     trades: deque[tuple[int, Any]] = field(default_factory=lambda: deque(maxlen=TRADES_KEPT))
     trade_sequence: int = 0
+    gaps: int = 0
+    # Rises with every change that a line of `tops` shows.
+    version: int = 0
+    # The line as JSON, and the version it was made of.
+    _line: tuple[int, msgspec.Raw] | None = None
 
     def said(self) -> wire.Instrument:
         """The definition as the API says it."""
@@ -111,6 +119,35 @@ class InstrumentView:
             ask_size=ask_size,
         )
 
+    def line(self) -> wire.Top:
+        """The instrument in a line."""
+        top = self.top()
+        trade = self.trades[-1][1] if self.trades else None
+        last = None if trade is None else _trade(trade)
+        updated = [int(row["ts_recv"]) for row in (self.book, self.quote, trade) if row is not None]
+        return wire.Top(
+            instrument=self.name,
+            venue=self.venue,
+            book="none" if self.book is None else "usable" if self.book["usable"] else "unusable",
+            bid_price=None if top is None else top.bid_price,
+            bid_size=None if top is None else top.bid_size,
+            ask_price=None if top is None else top.ask_price,
+            ask_size=None if top is None else top.ask_size,
+            last_price=None if last is None else last.price,
+            last_size=None if last is None else last.size,
+            last_side="none" if last is None else last.side,
+            last_at=0 if last is None else last.ts_recv,
+            updated_at=max(updated, default=0) // 1000,
+            gaps=self.gaps,
+        )
+
+    def encoded_line(self) -> msgspec.Raw:
+        """The line's values as a JSON array, in the order of `TOP_FIELDS`; made once per change."""
+        if self._line is None or self._line[0] != self.version:
+            line = self.line()
+            self._line = (self.version, msgspec.Raw(wire.encode([getattr(line, name) for name in TOP_FIELDS])))
+        return self._line[1]
+
     def last_trades(self, count: int, upto: int | None = None) -> list[wire.Trade]:
         """The newest `count` trades kept, oldest first, leaving out those later than sequence `upto`."""
         rows = [row for at, row in self.trades if upto is None or at <= upto]
@@ -166,6 +203,8 @@ class MarketView:
         self.feeds: dict[str, FeedHealth] = {venue: FeedHealth(venue) for venue in venues}
         self._by_id: dict[int, InstrumentView] = {}
         self._by_name: dict[str, InstrumentView] = {}
+        self.version = 0
+        """Rises with every change of any instrument."""
         self._take: dict[str, Callable[[Records], None]] = {
             "md.instruments": self._take_instruments,
             "md.status": self._take_status,
@@ -212,6 +251,10 @@ class MarketView:
         for health in self.feeds.values():
             health.tick(now)
 
+    def tops(self) -> wire.Tops:
+        """Every instrument in a line, by name, as `!tops` says it."""
+        return wire.Tops(TOP_FIELDS, [view.encoded_line() for view in self.instruments()])
+
     def instruments(self) -> list[InstrumentView]:
         """Every instrument seen, by name."""
         return [self._by_name[name] for name in sorted(self._by_name)]
@@ -247,6 +290,10 @@ class MarketView:
             health = self._health(int(row["instrument_id"]) >> 24)
             if health is not None:
                 health.happened(row)
+            view = self._by_id.get(int(row["instrument_id"]))
+            if view is not None and int(row["kind"]) in (StatusKind.GAP, StatusKind.TRADE_GAP):
+                view.gaps += 1
+                self._changed(view)
 
     def _take_instruments(self, records: Records) -> None:
         for row in records:
@@ -258,6 +305,7 @@ class MarketView:
             if view is None:
                 view = self._by_id[instrument_id] = self._by_name[name.upper()] = InstrumentView(name, venue)
             view.definition = row
+            self._changed(view)
 
     def _take_books(self, records: Records) -> None:
         for view, rows in self._by_instrument(records):
@@ -266,11 +314,13 @@ class MarketView:
                 self.feeds[view.venue].usable(int(view.book["instrument_id"]))
             view.book_version += 1
             view.top_version += 1
+            self._changed(view)
 
     def _take_quotes(self, records: Records) -> None:
         for view, rows in self._by_instrument(records):
             view.quote = rows[-1]
             view.top_version += 1
+            self._changed(view)
 
     def _take_trades(self, records: Records) -> None:
         for view, rows in self._by_instrument(records):
@@ -278,6 +328,11 @@ class MarketView:
             first = view.trade_sequence + 1 + max(0, len(rows) - TRADES_KEPT)
             view.trades.extend(enumerate(rows[-TRADES_KEPT:], start=first))
             view.trade_sequence += len(rows)
+            self._changed(view)
+
+    def _changed(self, view: InstrumentView) -> None:
+        view.version += 1
+        self.version += 1
 
     def _by_instrument(self, records: Records) -> Iterable[tuple[InstrumentView, Records]]:
         ids = records["instrument_id"]

@@ -16,6 +16,7 @@ _DESCRIBED = ConfigDict(use_attribute_docstrings=True)
 
 Side = Literal["buy", "sell", "none"]
 FeedState = Literal["waiting", "live", "quiet", "disconnected"]
+BookState = Literal["usable", "unusable", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,40 @@ class BookTicker:
     """Lowest ask."""
     ask_size: str | None
     """Size at the lowest ask."""
+
+
+@dataclass(frozen=True, slots=True)
+class Top:
+    """One instrument in a line: top of book, last trade, and whether its book may be used."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _DESCRIBED
+
+    instrument: str
+    """Such as `BTCUSDT.BINANCE`."""
+    venue: str
+    """Such as `binance`."""
+    book: BookState
+    """`unusable` from a gap to the next snapshot, `none` before the first image."""
+    bid_price: str | None
+    """Highest bid; null without one."""
+    bid_size: str | None
+    """Size at the highest bid."""
+    ask_price: str | None
+    """Lowest ask; null without one."""
+    ask_size: str | None
+    """Size at the lowest ask."""
+    last_price: str | None
+    """Price of the newest trade; null before the first."""
+    last_size: str | None
+    """Its size."""
+    last_side: Side
+    """Its aggressor."""
+    last_at: int
+    """Our clock at its receipt, microseconds; 0 before the first."""
+    updated_at: int
+    """Our clock at receipt of what changed its book, top or trades last, microseconds; 0 before the first."""
+    gaps: int
+    """Messages or trades of this instrument that never came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +241,13 @@ class Frame(msgspec.Struct, frozen=True, omit_defaults=True):
     """True for the frame that answers a subscription."""
     missed: int = 0
     """Events before this frame that this server did not see."""
+
+
+class Tops(msgspec.Struct, frozen=True):
+    """Data of `!tops`: the names of the fields once, then a row per instrument."""
+
+    fields: tuple[str, ...]
+    rows: list[msgspec.Raw]
 
 
 class Request(msgspec.Struct, forbid_unknown_fields=True):

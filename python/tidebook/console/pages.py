@@ -46,7 +46,7 @@ class _WithHeaders:
 
 
 def mount_console(app: FastAPI, dist: Path = DIST) -> None:
-    """Serves the page at `/`; without a build, `/` says how to make one."""
+    """Serves the page at `/` and at the address of every instrument; without a build, `/` says how to make one."""
     if not (dist / "index.html").is_file():
 
         @app.get("/", include_in_schema=False)
@@ -65,6 +65,7 @@ def mount_console(app: FastAPI, dist: Path = DIST) -> None:
     assets = _WithHeaders(StaticFiles(directory=dist / "assets"), [*_HEADERS, _FOR_EVER])
     app.router.routes += [
         Route("/", endpoint=file("index.html")),
+        Route("/m/{instrument:path}", endpoint=file("index.html")),
         Route("/docs", endpoint=file("docs.html")),
         Route("/favicon.svg", endpoint=file("favicon.svg")),
         Route("/licences.txt", endpoint=file("licences.txt")),
