@@ -144,11 +144,11 @@ class CorruptMessageError(ChannelError):
 
 
 class JournalError(OperationError):
-    """Reading or writing a journal failed."""
+    """Reading or writing a journal failed. Facts: errno where the system gave one."""
 
 
 class JournalFullError(JournalError):
-    """No space for the journal; what was acknowledged stays, and the call may be tried again."""
+    """No space for the journal; what was acknowledged stays, and the call may be tried again. Facts: errno."""
 
 
 class JournalLockedError(JournalError):

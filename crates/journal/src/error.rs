@@ -26,6 +26,26 @@ pub enum JournalError {
         /// The lower cause.
         source: std::io::Error,
     },
+    /// The file that is written has lost its name: it takes writes and syncs, and nobody will ever read them.
+    #[error(
+        "{path}: removed, moved or replaced while the journal was written{}; nothing more is acknowledged. Find what \
+         removes files here, then put the directory back from a copy or begin a new one",
+        went_with_it(*.first_sequence, *.durable)
+    )]
+    Removed {
+        /// The segment that was written.
+        path: PathBuf,
+        /// Its first message.
+        first_sequence: u64,
+        /// Last message that was acknowledged.
+        durable: u64,
+    },
+    /// A file stands where a directory is needed.
+    #[error("{path}: a file stands in the way of this directory; move it away or choose another directory")]
+    NoDirectory {
+        /// The journal's directory.
+        path: PathBuf,
+    },
     /// An earlier write or sync failed. What the disk holds is unknown, so nothing more is acknowledged.
     #[error("{path}: the journal stopped after a failed write ({cause}); restart the process to recover it")]
     Poisoned {
@@ -100,7 +120,10 @@ pub enum JournalError {
         size_bytes_max: usize,
     },
     /// The sequence asked for was compacted away.
-    #[error("{path}: sequence {requested} is no longer here, the journal begins at {first}")]
+    #[error(
+        "{path}: sequence {requested} is no longer here, the journal begins at {first}; begin there, or put the \
+         segments before it back from a copy"
+    )]
     Compacted {
         /// The journal's directory.
         path: PathBuf,
@@ -165,10 +188,18 @@ pub enum Damage {
     Records,
 }
 
+fn went_with_it(first_sequence: u64, durable: u64) -> String {
+    if durable < first_sequence {
+        return " (no acknowledged message was in it)".into();
+    }
+    format!(" and acknowledged messages {first_sequence} to {durable} with it")
+}
+
 /// Adds where and what to an I/O error; out-of-space becomes [`JournalError::Full`].
 pub(crate) fn io_error(operation: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> JournalError {
-    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    use std::io::ErrorKind::{FileTooLarge, NotADirectory, QuotaExceeded, StorageFull};
     move |source| match source.kind() {
+        NotADirectory => JournalError::NoDirectory { path: path.into() },
         StorageFull | QuotaExceeded | FileTooLarge => JournalError::Full { path: path.into(), source },
         _ => JournalError::Io { operation, path: path.into(), source },
     }

@@ -35,6 +35,6 @@ pub use frame::{BATCH_HEADER_SIZE_BYTES, FORMAT_VERSION, RECORD_HEADER_SIZE_BYTE
 pub use reader::{Batch, JournalReader, ReaderOptions, Visible};
 pub use recovery::{RecoveryReport, Tail};
 pub use segment::{SEGMENT_SIZE_BYTES_MAX, SEGMENT_SIZE_BYTES_MIN};
-pub use thread::{JournalQueue, JournalThread, Source, SyncPolicy, panic_text};
+pub use thread::{JournalThread, Source, SyncPolicy, panic_text};
 pub use verify::{Inspection, SegmentSummary, Verified, inspect, inspect_storage, verify, verify_storage};
 pub use writer::{JournalOptions, JournalWriter};

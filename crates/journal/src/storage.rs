@@ -4,9 +4,9 @@
 //! shortens, refuses and forgets writes.
 
 use std::fmt::Debug;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
@@ -23,6 +23,8 @@ pub trait Storage: Debug + Send + Sync {
     fn create(&self, name: &str) -> io::Result<Box<dyn StorageFile>>;
     /// Opens a file that exists.
     fn open(&self, name: &str, access: Access) -> io::Result<Box<dyn StorageFile>>;
+    /// Which file has this name.
+    fn identity(&self, name: &str) -> io::Result<FileIdentity>;
     /// Gives a file its final name.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Removes a file.
@@ -39,6 +41,21 @@ pub trait StorageLock: Debug + Send + Sync {}
 
 impl StorageLock for File {}
 
+/// What tells an open file from every other, whatever its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileIdentity {
+    /// The file system it is on.
+    pub device: u64,
+    /// Its number there.
+    pub inode: u64,
+}
+
+impl From<&Metadata> for FileIdentity {
+    fn from(found: &Metadata) -> Self {
+        Self { device: found.dev(), inode: found.ino() }
+    }
+}
+
 /// How a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -50,6 +67,8 @@ pub enum Access {
 
 /// One open file. Reads and writes may be short, as `pread` and `pwrite` are.
 pub trait StorageFile: Debug + Send + Sync {
+    /// Which file this is.
+    fn identity(&self) -> io::Result<FileIdentity>;
     /// Bytes of the file.
     fn size_bytes(&self) -> io::Result<u64>;
     /// Reads at `offset`; 0 at the end of the file.
@@ -139,6 +158,10 @@ impl Storage for Directory {
         Ok(Box::new(DirectoryFile(OpenOptions::new().read(true).write(write).open(self.path(name))?)))
     }
 
+    fn identity(&self, name: &str) -> io::Result<FileIdentity> {
+        Ok(FileIdentity::from(&std::fs::metadata(self.path(name))?))
+    }
+
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         std::fs::rename(self.path(from), self.path(to))
     }
@@ -166,6 +189,10 @@ impl Storage for Directory {
 struct DirectoryFile(File);
 
 impl StorageFile for DirectoryFile {
+    fn identity(&self) -> io::Result<FileIdentity> {
+        Ok(FileIdentity::from(&self.0.metadata()?))
+    }
+
     fn size_bytes(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }

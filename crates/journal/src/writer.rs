@@ -5,10 +5,12 @@
 //! what `sync` has returned for may be acknowledged. A failed write or sync poisons the writer: after it the kernel
 //! may report clean pages that never reached the disk, so trying again would acknowledge what is lost.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use crate::error::{JournalError, io_error};
 use crate::frame::{
@@ -39,6 +41,8 @@ pub struct JournalOptions {
     pub evidence: u64,
     /// Allocate the next segment in a thread while this one fills, so that no message waits for it.
     pub allocate_ahead: bool,
+    /// How often, at most, the writer looks whether its segment still has its name.
+    pub look_interval: Duration,
 }
 
 impl JournalOptions {
@@ -52,6 +56,7 @@ impl JournalOptions {
             epoch: 1,
             evidence: 0,
             allocate_ahead: true,
+            look_interval: Duration::from_secs(1),
         }
     }
 
@@ -89,6 +94,7 @@ pub struct JournalWriter {
     watermark: WatermarkWriter,
     next_segment: Option<JoinHandle<Result<BlankSegment, JournalError>>>,
     poison: Option<String>,
+    looked: Instant,
     /// Released last.
     _lock: Box<dyn StorageLock>,
 }
@@ -146,6 +152,7 @@ impl JournalWriter {
             watermark,
             next_segment: None,
             poison: None,
+            looked: Instant::now(),
             _lock: lock,
             storage,
         };
@@ -245,11 +252,37 @@ impl JournalWriter {
     /// Flushes and makes everything appended durable; returns the durable sequence.
     ///
     /// # Errors
-    /// As [`Self::flush`]; a failed sync poisons.
+    /// As [`Self::flush`] and [`Self::look`]; a failed sync poisons.
     pub fn sync(&mut self) -> Result<u64, JournalError> {
         self.flush()?;
+        self.look()?;
         self.sync_flushed()?;
         Ok(self.durable())
+    }
+
+    /// Looks whether the segment still has its name, if the last look is `look_interval` ago: a removed file takes
+    /// writes and syncs like any other, and what is in it is lost.
+    ///
+    /// # Errors
+    /// [`JournalError::Removed`], which poisons.
+    pub fn look(&mut self) -> Result<(), JournalError> {
+        self.check_poison()?;
+        if self.looked.elapsed() < self.options.look_interval {
+            return Ok(());
+        }
+        self.looked = Instant::now();
+        let name = segment::file_name(self.segment.header.segment);
+        let path = self.storage.path(&name);
+        let written = self.segment.file.identity().map_err(io_error("look at", &path))?;
+        match self.storage.identity(&name) {
+            Ok(named) if named == written => Ok(()),
+            // A directory that may not be searched says nothing about the file.
+            Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(()),
+            Ok(_) | Err(_) => {
+                let (first_sequence, durable) = (self.segment.header.first_sequence, self.durable());
+                self.poison(Err(JournalError::Removed { path, first_sequence, durable }))
+            }
+        }
     }
 
     /// Ends the journal cleanly: syncs, notes that nothing was pending, and gives back the space that was allocated for

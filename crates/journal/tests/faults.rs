@@ -1,14 +1,15 @@
 //! What a journal does on a disk that tears, shortens, refuses, lies and forgets.
 
 mod common;
+#[path = "common/queue.rs"]
+mod queue;
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::{append_upto, open, options, payload, read_all};
-use tidebook_journal::{
-    JournalError, JournalOptions, JournalQueue, JournalThread, JournalWriter, Source, SyncPolicy, Tail, Visible,
-};
+use queue::JournalQueue;
+use tidebook_journal::{JournalError, JournalOptions, JournalThread, JournalWriter, Source, SyncPolicy, Tail, Visible};
 use tidebook_testkit::storage::{EINTR, EIO, ENOSPC};
 use tidebook_testkit::{Fault, MemoryStorage, Operation, Random};
 
@@ -253,6 +254,51 @@ fn a_panic_of_a_journal_thread_is_its_failure_and_its_source_is_told() {
     assert_eq!(thread.stop().unwrap_err().to_string(), failure);
     assert_eq!(told.lock().unwrap().as_ref(), Some(&failure));
     assert_eq!(read_all(&storage, Visible::Durable).0, 3);
+}
+
+#[test]
+fn a_journal_whose_segment_is_removed_moved_or_replaced_acknowledges_nothing_more() {
+    let at_each_sync = || JournalOptions { look_interval: Duration::ZERO, ..options() };
+    type Lose = fn(&MemoryStorage);
+    let lose: [(&str, Lose); 3] = [
+        ("removed", |storage| storage.remove_file("0000000001.segment")),
+        ("moved", |storage| storage.shared().rename("0000000001.segment", "elsewhere").unwrap()),
+        ("replaced", |storage| {
+            let bytes = storage.bytes("0000000001.segment");
+            storage.remove_file("0000000001.segment");
+            storage.set_bytes("0000000001.segment", bytes);
+        }),
+    ];
+    for (how, lose) in lose {
+        let storage = MemoryStorage::new();
+        let (mut writer, _) = JournalWriter::open_storage(storage.shared(), at_each_sync()).unwrap();
+        append_upto(&mut writer, 4, 4);
+        lose(&storage);
+        writer.append(&payload(5)).unwrap();
+        let error = writer.sync().unwrap_err();
+        assert!(matches!(error, JournalError::Removed { first_sequence: 1, durable: 4, .. }), "{how}: {error}");
+        assert!(error.to_string().contains("and acknowledged messages 1 to 4 with it"), "{how}: {error}");
+        assert_eq!(writer.durable(), 4);
+        assert!(matches!(writer.append(&payload(6)), Err(JournalError::Poisoned { .. })), "{how}");
+    }
+}
+
+/// Nothing is appended any more: the thread looks by itself.
+#[test]
+fn an_idle_journal_thread_sees_that_its_segment_is_gone() {
+    let storage = MemoryStorage::new();
+    let options = JournalOptions { look_interval: Duration::ZERO, ..options() };
+    let (writer, _) = JournalWriter::open_storage(storage.shared(), options).unwrap();
+    let (queue, thread) = JournalQueue::spawn(writer, SyncPolicy::default(), 1 << 20);
+    storage.remove_file("0000000001.segment");
+    let start = Instant::now();
+    while thread.failure().is_none() {
+        assert!(start.elapsed() < Duration::from_secs(20), "nobody saw it");
+        std::thread::yield_now();
+    }
+    assert!(thread.failure().unwrap().contains("removed, moved or replaced"));
+    assert!(matches!(thread.stop(), Err(JournalError::Removed { .. })));
+    assert_eq!(queue.append(b"too late"), None);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use common::{append_upto, open, options, payload, read_all};
-use tidebook_journal::storage::{Access, Storage, StorageFile, StorageLock};
+use tidebook_journal::storage::{Access, FileIdentity, Storage, StorageFile, StorageLock};
 use tidebook_journal::{
     Damage, JournalError, JournalOptions, JournalReader, JournalWriter, ReaderOptions, Tail, Visible, verify,
     verify_storage,
@@ -128,6 +128,10 @@ impl Storage for BeforeOpening {
 
     fn create(&self, name: &str) -> std::io::Result<Box<dyn StorageFile>> {
         self.storage.create(name)
+    }
+
+    fn identity(&self, name: &str) -> std::io::Result<FileIdentity> {
+        self.storage.identity(name)
     }
 
     fn rename(&self, from: &str, to: &str) -> std::io::Result<()> {

@@ -14,7 +14,8 @@ impl From<JournalError> for Raised {
     fn from(error: JournalError) -> Self {
         let message = error.to_string();
         match error {
-            JournalError::Full { .. } => Self::new(errors::JOURNAL_FULL, message),
+            JournalError::Full { source, .. } => with_errno(Self::new(errors::JOURNAL_FULL, message), &source),
+            JournalError::Io { source, .. } => with_errno(Self::new(errors::JOURNAL, message), &source),
             JournalError::Locked { .. } => Self::new(errors::JOURNAL_LOCKED, message),
             JournalError::Absent { .. } => Self::new(errors::JOURNAL_ABSENT, message),
             JournalError::Version { found, supported, .. } => Self::new(errors::JOURNAL_VERSION, message)
@@ -26,6 +27,13 @@ impl From<JournalError> for Raised {
                 .fact("sequence", Fact::Number(sequence)),
             _ => Self::new(errors::JOURNAL, message),
         }
+    }
+}
+
+fn with_errno(raised: Raised, source: &std::io::Error) -> Raised {
+    match source.raw_os_error() {
+        Some(number) => raised.fact("errno", Fact::Number(number.unsigned_abs().into())),
+        None => raised,
     }
 }
 

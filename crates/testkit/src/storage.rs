@@ -10,7 +10,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tidebook_journal::storage::{Access, Storage, StorageFile, StorageLock};
+use tidebook_journal::storage::{Access, FileIdentity, Storage, StorageFile, StorageLock};
 
 use crate::random::Random;
 
@@ -280,6 +280,11 @@ impl Storage for MemoryStorage {
         Ok(self.file(id))
     }
 
+    fn identity(&self, name: &str) -> io::Result<FileIdentity> {
+        let inode = self.lock().names.get(name).copied().ok_or(io::ErrorKind::NotFound)?;
+        Ok(FileIdentity { device: 0, inode })
+    }
+
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut disk = self.lock();
         disk.enter(Operation::Rename)?;
@@ -333,6 +338,10 @@ impl MemoryFile {
 }
 
 impl StorageFile for MemoryFile {
+    fn identity(&self) -> io::Result<FileIdentity> {
+        Ok(FileIdentity { device: 0, inode: self.id })
+    }
+
     fn size_bytes(&self) -> io::Result<u64> {
         Ok(self.lock().files[&self.id].live.len() as u64)
     }

@@ -65,10 +65,20 @@ def _report(error: Exception, debug: bool) -> int:
     if isinstance(error, OSError):
         # Disk full, read-only, no such file: the operating system's own words and the path are the message.
         where = f"{error.filename}: " if error.filename else ""
-        _say(f"{where}{error.strerror or error}", debug)
+        _say(f"{where}{error.strerror or error}{_in_the_way(error)}", debug)
         return EXIT_FAILED
     _say(f"internal error: {type(error).__name__}: {_one_line(error)}; please report it with --debug", debug)
     return EXIT_OUR_MISTAKE
+
+
+def _in_the_way(error: OSError) -> str:
+    """What to do about a file that stands where a directory belongs."""
+    if not isinstance(error, NotADirectoryError | FileExistsError) or not isinstance(error.filename, str):
+        return ""
+    path = error.filename
+    while path != os.path.dirname(path) and not os.path.exists(path):  # noqa: PTH120, PTH110 - pathlib is slow to import
+        path = os.path.dirname(path)  # noqa: PTH120
+    return f": {path} is a file where a directory is needed; move it away or name another data directory"
 
 
 def _one_line(error: Exception) -> str:
