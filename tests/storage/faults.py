@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 from tidebook.storage.disk import Disk
@@ -90,6 +91,19 @@ class FailingDisk(CountingDisk):
         if self.calls + 1 == self.at:
             os.write(descriptor, data[: len(data) // 2])
         return super().write(descriptor, data)
+
+
+class FailingWhen(CountingDisk):
+    """Fails each call that `when` says, given its number and name, with an error of the system's."""
+
+    def __init__(self, when: Callable[[int, str], bool], code: int = errno.ENOSPC) -> None:
+        super().__init__()
+        self.when = when
+        self.code = code
+
+    def before(self, number: int, name: str) -> None:
+        if self.when(number, name):
+            raise OSError(self.code, os.strerror(self.code))
 
 
 class LyingDisk(Disk):

@@ -61,7 +61,7 @@ def test_all_of_a_journal_is_stored_once_in_several_commits(tmp_path: Path) -> N
     assert scenario.check(tmp_path) == LAST
     assert Store(tmp_path).manifest.version > 3
     assert done == Progress(
-        position=LAST, stored=LAST, messages=LAST, rows=sum(map(len, scenario.up_to(LAST).values()))
+        position=LAST, stored=LAST, messages=LAST, rows=sum(map(len, scenario.up_to(LAST).values())), caught_up=True
     )
 
 

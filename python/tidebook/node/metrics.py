@@ -19,14 +19,22 @@ def node_metrics(feeds: Sequence[VenueFeed], engine: MarketDataEngine) -> Iterat
     durable = CounterMetricFamily("tidebook_capture_durable", "Last message that is on disk.", labels=["venue"])
     stored = CounterMetricFamily("tidebook_storage_stored", "Last message whose rows are stored.", labels=["venue"])
     failed = GaugeMetricFamily("tidebook_storage_failed", "1 when storing has stopped.", labels=["venue"])
+    stalled = GaugeMetricFamily(
+        "tidebook_storage_stalled", "1 while storing waits for disk space or file descriptors.", labels=["venue"]
+    )
+    behind = GaugeMetricFamily(
+        "tidebook_storage_behind", "Messages on disk that are not yet taken in to be stored.", labels=["venue"]
+    )
     for feed in feeds:
         guarantee = feed.capture.guarantee()
         published.add_metric([feed.venue], guarantee["published"])
         durable.add_metric([feed.venue], guarantee["durable"])
-        progress = feed.storing.progress
-        stored.add_metric([feed.venue], progress.stored if progress is not None else 0)
-        failed.add_metric([feed.venue], feed.storing.failure is not None)
-    yield from (published, durable, stored, failed)
+        state = feed.storing.state
+        stored.add_metric([feed.venue], state.stored)
+        failed.add_metric([feed.venue], state.status == "failed")
+        stalled.add_metric([feed.venue], state.status == "stalled")
+        behind.add_metric([feed.venue], state.behind(guarantee["durable"]))
+    yield from (published, durable, stored, failed, stalled, behind)
     status = engine.status()
     yield CounterMetricFamily(
         "tidebook_engine_messages", "Feed messages taken in, history included.", status["messages"]

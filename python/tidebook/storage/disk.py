@@ -16,6 +16,7 @@ from tidebook._core import blake3_of_file
 from tidebook.errors import StorageAccessError, StorageCorruptError, StorageError, StorageFullError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_IN_THE_WAY = {errno.ENOTDIR, errno.EEXIST}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -50,6 +51,16 @@ class Disk:
     def stat(self, path: Path) -> os.stat_result:
         """Size and times of a file; a directory's time is that of its list of names."""
         return path.stat()
+
+    def exists(self, path: Path) -> bool:
+        """Whether the name is there; True also where it may not be looked at."""
+        try:
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True
+        return True
 
     def blake3(self, path: Path) -> str:
         """Hash of everything in the file, 64 hexadecimal digits, without holding it in memory."""
@@ -100,6 +111,16 @@ def make_directories(disk: Disk, root: Path, relative: str) -> None:
             disk.sync_directory(parent)
 
 
+def taken_away(path: Path) -> StorageCorruptError:
+    """The error for a file or directory that a living writer made and somebody removed."""
+    return StorageCorruptError(
+        f"{path} was removed, moved or replaced while the store was written: nothing more is stored. Find what removes "
+        "files here; then put them back from a copy, or remove _manifest, _staging and warm too, and the next start "
+        "stores the raw journal again",
+        path=str(path),
+    )
+
+
 @contextmanager
 def storage_errors(path: Path, action: str) -> Iterator[None]:
     """Turn the system's errors into ours: what was done, where, why, what to do."""
@@ -121,6 +142,12 @@ def storage_errors(path: Path, action: str) -> Iterator[None]:
         if error.errno == errno.ENOENT:
             raise StorageCorruptError(
                 f"{where} is missing though the store needs it: restore it from a backup, or rebuild it from the raw journal",
+                **facts,
+            ) from error
+        if error.errno in _IN_THE_WAY:
+            raise StorageAccessError(
+                f"cannot {action} {where}: {reason}; a file stands where the store needs a directory: move it away or name "
+                "another directory",
                 **facts,
             ) from error
         raise StorageError(f"cannot {action} {where}: {reason}", **facts) from error

@@ -64,6 +64,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     messages: int
     rows: int
     """New rows appended by this follower; rows stored before are not counted."""
+    caught_up: bool
+    """Whether all that was durable has been read once."""
 
 
 class Follower:
@@ -89,6 +91,7 @@ class Follower:
         self._position = 0
         self._messages = 0
         self._rows = 0
+        self._caught_up = False
         self._clock = clock
         longest = self._options.flush_interval_s
         self._interval_s = min(self._options.flush_first_s or longest, longest)
@@ -97,7 +100,13 @@ class Follower:
     @property
     def progress(self) -> Progress:
         """How far it has come."""
-        return Progress(position=self._position, stored=self._writer.position, messages=self._messages, rows=self._rows)
+        return Progress(
+            position=self._position,
+            stored=self._writer.position,
+            messages=self._messages,
+            rows=self._rows,
+            caught_up=self._caught_up,
+        )
 
     def catch_up(self, stop: threading.Event | None = None) -> Progress:
         """Store all that is durable in the journal by now, or what was decoded when `stop` is set; returns when it is
@@ -111,6 +120,7 @@ class Follower:
                 break
         else:
             self._check_end()
+            self._caught_up = True
         if self._position >= self._writer.position:
             self._writer.flush(self._position)
         self._report(self.progress)
@@ -138,11 +148,13 @@ class Follower:
         while not stop.is_set():
             if not self._step():
                 self._flush_if_due()
+                self._report(self.progress)
                 stop.wait(self._options.poll_interval_s)
         return self.catch_up()
 
     def _step(self) -> bool:
         """Decode and append the next messages; False if there are none."""
+        self._writer.look()
         batch = self._journal.read()
         if batch is None:
             return False

@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from tidebook.errors import StorageConflictError, StorageCorruptError, StorageVersionError
-from tidebook.storage.disk import Disk, storage_errors, write_durable
+from tidebook.storage.disk import Disk, storage_errors, taken_away, write_durable
 from tidebook.storage.layout import MANIFEST_DIRECTORY
 
 FORMAT: Final = "tidebook-manifest"
@@ -145,6 +145,12 @@ class Manifest:
                 path=str(self._version_path(self.version + 1)),
             )
         return self.version > before
+
+    def require_present(self) -> None:
+        """Raises: StorageCorruptError if the newest version is no longer there."""
+        path = self._version_path(self.version)
+        if self.version > self._checkpoint_version and not self._disk.exists(path):
+            raise taken_away(path)
 
     def position(self, channel: str) -> int:
         """Last stored sequence of `channel`; 0 if nothing of it is stored."""

@@ -10,10 +10,10 @@ import fcntl
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tidebook.storage.disk import Disk, make_directories, storage_errors
+from tidebook.storage.disk import Disk, make_directories, storage_errors, taken_away
 from tidebook.storage.layout import STAGING_DIRECTORY
 from tidebook.storage.manifest import Manifest
 
@@ -38,8 +38,20 @@ class Staging:
     def path(self, relative: str) -> Path:
         """Where the future `relative` is written; its directories are made."""
         path = self.directory / relative
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with storage_errors(path.parent, "make"):
+            path.parent.mkdir(parents=True, exist_ok=True)
         return path
+
+    def require_present(self) -> None:
+        """Raises: StorageCorruptError if the directory is no longer the one that this writer holds."""
+        assert self._lock is not None, "a closed writer is asked no more"
+        held = os.fstat(self._lock)
+        try:
+            if os.path.samestat(held, self._disk.stat(self.directory)):
+                return
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        raise taken_away(self.directory)
 
     def publish(self, relative: str) -> None:
         """Give a staged file its place in the store. Raises FileExistsError if the place is taken."""
@@ -59,8 +71,9 @@ class Staging:
         """Give the lock back; the directory goes too, unless staged files are left for `clean` to judge."""
         if self._lock is None:
             return
-        if not any(self.directory.rglob("*.parquet")):
-            _remove_tree(self.directory)
+        with suppress(OSError):  # no descriptors, or somebody took it away: then it is left for `clean` too
+            if not any(self.directory.rglob("*.parquet")):
+                _remove_tree(self.directory)
         os.close(self._lock)
         self._lock = None
 

@@ -25,7 +25,7 @@ from tidebook._core import schemas, venues
 from tidebook.errors import StorageConflictError, StorageError, UsageError
 from tidebook.observe.logs import logger
 from tidebook.storage.columns import TYPES, ColumnBuffer, event_time, record_dtype, symbol_texts
-from tidebook.storage.disk import Disk, make_directories, storage_errors
+from tidebook.storage.disk import Disk, make_directories, storage_errors, taken_away
 from tidebook.storage.layout import Partition
 from tidebook.storage.manifest import Advance, FileEntry, Manifest
 from tidebook.storage.part import PartOptions, WrittenPart, write_part
@@ -48,6 +48,8 @@ class WriterOptions(msgspec.Struct, frozen=True, kw_only=True):
     threads: int = 0
     """Parts written at a time; 0 takes the cores this process may use, at most 4."""
     part: PartOptions = PartOptions()
+    look_interval_s: float = 1.0
+    """How often, at most, the writer looks whether its files are still there."""
 
 
 class Commit(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,13 +101,20 @@ class StorageWriter:
         self._check_journal()
         self._manifest.prepare()
         self._staging = Staging(self.root, self._disk)
-        self.cleaned = clean(self.root, self._manifest, self._disk)
-        """Parts that a dead writer had published but not committed; they are gone."""
+        try:
+            self.cleaned = clean(self.root, self._manifest, self._disk)
+            """Parts that a dead writer had published but not committed; they are gone."""
+        except BaseException:
+            self._staging.close()
+            raise
         self._position = self._sealed = self._manifest.position(channel)
         threads = self.options.threads or min(4, len(os.sched_getaffinity(0)))
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="storage-part")
         self._commits = ThreadPoolExecutor(1, thread_name_prefix="storage-commit")
         self._pending: Future[Commit] | None = None
+        self._look_due = 0.0
+        # One file a type: enough to see that a directory of theirs was taken away.
+        self._newest_files = {entry.type: entry.path for entry in self._manifest.files.values()}
         # Highest part number of each directory. A guess where other writers are at work: a taken name is found out.
         self._part_numbers: dict[str, int] = {}
         for path in self._manifest.files:
@@ -189,12 +198,22 @@ class StorageWriter:
             )
         if self._pending is not None:
             self._pending.result()
+        self._require_present()
         self._filling, self._flushing = self._flushing, self._filling
         for buffer in self._filling.values():
             buffer.clear()
         first, self._sealed = self._sealed + 1, position
         self._pending = self._commits.submit(self._commit, self._flushing, dict(self._symbols), first, position)
         return self._pending
+
+    def look(self) -> None:
+        """Look, at most once in `look_interval_s`, whether what was stored is still there.
+
+        Raises: StorageCorruptError if files were taken away under this writer; what ended a flush.
+        """
+        self._require_usable()
+        if time.monotonic() >= self._look_due:
+            self._require_present()
 
     def close(self) -> None:
         """Wait for a flush that runs; drop rows that were not flushed; let the next writer in."""
@@ -233,6 +252,14 @@ class StorageWriter:
                 path=str(self.root),
             ) from self._failed
 
+    def _require_present(self) -> None:
+        self._look_due = time.monotonic() + self.options.look_interval_s
+        self._staging.require_present()
+        self._manifest.require_present()
+        for path in list(self._newest_files.values()):
+            if not self._disk.exists(self.root / path):
+                raise taken_away(self.root / path)
+
     def _commit(self, buffers: dict[str, ColumnBuffer], names: dict[int, str], first: int, position: int) -> Commit:
         try:
             staged = self._write_parts(buffers, names)
@@ -249,6 +276,7 @@ class StorageWriter:
             self._position = position
             for entry in entries:
                 self._staging.forget(entry.path)
+                self._newest_files[entry.type] = entry.path
         except BaseException as error:
             self._failed = error
             raise
