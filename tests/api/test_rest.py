@@ -2,10 +2,11 @@
 
 import logging
 
+import httpx
 import pytest
 
 from tests.api.conftest import BTC, START, Desk, book, trade
-from tidebook.api import MarketView
+from tidebook.api import MarketView, create_app
 from tidebook.api.problems import MEDIA_TYPE
 from tidebook.api.status import StatusKind
 
@@ -76,6 +77,14 @@ async def test_readiness_says_what_is_missing(desk: Desk) -> None:
     answer = await desk.get("/api/v1/health/ready")
     assert answer.status_code == 503
     assert "no instrument" in answer.json()["detail"]
+
+
+async def test_a_node_that_cannot_store_is_not_ready_and_says_why(desk: Desk) -> None:
+    app = create_app(desk.view, desk.source, unwell=lambda: "storing binance is stalled: no space")
+    app.state.pump.step()
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1:8080") as client:
+        answer = await client.get("/api/v1/health/ready")
+    assert (answer.status_code, answer.json()["detail"]) == (503, "storing binance is stalled: no space")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ console does). The application owns the hub and the pump; both live from start-u
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from fastapi import FastAPI, Response
@@ -44,10 +44,12 @@ def create_app(
     source: RecordSource,
     options: ApiOptions | None = None,
     more_metrics: MoreMetrics = lambda: (),
+    unwell: Callable[[], str | None] = lambda: None,
 ) -> FastAPI:
     """REST under `/api/v1`, WebSocket at `/ws/v1`, schema at `/openapi.json`, `/metrics`; fed from `source` while it runs.
 
-    `more_metrics` gives what a node adds to the view's and the hub's.
+    `more_metrics` gives what a node adds to the view's and the hub's; `unwell` says why the node is not ready though
+    records are being read, such as storing that has stopped.
 
     The hub and the pump are at `app.state.hub` and `app.state.pump`, for metrics and tests.
     """
@@ -80,7 +82,7 @@ def create_app(
         redoc_url=None,
     )
     problems.install(app)
-    app.include_router(market_router(view, pump.not_ready))
+    app.include_router(market_router(view, lambda: pump.not_ready() or unwell()))
     app.router.routes.append(WebSocketRoute("/ws/v1", WebSocketEndpoint(hub, options.origins), name="ws"))
 
     @app.get("/metrics", tags=["server"], response_class=Response, include_in_schema=False)

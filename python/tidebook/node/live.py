@@ -109,7 +109,11 @@ async def run(options: LiveOptions, started: Callable[[str], None]) -> dict[str,
         source = RingSource(rings)
         stack.callback(source.close)
         app = create_app(
-            view, source, ApiOptions(loopback_only=not options.allow_remote), lambda: node_metrics(feeds, engine)
+            view,
+            source,
+            ApiOptions(loopback_only=not options.allow_remote),
+            more_metrics=lambda: node_metrics(feeds, engine),
+            unwell=lambda: _unwell(feeds),
         )
         mount_console(app)
         server = await stack.enter_async_context(serving(app, sock))
@@ -169,6 +173,15 @@ def _open(options: LiveOptions, rings: Path, stack: AsyncExitStack) -> list[Venu
         stack.callback(feed.capture.close)
         feeds.append(feed)
     return feeds
+
+
+def _unwell(feeds: Sequence[VenueFeed]) -> str | None:
+    """Why market data is not being stored, if it is not."""
+    for feed in feeds:
+        state = feed.storing.state
+        if state.status in ("stalled", "failed"):
+            return f"storing {feed.venue} is {state.status}: {state.reason}"
+    return None
 
 
 async def _watch(feeds: Sequence[VenueFeed], engine: MarketDataEngine) -> None:
