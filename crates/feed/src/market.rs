@@ -27,6 +27,9 @@ const TRADE_CLOCKS_DIFFER_NS: i64 = 3_600_000_000_000;
 /// Longest name of an instrument, as `Instrument::symbol` holds it.
 const NAME_BYTES_MAX: usize = 40;
 
+/// Longer than a connector needs for a snapshot it was asked for.
+const WANTED_AGAIN_AFTER_NS: u64 = 15_000_000_000;
+
 /// Whether a book may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BookState {
@@ -136,6 +139,8 @@ pub(crate) struct Market {
     pub(crate) connection: u32,
     /// Whether a snapshot was asked for and has not come.
     wanted: bool,
+    /// When it was asked for last, by our clock.
+    wanted_at: i64,
     /// Top of the last derived quote.
     top: Top,
     pub(crate) trade_ids: TradeIds,
@@ -275,6 +280,7 @@ impl Markets {
             venue_sequence: 0,
             connection: 0,
             wanted: false,
+            wanted_at: 0,
             top: Top::EMPTY,
             trade_ids: TradeIds::new(),
             bars: Bars::new(self.options.closed_bars_max),
@@ -452,7 +458,8 @@ impl Markets {
         self.mark_dirty(index, ts_event, emit.ts_recv, emit.sequence);
     }
 
-    /// Asks for a snapshot, once until one comes.
+    /// Asks for a snapshot, once until one comes, and again when none came for a while: what a connector saw come may
+    /// have come damaged.
     pub(crate) fn want_snapshot<S: RecordSink>(
         &mut self,
         index: usize,
@@ -461,10 +468,37 @@ impl Markets {
         emit: &mut Emitter<'_, S>,
     ) {
         let market = &mut self.all[index];
-        if std::mem::replace(&mut market.wanted, true) {
+        if market.wanted && emit.ts_recv.abs_diff(market.wanted_at) < WANTED_AGAIN_AFTER_NS {
             return;
         }
+        market.wanted = true;
+        market.wanted_at = emit.ts_recv;
         emit.status(market.id.get(), ts_event, StatusRecord::because(StatusKind::SnapshotWanted, reason));
+    }
+
+    /// A message came damaged. It may have been the snapshot that a waiting book wanted, so each that does wants it anew:
+    /// whoever fetches snapshots saw one come.
+    #[cold]
+    pub(crate) fn want_again_after_damage<S: RecordSink>(&mut self, emit: &mut Emitter<'_, S>) {
+        for index in 0..self.all.len() {
+            let market = &mut self.all[index];
+            if market.state == BookState::Waiting && std::mem::take(&mut market.wanted) {
+                self.want_snapshot(index, StatusKind::Malformed, 0, emit);
+            }
+        }
+    }
+
+    /// An update came for a book that waits: asks again when a snapshot was asked for long ago.
+    pub(crate) fn remind<S: RecordSink>(
+        &mut self,
+        index: usize,
+        reason: StatusKind,
+        ts_event: i64,
+        emit: &mut Emitter<'_, S>,
+    ) {
+        if self.all[index].wanted {
+            self.want_snapshot(index, reason, ts_event, emit);
+        }
     }
 
     /// A snapshot came and was no use: says why and asks again.

@@ -585,6 +585,20 @@ mod advanced {
         assert_eq!(tally(&engine, Oracle::CoinbaseSequenceNum), (1, 0));
     }
 
+    /// Whoever fetches snapshots saw one come in the damaged message, and would wait for ever otherwise.
+    #[test]
+    fn a_damaged_message_while_a_book_waits_asks_again_for_its_snapshot() {
+        let snapshot = line("snapshot 0 A-B 10x1/11x3");
+        let cut = format!("2: {}", &snapshot[..snapshot.len() / 2]);
+        let (engine, batch) =
+            play_advanced(&["snapshot 7 A-B 10x2/11x3", "state disconnected", &cut, "2: snapshot 1 A-B 10x1/11x3"]);
+        assert_eq!(
+            told(&batch, &[StatusKind::SnapshotWanted]),
+            ["2: snapshot_wanted (disconnected)", "3: snapshot_wanted (malformed)"]
+        );
+        assert_eq!(book(&engine, 0), "10x1/11x3");
+    }
+
     #[test]
     fn all_events_of_a_frame_are_taken_or_none() {
         let events = [event("update", "A-B 10x5/"), event("update", "C-D 9x1/"), event("update", "A-B /11x0 12x1")];

@@ -51,6 +51,7 @@ impl AdvancedFeed {
         if let Err(error) = result {
             quarantine.add(&mut markets.counters, error, emit);
             // The next message would tell by its sequence; this one does already.
+            markets.want_again_after_damage(emit);
             lose_books(markets, connection, StatusKind::Malformed, 0, emit);
         }
     }

@@ -79,6 +79,7 @@ impl ExchangeFeed {
         if let Err(error) = result {
             quarantine.add(&mut markets.counters, error, emit);
             if self.decoder.may_change_book {
+                markets.want_again_after_damage(emit);
                 lose_books(markets, connection, StatusKind::Malformed, 0, emit);
             }
         }

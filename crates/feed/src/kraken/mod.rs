@@ -121,6 +121,7 @@ impl KrakenFeed {
         };
         if let Err(error) = result {
             quarantine.add(&mut markets.counters, error, emit);
+            markets.want_again_after_damage(emit);
             book::lose_books(markets, connection, StatusKind::Malformed, emit);
         }
         self.compare_bars(markets);
@@ -241,6 +242,7 @@ impl KrakenFeed {
                 markets.set_exponents(index, self.decoder.exponents, emit);
                 markets.want_snapshot(index, StatusKind::Started, entry.ts_event, emit);
             }
+            markets.remind(index, StatusKind::Started, entry.ts_event, emit);
             return Ok(());
         }
         if market.connection != connection {

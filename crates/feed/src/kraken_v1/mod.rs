@@ -52,6 +52,7 @@ impl KrakenV1Feed {
         let result = decode::frame(body).and_then(|frame| self.on_frame(markets, connection, body, frame, emit));
         if let Err(error) = result {
             quarantine.add(&mut markets.counters, error, emit);
+            markets.want_again_after_damage(emit);
             self.lose_books(markets, connection, StatusKind::Malformed, emit);
         }
     }
