@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benches.harness import Bench, Sample, measure, times_better
+from benches.harness import Bench, Sample, measure
 from tidebook._core import DepthBook, FeedDecoder, Payloads, instrument_name, parse_units, unpack_message
 from tidebook.node.recordings import Recordings
 
@@ -139,7 +139,6 @@ def one_dialect(bench: Bench, dialect: Dialect, files: list[Path]) -> None:
             f"{dialect.venue}, decode and apply a message",
             each["ours"],
             peers={PEER: theirs},
-            goals=[times_better(20, PEER)],
             note=note,
         )
     bench.figure(f"{dialect.venue}, a level", per_level(each["ours"], levels), note="the same, all work by level")

@@ -235,6 +235,8 @@ class StreamHub:
             size = max(1, len(ready) // SLOW_PIECES)
             pieces = [ready[at : at + size] for at in range(0, len(ready), size)]
             for piece in pieces:
+                if connection.transport.is_closing():
+                    break
                 connection.transport.write(piece)
                 await asyncio.sleep(seconds / len(pieces))
         finally:
