@@ -368,6 +368,8 @@ class Recording:
     @property
     def position_bytes(self) -> int:
         """Bytes read so far."""
+    def next_ts_recv(self) -> int | None:
+        """Receive time of the next message, ns; None at the end, and where a damaged place comes first."""
     def next(self, messages_max: int = 8192) -> Payloads:
         """The next messages, at most `messages_max`; none at the end. Releases the GIL."""
 

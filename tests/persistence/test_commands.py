@@ -28,7 +28,7 @@ def data(tmp_path: Path) -> Path:
 
 def test_ls_says_what_a_journal_holds_and_how_far_it_is_durable(data: Path) -> None:
     shown = tidebook("ls", "--data", data)
-    assert shown.stdout.startswith("feed.binance: 1 to 30, durable to 30; 1 segments, ")
+    assert shown.stdout.startswith("feed.binance: 1 to 30, durable to 30; 1 segment, ")
     assert shown.stdout.endswith("closed\n")
     facts = json.loads(tidebook("ls", "--data", data, "--json").stdout)
     assert [(entry["channel"], entry["last_sequence"]) for entry in facts["journals"]] == [("feed.binance", 30)]
@@ -53,6 +53,24 @@ def test_dump_shows_messages_from_a_sequence_on(data: Path) -> None:
     assert shown.stdout == '5 1700000000000000004 ws 1 {"n":4}\n6 1700000000000000005 ws 1 {"n":5}\n'
     last = [json.loads(line) for line in tidebook("dump", directory, "--limit", "0", "--json").stdout.splitlines()][-1]
     assert (last["sequence"], last["kind"], last["body"]) == (30, "ws", '{"n":29}')
+
+
+def test_a_journal_is_named_by_its_directory_or_by_the_one_it_is_in(data: Path) -> None:
+    directory = data / "journal/feed.binance"
+    for command in (("ls",), ("verify",), ("dump", "--limit", "3")):
+        named = [tidebook(*command, *words).stdout for words in ([directory], [data], ["--data", data])]
+        assert named[0], command
+        assert named == [named[0]] * 3, command
+
+
+def test_dump_says_when_it_begins_beyond_the_end_and_which_journals_there_are(data: Path) -> None:
+    beyond = tidebook("dump", "--data", data, "--from", "31")
+    assert (beyond.returncode, beyond.stdout) == (2, "")
+    assert beyond.stderr == f"tidebook: --from 31 is beyond the end: {data}/journal/feed.binance holds 1 to 30\n"
+    JournalWriter(data / "journal/feed.kraken", "feed.kraken", segment_size_bytes=65_536).close()
+    several = tidebook("dump", "--data", data)
+    assert several.returncode == 2
+    assert f"there are 2 journals; name one of {data}/journal/feed.binance, " in several.stderr
 
 
 def test_mistakes_are_one_line(tmp_path: Path) -> None:

@@ -103,6 +103,21 @@ impl Recording {
         py.detach(|| digest::of(self.lock().borrow_owner()))
     }
 
+    /// Receive time of the next message; `None` at the end, and where a damaged place comes first.
+    fn next_ts_recv(&self, py: Python<'_>) -> Option<i64> {
+        py.detach(|| {
+            let mut opened = self.lock();
+            let mut damage = self.damage.lock().expect("a reader does not panic");
+            if damage.is_some() {
+                return None;
+            }
+            opened.with_dependent_mut(|_, reader| reader.peek_ts_recv()).unwrap_or_else(|error| {
+                *damage = Some(error);
+                None
+            })
+        })
+    }
+
     /// Bytes read so far.
     #[getter]
     fn position_bytes(&self) -> usize {

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
-from tidebook.cli.output import Json, print_json
+from tidebook.cli.inputs import data_directory
+from tidebook.cli.output import Json, counted, print_json
 from tidebook.cli.progress import progress_bar
 from tidebook.errors import UsageError
 from tidebook.node.export import export_journal
@@ -41,17 +42,16 @@ def export(
     force
         Replace the file if it exists.
     """
-    from tidebook.config import load
-
     if json and out == "-":
         raise UsageError("--json prints to stdout; name an output file")
+    directory = data_directory(data)
     with _opened(out, force) as file, progress_bar("exporting", None, bytes=False, quiet=json) as advance:
-        exported = export_journal(data or load().data_directory, channel, format, file, advance)
+        exported = export_journal(directory, channel, format, file, advance)
     left_out = f", {exported.left_out:,} left out that {format} has no word for" if exported.left_out else ""
     if json:
         print_json({"out": out, "format": format, **vars(exported)})
     elif out != "-":
-        print(f"{out}: {exported.messages:,} messages of {exported.channel}{left_out}")
+        print(f"{out}: {counted(exported.messages, 'message')} of {exported.channel}{left_out}")
 
 
 @contextlib.contextmanager

@@ -9,14 +9,14 @@ import urllib.request
 from pathlib import Path  # noqa: TC003 - cyclopts reads annotations
 from typing import TYPE_CHECKING, Any
 
-from tidebook.cli.output import Json, print_json
+from tidebook.cli.inputs import data_directory
+from tidebook.cli.output import Json, console, print_json
 from tidebook.errors import OperationError, UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 _TIMEOUT_S = 5.0
-_WIDTH_IN_A_PIPE = 140
 _STATE_STYLES = {"live": "green", "quiet": "yellow", "waiting": "yellow", "disconnected": "red"}
 
 
@@ -32,7 +32,7 @@ def list_feeds(*, data: Path | None = None, json: Json = False) -> None:
     from tidebook.node.changes import subscribed
     from tidebook.node.presence import running_node
 
-    directory = _directory(data)
+    directory = data_directory(data)
     found = subscribed(directory, tuple(FEEDS))
     node = running_node(directory)
     if json:
@@ -88,32 +88,25 @@ def top(*, data: Path | None = None, once: bool = False, interval_s: float = 1.0
     interval_s
         Seconds between two pictures.
     """
-    from rich.console import Console
     from rich.live import Live
 
     from tidebook.node.presence import running_node
 
-    directory = _directory(data)
+    directory = data_directory(data)
     node = running_node(directory)
     if node is None:
         raise OperationError(f"no node runs on {directory}; start one with `tidebook run --data {directory}`")
     if json:
         print_json({"address": node.address, "feeds": _feeds(node.address)})
         return
-    console = Console(width=None if sys.stdout.isatty() else _WIDTH_IN_A_PIPE)
+    screen = console()
     if once or not sys.stdout.isatty():
-        console.print(_table(node.address, _feeds(node.address)))
+        screen.print(_table(node.address, _feeds(node.address)))
         return
-    with Live(_table(node.address, _feeds(node.address)), console=console, auto_refresh=False) as screen:
+    with Live(_table(node.address, _feeds(node.address)), console=screen, auto_refresh=False) as live:
         while True:
             time.sleep(max(0.1, interval_s))
-            screen.update(_table(node.address, _feeds(node.address)), refresh=True)
-
-
-def _directory(data: Path | None) -> Path:
-    from tidebook.config import load
-
-    return data or load().data_directory
+            live.update(_table(node.address, _feeds(node.address)), refresh=True)
 
 
 def _change(data: Path | None, venue: str, json: bool, **change: tuple[str, ...]) -> None:
@@ -121,7 +114,7 @@ def _change(data: Path | None, venue: str, json: bool, **change: tuple[str, ...]
 
     if not any(change.values()):
         raise UsageError(f"feeds: name at least one symbol of {venue}")
-    symbols = change_feed(_directory(data), Change(venue=venue, **change))
+    symbols = change_feed(data_directory(data), Change(venue=venue, **change))
     if json:
         print_json({"venue": venue, "symbols": symbols})
     else:

@@ -9,25 +9,27 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from tidebook.cli.output import Json, print_json
+from tidebook.cli import inputs
+from tidebook.cli.output import Json, counted, print_json
 from tidebook.errors import JournalDamagedError, RawMessageError, UsageError
-from tidebook.node.directory import journal_directory, journaled_channels
 
 KINDS = {1: "ws", 2: "rest", 3: "state", 4: "timer"}
 _PREVIEW_BYTES = 96
 
 
-def ls(*, data: Path | None = None, json: Json = False) -> None:
+def ls(*journals: Path, data: Path | None = None, json: Json = False) -> None:
     """List the journals of a data directory and how far each is durable.
 
     Parameters
     ----------
+    journals
+        Directories of journals, or of data; default: all of the data directory.
     data
         Data directory; default: the setting `data_directory`.
     """
     from tidebook.persistence import inspect
 
-    found = [inspect(directory) for directory in _all_journals(data)]
+    found = [inspect(directory) for directory in inputs.journals(journals, data)]
     if json:
         print_json({"journals": [asdict(state) for state in found]})
         return
@@ -36,7 +38,7 @@ def ls(*, data: Path | None = None, json: Json = False) -> None:
         end = "closed" if state.closed else "open or not closed"
         if state.torn_bytes:
             end += f", {state.torn_bytes:,} torn bytes at its end"
-        size = f"{state.segments} segments, {state.size_bytes / 1e6:,.1f} MB"
+        size = f"{counted(state.segments, 'segment')}, {state.size_bytes / 1e6:,.1f} MB"
         print(f"{state.channel}: {span}; {size}; {end}")
 
 
@@ -46,14 +48,14 @@ def verify(*journals: Path, data: Path | None = None, json: Json = False) -> int
     Parameters
     ----------
     journals
-        Directories of journals; default: all of the data directory.
+        Directories of journals, or of data; default: all of the data directory.
     data
         Data directory; default: the setting `data_directory`.
     """
     from tidebook import persistence
 
     whole, damaged = [], []
-    for directory in journals or _all_journals(data):
+    for directory in inputs.journals(journals, data):
         try:
             whole.append(persistence.verify(directory))
         except JournalDamagedError as error:
@@ -62,15 +64,17 @@ def verify(*journals: Path, data: Path | None = None, json: Json = False) -> int
         print_json({"whole": [asdict(state) for state in whole], "damaged": damaged})
     else:
         for state in whole:
-            print(f"{state.directory}: whole, {state.messages:,} messages in {state.batches:,} batches")
+            batches = f"{state.batches:,} batch{'' if state.batches == 1 else 'es'}"
+            print(f"{state.directory}: whole, {counted(state.messages, 'message')} in {batches}")
         for problem in damaged:
             print(f"{problem['problem']}")
     return 1 if damaged else 0
 
 
 def dump(
-    journal: Path,
+    journal: Path | None = None,
     *,
+    data: Path | None = None,
     first: Annotated[int, Parameter(name="--from")] = 0,
     limit: int = 20,
     json: Json = False,
@@ -80,15 +84,25 @@ def dump(
     Parameters
     ----------
     journal
-        Directory of the journal.
+        Directory of the journal, or of data with one journal; default: the one of the data directory.
+    data
+        Data directory; default: the setting `data_directory`.
     first
         Sequence to begin at; 0 for the first held.
     limit
         How many messages; 0 for all.
     """
-    from tidebook.persistence import read
+    from tidebook.persistence import inspect, read
 
-    for sequence, payload in itertools.islice(read(journal, from_sequence=first), limit or None):
+    directory = inputs.one_journal(journal, data)
+    if first:
+        held = inspect(directory)
+        if first > held.durable:
+            span = (
+                f"{held.first_sequence:,} to {held.durable:,}" if held.durable >= held.first_sequence else "nothing yet"
+            )
+            raise UsageError(f"--from {first:,} is beyond the end: {directory} holds {span}")
+    for sequence, payload in itertools.islice(read(directory, from_sequence=first), limit or None):
         facts = _described(payload)
         if json:
             print_json({"sequence": sequence, **facts})
@@ -97,16 +111,6 @@ def dump(
             text = str(facts.get("body", facts.get("payload")))
             shown = text if len(text) <= _PREVIEW_BYTES else f"{text[:_PREVIEW_BYTES]}… ({len(text):,})"
             print(sequence, *words, shown)
-
-
-def _all_journals(data: Path | None) -> list[Path]:
-    from tidebook.config import load
-
-    root = data or load().data_directory
-    channels = journaled_channels(root)
-    if not channels:
-        raise UsageError(f"{root} holds no journals; name a data directory with --data")
-    return [journal_directory(root, channel) for channel in channels]
 
 
 def _described(payload: bytes) -> dict[str, object]:

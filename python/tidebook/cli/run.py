@@ -7,6 +7,7 @@ import logging
 import sys
 from pathlib import Path  # noqa: TC003 - cyclopts reads annotations
 
+from tidebook.cli.inputs import data_directory
 from tidebook.cli.output import Json, print_json
 
 
@@ -76,7 +77,7 @@ def run(
     for key in settings.without_effect():
         logger("cli.run").warning("this setting has no effect yet", key=key)
     logging.getLogger("picows").setLevel(logging.WARNING)  # the connector tells what happened to its sessions
-    directory = data or settings.data_directory
+    directory = data_directory(data)
     chosen = _names(venues) if venues is not None else settings.venues or venues_of(directory)
     named = _by_venue(symbols or "", chosen)
     options = LiveOptions(

@@ -83,6 +83,10 @@ class CaptureLog:
         """Whether recordings are known by their files, as version 1 did: then a file has to be asked for by `adopt` too."""
         return any(capture.digest.startswith(_OF_FILE) for capture in self._captures)
 
+    def knows(self, digest: str) -> bool:
+        """Whether this recording was taken in, at least in part."""
+        return any(capture.digest == digest for capture in self._captures)
+
     def adopt(self, file: str, content: str) -> None:
         """Knows a recording, if it is known by the digest `file`, by its `content` from now on, durably."""
         for index, capture in enumerate(self._captures):

@@ -62,8 +62,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     stored: int
     """Last sequence committed."""
     messages: int
-    rows: int
-    """New rows appended by this follower; rows stored before are not counted."""
+    rows: Mapping[str, int]
+    """New rows appended by this follower, by type; rows stored before are not counted."""
     caught_up: bool
     """Whether all that was durable has been read once."""
 
@@ -90,7 +90,7 @@ class Follower:
         self._report = progress
         self._position = 0
         self._messages = 0
-        self._rows = 0
+        self._rows = dict.fromkeys(TYPES, 0)
         self._caught_up = False
         self._clock = clock
         longest = self._options.flush_interval_s
@@ -104,7 +104,7 @@ class Follower:
             position=self._position,
             stored=self._writer.position,
             messages=self._messages,
-            rows=self._rows,
+            rows=dict(self._rows),
             caught_up=self._caught_up,
         )
 
@@ -160,7 +160,9 @@ class Follower:
             return False
         first, messages = batch
         decoded = self._decoder.decode(first, messages)
-        self._rows += sum(self._writer.append(kind, decoded[kind]) for kind in TYPES if kind in decoded)
+        for kind in TYPES:
+            if kind in decoded:
+                self._rows[kind] += self._writer.append(kind, decoded[kind])
         self._messages += len(messages)
         self._position = first + len(messages) - 1
         self._flush_if_due()

@@ -1,0 +1,83 @@
+"""What commands are given: data directories, recordings, journals."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from tidebook.errors import UsageError
+from tidebook.node.directory import journal_directory, journaled_channels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+STDIN = "-"
+
+# `*files: RecordingFile`: `-` is no option. Whatever else begins so is one, misspelt.
+RecordingFile = Annotated[Path, Parameter(allow_leading_hyphen=True)]
+
+
+def data_directory(data: Path | None) -> Path:
+    """The directory of `--data`, else of the setting; it need not be there. Raises: UsageError for a file."""
+    from tidebook.config import load
+
+    settings = load()
+    directory = data or settings.data_directory
+    if directory.exists() and not directory.is_dir():
+        where = f"--data {data}" if data else f"the setting data_directory = {directory}"
+        raise UsageError(f"{where} is a file; name a directory")
+    return directory
+
+
+@contextmanager
+def recording_files(files: Sequence[Path]) -> Iterator[list[Path]]:
+    """The files, `-` being what comes on stdin: a copy of it, for a recording is read whole and known by its bytes.
+
+    Raises: UsageError when stdin is named twice, or is a terminal; for an option nobody knows.
+    """
+    names = [str(path) for path in files]
+    for name in names:
+        if name.startswith("-") and name != STDIN:
+            raise UsageError(f"unknown option {name}; a file of that name is ./{name}")
+    if STDIN not in names:
+        yield list(files)
+        return
+    if names.count(STDIN) > 1 or sys.stdin.isatty():
+        raise UsageError("- is a recording on stdin: pipe one in, and name it once")
+    with tempfile.TemporaryDirectory(prefix="tidebook-") as directory:
+        copy = Path(directory) / "stdin"
+        with copy.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        yield [copy if name == STDIN else path for name, path in zip(names, files, strict=True)]
+
+
+def journals(named: Sequence[Path], data: Path | None) -> list[Path]:
+    """Directories of the journals that are meant: those named, of which one may be a data directory, else all of `--data`.
+
+    Raises: UsageError when there are none.
+    """
+    found = []
+    for path in named:
+        channels = journaled_channels(path)
+        found += [journal_directory(path, channel) for channel in channels] or [path]
+    if named:
+        return found
+    root = data_directory(data)
+    channels = journaled_channels(root)
+    if not channels:
+        raise UsageError(f"{root} holds no journals; name a data directory with --data")
+    return [journal_directory(root, channel) for channel in channels]
+
+
+def one_journal(named: Path | None, data: Path | None) -> Path:
+    """The journal that is meant, where one has to be. Raises: UsageError when there are several."""
+    found = journals([named] if named else [], data)
+    if len(found) > 1:
+        raise UsageError(f"there are {len(found)} journals; name one of {', '.join(map(str, found))}")
+    return found[0]
