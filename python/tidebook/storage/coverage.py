@@ -25,7 +25,7 @@ _CONNECTED: Final = 14
 _DISCONNECTED: Final = 15
 
 # What a session brings. Bars go on without one: a timer closes them.
-_SESSION_TYPES: Final = ("trades", "quotes", "depth")
+_SESSION_TYPES: Final = ("trades", "quotes", "depth", "orders")
 # What lacks rows when it ends; instruments and status only tell about it.
 _DATA_TYPES: Final = (*_SESSION_TYPES, "bars")
 
