@@ -22,6 +22,7 @@ import msgspec
 
 from benches import binance_flow
 from benches.dialects import dialects
+from benches.engine_thread import engine_thread
 from benches.harness import Bench, Sample, at_least, at_most, measure, times_better
 from benches.many_symbols import many_symbols
 from benches.reconnect import reconnecting
@@ -58,6 +59,9 @@ def run(bench: Bench) -> None:
         decoding(bench, messages, source)
         replaying(bench, files, source)
         storing(bench, files, source, Path(folder))
+        batches = read(files)
+        payloads = [batch[index] for batch in batches for index in range(len(batch))]
+        engine_thread(bench, payloads, source)
     dialects(bench, RECORDINGS)
     if not bench.small:  # their small sizes are tests of their own in tests/benches
         socket_to_book(bench)

@@ -309,9 +309,16 @@ class MarketDataEngine:
     """
 
     def __new__(
-        cls, feeds: dict[str, pathlib.Path], rings_dir: str | os.PathLike[str], *, wait: str = "park"
+        cls,
+        feeds: dict[str, pathlib.Path],
+        rings_dir: str | os.PathLike[str],
+        *,
+        wait: str = "park",
+        stages_every: int = 8,
     ) -> MarketDataEngine:
         """Starts it over `feeds`, the journal directory of each venue; `wait` is spin, hybrid or park.
+
+        One live message in `stages_every` is timed at every stage of `latency`; 0: none.
 
         Channels that were derived from something else than these feeds, or cannot be read, are made anew.
         Raises: ChannelError, also when channels have to be made anew that somebody has open; JournalError.
@@ -320,9 +327,18 @@ class MarketDataEngine:
     def made_anew(self) -> str | None:
         """Why the channels that were there were made anew; None when they were not."""
     def status(self) -> dict[str, Any]:
-        """How far it is: messages and published since the start; feeds (by venue: messages, sequence of the newest, live:
-        history is done); live (all are); failure (text or None); latency_count, latency_p50_ns, latency_p99_ns and
+        """How far it is: messages and published since the start; feeds (by venue: messages; sequence of the newest;
+        live: history is done; health, the newest record of `md.health` as a dict, None before one, its lags None where
+        no message of it told the venue's clock); live (all are); failure (text or None); latency_count, latency_p50_ns, latency_p99_ns and
         latency_max_ns from receipt to published (None without any).
+        """
+    def latency(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """How long live messages took, by venue and stage: exchange_received (two clocks: below 0 counts as 0),
+        received_decoded, decoded_book (messages that change a book), book_published, and of every message
+        received_published.
+
+        Each: count; sum_ns; p50_ns, p90_ns, p99_ns, p999_ns and max_ns (at most 6.25 % too high; None without any);
+        buckets, those that hold something by size: (largest value in ns, values).
         """
     def stop(self) -> None:
         """Ends the thread after the batch in hand; a second call does nothing. Raises: what ended it earlier."""

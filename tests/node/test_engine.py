@@ -11,6 +11,7 @@ import tidebook as tb
 from tidebook._core import FeedChannel, MarketDataEngine
 from tidebook.errors import ChannelUsageError
 from tidebook.feeds.sink import MessageKind
+from tidebook.node.metrics import node_metrics
 
 START_NS = 1_700_000_000_000_000_000
 WHOLE_FEED = (1 << 24) - 1
@@ -76,9 +77,48 @@ def test_feeds_of_several_venues_are_published_into_one_set_of_channels(tmp_path
         with batch:
             told = [(int(row["instrument_id"]), int(row["found"])) for row in batch.array]
     assert told == [(5 << 24 | WHOLE_FEED, 7)]
+    latency = engine.latency()
+    assert list(latency) == ["binance", "binance-us"]
+    whole, published = latency["binance"]["received_published"], latency["binance"]["book_published"]
+    assert whole["count"] == last["binance"]
+    assert 0 < published["count"] < whole["count"], "one message in eight is timed at every stage"
+    assert sum(count for _, count in whole["buckets"]) == whole["count"]
+    assert whole["p50_ns"] <= whole["p99_ns"] <= whole["max_ns"] == whole["buckets"][-1][0]
     engine.stop()
     for feed in feeds.values():
         feed.close()
+
+
+def test_metrics_say_how_feeds_do_and_how_long_messages_take(tmp_path: Path, rings: Path) -> None:
+    feeds, journals = opened(tmp_path, rings, "binance")
+    engine = MarketDataEngine(journals, rings, stages_every=1)
+    feed = feeds["binance"]
+    feed.write(START_NS, 1, MessageKind.STATE, b"", b'{"event":"connected"}')
+    write_trades(feed, range(1, 11))
+    feed.write(START_NS + 10**9, 0, MessageKind.TIMER, b"", b"")
+    last = feed.write(START_NS + 3 * 10**9, 0, MessageKind.TIMER, b"", b"")
+    wait_for(lambda: engine.status()["feeds"]["binance"]["sequence"] == last)
+    health = engine.status()["feeds"]["binance"]["health"]
+    assert (health["interval_ns"], health["messages"], health["connections"]) == (2 * 10**9, 0, 1)
+    assert (health["lag_min_ns"], health["clock_offset_ns"]) == (None, 1)
+    found = {
+        (sample.name, *sample.labels.values()): sample.value
+        for metric in node_metrics([], engine)
+        for sample in metric.samples
+    }
+    assert found["tidebook_feed_sessions", "binance"] == 1
+    assert found["tidebook_feed_message_rate", "binance"] == 0
+    assert found["tidebook_feed_clock_offset_seconds", "binance"] == 1e-9
+    whole = ("binance", "received_published")
+    assert found["tidebook_latency_seconds_count", *whole] == last
+    # The messages of this test are years old: beyond every bound but the last.
+    assert found["tidebook_latency_seconds_bucket", *whole, "5.0"] == 0
+    assert found["tidebook_latency_seconds_bucket", *whole, "+Inf"] == last
+    published = ("binance", "book_published")
+    assert found["tidebook_latency_seconds_count", *published] == 10
+    assert found["tidebook_latency_seconds_bucket", *published, "5.0"] == 10
+    engine.stop()
+    feed.close()
 
 
 def test_a_reader_that_asks_the_engine_to_wait_is_refused_and_one_that_asks_nothing_is_overwritten(

@@ -17,6 +17,11 @@ impl Connections {
         self.0.retain(|&open| open != connection);
     }
 
+    /// How many are open.
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// Takes any session that is still open; None when there is none.
     pub(crate) fn take(&mut self) -> Option<u32> {
         self.0.pop()

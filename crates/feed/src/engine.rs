@@ -13,6 +13,7 @@ use crate::binance::BinanceFeed;
 use crate::bitstamp::BitstampFeed;
 use crate::coinbase::{AdvancedFeed, ExchangeFeed};
 use crate::connections::Connections;
+use crate::health::HealthWindow;
 use crate::kraken::KrakenFeed;
 use crate::kraken_v1::KrakenV1Feed;
 use crate::lobster::LobsterFeed;
@@ -96,6 +97,8 @@ counters! {
     bar_revisions,
     /// Snapshots that became a book.
     snapshots_applied,
+    /// Those of them that replaced a book which an earlier snapshot had begun.
+    resyncs,
     /// Snapshots that could not.
     snapshots_refused,
     /// Snapshots that came while the book was whole and further on.
@@ -176,6 +179,7 @@ pub struct FeedEngine {
     dialect: Dialect,
     quarantine: Quarantine,
     connections: Connections,
+    health: HealthWindow,
     timers_seen: bool,
     /// Furthest the clock has come; it never goes back.
     clock: i64,
@@ -206,6 +210,7 @@ impl FeedEngine {
             dialect,
             quarantine: Quarantine::default(),
             connections: Connections::default(),
+            health: HealthWindow::default(),
             timers_seen: false,
             clock: i64::MIN,
             closed_for: i64::MIN,
@@ -222,12 +227,13 @@ impl FeedEngine {
     /// Never fails: what cannot be decoded is counted, set aside ([`Self::quarantined`]) and told by a status record.
     pub fn on_message(&mut self, sequence: u64, message: RawMessage<'_>, sink: &mut impl RecordSink) {
         let RawMessage { ts_recv, connection, kind, context, body } = message;
-        let mut emit = Emitter { sink, venue: self.markets.venue, sequence, ts_recv, index: 0 };
+        let mut emit = Emitter { sink, venue: self.markets.venue, sequence, ts_recv, index: 0, ts_event: 0 };
         self.markets.counters.messages += 1;
         self.timers_seen |= kind == MessageKind::Timer;
         if kind == MessageKind::Timer || !self.timers_seen {
             self.advance_clock(ts_recv, &mut emit);
         }
+        self.health.count(kind);
         let Self { markets, dialect, quarantine, .. } = self;
         match (kind, dialect) {
             (MessageKind::Ws, Dialect::Binance(feed)) => feed.on_ws(markets, quarantine, connection, body, &mut emit),
@@ -252,6 +258,9 @@ impl FeedEngine {
             (MessageKind::Timer, _) => markets.counters.timers += 1,
             (MessageKind::State, _) => self.on_state(connection, body, &mut emit),
         }
+        if emit.ts_event != 0 {
+            self.health.lag(ts_recv.saturating_sub(emit.ts_event));
+        }
     }
 
     /// Closes bars when the clock enters another second.
@@ -268,6 +277,7 @@ impl FeedEngine {
             for index in 0..self.markets.all().len() {
                 self.markets.close_bars(index, clock, false, emit);
             }
+            self.health.tell(ts_recv, &self.markets, self.connections.count(), emit);
         }
     }
 
@@ -378,6 +388,7 @@ impl FeedEngine {
         mix(self.clock as u64);
         mix(u64::from(self.timers_seen));
         self.connections.hash(&mut mix);
+        self.health.hash(&mut mix);
         for market in self.markets.all() {
             for &byte in &market.symbol {
                 mix(byte.into());

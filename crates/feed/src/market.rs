@@ -17,7 +17,7 @@ use crate::decimal::significant_decimals;
 use crate::engine::{Counters, FeedOptions};
 use crate::oracles::{Oracle, Oracles};
 use crate::orders::OrderLine;
-use crate::sink::RecordSink;
+use crate::sink::{RecordSink, Stage};
 use crate::status::StatusKind;
 use crate::trades::{TradeIds, TradeStep};
 
@@ -141,6 +141,8 @@ pub(crate) struct Market {
     wanted: bool,
     /// When it was asked for last, by our clock.
     wanted_at: i64,
+    /// Whether one ever became the book.
+    had_snapshot: bool,
     /// Top of the last derived quote.
     top: Top,
     pub(crate) trade_ids: TradeIds,
@@ -281,6 +283,7 @@ impl Markets {
             connection: 0,
             wanted: false,
             wanted_at: 0,
+            had_snapshot: false,
             top: Top::EMPTY,
             trade_ids: TradeIds::new(),
             bars: Bars::new(self.options.closed_bars_max),
@@ -310,11 +313,22 @@ pub(crate) struct Emitter<'s, S> {
     pub(crate) ts_recv: i64,
     /// Records written so far.
     pub(crate) index: u32,
+    /// Venue's time of the message, from its first record that tells it; 0 before.
+    pub(crate) ts_event: i64,
 }
 
 impl<S: RecordSink> Emitter<'_, S> {
+    /// Tells how far the message has come; `ts_event` 0 where the venue's time says nothing of now.
     #[inline]
-    const fn next(&mut self) -> u32 {
+    pub(crate) fn reached(&mut self, stage: Stage, ts_event: i64) {
+        if self.ts_event == 0 {
+            self.ts_event = ts_event;
+        }
+        self.sink.reached(stage, ts_event);
+    }
+
+    #[inline]
+    pub(crate) const fn next(&mut self) -> u32 {
         let index = self.index;
         self.index += 1;
         index
@@ -526,6 +540,7 @@ impl Markets {
         self.counters.snapshots_applied += 1;
         let market = &mut self.all[index];
         market.wanted = false;
+        self.counters.resyncs += u64::from(std::mem::replace(&mut market.had_snapshot, true));
         let status = StatusRecord {
             found: market.venue_sequence,
             count: levels as u64,
@@ -553,6 +568,7 @@ impl Markets {
         changes: [(Side, &[Level]); 4],
         emit: &mut Emitter<'_, S>,
     ) {
+        emit.reached(Stage::Booked, if snapshot { 0 } else { ts_event });
         let market = &self.all[index];
         let flags = market.state.flag() | if snapshot { FLAG_SNAPSHOT } else { 0 };
         let mut left = changes.iter().map(|(_, levels)| levels.len()).sum::<usize>();
@@ -622,6 +638,7 @@ impl Markets {
         flags: u8,
         emit: &mut Emitter<'_, S>,
     ) {
+        emit.reached(Stage::Decoded, ts_event);
         let market = &self.all[index];
         let record = Quote {
             ts_event,
@@ -652,6 +669,7 @@ impl Markets {
         last: bool,
         emit: &mut Emitter<'_, S>,
     ) {
+        emit.reached(Stage::Booked, ts_event);
         let market = &self.all[index];
         self.counters.orders += 1;
         self.counters.orders_unknown += u64::from(line.flags & FLAG_UNKNOWN_ORDER != 0);
@@ -728,6 +746,8 @@ impl Markets {
         print: &Print,
         emit: &mut Emitter<'_, S>,
     ) {
+        let is_live = print.flags & (FLAG_SNAPSHOT | FLAG_BACKFILL) == 0;
+        emit.reached(Stage::Decoded, if is_live { print.ts_event } else { 0 });
         let market = &self.all[index];
         let id = market.id.get();
         self.counters.trades += 1;

@@ -3,10 +3,29 @@
 //! One method per record type and no type parameter over records: a ring, a column buffer and a test each want the
 //! record as it is, and a sink that does not care about a type leaves its method out.
 
-use tidebook_types::{Bar, Depth, Instrument, Order, Quote, Status, Trade};
+use tidebook_types::{Bar, Depth, Health, Instrument, Order, Quote, Status, Trade};
+
+/// How far the message in hand has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Its bytes are numbers.
+    Decoded,
+    /// They are in the book; the records follow.
+    Booked,
+}
 
 /// Takes the records of one feed in order: by source sequence, then source index.
 pub trait RecordSink {
+    /// The message in hand has come this far: for who reads a clock, since the engine has none. A stage is told once or
+    /// more, or never. `ts_event` is the venue's time of the message, 0 where it is not known or long ago.
+    #[inline]
+    fn reached(&mut self, stage: Stage, ts_event: i64) {
+        let _ = (stage, ts_event);
+    }
+    /// How the feed does.
+    fn health(&mut self, record: &Health) {
+        let _ = record;
+    }
     /// A public print of a fill.
     fn trade(&mut self, record: &Trade) {
         let _ = record;

@@ -4,9 +4,9 @@ mod common;
 
 use common::{Message, run, told};
 use tidebook_book::{Level, Side};
-use tidebook_feed::{FeedEngine, RecordBatch};
+use tidebook_feed::{FeedEngine, FeedOptions, RecordBatch, RecordSink};
 use tidebook_types::records::{FLAG_DERIVED, FLAG_LAST, FLAG_SNAPSHOT, FLAG_UNPROVEN};
-use tidebook_types::{BookImage, Instrument, InstrumentId, MessageKind, Venue, format_units};
+use tidebook_types::{BookImage, Health, Instrument, InstrumentId, MessageKind, Venue, format_units};
 use zerocopy::FromZeros;
 
 /// `99x5 98x7` as JSON levels.
@@ -366,6 +366,57 @@ fn lost_late_and_repeated_trades_are_told_and_written_once() {
     assert_eq!(batch.trades.iter().map(|trade| trade.trade_id).collect::<Vec<_>>(), [7, 9, 8, 10]);
     assert_eq!(told(&batch), ["2: trade_gap 8 9 1", "3: trade_late 10 8 0"]);
     assert_eq!(engine.counters().duplicates, 1);
+}
+
+#[test]
+fn each_second_of_the_feeds_clock_says_how_the_feed_does() {
+    struct Kept(Vec<Health>);
+    impl RecordSink for Kept {
+        fn health(&mut self, record: &Health) {
+            self.0.push(*record);
+        }
+    }
+    const START_MS: i64 = 1_700_000_000_000;
+    let at = |ms: i64| (START_MS + ms) * 1_000_000;
+    let timer = |ms: i64| Message::new(MessageKind::Timer, at(ms), "", "");
+    // Received `lag` ms after the venue's time.
+    let trade = |id: u64, ms: i64, lag: i64| {
+        let body = format!(
+            r#"{{"e":"trade","E":1,"s":"XY","t":{id},"p":"1.0","q":"2.0","T":{},"m":false}}"#,
+            START_MS + ms - lag
+        );
+        Message::new(MessageKind::Ws, at(ms), "", &body)
+    };
+    let messages = [
+        timer(1_000),
+        Message::new(MessageKind::State, at(1_100), "", r#"{"event":"connected"}"#),
+        trade(1, 1_200, 30),
+        trade(2, 1_300, -10),
+        trade(5, 1_400, 40),
+        timer(1_900),
+        timer(2_000),
+        Message::new(MessageKind::Ws, at(2_500), "", "not JSON"),
+        timer(3_000),
+        timer(5_500),
+    ];
+    let mut engine = FeedEngine::new(Venue::Binance, FeedOptions::of(Venue::Binance));
+    let mut kept = Kept(Vec::new());
+    for (sequence, message) in (1..).zip(&messages) {
+        engine.on_message(sequence, message.raw(), &mut kept);
+    }
+    let told = |record: &Health| {
+        let lags = [record.lag_min_ns, record.lag_mean_ns, record.lag_max_ns].map(|lag| lag / 1_000_000);
+        let totals = [record.gaps, record.malformed, record.connections.into(), record.instruments.into()];
+        (record.source_sequence, record.interval_ns / 1_000_000, record.messages, record.timed, lags, totals)
+    };
+    let expected = [
+        (7, 1_000, 3, 3, [-10, 20, 40], [1, 0, 1, 1]),
+        (9, 1_000, 1, 0, [0, 0, 0], [1, 1, 1, 1]),
+        (10, 2_500, 0, 0, [0, 0, 0], [1, 1, 1, 1]),
+    ];
+    assert_eq!(kept.0.iter().map(told).collect::<Vec<_>>(), expected);
+    assert!(kept.0.iter().all(|record| record.clock_offset_ns == -10_000_000));
+    assert!(kept.0.iter().all(|record| record.instrument_id == InstrumentId::whole_feed(Venue::Binance).get()));
 }
 
 #[test]

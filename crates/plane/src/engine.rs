@@ -11,17 +11,18 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tidebook_feed::{FeedEngine, FeedOptions};
 use tidebook_journal::panic_text;
 use tidebook_ring::{Ring, Wait, wait_any};
-use tidebook_types::{BookImage, InstrumentId, RawMessage, Venue};
+use tidebook_types::{BookImage, Health, InstrumentId, RawMessage, Venue};
 use zerocopy::FromZeros;
 
 use crate::error::PlaneError;
-use crate::histogram::{Histogram, HistogramSnapshot};
+use crate::histogram::HistogramSnapshot;
 use crate::input::FeedInput;
+use crate::latency::{Latencies, LatencyStage};
 use crate::output::{FeedIdentity, MarketDataChannels, Resume};
 
 /// How often a thread without input looks whether it should stop.
@@ -50,6 +51,15 @@ pub struct EngineOptions {
     pub rings_dir: PathBuf,
     /// How the thread waits for input.
     pub wait: Wait,
+    /// One live message in this many is timed at every [`LatencyStage`]; 0: none.
+    pub stages_every: u32,
+}
+
+impl EngineOptions {
+    /// Parks without input and times one message in eight.
+    pub fn new(feeds: Vec<FeedSource>, rings_dir: PathBuf) -> Self {
+        Self { feeds, rings_dir, wait: Wait::Park, stages_every: 8 }
+    }
 }
 
 #[derive(Debug)]
@@ -58,13 +68,14 @@ struct FeedShared {
     live: AtomicBool,
     messages: AtomicU64,
     sequence: AtomicU64,
+    latencies: Latencies,
+    health: Mutex<Option<Health>>,
 }
 
 #[derive(Debug)]
 struct Shared {
     stopping: AtomicBool,
     published: AtomicU64,
-    latency: Histogram,
     feeds: Vec<FeedShared>,
     failure: Mutex<Option<String>>,
 }
@@ -80,6 +91,8 @@ pub struct FeedStatus {
     pub sequence: u64,
     /// Whether history is done.
     pub live: bool,
+    /// The newest record of `md.health`.
+    pub health: Option<Health>,
 }
 
 /// How far an engine is.
@@ -112,7 +125,7 @@ impl MarketDataEngine {
     /// # Panics
     /// When the operating system gives no thread.
     pub fn start(options: EngineOptions) -> Result<Self, PlaneError> {
-        let EngineOptions { feeds, rings_dir, wait } = options;
+        let EngineOptions { feeds, rings_dir, wait, stages_every } = options;
         check(&feeds)?;
         let (mut inputs, mut identities) = (Vec::new(), Vec::new());
         for FeedSource { venue, journal_dir } in feeds {
@@ -121,11 +134,11 @@ impl MarketDataEngine {
             identities.push(FeedIdentity::of(venue, &ring));
             inputs.push((venue, FeedInput::new(venue, journal_dir, ring, wait)));
         }
-        let opened = MarketDataChannels::open(&rings_dir, &identities)?;
+        let mut opened = MarketDataChannels::open(&rings_dir, &identities)?;
+        opened.channels.time_stages(stages_every);
         let shared = Arc::new(Shared {
             stopping: AtomicBool::new(false),
             published: AtomicU64::new(0),
-            latency: Histogram::default(),
             feeds: inputs.iter().map(|(venue, _)| FeedShared::new(*venue)).collect(),
             failure: Mutex::new(None),
         });
@@ -137,6 +150,7 @@ impl MarketDataEngine {
                 input,
                 engine: FeedEngine::new(venue, FeedOptions::of(venue)),
                 resume,
+                ts_recv: 0,
                 changed: Vec::new(),
             })
             .collect();
@@ -159,9 +173,18 @@ impl MarketDataEngine {
         EngineStatus {
             feeds: shared.feeds.iter().map(FeedShared::status).collect(),
             published: shared.published.load(Ordering::Relaxed),
-            latency: shared.latency.snapshot(),
+            latency: self.latency(None, LatencyStage::ReceivedPublished),
             failure: shared.failure.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
+    }
+
+    /// How long live messages of a feed, or of all, took for a part of their way, in ns.
+    pub fn latency(&self, venue: Option<Venue>, stage: LatencyStage) -> HistogramSnapshot {
+        let mut all = HistogramSnapshot::default();
+        for feed in self.shared.feeds.iter().filter(|feed| venue.is_none_or(|venue| venue == feed.venue)) {
+            all.add(&feed.latencies.snapshot(stage));
+        }
+        all
     }
 
     /// Ends the thread after the batch in hand.
@@ -192,8 +215,15 @@ impl Drop for MarketDataEngine {
 }
 
 impl FeedShared {
-    const fn new(venue: Venue) -> Self {
-        Self { venue, live: AtomicBool::new(false), messages: AtomicU64::new(0), sequence: AtomicU64::new(0) }
+    fn new(venue: Venue) -> Self {
+        Self {
+            venue,
+            live: AtomicBool::new(false),
+            messages: AtomicU64::new(0),
+            sequence: AtomicU64::new(0),
+            latencies: Latencies::default(),
+            health: Mutex::new(None),
+        }
     }
 
     fn status(&self) -> FeedStatus {
@@ -202,6 +232,7 @@ impl FeedShared {
             messages: self.messages.load(Ordering::Relaxed),
             sequence: self.sequence.load(Ordering::Relaxed),
             live: self.live.load(Ordering::Relaxed),
+            health: *self.health.lock().unwrap_or_else(PoisonError::into_inner),
         }
     }
 }
@@ -229,14 +260,21 @@ fn run(mut lanes: Vec<Lane>, mut channels: MarketDataChannels, wait: Wait, share
     let turn = if lanes.len() == 1 { TURN_ALONE } else { TURN_SHARED };
     let mut image = BookImage::new_zeroed();
     let mut first = 0;
+    let mut tops_told = false;
     while !shared.stopping.load(Ordering::Acquire) {
         let mut count = 0;
         for place in 0..lanes.len() {
             let index = (first + place) % lanes.len();
-            count += lanes[index].step(turn, &mut channels, &mut image, &shared.latency, &shared.feeds[index])?;
+            count += lanes[index].step(turn, &mut channels, &mut image, &shared.feeds[index])?;
         }
         // Who was first is last the next time.
         first = (first + 1) % lanes.len();
+        if !tops_told && lanes.iter().all(|lane| lane.input.is_live()) {
+            tops_told = true;
+            let newest = lanes.iter().max_by_key(|lane| lane.ts_recv).expect("an engine has a feed");
+            channels.tell_tops(newest.venue, newest.input.last_sequence(), newest.ts_recv);
+            channels.check()?;
+        }
         if count > 0 {
             shared.published.store(channels.published(), Ordering::Relaxed);
         } else if lanes.iter().all(|lane| lane.input.is_live()) {
@@ -254,6 +292,8 @@ struct Lane {
     input: FeedInput,
     engine: FeedEngine,
     resume: Resume,
+    /// Receive time of the last message.
+    ts_recv: i64,
     /// Books that changed in the batch in hand: by which message, and which.
     changed: Vec<(u64, InstrumentId)>,
 }
@@ -265,26 +305,29 @@ impl Lane {
         turn: usize,
         channels: &mut MarketDataChannels,
         image: &mut BookImage,
-        latency: &Histogram,
         shared: &FeedShared,
     ) -> Result<usize, PlaneError> {
-        let Self { venue, input, engine, resume, changed } = self;
+        let Self { venue, input, engine, resume, ts_recv, changed } = self;
         let was_live = input.is_live();
         let mut refused = None;
         let mut sink = channels.of(resume);
         let count = input.read(turn, |sequence, payload| match RawMessage::parse(payload) {
             _ if refused.is_some() => {}
             Ok(message) => {
+                sink.begin(was_live);
                 engine.on_message(sequence, message, &mut sink);
-                if was_live {
-                    latency.record(u64::try_from(now() - message.ts_recv).unwrap_or(0));
-                }
+                *ts_recv = message.ts_recv;
+                let latencies = was_live.then_some(&shared.latencies);
+                sink.end((*venue, sequence), (message.ts_recv, message.kind), latencies);
             }
             Err(cause) => refused = Some(PlaneError::Payload { venue: venue.name(), sequence, cause }),
         })?;
         channels.check()?;
         if let Some(error) = refused {
             return Err(error);
+        }
+        if let Some(health) = channels.take_health() {
+            *shared.health.lock().unwrap_or_else(PoisonError::into_inner) = Some(health);
         }
         let is_live = input.is_live();
         if count > 0 {
@@ -311,12 +354,6 @@ impl Lane {
     }
 }
 
-/// ns since 1970; the one clock of the engine, read for the latency histogram alone.
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -326,7 +363,6 @@ mod tests {
         let shared = Shared {
             stopping: AtomicBool::new(false),
             published: AtomicU64::new(0),
-            latency: Histogram::default(),
             feeds: Vec::new(),
             failure: Mutex::new(None),
         };

@@ -15,11 +15,12 @@ const BUCKETS: usize = STEPS * (OCTAVES - STEPS_LOG2 as usize + 1);
 #[derive(Debug)]
 pub struct Histogram {
     counts: Box<[AtomicU64; BUCKETS]>,
+    sum: AtomicU64,
 }
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self { counts: Box::new([const { AtomicU64::new(0) }; BUCKETS]) }
+        Self { counts: Box::new([const { AtomicU64::new(0) }; BUCKETS]), sum: AtomicU64::new(0) }
     }
 }
 
@@ -47,11 +48,13 @@ impl Histogram {
     pub fn record(&self, nanoseconds: u64) {
         let count = &self.counts[bucket(nanoseconds)];
         count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        self.sum.store(self.sum.load(Ordering::Relaxed).wrapping_add(nanoseconds), Ordering::Relaxed);
     }
 
     /// The counts as of now.
     pub fn snapshot(&self) -> HistogramSnapshot {
-        HistogramSnapshot { counts: self.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect() }
+        let counts = self.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect();
+        HistogramSnapshot { counts, sum: self.sum.load(Ordering::Relaxed) }
     }
 }
 
@@ -59,9 +62,32 @@ impl Histogram {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistogramSnapshot {
     counts: Vec<u64>,
+    sum: u64,
+}
+
+impl Default for HistogramSnapshot {
+    fn default() -> Self {
+        Self { counts: vec![0; BUCKETS], sum: 0 }
+    }
 }
 
 impl HistogramSnapshot {
+    /// Adds the values of another.
+    pub fn add(&mut self, other: &Self) {
+        self.counts.iter_mut().zip(&other.counts).for_each(|(count, other)| *count += other);
+        self.sum = self.sum.wrapping_add(other.sum);
+    }
+
+    /// Sum of all values.
+    pub const fn sum(&self) -> u64 {
+        self.sum
+    }
+
+    /// Buckets that hold something, by size: largest value, values.
+    pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.counts.iter().enumerate().filter(|(_, count)| **count > 0).map(|(bucket, count)| (upper(bucket), *count))
+    }
+
     /// Values counted.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
@@ -102,7 +128,12 @@ mod tests {
             histogram.record(value);
         }
         let snapshot = histogram.snapshot();
-        assert_eq!(snapshot.count(), 1000);
+        assert_eq!((snapshot.count(), snapshot.sum()), (1000, 500_500));
+        let mut twice = snapshot.clone();
+        twice.add(&snapshot);
+        assert_eq!((twice.count(), twice.sum(), twice.quantile(500)), (2000, 1_001_000, snapshot.quantile(500)));
+        assert_eq!(twice.buckets().map(|(_, count)| count).sum::<u64>(), 2000);
+        assert!(twice.buckets().is_sorted());
         for (per_mille, exact) in [(500, 500), (990, 990), (1000, 1000)] {
             let found = snapshot.quantile(per_mille).unwrap();
             assert!((exact..=exact + exact / 16 + 1).contains(&found), "{per_mille}: {found}");

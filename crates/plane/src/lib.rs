@@ -7,10 +7,12 @@ mod engine;
 mod error;
 mod histogram;
 mod input;
+mod latency;
 mod output;
 mod positions;
 
 pub use engine::{EngineOptions, EngineStatus, FeedSource, FeedStatus, MarketDataEngine};
 pub use error::PlaneError;
 pub use histogram::{Histogram, HistogramSnapshot};
+pub use latency::LatencyStage;
 pub use output::{CHANNELS, MarketDataChannels};

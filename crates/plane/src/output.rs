@@ -10,18 +10,22 @@
 
 use std::path::Path;
 
-use tidebook_feed::RecordSink;
+use tidebook_feed::{Consolidator, RecordSink, Stage};
 use tidebook_ring::{ConsumerOptions, Producer, Ring, RingError, RingOptions, Start};
 use tidebook_types::{
-    Bar, BookImage, Depth, Instrument, InstrumentId, Order, Quote, Record, Schema, Status, Trade, Venue,
+    Bar, BookImage, ConsolidatedTop, Depth, Health, Instrument, InstrumentId, MessageKind, Order, Quote, Record,
+    Schema, Status, Trade, Venue,
 };
 
+use zerocopy::FromBytes;
+
 use crate::error::PlaneError;
+use crate::latency::{Latencies, StageClock, now};
 use crate::positions::{Point, Position, Positions};
 
 /// Layout and count of slots of each channel. Small rings decide the tail of the latency; a depth snapshot of
 /// 10,000 levels and a burst have to fit, or every reader has a gap.
-pub const CHANNELS: [(Schema, u64); 8] = [
+pub const CHANNELS: [(Schema, u64); 10] = [
     (Trade::SCHEMA, 1 << 14),
     (Quote::SCHEMA, 1 << 14),
     (Depth::SCHEMA, 1 << 15),
@@ -30,10 +34,13 @@ pub const CHANNELS: [(Schema, u64); 8] = [
     (Status::SCHEMA, 1 << 12),
     (Instrument::SCHEMA, 1 << 14),
     (Order::SCHEMA, 1 << 14),
+    (Health::SCHEMA, 1 << 10),
+    (ConsolidatedTop::SCHEMA, 1 << 13),
 ];
-/// Places in `CHANNELS` of the two that do not go by the order of records.
+/// Places in `CHANNELS` of those that do not go by the order of one feed's records.
 const BOOK: usize = 4;
 const INSTRUMENTS: usize = 6;
+const TOPS: usize = 9;
 
 /// What is published of a feed when an engine starts: what is derived up to there is dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +117,12 @@ pub struct MarketDataChannels {
     status: Producer,
     instruments: Producer,
     orders: Producer,
+    health: Producer,
+    tops: Producer,
+    consolidator: Consolidator,
+    /// The newest record of `md.health` since the last look.
+    newest_health: Option<Health>,
+    clock: StageClock,
     positions: Positions,
     published: u64,
     failure: Option<RingError>,
@@ -149,7 +162,8 @@ impl MarketDataChannels {
                                 table.take_up(*venue, position);
                                 resume.push(Resume::of(&position));
                             }
-                            let channels = Self::with(producers, found.table.expect("it was just used"));
+                            let mut channels = Self::with(producers, found.table.expect("it was just used"));
+                            tops_told(&rings[TOPS], &mut channels.consolidator)?;
                             return Ok(Opened { channels, resume, made_anew: None });
                         }
                         Err(error @ RingError::Corrupt { .. }) => reason = Some(error.to_string()),
@@ -164,9 +178,45 @@ impl MarketDataChannels {
     }
 
     fn with(producers: Vec<Producer>, positions: Positions) -> Self {
-        let [trades, quotes, depth, bars, book, status, instruments, orders] =
+        let [trades, quotes, depth, bars, book, status, instruments, orders, health, tops] =
             producers.try_into().expect("one producer a channel");
-        Self { trades, quotes, depth, bars, book, status, instruments, orders, positions, published: 0, failure: None }
+        Self {
+            trades,
+            quotes,
+            depth,
+            bars,
+            book,
+            status,
+            instruments,
+            orders,
+            health,
+            tops,
+            consolidator: Consolidator::default(),
+            newest_health: None,
+            clock: StageClock::new(0),
+            positions,
+            published: 0,
+            failure: None,
+        }
+    }
+
+    /// Times one live message in so many at every stage; 0: none.
+    pub(crate) fn time_stages(&mut self, every: u32) {
+        self.clock = StageClock::new(every);
+    }
+
+    /// Tells every top that is another than was told last, and from here on every change.
+    pub(crate) fn tell_tops(&mut self, venue: Venue, sequence: u64, ts_recv: i64) {
+        let Self { consolidator, tops, published, failure, .. } = self;
+        consolidator.tell_all(venue, sequence, ts_recv, |top| {
+            *published += 1;
+            write(tops, top, failure);
+        });
+    }
+
+    /// The newest record of `md.health` that was derived since the last call, published by this process or not.
+    pub(crate) fn take_health(&mut self) -> Option<Health> {
+        self.newest_health.take()
     }
 
     /// Takes the records of one feed.
@@ -348,10 +398,21 @@ fn newest_of(ring: &Ring) -> Result<Option<(u8, Point)>, RingError> {
     }))
 }
 
+/// Gives the tops that a ring holds, so that the same are not told again.
+fn tops_told(ring: &Ring, consolidator: &mut Consolidator) -> Result<(), RingError> {
+    let mut consumer = ring.consumer(&ConsumerOptions::named("").start(Start::Earliest).peek(true))?;
+    consumer.read(usize::MAX, |_, payload| {
+        if let Ok(top) = ConsolidatedTop::read_from_bytes(payload) {
+            consolidator.told(&top);
+        }
+    })?;
+    Ok(())
+}
+
 /// Where a feed goes on: behind what the table says, or behind what the batch in progress had published.
 fn resume_at(venue: Venue, position: &Position, newest: &Newest) -> Position {
     let of = |place: usize| newest[place].filter(|(code, _)| *code == venue as u8).map(|(_, point)| point);
-    let records = (0..CHANNELS.len()).filter(|place| ![BOOK, INSTRUMENTS].contains(place)).filter_map(of).max();
+    let records = (0..CHANNELS.len()).filter(|place| ![BOOK, INSTRUMENTS, TOPS].contains(place)).filter_map(of).max();
     let behind = |noted: Point, found: Option<Point>| found.map_or(noted, |found| found.max(noted));
     Position {
         records: behind(position.records, records),
@@ -373,6 +434,34 @@ pub(crate) struct FeedChannels<'a> {
 }
 
 impl FeedChannels<'_> {
+    /// Takes the next message in hand; with `live` its latencies may be counted.
+    #[inline]
+    pub(crate) fn begin(&mut self, live: bool) {
+        if live {
+            self.channels.clock.begin();
+        } else {
+            self.channels.clock.pause();
+        }
+    }
+
+    /// Everything of the message in hand was written.
+    #[inline]
+    pub(crate) fn end(
+        &mut self,
+        (venue, sequence): (Venue, u64),
+        (ts_recv, kind): (i64, MessageKind),
+        latencies: Option<&Latencies>,
+    ) {
+        let MarketDataChannels { consolidator, tops, published, failure, clock, .. } = &mut *self.channels;
+        consolidator.on_message(venue, sequence, ts_recv, kind, |top| {
+            *published += 1;
+            write(tops, top, failure);
+        });
+        if let Some(latencies) = latencies {
+            latencies.published(ts_recv, now(), clock);
+        }
+    }
+
     /// Whether the image of this book, changed by this message, is still to be published. Images of one batch go out in
     /// the order of (message, index).
     pub(crate) fn wants_image(&self, sequence: u64, id: InstrumentId) -> bool {
@@ -394,8 +483,12 @@ fn write<T: Record>(producer: &mut Producer, record: &T, failure: &mut Option<Ri
 }
 
 macro_rules! sink {
-    ($($method:ident => $channel:ident: $record:ty, after $after:ident;)*) => {
+    ($($method:ident => $channel:ident: $record:ty, after $after:ident $(, then $then:ident)?;)*) => {
         impl RecordSink for FeedChannels<'_> {
+            #[inline]
+            fn reached(&mut self, stage: Stage, ts_event: i64) {
+                self.channels.clock.reached(stage, ts_event);
+            }
             $(
                 #[inline]
                 fn $method(&mut self, record: &$record) {
@@ -403,17 +496,38 @@ macro_rules! sink {
                         self.channels.published += 1;
                         write(&mut self.channels.$channel, record, &mut self.channels.failure);
                     }
+                    $(
+                        let MarketDataChannels { consolidator, tops, published, failure, .. } = &mut *self.channels;
+                        consolidator.$then(record, |top| {
+                            *published += 1;
+                            write(tops, top, failure);
+                        });
+                    )?
                 }
             )*
+            fn health(&mut self, record: &Health) {
+                if Point::new(record.source_sequence, record.source_index) > self.resume.records {
+                    self.channels.published += 1;
+                    write(&mut self.channels.health, record, &mut self.channels.failure);
+                }
+                self.channels.newest_health = Some(*record);
+            }
+            #[inline]
+            fn instrument(&mut self, record: &Instrument) {
+                if Point::new(record.source_sequence, record.source_index) > self.resume.definitions {
+                    self.channels.published += 1;
+                    write(&mut self.channels.instruments, record, &mut self.channels.failure);
+                }
+                self.channels.consolidator.on_instrument(record);
+            }
         }
     };
 }
 sink!(
     trade => trades: Trade, after records;
-    quote => quotes: Quote, after records;
+    quote => quotes: Quote, after records, then on_quote;
     depth => depth: Depth, after records;
     bar => bars: Bar, after records;
+    status => status: Status, after records, then on_status;
     order => orders: Order, after records;
-    status => status: Status, after records;
-    instrument => instruments: Instrument, after definitions;
 );

@@ -7,10 +7,13 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use common::{Feed, directory, run_to_end, start, try_start, wait_for_all};
-use tidebook_plane::PlaneError;
+use tidebook_plane::{EngineOptions, LatencyStage, MarketDataEngine, PlaneError};
 use tidebook_ring::{ConsumerOptions, ConsumerState, Policy, Read, Ring, RingOptions, Start};
+use zerocopy::FromBytes;
+
 use tidebook_types::{
-    Bar, BookImage, Depth, Instrument, InstrumentId, MessageKind, Order, Quote, Record, Status, Trade, Venue,
+    Bar, BookImage, ConsolidatedTop, Depth, Health, Instrument, InstrumentId, MessageKind, Order, Quote, Record,
+    Status, Trade, Venue,
 };
 
 fn ring(directory: &Path, name: &str) -> PathBuf {
@@ -42,6 +45,7 @@ fn assert_all_published(feed: &Feed) {
     assert_eq!(published::<Depth>(feed), derived.depth);
     assert_eq!(published::<Bar>(feed), derived.bars);
     assert_eq!(published::<Status>(feed), derived.status);
+    assert_eq!(published::<Health>(feed), feed.derived_health());
     assert_eq!(published::<Instrument>(feed), derived.instruments);
 }
 
@@ -104,6 +108,94 @@ fn order_events_have_a_channel_and_go_on_after_a_stop() {
     let remaining: Vec<_> = published::<Order>(&feed).iter().map(|order| order.remaining).collect();
     assert_eq!(remaining, [200_000_000, 150_000_000, 0, 200_000_000, 150_000_000, 0]);
     assert_eq!(published::<Order>(&feed), feed.derived().orders);
+}
+
+/// Price in hundredths, size in tenths, venue.
+type Best = (i64, i64, u8);
+/// Best bid, best ask, venues that count, venues left out.
+type Told = (Best, Best, u8, u8);
+
+/// Each top that was told.
+fn tops(rings: &Path) -> Vec<Told> {
+    let channel = Ring::open(ring(rings, "md.consolidated")).unwrap();
+    let mut consumer = channel.consumer(&ConsumerOptions::named("").start(Start::Sequence(1)).peek(true)).unwrap();
+    let mut told = Vec::new();
+    let read = consumer.poll(1 << 20, |_, payload| {
+        let top = ConsolidatedTop::read_from_bytes(payload).unwrap();
+        assert_eq!((&top.asset[..8], top.price_exp, top.size_exp), (&b"BTC/USDT"[..], 8, 8));
+        let venue = |id: u32| (id >> 24) as u8;
+        told.push((
+            (top.bid_price / 1_000_000, top.bid_size / 10_000_000, venue(top.bid_instrument_id)),
+            (top.ask_price / 1_000_000, top.ask_size / 10_000_000, venue(top.ask_instrument_id)),
+            top.venues,
+            top.left_out,
+        ));
+    });
+    assert!(matches!(read.unwrap(), Read::Messages(_)));
+    told
+}
+
+#[test]
+fn the_best_of_all_venues_is_told_and_after_a_restart_only_what_has_changed() {
+    let rings = directory();
+    let (mut one, mut other) = two(rings.path());
+    let write = |feed: &mut Feed, id: u64, bid: &str, ask: &str| {
+        let body = format!(
+            r#"{{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":{id},"u":{id},"b":[["{bid}","1.0"]],"a":[["{ask}","2.0"]]}}"#
+        );
+        feed.write(MessageKind::Ws, "", &body);
+        if id == 1 {
+            let snapshot = r#"{"lastUpdateId":1,"bids":[],"asks":[]}"#;
+            feed.write(MessageKind::Rest, "/api/v3/depth?symbol=BTCUSDT&limit=1000", snapshot);
+        }
+    };
+    let engine = start(rings.path(), &[&one, &other]);
+    for feed in [&mut one, &mut other] {
+        write(feed, 1, "1.00", "9.00");
+        wait_for_all(&engine, &[feed]);
+    }
+    write(&mut one, 2, "2.00", "8.00");
+    wait_for_all(&engine, &[&one]);
+    write(&mut other, 2, "3.00", "8.50");
+    wait_for_all(&engine, &[&other]);
+    write(&mut other, 3, "2.50", "8.50");
+    wait_for_all(&engine, &[&other]);
+    engine.stop().unwrap();
+    let expected = [((200, 10, 1), (800, 20, 1), 1, 1), ((300, 10, 5), (800, 20, 1), 2, 0)];
+    assert_eq!(tops(rings.path()), expected);
+    run_to_end(rings.path(), &[&one, &other]);
+    assert_eq!(tops(rings.path()), expected, "nothing has changed");
+    // A session ends while nobody derives: its book counts no more.
+    other.write(MessageKind::State, "", r#"{"event":"connected"}"#);
+    other.write(MessageKind::State, "", r#"{"event":"disconnected"}"#);
+    run_to_end(rings.path(), &[&one, &other]);
+    assert_eq!(tops(rings.path())[2..], [((200, 10, 1), (800, 20, 1), 1, 1)]);
+}
+
+#[test]
+fn latencies_are_counted_by_feed_and_stage_and_of_live_messages_only() {
+    let rings = directory();
+    let (mut one, mut other) = two(rings.path());
+    let mut options = EngineOptions::new(vec![one.source(), other.source()], rings.path().to_owned());
+    options.stages_every = 1;
+    one.write_market(0, 5);
+    one.close();
+    one.open();
+    let engine = MarketDataEngine::start(options).unwrap();
+    wait_for_all(&engine, &[&one, &other]);
+    let history = engine.latency(None, LatencyStage::ReceivedPublished).count();
+    other.write_market(0, 10);
+    wait_for_all(&engine, &[&one, &other]);
+    let count = |venue, stage| engine.latency(venue, stage).count();
+    let of_other = LatencyStage::ALL.map(|stage| count(Some(Venue::BinanceUs), stage));
+    // 33 messages; one tells a connection, the others decode: 2 + 10 + 4 changes of books and 2 snapshots, 10 trades. The
+    // first change of each book waits for its snapshot.
+    assert_eq!(of_other[4], other.last());
+    assert_eq!(of_other[1], of_other[3]);
+    assert!(of_other[2] > 10 && of_other[2] < of_other[1], "{of_other:?}");
+    assert_eq!(history, 0, "what was written before is no latency");
+    assert_eq!(count(None, LatencyStage::ReceivedPublished), other.last());
+    engine.stop().unwrap();
 }
 
 #[test]

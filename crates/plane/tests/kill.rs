@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use common::{Feed, directory, run_to_end, wait_for};
 use tidebook_plane::{EngineOptions, FeedSource, MarketDataEngine};
-use tidebook_ring::{Consumer, ConsumerOptions, Policy, Read, Ring, Start, Wait};
+use tidebook_ring::{Consumer, ConsumerOptions, Policy, Read, Ring, Start};
 use tidebook_testkit::Random;
-use tidebook_types::{BookImage, Depth, Instrument, Quote, Record, Status, Trade, Venue};
+use tidebook_types::{BookImage, Depth, Health, Instrument, Quote, Record, Status, Trade, Venue};
 
 const CHILD: &str = "TIDEBOOK_CHILD";
 const VENUES: [Venue; 2] = [Venue::Binance, Venue::BinanceUs];
@@ -34,11 +34,15 @@ fn main() {
 
 fn engine(rings: &Path) -> ! {
     let feeds = VENUES.map(|venue| FeedSource { venue, journal_dir: rings.join(format!("journal-{}", venue.name())) });
-    let options = EngineOptions { feeds: feeds.to_vec(), rings_dir: rings.to_owned(), wait: Wait::Park };
+    let options = EngineOptions::new(feeds.to_vec(), rings.to_owned());
     let engine = MarketDataEngine::start(options).unwrap_or_else(|error| panic!("start: {error}"));
     assert_eq!(engine.made_anew(), None);
+    let parent = std::os::unix::process::parent_id();
     loop {
         std::thread::sleep(Duration::from_millis(100));
+        if std::os::unix::process::parent_id() != parent {
+            std::process::exit(0);
+        }
         assert_eq!(engine.status().failure, None);
     }
 }
@@ -116,6 +120,7 @@ fn kill(seed: u64, kills: u64) {
     run_to_end(rings, &[&feeds[0], &feeds[1]]);
     let (mut trades, mut quotes) = (Reading::<Trade>::new(rings), Reading::<Quote>::new(rings));
     let (mut depth, mut status) = (Reading::<Depth>::new(rings), Reading::<Status>::new(rings));
+    let mut health = Reading::<Health>::new(rings);
     let (mut images, mut instruments) = (Reading::<BookImage>::new(rings), Reading::<Instrument>::new(rings));
     let mut within = 0;
     for round in 0..kills {
@@ -142,12 +147,22 @@ fn kill(seed: u64, kills: u64) {
         child.wait().unwrap();
         trades.poll();
         within += u64::from(trades.records.len() > before && (trades.records.len() as u64) < written[0] + written[1]);
-        for poll in [&mut quotes as &mut dyn Polled, &mut depth, &mut status, &mut images, &mut instruments] {
+        for poll in
+            [&mut quotes as &mut dyn Polled, &mut depth, &mut status, &mut health, &mut images, &mut instruments]
+        {
             poll.poll();
         }
     }
     run_to_end(rings, &[&feeds[0], &feeds[1]]);
-    for poll in [&mut trades as &mut dyn Polled, &mut quotes, &mut depth, &mut status, &mut images, &mut instruments] {
+    for poll in [
+        &mut trades as &mut dyn Polled,
+        &mut quotes,
+        &mut depth,
+        &mut status,
+        &mut health,
+        &mut images,
+        &mut instruments,
+    ] {
         poll.poll();
     }
     assert!(within * 4 > kills, "seed {seed}: only {within} of {kills} kills fell into work");
@@ -157,6 +172,7 @@ fn kill(seed: u64, kills: u64) {
         assert_same(seed, &quotes.of(venue), &derived.quotes);
         assert_same(seed, &depth.of(venue), &derived.depth);
         assert_same(seed, &status.of(venue), &derived.status);
+        assert_same(seed, &health.of(venue), &feed.derived_health());
         assert_same(seed, &instruments.of(venue), &derived.instruments);
         // Of images only the newest matters: each is newer than the one before it, and the last is the book's last change.
         let mut newest = HashMap::new();

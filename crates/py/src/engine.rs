@@ -6,8 +6,9 @@ use std::sync::Mutex;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use tidebook_plane::{EngineOptions, FeedSource, PlaneError};
+use tidebook_plane::{EngineOptions, FeedSource, HistogramSnapshot, LatencyStage, PlaneError};
 use tidebook_ring::Wait;
+use tidebook_types::Health;
 
 use crate::decoder::venue_of;
 use crate::errors::{self, Raised};
@@ -29,8 +30,14 @@ pub struct MarketDataEngine(Mutex<Option<tidebook_plane::MarketDataEngine>>);
 #[pymethods]
 impl MarketDataEngine {
     #[new]
-    #[pyo3(signature = (feeds, rings_dir, *, wait="park"))]
-    fn new(py: Python<'_>, feeds: HashMap<String, PathBuf>, rings_dir: PathBuf, wait: &str) -> PyResult<Self> {
+    #[pyo3(signature = (feeds, rings_dir, *, wait="park", stages_every=8))]
+    fn new(
+        py: Python<'_>,
+        feeds: HashMap<String, PathBuf>,
+        rings_dir: PathBuf,
+        wait: &str,
+        stages_every: u32,
+    ) -> PyResult<Self> {
         let mut feeds = feeds
             .into_iter()
             .map(|(venue, journal_dir)| Ok(FeedSource { venue: venue_of(&venue)?, journal_dir }))
@@ -45,7 +52,7 @@ impl MarketDataEngine {
                 return Err(Raised::new(errors::CHANNEL, message).into());
             }
         };
-        py.detach(|| tidebook_plane::MarketDataEngine::start(EngineOptions { feeds, rings_dir, wait }))
+        py.detach(|| tidebook_plane::MarketDataEngine::start(EngineOptions { feeds, rings_dir, wait, stages_every }))
             .map(|engine| Self(Mutex::new(Some(engine))))
             .map_err(|error| Raised::from(error).into())
     }
@@ -71,6 +78,7 @@ impl MarketDataEngine {
             of.set_item("messages", feed.messages)?;
             of.set_item("sequence", feed.sequence)?;
             of.set_item("live", feed.live)?;
+            of.set_item("health", feed.health.map(|health| health_of(py, &health)).transpose()?)?;
             feeds.set_item(feed.venue.name(), of)?;
         }
         facts.set_item("feeds", feeds)?;
@@ -85,6 +93,27 @@ impl MarketDataEngine {
         Ok(facts)
     }
 
+    /// How long live messages took for each part of their way, by venue and stage.
+    fn latency<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let feeds = {
+            let engine = self.0.lock().expect("an engine call does not panic");
+            let stopped = || Raised::new(errors::CHANNEL, "the engine is stopped; start it again".to_owned());
+            let engine = engine.as_ref().ok_or_else(stopped)?;
+            let stages = |venue| LatencyStage::ALL.map(|stage| (stage.name(), engine.latency(Some(venue), stage)));
+            let venues: Vec<_> = engine.status().feeds.iter().map(|feed| feed.venue).collect();
+            venues.into_iter().map(|venue| (venue.name(), stages(venue))).collect::<Vec<_>>()
+        };
+        let by_venue = PyDict::new(py);
+        for (venue, stages) in feeds {
+            let by_stage = PyDict::new(py);
+            for (stage, histogram) in stages {
+                by_stage.set_item(stage, facts_of(py, &histogram)?)?;
+            }
+            by_venue.set_item(venue, by_stage)?;
+        }
+        Ok(by_venue)
+    }
+
     /// Ends the thread after the batch in hand.
     fn stop(&self, py: Python<'_>) -> PyResult<()> {
         py.detach(|| {
@@ -93,4 +122,40 @@ impl MarketDataEngine {
         })
         .map_err(|error| PyErr::from(Raised::from(error)))
     }
+}
+
+fn health_of<'py>(py: Python<'py>, health: &Health) -> PyResult<Bound<'py, PyDict>> {
+    let facts = PyDict::new(py);
+    facts.set_item("ts_recv", health.ts_recv)?;
+    facts.set_item("interval_ns", health.interval_ns)?;
+    facts.set_item("messages", health.messages)?;
+    let is_timed = health.timed > 0;
+    for (name, lag) in
+        [("lag_min_ns", health.lag_min_ns), ("lag_mean_ns", health.lag_mean_ns), ("lag_max_ns", health.lag_max_ns)]
+    {
+        facts.set_item(name, is_timed.then_some(lag))?;
+    }
+    facts.set_item("clock_offset_ns", health.clock_offset_ns)?;
+    for (name, count) in [("gaps", health.gaps), ("resyncs", health.resyncs), ("malformed", health.malformed)] {
+        facts.set_item(name, count)?;
+    }
+    for (name, count) in [
+        ("instruments", health.instruments),
+        ("books_usable", health.books_usable),
+        ("connections", health.connections),
+    ] {
+        facts.set_item(name, count)?;
+    }
+    Ok(facts)
+}
+
+fn facts_of<'py>(py: Python<'py>, histogram: &HistogramSnapshot) -> PyResult<Bound<'py, PyDict>> {
+    let facts = PyDict::new(py);
+    facts.set_item("count", histogram.count())?;
+    facts.set_item("sum_ns", histogram.sum())?;
+    for (name, per_mille) in [("p50_ns", 500), ("p90_ns", 900), ("p99_ns", 990), ("p999_ns", 999), ("max_ns", 1000)] {
+        facts.set_item(name, histogram.quantile(per_mille))?;
+    }
+    facts.set_item("buckets", histogram.buckets().collect::<Vec<_>>())?;
+    Ok(facts)
 }

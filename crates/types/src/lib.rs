@@ -12,6 +12,9 @@ pub mod venue;
 
 pub use message::{MessageKind, RawMessage, RawMessageError};
 pub use payloads::Payloads;
-pub use records::{Bar, BookImage, Depth, Field, FieldKind, Instrument, Order, Quote, Record, Schema, Status, Trade};
+pub use records::{
+    Bar, BookImage, ConsolidatedTop, Depth, Field, FieldKind, Health, Instrument, Order, Quote, Record, Schema, Status,
+    Trade,
+};
 pub use units::{DecimalError, Exponent, decimals, format_units, parse_units};
 pub use venue::{InstrumentId, Venue};

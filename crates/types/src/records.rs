@@ -372,8 +372,79 @@ record! {
     }
 }
 
+record! {
+    /// How a feed does, once a second by its own clock. `instrument_id` is that of the whole feed.
+    Health = "health" version 1 {
+        /// Since the record before this one, ns of the feed's clock.
+        interval_ns: i64,
+        /// Messages of the venue in it: frames and answers.
+        messages: u64,
+        /// Messages in it that told the venue's clock; the three lags are of these and mean nothing without any.
+        timed: u64,
+        /// Smallest of receive time minus the venue's time, ns. Below 0 where our clock is behind.
+        lag_min_ns: i64,
+        /// Mean of the same.
+        lag_mean_ns: i64,
+        /// Largest of the same.
+        lag_max_ns: i64,
+        /// Smallest lag of the last 60 records that have one: by so much our clock is ahead of the venue's, the shortest
+        /// way of a message included.
+        clock_offset_ns: i64,
+        /// Holes since the feed's first message.
+        gaps: u64,
+        /// Snapshots since then that replaced a book which had been usable before.
+        resyncs: u64,
+        /// Frames set aside since then.
+        malformed: u64,
+        /// Instruments of the feed.
+        instruments: u32,
+        /// Books that may be used.
+        books_usable: u32,
+        /// Sessions that are open.
+        connections: u32,
+        /// Zero.
+        reserved: [u8; 4],
+    }
+}
+
+/// Bytes of [`ConsolidatedTop::asset`].
+pub const ASSET_BYTES: usize = 24;
+
+record! {
+    /// Best bid and best ask of one asset over all venues that can be trusted now. What the first five fields say is where
+    /// the change came from. A missing side has size 0 and instrument 0, and its price means nothing.
+    ConsolidatedTop = "consolidated" version 1 {
+        /// Highest bid in units of 10^-`price_exp`.
+        bid_price: i64,
+        /// Size at it, on the one venue named.
+        bid_size: i64,
+        /// Lowest ask in units of 10^-`price_exp`. Below the bid where venues differ that much.
+        ask_price: i64,
+        /// Size at it, on the one venue named.
+        ask_size: i64,
+        /// Whose bid: an instrument id, and so a venue.
+        bid_instrument_id: u32,
+        /// Whose ask.
+        ask_instrument_id: u32,
+        /// Instruments that count.
+        venues: u8,
+        /// Instruments left out: their book may not be used or is crossed, or their feed is silent.
+        left_out: u8,
+        /// Zero.
+        flags: u8,
+        /// Decimals of prices: the most of any venue that counts.
+        price_exp: u8,
+        /// Decimals of sizes, likewise.
+        size_exp: u8,
+        /// Zero.
+        reserved: [u8; 3],
+        /// Base and quote currency, UTF-8, zero padded: `BTC/USD`.
+        asset: [u8; ASSET_BYTES],
+    }
+}
+
 /// Schema of every record type, in the order of their first use.
-pub const SCHEMAS: [Schema; 8] = [
+pub const SCHEMAS: [Schema; 10] = [
     Trade::SCHEMA,
     Quote::SCHEMA,
     Depth::SCHEMA,
@@ -382,6 +453,8 @@ pub const SCHEMAS: [Schema; 8] = [
     Status::SCHEMA,
     Instrument::SCHEMA,
     Order::SCHEMA,
+    Health::SCHEMA,
+    ConsolidatedTop::SCHEMA,
 ];
 
 #[cfg(test)]
@@ -419,7 +492,9 @@ mod tests {
                 ("book", 856),
                 ("status", 64),
                 ("instruments", 96),
-                ("orders", 80)
+                ("orders", 80),
+                ("health", 128),
+                ("consolidated", 104)
             ]
         );
     }

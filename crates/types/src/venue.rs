@@ -27,6 +27,12 @@ pub enum Venue {
     Lobster = 10,
 }
 
+/// What Binance's spot symbols end with; of two that fit the longer comes first.
+const ONE_WORD_QUOTES: [&str; 27] = [
+    "FDUSD", "USDT", "USDC", "BUSD", "TUSD", "USDP", "BIDR", "IDRT", "USDS", "USD1", "DOGE", "USD", "BTC", "ETH",
+    "BNB", "EUR", "GBP", "TRY", "BRL", "AUD", "JPY", "MXN", "ARS", "ZAR", "PLN", "DAI", "XRP",
+];
+
 impl Venue {
     /// Every venue, in the order of their numbers.
     pub const ALL: [Self; 10] = [
@@ -87,6 +93,22 @@ impl Venue {
         perpetual.map_or_else(|| format!("{symbol}.{suffix}"), |pair| format!("{pair}-PERP.{suffix}"))
     }
 
+    /// Base and quote currency of the spot market that the venue calls `symbol`: (BTC, USDT) of BTCUSDT. `None` for
+    /// futures, shares and what cannot be told: Binance writes both in one word, so it is told by its end.
+    pub fn asset(self, symbol: &str) -> Option<(&str, &str)> {
+        let (base, quote) = match self {
+            Self::Binance | Self::BinanceUs => {
+                let quote = ONE_WORD_QUOTES.into_iter().find(|quote| symbol.ends_with(quote))?;
+                symbol.split_at(symbol.len() - quote.len())
+            }
+            Self::Kraken | Self::KrakenV1 | Self::Bitstamp => symbol.split_once('/')?,
+            Self::Coinbase | Self::CoinbaseAdvanced => symbol.split_once('-')?,
+            Self::BinanceUsdm | Self::BinanceCoinm | Self::Lobster => return None,
+        };
+        let plain = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        (plain(base) && plain(quote)).then_some((base, quote))
+    }
+
     /// The venue called `name`, if we know it.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|venue| venue.name() == name)
@@ -144,6 +166,25 @@ mod tests {
             assert_eq!(Venue::from_name(venue.name()), Some(venue));
         }
         assert!(Venue::ALL.windows(2).all(|pair| (pair[0] as u8) < pair[1] as u8));
+    }
+
+    #[test]
+    fn a_spot_market_says_its_base_and_quote_and_nothing_else_does() {
+        for (venue, symbol, asset) in [
+            (Venue::Binance, "BTCUSDT", Some(("BTC", "USDT"))),
+            (Venue::Binance, "BTCFDUSD", Some(("BTC", "FDUSD"))),
+            (Venue::Binance, "ETHBTC", Some(("ETH", "BTC"))),
+            (Venue::BinanceUs, "BTCUSD", Some(("BTC", "USD"))),
+            (Venue::Kraken, "BTC/USD", Some(("BTC", "USD"))),
+            (Venue::Coinbase, "BTC-USD", Some(("BTC", "USD"))),
+            (Venue::Binance, "USDT", None),
+            (Venue::Binance, "WHATEVER", None),
+            (Venue::Kraken, "BTC/", None),
+            (Venue::BinanceUsdm, "BTCUSDT", None),
+            (Venue::Lobster, "AAPL", None),
+        ] {
+            assert_eq!(venue.asset(symbol), asset, "{symbol}");
+        }
     }
 
     #[test]

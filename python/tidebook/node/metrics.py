@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+    from typing import Any
 
     from tidebook._core import MarketDataEngine
     from tidebook.node.venue_feed import VenueFeed
+
+# A core's histogram has buckets 6 % wide; one that lies across a bound counts above it.
+_LATENCY_BOUNDS_NS = tuple(step * 10**power for power in range(2, 10) for step in (1, 2, 5))
 
 
 def node_metrics(feeds: Sequence[VenueFeed], engine: MarketDataEngine) -> Iterator[Metric]:
@@ -41,3 +45,46 @@ def node_metrics(feeds: Sequence[VenueFeed], engine: MarketDataEngine) -> Iterat
     )
     yield CounterMetricFamily("tidebook_engine_records", "Records published.", status["published"])
     yield GaugeMetricFamily("tidebook_engine_live", "1 when history is done.", status["live"])
+    yield from _health(status["feeds"])
+    yield _latency(engine.latency())
+
+
+def _health(feeds: dict[str, dict[str, Any]]) -> Iterable[Metric]:
+    """What the newest record of `md.health` of each feed says."""
+    rate = GaugeMetricFamily("tidebook_feed_message_rate", "Messages a second over the last one.", labels=["venue"])
+    lag = GaugeMetricFamily(
+        "tidebook_feed_lag_seconds", "Receive time minus the venue's over the last second.", labels=["venue", "of"]
+    )
+    offset = GaugeMetricFamily(
+        "tidebook_feed_clock_offset_seconds",
+        "Our clock minus the venue's, the shortest way included.",
+        labels=["venue"],
+    )
+    sessions = GaugeMetricFamily("tidebook_feed_sessions", "Sessions that are open.", labels=["venue"])
+    for venue, feed in feeds.items():
+        health = feed["health"]
+        if health is None:
+            continue
+        rate.add_metric([venue], health["messages"] * 1e9 / health["interval_ns"])
+        for of in ("min", "mean", "max"):
+            if health[f"lag_{of}_ns"] is not None:
+                lag.add_metric([venue, of], health[f"lag_{of}_ns"] / 1e9)
+        offset.add_metric([venue], health["clock_offset_ns"] / 1e9)
+        sessions.add_metric([venue], health["connections"])
+    return (rate, lag, offset, sessions)
+
+
+def _latency(feeds: dict[str, dict[str, dict[str, Any]]]) -> Metric:
+    """Histograms by venue and stage, in the buckets of `_LATENCY_BOUNDS_NS`."""
+    metric = HistogramMetricFamily(
+        "tidebook_latency_seconds", "How long live messages took for a part of their way.", labels=["venue", "stage"]
+    )
+    for venue, stages in feeds.items():
+        for stage, histogram in stages.items():
+            bounds = [
+                (str(bound / 1e9), sum(count for upper, count in histogram["buckets"] if upper <= bound))
+                for bound in _LATENCY_BOUNDS_NS
+            ]
+            bounds.append(("+Inf", histogram["count"]))
+            metric.add_metric([venue, stage], bounds, histogram["sum_ns"] / 1e9)
+    return metric

@@ -17,7 +17,7 @@ use crate::engine::Quarantine;
 use crate::failure::{Failure, Quantity};
 use crate::market::{BookState, Emitter, Markets, StatusRecord, Steps};
 use crate::oracles::Oracle;
-use crate::sink::RecordSink;
+use crate::sink::{RecordSink, Stage};
 use crate::status::StatusKind;
 use decode::{Decoder, Frame, depth_symbol};
 use listing::{Listed, Listing, is_listing, listed};
@@ -54,6 +54,7 @@ impl BinanceFeed {
         emit: &mut Emitter<'_, S>,
     ) {
         let Some(frame) = self.decode(markets, quarantine, body, None, emit) else { return };
+        emit.reached(Stage::Decoded, 0);
         match frame {
             Frame::Depth { symbol, ts_event, previous, first, last } => {
                 let Some(index) = self.market(markets, symbol, emit) else { return };

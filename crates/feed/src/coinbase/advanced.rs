@@ -13,7 +13,7 @@ use crate::engine::Quarantine;
 use crate::market::{BookState, Emitter, Markets, StatusRecord};
 use crate::oracles::Oracle;
 use crate::scan::ScanError;
-use crate::sink::RecordSink;
+use crate::sink::{RecordSink, Stage};
 use crate::status::StatusKind;
 
 /// What one session said last.
@@ -47,6 +47,7 @@ impl AdvancedFeed {
     ) {
         let Self { decoder, products, .. } = self;
         let decoded = with_exponents(markets, products, emit, |exponents| decoder.decode(body, exponents));
+        emit.reached(Stage::Decoded, 0);
         let result = decoded.and_then(|frame| self.on_frame(markets, connection, (body, frame), emit));
         if let Err(error) = result {
             quarantine.add(&mut markets.counters, error, emit);

@@ -15,7 +15,7 @@ use crate::engine::Quarantine;
 use crate::market::{BookState, Emitter, Markets, Print, StatusRecord, Top};
 use crate::oracles::Oracle;
 use crate::scan::ScanError;
-use crate::sink::RecordSink;
+use crate::sink::{RecordSink, Stage};
 use crate::status::StatusKind;
 
 /// Changes after a ticker that disagreed: if none of them makes the state it says, the book is wrong and the ticker was
@@ -75,6 +75,7 @@ impl ExchangeFeed {
     ) {
         let Self { decoder, products, .. } = self;
         let decoded = with_exponents(markets, products, emit, |exponents| decoder.decode(body, exponents));
+        emit.reached(Stage::Decoded, 0);
         let result = decoded.and_then(|frame| self.on_frame(markets, connection, (body, frame), emit));
         if let Err(error) = result {
             quarantine.add(&mut markets.counters, error, emit);

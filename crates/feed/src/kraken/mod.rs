@@ -22,7 +22,7 @@ use crate::failure::{Failure, Quantity};
 use crate::market::{BookState, Emitter, Markets, Print, StatusRecord};
 use crate::oracles::Oracle;
 use crate::scan::{ScanError, Scanner};
-use crate::sink::RecordSink;
+use crate::sink::{RecordSink, Stage};
 use crate::status::StatusKind;
 use book::{Cut, DEPTHS, check};
 use decode::{BookEntry, Decoder, Frame, TradeEntry, trade_entry};
@@ -228,6 +228,7 @@ impl KrakenFeed {
                 return Ok(());
             }
         };
+        emit.reached(Stage::Decoded, 0);
         let Some(index) = self.market(markets, entry.symbol, emit) else { return Ok(()) };
         if snapshot {
             markets.set_exponents(index, self.decoder.exponents, emit);

@@ -21,7 +21,7 @@ use crate::kraken::{PRECISION_ROUNDS_MAX, symbol};
 use crate::market::{BookState, Emitter, Markets, Print, StatusRecord, SymbolHasher};
 use crate::oracles::Oracle;
 use crate::scan::ScanError;
-use crate::sink::RecordSink;
+use crate::sink::{RecordSink, Stage};
 use crate::status::StatusKind;
 use decode::{BookMessage, Decoder, Frame};
 
@@ -104,10 +104,15 @@ impl KrakenV1Feed {
                 let market = markets.get(index);
                 let known = (market.version > 0).then_some((market.price_exp, market.size_exp));
                 match self.decoder.book(body, pair, places, known) {
-                    Ok(message) => match message.checksum {
-                        None => self.on_snapshot(markets, index, connection, message.ts_event, emit),
-                        Some(checksum) => self.on_update(markets, index, connection, depth, message, checksum, emit),
-                    },
+                    Ok(message) => {
+                        emit.reached(Stage::Decoded, 0);
+                        match message.checksum {
+                            None => self.on_snapshot(markets, index, connection, message.ts_event, emit),
+                            Some(checksum) => {
+                                self.on_update(markets, index, connection, depth, message, checksum, emit)
+                            }
+                        }
+                    }
                     Err(Failure::Malformed(error)) => return Err(error),
                     // The book's digits have changed: nothing but a snapshot can be checked any more.
                     Err(Failure::Precision { quantity, exponent, .. }) if known.is_some() => {

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tidebook_channel::{Channel, ChannelOptions};
-use tidebook_feed::{FeedEngine, FeedOptions, RecordBatch};
+use tidebook_feed::{FeedEngine, FeedOptions, RecordBatch, RecordSink};
 use tidebook_plane::{EngineOptions, FeedSource, MarketDataEngine, PlaneError};
-use tidebook_ring::{Producer, Wait};
-use tidebook_types::{MessageKind, RawMessage, Venue};
+use tidebook_ring::Producer;
+use tidebook_types::{Health, MessageKind, RawMessage, Venue};
 
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -100,6 +100,22 @@ impl Feed {
         }
     }
 
+    /// How the feed does, as the state machine alone derives it.
+    pub fn derived_health(&self) -> Vec<Health> {
+        struct Kept(Vec<Health>);
+        impl RecordSink for Kept {
+            fn health(&mut self, record: &Health) {
+                self.0.push(*record);
+            }
+        }
+        let mut engine = FeedEngine::new(self.venue, FeedOptions::of(self.venue));
+        let mut kept = Kept(Vec::new());
+        for (index, payload) in self.written.iter().enumerate() {
+            engine.on_message(index as u64 + 1, RawMessage::parse(payload).unwrap(), &mut kept);
+        }
+        kept.0
+    }
+
     /// What the state machine alone derives of all that was written.
     pub fn derived(&self) -> RecordBatch {
         let mut engine = FeedEngine::new(self.venue, FeedOptions::of(self.venue));
@@ -112,11 +128,7 @@ impl Feed {
 }
 
 pub fn try_start(rings: &Path, feeds: &[&Feed]) -> Result<MarketDataEngine, PlaneError> {
-    MarketDataEngine::start(EngineOptions {
-        feeds: feeds.iter().map(|feed| feed.source()).collect(),
-        rings_dir: rings.to_owned(),
-        wait: Wait::Park,
-    })
+    MarketDataEngine::start(EngineOptions::new(feeds.iter().map(|feed| feed.source()).collect(), rings.to_owned()))
 }
 
 pub fn start(rings: &Path, feeds: &[&Feed]) -> MarketDataEngine {
