@@ -142,3 +142,22 @@ def test_frames_that_make_no_sense_are_reported_and_stop_nothing() -> None:
     assert records["status"]["kind"].tolist() == [12] * 4
     with pytest.raises(TidebookError, match="nasdaq"):
         FeedDecoder("nasdaq")
+
+
+def test_trades_of_one_kraken_message_with_different_decimals_keep_their_prices() -> None:
+    """The second trade needs more decimals than the first: both must come in those."""
+    trades = [
+        {"symbol": "BTC/USD", "side": "buy", "price": "63388.8", "qty": "0.50", "trade_id": 1},
+        {"symbol": "BTC/USD", "side": "buy", "price": "63388.85", "qty": "0.12345678", "trade_id": 2},
+    ]
+    entries = ",".join(
+        f'{{"symbol":"{t["symbol"]}","side":"{t["side"]}","price":{t["price"]},"qty":{t["qty"]},"ord_type":"limit",'
+        f'"trade_id":{t["trade_id"]},"timestamp":"2026-08-02T03:35:51.302928Z"}}'
+        for t in trades
+    )
+    body = f'{{"channel":"trade","type":"update","data":[{entries}]}}'.encode()
+    message = pack_message(1_785_641_751_302_928_000, 1, 1, body)
+    rows = FeedDecoder("kraken").decode(1, Payloads([message]))["trades"]
+    prices = [int(row["price"]) / 10 ** int(row["price_exp"]) for row in rows]
+    sizes = [int(row["size"]) / 10 ** int(row["size_exp"]) for row in rows]
+    assert (prices, sizes) == ([63388.8, 63388.85], [0.5, 0.12345678])

@@ -55,7 +55,7 @@ pub(crate) struct KrakenFeed {
     pairs: Pairs,
     cut: Cut,
     /// Trades of the message at hand.
-    trades: Vec<(usize, Print)>,
+    trades: Vec<(usize, u32, Print)>,
 }
 
 impl KrakenFeed {
@@ -73,12 +73,11 @@ impl KrakenFeed {
                 entries(body, data, |scanner| self.on_book_entry(markets, connection, snapshot, scanner, emit))
             }
             Ok(Frame::Trades { snapshot, data }) => {
-                self.trades.clear();
                 let flags = if snapshot { FLAG_SNAPSHOT } else { 0 };
-                let result = entries(body, data, |scanner| self.on_trade_entry(markets, flags, scanner, emit));
+                let result = self.read_trades(markets, body, data, flags, emit);
                 // A snapshot's trades come in no promised order.
-                self.trades.sort_by_key(|&(index, print)| (index, print.trade_id));
-                for (index, print) in self.trades.drain(..) {
+                self.trades.sort_by_key(|&(index, _, print)| (index, print.trade_id));
+                for (index, _, print) in self.trades.drain(..) {
                     markets.take_trade(index, &print, Oracle::KrakenTradeIds, emit);
                 }
                 result
@@ -302,6 +301,27 @@ impl KrakenFeed {
         markets.emit_depth(index, entry.ts_event, true, changes, emit);
     }
 
+    /// All trades of a message into `trades`, in the exponents that are in force when it has been read: an entry that
+    /// needs others makes those before it be read again.
+    fn read_trades<S: RecordSink>(
+        &mut self,
+        markets: &mut Markets,
+        body: &[u8],
+        data: usize,
+        flags: u8,
+        emit: &mut Emitter<'_, S>,
+    ) -> Result<(), ScanError> {
+        for _ in 0..PRECISION_ROUNDS_MAX {
+            self.trades.clear();
+            let result = entries(body, data, |scanner| self.on_trade_entry(markets, flags, scanner, emit));
+            if self.trades.iter().all(|&(index, version, _)| markets.get(index).version == version) {
+                return result;
+            }
+        }
+        self.trades.clear();
+        Err(ScanError { offset: data, expected: "numbers that share exponents" })
+    }
+
     fn on_trade_entry<S: RecordSink>(
         &mut self,
         markets: &mut Markets,
@@ -316,7 +336,8 @@ impl KrakenFeed {
                 Ok(TradeEntry { symbol, print, exponents }) => {
                     if let Some(index) = self.market(markets, symbol, emit) {
                         markets.set_exponents(index, exponents, emit);
-                        self.trades.push((index, Print { flags, ..print }));
+                        let version = markets.get(index).version;
+                        self.trades.push((index, version, Print { flags, ..print }));
                     }
                     return Ok(());
                 }
