@@ -109,9 +109,9 @@ impl BinanceFeed {
         match self.decode(markets, quarantine, body, Some(symbol), emit) {
             Some(Frame::Snapshot { ts_event, last_update_id }) => {
                 let Some(index) = self.market(markets, symbol, emit) else { return };
-                if connection != 0 {
-                    markets.get(index).connection = connection;
-                }
+                // An answer that comes late may be of a session before the one that feeds the book.
+                let fed_by = &mut markets.get(index).connection;
+                *fed_by = connection.max(*fed_by);
                 let Decoder { bids, asks, .. } = &self.decoder;
                 self.syncs[index].on_snapshot(markets, index, ts_event, (last_update_id, bids, asks), emit);
             }
@@ -173,6 +173,7 @@ impl BinanceFeed {
     ) {
         for index in 0..self.syncs.len() {
             if markets.get(index).connection == connection {
+                markets.get(index).connection = 0;
                 self.syncs[index].restart();
                 if markets.get(index).state != BookState::Waiting {
                     markets.lose_book(index, StatusKind::Disconnected, 0, true, emit);

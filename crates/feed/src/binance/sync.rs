@@ -5,9 +5,14 @@
 //! kept must cover the id behind it, then each must follow the one before. Changes are kept (within a bound) whenever a
 //! snapshot might have to be put under them: before the first, after a gap, and while the book is in doubt.
 //!
-//! Source: Binance documentation, "How to manage a local order book correctly". Stricter than it in one place: a message
-//! that overlaps the one before and is no repetition of it proves that an id is damaged, so it is a gap. And for futures
-//! wider in one: a snapshot between `pu` and `U` is spanned as well, since the ids between are other instruments'.
+//! What was received and is not kept any more leaves its last id behind: a snapshot below it is missing changes that
+//! nothing will send again, so it is never taken, not even in the next session.
+//!
+//! Source: Binance documentation, "How to manage a local order book correctly". Stricter than it in two places: a message
+//! that overlaps the one before and is no repetition of it proves that an id is damaged, so it is a gap; and so does one
+//! that lies before it by its ids and behind it by its time, or the hundredth in a row, for an id that a damaged message
+//! made far too high would otherwise make a repetition of all that follow. And for futures wider in one: a snapshot
+//! between `pu` and `U` is spanned as well, since the ids between are other instruments'.
 
 use std::collections::VecDeque;
 
@@ -49,10 +54,21 @@ struct Kept {
     asks: Box<[Level]>,
 }
 
+/// What stays of the last message received.
+#[derive(Debug, Clone, Copy)]
+struct Received {
+    ts_event: i64,
+    previous: u64,
+    first: u64,
+    last: u64,
+}
+
 /// How a message follows the one before.
 enum Step {
     Follows,
     Repeats,
+    /// Lies before it: a repetition, or it was damaged.
+    Older,
     Breaks,
 }
 
@@ -60,8 +76,12 @@ enum Step {
 #[derive(Debug, Clone)]
 pub(super) struct Sync {
     rules: Rules,
-    /// Ids of the last message received, whether or not there was a book to apply it to.
-    received: Option<(u64, u64)>,
+    /// The last message received, whether or not there was a book to apply it to.
+    received: Option<Received>,
+    /// Messages in a row, since then, that lie before it.
+    older: u32,
+    /// Last id received in the sessions before; counts until this one has received something.
+    left_off: u64,
     kept: VecDeque<Kept>,
     kept_levels: usize,
     /// The book is a snapshot, and no change that covers the id behind it came yet; this many came that end before.
@@ -76,6 +96,8 @@ impl Sync {
         Self {
             rules,
             received: None,
+            older: 0,
+            left_off: 0,
             kept: VecDeque::new(),
             kept_levels: 0,
             behind: None,
@@ -118,9 +140,10 @@ impl Sync {
         held
     }
 
-    /// A new session begins: nothing received before says anything about what comes.
+    /// A new session begins: nothing received before says anything about what comes, but that no older book does.
     pub(super) fn restart(&mut self) {
-        *self = Self::new(self.rules);
+        let left_off = self.received.map_or(self.left_off, |received| received.last);
+        *self = Self { left_off, ..Self::new(self.rules) };
     }
 
     /// Drops what was kept for a snapshot.
@@ -139,20 +162,28 @@ impl Sync {
     }
 
     pub(super) fn hash(&self, mix: &mut impl FnMut(u64)) {
-        let (first, last) = self.received.unwrap_or_default();
-        for value in [first, last, self.kept.len() as u64, self.behind.map_or(0, |behind| u64::from(behind) + 1)] {
+        if let Some(Received { ts_event, previous, first, last }) = self.received {
+            for value in [ts_event as u64, previous, first, last, self.older.into()] {
+                mix(value);
+            }
+        }
+        let behind = self.behind.map_or(0, |behind| u64::from(behind) + 1);
+        for value in [self.left_off, self.kept.len() as u64, behind] {
             mix(value);
         }
     }
 
+    #[inline]
     const fn step(&self, change: &Change<'_>) -> Step {
-        match self.received {
-            None => Step::Follows,
-            Some((_, last)) if change.previous == last => Step::Follows,
-            Some((first, last)) if change.last < first || (change.first == first && change.last == last) => {
-                Step::Repeats
-            }
-            Some(_) => Step::Breaks,
+        let Some(Received { ts_event, previous, first, last }) = self.received else { return Step::Follows };
+        if change.previous == last {
+            Step::Follows
+        } else if change.first == first && change.last == last {
+            Step::Repeats
+        } else if change.last <= previous && change.ts_event <= ts_event && self.older < self.rules.behind_max {
+            Step::Older
+        } else {
+            Step::Breaks
         }
     }
 
@@ -175,9 +206,16 @@ impl Sync {
                 markets.counters.duplicates += 1;
                 return;
             }
+            Step::Older => {
+                self.older += 1;
+                markets.counters.duplicates += 1;
+                return;
+            }
             Step::Breaks => self.on_gap(markets, index, change, emit),
         }
-        self.received = Some((change.first, change.last));
+        let Change { ts_event, previous, first, last, .. } = *change;
+        self.received = Some(Received { ts_event, previous, first, last });
+        self.older = 0;
         self.advance(markets, index, change, emit);
     }
 
@@ -211,7 +249,7 @@ impl Sync {
         change: &Change<'_>,
         emit: &mut Emitter<'_, S>,
     ) {
-        let expected = self.received.map_or(0, |(_, last)| last + 1);
+        let expected = self.received.map_or(0, |received| received.last + 1);
         markets.oracles.count(Oracle::BinanceDepthChain, false);
         markets.counters.gaps += 1;
         let status = StatusRecord {
@@ -395,24 +433,22 @@ impl Sync {
             markets.counters.snapshots_unneeded += 1;
             return;
         }
-        while self.kept.front().is_some_and(|kept| kept.last <= last_update_id) {
-            if let Some(kept) = self.kept.pop_front() {
-                self.kept_levels -= kept.bids.len() + kept.asks.len();
-            }
-        }
+        // Changes that are not kept cannot be put on it: then it must have all that was ever received.
+        let needed = match (self.kept.iter().find(|kept| kept.last > last_update_id), self.received) {
+            (Some(kept), _) => kept.previous,
+            (None, Some(received)) => received.last,
+            (None, None) => self.left_off.max(market.venue_sequence),
+        };
         let refused = if !in_order(bids, true) || !in_order(asks, false) {
             Some(StatusRecord::because(StatusKind::SnapshotRefused, StatusKind::OutOfOrder))
         } else if let (Some(bid), Some(ask)) = (bids.first(), asks.first())
             && bid.price >= ask.price
         {
             Some(StatusRecord::because(StatusKind::SnapshotRefused, StatusKind::Crossed))
+        } else if last_update_id < needed {
+            Some(StatusRecord { expected: needed, ..StatusRecord::of(StatusKind::SnapshotRefused) })
         } else {
-            match self.kept.front() {
-                Some(kept) if kept.previous > last_update_id => {
-                    Some(StatusRecord { expected: kept.previous, ..StatusRecord::of(StatusKind::SnapshotRefused) })
-                }
-                _ => None,
-            }
+            None
         };
         if let Some(status) = refused {
             markets.refuse_snapshot(index, StatusRecord { found: last_update_id, ..status }, emit);
@@ -441,6 +477,9 @@ impl Sync {
         let kept = std::mem::take(&mut self.kept);
         self.kept_levels = 0;
         for Kept { ts_event, previous, first, last, bids, asks } in kept {
+            if last <= last_update_id {
+                continue;
+            }
             let change = Change { ts_event, previous, first, last, bids: &bids, asks: &asks };
             self.advance(markets, index, &change, emit);
         }
