@@ -3,7 +3,8 @@
 //! Records of one feed message are written in the order of `source_index`, and one feed's batch at a time. After each
 //! batch its feed's entry in the table of [`Positions`] is moved, so the newest record of each ring tells how far a batch
 //! in progress had got, and the table tells everything before it. On the way back everything up to that point is derived
-//! again and dropped: nothing is published twice, nothing is left out, feed by feed.
+//! again and dropped: nothing is published twice, nothing is left out, feed by feed. An engine that starts does that
+//! for every feed of the table, also for one that this run leaves out.
 //!
 //! The producer waits for nobody: whoever reads too slowly is told how much was overwritten. A gating reader that is
 //! stopped would otherwise stop the engine, and with it every other reader.
@@ -140,41 +141,47 @@ impl MarketDataChannels {
     /// because of what they are or what they were derived from, are all made anew.
     pub(crate) fn open(directory: &Path, feeds: &[FeedIdentity]) -> Result<Opened, PlaneError> {
         let found = Found::look(directory)?;
-        let table = found.table.as_ref();
         let mut reason = found.fault.clone();
-        let mut positions = Vec::new();
+        // What a killed engine had published of a batch counts before anything is compared, and for every feed: records
+        // of those that are here now will hide it.
+        let mut entries = found.entries();
         for feed in feeds {
-            let (position, fault) = feed.position(table.and_then(|table| table.get(feed.venue as u8)));
+            let code = feed.venue as u8;
+            let known = entries.iter().position(|(other, _)| *other == code);
+            let (position, fault) = feed.position(known.map(|place| entries[place].1));
             reason = reason.or(fault);
-            positions.push((feed.venue, position));
+            match known {
+                Some(place) => entries[place].1 = position,
+                None => entries.push((code, position)),
+            }
         }
+        let of = |entries: &[(u8, Position)]| {
+            let position = |feed: &FeedIdentity| entries.iter().find(|(code, _)| *code == feed.venue as u8);
+            feeds.iter().filter_map(position).map(|(_, position)| Resume::of(position)).collect::<Vec<_>>()
+        };
         if reason.is_none()
-            && let (Some(rings), Some(table)) = (found.rings(), table)
+            && let (Some(rings), Some(table)) = (found.rings(), &found.table)
         {
-            match newest_points(&rings) {
-                Ok(newest) => {
-                    let producers = rings.iter().map(Ring::producer).collect::<Result<Vec<_>, _>>();
-                    match producers {
-                        Ok(producers) => {
-                            let mut resume = Vec::new();
-                            for (venue, position) in &positions {
-                                let position = resume_at(*venue, position, &newest);
-                                table.take_up(*venue, position);
-                                resume.push(Resume::of(&position));
-                            }
-                            let mut channels = Self::with(producers, found.table.expect("it was just used"));
-                            tops_told(&rings[TOPS], &mut channels.consolidator)?;
-                            return Ok(Opened { channels, resume, made_anew: None });
-                        }
-                        Err(error @ RingError::Corrupt { .. }) => reason = Some(error.to_string()),
-                        Err(error) => return Err(error.into()),
+            match rings.iter().map(Ring::producer).collect::<Result<Vec<_>, _>>() {
+                Ok(producers) => {
+                    for (code, position) in &entries {
+                        table.take_up(*code, *position);
                     }
+                    let mut channels = Self::with(producers, found.table.expect("it was just used"));
+                    tops_told(&rings[TOPS], &mut channels.consolidator)?;
+                    return Ok(Opened { channels, resume: of(&entries), made_anew: None });
                 }
                 Err(error @ RingError::Corrupt { .. }) => reason = Some(error.to_string()),
                 Err(error) => return Err(error.into()),
             }
         }
-        found.make_anew(directory, &positions, reason)
+        // The channels will hold no definitions and images of any feed, and of a message all records or none.
+        for (_, position) in &mut entries {
+            position.records = position.records.whole();
+            (position.definitions, position.images) = (Point::START, Point::START);
+        }
+        let channels = found.make_anew(directory, &entries, reason.as_deref())?;
+        Ok(Opened { channels, resume: of(&entries), made_anew: reason })
     }
 
     fn with(producers: Vec<Producer>, positions: Positions) -> Self {
@@ -254,6 +261,8 @@ impl MarketDataChannels {
 struct Found {
     /// Those that can be opened, in the order of `CHANNELS`.
     rings: Vec<Option<Ring>>,
+    /// Feed and place of the newest record of each that belongs to the table.
+    newest: Newest,
     table: Option<Positions>,
     /// Why they cannot stay as they are; none when there are none either.
     fault: Option<String>,
@@ -271,13 +280,20 @@ impl Found {
             None => None,
         };
         let (mut rings, mut missing) = (Vec::new(), Vec::new());
-        for (schema, count) in &CHANNELS {
+        let mut newest = [None; CHANNELS.len()];
+        for ((schema, count), newest) in CHANNELS.iter().zip(&mut newest) {
             let path = tidebook_ring::paths::ring_path(directory, &channel(schema))?;
             let ring = match Ring::open(&path) {
                 Ok(ring) => {
                     let epoch = table.as_ref().map(Positions::epoch);
-                    let fits = ring.require(&RingOptions { epoch, ..options(schema, *count, 0) });
-                    faults.extend(fits.err().map(|error| error.to_string()));
+                    let found = ring.require(&RingOptions { epoch, ..options(schema, *count, 0) });
+                    match found.and_then(|()| newest_of(&ring)) {
+                        Ok(found) => *newest = found,
+                        Err(error @ (RingError::Mismatch { .. } | RingError::Corrupt { .. })) => {
+                            faults.push(error.to_string());
+                        }
+                        Err(error) => return Err(error.into()),
+                    }
                     Some(ring)
                 }
                 Err(RingError::NotFound { path }) => {
@@ -299,7 +315,13 @@ impl Found {
             }
             faults.extend(missing.first().map(|path| format!("{} is missing", path.display())));
         }
-        Ok(Self { rings, table, fault: faults.into_iter().next() })
+        Ok(Self { rings, newest, table, fault: faults.into_iter().next() })
+    }
+
+    /// How far each feed that the table knows is published: what it says, or what the batch in progress had got to.
+    fn entries(&self) -> Vec<(u8, Position)> {
+        let entries = self.table.iter().flat_map(Positions::entries);
+        entries.map(|(code, position)| (code, resume_at(code, &position, &self.newest))).collect()
     }
 
     /// All of them, if all are there.
@@ -311,10 +333,10 @@ impl Found {
     fn make_anew(
         self,
         directory: &Path,
-        positions: &[(Venue, Position)],
-        reason: Option<String>,
-    ) -> Result<Opened, PlaneError> {
-        let why = reason.as_deref().unwrap_or("they are not all there");
+        entries: &[(u8, Position)],
+        reason: Option<&str>,
+    ) -> Result<MarketDataChannels, PlaneError> {
+        let why = reason.unwrap_or("they are not all there");
         for ring in self.rings.iter().flatten() {
             if let Some(who) = holder(ring)? {
                 return Err(PlaneError::InUse { ring: ring.path().to_owned(), reason: why.to_owned(), who });
@@ -322,17 +344,8 @@ impl Found {
         }
         let epoch = self.table.as_ref().map_or(0, Positions::epoch);
         let epoch = epoch_now().max(epoch + 1);
-        // What other feeds have published stays published, but the channels hold no definitions and images of it.
-        let kept = self.table.iter().flat_map(Positions::entries);
-        let mut entries: Vec<_> =
-            kept.filter(|(code, _)| positions.iter().all(|(venue, _)| *venue as u8 != *code)).collect();
-        entries.extend(positions.iter().map(|(venue, position)| (*venue as u8, *position)));
-        for (_, position) in &mut entries {
-            position.records = position.records.whole();
-            (position.definitions, position.images) = (Point::START, Point::START);
-        }
         // The table first: should this end half way, the rings do not belong to it and are made anew once more.
-        let table = Positions::create(directory, epoch, &entries)?;
+        let table = Positions::create(directory, epoch, entries)?;
         let mut producers = Vec::new();
         for (schema, count) in &CHANNELS {
             let path = tidebook_ring::paths::ring_path(directory, &channel(schema))?;
@@ -342,9 +355,7 @@ impl Found {
             }
             producers.push(Ring::create(path, &options(schema, *count, epoch))?.producer()?);
         }
-        let own = entries.split_off(entries.len() - positions.len());
-        let resume = own.iter().map(|(_, position)| Resume::of(position)).collect();
-        Ok(Opened { channels: MarketDataChannels::with(producers, table), resume, made_anew: reason })
+        Ok(MarketDataChannels::with(producers, table))
     }
 }
 
@@ -368,14 +379,6 @@ fn holder(ring: &Ring) -> Result<Option<String>, RingError> {
 
 /// Feed and place of the newest record of each ring.
 type Newest = [Option<(u8, Point)>; CHANNELS.len()];
-
-fn newest_points(rings: &[Ring]) -> Result<Newest, RingError> {
-    let mut newest = [None; CHANNELS.len()];
-    for (place, ring) in newest.iter_mut().zip(rings) {
-        *place = newest_of(ring)?;
-    }
-    Ok(newest)
-}
 
 fn newest_of(ring: &Ring) -> Result<Option<(u8, Point)>, RingError> {
     let published = ring.published();
@@ -410,8 +413,8 @@ fn tops_told(ring: &Ring, consolidator: &mut Consolidator) -> Result<(), RingErr
 }
 
 /// Where a feed goes on: behind what the table says, or behind what the batch in progress had published.
-fn resume_at(venue: Venue, position: &Position, newest: &Newest) -> Position {
-    let of = |place: usize| newest[place].filter(|(code, _)| *code == venue as u8).map(|(_, point)| point);
+fn resume_at(code: u8, position: &Position, newest: &Newest) -> Position {
+    let of = |place: usize| newest[place].filter(|(other, _)| *other == code).map(|(_, point)| point);
     let records = (0..CHANNELS.len()).filter(|place| ![BOOK, INSTRUMENTS, TOPS].contains(place)).filter_map(of).max();
     let behind = |noted: Point, found: Option<Point>| found.map_or(noted, |found| found.max(noted));
     Position {

@@ -187,10 +187,10 @@ impl Positions {
     }
 
     /// Begins or takes up the entry of a venue. One that is begun and killed half way is none.
-    pub(crate) fn take_up(&self, venue: Venue, position: Position) {
-        let line = venue as usize + 1;
+    pub(crate) fn take_up(&self, code: u8, position: Position) {
+        let line = usize::from(code) + 1;
         let store = |word, value| self.word(line, word).store(value, Ordering::Release);
-        if self.get(venue as u8).is_some_and(|found| found.feed_epoch == position.feed_epoch) {
+        if self.get(code).is_some_and(|found| found.feed_epoch == position.feed_epoch) {
             self.raise(line, RECORDS, position.records);
             self.raise(line, DEFINITIONS, position.definitions);
             self.raise(line, IMAGES, position.images);
@@ -255,7 +255,7 @@ mod tests {
         assert!(Positions::open(directory.path()).unwrap().is_none());
         let table = Positions::create(directory.path(), 5, &[(2, POSITION)]).unwrap();
         assert_eq!((table.epoch(), table.get(1), table.get(2)), (5, None, Some(POSITION)));
-        table.take_up(Venue::Binance, POSITION);
+        table.take_up(Venue::Binance as u8, POSITION);
         table.publish(Venue::Binance, 9);
         table.publish_images(Venue::Binance, 9);
         let again = Positions::open(directory.path()).unwrap().unwrap().unwrap();
@@ -274,7 +274,7 @@ mod tests {
         table.publish(Venue::Binance, 9);
         assert_eq!(table.get(1).unwrap().records, POSITION.records, "passed again on the way through the history");
         let later = Position { feed_generation: 8, records: Point::new(10, 2), images: Point::new(3, 1), ..POSITION };
-        table.take_up(Venue::Binance, later);
+        table.take_up(Venue::Binance as u8, later);
         let expected = Position { records: POSITION.records, definitions: Point::after(9), ..later };
         assert_eq!(table.get(1), Some(expected));
         assert_eq!(Point::new(10, 2).whole(), Point::after(9));

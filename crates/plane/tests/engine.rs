@@ -314,6 +314,57 @@ fn a_feed_added_later_begins_after_its_history_and_the_others_go_on() {
     assert_eq!(published::<Instrument>(&other), other.derived().instruments);
 }
 
+/// The points of a feed's entry in the table of positions.
+fn points(feed: &Feed) -> [u8; 24] {
+    let mut points = [0; 24];
+    let table = std::fs::File::open(feed.rings.join("md.positions")).unwrap();
+    table.read_exact_at(&mut points, 64 * (feed.venue as u64 + 1) + 16).unwrap();
+    points
+}
+
+/// As a kill leaves the table when a batch was published and not yet noted.
+fn set_points(feed: &Feed, points: &[u8]) {
+    patch(&feed.rings.join("md.positions"), 64 * (feed.venue as u64 + 1) + 16, points);
+}
+
+/// A batch in progress is told by the newest records of the rings alone, and another feed's records hide them.
+#[test]
+fn a_feed_left_out_of_a_run_after_a_kill_is_published_once() {
+    for cut_short in [false, true] {
+        let rings = directory();
+        let (mut one, mut other) = two(rings.path());
+        run_to_end(rings.path(), &[&one, &other]);
+        one.write_market(0, 20);
+        other.write_market(0, 20);
+        run_to_end(rings.path(), &[&one, &other]);
+        let noted = points(&one);
+        one.write_market(20, 20);
+        run_to_end(rings.path(), &[&one, &other]);
+        set_points(&one, &noted);
+        other.write_market(20, 20);
+        if cut_short {
+            // The run without it cannot keep the channels: what is published of it is not published again in new ones.
+            let before = one.last();
+            std::fs::remove_file(ring(rings.path(), "md.bars")).unwrap();
+            let engine = start(rings.path(), &[&other]);
+            assert!(engine.made_anew().is_some());
+            wait_for_all(&engine, &[&other]);
+            engine.stop().unwrap();
+            one.write_market(40, 20);
+            run_to_end(rings.path(), &[&other, &one]);
+            assert_eq!(published::<Trade>(&one), after(one.derived().trades, before - 1));
+        } else {
+            run_to_end(rings.path(), &[&other]);
+            one.write_market(40, 20);
+            run_to_end(rings.path(), &[&other, &one]);
+            assert_all_published(&one);
+            assert_all_published(&other);
+            // One a book and batch, and none twice.
+            assert!(published::<BookImage>(&one).len() >= 6);
+        }
+    }
+}
+
 fn after(trades: Vec<Trade>, sequence: u64) -> Vec<Trade> {
     trades.into_iter().filter(|trade| trade.source_sequence > sequence).collect()
 }
@@ -365,6 +416,39 @@ fn channels_that_are_ahead_of_a_feed_are_made_anew_and_no_message_is_dropped() {
     wait_for_all(&engine, &[&one, &other]);
     engine.stop().unwrap();
     assert_eq!(published::<Trade>(&one).len(), 35);
+}
+
+/// What was published of a batch that a kill kept from being noted is ahead of a feed that lost it, too.
+#[test]
+fn channels_whose_batch_in_progress_is_ahead_of_a_feed_are_made_anew_and_no_message_is_dropped() {
+    let rings = directory();
+    let mut feed = Feed::new(rings.path(), Venue::Binance);
+    run_to_end(rings.path(), &[&feed]);
+    feed.write_market(0, 10);
+    feed.close();
+    let (backup, backed_up) = (rings.path().join("backup"), feed.last());
+    copy(&feed.journal(), &backup);
+    feed.open();
+    run_to_end(rings.path(), &[&feed]);
+    let noted = points(&feed);
+    feed.write_market(10, 20);
+    run_to_end(rings.path(), &[&feed]);
+    set_points(&feed, &noted);
+    feed.close();
+    std::fs::remove_dir_all(feed.journal()).unwrap();
+    copy(&backup, &feed.journal());
+    std::fs::remove_file(feed.ring()).unwrap();
+    feed.written.truncate(backed_up as usize);
+    feed.open();
+    feed.write_market(10, 5);
+    let engine = start(rings.path(), &[&feed]);
+    let reason = engine.made_anew().unwrap_or("kept").to_owned();
+    assert!(reason.contains("feed.binance up to") && reason.ends_with(&format!("ends at {backed_up}")), "{reason}");
+    feed.write_market(15, 30);
+    wait_for_all(&engine, &[&feed]);
+    engine.stop().unwrap();
+    assert_eq!(published::<Trade>(&feed), after(feed.derived().trades, backed_up));
+    assert_eq!(published::<Instrument>(&feed), feed.derived().instruments);
 }
 
 #[test]

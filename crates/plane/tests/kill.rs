@@ -1,4 +1,5 @@
-//! An engine of two feeds that is killed at any moment, and what its channels hold in the end.
+//! An engine of two feeds, of which some runs leave one out, that is killed at any moment, and what its channels hold in
+//! the end.
 //!
 //! Has its own `main`, because the engine to be killed is this executable started again: `TIDEBOOK_CHILD` names the
 //! role. The parent owns the feeds and goes on writing them; it reads every record that is ever published.
@@ -22,7 +23,9 @@ const VENUES: [Venue; 2] = [Venue::Binance, Venue::BinanceUs];
 
 fn main() {
     if std::env::var_os(CHILD).is_some() {
-        engine(Path::new(&std::env::args().nth(1).expect("the directory")));
+        let mut words = std::env::args().skip(1);
+        let rings = words.next().expect("the directory");
+        engine(Path::new(&rings), &words.collect::<Vec<_>>());
     }
     let soak = std::env::args().any(|argument| argument == "--ignored");
     let kills = if soak { 1000 } else { 25 };
@@ -32,9 +35,10 @@ fn main() {
     println!("kill: ok");
 }
 
-fn engine(rings: &Path) -> ! {
-    let feeds = VENUES.map(|venue| FeedSource { venue, journal_dir: rings.join(format!("journal-{}", venue.name())) });
-    let options = EngineOptions::new(feeds.to_vec(), rings.to_owned());
+fn engine(rings: &Path, names: &[String]) -> ! {
+    let served = VENUES.into_iter().filter(|venue| names.iter().any(|name| name == venue.name()));
+    let feeds = served.map(|venue| FeedSource { venue, journal_dir: rings.join(format!("journal-{}", venue.name())) });
+    let options = EngineOptions::new(feeds.collect(), rings.to_owned());
     let engine = MarketDataEngine::start(options).unwrap_or_else(|error| panic!("start: {error}"));
     assert_eq!(engine.made_anew(), None);
     let parent = std::os::unix::process::parent_id();
@@ -47,9 +51,11 @@ fn engine(rings: &Path) -> ! {
     }
 }
 
-fn spawn(rings: &Path) -> Child {
+fn spawn(rings: &Path, left_out: Option<usize>) -> Child {
+    let served = (0..VENUES.len()).filter(|&which| left_out != Some(which));
     Command::new(std::env::current_exe().expect("this executable"))
         .arg(rings)
+        .args(served.map(|which| VENUES[which].name()))
         .env(CHILD, "engine")
         .stdout(Stdio::null())
         .spawn()
@@ -124,16 +130,22 @@ fn kill(seed: u64, kills: u64) {
     let (mut images, mut instruments) = (Reading::<BookImage>::new(rings), Reading::<Instrument>::new(rings));
     let mut within = 0;
     for round in 0..kills {
-        let mut child = spawn(rings);
+        let whole = round % 10 == 9;
+        let left_out = (!whole && random.chance(1, 4)).then(|| random.below(2) as usize);
+        let mut child = spawn(rings, left_out);
         // Half of the kills fall into the time after the engine has gone live, the others anywhere.
         let (before, at_once) = (trades.records.len(), random.chance(1, 4));
-        for _ in 0..1 + random.below(6) {
-            let which = random.below(2) as usize;
+        for write in 0..1 + random.below(6) {
+            let mut which = random.below(2) as usize;
+            if write == 0 && left_out == Some(which) {
+                // Whoever waits for the engine waits for a feed that it serves.
+                which = 1 - which;
+            }
             let count = 1 + random.below(40);
             feeds[which].write_market(written[which], count);
             written[which] += count;
         }
-        if round % 10 == 9 {
+        if whole {
             // Kills at once leave work behind, which may not grow beyond what the rings hold.
             wait_for(|| {
                 trades.poll();
@@ -146,7 +158,8 @@ fn kill(seed: u64, kills: u64) {
         child.kill().unwrap();
         child.wait().unwrap();
         trades.poll();
-        within += u64::from(trades.records.len() > before && (trades.records.len() as u64) < written[0] + written[1]);
+        let cut_short = trades.records.len() > before && (trades.records.len() as u64) < written[0] + written[1];
+        within += u64::from(left_out.is_none() && cut_short);
         for poll in
             [&mut quotes as &mut dyn Polled, &mut depth, &mut status, &mut health, &mut images, &mut instruments]
         {

@@ -10,7 +10,7 @@
 //!
 //! Source: Binance documentation, "How to manage a local order book correctly". Stricter than it in two places: a message
 //! that overlaps the one before and is no repetition of it proves that an id is damaged, so it is a gap; and so does one
-//! that lies before it by its ids and behind it by its time, or the hundredth in a row, for an id that a damaged message
+//! that lies before it by its ids and behind it by its time, or after a hundred of them, for an id that a damaged message
 //! made far too high would otherwise make a repetition of all that follow. And for futures wider in one: a snapshot
 //! between `pu` and `U` is spanned as well, since the ids between are other instruments'.
 
