@@ -365,11 +365,12 @@ class RecordBuffer:
 class Recording:
     """One capture file (plain, zstd or gzip), its format found by content, as raw messages in order.
 
+    `day` (`2019-01-30`) is for files whose times count from midnight and whose name does not say which.
     Raises: CaptureError naming file, line and byte. Behind a damaged line of a line format reading goes on with the
             next call; other formats end there.
     """
 
-    def __new__(cls, path: str | os.PathLike[str], *, connection: int = 1) -> Recording: ...
+    def __new__(cls, path: str | os.PathLike[str], *, connection: int = 1, day: str | None = None) -> Recording: ...
     @property
     def venue(self) -> str:
         """Venue whose messages these are."""

@@ -1,8 +1,10 @@
 """`tidebook replay` and `record` say what they did, and refuse what would come out wrong before anything is made."""
 
 import json
+import struct
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -189,3 +191,67 @@ def test_mistakes_are_one_line_that_says_what_to_do(tmp_path: Path) -> None:
         assert refused.returncode == 2, words
         assert said in refused.stderr, refused.stderr
         assert refused.stderr.count("\n") == 1, refused.stderr
+
+
+def nasdaq(path: Path) -> Path:
+    """A file of TotalView-ITCH 5.0: one stock, an order that is filled in part, replaced, and halted."""
+
+    def message(kind: bytes, ns: int, body: bytes) -> bytes:
+        whole = kind + (7).to_bytes(2, "big") + bytes(2) + ns.to_bytes(6, "big") + body
+        return len(whole).to_bytes(2, "big") + whole
+
+    stock, ten = b"AAPL    ", 36_000_000_000_000
+    path.write_bytes(
+        message(b"R", ten, stock + b"QN" + (100).to_bytes(4, "big") + b"NC" + b"Z " + b"PNN1N" + bytes(4) + b"N")
+        + message(b"A", ten + 1, struct.pack(">QcI8sI", 1, b"B", 300, stock, 1_500_000))
+        + message(b"E", ten + 2, struct.pack(">QIQ", 1, 100, 77))
+        + message(b"U", ten + 3, struct.pack(">QQII", 1, 2, 500, 1_490_000))
+        + message(b"H", ten + 4, stock + b"H T1  ")
+        + bytes(2)
+    )
+    return path
+
+
+def test_a_day_of_nasdaq_is_stored_event_by_event_under_the_day_its_name_or_the_option_says(tmp_path: Path) -> None:
+    named = nasdaq(tmp_path / "01302019.NASDAQ_ITCH50")
+    nasdaq(tmp_path / "feed.itch")
+    for words in ([named.name], ["feed.itch", "--date", "2019-01-30"]):
+        data = tmp_path / words[0].split(".")[0]
+        done = tidebook("replay", *words, "--data", data, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("nasdaq: 6 messages in ")
+        store = tb.open(data)
+        orders = store.scan("orders", "AAPL.NASDAQ").collect()
+        assert orders.select("action", "order_id", "side", "price", "size", "remaining").rows() == [
+            (1, 1, 1, 150.0, 300.0, 300.0),
+            (4, 1, 1, 150.0, 100.0, 200.0),
+            (5, 1, 1, 150.0, 200.0, 0.0),
+            (1, 2, 1, 149.0, 500.0, 500.0),
+        ]
+        assert orders["ts_event"][0] == datetime(2019, 1, 30, 15, 0, tzinfo=UTC)
+        trades = store.scan("trades", "AAPL.NASDAQ").collect()
+        assert trades.select("trade_id", "side", "price", "size").rows() == [(77, -1, 150.0, 100.0)]
+        assert store.scan("instruments", "AAPL.NASDAQ").collect()["lot"].to_list() == [100.0]
+
+
+def test_a_recording_without_a_day_and_a_day_without_use_are_refused(tmp_path: Path) -> None:
+    nasdaq(tmp_path / "feed.itch")
+    capture(tmp_path / "btcusdt.log", EIGHT_AUGUST_NS)
+    for words, said in [
+        (
+            ["feed.itch"],
+            "itch50 content does not say its day; name the file like 01302019.NASDAQ_ITCH50, or give the day",
+        ),
+        (
+            ["btcusdt.log", "--date", "2019-01-30"],
+            "hftbacktest says the time of every message itself; leave out --date",
+        ),
+        (["--date", "2019-01-30", "--data", "d"], "--date is of recordings"),
+        (["feed.itch", "--date", "1999-01-30"], "is no day of the exchanges since 2007; write it like 2019-01-30"),
+        (["feed.itch", "--date", "30.1.2019"], "Invalid value for --date"),
+    ]:
+        done = tidebook("replay", *words, cwd=tmp_path)
+        assert done.returncode in (1, 2), words
+        assert said in done.stderr, words
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert not (tmp_path / "d").exists()

@@ -14,6 +14,7 @@ use crate::bitstamp::BitstampFeed;
 use crate::coinbase::{AdvancedFeed, ExchangeFeed};
 use crate::connections::Connections;
 use crate::health::HealthWindow;
+use crate::itch::ItchFeed;
 use crate::kraken::KrakenFeed;
 use crate::kraken_v1::KrakenV1Feed;
 use crate::lobster::LobsterFeed;
@@ -42,7 +43,12 @@ impl FeedOptions {
             Venue::Kraken => 1_440,
             _ => 60,
         };
-        Self { bar_delay_ns: 1_000_000_000, closed_bars_max, instruments_max: 10_000 }
+        let instruments_max = match venue {
+            // Stocks are numbered by two bytes, and a day has more than ten thousand of them.
+            Venue::Nasdaq => 1 << 16,
+            _ => 10_000,
+        };
+        Self { bar_delay_ns: 1_000_000_000, closed_bars_max, instruments_max }
     }
 }
 
@@ -115,6 +121,10 @@ counters! {
     malformed,
     /// Messages of a kind nobody asked for.
     unknown,
+    /// Fields that nobody knows, passed over.
+    unknown_fields,
+    /// Words that are not of the list their field has; what they would say is left out.
+    unknown_values,
     /// Requests the venue confirmed, and frames that say nothing about a market.
     acknowledged,
     /// Requests the venue refused.
@@ -171,6 +181,7 @@ enum Dialect {
     CoinbaseAdvanced(AdvancedFeed),
     Bitstamp(BitstampFeed),
     Lobster(LobsterFeed),
+    Itch(ItchFeed),
 }
 
 /// The engine of one venue's feed.
@@ -203,6 +214,7 @@ impl FeedEngine {
             Venue::CoinbaseAdvanced => Dialect::CoinbaseAdvanced(AdvancedFeed::default()),
             Venue::Bitstamp => Dialect::Bitstamp(BitstampFeed::default()),
             Venue::Lobster => Dialect::Lobster(LobsterFeed::default()),
+            Venue::Nasdaq => Dialect::Itch(ItchFeed::default()),
             other => panic!("no dialect for {}: add one to tidebook-feed", other.name()),
         };
         Self {
@@ -245,6 +257,7 @@ impl FeedEngine {
             }
             (MessageKind::Ws, Dialect::Bitstamp(feed)) => feed.on_ws(markets, quarantine, connection, body, &mut emit),
             (MessageKind::Ws, Dialect::Lobster(feed)) => feed.on_ws(markets, quarantine, connection, body, &mut emit),
+            (MessageKind::Ws, Dialect::Itch(feed)) => feed.on_ws(markets, quarantine, connection, body, &mut emit),
             (MessageKind::Rest, Dialect::Binance(feed)) => {
                 feed.on_rest(markets, quarantine, connection, context, body, &mut emit);
             }
@@ -254,7 +267,9 @@ impl FeedEngine {
             (MessageKind::Rest, Dialect::CoinbaseAdvanced(feed)) => {
                 feed.on_rest(markets, quarantine, context, body, &mut emit);
             }
-            (MessageKind::Rest, Dialect::Bitstamp(_) | Dialect::Lobster(_)) => markets.counters.unknown += 1,
+            (MessageKind::Rest, Dialect::Bitstamp(_) | Dialect::Lobster(_) | Dialect::Itch(_)) => {
+                markets.counters.unknown += 1;
+            }
             (MessageKind::Timer, _) => markets.counters.timers += 1,
             (MessageKind::State, _) => self.on_state(connection, body, &mut emit),
         }
@@ -307,6 +322,7 @@ impl FeedEngine {
                 let result = match dialect {
                     Dialect::Bitstamp(feed) => feed.on_capture(markets, connection, body, emit),
                     Dialect::Lobster(feed) => feed.on_capture(markets, connection, body, emit),
+                    Dialect::Itch(feed) => feed.on_capture(markets, connection, body, emit),
                     _ => Ok(()),
                 };
                 if let Err(error) = result {
@@ -329,6 +345,7 @@ impl FeedEngine {
             Dialect::CoinbaseAdvanced(feed) => feed.on_disconnect(&mut self.markets, connection, emit),
             Dialect::Bitstamp(feed) => feed.on_disconnect(&mut self.markets, connection, emit),
             Dialect::Lobster(feed) => feed.on_disconnect(&mut self.markets, connection, emit),
+            Dialect::Itch(feed) => feed.on_disconnect(&mut self.markets, connection, emit),
         }
     }
 
@@ -414,6 +431,7 @@ impl FeedEngine {
             Dialect::CoinbaseAdvanced(feed) => feed.hash(&mut mix),
             Dialect::Bitstamp(feed) => feed.hash(&mut mix),
             Dialect::Lobster(feed) => feed.hash(&mut mix),
+            Dialect::Itch(feed) => feed.hash(&mut mix),
         }
         hash
     }

@@ -15,6 +15,7 @@ mod decimal;
 mod engine;
 mod failure;
 mod health;
+mod itch;
 mod kraken;
 mod kraken_v1;
 mod lobster;

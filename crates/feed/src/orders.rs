@@ -4,7 +4,8 @@
 //! remembers what rests, so that every event becomes one record that says both ([`OrderLine`]). It is no book: it knows no
 //! queue and no level.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::collections::hash_map::{Entry, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use tidebook_types::Exponent;
@@ -54,21 +55,35 @@ impl OrderLine {
         Self { order_id: 0, side: SIDE_NONE, price: 0, size: 0, remaining: 0, action: ORDER_CLEAR, flags: 0 };
 }
 
+/// What is known of an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// `SIDE_NONE` where it was never told.
+    pub(crate) side: i8,
+    pub(crate) price: i64,
+    /// What rests; 0 for an order that was deleted lately.
+    pub(crate) remaining: i64,
+}
+
 /// Orders by id. Looked up, never walked.
+///
+/// Venues differ in what they tell and in what order. [`Self::apply`] takes events that say side and price themselves and
+/// may come before the creation of their order; [`Self::create`] and [`Self::take`] those of a venue that keeps to the
+/// order of things and names an order by its id alone. One table is used in one of these ways.
 #[derive(Debug, Default)]
 pub(crate) struct OrderTable {
-    /// What rests; 0 for an order that was deleted lately.
-    remaining: HashMap<u64, i64, BuildHasherDefault<IdHasher>>,
-    /// Ids deleted lately, oldest first.
+    orders: HashMap<u64, Known, BuildHasherDefault<IdHasher>>,
+    /// Ids that [`Self::apply`] deleted lately, oldest first.
     deleted: VecDeque<u64>,
 }
 
 impl OrderTable {
-    /// Takes in an event. `late` counts orders that were deleted before the venue said that they exist.
+    /// Takes in an event that says all of its order. `late` counts orders that were deleted before the venue said that they
+    /// exist.
     #[inline]
     pub(crate) fn apply(&mut self, event: &OrderEvent, late: &mut u64) -> OrderLine {
         let OrderEvent { action, order_id, side, price, size } = *event;
-        let known = self.remaining.get(&order_id).copied();
+        let known = self.orders.get(&order_id).map(|known| known.remaining);
         let live = known.filter(|&rests| rests > 0);
         let unknown = if live.is_some() { 0 } else { FLAG_UNKNOWN_ORDER };
         let (remaining, flags) = match action {
@@ -91,44 +106,93 @@ impl OrderTable {
             },
             _ => (0, unknown),
         };
+        let now = Known { side, price, remaining };
         if remaining > 0 {
-            self.rest(order_id, remaining, known.is_some());
+            self.rest(order_id, now, known.is_some());
         } else if known != Some(0) {
-            self.delete(order_id);
+            self.delete(order_id, now);
         }
         debug_assert!(matches!(action, ORDER_ADD..=ORDER_DELETE), "an event of one order, not {action}");
         OrderLine { order_id, side, price, size, remaining, action, flags }
     }
 
+    /// An order rests. One of its id that rests already, which the venue would never tell of, is replaced and the record
+    /// marked unproven.
+    #[inline]
+    pub(crate) fn create(&mut self, order_id: u64, side: i8, price: i64, size: i64) -> OrderLine {
+        let now = Known { side, price, remaining: size };
+        let full = self.orders.len() >= ORDERS_MAX;
+        let flags = match self.orders.entry(order_id) {
+            Entry::Occupied(mut known) => {
+                known.insert(now);
+                FLAG_UNPROVEN
+            }
+            Entry::Vacant(place) => {
+                if !full {
+                    place.insert(now);
+                }
+                0
+            }
+        };
+        OrderLine { order_id, side, price, size, remaining: size, action: ORDER_ADD, flags }
+    }
+
+    /// `size` of an order was filled or withdrawn, all of it where none is told; gone when nothing rests. The line has the
+    /// side and price the order was created with, or no side and price 0 when it is not known.
+    #[inline]
+    pub(crate) fn take(&mut self, action: u8, order_id: u64, size: Option<i64>) -> OrderLine {
+        let Entry::Occupied(mut entry) = self.orders.entry(order_id) else {
+            let size = size.unwrap_or(0);
+            let flags = FLAG_UNKNOWN_ORDER;
+            return OrderLine { order_id, side: SIDE_NONE, price: 0, size, remaining: 0, action, flags };
+        };
+        let Known { side, price, remaining: rested } = *entry.get();
+        let size = size.unwrap_or(rested);
+        let (remaining, flags) = if size <= rested { (rested - size, 0) } else { (0, FLAG_UNPROVEN) };
+        if remaining > 0 {
+            entry.get_mut().remaining = remaining;
+        } else {
+            entry.remove();
+        }
+        OrderLine { order_id, side, price, size, remaining, action, flags }
+    }
+
+    /// Whether no order rests and none was deleted lately.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.orders.is_empty()
+    }
+
     /// Forgets every order.
     pub(crate) fn clear(&mut self) {
-        self.remaining.clear();
+        self.orders.clear();
         self.deleted.clear();
     }
 
     /// A number that tables with the same content share, in whatever order it came to be.
     pub(crate) fn hash(&self) -> u64 {
-        self.remaining.iter().fold(self.remaining.len() as u64, |sum, (&id, &remaining)| {
-            sum.wrapping_add((id ^ (remaining as u64).rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+        self.orders.iter().fold(self.orders.len() as u64, |sum, (&id, known)| {
+            let price = (known.price as u64 ^ known.side as u64).wrapping_mul(SPREAD);
+            sum.wrapping_add((id ^ (known.remaining as u64).rotate_left(32) ^ price).wrapping_mul(SPREAD))
         })
     }
 
     #[inline]
-    fn rest(&mut self, order_id: u64, remaining: i64, known: bool) {
-        if known || self.remaining.len() < ORDERS_MAX {
-            self.remaining.insert(order_id, remaining);
+    fn rest(&mut self, order_id: u64, now: Known, known: bool) {
+        if known || self.orders.len() < ORDERS_MAX {
+            self.orders.insert(order_id, now);
         }
     }
 
     #[inline]
-    fn delete(&mut self, order_id: u64) {
+    fn delete(&mut self, order_id: u64, now: Known) {
         if self.deleted.len() == DELETED_MAX
             && let Some(oldest) = self.deleted.pop_front()
         {
-            self.remaining.remove(&oldest);
+            self.orders.remove(&oldest);
         }
         self.deleted.push_back(order_id);
-        self.remaining.insert(order_id, 0);
+        self.orders.insert(order_id, now);
     }
 }
 
@@ -325,12 +389,33 @@ mod tests {
     }
 
     #[test]
+    fn an_order_named_by_its_id_alone_keeps_the_side_and_price_it_was_created_with() {
+        let mut table = OrderTable::default();
+        let line = |action, size, remaining, flags| {
+            let known = flags & FLAG_UNKNOWN_ORDER == 0;
+            let (side, price) = if known { (SIDE_BUY, 30) } else { (SIDE_NONE, 0) };
+            OrderLine { order_id: 1, side, price, size, remaining, action, flags }
+        };
+        assert_eq!(table.create(1, SIDE_BUY, 30, 10), line(ORDER_ADD, 10, 10, 0));
+        assert_eq!(table.take(ORDER_EXECUTE, 1, Some(4)), line(ORDER_EXECUTE, 4, 6, 0));
+        assert_eq!(table.take(ORDER_DELETE, 1, None), line(ORDER_DELETE, 6, 0, 0));
+        assert_eq!(table.take(ORDER_EXECUTE, 1, Some(4)), line(ORDER_EXECUTE, 4, 0, FLAG_UNKNOWN_ORDER));
+        assert_eq!(table.take(ORDER_DELETE, 1, None), line(ORDER_DELETE, 0, 0, FLAG_UNKNOWN_ORDER));
+        assert!(table.is_empty());
+        // What cannot be: an id given twice, more filled than rests.
+        table.create(1, SIDE_BUY, 20, 10);
+        assert_eq!(table.create(1, SIDE_BUY, 30, 5), line(ORDER_ADD, 5, 5, FLAG_UNPROVEN));
+        assert_eq!(table.take(ORDER_EXECUTE, 1, Some(6)), line(ORDER_EXECUTE, 6, 0, FLAG_UNPROVEN));
+        assert!(table.is_empty());
+    }
+
+    #[test]
     fn memory_of_deleted_orders_is_bounded() {
         let mut table = OrderTable::default();
         for order_id in 0..3 * DELETED_MAX as u64 {
             let event = OrderEvent { action: ORDER_DELETE, order_id, side: SIDE_BUY, price: 1, size: 1 };
             table.apply(&event, &mut 0);
         }
-        assert_eq!((table.remaining.len(), table.deleted.len()), (DELETED_MAX, DELETED_MAX));
+        assert_eq!((table.orders.len(), table.deleted.len()), (DELETED_MAX, DELETED_MAX));
     }
 }

@@ -32,7 +32,8 @@ macro_rules! status_kinds {
 
 status_kinds! {
     /// Messages never came: `expected` and `found` the first update id or sequence, `count` those between, 0 when they
-    /// went back. Of the whole feed it is of one session (Coinbase Advanced Trade).
+    /// went back. Of the whole feed it is of one session (Coinbase Advanced Trade). NASDAQ numbers nothing: messages of a
+    /// stock whose time goes back, `expected` and `found` ns after midnight.
     Gap = 1 "gap",
     /// The book may not be used from here on; the reason says why.
     BookUnusable = 2 "book_unusable",
@@ -85,8 +86,10 @@ status_kinds! {
     ConnectionChanged = 24 "connection_changed",
     /// The clock of the receiving machine was stepped, as its connector reports.
     ClockStepped = 25 "clock_stepped",
-    /// The venue halted trading in the instrument.
+    /// The venue halted trading in the instrument; `found` is its reason where it gives one, four letters as bytes.
     TradingHalted = 26 "trading_halted",
     /// Trading in the instrument goes on.
     TradingResumed = 27 "trading_resumed",
+    /// The venue declared a trade void; `found` is its id.
+    TradeBroken = 28 "trade_broken",
 }

@@ -1,12 +1,13 @@
 //! Capture files: each format's messages, byte-for-byte round trips, and damage at every place.
 
 use tidebook_feed::capture::{
-    CaptureError, CaptureFormat, CaptureOptions, CaptureReader, CaptureWriteError, CaptureWriter,
+    CaptureError, CaptureFormat, CaptureOptions, CaptureReader, CaptureWriteError, CaptureWriter, Day,
 };
-use tidebook_testkit::{Random, recording};
+use tidebook_testkit::{ItchDay, ItchFlow, Random, recording};
 use tidebook_types::{MessageKind, RawMessage, Venue};
 
-const OPTIONS: CaptureOptions<'static> = CaptureOptions { connection: 3, file_name: "btcusdt-20240808.log.zst" };
+const OPTIONS: CaptureOptions<'static> =
+    CaptureOptions { connection: 3, file_name: "btcusdt-20240808.log.zst", day: None };
 
 /// A message with its own bytes.
 type Owned = (i64, u32, MessageKind, String, String);
@@ -82,7 +83,7 @@ fn hftbacktest_lines_become_frames_and_snapshots_that_name_their_symbol() {
 fn a_snapshot_takes_its_symbol_from_the_file_name_when_no_stream_names_it() {
     let line = b"1723161254000000000 {\"lastUpdateId\":1}\n";
     assert_eq!(read(line).1[0].3, "/api/v3/depth?symbol=BTCUSDT&limit=1000");
-    let mut reader = CaptureReader::open(line, CaptureOptions { connection: 1, file_name: "" }).unwrap();
+    let mut reader = CaptureReader::open(line, CaptureOptions { connection: 1, file_name: "", day: None }).unwrap();
     assert_eq!(reader.next_message(), Err(CaptureError::Symbol { line: 1 }));
 }
 
@@ -249,9 +250,117 @@ fn order_by_order_recordings_begin_with_what_their_file_s_name_says() {
     assert_eq!((messages[0].0, &messages[0].4), (midnight + 34_200_004_241_176, &state));
     assert_eq!(messages[2].0, midnight + 34_200_004_260_640);
     assert_eq!(messages[2].4, "34200.00426064,3,16113584,18,5853200,-1");
-    for (file, file_name) in [(BITSTAMP, "log"), (LOBSTER, "aapl-message.csv")] {
-        let error = CaptureReader::open(file.as_bytes(), CaptureOptions { connection: 1, file_name }).unwrap_err();
-        assert!(matches!(error, CaptureError::Unnamed { .. }), "{error}");
+    for (file, file_name, word) in [
+        (BITSTAMP, "log", "does not say what it is of; name the file like btcusd-20150501.log"),
+        (LOBSTER, "-", "does not say what it is of; name the file like aapl-20120621-message.csv"),
+        (LOBSTER, "aapl-message.csv", "or give the day with --date"),
+    ] {
+        let error =
+            CaptureReader::open(file.as_bytes(), CaptureOptions { file_name, ..OPTIONS }).unwrap_err().to_string();
+        assert!(error.contains(word), "{error}");
+    }
+}
+
+#[test]
+fn a_day_that_is_told_goes_before_the_one_of_the_file_s_name_and_is_refused_where_times_say_it() {
+    let day = Day::parse("2012-06-22");
+    for file_name in ["aapl-20120621-message.csv", "aapl-message.csv"] {
+        let options = CaptureOptions { file_name, day, ..OPTIONS };
+        let mut reader = CaptureReader::open(LOBSTER.as_bytes(), options).unwrap();
+        let midnight = 1_340_251_200_000_000_000 + 86_400_000_000_000;
+        assert_eq!(reader.peek_ts_recv(), Ok(Some(midnight + 34_200_004_241_176)));
+    }
+    let error = CaptureReader::open(BITSTAMP.as_bytes(), CaptureOptions { day, ..OPTIONS }).unwrap_err();
+    assert_eq!(error.to_string(), "bitstamp says the time of every message itself; leave out --date");
+}
+
+/// Messages of a small day of NASDAQ, and the file they make.
+fn itch50() -> (ItchDay, Vec<u8>) {
+    let day = ItchFlow { seed: 5, stocks: 3, steps: 40 }.day();
+    let file = day.file();
+    (day, file)
+}
+
+#[test]
+fn an_itch_file_gives_its_messages_at_the_times_of_its_day() {
+    let (day, file) = itch50();
+    // Midnight in New York on 30 January 2019.
+    let midnight = 1_548_824_400_000_000_000;
+    let state = format!("{{\"event\":\"capture\",\"format\":\"itch50\",\"midnight_ns\":{midnight}}}");
+    for (file_name, told) in [("01302019.NASDAQ_ITCH50", None), ("feed.itch", Day::parse("2019-01-30"))] {
+        for end in [file.len(), file.len() - 2] {
+            let options = CaptureOptions { file_name, day: told, ..OPTIONS };
+            let mut reader = CaptureReader::open(&file[..end], options).unwrap();
+            assert_eq!((reader.format(), reader.venue()), (CaptureFormat::Itch50, Venue::Nasdaq));
+            let first = reader.next_message().unwrap().unwrap();
+            assert_eq!((first.kind, first.ts_recv), (MessageKind::State, midnight + 11_000_000_000_001));
+            assert_eq!(first.body, state.as_bytes());
+            let mut last = first.ts_recv;
+            for (body, _) in &day.messages {
+                let message = reader.next_message().unwrap().unwrap();
+                assert_eq!((message.kind, message.connection, message.body), (MessageKind::Ws, 3, &body[..]));
+                assert!(message.ts_recv >= last);
+                last = message.ts_recv;
+            }
+            assert_eq!(reader.next_message(), Ok(None));
+            assert_eq!(reader.position(), end);
+        }
+    }
+    let error = CaptureReader::open(&file, CaptureOptions { file_name: "feed.itch", ..OPTIONS }).unwrap_err();
+    let said = "itch50 content does not say its day; name the file like 01302019.NASDAQ_ITCH50, or give the day with --date 2019-01-30";
+    assert_eq!(error.to_string(), said);
+}
+
+/// Method: every bit of every length, and every cut between two ends of messages. A length that is too long makes its message
+/// longer than its type, which the decoder counts, and shifts what follows, which is no message.
+#[test]
+fn a_damaged_length_of_an_itch_message_is_told_by_message_and_byte() {
+    let (day, file) = itch50();
+    let mut at = 0;
+    for (index, (body, _)) in day.messages.iter().enumerate() {
+        let looked_at = index < 4;
+        for bit in 0..16 {
+            let mut damaged = file.clone();
+            damaged[at + bit / 8] ^= 1 << (bit % 8);
+            let Ok(mut reader) = CaptureReader::open(&damaged, OPTIONS) else {
+                assert!(looked_at, "message {index}, bit {bit}");
+                continue;
+            };
+            let mut longer = false;
+            let error = loop {
+                match reader.next_message() {
+                    Ok(Some(message)) => {
+                        let kind = message.body.first().copied();
+                        let same = day.messages.iter().find(|(body, _)| body.first().copied() == kind);
+                        longer |= same.is_some_and(|(body, _)| message.body.len() > body.len());
+                    }
+                    Ok(None) => break None,
+                    Err(error) => break Some(error),
+                }
+            };
+            match error {
+                Some(CaptureError::Damaged { line, offset, .. }) => {
+                    assert!(line > index as u64 && offset >= at as u64, "message {index}, bit {bit}: {line} {offset}");
+                    assert_eq!(reader.next_message(), Ok(None));
+                }
+                other => assert!(longer, "message {index}, bit {bit}: {other:?}"),
+            }
+        }
+        at += 2 + body.len();
+        for cut in at + 1..at + 8 {
+            let Ok(mut reader) = CaptureReader::open(&file[..cut.min(file.len() - 1)], OPTIONS) else { continue };
+            let mut count = 0;
+            let error = loop {
+                match reader.next_message() {
+                    Ok(Some(_)) => count += 1,
+                    Ok(None) => panic!("a cut file at {cut} ends without a word"),
+                    Err(error) => break error,
+                }
+            };
+            let line = count;
+            assert!(matches!(error, CaptureError::Damaged { line: found, .. } if found == line), "{error} {line}");
+            assert!(error.to_string().starts_with(&format!("itch50 message {line} (byte ")), "{error}");
+        }
     }
 }
 
@@ -344,7 +453,8 @@ fn no_damage_makes_a_reader_panic_or_run_on() {
     let tbcap = rewritten(CRYPTOFEED.as_bytes(), CaptureFormat::Tbcap);
     let rest = br#"{"error":[],"result":{"XBTUSDT":[["1.5","2",3.25,"b","l","",7]],"last":"3250000000000000000"}}"#;
     let files = [HFTBACKTEST, CRYPTOFEED, CRYPTOFEED_JSONL, CBCAP, BITSTAMP, LOBSTER].map(str::as_bytes);
-    let files = files.into_iter().chain([&tbcap[..], rest]);
+    let (_, itch) = itch50();
+    let files = files.into_iter().chain([&tbcap[..], rest, &itch]);
     let drain = |bytes: &[u8]| {
         let Ok(mut reader) = CaptureReader::open(bytes, OPTIONS) else { return };
         for _ in 0..=2 * bytes.len() {

@@ -2,8 +2,7 @@
 
 mod common;
 
-use std::collections::{BTreeMap, HashMap};
-
+use common::orders::Book;
 use common::{Message, messages, run, told};
 use tidebook_feed::{FeedEngine, RecordBatch};
 use tidebook_testkit::{Random, recording};
@@ -22,43 +21,6 @@ const LOBSTER_FIRST: &str = "l3-lobster/aapl-20120621-level10-first999-message.c
 fn by_action(orders: &[Order]) -> [usize; 5] {
     [ORDER_ADD, ORDER_MODIFY, ORDER_CANCEL, ORDER_EXECUTE, ORDER_DELETE]
         .map(|action| orders.iter().filter(|order| order.action == action).count())
-}
-
-/// Orders by id, made of the records alone.
-#[derive(Default)]
-struct Book {
-    orders: HashMap<u64, (i8, i64, i64)>,
-    /// Size by side and price.
-    levels: [BTreeMap<i64, i64>; 2],
-}
-
-impl Book {
-    fn apply(&mut self, order: &Order) {
-        if order.action == ORDER_CLEAR {
-            *self = Self::default();
-            return;
-        }
-        if order.flags & FLAG_HIDDEN != 0 {
-            return;
-        }
-        if let Some((side, price, remaining)) = self.orders.remove(&order.order_id) {
-            let levels = &mut self.levels[usize::from(side == SIDE_SELL)];
-            let size = levels.get_mut(&price).unwrap();
-            *size -= remaining;
-            if *size == 0 {
-                levels.remove(&price);
-            }
-        }
-        if order.remaining > 0 {
-            self.orders.insert(order.order_id, (order.side, order.price, order.remaining));
-            *self.levels[usize::from(order.side == SIDE_SELL)].entry(order.price).or_default() += order.remaining;
-        }
-    }
-
-    fn top(&self) -> [(i64, i64); 2] {
-        let level = |found: Option<(&i64, &i64)>| found.map_or((0, 0), |(&price, &size)| (price, size));
-        [level(self.levels[0].last_key_value()), level(self.levels[1].first_key_value())]
-    }
 }
 
 fn assert_sound(engine: &FeedEngine, batch: &RecordBatch) {

@@ -7,7 +7,9 @@ use std::sync::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use self_cell::self_cell;
-use tidebook_feed::capture::{self, CaptureError, CaptureFormat, CaptureOptions, CaptureReader, CaptureWriteError};
+use tidebook_feed::capture::{
+    self, CaptureError, CaptureFormat, CaptureOptions, CaptureReader, CaptureWriteError, Day,
+};
 use tidebook_types::RawMessage;
 
 use crate::decoder::venue_of;
@@ -63,9 +65,14 @@ pub struct Recording {
 #[pymethods]
 impl Recording {
     #[new]
-    #[pyo3(signature = (path, *, connection=1))]
-    fn new(py: Python<'_>, path: PathBuf, connection: u32) -> PyResult<Self> {
+    #[pyo3(signature = (path, *, connection=1, day=None))]
+    fn new(py: Python<'_>, path: PathBuf, connection: u32, day: Option<&str>) -> PyResult<Self> {
         let about = path.display().to_string();
+        let known = |text| {
+            let no_day = || format!("{text:?} is no day of the exchanges since 2007; write it like 2019-01-30");
+            Day::parse(text).ok_or_else(|| Raised::new(errors::CAPTURE, no_day()))
+        };
+        let day = day.map(known).transpose()?;
         let opened = py.detach(|| {
             let bytes = decompressed(&path).map_err(|error| {
                 let advice = "check the path, its permissions and that the file is whole";
@@ -73,7 +80,7 @@ impl Recording {
             })?;
             let file_name = path.file_name().unwrap_or_default().to_string_lossy();
             Opened::try_new(bytes, |bytes| {
-                CaptureReader::open(bytes, CaptureOptions { connection, file_name: &file_name })
+                CaptureReader::open(bytes, CaptureOptions { connection, file_name: &file_name, day })
             })
             .map_err(Raised::from)
         });

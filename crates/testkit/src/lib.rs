@@ -4,12 +4,14 @@
 
 pub mod binance;
 pub mod book;
+pub mod itch;
 pub mod random;
 pub mod recordings;
 pub mod storage;
 
 pub use binance::BinanceFlow;
 pub use book::{DepthBookLike, NaiveDepthBook};
+pub use itch::{ItchDay, ItchFlow, ItchMessage, ItchTold};
 pub use random::Random;
 pub use recordings::recording;
 pub use storage::{Fault, MemoryStorage, Operation};

@@ -25,6 +25,8 @@ pub enum Venue {
     Bitstamp = 9,
     /// NASDAQ order by order in LOBSTER's form.
     Lobster = 10,
+    /// NASDAQ order by order: TotalView-ITCH 5.0.
+    Nasdaq = 11,
 }
 
 /// What Binance's spot symbols end with; of two that fit the longer comes first.
@@ -35,7 +37,7 @@ const ONE_WORD_QUOTES: [&str; 27] = [
 
 impl Venue {
     /// Every venue, in the order of their numbers.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Binance,
         Self::Kraken,
         Self::BinanceUsdm,
@@ -46,6 +48,7 @@ impl Venue {
         Self::KrakenV1,
         Self::Bitstamp,
         Self::Lobster,
+        Self::Nasdaq,
     ];
 
     /// Lower-case name: the command line's word and the end of `feed.<venue>`.
@@ -61,6 +64,7 @@ impl Venue {
             Self::KrakenV1 => "kraken-v1",
             Self::Bitstamp => "bitstamp",
             Self::Lobster => "lobster",
+            Self::Nasdaq => "nasdaq",
         }
     }
 
@@ -76,6 +80,7 @@ impl Venue {
             Self::KrakenV1 => "KRAKENV1",
             Self::Bitstamp => "BITSTAMP",
             Self::Lobster => "LOBSTER",
+            Self::Nasdaq => "NASDAQ",
         }
     }
 
@@ -103,7 +108,7 @@ impl Venue {
             }
             Self::Kraken | Self::KrakenV1 | Self::Bitstamp => symbol.split_once('/')?,
             Self::Coinbase | Self::CoinbaseAdvanced => symbol.split_once('-')?,
-            Self::BinanceUsdm | Self::BinanceCoinm | Self::Lobster => return None,
+            Self::BinanceUsdm | Self::BinanceCoinm | Self::Lobster | Self::Nasdaq => return None,
         };
         let plain = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric());
         (plain(base) && plain(quote)).then_some((base, quote))
@@ -208,6 +213,7 @@ mod tests {
             (Venue::KrakenV1, "BTC/USD", "BTC/USD.KRAKENV1"),
             (Venue::Bitstamp, "BTC/USD", "BTC/USD.BITSTAMP"),
             (Venue::Lobster, "AAPL", "AAPL.LOBSTER"),
+            (Venue::Nasdaq, "AAPL", "AAPL.NASDAQ"),
         ] {
             assert_eq!(venue.instrument_name(symbol), name);
         }

@@ -6,6 +6,7 @@ import shutil
 import sys
 import tempfile
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +22,10 @@ STDIN = "-"
 
 # `*files: RecordingFile`: `-` is no option. Whatever else begins so is one, misspelt.
 RecordingFile = Annotated[Path, Parameter(allow_leading_hyphen=True)]
+
+
+# `--date`, which means the same for every command that takes recordings.
+RecordingDay = date | None
 
 
 def data_directory(data: Path | None) -> Path:

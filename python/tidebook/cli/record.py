@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003 - cyclopts reads annotations
 
-from tidebook.cli.inputs import RecordingFile, data_directory, recording_files
+from tidebook.cli.inputs import RecordingDay, RecordingFile, data_directory, recording_files
 from tidebook.cli.output import Json, counted, print_json
 from tidebook.cli.progress import progress_bar
 from tidebook.node.recordings import RecordingJournal, Recordings
 
 
-def record(*files: RecordingFile, data: Path | None = None, json: Json = False) -> int:
+def record(*files: RecordingFile, data: Path | None = None, date: RecordingDay = None, json: Json = False) -> int:
     """Take recordings into the raw journal of a data directory, each message once.
 
     Parameters
@@ -19,6 +19,8 @@ def record(*files: RecordingFile, data: Path | None = None, json: Json = False) 
         Capture files of one venue, in the order they were recorded; plain, zstd or gzip; `-` for stdin.
     data
         Data directory; default: the setting `data_directory`.
+    date
+        Day of recordings whose times count from midnight (LOBSTER, ITCH); default: the one in the file's name.
     """
     from tidebook.errors import UsageError
 
@@ -26,7 +28,7 @@ def record(*files: RecordingFile, data: Path | None = None, json: Json = False) 
         raise UsageError("no recording named; give capture files: tidebook record FILE ... --data DIR")
     directory = data_directory(data)
     with recording_files(files) as paths:
-        recordings = Recordings(paths)
+        recordings = Recordings(paths, date)
         with RecordingJournal(directory, recordings) as journal:
             with progress_bar("recording", recordings.size_bytes, quiet=json) as advance:
                 for _ in journal.take_in(advance):

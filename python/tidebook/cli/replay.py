@@ -6,12 +6,13 @@ from dataclasses import asdict
 from pathlib import Path  # noqa: TC003 - cyclopts reads annotations
 from typing import TYPE_CHECKING
 
-from tidebook.cli.inputs import RecordingFile, data_directory, recording_files
+from tidebook.cli.inputs import RecordingDay, RecordingFile, data_directory, recording_files
 from tidebook.cli.output import Json, console, counted, counted_rows, print_json
 from tidebook.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import date
 
     from rich.console import Console
 
@@ -22,7 +23,13 @@ _PLACES_SHOWN = 5
 _FLUSH_ROWS_MAX = 2_000_000
 
 
-def replay(*files: RecordingFile, data: Path | None = None, flush_rows: int = 300_000, json: Json = False) -> int:
+def replay(
+    *files: RecordingFile,
+    data: Path | None = None,
+    date: RecordingDay = None,
+    flush_rows: int = 300_000,
+    json: Json = False,
+) -> int:
     """Decode recordings, check them against their oracles and, with --data, store what they hold exactly once.
 
     Parameters
@@ -32,6 +39,8 @@ def replay(*files: RecordingFile, data: Path | None = None, flush_rows: int = 30
         what the journals of the directory hold.
     data
         Data directory for the raw journal and the Parquet files; the same command goes on after an interruption.
+    date
+        Day of recordings whose times count from midnight (LOBSTER, ITCH); default: the one in the file's name.
     flush_rows
         Rows after which what was derived is committed; an interruption repeats at most so much work.
     """
@@ -42,7 +51,9 @@ def replay(*files: RecordingFile, data: Path | None = None, flush_rows: int = 30
     if data is not None:
         data = data_directory(data)
     if files:
-        reports = [_replay_files(files, data, flush_rows, json)]
+        reports = [_replay_files(files, data, date, flush_rows, json)]
+    elif date is not None:
+        raise UsageError("--date is of recordings; name them: tidebook replay FILE ... --date DAY")
     elif data is not None:
         reports = [_replay_journal(data, path, flush_rows, json) for path in _idle_journals(data)]
     else:
@@ -55,12 +66,14 @@ def replay(*files: RecordingFile, data: Path | None = None, flush_rows: int = 30
     return 1 if any(report.damaged for report in reports) else 0
 
 
-def _replay_files(files: Sequence[Path], data: Path | None, flush_rows: int, quiet: bool) -> ReplayReport:
+def _replay_files(
+    files: Sequence[Path], data: Path | None, day: date | None, flush_rows: int, quiet: bool
+) -> ReplayReport:
     from tidebook.node import replay as node
     from tidebook.node.recordings import Recordings
 
     with recording_files(files) as paths:
-        recordings = Recordings(paths)
+        recordings = Recordings(paths, day)
         with progress_bar("replaying", recordings.size_bytes, quiet=quiet) as advance:
             if data is None:
                 return node.replay(recordings, advance)

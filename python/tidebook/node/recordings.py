@@ -22,6 +22,7 @@ from tidebook.node.directory import channel_of, journal_directory, simulated_mar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from datetime import date
     from pathlib import Path
     from types import TracebackType
 
@@ -84,15 +85,16 @@ def _utc(ns: int) -> str:
 class Recordings:
     """Capture files of one venue, in the order they were recorded, opened."""
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], day: date | None = None) -> None:
         """Opens them all before anything is done with one.
 
+        `day` is that of recordings whose times count from midnight; default: what the file's name says.
         Raises: CaptureError naming the file that is unreadable or begins before the one in front of it, or the venues
                 when they are of several.
         """
         for path in paths:
             _check_readable(path)
-        self.files = [(path, Recording(path)) for path in paths]
+        self.files = [(path, Recording(path, day=None if day is None else day.isoformat())) for path in paths]
         venues = {recording.venue for _, recording in self.files}
         if len(venues) != 1:
             names = ", ".join(f"{path.name}: {recording.venue}" for path, recording in self.files)

@@ -12,7 +12,9 @@ mod bitstamp;
 mod cbcap;
 mod cryptofeed;
 mod cryptofeed_jsonl;
+mod day;
 mod hftbacktest;
+mod itch50;
 mod kraken_rest;
 mod lobster;
 mod tbcap;
@@ -23,6 +25,7 @@ use std::ops::Range;
 
 use tidebook_types::{MessageKind, RawMessage, Venue};
 
+pub use day::Day;
 pub use writer::{CaptureWriteError, CaptureWriter};
 
 /// A recording format.
@@ -42,13 +45,15 @@ pub enum CaptureFormat {
     Bitstamp,
     /// LOBSTER's message files: CSV rows of NASDAQ's order flow.
     Lobster,
+    /// NASDAQ's TotalView-ITCH 5.0 in files: length-prefixed binary messages.
+    Itch50,
     /// Our own export: every kind of message of any venue.
     Tbcap,
 }
 
 impl CaptureFormat {
     /// Every format.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::HftBacktest,
         Self::Cryptofeed,
         Self::CryptofeedJsonl,
@@ -56,6 +61,7 @@ impl CaptureFormat {
         Self::KrakenRest,
         Self::Bitstamp,
         Self::Lobster,
+        Self::Itch50,
         Self::Tbcap,
     ];
 
@@ -69,7 +75,16 @@ impl CaptureFormat {
             Self::KrakenRest => "kraken-rest",
             Self::Bitstamp => "bitstamp",
             Self::Lobster => "lobster",
+            Self::Itch50 => "itch50",
             Self::Tbcap => "tbcap",
+        }
+    }
+
+    /// What its messages are counted by.
+    const fn unit(self) -> &'static str {
+        match self {
+            Self::Itch50 => "message",
+            _ => "line",
         }
     }
 
@@ -92,7 +107,7 @@ pub enum CaptureError {
     /// The content is no format we read.
     #[error(
         "no capture format begins with {found:?}; expected hftbacktest, cryptofeed or Bitstamp lines, LOBSTER \
-         rows, CBCAP1, TBCAP1 or a Kraken REST answer, plain or compressed by zstd or gzip"
+         rows, CBCAP1, TBCAP1, ITCH 5.0 or a Kraken REST answer, plain or compressed by zstd or gzip"
     )]
     Unknown {
         /// First bytes, as text.
@@ -103,12 +118,13 @@ pub enum CaptureError {
     Empty,
     /// The format is known but this place breaks it.
     #[error(
-        "{format} line {line} (byte {offset}): {what}; cut or repair the file there, or replay only what is before"
+        "{format} {} {line} (byte {offset}): {what}; cut or repair the file there, or replay only what is before",
+        format.unit()
     )]
     Damaged {
         /// Format of the file.
         format: CaptureFormat,
-        /// Line of the place, from 1.
+        /// Line of the place, or message in a format without lines, from 1.
         line: u64,
         /// Byte of the place, from 0.
         offset: u64,
@@ -131,6 +147,22 @@ pub enum CaptureError {
         /// A name that would do.
         example: &'static str,
     },
+    /// Times count from a midnight that neither the content nor the file's name tells.
+    #[error(
+        "{format} content does not say its day; name the file like {example}, or give the day with --date 2019-01-30"
+    )]
+    Undated {
+        /// Format of the file.
+        format: CaptureFormat,
+        /// A name that would do.
+        example: &'static str,
+    },
+    /// A day was told of a format that says its times itself.
+    #[error("{format} says the time of every message itself; leave out --date")]
+    Dated {
+        /// Format of the file.
+        format: CaptureFormat,
+    },
     /// A depth snapshot without a symbol, and nothing around it names one.
     #[error("line {line}: a depth snapshot without a symbol; name the symbol, or put it first in the file's name")]
     Symbol {
@@ -146,6 +178,8 @@ pub struct CaptureOptions<'a> {
     pub connection: u32,
     /// File name without folder. `btcusdt-20240808.log.zst` names the symbol where the content does not.
     pub file_name: &'a str,
+    /// The day, where times count from midnight (LOBSTER, ITCH): before what the file's name says.
+    pub day: Option<Day>,
 }
 
 /// Where bytes of a message lie.
@@ -227,6 +261,7 @@ enum Cursor {
     KrakenRest(kraken_rest::Cursor),
     Bitstamp(bitstamp::Cursor),
     Lobster(lobster::Cursor),
+    Itch50(itch50::Cursor),
     Tbcap(tbcap::Cursor),
 }
 
@@ -246,6 +281,9 @@ impl<'a> CaptureReader<'a> {
     /// [`CaptureError`] when the content is empty, of no known format, or of a venue without a decoder.
     pub fn open(bytes: &'a [u8], options: CaptureOptions<'_>) -> Result<Self, CaptureError> {
         let format = detect(bytes)?;
+        if options.day.is_some() && !matches!(format, CaptureFormat::Lobster | CaptureFormat::Itch50) {
+            return Err(CaptureError::Dated { format });
+        }
         let mut source =
             Source { format, bytes, position: 0, lines: 0, connection: options.connection, scratch: Vec::new() };
         let (cursor, venue) = match format {
@@ -269,9 +307,8 @@ impl<'a> CaptureReader<'a> {
             CaptureFormat::Bitstamp => {
                 (Cursor::Bitstamp(bitstamp::Cursor::open(options.file_name)?), bitstamp::Cursor::VENUE)
             }
-            CaptureFormat::Lobster => {
-                (Cursor::Lobster(lobster::Cursor::open(options.file_name)?), lobster::Cursor::VENUE)
-            }
+            CaptureFormat::Lobster => (Cursor::Lobster(lobster::Cursor::open(options)?), lobster::Cursor::VENUE),
+            CaptureFormat::Itch50 => (Cursor::Itch50(itch50::Cursor::open(options)?), itch50::Cursor::VENUE),
             CaptureFormat::Tbcap => {
                 let (cursor, venue) = tbcap::Cursor::open(&mut source)?;
                 (Cursor::Tbcap(cursor), venue)
@@ -309,6 +346,7 @@ impl<'a> CaptureReader<'a> {
                 Cursor::KrakenRest(cursor) => cursor.next(&mut self.source),
                 Cursor::Bitstamp(cursor) => cursor.next(&mut self.source),
                 Cursor::Lobster(cursor) => cursor.next(&mut self.source),
+                Cursor::Itch50(cursor) => cursor.next(&mut self.source),
                 Cursor::Tbcap(cursor) => cursor.next(&mut self.source),
             }?;
         }
@@ -343,6 +381,9 @@ fn known() -> String {
 }
 
 fn detect(bytes: &[u8]) -> Result<CaptureFormat, CaptureError> {
+    if itch50::is_start(bytes) {
+        return Ok(CaptureFormat::Itch50);
+    }
     let text = bytes.trim_ascii_start();
     if text.is_empty() {
         return Err(CaptureError::Empty);

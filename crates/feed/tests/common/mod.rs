@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 pub mod damage;
+pub mod orders;
 
 use tidebook_feed::capture::{CaptureOptions, CaptureReader};
 use tidebook_feed::{FeedEngine, FeedOptions, Oracle, RecordBatch, RecordSink, StatusKind, Tally};
@@ -37,7 +38,7 @@ pub fn messages(names: &[&str]) -> Option<(Venue, Vec<Message>)> {
     for (index, name) in names.iter().enumerate() {
         let bytes = recording(name)?;
         let file_name = name.rsplit('/').next().unwrap_or(name);
-        let options = CaptureOptions { connection: u32::try_from(index).unwrap() + 1, file_name };
+        let options = CaptureOptions { connection: u32::try_from(index).unwrap() + 1, file_name, day: None };
         let mut reader = CaptureReader::open(&bytes, options).unwrap();
         venue = reader.venue();
         while let Some(message) = reader.next_message().unwrap() {
