@@ -3,6 +3,7 @@
 import re
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,6 +48,37 @@ def test_the_top_is_the_venues_own_quote_and_else_that_of_our_book(desk: Desk) -
     top = view.top()
     assert top is not None
     assert (top.derived, top.bid_price, top.ask_price, top.ask_size) == (False, "0.01", "0.03", "4")
+
+
+def test_a_lost_book_takes_its_tops_along_until_it_is_good_again_or_the_venue_says_one(desk: Desk) -> None:
+    """A book in a table: what is published, and the bid and whether it is usable that the top and the line then say."""
+    view = desk.view.instrument("BTCUSDT.BINANCE")
+
+    def quote(sequence: int, bid: int, flags: int = 16) -> tuple[str, dict[str, Any]]:
+        row = {"instrument_id": BTC, "source_sequence": sequence, "flags": flags, "price_exp": 2, "size_exp": 5}
+        return "md.quotes", {**row, "bid_price": bid, "bid_size": 1, "ask_price": bid + 1, "ask_size": 1}
+
+    def image(sequence: int, bid: int, usable: int) -> tuple[str, dict[str, Any]]:
+        return "md.book", book([(bid, 1)], [(bid + 1, 1)], source_sequence=sequence, usable=usable)
+
+    for published, bid, usable in (
+        ([image(4, 100, 0)], None, False),  # a book that was never good
+        ([quote(5, 200), image(5, 200, 1)], "2.00", True),
+        ([image(7, 200, 0)], None, False),
+        ([quote(8, 300, flags=0)], "3.00", True),  # the venue's own
+        ([quote(9, 400)], "4.00", True),  # of a book that is good again, whose image is still to come
+        ([image(9, 400, 1), quote(10, 500), image(11, 500, 0)], None, False),
+        ([image(12, 600, 1), quote(12, 600)], "6.00", True),
+    ):
+        before = view.top_version
+        for channel, row in published:
+            desk.source.put(channel, row)
+        desk.step()
+        top, line = view.top(), view.line()
+        assert top is not None
+        assert (top.bid_price, top.ask_price is not None, top.usable) == (bid, bid is not None, usable)
+        assert (line.bid_price, line.ask_price, line.bid_size) == (top.bid_price, top.ask_price, top.bid_size)
+        assert view.top_version > before, "subscribers of the top hear of it"
 
 
 def test_a_burst_beyond_what_is_kept_is_counted_and_not_hidden(desk: Desk) -> None:

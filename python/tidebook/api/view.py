@@ -93,17 +93,26 @@ class InstrumentView:
         )
 
     def top(self) -> wire.BookTicker | None:
-        """Top of book: the newest quote, the venue's or our book's, else that of the book image; None before any."""
-        if self.quote is not None:
-            row = self.quote
+        """Top of book: the newest quote, the venue's or our book's, else that of the book image; None before any.
+
+        A book that was lost since takes its tops along: both sides are null until it is good again or the venue says
+        its own.
+        """
+        book, quote = self.book, self.quote
+        if quote is not None:
+            row = quote
             bid, ask = (row["bid_price"], row["bid_size"]), (row["ask_price"], row["ask_size"])
             derived = bool(int(row["flags"]) & _FLAG_DERIVED)
-        elif self.book is not None:
-            row = self.book
+        elif book is not None:
+            row = book
             bid, ask = (row["bid_price"][0], row["bid_size"][0]), (row["ask_price"][0], row["ask_size"][0])
             derived = True
         else:
             return None
+        # A top is derived of good books only, so the one of a later message than the image says that this book is good again.
+        lost = derived and book is not None and not book["usable"] and row["source_sequence"] <= book["source_sequence"]
+        if lost:
+            row, bid, ask = book, (0, 0), (0, 0)
         price_exp, size_exp = int(row["price_exp"]), int(row["size_exp"])
         bid_price, bid_size = _level_or_none(*bid, price_exp, size_exp)
         ask_price, ask_size = _level_or_none(*ask, price_exp, size_exp)
@@ -111,6 +120,7 @@ class InstrumentView:
             instrument=self.name,
             update_id=int(row["venue_sequence"]),
             derived=derived,
+            usable=not lost,
             ts_event=int(row["ts_event"]) // 1000,
             ts_recv=int(row["ts_recv"]) // 1000,
             bid_price=bid_price,

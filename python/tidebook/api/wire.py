@@ -47,7 +47,7 @@ class Depth:
 
 @dataclass(frozen=True, slots=True)
 class BookTicker:
-    """Top of book. A side without orders is null."""
+    """Top of book. A side without orders is null, and so are both of a book that may not be used."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _DESCRIBED
 
@@ -57,6 +57,8 @@ class BookTicker:
     """The venue's sequence of this top; 0 where it sends none."""
     derived: bool
     """True when this is the top of our own book, false when the venue sent it."""
+    usable: bool
+    """False from the loss of the book to the next top, of the venue or of a good book; all prices are null then."""
     ts_event: int
     """The venue's clock, microseconds; 0 where it sends none."""
     ts_recv: int
@@ -84,11 +86,11 @@ class Top:
     book: BookState
     """`unusable` from a gap to the next snapshot, `none` before the first image."""
     bid_price: str | None
-    """Highest bid; null without one."""
+    """Highest bid; null without one, and while neither a book that may be used nor the venue itself says one."""
     bid_size: str | None
     """Size at the highest bid."""
     ask_price: str | None
-    """Lowest ask; null without one."""
+    """Lowest ask; null as `bid_price`."""
     ask_size: str | None
     """Size at the lowest ask."""
     last_price: str | None
