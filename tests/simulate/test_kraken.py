@@ -27,10 +27,13 @@ from tests.simulate.serving import (
     until,
 )
 from tests.simulate.shapes import shape
+from tidebook._core import FeedDecoder, Payloads, pack_message
 from tidebook.errors import ConfigError
+from tidebook.feeds.sink import MessageKind
 from tidebook.simulate import SimulatedVenue, VenueLimits, VenueOptions
 from tidebook.simulate.wire.kraken import KrakenTexts
 
+FLAG_DERIVED = 16
 OPTIONS = VenueOptions(venue="kraken", symbols=("BTC/USD", "XRP/USD"), rate=400, seed=5)
 
 
@@ -221,6 +224,34 @@ async def test_tickers_and_instruments_are_there() -> None:
         pairs = {pair["symbol"]: pair for pair in frame["data"]["pairs"]}
         assert list(pairs) == list(OPTIONS.symbols)
         assert (pairs["BTC/USD"]["price_precision"], pairs["BTC/USD"]["qty_increment"]) == (1, "1e-08")
+
+
+def test_every_ticker_is_a_quote_that_the_next_update_of_the_book_bears_out() -> None:
+    """Method: a minute of the venue through the decoder. A ticker comes with a trade, which changes the best level."""
+    venue = SimulatedVenue(OPTIONS)
+    texts = venue.texts["BTC/USD"]
+    assert isinstance(texts, KrakenTexts)
+    venue.wanted = {"book-10:BTC/USD", "ticker:BTC/USD"}
+    first = [texts.ticker("snapshot", venue.now_us), texts.book_snapshot(10, venue.now_us).body]
+    bodies = first + [message.body for message in venue.advance(venue.now_us + 60_000_000)]
+    decoder = FeedDecoder("kraken")
+    said: list[tuple[int, ...]] = []
+    tops: list[tuple[int, ...]] = []
+    borne_out = 0
+    for sequence, body in enumerate(bodies, start=1):
+        message = pack_message(sequence * 1_000_000, 1, MessageKind.WS, body, b"")
+        for quote in decoder.decode(sequence, Payloads([message]))["quotes"]:
+            names = ("bid_price", "bid_size", "ask_price", "ask_size", "price_exp", "size_exp")
+            top = tuple(int(quote[name]) for name in names)
+            (tops if int(quote["flags"]) & FLAG_DERIVED else said).append(top)
+        if body.startswith(b'{"channel":"book"'):
+            borne_out += said == tops[-1:]
+            said = []
+    tickers = sum(body.startswith(b'{"channel":"ticker"') for body in bodies)
+    counters = decoder.report()["counters"]
+    assert (counters["quotes"], counters["quotes_unfit"], counters["malformed"]) == (tickers, 0, 0)
+    assert tickers > 300
+    assert borne_out == tickers
 
 
 async def test_a_wrong_checksum_is_wrong_once_and_the_book_goes_on() -> None:

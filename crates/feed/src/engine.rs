@@ -91,6 +91,8 @@ counters! {
     candles,
     /// Quotes the venue sent.
     quotes,
+    /// Quotes the venue sent that were not written: with digits that the book's exponents cannot hold.
+    quotes_unfit,
     /// Quotes of our own books.
     quotes_derived,
     /// Depth messages accepted, snapshots included.

@@ -638,7 +638,8 @@ impl Markets {
         flags: u8,
         emit: &mut Emitter<'_, S>,
     ) {
-        emit.reached(Stage::Decoded, ts_event);
+        // A quote that comes with its subscription is as old as it likes.
+        emit.reached(Stage::Decoded, if flags & FLAG_SNAPSHOT == 0 { ts_event } else { 0 });
         let market = &self.all[index];
         let record = Quote {
             ts_event,

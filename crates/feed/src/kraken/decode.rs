@@ -4,7 +4,8 @@
 //! frame may carry several symbols. Prices and sizes are bare numbers printed with the pair's full precision, and the
 //! digits as printed are what the checksum covers, so the wire's decimals are counted as well as scaled.
 //!
-//! Source: Kraken API documentation, "Spot WebSockets (v2)": book, trade, status, heartbeat, subscribe, unsubscribe.
+//! Source: Kraken API documentation, "Spot WebSockets (v2)": book, trade, ticker, status, heartbeat, subscribe, unsubscribe.
+//! Of tickers there is no recording, so that how they print numbers is not known: no more is asked of them than that.
 
 use tidebook_book::Level;
 use tidebook_types::records::{SIDE_BUY, SIDE_SELL};
@@ -12,7 +13,7 @@ use tidebook_types::{Exponent, decimals, parse_units};
 
 use super::time::rfc3339;
 use crate::failure::{Failure, Quantity};
-use crate::market::Print;
+use crate::market::{NO_LEVEL, Print, Top};
 use crate::scan::{ScanError, Scanner};
 
 /// What a frame is.
@@ -25,6 +26,11 @@ pub(crate) enum Frame<'a> {
     },
     /// Channel `trade`; entries at this place of the body.
     Trades {
+        snapshot: bool,
+        data: usize,
+    },
+    /// Channel `ticker`; entries at this place of the body.
+    Tickers {
         snapshot: bool,
         data: usize,
     },
@@ -84,10 +90,9 @@ pub(crate) fn frame(body: &[u8]) -> Result<Frame<'_>, ScanError> {
     Ok(match (channel, method) {
         (b"book", b"") => Frame::Book { snapshot: snapshot()?, data: entries()? },
         (b"trade", b"") => Frame::Trades { snapshot: snapshot()?, data: entries()? },
+        (b"ticker", b"") => Frame::Tickers { snapshot: snapshot()?, data: entries()? },
         (b"heartbeat", b"") => Frame::Heartbeat,
-        (b"status" | b"ticker" | b"ohlc" | b"instrument" | b"level3" | b"executions" | b"balances", b"") => {
-            Frame::Other
-        }
+        (b"status" | b"ohlc" | b"instrument" | b"level3" | b"executions" | b"balances", b"") => Frame::Other,
         (b"", b"subscribe" | b"unsubscribe") if !success => Frame::Refused { symbol },
         (b"", b"subscribe") => {
             Frame::Subscribed { symbol: result.symbol, is_book: result.is_book, depth: result.depth }
@@ -287,6 +292,74 @@ pub(crate) fn trade_entry<'a>(
     Ok(TradeEntry { symbol, print, exponents: (price_exp, size_exp) })
 }
 
+/// A ticker entry, with symbol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TickerEntry<'a> {
+    pub(crate) symbol: &'a [u8],
+    /// 0 where the entry has no time.
+    pub(crate) ts_event: i64,
+    /// Best prices; a side that is `null` has size 0. `None` when a number is printed with a power of ten.
+    pub(crate) top: Option<Top>,
+    /// Those it is scaled by.
+    pub(crate) exponents: (Exponent, Exponent),
+}
+
+/// The ticker entry at the scanner, which steps behind it. `exponents` as in [`Decoder::book_entry`].
+pub(crate) fn ticker_entry<'a>(
+    scanner: &mut Scanner<'a>,
+    exponents: impl Fn(&[u8], (Exponent, Exponent)) -> (Exponent, Exponent),
+) -> Result<TickerEntry<'a>, Failure<'a>> {
+    let (mut symbol, mut ts_event) = (None, None);
+    // Bid, its size, ask, its size; an empty text is `null`.
+    let mut texts: [Option<&[u8]>; 4] = [None; 4];
+    scanner.peek();
+    let start = scanner.position();
+    scanner.expect(b'{', "an object in `data`")?;
+    let mut first = true;
+    while let Some(key) = scanner.key(&mut first)? {
+        let text = match key {
+            b"symbol" => {
+                symbol = Some(scanner.string()?);
+                continue;
+            }
+            b"timestamp" if scanner.peek() == Some(b'"') => {
+                ts_event = rfc3339(scanner.string()?);
+                continue;
+            }
+            b"bid" => &mut texts[0],
+            b"bid_qty" => &mut texts[1],
+            b"ask" => &mut texts[2],
+            b"ask_qty" => &mut texts[3],
+            _ => {
+                scanner.skip()?;
+                continue;
+            }
+        };
+        *text =
+            Some(if scanner.peek() == Some(b'n') { scanner.skip().map(|_| &b""[..])? } else { scanner.number()? });
+    }
+    let missing = |expected| ScanError { offset: start, expected };
+    let symbol = symbol.ok_or(missing("`symbol`"))?;
+    let [Some(bid), Some(bid_size), Some(ask), Some(ask_size)] = texts else {
+        return Err(missing("`bid`, `bid_qty`, `ask` and `ask_qty`").into());
+    };
+    let printed = (decimals(bid).max(decimals(ask)), decimals(bid_size).max(decimals(ask_size)));
+    let ts_event = ts_event.unwrap_or(0);
+    if [bid, bid_size, ask, ask_size].iter().any(|text| text.iter().any(|byte| matches!(byte, b'e' | b'E'))) {
+        return Ok(TickerEntry { symbol, ts_event, top: None, exponents: (0, 0) });
+    }
+    let (price_exp, size_exp) = exponents(symbol, printed);
+    let level = |price: &[u8], size: &[u8]| -> Result<Level, Failure<'a>> {
+        if price.is_empty() || size.is_empty() {
+            return Ok(NO_LEVEL);
+        }
+        let price = units(price, start, symbol, Quantity::Price, price_exp)?;
+        Ok(Level { price, size: units(size, start, symbol, Quantity::Size, size_exp)? })
+    };
+    let top = Top { bid: level(bid, bid_size)?, ask: level(ask, ask_size)? };
+    Ok(TickerEntry { symbol, ts_event, top: Some(top), exponents: (price_exp, size_exp) })
+}
+
 /// Units of a decimal that must not be negative; `at` is where it stands.
 pub(crate) fn units<'a>(
     text: &[u8],
@@ -363,6 +436,29 @@ mod tests {
         assert_eq!(trade.symbol, b"MATIC/USD");
         let Print { trade_id, price, size, side, .. } = trade.print;
         assert_eq!((trade_id, price, size, side), (4_665_906, 5_117, 4_000_000_000, SIDE_SELL));
+    }
+
+    #[test]
+    fn a_ticker_gives_the_best_prices_and_sizes() {
+        let ticker = |body: &'static str| ticker_entry(&mut Scanner::new(body.as_bytes()), |_, printed| printed);
+        let entry = ticker(
+            r#"{"symbol":"ALGO/USD","bid":0.10025,"bid_qty":740.0,"ask":0.1035,"ask_qty":740.25,"last":0.10035,"volume":997038.98383185,"change":-0.00017,"timestamp":"2023-09-25T07:49:37.708706Z"}"#,
+        );
+        let top = Top { bid: Level { price: 10_025, size: 74_000 }, ask: Level { price: 10_350, size: 74_025 } };
+        let ts_event = rfc3339(b"2023-09-25T07:49:37.708706Z").unwrap();
+        assert_eq!(entry, Ok(TickerEntry { symbol: b"ALGO/USD", ts_event, top: Some(top), exponents: (5, 2) }));
+        let one_sided = ticker(r#"{"symbol":"A/B","bid":null,"bid_qty":null,"ask":2,"ask_qty":3}"#).unwrap();
+        let top = Top { bid: NO_LEVEL, ask: Level { price: 2, size: 3 } };
+        assert_eq!((one_sided.ts_event, one_sided.top), (0, Some(top)));
+        assert_eq!(ticker(r#"{"symbol":"A/B","bid":1,"bid_qty":5.1e-05,"ask":2,"ask_qty":3}"#).unwrap().top, None);
+        for body in [
+            r#"{"symbol":"A/B","bid":1,"bid_qty":1,"ask":2}"#,
+            r#"{"bid":1,"bid_qty":1,"ask":2,"ask_qty":3}"#,
+            r#"{"symbol":"A/B","bid":-1,"bid_qty":1,"ask":2,"ask_qty":3}"#,
+            r#"{"symbol":"A/B","bid":"1","bid_qty":1,"ask":2,"ask_qty":3}"#,
+        ] {
+            assert!(matches!(ticker(body), Err(Failure::Malformed(_))), "{body}");
+        }
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! There are no sequence numbers: after a snapshot every update is applied, the book is cut to the subscribed depth, and
 //! the venue's CRC32 over the ten best levels a side must come out. A message is published only when it does; when it
 //! does not, the book waits for the snapshot of a new subscription. Levels below the tenth are covered by nothing until
-//! they rise.
+//! they rise. The ticker carries no number and no checksum and is sent beside the book, so that it is a quote and no
+//! oracle: what it could find, the checksum has found.
 
 pub(crate) mod book;
 mod checksum;
@@ -25,7 +26,7 @@ use crate::scan::{ScanError, Scanner};
 use crate::sink::{RecordSink, Stage};
 use crate::status::StatusKind;
 use book::{Cut, DEPTHS, check};
-use decode::{BookEntry, Decoder, Frame, TradeEntry, trade_entry};
+use decode::{BookEntry, Decoder, Frame, TickerEntry, TradeEntry, ticker_entry, trade_entry};
 use pairs::Pairs;
 use rest::{Request, VenueBar};
 
@@ -81,6 +82,10 @@ impl KrakenFeed {
                     markets.take_trade(index, &print, Oracle::KrakenTradeIds, emit);
                 }
                 result
+            }
+            Ok(Frame::Tickers { snapshot, data }) => {
+                let flags = if snapshot { FLAG_SNAPSHOT } else { 0 };
+                entries(body, data, |scanner| self.on_ticker_entry(markets, flags, scanner, emit))
             }
             Ok(Frame::Subscribed { symbol, is_book, depth }) => {
                 markets.counters.acknowledged += 1;
@@ -344,6 +349,47 @@ impl KrakenFeed {
                 Err(Failure::Malformed(error)) => return Err(error),
                 Err(Failure::Precision { symbol, quantity, exponent }) => {
                     let Some(index) = self.market(markets, symbol, emit) else { return Ok(()) };
+                    change_exponent(markets, index, quantity, exponent, emit);
+                }
+            }
+        }
+        Err(scanner.error("numbers that share exponents"))
+    }
+
+    fn on_ticker_entry<S: RecordSink>(
+        &mut self,
+        markets: &mut Markets,
+        flags: u8,
+        scanner: &mut Scanner<'_>,
+        emit: &mut Emitter<'_, S>,
+    ) -> Result<(), ScanError> {
+        let start = scanner.position();
+        for _ in 0..PRECISION_ROUNDS_MAX {
+            scanner.seek(start);
+            let exponents = |symbol: &[u8], printed: (Exponent, Exponent)| {
+                let pair = self.pairs.get(symbol).map_or((0, 0), |pair| (pair.price_decimals, pair.size_decimals));
+                markets.exponents(symbol, (printed.0.max(pair.0), printed.1.max(pair.1)))
+            };
+            match ticker_entry(scanner, exponents) {
+                Ok(TickerEntry { symbol, ts_event, top, exponents }) => {
+                    let Some(index) = self.market(markets, symbol, emit) else { return Ok(()) };
+                    let Some(top) = top else {
+                        markets.counters.quotes_unfit += 1;
+                        return Ok(());
+                    };
+                    markets.set_exponents(index, exponents, emit);
+                    markets.counters.quotes += 1;
+                    markets.emit_quote(index, ts_event, top, 0, flags, emit);
+                    return Ok(());
+                }
+                Err(Failure::Malformed(error)) => return Err(error),
+                Err(Failure::Precision { symbol, quantity, exponent }) => {
+                    let Some(index) = self.market(markets, symbol, emit) else { return Ok(()) };
+                    if markets.get(index).state != BookState::Waiting {
+                        // Other exponents would cost the book, whose next snapshot would bring back its own.
+                        markets.counters.quotes_unfit += 1;
+                        return Ok(());
+                    }
                     change_exponent(markets, index, quantity, exponent, emit);
                 }
             }
