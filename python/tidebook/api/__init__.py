@@ -1,12 +1,15 @@
 """Market data of a node over REST and WebSocket: latest state, fanned out, read-only.
 
-    records ──► MarketView ──► REST /api/v1
+    records ──► MarketView ──► REST /api/v1 ◄── History, for what is older
     (source)        └────────► Hub ──► /ws/v1, each frame encoded once
 
 `create_app` puts them together, `serving` runs the result. Importing this package imports numpy and pydantic.
 """
 
 from tidebook.api.app import ApiOptions, create_app
+from tidebook.api.bars import Bar
+from tidebook.api.history import History
+from tidebook.api.outages import Outage
 from tidebook.api.server import ApiServer, listen, serving
 from tidebook.api.source import Batch, RecordSource
 from tidebook.api.view import CHANNELS, MarketView
@@ -15,8 +18,11 @@ __all__ = [
     "CHANNELS",
     "ApiOptions",
     "ApiServer",
+    "Bar",
     "Batch",
+    "History",
     "MarketView",
+    "Outage",
     "RecordSource",
     "create_app",
     "listen",

@@ -14,6 +14,8 @@ from starlette.routing import WebSocketRoute
 
 import tidebook
 from tidebook.api import problems
+from tidebook.api.charts import Charts
+from tidebook.api.history import History, NoHistory
 from tidebook.api.hub import Hub
 from tidebook.api.metrics import CONTENT_TYPE, MoreMetrics, exposition
 from tidebook.api.origin import LoopbackHosts
@@ -45,11 +47,12 @@ def create_app(
     options: ApiOptions | None = None,
     more_metrics: MoreMetrics = lambda: (),
     unwell: Callable[[], str | None] = lambda: None,
+    history: History | None = None,
 ) -> FastAPI:
     """REST under `/api/v1`, WebSocket at `/ws/v1`, schema at `/openapi.json`, `/metrics`; fed from `source` while it runs.
 
     `more_metrics` gives what a node adds to the view's and the hub's; `unwell` says why the node is not ready though
-    records are being read, such as storing that has stopped.
+    records are being read, such as storing that has stopped. `history` has what is older than this process.
 
     The hub and the pump are at `app.state.hub` and `app.state.pump`, for metrics and tests.
     """
@@ -82,7 +85,7 @@ def create_app(
         redoc_url=None,
     )
     problems.install(app)
-    app.include_router(market_router(view, lambda: pump.not_ready() or unwell()))
+    app.include_router(market_router(view, Charts(history or NoHistory()), lambda: pump.not_ready() or unwell()))
     app.router.routes.append(WebSocketRoute("/ws/v1", WebSocketEndpoint(hub, options.origins), name="ws"))
 
     @app.get("/metrics", tags=["server"], response_class=Response, include_in_schema=False)

@@ -1,20 +1,25 @@
 """The streams a client may subscribe to, and how each turns the market view into frames.
 
 A topic is one stream name with its sequence. It renders only when its part of the view changed, encodes once, and
-keeps the text for every subscriber. `<instrument>@depth20`, `@bookTicker`, `!tops` and `!feeds` are states; `@trade` is
-events.
+keeps the text for every subscriber. `<instrument>@depth20`, `@depth20_step_<step>`, `@bookTicker`, `@outages`, `!tops` and
+`!feeds` are states; `@trade` and `@kline_<timeframe>` are events.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
 from tidebook.api import wire
+from tidebook.api.bars import TIMEFRAMES
 from tidebook.api.problems import ApiError
-from tidebook.api.view import InstrumentView, MarketView
+from tidebook.api.view import InstrumentView, MarketView, said_bar, said_outage
 
 DEPTH_LEVELS = 20
+GROUPS = (20, 100)
 TRADES_IN_SNAPSHOT = 200
+BARS_IN_SNAPSHOT = 100
+BARS_INTERVAL_NS = 500_000_000
 FEEDS_INTERVAL_NS = 1_000_000_000
 TOPS_INTERVAL_NS = 250_000_000
 
@@ -134,6 +139,59 @@ class TradeTopic(Topic):
         return self._encode(trades, missed=missed)
 
 
+class BarTopic(Topic):
+    """Bars of one timeframe that changed since the last frame, rising: closed ones, their revisions, and the open ones.
+
+    A bar said again replaces the one before, so a reader who gets a frame twice is none the worse.
+    """
+
+    is_state = False
+
+    def __init__(self, stream: str, view: MarketView, instrument: InstrumentView, timeframe: str) -> None:
+        super().__init__(stream, view)
+        self._bars = instrument.bars
+        self._timeframe = timeframe
+        self._slot = 0
+        self._seen = -1
+        self._closed = 0
+        self._missed = view.bars_missed
+        self._open: list[wire.Bar] = []
+
+    def resume(self) -> None:
+        """Passes over what changed while nobody listened; the snapshot has the last of it."""
+        series = self._bars.closed(self._timeframe)
+        self._seen, self._closed, self._missed = self._bars.version, series.version, self.view.bars_missed
+        self._open = self._opened()
+        self._slot = self.view.clock() // BARS_INTERVAL_NS
+
+    def snapshot(self) -> str:
+        """The newest bars, the open ones last."""
+        closed = self._bars.closed(self._timeframe).before(None, BARS_IN_SNAPSHOT)
+        return self._encode([*(said_bar(bar, closed=True) for bar in closed), *self._opened()], snapshot=True)
+
+    def news(self) -> str | None:
+        """What changed, at most once per interval; `missed` says that closed bars were not seen: ask REST for them."""
+        slot = self.view.clock() // BARS_INTERVAL_NS
+        if slot == self._slot or self._seen == self._bars.version:
+            return None
+        self._slot, self._seen = slot, self._bars.version
+        missed, self._missed = self.view.bars_missed - self._missed, self.view.bars_missed
+        series = self._bars.closed(self._timeframe)
+        if missed:
+            self._closed = 0  # the series was begun anew
+        closed = series.changed_after(self._closed)
+        self._closed = series.version
+        before, self._open = self._open, self._opened()
+        changed = [*(said_bar(bar, closed=True) for bar in closed), *(bar for bar in self._open if bar not in before)]
+        if not changed and not missed:
+            return None
+        self.seq += 1
+        return self._encode(changed, missed=missed)
+
+    def _opened(self) -> list[wire.Bar]:
+        return [said_bar(bar, closed=False) for bar in self._bars.opened(self._timeframe)]
+
+
 def _depth(stream: str, view: MarketView, instrument: InstrumentView) -> Topic:
     return StateTopic(stream, view, lambda: instrument.book_version, lambda: instrument.depth(DEPTH_LEVELS))
 
@@ -142,11 +200,21 @@ def _book_ticker(stream: str, view: MarketView, instrument: InstrumentView) -> T
     return StateTopic(stream, view, lambda: instrument.top_version, instrument.top)
 
 
+def _outages(stream: str, view: MarketView, instrument: InstrumentView) -> Topic:
+    def said() -> list[wire.Outage]:
+        return [said_outage(outage) for outage in instrument.all_outages()]
+
+    return StateTopic(stream, view, lambda: instrument.outages_version, said)
+
+
 _OF_INSTRUMENT: dict[str, Callable[[str, MarketView, InstrumentView], Topic]] = {
     "depth20": _depth,
     "bookTicker": _book_ticker,
     "trade": TradeTopic,
+    "outages": _outages,
 }
+_GROUPED = re.compile(r"depth(\d{1,3})_step_([0-9.]{1,20})")
+_BARS = re.compile(r"kline_(\w{1,3})")
 
 
 def open_topic(stream: str, view: MarketView) -> Topic:
@@ -160,8 +228,41 @@ def open_topic(stream: str, view: MarketView) -> Topic:
     if stream == "!tops":
         return TopsTopic(stream, view)
     name, _, kind = stream.rpartition("@")
-    if not name or kind not in _OF_INSTRUMENT:
-        known = ", ".join(f"<instrument>@{kind}" for kind in _OF_INSTRUMENT)
-        raise ApiError(404, "unknown_stream", f"no stream {stream!r}; there are {known}, !tops and !feeds")
-    instrument = view.instrument(name)
-    return _OF_INSTRUMENT[kind](f"{instrument.name.lower()}@{kind}", view, instrument)
+    grouped, bars = _GROUPED.fullmatch(kind), _BARS.fullmatch(kind)
+    if name and kind in _OF_INSTRUMENT:
+        instrument = view.instrument(name)
+        return _OF_INSTRUMENT[kind](_named(instrument, kind), view, instrument)
+    if name and grouped is not None and int(grouped[1]) in GROUPS:
+        return _grouped(view, view.instrument(name), int(grouped[1]), grouped[2])
+    if name and bars is not None and bars[1] in TIMEFRAMES:
+        instrument = view.instrument(name)
+        return BarTopic(_named(instrument, kind), view, instrument, bars[1])
+    kinds = [
+        *_OF_INSTRUMENT,
+        *(f"depth{groups}_step_<step>" for groups in GROUPS),
+        *(f"kline_{timeframe}" for timeframe in TIMEFRAMES),
+    ]
+    known = ", ".join(f"<instrument>@{kind}" for kind in kinds)
+    raise ApiError(404, "unknown_stream", f"no stream {stream!r}; there are {known}, !tops and !feeds")
+
+
+def _named(instrument: InstrumentView, kind: str) -> str:
+    return f"{instrument.name.lower()}@{kind}"
+
+
+def _grouped(view: MarketView, instrument: InstrumentView, groups: int, step: str) -> Topic:
+    try:
+        instrument.step_units(step)
+    except ValueError as error:
+        raise ApiError(422, "invalid_request", str(error)) from error
+
+    def said() -> wire.Depth | None:
+        try:
+            return instrument.grouped(step, groups)
+        except ValueError:  # its prices have fewer decimals than they had
+            return None
+
+    def version() -> int:
+        return instrument.book_version and instrument.book_version + instrument.whole_version
+
+    return StateTopic(_named(instrument, f"depth{groups}_step_{step}"), view, version, said)

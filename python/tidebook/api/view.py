@@ -1,11 +1,13 @@
 """The newest state of every market, kept from batches of canonical records.
 
 One object serves REST and the hub: it is fed whole numpy batches (one per channel and poll), keeps per instrument the
-latest book image, the top and the last trades, and per venue a `FeedHealth`. Rows stay integer records until somebody
-asks; only what is asked for is turned into decimal text. It belongs to one thread, the event loop's.
+latest book image, all levels, the top, the last trades, bars and outages, and per venue a `FeedHealth` and its
+silences. Rows stay integer records until somebody asks; only what is asked for is turned into decimal text. It belongs
+to one thread, the event loop's.
 """
 
 import difflib
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -16,25 +18,43 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from tidebook._core import format_units, venues
+from tidebook._core import format_units, parse_units, venues
 from tidebook.api import wire
+from tidebook.api.bars import Bar, Bars
 from tidebook.api.health import FeedHealth
+from tidebook.api.outages import BookOutages, FeedSilences, Outage, in_order
 from tidebook.api.status import StatusKind
-from tidebook.errors import UnknownInstrumentError
+from tidebook.api.whole_book import Levels, WholeBook, group
+from tidebook.errors import DecimalError, UnknownInstrumentError
 
 Records = NDArray[np.void]
 
 # Channels a view keeps, in the order in which a batch of each is fed: definitions before what needs them, what happened
 # to a book before the book it led to.
-CHANNELS = ("md.instruments", "md.status", "md.book", "md.quotes", "md.trades")
+CHANNELS = (
+    "md.instruments",
+    "md.status",
+    "md.health",
+    "md.depth",
+    "md.book",
+    "md.quotes",
+    "md.bars",
+    "md.trades",
+)
 
 TRADES_KEPT = 1_000
 TOP_FIELDS = tuple(field.name for field in fields(wire.Top))
 DEPTH_LEVELS_MAX = 25
+GROUPS_MAX = 200
 
 # Channels whose records need no session: they tell of the feed and of instruments.
 _SAID_OF_FEEDS = ("md.instruments", "md.status")
+# Channels whose records a clock brings, whether the feed speaks or not.
+_SAID_BY_CLOCK = ("md.health", "md.bars")
+# Channels of which only the newest is wanted: what was overwritten is not missed.
+_STATES = ("md.book", "md.quotes", "md.health")
 _FLAG_DERIVED = 16
+_STEP = re.compile(r"0\.0*[125]|[125]0*")
 _VENUES = venues()
 _SIDES: dict[int, wire.Side] = {1: "buy", -1: "sell", 0: "none"}
 
@@ -54,6 +74,12 @@ class InstrumentView:
     trades: deque[tuple[int, Any]] = field(default_factory=lambda: deque(maxlen=TRADES_KEPT))
     trade_sequence: int = 0
     gaps: int = 0
+    whole_book: WholeBook = field(default_factory=WholeBook)
+    whole_version: int = 0
+    bars: Bars = field(default_factory=Bars)
+    outages: BookOutages = field(default_factory=BookOutages)
+    # Of the instrument's venue, shared by all of them.
+    silences: FeedSilences = field(default_factory=FeedSilences)
     # Rises with every change that a line of `tops` shows.
     version: int = 0
     # The line as JSON, and the version it was made of.
@@ -79,17 +105,62 @@ class InstrumentView:
         if self.book is None:
             return None
         row = self.book
-        price_exp, size_exp = int(row["price_exp"]), int(row["size_exp"])
+        sides = (
+            _levels(row["bid_price"][:levels], row["bid_size"][:levels]),
+            _levels(row["ask_price"][:levels], row["ask_size"][:levels]),
+        )
+        return self._depth(int(row["venue_sequence"]), sides, int(row["price_exp"]), int(row["size_exp"]), None)
+
+    def step_units(self, step: str) -> int:
+        """A step of its prices in units. Raises: ValueError for a step that cannot be."""
+        return step_units(step, self._exponents()[0])
+
+    def _exponents(self) -> tuple[int, int]:
+        if self.whole_book.whole:
+            return self.whole_book.exponents
+        row = self.definition if self.book is None else self.book
+        return int(row["price_exp"]), int(row["size_exp"])
+
+    def grouped(self, step: str, groups: int) -> wire.Depth | None:
+        """The best `groups` of both sides, `step` wide each; None before the first book image.
+
+        Of all levels while these are known, else of those of the image.
+        Raises: ValueError for a step that cannot be.
+        """
+        if self.book is None:
+            return None
+        row, whole = self.book, self.whole_book
+        price_exp, size_exp = self._exponents()
+        width = self.step_units(step)
+        if whole.whole:
+            return self._depth(whole.venue_sequence, whole.grouped(width, groups), price_exp, size_exp, step)
+        sides = (
+            group(row["bid_price"], row["bid_size"], -width, groups),
+            group(row["ask_price"], row["ask_size"], width, groups),
+        )
+        return self._depth(int(row["venue_sequence"]), sides, price_exp, size_exp, step)
+
+    def _depth(
+        self, sequence: int, sides: tuple[Levels, Levels], price_exp: int, size_exp: int, step: str | None
+    ) -> wire.Depth:
+        row = self.book
+        lasting = self.outages.lasting
+        usable = bool(row["usable"])
+        counts = self.whole_book.counts() if self.whole_book.whole else (int(row["bid_count"]), int(row["ask_count"]))
         return wire.Depth(
             instrument=self.name,
-            last_update_id=int(row["venue_sequence"]),
-            usable=bool(row["usable"]),
+            last_update_id=sequence,
+            usable=usable,
+            unusable_since=None if usable or lasting is None else lasting.since // 1000,
+            unusable_reason=None if usable or lasting is None else lasting.reason,
             ts_event=int(row["ts_event"]) // 1000,
             ts_recv=int(row["ts_recv"]) // 1000,
-            bid_count=int(row["bid_count"]),
-            ask_count=int(row["ask_count"]),
-            bids=_levels(row["bid_price"], row["bid_size"], price_exp, size_exp, levels),
-            asks=_levels(row["ask_price"], row["ask_size"], price_exp, size_exp, levels),
+            bid_count=counts[0],
+            ask_count=counts[1],
+            step=step,
+            whole=self.whole_book.whole,
+            bids=_texts(sides[0], price_exp, size_exp),
+            asks=_texts(sides[1], price_exp, size_exp),
         )
 
     def top(self) -> wire.BookTicker | None:
@@ -135,6 +206,7 @@ class InstrumentView:
         trade = self.trades[-1][1] if self.trades else None
         last = None if trade is None else _trade(trade)
         updated = [int(row["ts_recv"]) for row in (self.book, self.quote, trade) if row is not None]
+        unusable = self.outages.lasting if self.book is None or not self.book["usable"] else None
         return wire.Top(
             instrument=self.name,
             venue=self.venue,
@@ -149,6 +221,8 @@ class InstrumentView:
             last_at=0 if last is None else last.ts_recv,
             updated_at=max(updated, default=0) // 1000,
             gaps=self.gaps,
+            unusable_since=None if unusable is None else unusable.since // 1000,
+            unusable_reason=None if unusable is None else unusable.reason,
         )
 
     def encoded_line(self) -> msgspec.Raw:
@@ -163,6 +237,15 @@ class InstrumentView:
         rows = [row for at, row in self.trades if upto is None or at <= upto]
         return [_trade(row) for row in rows[-count:]]
 
+    def all_outages(self) -> list[Outage]:
+        """When its book could not be used and when its feed was silent, in order."""
+        return in_order(self.outages, self.silences)
+
+    @property
+    def outages_version(self) -> int:
+        """Rises with every change of `all_outages`."""
+        return 1 + self.outages.version + self.silences.version
+
     def trades_after(self, sequence: int) -> tuple[list[wire.Trade], int]:
         """Trades later than `sequence`, oldest first, and how many of them are no longer kept."""
         wanted = self.trade_sequence - sequence
@@ -170,18 +253,54 @@ class InstrumentView:
         return fresh, wanted - len(fresh)
 
 
-def _levels(prices: Any, sizes: Any, price_exp: int, size_exp: int, levels: int) -> list[tuple[str, str]]:
-    return [
-        (format_units(price, price_exp), format_units(size, size_exp))
-        for price, size in zip(prices[:levels].tolist(), sizes[:levels].tolist(), strict=True)
-        if size
-    ]
+def _levels(prices: NDArray[np.int64], sizes: NDArray[np.int64]) -> Levels:
+    there = sizes > 0
+    return prices[there].tolist(), sizes[there].tolist()
+
+
+def _texts(levels: Levels, price_exp: int, size_exp: int) -> list[tuple[str, str]]:
+    return [(format_units(price, price_exp), format_units(size, size_exp)) for price, size in zip(*levels, strict=True)]
 
 
 def _level_or_none(price: Any, size: Any, price_exp: int, size_exp: int) -> tuple[str | None, str | None]:
     if not size:
         return None, None
     return format_units(int(price), price_exp), format_units(int(size), size_exp)
+
+
+def step_units(step: str, price_exp: int) -> int:
+    """A step of prices in units. Raises: ValueError unless it is 1, 2 or 5 times a power of ten, and a whole number of units."""
+    if not _STEP.fullmatch(step):
+        raise ValueError(f"step {step!r}: write 1, 2 or 5 times a power of ten, such as 0.05 or 20")
+    try:
+        return parse_units(step, price_exp)
+    except DecimalError as error:
+        raise ValueError(
+            f"step {step!r}: prices have {price_exp} decimals, so the smallest step is one of these"
+        ) from error
+
+
+def said_bar(bar: Bar, *, closed: bool) -> wire.Bar:
+    """A bar as the API says it."""
+    price, size = bar.price_exp, bar.size_exp
+    return wire.Bar(
+        ts_open=bar.ts_open // 1000,
+        open=format_units(bar.open, price),
+        high=format_units(bar.high, price),
+        low=format_units(bar.low, price),
+        close=format_units(bar.close, price),
+        volume=format_units(bar.volume, size),
+        buy_volume=format_units(bar.buy_volume, size),
+        trade_count=bar.trade_count,
+        closed=closed,
+        revision=bar.revision,
+        unproven=bar.unproven,
+    )
+
+
+def said_outage(outage: Outage) -> wire.Outage:
+    """An outage as the API says it."""
+    return wire.Outage(outage.since // 1000, None if outage.until is None else outage.until // 1000, outage.reason)
 
 
 def _trade(row: Any) -> wire.Trade:
@@ -211,13 +330,19 @@ class MarketView:
         self.clock = clock
         self._steady_clock = steady_clock
         self.feeds: dict[str, FeedHealth] = {venue: FeedHealth(venue) for venue in venues}
+        self._silences: dict[str, FeedSilences] = {}
         self._by_id: dict[int, InstrumentView] = {}
         self._by_name: dict[str, InstrumentView] = {}
         self.version = 0
         """Rises with every change of any instrument."""
+        self.bars_missed = 0
+        """Records of `md.bars` that were overwritten before they were read, of any instrument."""
         self._take: dict[str, Callable[[Records], None]] = {
             "md.instruments": self._take_instruments,
             "md.status": self._take_status,
+            "md.health": self._take_health,
+            "md.depth": self._take_depth,
+            "md.bars": self._take_bars,
             "md.book": self._take_books,
             "md.quotes": self._take_quotes,
             "md.trades": self._take_trades,
@@ -234,6 +359,8 @@ class MarketView:
             return
         records = records.copy()
         self._take[channel](records)
+        if channel in _SAID_BY_CLOCK:
+            return
         now, steady = self.clock(), self._steady_clock()
         codes = records["instrument_id"] >> 24
         for code in np.unique(codes).tolist():
@@ -244,14 +371,26 @@ class MarketView:
     def missed(self, channel: str, count: int) -> None:
         """Says that `count` records of `channel` were overwritten before this view read them.
 
-        Books and quotes are states of which only the newest is wanted, so nothing is missed there.
+        Books, quotes and health are states of which only the newest is wanted, so nothing is missed there. Whose
+        records the others were is unknown, so every instrument must count with a hole.
         """
-        if channel in ("md.book", "md.quotes"):
+        if channel in _STATES:
             return
+        views = self._by_id.values()
+        if channel == "md.depth":
+            for view in views:
+                view.whole_book.lost()
+                view.whole_version += 1
+            return  # images go on; what is lost is the rest of the book, which says so itself
+        if channel == "md.bars":
+            self.bars_missed += count
+            for view in views:
+                view.bars.bars_missed()
+            return  # bars that were not seen are stored, and a chart is told to ask for them
         if channel == "md.trades":
-            # Whose trades they were is unknown, so every trade stream must say that it may have a hole.
-            for view in self._by_id.values():
+            for view in views:
                 view.trade_sequence += count
+                view.bars.trades_missed()
         for health in self.feeds.values():
             health.missed_records += count
 
@@ -301,9 +440,24 @@ class MarketView:
             if health is not None:
                 health.happened(row)
             view = self._by_id.get(int(row["instrument_id"]))
-            if view is not None and int(row["kind"]) in (StatusKind.GAP, StatusKind.TRADE_GAP):
-                view.gaps += 1
+            if view is None:
+                continue
+            kind, before = int(row["kind"]), view.outages.version
+            view.outages.happened(kind, int(row["reason"]), int(row["ts_recv"]))
+            view.gaps += kind in (StatusKind.GAP, StatusKind.TRADE_GAP)
+            if view.outages.version != before:
+                view.book_version += 1
+            if view.outages.version != before or kind in (StatusKind.GAP, StatusKind.TRADE_GAP):
                 self._changed(view)
+
+    def _take_health(self, records: Records) -> None:
+        for row in records:
+            venue = _VENUES.get(int(row["instrument_id"]) >> 24)
+            if venue is not None:
+                self._silences_of(venue).told(row)
+
+    def _silences_of(self, venue: str) -> FeedSilences:
+        return self._silences.setdefault(venue, FeedSilences())
 
     def _take_instruments(self, records: Records) -> None:
         for row in records:
@@ -313,13 +467,15 @@ class MarketView:
             self.feeds.setdefault(venue, FeedHealth(venue))
             view = self._by_id.get(instrument_id)
             if view is None:
-                view = self._by_id[instrument_id] = self._by_name[name.upper()] = InstrumentView(name, venue)
+                view = InstrumentView(name, venue, silences=self._silences_of(venue))
+                self._by_id[instrument_id] = self._by_name[name.upper()] = view
             view.definition = row
             self._changed(view)
 
     def _take_books(self, records: Records) -> None:
         for view, rows in self._by_instrument(records):
             view.book = rows[-1]
+            view.outages.shown(bool(view.book["usable"]), int(view.book["ts_recv"]))
             if view.book["usable"]:
                 self.feeds[view.venue].usable(int(view.book["instrument_id"]))
             view.book_version += 1
@@ -338,7 +494,17 @@ class MarketView:
             first = view.trade_sequence + 1 + max(0, len(rows) - TRADES_KEPT)
             view.trades.extend(enumerate(rows[-TRADES_KEPT:], start=first))
             view.trade_sequence += len(rows)
+            view.bars.take_trades(rows)
             self._changed(view)
+
+    def _take_depth(self, records: Records) -> None:
+        for view, rows in self._by_instrument(records):
+            view.whole_book.take(rows)
+            view.whole_version += 1
+
+    def _take_bars(self, records: Records) -> None:
+        for view, rows in self._by_instrument(records):
+            view.bars.take_bars(rows)
 
     def _changed(self, view: InstrumentView) -> None:
         view.version += 1
@@ -346,8 +512,12 @@ class MarketView:
 
     def _by_instrument(self, records: Records) -> Iterable[tuple[InstrumentView, Records]]:
         ids = records["instrument_id"]
-        for instrument_id in np.unique(ids).tolist():
-            rows = records[ids == instrument_id]
+        # One sort for all of them: with hundreds of instruments a mask for each would cost more than the records.
+        order = np.argsort(ids, kind="stable")
+        records, ids = records[order], ids[order]
+        starts = np.flatnonzero(np.concatenate(([True], ids[1:] != ids[:-1]))).tolist()
+        for start, stop in zip(starts, [*starts[1:], len(ids)], strict=True):
+            rows, instrument_id = records[start:stop], int(ids[start])
             view = self._by_id.get(instrument_id)
             if view is not None:
                 yield view, rows

@@ -38,7 +38,7 @@ REQUESTS_BURST = 20
 CLOSE_TIMEOUT_S = 5.0
 
 # Streams of `?streams=a/b`. An instrument may hold a slash itself (BTC/USD.KRAKEN), so a name ends at its kind.
-_STREAM = re.compile(r"(![a-z]+|[^@!]+@[A-Za-z0-9]+)(?:/|$)")
+_STREAM = re.compile(r"(![a-z]+|[^@!]+@[A-Za-z0-9_.]+)(?:/|$)")
 _EXAMPLE = '{"method": "SUBSCRIBE", "params": ["!feeds"], "id": 1}'
 
 

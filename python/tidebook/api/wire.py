@@ -31,6 +31,10 @@ class Depth:
     """The venue's sequence of this state of the book; 0 where it sends none."""
     usable: bool
     """False from a gap to the next snapshot: the levels are those before the gap and must not be traded on."""
+    unusable_since: int | None
+    """Our clock when it became unusable, microseconds; null while it is usable, and where this server does not know."""
+    unusable_reason: str | None
+    """Why: a word of `md.status` (`gap`, `disconnected`, ...), or `unknown`; null with `unusable_since`."""
     ts_event: int
     """The venue's clock, microseconds; 0 where it sends none."""
     ts_recv: int
@@ -39,6 +43,10 @@ class Depth:
     """Levels of the whole bid side, which may exceed those here."""
     ask_count: int
     """Levels of the whole ask side."""
+    step: str | None
+    """Width of the groups that levels were put into; null when they are the venue's own."""
+    whole: bool
+    """All levels are known to this server; else groups are made of the best 25 levels a side."""
     bids: list[tuple[str, str]]
     """Price and size, best (highest) first."""
     asks: list[tuple[str, str]]
@@ -105,6 +113,10 @@ class Top:
     """Our clock at receipt of what changed its book, top or trades last, microseconds; 0 before the first."""
     gaps: int
     """Messages or trades of this instrument that never came."""
+    unusable_since: int | None
+    """Our clock when its book became unusable, microseconds; null while it is usable or nothing is known."""
+    unusable_reason: str | None
+    """Why: as in `Depth`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +137,50 @@ class Trade:
     """The venue's clock, microseconds; 0 where it sends none."""
     ts_recv: int
     """Our clock at receipt, microseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """Trades of one interval. An interval without trades repeats the close, but a second without trades has no bar."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _DESCRIBED
+
+    ts_open: int
+    """Start of the interval by the venue's clock, microseconds; it names the bar."""
+    open: str
+    """Price of the first trade."""
+    high: str
+    """Highest price."""
+    low: str
+    """Lowest price."""
+    close: str
+    """Price of the last trade."""
+    volume: str
+    """Sum of sizes."""
+    buy_volume: str
+    """Of this, bought by the aggressor."""
+    trade_count: int
+    """Trades."""
+    closed: bool
+    """False while the interval lasts, and a second longer for trades on their way."""
+    revision: int
+    """0 at first; one more each time a late trade changed a closed bar."""
+    unproven: bool
+    """It may lack trades: some never came, or this server did not see the interval from its beginning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """A time in which an instrument's numbers could not be trusted."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _DESCRIBED
+
+    since: int
+    """Our clock when it began, microseconds."""
+    until: int | None
+    """Our clock when it was over; null while it lasts."""
+    reason: str
+    """A word of `md.status` on why the book could not be used; `silent`: no message came from the venue; `unknown`."""
 
 
 @dataclass(frozen=True, slots=True)

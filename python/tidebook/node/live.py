@@ -27,6 +27,7 @@ from tidebook.node.presence import present
 from tidebook.node.rings import RingSource
 from tidebook.node.simulator import VenueProcess, simulated
 from tidebook.node.snapshots import SnapshotRequests
+from tidebook.node.stored_history import StoredHistory
 from tidebook.node.venue_feed import FeedOptions, FeedPlan, VenueFeed
 from tidebook.observe.logs import logger
 from tidebook.storage.follower import FollowerOptions
@@ -114,6 +115,7 @@ async def run(options: LiveOptions, started: Callable[[str], None]) -> dict[str,
             ApiOptions(loopback_only=not options.allow_remote),
             more_metrics=lambda: node_metrics(feeds, engine),
             unwell=lambda: _unwell(feeds),
+            history=StoredHistory(options.data),
         )
         mount_console(app)
         server = await stack.enter_async_context(serving(app, sock))

@@ -28,6 +28,7 @@ _DISCONNECTED: Final = 15
 _SESSION_TYPES: Final = ("trades", "quotes", "depth", "orders")
 # What lacks rows when it ends; instruments and status only tell about it.
 _DATA_TYPES: Final = (*_SESSION_TYPES, "bars")
+_SEQUENCE_MAX: Final = (1 << 64) - 1
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +94,23 @@ def covered(store: "Store") -> list[Coverage]:
             )
         )
     return found
+
+
+def downtimes(store: "Store", symbol: str, start: int, end: int) -> list[Gap]:
+    """Times without a session for `symbol`, as far as files with rows of [`start`, `end`), ns, tell of them.
+
+    Only those files are opened, so a session that began before them is not known: the end of another one beside it may be
+    told as a downtime that is as short as the time between two of its messages.
+    """
+    entries = [entry for entry in store.manifest.files.values() if entry.ts_last >= start and entry.ts_first < end]
+    channels = sorted({entry.channel for entry in entries if symbol in entry.symbols})
+    found = [
+        gap
+        for channel in channels
+        for gap in _FeedGaps(store, channel, entries).between("bars", symbol, -1, _SEQUENCE_MAX)
+        if gap.kind == "disconnected"
+    ]
+    return sorted(found, key=lambda gap: gap.ts_start)
 
 
 class _FeedGaps:
