@@ -207,7 +207,10 @@ class Full:
         """Messages of the call that were written before."""
     @property
     def consumer(self) -> str:
-        """Name of the slowest consumer that is waited for."""
+        """Name of the slowest consumer that is waited for; empty where a producer is in the way."""
+    @property
+    def producer(self) -> int | None:
+        """Process id of another producer that has claimed a message and does not commit it, where that is in the way."""
     def __eq__(self, other: object, /) -> bool: ...
     def __ne__(self, other: object, /) -> bool: ...
 
@@ -417,6 +420,19 @@ class Ring:
         crc: bool = True,
         parking: bool = False,
         consumers_max: int = 16,
+        producers_max: int | None = None,
+    ) -> Ring:
+        """With `producers_max` in mode mpsc."""
+    @staticmethod
+    def create_runs(
+        path: str | os.PathLike[str],
+        slot_size_bytes: int,
+        count: int,
+        producers_max: int,
+        *,
+        crc: bool = True,
+        parking: bool = False,
+        consumers_max: int = 16,
     ) -> Ring: ...
     @staticmethod
     def create_frames(
@@ -435,6 +451,10 @@ class Ring:
     def path(self) -> pathlib.Path: ...
     @property
     def kind(self) -> str: ...
+    @property
+    def mode(self) -> str: ...
+    @property
+    def producers_max(self) -> int: ...
     @property
     def capacity(self) -> int: ...
     @property
@@ -486,6 +506,7 @@ class RingConsumer:
         start: str,
         sequence: int = 0,
         policy: str | None = None,
+        patience: float | None = None,
         detach_after: float | None = None,
         peek: bool = False,
         wait: str = "hybrid",

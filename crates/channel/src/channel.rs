@@ -8,7 +8,7 @@ use tidebook_journal::{
     JournalError, JournalOptions, JournalReader, JournalThread, JournalWriter, ReaderOptions, RecoveryReport,
     SyncPolicy, Visible,
 };
-use tidebook_ring::{Consumer, ConsumerOptions, Producer, Read, Ring, RingError, RingKind, RingOptions, Start};
+use tidebook_ring::{Consumer, ConsumerOptions, Mode, Producer, Read, Ring, RingError, RingKind, RingOptions, Start};
 
 use crate::error::ChannelError;
 use crate::guarantee::Guarantee;
@@ -40,9 +40,19 @@ impl ChannelOptions {
         let ring_max = match self.ring.kind {
             RingKind::Slots { record_size_bytes, .. } => u64::from(record_size_bytes),
             RingKind::Frames { size_bytes } => size_bytes / 2,
+            // What a producer claims and never commits has a sequence, which a journal could not have.
+            RingKind::Runs { .. } => return Err(one_producer().into()),
         };
+        if self.ring.mode != Mode::Spsc {
+            return Err(one_producer().into());
+        }
         if ring_max > journal_max { Err(ChannelError::Sizes { ring_max, journal_max }) } else { Ok(()) }
     }
+}
+
+fn one_producer() -> RingError {
+    let reason = "a journaled channel has one producer; write from many through a memory channel and one process";
+    RingError::Option { option: "mode", value: "mpsc".to_owned(), reason }
 }
 
 /// Why a ring that was found could not stay. Nothing visible was lost with it unless `lost` says so.

@@ -27,7 +27,7 @@ impl RingSource {
     pub fn join(ring: &Ring, next_sequence: u64, policy: SyncPolicy) -> Result<Self, RingError> {
         let options = ConsumerOptions::named(CONSUMER_NAME)
             .start(Start::Sequence(next_sequence))
-            .policy(Policy::Block { detach_after: None })
+            .policy(Policy::Block { patience: None, detach_after: None })
             .peek(true)
             .wait(Wait::Hybrid);
         Ok(Self { consumer: ring.consumer(&options)?, policy })

@@ -487,10 +487,12 @@ fn channels_that_cannot_be_read_are_made_anew_with_the_reason() {
         ("md.positions is missing", |rings| std::fs::remove_file(rings.join("md.positions")).unwrap()),
         ("no table of positions", |rings| std::fs::write(rings.join("md.positions"), b"").unwrap()),
         ("layout version 9", |rings| patch(&ring(rings, "md.bars"), 8, &[9])),
-        // In the price of the newest trade; the slots begin at 12,288.
+        // In the price of the newest trade; the slots are the end of the file.
         ("damaged", |rings| {
             let trades = Ring::open(ring(rings, "md.trades")).unwrap();
-            let at = 12_288 + (trades.published() % 16_384) * trades.info().stride as u64 + 56;
+            let (count, stride) = (trades.info().kind.capacity(), trades.info().stride as u64);
+            let slots = trades.info().file_size_bytes - count * stride;
+            let at = slots + trades.published() % count * stride + 56;
             patch(&ring(rings, "md.trades"), at, &[0xff; 3]);
         }),
         ("kind and size", |rings| {

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use tidebook_ring::{ConsumerState, RingKind, RingOptions, RingSchema, paths};
+use tidebook_ring::layout::latency_bucket_end;
+use tidebook_ring::{ConsumerState, Mode, RingKind, RingOptions, RingSchema, paths};
 
 use crate::ring_errors::raised;
 
@@ -19,7 +20,9 @@ type Schema = (String, u32, String);
 impl Ring {
     /// Makes a ring of slots.
     #[staticmethod]
-    #[pyo3(signature = (path, record_size_bytes, count, *, schema=None, crc=true, parking=false, consumers_max=16))]
+    #[pyo3(signature = (path, record_size_bytes, count, *, schema=None, crc=true, parking=false, consumers_max=16,
+        producers_max=None))]
+    #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
     fn create_slots(
         path: PathBuf,
         record_size_bytes: u32,
@@ -28,8 +31,12 @@ impl Ring {
         crc: bool,
         parking: bool,
         consumers_max: u32,
+        producers_max: Option<u32>,
     ) -> PyResult<Self> {
         let mut options = RingOptions::slots(record_size_bytes, count);
+        if let Some(max) = producers_max {
+            options = options.mpsc(max);
+        }
         options.schema = schema.map(|(name, version, text)| RingSchema { name, version, text });
         Self::create(path, options.crc(crc).parking(parking).consumers_max(consumers_max))
     }
@@ -39,6 +46,22 @@ impl Ring {
     #[pyo3(signature = (path, size_bytes, *, crc=true, parking=false, consumers_max=16))]
     fn create_frames(path: PathBuf, size_bytes: u64, crc: bool, parking: bool, consumers_max: u32) -> PyResult<Self> {
         Self::create(path, RingOptions::frames(size_bytes).crc(crc).parking(parking).consumers_max(consumers_max))
+    }
+
+    /// Makes a ring of runs, which many producers share.
+    #[staticmethod]
+    #[pyo3(signature = (path, slot_size_bytes, count, producers_max, *, crc=true, parking=false, consumers_max=16))]
+    fn create_runs(
+        path: PathBuf,
+        slot_size_bytes: u32,
+        count: u64,
+        producers_max: u32,
+        crc: bool,
+        parking: bool,
+        consumers_max: u32,
+    ) -> PyResult<Self> {
+        let options = RingOptions::runs(slot_size_bytes, count).mpsc(producers_max);
+        Self::create(path, options.crc(crc).parking(parking).consumers_max(consumers_max))
     }
 
     /// Opens a ring that exists.
@@ -63,25 +86,34 @@ impl Ring {
         match self.0.info().kind {
             RingKind::Slots { .. } => "slots",
             RingKind::Frames { .. } => "frames",
+            RingKind::Runs { .. } => "runs",
         }
     }
 
     /// Slots, or bytes of frames.
     #[getter]
     fn capacity(&self) -> u64 {
-        match self.0.info().kind {
-            RingKind::Slots { count, .. } => count,
-            RingKind::Frames { size_bytes } => size_bytes,
+        self.0.info().kind.capacity()
+    }
+
+    /// `spsc` or `mpsc`.
+    #[getter]
+    fn mode(&self) -> &'static str {
+        match self.0.info().mode {
+            Mode::Spsc => "spsc",
+            Mode::Mpsc => "mpsc",
         }
     }
 
-    /// 0 for frames.
     #[getter]
-    fn record_size_bytes(&self) -> u32 {
-        match self.0.info().kind {
-            RingKind::Slots { record_size_bytes, .. } => record_size_bytes,
-            RingKind::Frames { .. } => 0,
-        }
+    fn producers_max(&self) -> u32 {
+        self.0.info().producers_max
+    }
+
+    /// 0 for messages.
+    #[getter]
+    fn record_size_bytes(&self) -> usize {
+        self.0.info().record_size().unwrap_or(0)
     }
 
     /// Bytes from the start of a slot to its record, and from slot to slot.
@@ -136,7 +168,7 @@ impl Ring {
         self.0.remove_consumer(name).map_err(raised)
     }
 
-    /// How it stands, as a dict of numbers with a list of consumers.
+    /// How it stands, as a dict of numbers with lists of producers and consumers.
     fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let status = self.0.status().map_err(raised)?;
         let consumers = status.consumers.iter().map(|consumer| {
@@ -155,17 +187,43 @@ impl Ring {
                 ("gaps", consumer.gaps),
                 ("lost", consumer.lost),
                 ("corrupt", consumer.corrupt),
+                ("process_id", consumer.process_id.into()),
+                ("latency_sum_ns", consumer.latency.sum_ns),
+            ] {
+                dict.set_item(name, value)?;
+            }
+            let counts = consumer.latency.counts.iter().enumerate().filter(|(_, count)| **count > 0);
+            let ends: Vec<_> = counts.map(|(bucket, count)| (latency_bucket_end(bucket), *count)).collect();
+            dict.set_item("latency", ends)?;
+            Ok(dict)
+        });
+        let producers = status.producers.iter().map(|producer| {
+            let dict = PyDict::new(py);
+            dict.set_item("line", producer.line)?;
+            dict.set_item("alive", producer.alive)?;
+            for (name, value) in [
+                ("process_id", producer.process_id),
+                ("opens", producer.opens),
+                ("waits", producer.waits),
+                ("waited_ns", producer.waited_ns),
             ] {
                 dict.set_item(name, value)?;
             }
             Ok(dict)
         });
+        let repairs = PyDict::new(py);
+        repairs.set_item("claims", status.repairs.claims)?;
+        repairs.set_item("raisers", status.repairs.raisers)?;
+        repairs.set_item("detached", status.repairs.detached)?;
         let dict = PyDict::new(py);
         dict.set_item("oldest", status.oldest)?;
         dict.set_item("published", status.published)?;
         dict.set_item("durable", status.durable)?;
         dict.set_item("replicated", status.replicated)?;
         dict.set_item("producer_alive", status.producer_alive)?;
+        dict.set_item("producers", producers.collect::<PyResult<Vec<_>>>()?)?;
+        dict.set_item("stuck", status.stuck.map(|claim| (claim.sequence, claim.line)))?;
+        dict.set_item("repairs", repairs)?;
         dict.set_item("consumers", consumers.collect::<PyResult<Vec<_>>>()?)?;
         Ok(dict)
     }

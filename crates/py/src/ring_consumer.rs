@@ -93,7 +93,8 @@ pub struct RingConsumer(Mutex<Option<SharedReader>>);
 #[pymethods]
 impl RingConsumer {
     #[new]
-    #[pyo3(signature = (ring, name, *, start, sequence=0, policy=None, detach_after=None, peek=false, wait="hybrid"))]
+    #[pyo3(signature = (ring, name, *, start, sequence=0, policy=None, patience=None, detach_after=None, peek=false,
+        wait="hybrid"))]
     #[expect(clippy::too_many_arguments, reason = "keywords of the Python call")]
     fn new(
         ring: &Ring,
@@ -101,6 +102,7 @@ impl RingConsumer {
         start: &str,
         sequence: u64,
         policy: Option<&str>,
+        patience: Option<f64>,
         detach_after: Option<f64>,
         peek: bool,
         wait: &str,
@@ -118,10 +120,11 @@ impl RingConsumer {
             "park" => Wait::Park,
             other => return Err(PyValueError::new_err(format!("wait {other:?}"))),
         };
-        let detach_after = blocking::timeout(detach_after)?;
+        let (patience, detach_after) = (blocking::timeout(patience)?, blocking::timeout(detach_after)?);
         let policy = match policy {
             None if ring.0.info().never_waits => Policy::Overwrite,
-            None | Some("block") => Policy::Block { detach_after },
+            None | Some("block") => Policy::Block { patience, detach_after },
+            Some("fail") => Policy::Block { patience: Some(Duration::ZERO), detach_after },
             Some("overwrite") => Policy::Overwrite,
             Some(other) => return Err(PyValueError::new_err(format!("policy {other:?}"))),
         };
@@ -187,10 +190,19 @@ impl RingConsumer {
                 SlotBatch::Gap(gap) => return Ok(Some(Taken::Gap(gap.into()))),
                 SlotBatch::Empty => return Ok(None),
             },
-            RingKind::Frames { .. } => {
-                let first_sequence = consumer.next_sequence();
+            RingKind::Frames { .. } | RingKind::Runs { .. } => {
+                let mut first_sequence = 0;
                 let mut messages = Vec::new();
-                let read = consumer.read(limit, |_, payload| messages.push(PyBytes::new(py, payload).unbind()));
+                let read = consumer.read_while(limit, |sequence, payload| {
+                    if messages.is_empty() {
+                        first_sequence = sequence;
+                    } else if sequence != first_sequence + messages.len() as u64 {
+                        // Behind the claim of a dead producer: a batch is without a hole.
+                        return ControlFlow::Break(());
+                    }
+                    messages.push(PyBytes::new(py, payload).unbind());
+                    ControlFlow::Continue(())
+                });
                 match read.map_err(raised)? {
                     Read::Messages(0) => return Ok(None),
                     Read::Messages(_) => Contents::Messages { first_sequence, messages },

@@ -60,10 +60,10 @@ impl From<RingError> for Raised {
                 errors::ENDPOINT_BUSY,
                 vec![("name", Fact::Text(name.clone())), ("process_id", Fact::Number((*process_id).into()))],
             ),
-            E::ConsumersFull { path: file, max } => {
+            E::ConsumersFull { path: file, max } | E::ProducersFull { path: file, max } => {
                 (errors::ENDPOINT_BUSY, vec![path(file), ("max", Fact::Number((*max).into()))])
             }
-            E::Forked | E::Fenced { .. } => (errors::ENDPOINT_LOST, Vec::new()),
+            E::Forked | E::Fenced { .. } | E::Voided { .. } => (errors::ENDPOINT_LOST, Vec::new()),
             E::Corrupt { sequence, .. } => (errors::CORRUPT_MESSAGE, vec![("sequence", Fact::Number(*sequence))]),
             E::Io { path: file, .. } | E::Directory { path: file, .. } => (errors::CHANNEL, vec![path(file)]),
             _ => (errors::CHANNEL, Vec::new()),

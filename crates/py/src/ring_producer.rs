@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use tidebook_ring::{Producer, Written};
+use tidebook_ring::{Obstacle, Producer, Written};
 
 use crate::blocking;
 use crate::bytes::with_bytes;
@@ -21,12 +21,31 @@ pub struct Full {
     /// Name of the slowest consumer that is waited for.
     #[pyo3(get)]
     consumer: String,
+    /// Process id of another producer, where one is in the way: it has claimed a message and does not commit it.
+    #[pyo3(get)]
+    producer: Option<u64>,
 }
 
 #[pymethods]
 impl Full {
     fn __repr__(&self) -> String {
-        format!("Full(written={}, consumer={:?})", self.written, self.consumer)
+        let producer = self.producer.map_or(String::new(), |process_id| format!(", producer={process_id}"));
+        format!("Full(written={}, consumer={:?}{producer})", self.written, self.consumer)
+    }
+}
+
+impl Full {
+    fn new(ring: &tidebook_ring::Ring, written: usize, obstacle: Obstacle) -> PyResult<Self> {
+        let producer = match obstacle {
+            Obstacle::Consumer(line) | Obstacle::Refusing(line) => {
+                return Ok(Self { written, consumer: ring.consumer_name(line), producer: None });
+            }
+            Obstacle::Producer(line) => {
+                let producers = ring.status().map_err(raised)?.producers;
+                producers.iter().find(|producer| producer.line == line).map(|producer| producer.process_id)
+            }
+        };
+        Ok(Self { written, consumer: String::new(), producer })
     }
 }
 
@@ -67,12 +86,14 @@ impl RingProducer {
     ) -> PyResult<Outcome> {
         let mut guard = self.lock()?;
         let producer = open(&mut guard)?;
+        let mut last = None;
         for (written, payload) in payloads.iter().enumerate() {
-            if let Outcome::Full(full) = with_bytes(payload, |bytes| write_one(py, producer, bytes, timeout))? {
-                return Ok(Outcome::Full(Full { written, ..full }));
+            match with_bytes(payload, |bytes| write_one(py, producer, bytes, timeout))? {
+                Outcome::Full(full) => return Ok(Outcome::Full(Full { written, ..full })),
+                Outcome::Sequence(sequence) => last = Some(sequence),
             }
         }
-        Ok(Outcome::Sequence(producer.published()))
+        Ok(Outcome::Sequence(last.unwrap_or_else(|| producer.published())))
     }
 
     /// Commits records that lie one after the other in a contiguous buffer of bytes.
@@ -83,14 +104,18 @@ impl RingProducer {
         let timeout = blocking::timeout(timeout)?;
         with_bytes(records, |bytes| {
             let size = producer.ring().info().record_size().unwrap_or(1);
-            let mut done = 0;
-            let finished = blocking::wait(py, timeout, |slice| {
-                done += producer.write_records_within(&bytes[done * size..], slice)?;
-                Ok::<_, tidebook_ring::RingError>((done * size >= bytes.len()).then_some(()))
+            let (mut done, mut last, mut full) = (0, None, None);
+            blocking::wait(py, timeout, |slice| {
+                let batch = producer.write_records_within(&bytes[done * size..], slice)?;
+                done += batch.count;
+                last = batch.last.or(last);
+                full = batch.full;
+                let refused = matches!(full, Some(Obstacle::Refusing(_)));
+                Ok::<_, tidebook_ring::RingError>((full.is_none() || refused).then_some(()))
             })?;
-            Ok(match finished {
-                Some(()) => Outcome::Sequence(producer.published()),
-                None => Outcome::Full(Full { written: done, consumer: slowest(producer)? }),
+            Ok(match full {
+                None => Outcome::Sequence(last.unwrap_or_else(|| producer.published())),
+                Some(obstacle) => Outcome::Full(Full::new(producer.ring(), done, obstacle)?),
             })
         })
     }
@@ -128,25 +153,18 @@ fn write_one(py: Python<'_>, producer: &mut Producer, bytes: &[u8], timeout: Opt
     if let Written::At(sequence) = producer.write_within(bytes, Duration::ZERO).map_err(raised)? {
         return Ok(Outcome::Sequence(sequence));
     }
-    let mut in_the_way = 0;
+    let mut in_the_way = None;
     let written = blocking::wait(py, blocking::timeout(timeout)?, |slice| {
         Ok::<_, tidebook_ring::RingError>(match producer.write_within(bytes, slice)? {
-            Written::At(sequence) => Some(sequence),
-            Written::Full { consumer } => {
-                in_the_way = consumer;
-                None
+            Written::At(sequence) => Some(Some(sequence)),
+            Written::Full(obstacle) => {
+                in_the_way = Some(obstacle);
+                matches!(obstacle, Obstacle::Refusing(_)).then_some(None)
             }
         })
     })?;
-    Ok(match written {
-        Some(sequence) => Outcome::Sequence(sequence),
-        None => Outcome::Full(Full { written: 0, consumer: producer.ring().consumer_name(in_the_way) }),
-    })
-}
-
-/// Name of the gating consumer that lags most.
-fn slowest(producer: &Producer) -> PyResult<String> {
-    let consumers = producer.ring().status().map_err(raised)?.consumers;
-    let gating = consumers.into_iter().filter(|consumer| consumer.state == tidebook_ring::ConsumerState::Gating);
-    Ok(gating.max_by_key(|consumer| consumer.lag).map(|consumer| consumer.name).unwrap_or_default())
+    match (written.flatten(), in_the_way) {
+        (None, Some(obstacle)) => Full::new(producer.ring(), 0, obstacle).map(Outcome::Full),
+        (sequence, _) => Ok(Outcome::Sequence(sequence.expect("a wait ends with a sequence or somebody in the way"))),
+    }
 }

@@ -6,20 +6,22 @@
 //! what was read is safe elsewhere; [`Consumer::poll`] does both.
 
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU32, Ordering, fence};
 use std::time::{Duration, Instant};
 
 use rustix::thread::futex;
 
+use crate::claims::Claim;
 use crate::error::RingError;
 use crate::frame::{Frame, Look, Place};
 use crate::layout::{self, CONSUMER_NAME_MAX, ConsumerLines};
 use crate::lock::EndpointLock;
 use crate::mapping::{Mapping, io_error};
-use crate::options::RingKind;
+use crate::options::{Mode, RingKind};
 use crate::ring::Ring;
+use crate::room::{LIVENESS_INTERVAL, raise};
 use crate::slots::SlotBatch;
-use crate::wait::{Backoff, Wait, deadline};
+use crate::wait::{Backoff, PARK_SLICE, Wait, deadline, monotonic_ns};
 
 /// Where a consumer starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,8 +40,11 @@ pub enum Start {
 /// What happens when a consumer is slow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
-    /// The producer waits for it, and for `detach_after` (`None`: for ever) when it is dead.
+    /// Producers wait for it: `patience` (`None`: for ever) while it lives, `detach_after` (`None`: for ever) when it is
+    /// dead. A write that has waited so long for a living one fails; with a patience of zero it does not wait at all.
     Block {
+        /// How long one write waits for it. Its producer is told [`crate::Obstacle::Refusing`] then.
+        patience: Option<Duration>,
         /// From the moment the producer finds it dead while it waits for it.
         detach_after: Option<Duration>,
     },
@@ -49,7 +54,7 @@ pub enum Policy {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self::Block { detach_after: Some(Duration::from_secs(10)) }
+        Self::Block { patience: None, detach_after: Some(Duration::from_secs(10)) }
     }
 }
 
@@ -136,6 +141,8 @@ pub struct Consumer {
     /// Up to which sequence it may read, as last seen.
     visible: u64,
     wait: Wait,
+    /// The claim it waits at, and when that was last asked about.
+    stuck: Option<(Claim, Instant)>,
     /// Messages that are not read in place.
     pub(crate) copy: Vec<u8>,
 }
@@ -202,17 +209,17 @@ impl Consumer {
             for (word, bytes) in identity.name.iter().zip(name.as_chunks::<8>().0) {
                 word.store(u64::from_le_bytes(*bytes), Ordering::Relaxed);
             }
-            for counter in [&identity.gaps, &identity.lost, &identity.corrupt] {
+            let counters = [&identity.gaps, &identity.lost, &identity.corrupt, &lines.latency.0.sum_ns];
+            for counter in counters.into_iter().chain(&lines.latency.0.counts) {
                 counter.store(0, Ordering::Relaxed);
             }
         }
-        let detach_after_ms = match policy {
-            Policy::Block { detach_after: Some(after) } => {
-                u32::try_from(after.as_millis()).unwrap_or(u32::MAX).min(u32::MAX - 1)
-            }
-            _ => u32::MAX,
+        let (patience, detach_after) = match policy {
+            Policy::Block { patience, detach_after } => (patience, detach_after),
+            Policy::Overwrite => (None, None),
         };
-        identity.detach_after_ms.store(detach_after_ms, Ordering::Relaxed);
+        identity.block_ms.store(milliseconds(patience), Ordering::Relaxed);
+        identity.detach_after_ms.store(milliseconds(detach_after), Ordering::Relaxed);
         identity.process_id.store(std::process::id(), Ordering::Relaxed);
 
         // Gate, then look whether the floor was already higher; see `Producer::raise_floor` for the other half.
@@ -241,6 +248,7 @@ impl Consumer {
             bounded,
             visible: if bounded { 0 } else { u64::MAX },
             wait: options.wait,
+            stuck: None,
             copy: Vec::new(),
             ring,
         };
@@ -324,16 +332,30 @@ impl Consumer {
         if let Some(gap) = self.take_gap()? {
             return Ok(Read::Gap(gap));
         }
+        let from = self.next.sequence;
         let mut count = 0;
         while count < limit && self.is_visible() {
             let first = match self.ring.mapping.look(self.next) {
+                Look::Frame(frame) if frame.is_void() => {
+                    if !frame.holds(&self.ring.mapping, &[]) {
+                        return self.fail(count, "CRC");
+                    }
+                    if !self.gating && self.overtaken() {
+                        return Ok(self.lose(count));
+                    }
+                    self.pass(frame);
+                    continue;
+                }
                 Look::Frame(frame) => frame,
                 Look::Nothing => {
                     // A lossy reader may stand where nothing is any more.
-                    if self.gating || !self.overtaken() {
-                        break;
+                    if !self.gating && self.overtaken() {
+                        return Ok(self.lose(count));
                     }
-                    return Ok(self.lose(count));
+                    if self.mend()? {
+                        continue;
+                    }
+                    break;
                 }
                 Look::Bad(reason) => return self.fail(count, reason),
             };
@@ -362,7 +384,61 @@ impl Consumer {
             self.next = Place { sequence: self.next.sequence + 1, position: end };
             count += 1;
         }
+        self.measure(from);
         Ok(Read::Messages(count))
+    }
+
+    /// Goes past the claim of a message that never came.
+    pub(crate) fn pass(&mut self, void: Frame) {
+        self.next = Place { sequence: self.next.sequence + 1, position: void.end };
+    }
+
+    /// Counts the latency of the newest stamped message among those read, from `from` up to the next.
+    #[inline]
+    pub(crate) fn measure(&self, from: u64) {
+        let stamped = (self.next.sequence - 1) / layout::STAMP_EVERY * layout::STAMP_EVERY;
+        if stamped >= from && stamped > 0 {
+            self.count_latency(stamped);
+        }
+    }
+
+    #[cold]
+    fn count_latency(&self, sequence: u64) {
+        let stamp = self.ring.mapping.stamp(sequence);
+        if stamp.sequence.load(Ordering::Acquire) != sequence {
+            return;
+        }
+        let committed_ns = stamp.committed_ns.load(Ordering::Relaxed);
+        fence(Ordering::Acquire);
+        if stamp.sequence.load(Ordering::Relaxed) == sequence {
+            let nanoseconds = monotonic_ns().saturating_sub(committed_ns);
+            let latency = &self.lines().latency.0;
+            raise(&latency.sum_ns, nanoseconds);
+            raise(&latency.counts[layout::latency_bucket(nanoseconds)], 1);
+        }
+    }
+
+    /// Where a message was claimed and does not come: asks once a millisecond whether its producer lives, and voids it if
+    /// not. Whether there is something to read now.
+    pub(crate) fn mend(&mut self) -> Result<bool, RingError> {
+        let Some(claim) = self.ring.mapping.claim_at(self.next) else {
+            self.stuck = None;
+            return Ok(false);
+        };
+        let now = Instant::now();
+        match self.stuck {
+            Some((stuck, asked)) if stuck == claim => {
+                if now - asked < LIVENESS_INTERVAL {
+                    return Ok(false);
+                }
+                self.stuck = Some((claim, now));
+                self.ring.repair(self.next, claim)
+            }
+            _ => {
+                self.stuck = Some((claim, now));
+                Ok(false)
+            }
+        }
     }
 
     /// [`Consumer::read`] and [`Consumer::commit`].
@@ -420,7 +496,7 @@ impl Consumer {
             },
             _ => match mapping.info.kind {
                 RingKind::Slots { .. } => Place { sequence: first + 1, position: first + 1 },
-                RingKind::Frames { .. } => newest,
+                RingKind::Frames { .. } | RingKind::Runs { .. } => newest,
             },
         };
         self.next = after;
@@ -446,8 +522,12 @@ impl Consumer {
                 if deadline.is_some_and(|deadline| now >= deadline) {
                     return Ok(false);
                 }
+                if self.mend()? {
+                    continue;
+                }
                 if self.wait == Wait::Park {
-                    self.park(deadline.map(|deadline| deadline - now));
+                    let left = deadline.map_or(PARK_SLICE, |deadline| (deadline - now).min(PARK_SLICE));
+                    self.park(Some(left));
                     continue;
                 }
             }
@@ -457,6 +537,16 @@ impl Consumer {
 
     /// Whether a read would find something: a message, a gap or damage.
     pub fn is_ready(&mut self) -> bool {
+        // What was never committed is nothing to read.
+        while self.gating
+            && self.ring.info().mode == Mode::Mpsc
+            && self.is_visible()
+            && let Look::Frame(frame) = self.ring.mapping.look(self.next)
+            && frame.is_void()
+            && frame.holds(&self.ring.mapping, &[])
+        {
+            self.pass(frame);
+        }
         self.gap.is_some()
             || self.is_visible() && !matches!(self.ring.mapping.look(self.next), Look::Nothing)
             || !self.gating && self.overtaken()
@@ -625,8 +715,12 @@ pub fn wait_any<T>(
             if deadline.is_some_and(|deadline| now >= deadline) {
                 return Ok(false);
             }
+            for consumer in items.iter_mut().filter_map(&consumer) {
+                consumer.mend()?;
+            }
             if can_sleep {
-                can_sleep = sleep_on(items, &consumer, deadline.map(|deadline| deadline - now));
+                let left = deadline.map_or(PARK_SLICE, |deadline| (deadline - now).min(PARK_SLICE));
+                can_sleep = sleep_on(items, &consumer, Some(left));
                 continue;
             }
         }
@@ -681,9 +775,9 @@ impl Drop for Consumer {
     }
 }
 
-/// Raises a counter that only this consumer writes.
-fn raise(counter: &AtomicU64, by: u64) {
-    counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+/// Milliseconds as a consumer's line holds them.
+fn milliseconds(duration: Option<Duration>) -> u32 {
+    duration.map_or(u32::MAX, |duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX).min(u32::MAX - 1))
 }
 
 /// The line of this name, or a free one, with its lock; true when the name was known. Under the registry's lock.

@@ -178,6 +178,28 @@ pub enum RingError {
         /// The producer's when it opened.
         own: u64,
     },
+    /// All producer lines are in use.
+    #[error("ring {path} has {max} living producers, which is its limit; close one, or make it with more")]
+    ProducersFull {
+        /// The ring.
+        path: PathBuf,
+        /// `producers_max`.
+        max: u32,
+    },
+    /// A claim that somebody voided because its producer was taken for dead.
+    #[error(
+        "message {sequence} was given up before it was committed: this producer was taken for dead; write it again"
+    )]
+    Voided {
+        /// The sequence it would have had.
+        sequence: u64,
+    },
+    /// A consumer in the way is, by its own policy, not to be waited for.
+    #[error("no room: consumer {consumer:?} lags a whole ring and by its policy nobody waits for it longer")]
+    Refused {
+        /// Its name.
+        consumer: String,
+    },
     /// Parking on a ring made without it.
     #[error("this ring was made without parking; wait hybrid, or create it with parking on")]
     NoParking,

@@ -2,16 +2,20 @@
 //!
 //! Nothing read from shared memory is trusted: a length, flag or sequence that does not fit is an answer
 //! ([`Look::Bad`]), never an access out of bounds.
+//!
+//! Positions count slots, or bytes of frames. A message of a ring of runs has its parts in consecutive slots.
 
 use std::sync::atomic::Ordering;
 
+use crate::claims::{Claim, Found, RUN_MAX};
 use crate::crc::frame_checksum;
-use crate::layout::{self, FRAME_FIRST, FRAME_LAST, FRAME_PAD, FRAME_SIZE_MIN_BYTES, FRAME_WHOLE, HEADER_SIZE_BYTES};
+use crate::layout::{self, CRC_SIZE_BYTES, FRAME_FIRST, FRAME_LAST, FRAME_PAD, FRAME_SIZE_MIN_BYTES, FRAME_VOID};
+use crate::layout::{FRAME_WHOLE, HEADER_SIZE_BYTES};
 use crate::mapping::Mapping;
-use crate::options::RingKind;
+use crate::options::{Mode, RingKind};
 
-/// A place between messages: the sequence of the next one and where it starts. Slots count positions in slots (then
-/// both numbers are the same), frames in bytes; neither ever goes back.
+/// A place between messages: the sequence of the next one and where it starts. Slots count positions in slots (for
+/// records both numbers are the same), frames in bytes; neither ever goes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     pub(crate) sequence: u64,
@@ -56,6 +60,12 @@ impl Frame {
         self.flags() & FRAME_LAST != 0
     }
 
+    /// No message: what a producer claimed and did not commit.
+    #[inline]
+    pub fn is_void(&self) -> bool {
+        self.flags() & FRAME_VOID != 0
+    }
+
     fn flags(&self) -> u8 {
         (self.header_word >> 32) as u8
     }
@@ -89,23 +99,86 @@ impl Mapping {
         match self.info.kind {
             RingKind::Slots { record_size_bytes, .. } => self.look_slot(place, record_size_bytes),
             RingKind::Frames { .. } => self.look_frame(place),
+            RingKind::Runs { .. } => self.look_run(place),
         }
+    }
+
+    /// Where the slot at this position starts in the data area.
+    #[inline]
+    pub fn slot_offset(&self, position: u64) -> usize {
+        (position & self.mask) as usize * self.info.stride
+    }
+
+    /// The claim that keeps the message at `place` from being read; `None` when nobody has claimed it.
+    pub fn claim_at(&self, place: Place) -> Option<Claim> {
+        if self.info.mode != Mode::Mpsc {
+            return None;
+        }
+        let word = self.sequence_word(self.slot_offset(place.position)).load(Ordering::Acquire);
+        Claim::of(word).filter(|claim| claim.is_of(place.sequence))
+    }
+
+    /// What a slot's sequence word says of the message awaited there: the header word when it is committed.
+    #[inline]
+    fn look_word(&self, place: Place, offset: usize) -> Result<u64, Look> {
+        let found = self.sequence_word(offset).load(Ordering::Acquire);
+        if found == place.sequence {
+            return Ok(self.header_word(offset).load(Ordering::Relaxed));
+        }
+        // Another message's: overwritten, or damaged; the caller knows the floor.
+        Err(match Found::of(found, place.sequence) {
+            Found::Free(_) => Look::Nothing,
+            Found::Claimed(claim) if u32::from(claim.producer()) < self.info.producers_max => match self.info.mode {
+                Mode::Mpsc => Look::Nothing,
+                Mode::Spsc => Look::Bad("sequence word"),
+            },
+            _ => Look::Bad("sequence word"),
+        })
+    }
+
+    /// An empty message of a claim that was never committed.
+    fn look_void(&self, place: Place, offset: usize, header_word: u64) -> Look {
+        let run = u64::from(header_word as u32);
+        if self.info.mode != Mode::Mpsc || header_word >> 32 != u64::from(FRAME_VOID | FRAME_WHOLE) {
+            return Look::Bad("length or flags");
+        }
+        if run == 0 || run > self.run_max() {
+            return Look::Bad("length");
+        }
+        Look::Frame(Frame { sequence: place.sequence, offset, header_word, payload_size: 0, end: place.position + run })
     }
 
     #[inline]
     fn look_slot(&self, place: Place, record_size_bytes: u32) -> Look {
-        let offset = (place.sequence & self.mask) as usize * self.info.stride;
-        let found = self.sequence_word(offset).load(Ordering::Acquire);
-        if found != place.sequence {
-            // An earlier lap, or never used. Above: overwritten, or damaged; the caller knows the floor.
-            return if found < place.sequence { Look::Nothing } else { Look::Bad("sequence word") };
-        }
-        let header_word = self.header_word(offset).load(Ordering::Relaxed);
+        let offset = self.slot_offset(place.position);
+        let header_word = match self.look_word(place, offset) {
+            Ok(header_word) => header_word,
+            Err(other) => return other,
+        };
         if header_word != layout::header_word(record_size_bytes, FRAME_WHOLE) {
-            return Look::Bad("length or flags");
+            return self.look_void(place, offset, header_word);
         }
-        let payload_size = record_size_bytes as usize;
-        Look::Frame(Frame { sequence: found, offset, header_word, payload_size, end: place.sequence + 1 })
+        let (sequence, payload_size) = (place.sequence, record_size_bytes as usize);
+        Look::Frame(Frame { sequence, offset, header_word, payload_size, end: place.position + 1 })
+    }
+
+    #[inline]
+    fn look_run(&self, place: Place) -> Look {
+        let offset = self.slot_offset(place.position);
+        let header_word = match self.look_word(place, offset) {
+            Ok(header_word) => header_word,
+            Err(other) => return other,
+        };
+        let (payload_size, flags) = (header_word as u32 as usize, header_word >> 32);
+        if flags & !u64::from(FRAME_WHOLE) != 0 {
+            return self.look_void(place, offset, header_word);
+        }
+        let part_max = self.part_max();
+        // Only the last part may be short.
+        if payload_size > part_max || payload_size < part_max && flags & u64::from(FRAME_LAST) == 0 {
+            return Look::Bad("length");
+        }
+        Look::Frame(Frame { sequence: place.sequence, offset, header_word, payload_size, end: place.position + 1 })
     }
 
     #[inline]
@@ -161,6 +234,15 @@ impl Mapping {
         match self.info.kind {
             RingKind::Slots { record_size_bytes, .. } => record_size_bytes as usize,
             RingKind::Frames { size_bytes } => (size_bytes / 2) as usize,
+            RingKind::Runs { .. } => self.run_max() as usize * self.part_max(),
+        }
+    }
+
+    /// Slots of the longest message.
+    pub fn run_max(&self) -> u64 {
+        match self.info.kind {
+            RingKind::Runs { count, .. } => (count / 2).min(RUN_MAX),
+            _ => 1,
         }
     }
 
@@ -169,6 +251,7 @@ impl Mapping {
         match self.info.kind {
             RingKind::Slots { record_size_bytes, .. } => record_size_bytes as usize,
             RingKind::Frames { size_bytes } => size_bytes as usize / 8 - FRAME_SIZE_MIN_BYTES,
+            RingKind::Runs { slot_size_bytes, .. } => slot_size_bytes as usize - HEADER_SIZE_BYTES - CRC_SIZE_BYTES,
         }
     }
 
@@ -184,7 +267,7 @@ impl Mapping {
         let mut attempts = 0;
         loop {
             let (published, position) = self.hot().published.0.load();
-            let start = self.bounded(published.wrapping_add(1), position);
+            let start = self.furthest_read(self.bounded(published.wrapping_add(1), position));
             place = start;
             while let Look::Frame(first) = self.look(place) {
                 let Look::Frame(last) = self.last_frame(first) else { break };
@@ -199,6 +282,38 @@ impl Mapping {
         }
     }
 
+    /// With many producers nobody says after each commit how far all is committed. But what a consumer has read is, and
+    /// consumers are mostly near the end.
+    fn furthest_read(&self, from: Place) -> Place {
+        if self.info.mode != Mode::Mpsc {
+            return from;
+        }
+        let oldest = self.oldest();
+        self.consumers()
+            .iter()
+            .filter(|lines| lines.identity.0.state.load(Ordering::Acquire) != layout::CONSUMER_FREE)
+            .map(|lines| lines.cursor.0.position.load(Ordering::Acquire))
+            .filter(|position| {
+                let lap = oldest.position..=oldest.position + self.mask;
+                *position > from.position && lap.contains(position)
+            })
+            .filter_map(|position| {
+                if let RingKind::Slots { .. } = self.info.kind {
+                    // It has read the slot before, if what its line says is true.
+                    let before = Place { sequence: position - 1, position: position - 1 };
+                    let read = matches!(self.look(before), Look::Frame(_));
+                    return read.then_some(Place { sequence: position, position });
+                }
+                let sequence = self.sequence_word(self.slot_offset(position)).load(Ordering::Acquire);
+                let place = Place { sequence, position };
+                // Of this lap, and the first slot of its message.
+                let near = sequence > oldest.sequence && sequence - oldest.sequence <= position - oldest.position;
+                matches!(self.look(place), Look::Frame(frame) if near && frame.is_first()).then_some(place)
+            })
+            .max_by_key(|place| place.position)
+            .unwrap_or(from)
+    }
+
     /// A place made of words from shared memory: whatever they say, computing with it cannot overflow and looking
     /// there cannot leave the data.
     fn bounded(&self, sequence: u64, position: u64) -> Place {
@@ -206,6 +321,7 @@ impl Mapping {
         match self.info.kind {
             RingKind::Slots { .. } => Place { sequence, position: sequence },
             RingKind::Frames { .. } => Place { sequence, position: position & (u64::MAX >> 2) & !7 },
+            RingKind::Runs { .. } => Place { sequence, position: (position & (u64::MAX >> 2)).max(1) },
         }
     }
 
@@ -226,6 +342,7 @@ impl Mapping {
                 }
                 self.sequence_word((self.frame_start(position) & self.mask) as usize).load(Ordering::Acquire)
             }
+            RingKind::Runs { .. } => self.sequence_word(self.slot_offset(position)).load(Ordering::Acquire),
         };
         let place = Place { sequence, position };
         match self.look(place) {

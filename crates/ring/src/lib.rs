@@ -1,4 +1,4 @@
-//! Crash-surviving shared-memory rings: one producer, many consumers, each with a cursor of its own.
+//! Crash-surviving shared-memory rings: one or many producers, many consumers, each with a cursor of its own.
 //!
 //! A ring is one mapped file. Messages are frames with a CRC; the sequence word of a frame, written last, is its
 //! commit. A killed producer never leaves half a message and goes on with the next sequence; a killed consumer goes on
@@ -17,27 +17,35 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod claims;
 mod consumer;
 mod crc;
 mod error;
+mod exclusive;
 mod frame;
 pub mod layout;
 mod lock;
 mod mapping;
 mod options;
-mod pair;
+pub mod pair;
 pub mod paths;
 mod producer;
 mod ring;
+mod room;
+mod shared;
 mod slots;
 mod wait;
+mod word;
 
 pub use consumer::{Consumer, ConsumerOptions, Gap, Policy, Read, Start, wait_any};
 pub use error::RingError;
 pub use frame::Place;
 pub use mapping::RingInfo;
-pub use options::{RingKind, RingOptions, RingSchema};
-pub use producer::{Claim, Producer, Written};
-pub use ring::{ConsumerState, ConsumerStatus, Ring, RingStatus};
+pub use options::{Mode, RingKind, RingOptions, RingSchema};
+pub use producer::{Claim, Obstacle, Producer, Written, WrittenRecords};
+pub use ring::{
+    ConsumerState, ConsumerStatus, LatencyCounts, ProducerStatus, RepairCounts, Ring, RingStatus, StuckClaim,
+};
 pub use slots::{SlotBatch, Slots};
 pub use wait::Wait;
+pub use word::Word;

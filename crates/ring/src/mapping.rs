@@ -6,6 +6,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::mem::offset_of;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -17,8 +18,8 @@ use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use crate::crc;
 use crate::error::RingError;
-use crate::layout::{self, ConsumerLines, HotLines, Superblock};
-use crate::options::{RingKind, RingOptions, RingSchema};
+use crate::layout::{self, ConsumerLines, HotLines, Line, ProducerLine, Stamp, Superblock};
+use crate::options::{Mode, RingKind, RingOptions, RingSchema};
 
 /// What a ring was made with, from its superblock.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +38,10 @@ pub struct RingInfo {
     pub visible_durable: bool,
     /// Consumers may park.
     pub parking: bool,
+    /// How many may write.
+    pub mode: Mode,
+    /// Producers at one time.
+    pub producers_max: u32,
     /// The producer waits for nobody.
     pub never_waits: bool,
     /// Numbering of the messages.
@@ -54,7 +59,7 @@ impl RingInfo {
     pub fn record_size(&self) -> Option<usize> {
         match self.kind {
             RingKind::Slots { record_size_bytes, .. } => Some(record_size_bytes as usize),
-            RingKind::Frames { .. } => None,
+            RingKind::Frames { .. } | RingKind::Runs { .. } => None,
         }
     }
 }
@@ -91,15 +96,18 @@ impl Mapping {
         file.write_all_at(superblock.as_bytes(), 0).map_err(fail)?;
         // A new ring starts at its first sequence; in both pairs, so that the version does not matter.
         let first = superblock.first_sequence;
-        let start = if superblock.kind == layout::KIND_SLOTS { first } else { 0 };
+        let start = superblock.start_position();
         let hot = layout::HOT_OFFSET as u64;
         for (line, sequence) in [(0, first - 1), (1, first)] {
             let pair = [0, sequence, start, sequence, start];
             file.write_all_at(pair.as_bytes(), hot + line * layout::LINE_SIZE_BYTES as u64)
                 .map_err(io_error("write", path))?;
         }
-        let watermarks = hot + 4 * layout::LINE_SIZE_BYTES as u64;
+        let line = |of: usize| hot + of as u64;
+        let watermarks = line(offset_of!(HotLines, watermarks));
         file.write_all_at([first - 1, first - 1].as_bytes(), watermarks).map_err(io_error("write", path))?;
+        let room = start + superblock.capacity;
+        file.write_all_at(room.as_bytes(), line(offset_of!(HotLines, room))).map_err(io_error("write", path))?;
 
         let held = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         match rustix::fs::linkat(rustix::fs::CWD, &held, rustix::fs::CWD, path, rustix::fs::AtFlags::SYMLINK_FOLLOW) {
@@ -174,11 +182,21 @@ impl Mapping {
         unsafe { &*self.map.as_mut_ptr().add(layout::HOT_OFFSET).cast::<HotLines>() }
     }
 
+    /// The producers' lines.
+    pub fn producers(&self) -> &[Line<ProducerLine>] {
+        // SAFETY: as for `hot`; the consumers' lines start after `producers_max` of these (checked by `map`).
+        unsafe {
+            let first = self.map.as_mut_ptr().add(layout::PRODUCERS_OFFSET).cast::<Line<ProducerLine>>();
+            std::slice::from_raw_parts(first, self.info.producers_max as usize)
+        }
+    }
+
     /// The consumers' lines.
     pub fn consumers(&self) -> &[ConsumerLines] {
         // SAFETY: as for `hot`; the data area starts after `consumers_max` of these (checked by `map`).
         unsafe {
-            let first = self.map.as_mut_ptr().add(layout::CONSUMERS_OFFSET).cast::<ConsumerLines>();
+            let first =
+                self.map.as_mut_ptr().add(layout::consumers_offset(self.info.producers_max)).cast::<ConsumerLines>();
             std::slice::from_raw_parts(first, self.info.consumers_max as usize)
         }
     }
@@ -252,6 +270,13 @@ impl Mapping {
     /// Bytes of the data area.
     pub fn data_size(&self) -> usize {
         self.data_size
+    }
+
+    /// Where the time of this message is noted.
+    pub fn stamp(&self, sequence: u64) -> &Stamp {
+        let lines = &self.hot().stamps;
+        let index = (sequence / layout::STAMP_EVERY) as usize % (lines.len() * layout::STAMPS_PER_LINE);
+        &lines[index / layout::STAMPS_PER_LINE].0[index % layout::STAMPS_PER_LINE]
     }
 
     /// Tells sleepers that something became visible.
@@ -331,7 +356,18 @@ fn superblock(options: &RingOptions) -> Result<Superblock, RingError> {
             block.capacity = size_bytes;
             size_bytes
         }
+        RingKind::Runs { count, .. } => {
+            block.kind = layout::KIND_RUNS;
+            block.capacity = count;
+            block.stride = options.stride();
+            count * u64::from(block.stride)
+        }
     };
+    block.mode = match options.mode {
+        Mode::Spsc => layout::MODE_SPSC,
+        Mode::Mpsc => layout::MODE_MPSC,
+    };
+    block.producers_max = options.producers_max;
     for (on, flag) in [
         (options.crc, layout::RING_CRC),
         (options.visible_durable, layout::RING_VISIBLE_DURABLE),
@@ -341,7 +377,7 @@ fn superblock(options: &RingOptions) -> Result<Superblock, RingError> {
         block.flags |= if on { flag } else { 0 };
     }
     block.consumers_max = options.consumers_max;
-    block.data_offset = data_offset(options.consumers_max);
+    block.data_offset = data_offset(options.producers_max, options.consumers_max);
     block.file_size_bytes = block.data_offset + data_size;
     block.epoch = options.epoch.unwrap_or(now);
     block.generation = now;
@@ -358,8 +394,16 @@ fn superblock(options: &RingOptions) -> Result<Superblock, RingError> {
     Ok(block)
 }
 
-const fn data_offset(consumers_max: u32) -> u64 {
-    (layout::CONSUMERS_OFFSET + consumers_max as usize * size_of::<ConsumerLines>()).next_multiple_of(4096) as u64
+impl Superblock {
+    /// Position of the first message.
+    const fn start_position(&self) -> u64 {
+        if self.kind == layout::KIND_FRAMES { 0 } else { self.first_sequence }
+    }
+}
+
+const fn data_offset(producers_max: u32, consumers_max: u32) -> u64 {
+    (layout::consumers_offset(producers_max) + consumers_max as usize * size_of::<ConsumerLines>())
+        .next_multiple_of(4096) as u64
 }
 
 /// The options a superblock states, or `None` when its numbers do not agree with each other.
@@ -367,6 +411,12 @@ fn info_of(block: &Superblock) -> Option<RingInfo> {
     let kind = match block.kind {
         layout::KIND_SLOTS => RingKind::Slots { record_size_bytes: block.record_size_bytes, count: block.capacity },
         layout::KIND_FRAMES => RingKind::Frames { size_bytes: block.capacity },
+        layout::KIND_RUNS => RingKind::Runs { slot_size_bytes: block.stride, count: block.capacity },
+        _ => return None,
+    };
+    let mode = match block.mode {
+        layout::MODE_SPSC => Mode::Spsc,
+        layout::MODE_MPSC => Mode::Mpsc,
         _ => return None,
     };
     let schema = if block.schema_hash == 0 {
@@ -388,17 +438,19 @@ fn info_of(block: &Superblock) -> Option<RingInfo> {
         crc: block.flags & layout::RING_CRC != 0,
         visible_durable: block.flags & layout::RING_VISIBLE_DURABLE != 0,
         parking: block.flags & layout::RING_PARKING != 0,
+        mode,
+        producers_max: block.producers_max,
         never_waits: block.flags & layout::RING_NEVER_WAITS != 0,
         epoch: Some(block.epoch),
         first_sequence: block.first_sequence,
     };
     options.check().ok()?;
     let data_size = match kind {
-        RingKind::Slots { count, .. } => count * u64::from(options.stride()),
+        RingKind::Slots { count, .. } | RingKind::Runs { count, .. } => count * u64::from(options.stride()),
         RingKind::Frames { size_bytes } => size_bytes,
     };
     let agrees = block.stride == options.stride()
-        && block.data_offset == data_offset(block.consumers_max)
+        && block.data_offset == data_offset(block.producers_max, block.consumers_max)
         && block.file_size_bytes == block.data_offset + data_size;
     agrees.then(|| RingInfo {
         kind,
@@ -408,6 +460,8 @@ fn info_of(block: &Superblock) -> Option<RingInfo> {
         crc: options.crc,
         visible_durable: options.visible_durable,
         parking: options.parking,
+        mode: options.mode,
+        producers_max: options.producers_max,
         never_waits: options.never_waits,
         epoch: block.epoch,
         generation: block.generation,

@@ -15,11 +15,46 @@ pub enum RingKind {
         /// Slots; a power of two.
         count: u64,
     },
-    /// Messages of any length up to half the ring.
+    /// Messages of any length up to half the ring; one producer.
     Frames {
         /// Bytes of the data area; a power of two.
         size_bytes: u64,
     },
+    /// Messages of any length up to half the ring, each in as many consecutive slots as it needs; many producers.
+    Runs {
+        /// Bytes of each slot, of which 20 are header and CRC; a multiple of 64.
+        slot_size_bytes: u32,
+        /// Slots; a power of two.
+        count: u64,
+    },
+}
+
+impl RingKind {
+    /// Slots, where the ring is made of them.
+    pub const fn slot_count(self) -> Option<u64> {
+        match self {
+            Self::Slots { count, .. } | Self::Runs { count, .. } => Some(count),
+            Self::Frames { .. } => None,
+        }
+    }
+
+    /// Slots or bytes; a power of two.
+    pub const fn capacity(self) -> u64 {
+        match self {
+            Self::Slots { count, .. } | Self::Runs { count, .. } => count,
+            Self::Frames { size_bytes } => size_bytes,
+        }
+    }
+}
+
+/// How many may write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// One producer: its fast path has no read-modify-write.
+    #[default]
+    Spsc,
+    /// Many producers, one order for all consumers.
+    Mpsc,
 }
 
 /// Layout of the payload, as data a reader of another language understands.
@@ -79,6 +114,10 @@ pub struct RingOptions {
     pub visible_durable: bool,
     /// Consumers may park; costs the producer a fence per publish.
     pub parking: bool,
+    /// How many may write.
+    pub mode: Mode,
+    /// Producers at one time; 1 in mode spsc.
+    pub producers_max: u32,
     /// The producer waits for nobody: every consumer is overwritten, and to ask for more is an error.
     pub never_waits: bool,
     /// Numbering of the messages; a new one from the clock when `None`.
@@ -96,6 +135,8 @@ impl RingOptions {
             crc: true,
             visible_durable: false,
             parking: false,
+            mode: Mode::Spsc,
+            producers_max: 1,
             never_waits: false,
             epoch: None,
             first_sequence: 1,
@@ -117,6 +158,18 @@ impl RingOptions {
     /// Frames in a data area of this size.
     pub fn frames(size_bytes: u64) -> Self {
         Self::new(RingKind::Frames { size_bytes })
+    }
+
+    /// Messages of any length over slots of this size, which many producers can share.
+    pub fn runs(slot_size_bytes: u32, count: u64) -> Self {
+        Self::new(RingKind::Runs { slot_size_bytes, count })
+    }
+
+    /// Many producers, up to this many at one time.
+    #[must_use]
+    pub fn mpsc(mut self, producers_max: u32) -> Self {
+        (self.mode, self.producers_max) = (Mode::Mpsc, producers_max);
+        self
     }
 
     /// Sets [`RingOptions::visible_durable`].
@@ -182,6 +235,37 @@ impl RingOptions {
                     return refuse("size_bytes", size_bytes.to_string(), "must be a power of two, at least 4096");
                 }
             }
+            RingKind::Runs { slot_size_bytes, count } => {
+                if !slot_size_bytes.is_multiple_of(64) || !(64..=1 << 20).contains(&slot_size_bytes) {
+                    return refuse(
+                        "slot_size_bytes",
+                        slot_size_bytes.to_string(),
+                        "must be a multiple of 64, at most 1048576",
+                    );
+                }
+                if !count.is_power_of_two() || !(8..=1 << 32).contains(&count) {
+                    return refuse("count", count.to_string(), "must be a power of two, at least 8");
+                }
+            }
+        }
+        match (self.mode, self.kind) {
+            (Mode::Mpsc, RingKind::Frames { .. }) => {
+                return refuse(
+                    "mode",
+                    "mpsc".to_owned(),
+                    "frames have one producer; use slots, or runs for messages of any length",
+                );
+            }
+            (Mode::Spsc, RingKind::Runs { .. }) => {
+                return refuse("mode", "spsc".to_owned(), "runs are for many producers; use frames for one");
+            }
+            (Mode::Spsc, _) if self.producers_max != 1 => {
+                return refuse("producers_max", self.producers_max.to_string(), "must be 1 in mode spsc");
+            }
+            _ if !(1..=layout::PRODUCERS_MAX).contains(&self.producers_max) => {
+                return refuse("producers_max", self.producers_max.to_string(), "must be from 1 to 255");
+            }
+            _ => {}
         }
         if !(1..=1024).contains(&self.consumers_max) {
             return refuse("consumers_max", self.consumers_max.to_string(), "must be from 1 to 1024");
@@ -204,9 +288,13 @@ impl RingOptions {
     pub fn stride(&self) -> u32 {
         match self.kind {
             RingKind::Slots { record_size_bytes, .. } => {
-                u32::try_from(layout::frame_size_bytes(record_size_bytes as usize)).expect("bounded by check")
+                let size_bytes = layout::frame_size_bytes(record_size_bytes as usize);
+                // Two producers fill neighbouring slots at one time.
+                let multiple = if self.mode == Mode::Mpsc { 64 } else { 8 };
+                u32::try_from(size_bytes.next_multiple_of(multiple)).expect("bounded by check")
             }
             RingKind::Frames { .. } => 0,
+            RingKind::Runs { slot_size_bytes, .. } => slot_size_bytes,
         }
     }
 }

@@ -31,8 +31,60 @@ pub struct RingStatus {
     pub replicated: u64,
     /// A producer lives.
     pub producer_alive: bool,
+    /// All producer lines that were ever used.
+    pub producers: Vec<ProducerStatus>,
+    /// The claim that keeps readers from going on, if one does.
+    pub stuck: Option<StuckClaim>,
+    /// What had to be repaired.
+    pub repairs: RepairCounts,
     /// All consumers that have a line.
     pub consumers: Vec<ConsumerStatus>,
+}
+
+/// How a producer stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProducerStatus {
+    /// Its line.
+    pub line: usize,
+    /// Its process lives and has it open.
+    pub alive: bool,
+    /// For people: the process that has or last had it open.
+    pub process_id: u64,
+    /// Producers that had this line.
+    pub opens: u64,
+    /// How often this line's producers found no room and waited.
+    pub waits: u64,
+    /// How long they waited, ns.
+    pub waited_ns: u64,
+}
+
+/// A message that is claimed and not committed, with nothing readable before it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StuckClaim {
+    /// Its sequence.
+    pub sequence: u64,
+    /// Line of its producer.
+    pub line: usize,
+}
+
+/// What had to be repaired since the ring was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepairCounts {
+    /// Claims of dead producers that were voided.
+    pub claims: u64,
+    /// Dead raisers of the floor that were replaced.
+    pub raisers: u64,
+    /// Dead consumers that are no longer waited for.
+    pub detached: u64,
+}
+
+/// Latencies from commit to being read, of one message in 64.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LatencyCounts {
+    /// Sum of all, ns.
+    pub sum_ns: u64,
+    /// By [`layout::latency_bucket`].
+    pub counts: Vec<u64>,
 }
 
 /// How a consumer stands.
@@ -56,6 +108,8 @@ pub struct ConsumerStatus {
     pub lost: u64,
     /// Messages that failed their check.
     pub corrupt: u64,
+    /// See [`LatencyCounts`].
+    pub latency: LatencyCounts,
 }
 
 /// What a consumer's line says.
@@ -135,6 +189,8 @@ impl Ring {
         differ("consumers_max", options.consumers_max.to_string(), info.consumers_max.to_string())?;
         differ("crc", options.crc.to_string(), info.crc.to_string())?;
         differ("visible_durable", options.visible_durable.to_string(), info.visible_durable.to_string())?;
+        differ("mode", format!("{:?}", options.mode), format!("{:?}", info.mode))?;
+        differ("producers_max", options.producers_max.to_string(), info.producers_max.to_string())?;
         differ("parking", options.parking.to_string(), info.parking.to_string())?;
         differ("never_waits", options.never_waits.to_string(), info.never_waits.to_string())?;
         let schema = |schema: &Option<crate::RingSchema>| {
@@ -208,7 +264,8 @@ impl Ring {
     /// # Errors
     /// [`RingError::Io`] when the locks cannot be examined.
     pub fn status(&self) -> Result<RingStatus, RingError> {
-        let newest = self.mapping.newest().sequence;
+        let end = self.mapping.newest();
+        let newest = end.sequence;
         let held =
             |offset| lock::is_held(&self.mapping.file, offset).map_err(io_error("examine locks of", self.path()));
         let mut consumers = Vec::new();
@@ -231,15 +288,47 @@ impl Ring {
                 gaps: identity.gaps.load(Ordering::Relaxed),
                 lost: identity.lost.load(Ordering::Relaxed),
                 corrupt: identity.corrupt.load(Ordering::Relaxed),
+                latency: LatencyCounts {
+                    sum_ns: lines.latency.0.sum_ns.load(Ordering::Relaxed),
+                    counts: lines.latency.0.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect(),
+                },
             });
         }
         let hot = self.mapping.hot();
+        let producers: Vec<ProducerStatus> = self
+            .mapping
+            .producers()
+            .iter()
+            .enumerate()
+            .filter(|(_, line)| line.0.opens.load(Ordering::Relaxed) != 0)
+            .map(|(line, words)| {
+                Ok(ProducerStatus {
+                    line,
+                    alive: held(self.mapping.lock_offset_of(words))?,
+                    process_id: words.0.process_id.load(Ordering::Relaxed),
+                    opens: words.0.opens.load(Ordering::Relaxed),
+                    waits: words.0.waits.load(Ordering::Relaxed),
+                    waited_ns: words.0.waited_ns.load(Ordering::Relaxed),
+                })
+            })
+            .collect::<Result<_, RingError>>()?;
+        let stuck = self
+            .mapping
+            .claim_at(end)
+            .map(|claim| StuckClaim { sequence: end.sequence, line: claim.producer().into() });
         Ok(RingStatus {
             oldest: self.mapping.oldest().sequence,
             published: newest - 1,
             durable: self.durable(),
             replicated: hot.watermarks.0.replicated.load(Ordering::Acquire),
-            producer_alive: held(self.mapping.lock_offset_of(&hot.producer))?,
+            producer_alive: producers.iter().any(|producer| producer.alive),
+            producers,
+            stuck,
+            repairs: RepairCounts {
+                claims: hot.repairs.0.claims.load(Ordering::Relaxed),
+                raisers: hot.repairs.0.raisers.load(Ordering::Relaxed),
+                detached: hot.repairs.0.detached.load(Ordering::Relaxed),
+            },
             consumers,
         })
     }
@@ -263,6 +352,16 @@ impl Ring {
     /// Name of the consumer with this line, as in [`crate::Written::Full`].
     pub fn consumer_name(&self, index: usize) -> String {
         self.mapping.consumers().get(index).map_or_else(String::new, ConsumerLines::name)
+    }
+
+    /// Refuses a producer that is a forked child's copy or was deposed.
+    #[inline]
+    pub(crate) fn check_producer(&self, forked: bool, own: u64) -> Result<(), RingError> {
+        if forked {
+            return Err(RingError::Forked);
+        }
+        let fence = self.mapping.hot().fence_epoch.0.load(Ordering::Relaxed);
+        if fence == own { Ok(()) } else { Err(RingError::Fenced { fence, own }) }
     }
 
     /// Runs `work` while nobody else joins, leaves or is given up.

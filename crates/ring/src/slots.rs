@@ -10,7 +10,7 @@ use crate::error::RingError;
 use crate::frame::{Look, Place};
 use crate::layout::{HEADER_SIZE_BYTES, crc_offset};
 use crate::mapping::Mapping;
-use crate::options::RingKind;
+use crate::options::{Mode, RingKind};
 
 /// What [`Consumer::slots`] found.
 #[derive(Debug)]
@@ -99,8 +99,8 @@ impl SlotBatch {
         if let Some(gap) = consumer.take_gap()? {
             return Ok(Self::Gap(gap));
         }
-        if limit == 0 || !consumer.is_visible() {
-            return Ok(Self::Empty);
+        if let Some(found) = Self::pass_voids(consumer, limit)? {
+            return Ok(found);
         }
         let first = consumer.next;
         let to_wrap = slots - (first.sequence & mapping.mask);
@@ -114,6 +114,7 @@ impl SlotBatch {
         while count < bound {
             let sequence = first.sequence + count;
             match mapping.look(Place { sequence, position: sequence }) {
+                Look::Frame(frame) if frame.is_void() => {}
                 // A copy is checked below: what is checked here may be overwritten before it is copied.
                 Look::Frame(frame) if !consumer.gating || frame.holds(&mapping, frame.payload(&mapping)) => count += 1,
                 Look::Frame(_) => problem = Some("CRC"),
@@ -144,14 +145,12 @@ impl SlotBatch {
         if count == 0 {
             return match problem {
                 None => Ok(Self::Empty),
-                Some(reason) => match consumer.fail(0, reason)? {
-                    Read::Gap(gap) => Ok(Self::Gap(gap)),
-                    Read::Messages(_) => Ok(Self::Empty),
-                },
+                Some(reason) => Self::failed(consumer, reason),
             };
         }
         let sequence = first.sequence + count;
         consumer.next = Place { sequence, position: sequence };
+        consumer.measure(first.sequence);
         let slots = Slots {
             memory,
             first_sequence: first.sequence,
@@ -161,6 +160,49 @@ impl SlotBatch {
             end: consumer.next,
         };
         Ok(Self::Slots(slots))
+    }
+
+    /// Goes to the next message that was committed; what was found if there is none to see.
+    fn pass_voids(consumer: &mut Consumer, limit: usize) -> Result<Option<Self>, RingError> {
+        if limit == 0 {
+            return Ok(Some(Self::Empty));
+        }
+        let mapping = consumer.ring.mapping.clone();
+        if mapping.info.mode == Mode::Spsc {
+            return Ok((!consumer.is_visible()).then_some(Self::Empty));
+        }
+        loop {
+            if !consumer.is_visible() {
+                return Ok(Some(Self::Empty));
+            }
+            match mapping.look(consumer.next) {
+                Look::Frame(frame) if frame.is_void() => {
+                    if !frame.holds(&mapping, &[]) {
+                        return Self::failed(consumer, "CRC").map(Some);
+                    }
+                    if !consumer.gating && consumer.overtaken() {
+                        return Ok(Some(Self::lost(consumer)));
+                    }
+                    consumer.pass(frame);
+                }
+                Look::Nothing => {
+                    if !consumer.gating && consumer.overtaken() {
+                        return Ok(Some(Self::lost(consumer)));
+                    }
+                    if !consumer.mend()? {
+                        return Ok(Some(Self::Empty));
+                    }
+                }
+                Look::Frame(_) | Look::Bad(_) => return Ok(None),
+            }
+        }
+    }
+
+    fn failed(consumer: &mut Consumer, reason: &'static str) -> Result<Self, RingError> {
+        Ok(match consumer.fail(0, reason)? {
+            Read::Gap(gap) => Self::Gap(gap),
+            Read::Messages(_) => Self::Empty,
+        })
     }
 
     fn lost(consumer: &mut Consumer) -> Self {

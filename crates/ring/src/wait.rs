@@ -14,6 +14,10 @@ pub enum Wait {
     Park,
 }
 
+/// How long a parked consumer sleeps without looking. A producer killed between its commit and waking the sleepers is
+/// made up for by this, so it is below the 50 ms in which nobody's death may hold others up.
+pub(crate) const PARK_SLICE: Duration = Duration::from_millis(40);
+
 /// Rounds of spinning, then rounds of yielding, then sleeps.
 const SPINS: u32 = 1000;
 const YIELDS: u32 = 20;
@@ -46,6 +50,12 @@ impl Backoff {
     pub fn is_slow(&self) -> bool {
         self.round >= SPINS || self.round.is_multiple_of(64)
     }
+}
+
+/// The clock of stamps, which all processes of a machine share.
+pub(crate) fn monotonic_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 /// When a wait of this length ends; `None` when it does not.

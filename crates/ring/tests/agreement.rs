@@ -64,7 +64,10 @@ fn check(options: RingOptions, operations: &[Operation], size_of: impl Fn(usize)
                         assert_eq!(found, sequence);
                         written.insert(sequence, bytes);
                     }
-                    Ok(Written::Full { consumer }) => assert_ne!(ring.consumer_name(consumer), "lossy"),
+                    Ok(Written::Full(Obstacle::Consumer(consumer))) => {
+                        assert_ne!(ring.consumer_name(consumer), "lossy")
+                    }
+                    Ok(Written::Full(obstacle)) => panic!("{obstacle:?}"),
                     Err(RingError::TooLarge { size_bytes, max_bytes }) => assert!(size_bytes > max_bytes),
                     Err(error) => panic!("{error}"),
                 }
@@ -75,7 +78,7 @@ fn check(options: RingOptions, operations: &[Operation], size_of: impl Fn(usize)
                 match producer.as_mut().unwrap().claim_within(bytes.len(), Duration::ZERO) {
                     Ok(Some(mut claim)) => {
                         claim.payload().copy_from_slice(&bytes);
-                        assert_eq!(claim.commit(), sequence);
+                        assert_eq!(claim.commit().unwrap(), sequence);
                         written.insert(sequence, bytes);
                     }
                     Ok(None) => {}

@@ -7,7 +7,7 @@ use std::time::Duration;
 use common::{Rings, drain};
 use tidebook_ring::*;
 
-const BLOCK_FOR_EVER: Policy = Policy::Block { detach_after: None };
+const BLOCK_FOR_EVER: Policy = Policy::Block { patience: None, detach_after: None };
 
 fn kinds() -> [RingOptions; 2] {
     [RingOptions::slots(8, 8), RingOptions::frames(4096)]
@@ -51,13 +51,14 @@ fn a_full_ring_is_a_value_that_names_the_slowest_consumer_and_room_comes_back_wi
         let blocked_by = loop {
             match producer.write_within(&7u64.to_le_bytes(), Duration::ZERO).unwrap() {
                 Written::At(sequence) => written = sequence,
-                Written::Full { consumer } => {
+                Written::Full(Obstacle::Consumer(consumer)) => {
                     drain(&mut fast, 100);
                     if let Written::Full { .. } = producer.write_within(&7u64.to_le_bytes(), Duration::ZERO).unwrap() {
                         break consumer;
                     }
                     unreachable!("{consumer} and the fast one are both behind");
                 }
+                Written::Full(obstacle) => panic!("{obstacle:?}"),
             }
         };
         assert!(ring.consumer_name(blocked_by) == "slow" || ring.consumer_name(blocked_by) == "fast");
@@ -271,7 +272,7 @@ fn a_claim_is_visible_only_when_committed_and_costs_nothing_when_dropped() {
             assert_eq!(consumer.read(9, |_, _| ()).unwrap(), Read::Messages(0));
             let mut claim = producer.claim(8).unwrap();
             claim.payload().copy_from_slice(&lap.to_le_bytes());
-            assert_eq!(claim.commit(), lap + 1);
+            assert_eq!(claim.commit().unwrap(), lap + 1);
             assert_eq!(numbers(&drain(&mut consumer, 9)), [(lap + 1, lap)]);
         }
     }
@@ -332,7 +333,7 @@ fn a_dead_consumer_gates_for_its_time_and_gets_a_gap_when_it_returns() {
         let rings = Rings::new();
         let ring = rings.create(&options);
         let mut producer = ring.producer().unwrap();
-        let policy = Policy::Block { detach_after: Some(Duration::from_millis(30)) };
+        let policy = Policy::Block { patience: None, detach_after: Some(Duration::from_millis(30)) };
         let options = ConsumerOptions::named("a").policy(policy);
         let mut consumer = ring.consumer(&options).unwrap();
         write_numbers(&mut producer, 0..3);
@@ -356,11 +357,13 @@ fn a_living_consumer_gates_however_short_its_time_after_death() {
         let rings = Rings::new();
         let ring = rings.create(&options);
         let mut producer = ring.producer().unwrap();
-        let policy = Policy::Block { detach_after: Some(Duration::ZERO) };
+        let policy = Policy::Block { patience: None, detach_after: Some(Duration::ZERO) };
         let mut consumer = ring.consumer(&ConsumerOptions::named("a").policy(policy)).unwrap();
         let unnamed = ring.consumer(&ConsumerOptions::default()).unwrap();
         let full = |producer: &mut Producer| loop {
-            if let Written::Full { consumer } = producer.write_within(&[7; 8], Duration::from_millis(30)).unwrap() {
+            if let Written::Full(Obstacle::Consumer(consumer)) =
+                producer.write_within(&[7; 8], Duration::from_millis(30)).unwrap()
+            {
                 return consumer;
             }
         };

@@ -6,12 +6,12 @@ use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::time::Duration;
 
 use common::{Rings, drain};
-use tidebook_ring::layout::{CONSUMERS_OFFSET, HOT_OFFSET, HotLines, Superblock, frame_size_bytes};
+use tidebook_ring::layout::{HOT_OFFSET, HotLines, Superblock, consumers_offset, frame_size_bytes};
 use tidebook_ring::*;
 
 fn data_offset(ring: &Ring) -> u64 {
     let data_size = match ring.info().kind {
-        RingKind::Slots { count, .. } => count * ring.info().stride as u64,
+        RingKind::Slots { count, .. } | RingKind::Runs { count, .. } => count * ring.info().stride as u64,
         RingKind::Frames { size_bytes } => size_bytes,
     };
     ring.info().file_size_bytes - data_size
@@ -109,12 +109,17 @@ fn garbage_in_shared_memory_is_an_error_or_an_outcome_and_never_a_panic() {
         state ^= state << 17;
         state
     };
-    for round in 0..400 {
-        let options = if round % 2 == 0 { RingOptions::slots(24, 8) } else { RingOptions::frames(4096) };
+    for round in 0..800 {
+        let options = match round % 4 {
+            0 => RingOptions::slots(24, 8),
+            1 => RingOptions::frames(4096),
+            2 => RingOptions::slots(24, 8).mpsc(3),
+            _ => RingOptions::runs(64, 16).mpsc(3),
+        };
         let rings = Rings::new();
         let ring = rings.create(&options);
         let mut producer = ring.producer().unwrap();
-        let options = [Policy::Block { detach_after: Some(Duration::ZERO) }, Policy::Overwrite]
+        let options = [Policy::Block { patience: None, detach_after: Some(Duration::ZERO) }, Policy::Overwrite]
             .map(|policy| ConsumerOptions::named(format!("{policy:?}")).policy(policy));
         let mut consumers = options.each_ref().map(|options| ring.consumer(options).unwrap());
         for sequence in 1..=random() % 300 {
@@ -132,8 +137,9 @@ fn garbage_in_shared_memory_is_an_error_or_an_outcome_and_never_a_panic() {
                 2 => random() % 512,
                 _ => random(),
             };
-            // Lines that hold the fence would only depose the producer.
-            if !(4864 - 8..4872).contains(&at) {
+            // The fence would only depose the producer.
+            let fence = (HOT_OFFSET + std::mem::offset_of!(HotLines, fence_epoch)) as u64;
+            if !(fence - 7..fence + 8).contains(&at) {
                 file.write_all_at(&value.to_le_bytes(), at).unwrap();
             }
         }
@@ -162,7 +168,7 @@ fn a_ring_of_another_version_is_refused_by_both_versions_names() {
     drop(rings.create(&RingOptions::frames(4096)));
     file(&rings).write_all_at(&7u32.to_le_bytes(), 8).unwrap();
     let error = Ring::open(rings.path()).unwrap_err();
-    assert!(matches!(error, RingError::Version { found: 7, expected: 1, .. }));
+    assert!(matches!(error, RingError::Version { found: 7, expected: 2, .. }));
     assert!(error.to_string().contains("version 7") && error.to_string().contains("test.ring"), "{error}");
 }
 
@@ -198,7 +204,7 @@ fn a_producer_that_comes_back_waits_for_a_consumer_below_the_floor() {
     drop(producer);
     set_pair(&rings, HOT_OFFSET + std::mem::offset_of!(HotLines, floor), 5, 5);
     let mut producer = ring.producer().unwrap();
-    assert_eq!(producer.write_within(&payload(9), Duration::ZERO).unwrap(), Written::Full { consumer: 0 });
+    assert_eq!(producer.write_within(&payload(9), Duration::ZERO).unwrap(), Written::Full(Obstacle::Consumer(0)));
     assert_eq!(drain(&mut consumer, 9).len(), 8);
     assert_eq!(producer.write_within(&payload(9), Duration::ZERO).unwrap(), Written::At(9));
 }
@@ -234,7 +240,7 @@ fn a_cursor_of_another_lap_is_found_again_by_its_sequence() {
     let mut consumer = ring.consumer(&ConsumerOptions::named("a")).unwrap();
     consumer.poll(4, |_, _| ()).unwrap();
     drop(consumer);
-    file(&rings).write_all_at(&(4 * 48 + 4096u64).to_le_bytes(), CONSUMERS_OFFSET as u64).unwrap();
+    file(&rings).write_all_at(&(4 * 48 + 4096u64).to_le_bytes(), consumers_offset(1) as u64).unwrap();
     let mut consumer = ring.consumer(&ConsumerOptions::named("a")).unwrap();
     while let Written::At(_) = producer.write_within(&payload(0), Duration::ZERO).unwrap() {}
     let sequences: Vec<_> = drain(&mut consumer, 9).into_iter().map(|(sequence, _)| sequence).collect();

@@ -18,8 +18,8 @@ fn size_of(ring: &Ring, sequence: u64) -> usize {
     match ring.info().kind {
         RingKind::Slots { record_size_bytes, .. } => record_size_bytes as usize,
         // Now and then one in parts (above an eighth of 64 KiB).
-        RingKind::Frames { .. } if sequence.is_multiple_of(97) => 20_000,
-        RingKind::Frames { .. } => (sequence * 53 % 600) as usize,
+        RingKind::Frames { .. } | RingKind::Runs { .. } if sequence.is_multiple_of(97) => 20_000,
+        RingKind::Frames { .. } | RingKind::Runs { .. } => (sequence * 53 % 600) as usize,
     }
 }
 
@@ -42,7 +42,7 @@ fn child() {
             if sequence.is_multiple_of(3) && size < 1000 {
                 let mut claim = producer.claim(size).unwrap();
                 claim.payload().fill(sequence as u8);
-                claim.commit();
+                claim.commit().unwrap();
             } else {
                 bytes[..size].fill(sequence as u8);
                 producer.write(&bytes[..size]).unwrap();

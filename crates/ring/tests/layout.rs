@@ -36,7 +36,8 @@ fn the_page_shows_the_superblock_as_it_is() {
     let expected = rows!(Superblock {
         magic, version, kind, flags, consumers_max, capacity, stride, record_size_bytes, data_offset,
         file_size_bytes, epoch, generation, first_sequence, boot_id, schema_hash, schema_version,
-        schema_text_size, schema_name, schema_text, reserved, crc,
+        schema_text_size, schema_name, schema_text, mode, producers_max, last_value_count, last_value_key_offset,
+        last_value_key_size, last_values_offset, reserved, crc,
     } at 0);
     assert_eq!(table("Superblock"), expected);
     assert_eq!(size_of::<Superblock>(), 4096);
@@ -44,21 +45,40 @@ fn the_page_shows_the_superblock_as_it_is() {
 
 #[test]
 fn the_page_shows_the_hot_lines_as_they_are() {
-    let expected = lines!(HotLines {
-        published, floor, producer, joins, watermarks, wake, fence_epoch, reserved,
+    let mut expected = lines!(HotLines {
+        published, floor, joins, watermarks, wake, fence_epoch, room, tail, raiser, repairs,
     } at HOT_OFFSET);
+    expected.extend(rows!(HotLines { stamps, reserved } at HOT_OFFSET));
     assert_eq!(table("Hot lines"), expected);
-    assert_eq!((HOT_OFFSET, CONSUMERS_OFFSET), (4096, 5120));
+    assert_eq!((HOT_OFFSET, PRODUCERS_OFFSET, consumers_offset(1)), (4096, 6144, 6272));
+    assert_eq!((STAMP_EVERY, STAMP_LINES * STAMPS_PER_LINE, size_of::<Stamp>()), (64, 16, 16));
+}
+
+#[test]
+fn the_page_shows_a_producer_line_as_it_is() {
+    assert_eq!(table("Producer lines"), rows!(ProducerLine { opens, process_id, waits, waited_ns } at 0));
+    assert_eq!(size_of::<Line<ProducerLine>>(), 128);
+}
+
+#[test]
+fn a_latency_is_in_the_bucket_that_ends_at_or_above_it() {
+    assert_eq!([0, 32, 33, 48, 49, 64, 65].map(latency_bucket), [0, 0, 1, 1, 2, 2, 3]);
+    for bucket in 0..LATENCY_BUCKETS - 1 {
+        let end = latency_bucket_end(bucket);
+        assert_eq!((latency_bucket(end), latency_bucket(end + 1)), (bucket, bucket + 1), "{end}");
+    }
+    assert_eq!(latency_bucket_end(latency_bucket(u64::MAX)), u64::MAX);
 }
 
 #[test]
 fn the_page_shows_the_consumer_lines_as_they_are() {
     let mut expected = rows!(ConsumerCursor { position, sequence } at offset_of!(ConsumerLines, cursor));
     expected.extend(rows!(ConsumerIdentity {
-        state, detach_after_ms, process_id, name_size, name, gaps, lost, corrupt,
+        state, detach_after_ms, process_id, name_size, name, gaps, lost, corrupt, block_ms, reserved,
     } at offset_of!(ConsumerLines, identity)));
+    expected.extend(rows!(ConsumerLatency { sum_ns, counts } at offset_of!(ConsumerLines, latency)));
     assert_eq!(table("Consumer lines"), expected);
-    assert_eq!(size_of::<ConsumerLines>(), 256);
+    assert_eq!(size_of::<ConsumerLines>(), 768);
 }
 
 #[test]
@@ -69,7 +89,7 @@ fn the_page_shows_a_frame_as_it_is() {
     for (payload, crc_at, size) in [(0, 16, 24), (1, 20, 24), (4, 20, 24), (5, 24, 32), (44, 60, 64), (64, 80, 88)] {
         assert_eq!((crc_offset(payload), frame_size_bytes(payload)), (crc_at, size), "{payload}");
     }
-    assert_eq!((FRAME_FIRST, FRAME_LAST, FRAME_PAD, VERSION), (1, 2, 4, 1));
+    assert_eq!((FRAME_FIRST, FRAME_LAST, FRAME_PAD, FRAME_VOID, VERSION), (1, 2, 4, 8, 2));
     assert_eq!(header_word(0x0102_0304, 3), u64::from_le_bytes([4, 3, 2, 1, 3, 0, 0, 0]));
 }
 

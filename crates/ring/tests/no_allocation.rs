@@ -38,7 +38,8 @@ static ALLOCATOR: Counting = Counting;
 /// parts; the ring runs full on the way.
 #[test]
 fn a_warm_ring_allocates_nothing() {
-    for options in [RingOptions::slots(64, 256), RingOptions::frames(1 << 16)] {
+    let many = [RingOptions::slots(64, 256).mpsc(4), RingOptions::runs(128, 512).mpsc(4)];
+    for options in [RingOptions::slots(64, 256), RingOptions::frames(1 << 16)].into_iter().chain(many) {
         let rings = Rings::new();
         let ring = rings.create(&options);
         let mut producer = ring.producer().unwrap();
@@ -46,8 +47,8 @@ fn a_warm_ring_allocates_nothing() {
         let lossy = ConsumerOptions::named("lossy").policy(Policy::Overwrite);
         let mut lossy = ring.consumer(&lossy).unwrap();
         let records = vec![5; 64 * 100];
-        let parts = vec![6; 20_000];
-        let is_slots = ring.info().stride > 0;
+        let parts = vec![6; 10_000];
+        let is_slots = ring.info().record_size().is_some();
         let mut bytes = 0;
         let mut work = |laps: usize| {
             for _ in 0..laps {
@@ -56,7 +57,7 @@ fn a_warm_ring_allocates_nothing() {
                 while lossy.poll(50, |_, payload| bytes += payload.len()).unwrap() != Read::Messages(0) {}
                 let mut claim = producer.claim(64).unwrap();
                 claim.payload().fill(1);
-                claim.commit();
+                claim.commit().unwrap();
                 if is_slots {
                     producer.write_records(&records).unwrap();
                     if let SlotBatch::Slots(slots) = gating.slots(1000).unwrap() {

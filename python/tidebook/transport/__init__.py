@@ -1,4 +1,4 @@
-"""Channels between processes: rings in shared memory, one producer, many consumers, each with its own cursor.
+"""Channels between processes: rings in shared memory, one or many producers, many consumers, each with its own cursor.
 
     channel = create_channel("ticks", ChannelOptions(dtype=[("price", "<i8"), ("size", "<i8")]))
     with open_producer(channel) as producer, open_consumer("ticks", "notebook") as consumer:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 DEFAULT_NODE = "default"
 _HEADER_AND_CRC_BYTES = 24
+_RUN_SLOT_BYTES = 128
+"""Of messages of many producers: 108 of them payload, so that most take one slot."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,9 @@ class ChannelOptions:
     """Consumers may sleep until woken; costs the producer a fence per publish."""
     consumers_max: int = 16
     mode: str = "spsc"
+    """`spsc`: one producer; `mpsc`: up to `producers_max` at one time, whose messages all consumers see in one order."""
+    producers_max: int = 16
+    """Of mode mpsc, up to 255."""
     durability: str = "memory"
 
 
@@ -85,8 +90,10 @@ def create_channel(
             differ; ChannelSpaceError when shared memory has no room.
     """
     options = options or ChannelOptions()
-    if options.mode != "spsc":
-        raise ChannelUsageError(f"mode = {options.mode!r} is not built; use spsc", option="mode", value=options.mode)
+    if options.mode not in ("spsc", "mpsc"):
+        raise ChannelUsageError(
+            f"mode = {options.mode!r}: must be spsc (one producer) or mpsc (many)", option="mode", value=options.mode
+        )
     if options.durability != "memory":
         raise ChannelUsageError(
             f"durability = {options.durability!r} cannot be asked for here: feed channels are journaled by their node, "
@@ -99,7 +106,7 @@ def create_channel(
     try:
         return Channel(name, _made(path, schema, options))
     except ChannelExistsError:
-        return _opened(name, Ring.open(path), schema)
+        return _opened(name, Ring.open(path), schema, options.mode)
 
 
 def open_channel(name: str, *, node: str = DEFAULT_NODE, directory: str | os.PathLike[str] | None = None) -> Channel:
@@ -148,6 +155,12 @@ def _schema(name: str, options: ChannelOptions) -> tuple[str, int, str, int] | N
 
 def _made(path: Path, schema: tuple[str, int, str, int] | None, options: ChannelOptions) -> Ring:
     crc, parking, consumers = options.crc, options.parking, options.consumers_max
+    producers = options.producers_max if options.mode == "mpsc" else None
+    if schema is None and producers is not None:
+        slots = max(8, options.buffer_size // _RUN_SLOT_BYTES)
+        return Ring.create_runs(
+            path, _RUN_SLOT_BYTES, _power_of_two(slots), producers, crc=crc, parking=parking, consumers_max=consumers
+        )
     if schema is None:
         return Ring.create_frames(path, options.buffer_size, crc=crc, parking=parking, consumers_max=consumers)
     label, version, text, size_bytes = schema
@@ -155,15 +168,28 @@ def _made(path: Path, schema: tuple[str, int, str, int] | None, options: Channel
     return Ring.create_slots(
         path,
         size_bytes,
-        1 << (slots.bit_length() - 1),
+        _power_of_two(slots),
         schema=(label, version, text),
         crc=crc,
         parking=parking,
         consumers_max=consumers,
+        producers_max=producers,
     )
 
 
-def _opened(name: str, ring: Ring, schema: tuple[str, int, str, int] | None) -> Channel:
+def _power_of_two(most: int) -> int:
+    """The largest one up to this."""
+    return 1 << (most.bit_length() - 1)
+
+
+def _opened(name: str, ring: Ring, schema: tuple[str, int, str, int] | None, mode: str) -> Channel:
+    if ring.mode != mode:
+        raise ChannelUsageError(
+            f"channel {name} is there in mode {ring.mode}, asked for was {mode}; use its mode or another name",
+            option="mode",
+            expected=mode,
+            found=ring.mode,
+        )
     found = ring.schema
     expected_text, found_text = schema[2] if schema else "", found[2] if found else ""
     if expected_text != found_text:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 Start = Literal["earliest", "latest", "resume"]
-Policy = Literal["block", "overwrite"]
+Policy = Literal["block", "fail", "overwrite"]
 WaitMode = Literal["spin", "hybrid", "park"]
 
 
@@ -88,6 +88,7 @@ def open_consumer(
     *,
     start: Start | int = "resume",
     policy: Policy | None = None,
+    patience_s: float | None = None,
     detach_after_s: float | None = 10.0,
     peek: bool = False,
     wait: WaitMode = "hybrid",
@@ -98,8 +99,8 @@ def open_consumer(
 
     start:  `earliest` still there, `latest` (only what comes), a sequence, or `resume` where this name left (a new name
             starts at the earliest).
-    policy: `block`: the producer waits for this consumer, and `detach_after_s` for a dead one (None: for ever);
-            `overwrite`: it does not, batches are validated copies, and what was missed is a `Gap`. None: block, except
+    policy: `block`: producers wait for this consumer, one write at most `patience_s` while it lives and `detach_after_s`
+            when it is dead (None: for ever); `fail`: they do not wait and their write gives `Full` at once; `overwrite`: it does not, batches are validated copies, and what was missed is a `Gap`. None: block, except
             on channels whose producer waits for nobody (all of `md.*`), where asking for it is an error.
     peek:   also what is not durable yet; nothing lasting may come of it.
     wait:   `spin` keeps a core, `hybrid` spins and then sleeps 50 µs at a time, `park` sleeps until woken (the channel
@@ -119,6 +120,7 @@ def open_consumer(
         start=word,
         sequence=sequence,
         policy=policy,
+        patience=patience_s,
         detach_after=detach_after_s,
         peek=peek,
         wait=wait,

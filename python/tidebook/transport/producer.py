@@ -1,4 +1,4 @@
-"""The one writer of a channel."""
+"""A writer of a channel."""
 
 from __future__ import annotations
 
@@ -26,11 +26,14 @@ class Producer:
 
     @property
     def published(self) -> int:
-        """Last committed sequence; 0 when there is none."""
+        """Last committed sequence; 0 when there is none. In mode mpsc, of any producer, with all before it committed too."""
         return self._producer.published
 
     def write(self, message: bytes | bytearray | memoryview, timeout: float | None = None) -> int | Full:
-        """Commits one message and gives its sequence; waits for consumers that gate. `Full` when `timeout` s passed."""
+        """Commits one message and gives its sequence; waits for consumers that gate.
+
+        `Full` when `timeout` s passed, or when a consumer in the way is not to be waited for longer.
+        """
         return self._producer.write(message, timeout)
 
     def write_batch(self, messages: Sequence[bytes] | np.ndarray[Any, Any], timeout: float | None = None) -> int | Full:
@@ -68,9 +71,9 @@ class Producer:
 def open_producer(
     channel: Channel | str, *, node: str = DEFAULT_NODE, directory: str | os.PathLike[str] | None = None
 ) -> Producer:
-    """Becomes the producer of a channel, after its last committed message; `node` or `directory` find one given by name.
+    """Becomes a producer of a channel, after its last committed message; `node` or `directory` find one given by name.
 
-    Raises: EndpointBusyError while another producer lives; ChannelNotFoundError, ChannelFormatError;
+    Raises: EndpointBusyError while another producer lives (mode spsc) or as many as may (mpsc); ChannelNotFoundError, ChannelFormatError;
             CorruptMessageError when the newest messages are damaged.
     """
     opened = open_channel(channel, node=node, directory=directory) if isinstance(channel, str) else channel

@@ -1,0 +1,135 @@
+//! Waiting for room: what a producer does while a consumer is in its way.
+//!
+//! The kernel is asked at most once a millisecond whether those in the way live, and only while there is no room.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::error::RingError;
+use crate::layout::{self, ProducerLine};
+use crate::lock::{self, EndpointLock};
+use crate::mapping::{Mapping, io_error};
+use crate::producer::Obstacle;
+use crate::ring::Ring;
+use crate::wait::{Backoff, Wait, deadline};
+
+/// The floor moves by this fraction of the ring.
+pub(crate) const FLOOR_STEPS: u64 = 32;
+/// How often a blocked producer asks the kernel whether those it waits for live.
+pub(crate) const LIVENESS_INTERVAL: Duration = Duration::from_millis(1);
+
+/// What a producer remembers of its waits.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    /// When each consumer's lock was first found free.
+    dead_since: Vec<Option<Instant>>,
+    /// Since when there was no room, over calls that gave up.
+    blocked_since: Option<Instant>,
+}
+
+impl Waiting {
+    /// Calls `attempt` until it finds room (`None`), now and then with time to ask the kernel (`true`); otherwise says what was in the way when `timeout` passed, or when
+    /// a consumer's own bound did. `check` is asked now and then whether to go on at all.
+    pub fn wait(
+        &mut self,
+        ring: &Ring,
+        line: &ProducerLine,
+        timeout: Option<Duration>,
+        mut attempt: impl FnMut(bool) -> Result<Option<Obstacle>, RingError>,
+        check: impl Fn() -> Result<(), RingError>,
+    ) -> Result<Option<Obstacle>, RingError> {
+        let Some(mut obstacle) = attempt(false)? else { return Ok(self.found(line)) };
+        let deadline = deadline(timeout);
+        let mut backoff = Backoff::new(Wait::Hybrid);
+        let mut asked: Option<Instant> = None;
+        if self.blocked_since.is_none() {
+            raise(&line.waits, 1);
+        }
+        loop {
+            if backoff.is_slow() {
+                let now = Instant::now();
+                let blocked_for = now - *self.blocked_since.get_or_insert(now);
+                if asked.is_none_or(|asked| now - asked >= LIVENESS_INTERVAL) {
+                    asked = Some(now);
+                    self.give_up_the_dead(ring, now)?;
+                    check()?;
+                    // Room may have come of it.
+                    match attempt(true)? {
+                        None => return Ok(self.found(line)),
+                        Some(found) => obstacle = found,
+                    }
+                }
+                if let Obstacle::Consumer(index) = obstacle {
+                    let block_ms = ring.mapping.consumers()[index].identity.0.block_ms.load(Ordering::Relaxed);
+                    if block_ms != u32::MAX && blocked_for >= Duration::from_millis(block_ms.into()) {
+                        return Ok(Some(Obstacle::Refusing(index)));
+                    }
+                }
+                if deadline.is_some_and(|deadline| now >= deadline) {
+                    return Ok(Some(obstacle));
+                }
+            }
+            backoff.pause();
+            match attempt(false)? {
+                None => return Ok(self.found(line)),
+                Some(found) => obstacle = found,
+            }
+        }
+    }
+
+    /// There is room: the wait, if it was one, is over.
+    fn found(&mut self, line: &ProducerLine) -> Option<Obstacle> {
+        if let Some(since) = self.blocked_since.take() {
+            raise(&line.waited_ns, u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        }
+        None
+    }
+
+    /// Stops waiting for consumers whose lock is free: unnamed ones at once, named ones after their `detach_after`.
+    fn give_up_the_dead(&mut self, ring: &Ring, now: Instant) -> Result<(), RingError> {
+        self.dead_since.resize(ring.info().consumers_max as usize, None);
+        for (lines, dead_since) in ring.mapping.consumers().iter().zip(&mut self.dead_since) {
+            let identity = &lines.identity.0;
+            if identity.state.load(Ordering::Acquire) != layout::CONSUMER_GATING || ring.is_alive(lines)? {
+                *dead_since = None;
+                continue;
+            }
+            let named = identity.name_size.load(Ordering::Relaxed) != 0;
+            let detach_after_ms = identity.detach_after_ms.load(Ordering::Relaxed);
+            let dead_for = now - *dead_since.get_or_insert(now);
+            if named && (detach_after_ms == u32::MAX || dead_for < Duration::from_millis(detach_after_ms.into())) {
+                continue;
+            }
+            // Under the lock of those who join, and asked once more: it may just be coming back.
+            let offset = ring.mapping.lock_offset_of(&ring.mapping.hot().joins);
+            let registry = EndpointLock::acquire(&ring.mapping.file, offset).map_err(io_error("lock", ring.path()))?;
+            if registry.is_some()
+                && identity.state.load(Ordering::Acquire) == layout::CONSUMER_GATING
+                && !lock::is_held(&ring.mapping.file, ring.mapping.lock_offset_of(lines))
+                    .map_err(io_error("examine locks of", ring.path()))?
+            {
+                let state = if named { layout::CONSUMER_DETACHED } else { layout::CONSUMER_FREE };
+                identity.state.store(state, Ordering::Release);
+                ring.mapping.hot().repairs.0.detached.fetch_add(1, Ordering::Relaxed);
+                *dead_since = None;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where the slowest consumer that is waited for stands, and its line.
+pub(crate) fn slowest_gating(mapping: &Mapping) -> Option<(u64, usize)> {
+    mapping
+        .consumers()
+        .iter()
+        .enumerate()
+        .filter(|(_, lines)| lines.identity.0.state.load(Ordering::Acquire) == layout::CONSUMER_GATING)
+        .map(|(index, lines)| (lines.cursor.0.position.load(Ordering::Acquire), index))
+        .min()
+}
+
+/// Raises a counter that only this endpoint writes.
+pub(crate) fn raise(counter: &std::sync::atomic::AtomicU64, by: u64) {
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+}

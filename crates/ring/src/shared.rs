@@ -1,0 +1,536 @@
+//! One of the many writers of a ring in mode mpsc.
+//!
+//! A message's slots are claimed in their first sequence word (see [`crate::claims`]), so producers meet at the slot they
+//! fight for and nowhere else. How far may be written, `room`, is a word that whoever runs into it raises for all: he
+//! becomes the raiser, moves the floor as the one writer of mode spsc does, and steps back. A dead raiser is replaced, a
+//! dead claimant's message is voided, both only by who holds the dead one's lock.
+
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::time::Duration;
+
+use crate::claims::{self, Claim, Found, Slots, Spot, Walk, walk};
+use crate::crc::frame_checksum;
+use crate::error::RingError;
+use crate::frame::{Look, Place};
+use crate::layout::{FRAME_FIRST, FRAME_LAST, FRAME_VOID, FRAME_WHOLE, HEADER_SIZE_BYTES, crc_offset, header_word};
+use crate::lock::{self, EndpointLock};
+use crate::mapping::{Mapping, io_error};
+use crate::options::RingKind;
+use crate::producer::{Obstacle, Written, WrittenRecords, fill, seal, stamp};
+use crate::ring::Ring;
+use crate::room::{FLOOR_STEPS, Waiting, slowest_gating};
+
+/// Walks to the end that may fail in a row before the ring is taken for damaged.
+const LOST_MAX: u32 = 1000;
+
+#[derive(Debug)]
+pub(crate) struct SharedProducer {
+    ring: Ring,
+    lock: EndpointLock,
+    line: usize,
+    /// A place at or before the end, as last seen.
+    tail: Spot,
+    /// Positions below it may be written.
+    limit: u64,
+    /// What is claimed and not settled. Also of a claim that was forgotten: the next call gives it back.
+    open: Option<(Spot, Claim)>,
+    waiting: Waiting,
+    fence_epoch: u64,
+}
+
+impl SharedProducer {
+    pub fn open(ring: Ring) -> Result<Self, RingError> {
+        let mapping = &ring.mapping;
+        let mut free = None;
+        for (index, line) in mapping.producers().iter().enumerate() {
+            let offset = mapping.lock_offset_of(line);
+            if let Some(lock) = EndpointLock::acquire(&mapping.file, offset).map_err(io_error("lock", ring.path()))? {
+                free = Some((index, lock));
+                break;
+            }
+        }
+        let (line, lock) = free.ok_or_else(|| RingError::ProducersFull {
+            path: ring.path().to_owned(),
+            max: mapping.info.producers_max,
+        })?;
+        // What the last owner of this line left would from now on look like ours.
+        let hot = mapping.hot();
+        if hot.raiser.0.compare_exchange(line as u64 + 1, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            hot.repairs.0.raisers.fetch_add(1, Ordering::Relaxed);
+        }
+        while let Some((spot, claim)) = mapping.find_claim(|claim| usize::from(claim.producer()) == line) {
+            if void(mapping, spot, claim) {
+                hot.repairs.0.claims.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let words = &mapping.producers()[line].0;
+        words.opens.fetch_add(1, Ordering::Relaxed);
+        words.process_id.store(u64::from(std::process::id()), Ordering::Relaxed);
+        // Somebody may sleep over a message whose producer died before it could wake him.
+        mapping.wake();
+        Ok(Self {
+            lock,
+            line,
+            tail: mapping.tail(),
+            limit: 0,
+            open: None,
+            waiting: Waiting::default(),
+            fence_epoch: hot.fence_epoch.0.load(Ordering::SeqCst),
+            ring,
+        })
+    }
+
+    pub fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    pub fn line(&self) -> usize {
+        self.line
+    }
+
+    pub fn published(&self) -> u64 {
+        self.ring.published()
+    }
+
+    #[inline]
+    pub fn write(&mut self, payload: &[u8], timeout: Option<Duration>) -> Result<Written, RingError> {
+        self.begin()?;
+        let mapping = &self.ring.mapping;
+        let part_max = mapping.part_max();
+        let run = match mapping.info.kind {
+            RingKind::Slots { .. } if payload.len() != part_max => {
+                return Err(RingError::RecordSize { expected: part_max, found: payload.len() });
+            }
+            _ if payload.len() > mapping.message_max() => {
+                return Err(RingError::TooLarge { size_bytes: payload.len(), max_bytes: mapping.message_max() });
+            }
+            _ => payload.len().div_ceil(part_max).max(1) as u64,
+        };
+        if let Some(obstacle) = self.take(run, timeout)? {
+            return Ok(Written::Full(obstacle));
+        }
+        let sequence = self.fill_and_commit(payload)?;
+        self.ring.mapping.wake();
+        Ok(Written::At(sequence))
+    }
+
+    pub fn write_records(&mut self, records: &[u8], timeout: Option<Duration>) -> Result<WrittenRecords, RingError> {
+        let mut written = WrittenRecords::default();
+        for record in records.chunks_exact(self.ring.mapping.part_max()) {
+            self.begin()?;
+            written.full = self.take(1, timeout)?;
+            if written.full.is_some() {
+                break;
+            }
+            written.last = Some(self.fill_and_commit(record)?);
+            written.count += 1;
+        }
+        self.ring.mapping.wake();
+        Ok(written)
+    }
+
+    pub fn reserve_claim(
+        &mut self,
+        _size_bytes: usize,
+        timeout: Option<Duration>,
+    ) -> Result<Option<Obstacle>, RingError> {
+        self.begin()?;
+        self.take(1, timeout)
+    }
+
+    pub fn claim(&mut self, size_bytes: usize) -> SharedClaim<'_> {
+        SharedClaim { producer: self, size_bytes }
+    }
+
+    #[inline]
+    fn begin(&mut self) -> Result<(), RingError> {
+        self.ring.check_producer(!self.lock.is_ours(), self.fence_epoch)?;
+        self.give_back();
+        Ok(())
+    }
+
+    /// Claims the next message, of `run` slots, into `open`.
+    #[inline]
+    fn take(&mut self, run: u64, timeout: Option<Duration>) -> Result<Option<Obstacle>, RingError> {
+        let mut lost = 0;
+        loop {
+            let mapping = &*self.ring.mapping;
+            // Alone, the end is where this producer left it.
+            let word = mapping.word(self.tail.position).load(Ordering::Acquire);
+            let found = match Found::of(word, self.tail.sequence) {
+                Found::Free(free) if self.tail.position < self.limit => Walk::End { spot: self.tail, free },
+                _ => {
+                    let hint = mapping.tail();
+                    if hint.position > self.tail.position {
+                        self.tail = hint;
+                    }
+                    walk(mapping, self.tail, self.limit)
+                }
+            };
+            match found {
+                Walk::End { spot, free } if spot.position + run <= self.limit => {
+                    self.tail = spot;
+                    let claim = Claim::new(self.line as u8, run, spot.sequence);
+                    if claims::claim(mapping.word(spot.position), free, claim) {
+                        self.open = Some((spot, claim));
+                        self.tail = spot.after(run);
+                        let hint = &mapping.hot().tail.0;
+                        // Others may write an older one over it; it is a hint.
+                        if hint.load(Ordering::Relaxed) < spot.position {
+                            hint.store(spot.position, Ordering::Release);
+                        }
+                        return Ok(None);
+                    }
+                }
+                Walk::End { spot, .. } | Walk::NoRoom(spot) => {
+                    self.tail = spot;
+                    if let Some(obstacle) = self.wait_for_room(spot.position + run, timeout)? {
+                        return Ok(Some(obstacle));
+                    }
+                }
+                // Overtaken on the way; a lap of the others takes longer than to come back here.
+                Walk::Lost if lost < LOST_MAX => {
+                    lost += 1;
+                    self.tail = mapping.tail();
+                }
+                Walk::Lost => {
+                    return Err(RingError::Corrupt {
+                        sequence: self.tail.sequence,
+                        reason: "no way to the end from it",
+                    });
+                }
+            }
+        }
+    }
+
+    /// Fills what is claimed with a message that has just as many slots, and commits it.
+    #[inline]
+    fn fill_and_commit(&mut self, payload: &[u8]) -> Result<u64, RingError> {
+        let (spot, claim) = self.open.expect("claimed before");
+        let mapping = &self.ring.mapping;
+        let (part_max, run) = (mapping.part_max(), claim.run());
+        if run == 1 {
+            fill(mapping, mapping.slot_offset(spot.position), spot.sequence, FRAME_WHOLE, payload);
+        } else {
+            for (index, part) in (0..run).zip(payload.chunks(part_max)) {
+                let offset = mapping.slot_offset(spot.position + index);
+                let flags = if index == 0 { FRAME_FIRST } else { 0 } | if index + 1 == run { FRAME_LAST } else { 0 };
+                fill(mapping, offset, spot.sequence, flags, part);
+                if index > 0 {
+                    mapping.sequence_word(offset).store(spot.sequence, Ordering::Relaxed);
+                }
+            }
+        }
+        self.commit()
+    }
+
+    /// Makes what is claimed and filled visible.
+    #[inline]
+    fn commit(&mut self) -> Result<u64, RingError> {
+        let (spot, claim) = self.open.take().expect("claimed before");
+        let mapping = &self.ring.mapping;
+        stamp(mapping, spot.sequence);
+        if claims::settle(mapping.word(spot.position), claim, spot.sequence) {
+            Ok(spot.sequence)
+        } else {
+            Err(RingError::Voided { sequence: spot.sequence })
+        }
+    }
+
+    /// Voids a claim that was dropped or forgotten.
+    #[inline]
+    fn give_back(&mut self) {
+        if let Some((spot, claim)) = self.open.take() {
+            void(&self.ring.mapping, spot, claim);
+            self.ring.mapping.wake();
+        }
+    }
+
+    // --- room
+
+    #[cold]
+    fn wait_for_room(&mut self, end: u64, timeout: Option<Duration>) -> Result<Option<Obstacle>, RingError> {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        let ring = self.ring.clone();
+        let (forked, fence_epoch) = (!self.lock.is_ours(), self.fence_epoch);
+        let waited = waiting.wait(
+            &ring,
+            &ring.mapping.producers()[self.line].0,
+            timeout,
+            |slow| self.find_room(end, slow),
+            || ring.check_producer(forked, fence_epoch),
+        );
+        self.waiting = waiting;
+        waited
+    }
+
+    /// Looks how far may be written by now, and raises that if nobody else is at it. `slow`: there is time to ask the
+    /// kernel about those in the way.
+    fn find_room(&mut self, end: u64, slow: bool) -> Result<Option<Obstacle>, RingError> {
+        let ring = self.ring.clone();
+        let hot = ring.mapping.hot();
+        self.limit = hot.room.0.load(Ordering::Acquire);
+        if end <= self.limit {
+            return Ok(None);
+        }
+        let own = self.line as u64 + 1;
+        if let Err(raiser) = hot.raiser.0.compare_exchange(0, own, Ordering::AcqRel, Ordering::Acquire) {
+            let line = usize::try_from(raiser - 1).unwrap_or(usize::MAX);
+            if line >= ring.mapping.producers().len() {
+                return Err(RingError::Corrupt { sequence: self.tail.sequence, reason: "raiser" });
+            }
+            if slow {
+                ring.if_dead(line, || {
+                    if hot.raiser.0.compare_exchange(raiser, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                        hot.repairs.0.raisers.fetch_add(1, Ordering::Relaxed);
+                    }
+                })?;
+            }
+            return Ok(Some(Obstacle::Producer(line)));
+        }
+        let raised = raise_floor(&ring, end, slow);
+        hot.raiser.0.store(0, Ordering::Release);
+        self.limit = hot.room.0.load(Ordering::Acquire);
+        // Nobody in the way any more, but not room enough yet: the next look finds it.
+        Ok(raised?.filter(|_| end > self.limit))
+    }
+}
+
+impl Drop for SharedProducer {
+    fn drop(&mut self) {
+        if self.lock.is_ours() {
+            self.give_back();
+        }
+    }
+}
+
+/// See [`crate::Claim`].
+#[derive(Debug)]
+pub(crate) struct SharedClaim<'p> {
+    producer: &'p mut SharedProducer,
+    size_bytes: usize,
+}
+
+impl SharedClaim<'_> {
+    fn offset(&self) -> usize {
+        let (spot, _) = self.producer.open.expect("claimed before");
+        self.producer.ring.mapping.slot_offset(spot.position)
+    }
+
+    pub fn payload(&mut self) -> &mut [u8] {
+        self.producer.ring.mapping.bytes_mut(self.offset() + HEADER_SIZE_BYTES, self.size_bytes)
+    }
+
+    pub fn commit(self) -> Result<u64, RingError> {
+        let (offset, size_bytes) = (self.offset(), self.size_bytes);
+        let producer = &mut *self.producer;
+        producer.ring.check_producer(!producer.lock.is_ours(), producer.fence_epoch)?;
+        let mapping = &producer.ring.mapping;
+        let (spot, _) = producer.open.expect("claimed before");
+        seal(mapping, offset, spot.sequence, FRAME_WHOLE, mapping.bytes(offset + HEADER_SIZE_BYTES, size_bytes));
+        let sequence = producer.commit()?;
+        producer.ring.mapping.wake();
+        Ok(sequence)
+    }
+}
+
+impl Drop for SharedClaim<'_> {
+    fn drop(&mut self) {
+        if self.producer.lock.is_ours() {
+            self.producer.give_back();
+        }
+    }
+}
+
+/// Moves the floor so that positions below `end` may be written, or says who is in the way. Of the raiser alone.
+fn raise_floor(ring: &Ring, end: u64, slow: bool) -> Result<Option<Obstacle>, RingError> {
+    let mapping = &*ring.mapping;
+    let hot = mapping.hot();
+    let capacity = mapping.mask + 1;
+    let needed = end.saturating_sub(capacity);
+    loop {
+        let joins = hot.joins.0.load(Ordering::SeqCst);
+        let floor = mapping.oldest();
+        let slowest = slowest_gating(mapping);
+        let bound = slowest.map_or(u64::MAX, |(position, _)| position.max(floor.position));
+        let raised = mapping.committed_until(floor, needed + capacity / FLOOR_STEPS, bound);
+        if raised.position > floor.position {
+            hot.floor.0.store(raised.sequence, raised.position);
+            if hot.published.0.load().1 < raised.position {
+                hot.published.0.store(raised.sequence - 1, raised.position);
+            }
+        }
+        // A consumer that joined meanwhile either saw this floor, or is seen by another look: its cursor and our
+        // floor are both written before either side reads the other's.
+        fence(Ordering::SeqCst);
+        if hot.joins.0.load(Ordering::SeqCst) != joins {
+            continue;
+        }
+        hot.room.0.store(raised.position + capacity, Ordering::Release);
+        return Ok(match slowest {
+            _ if raised.position >= needed => None,
+            Some((position, index)) if position <= raised.position => Some(Obstacle::Consumer(index)),
+            _ => {
+                let claim = mapping.claim_at(raised);
+                if let Some(claim) = claim.filter(|_| slow) {
+                    ring.repair(raised, claim)?;
+                }
+                let line = claim.map_or(0, |claim| usize::from(claim.producer()));
+                Some(Obstacle::Producer(line.min(mapping.producers().len() - 1)))
+            }
+        });
+    }
+}
+
+/// Turns a claim into an empty message. Only by its owner, or with its owner's lock in hand.
+fn void(mapping: &Mapping, spot: Spot, claim: Claim) -> bool {
+    let offset = mapping.slot_offset(spot.position);
+    let header = header_word(claim.run() as u32, FRAME_VOID | FRAME_WHOLE);
+    mapping.header_word(offset).store(header, Ordering::Relaxed);
+    let crc = if mapping.info.crc { frame_checksum(spot.sequence, header, &[]) } else { 0 };
+    mapping.crc_word(offset + crc_offset(0)).store(crc, Ordering::Relaxed);
+    claims::settle(mapping.word(spot.position), claim, spot.sequence)
+}
+
+impl Ring {
+    /// Runs `work` if the producer of this line is dead, and keeps anybody from becoming it meanwhile.
+    fn if_dead(&self, line: usize, work: impl FnOnce()) -> Result<bool, RingError> {
+        let mapping = &self.mapping;
+        let Some(words) = mapping.producers().get(line) else { return Ok(false) };
+        let offset = mapping.lock_offset_of(words);
+        // Asked without taking it first: a producer that is just opening must not find its line taken by a question.
+        if lock::is_held(&mapping.file, offset).map_err(io_error("examine locks of", self.path()))? {
+            return Ok(false);
+        }
+        let held = EndpointLock::acquire(&mapping.file, offset).map_err(io_error("lock", self.path()))?;
+        if held.is_some() {
+            work();
+        }
+        Ok(held.is_some())
+    }
+
+    /// Voids the claim at this place if its producer is dead; whether it did.
+    pub(crate) fn repair(&self, place: Place, claim: Claim) -> Result<bool, RingError> {
+        let mut repaired = false;
+        self.if_dead(claim.producer().into(), || {
+            let spot = Spot { sequence: place.sequence, position: place.position };
+            repaired = self.mapping.claim_at(place) == Some(claim) && void(&self.mapping, spot, claim);
+        })?;
+        if repaired {
+            self.mapping.hot().repairs.0.claims.fetch_add(1, Ordering::Relaxed);
+            self.mapping.wake();
+        }
+        Ok(repaired)
+    }
+}
+
+impl Slots for Mapping {
+    type Word = AtomicU64;
+
+    #[inline]
+    fn word(&self, position: u64) -> &AtomicU64 {
+        self.sequence_word(self.slot_offset(position))
+    }
+
+    #[inline]
+    fn committed_run(&self, spot: Spot) -> Option<u64> {
+        if let RingKind::Slots { .. } = self.info.kind {
+            return Some(1);
+        }
+        let place = Place { sequence: spot.sequence, position: spot.position };
+        let Look::Frame(first) = self.look(place) else { return None };
+        let Look::Frame(last) = self.last_frame(first) else { return None };
+        // Whoever writes this message's slots anew claims the first of them before.
+        fence(Ordering::Acquire);
+        let unchanged = self.word(spot.position).load(Ordering::Relaxed) == spot.sequence;
+        unchanged.then(|| last.end - spot.position)
+    }
+}
+
+impl Mapping {
+    /// A message near the end, or the oldest.
+    fn tail(&self) -> Spot {
+        let position = self.hot().tail.0.load(Ordering::Acquire);
+        let word = self.word(position).load(Ordering::Acquire);
+        // After the word: if the message is still in the ring now, the word was its.
+        let oldest = self.oldest();
+        let start = Spot { sequence: oldest.sequence, position: oldest.position };
+        if position <= oldest.position || position - oldest.position > self.mask {
+            return start;
+        }
+        let sequence = match self.info.kind {
+            RingKind::Slots { .. } => position,
+            _ => Claim::of(word).map_or(word, |claim| claim.sequence_from(oldest.sequence)),
+        };
+        let near = sequence > oldest.sequence && sequence - oldest.sequence <= position - oldest.position;
+        if near { Spot { sequence, position } } else { start }
+    }
+
+    /// The oldest claim in the ring that `wanted` holds for.
+    fn find_claim(&self, wanted: impl Fn(Claim) -> bool) -> Option<(Spot, Claim)> {
+        let mut spot = None;
+        loop {
+            let oldest = self.oldest();
+            let at = spot.unwrap_or(Spot { sequence: oldest.sequence, position: oldest.position });
+            match Found::of(self.word(at.position).load(Ordering::Acquire), at.sequence) {
+                Found::Free(_) => return None,
+                Found::Claimed(claim) if wanted(claim) => return Some((at, claim)),
+                Found::Claimed(claim) => spot = Some(at.after(claim.run())),
+                // Overwritten under this walk: what was looked for would have kept it from being.
+                Found::Other if at.position < self.oldest().position => spot = None,
+                // Damaged: behind it nothing can be found.
+                Found::Other => return None,
+                Found::Committed => match self.committed_run(at) {
+                    Some(run) => spot = Some(at.after(run)),
+                    None if at.position < self.oldest().position => spot = None,
+                    None => return None,
+                },
+            }
+        }
+    }
+
+    /// The first message at or after `wanted` before which all is committed, or the last such place there is, not
+    /// beyond `bound`, which is where some message starts.
+    fn committed_until(&self, from: Place, wanted: u64, bound: u64) -> Place {
+        if let RingKind::Slots { .. } = self.info.kind
+            && bound != u64::MAX
+        {
+            // Who is waited for has read all before it.
+            let position = wanted.min(bound).max(from.position);
+            return Place { sequence: position, position };
+        }
+        let mut place = from;
+        while place.position < wanted.min(bound) {
+            let last = match self.look(place) {
+                Look::Frame(first) => self.last_frame(first),
+                other => other,
+            };
+            let next = match last {
+                Look::Frame(last) => Place { sequence: place.sequence + 1, position: last.end },
+                Look::Nothing => break,
+                Look::Bad(_) => match self.after_damage(place) {
+                    Some(next) => next,
+                    None => break,
+                },
+            };
+            if next.position > bound {
+                break;
+            }
+            place = next;
+        }
+        place
+    }
+
+    /// The next message after one that is damaged: readers go on there too, or were told.
+    fn after_damage(&self, damaged: Place) -> Option<Place> {
+        (1..=self.run_max()).map(|run| damaged.position + run).find_map(|position| {
+            let sequence = match self.info.kind {
+                RingKind::Slots { .. } => position,
+                _ => self.word(position).load(Ordering::Acquire),
+            };
+            let near = sequence > damaged.sequence && sequence - damaged.sequence <= position - damaged.position;
+            let place = Place { sequence, position };
+            matches!(self.look(place), Look::Frame(frame) if near && frame.is_first()).then_some(place)
+        })
+    }
+}

@@ -1,0 +1,90 @@
+"""Channels that several processes write."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tidebook as tb
+from tidebook.errors import ChannelUsageError, EndpointBusyError
+
+ORDER = np.dtype([("gateway", "<u8"), ("number", "<u8")])
+
+GATEWAY = """
+import sys
+import numpy as np
+import tidebook as tb
+
+own, count, kind = int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+with tb.open_producer("orders", directory=sys.argv[1]) as producer:
+    if kind == "records":
+        orders = np.zeros(count, [("gateway", "<u8"), ("number", "<u8")])
+        orders["gateway"], orders["number"] = own, np.arange(count)
+        for part in np.array_split(orders, 10):
+            producer.write_batch(part)
+    else:
+        for number in range(count):
+            producer.write(b"%d %d" % (own, number) + b"." * (number % 400))
+"""
+
+
+@pytest.mark.parametrize("kind", ["records", "messages"])
+def test_what_three_processes_write_comes_in_one_order_and_in_each_ones_own(rings: Path, kind: str) -> None:
+    count = 2000
+    dtype = ORDER if kind == "records" else None
+    tb.create_channel("orders", tb.ChannelOptions(dtype=dtype, mode="mpsc", buffer_size=1 << 15), directory=rings)
+    seen: list[tuple[int, int]] = []
+    sequences: list[int] = []
+    with tb.open_consumer("orders", "engine", directory=rings, wait="park") as engine:
+        gateways = [
+            subprocess.Popen([sys.executable, "-c", GATEWAY, str(rings), str(own), str(count), kind])
+            for own in range(3)
+        ]
+        while len(seen) < 3 * count:
+            batch = engine.poll_batch(timeout=60)
+            assert isinstance(batch, tb.Batch), batch
+            with batch:
+                sequences += range(batch.first_sequence, batch.first_sequence + len(batch))
+                if kind == "records":
+                    seen += [(int(order["gateway"]), int(order["number"])) for order in batch.array]
+                else:
+                    texts = [message.rstrip(b".").split() for message in batch.messages()]
+                    seen += [(int(own), int(number)) for own, number in texts]
+        assert [gateway.wait(60) for gateway in gateways] == [0, 0, 0]
+    assert sequences == list(range(1, 3 * count + 1))
+    for own in range(3):
+        assert [number for by, number in seen if by == own] == list(range(count))
+
+
+def test_as_many_producers_as_asked_for_and_no_more(rings: Path) -> None:
+    options = tb.ChannelOptions(mode="mpsc", producers_max=2)
+    channel = tb.create_channel("orders", options, directory=rings)
+    with tb.open_producer(channel) as one, tb.open_producer(channel) as two:
+        assert (one.write(b"a"), two.write(b"b"), one.write_batch([b"c", b"d"])) == (1, 2, 4)
+        assert one.published == two.published == 4
+        with pytest.raises(EndpointBusyError, match="2 living producers"):
+            tb.open_producer(channel)
+        status = channel.status()
+        assert [producer["alive"] for producer in status["producers"]] == [True, True]
+    with pytest.raises(ChannelUsageError, match="in mode mpsc, asked for was spsc"):
+        tb.create_channel("orders", tb.ChannelOptions(), directory=rings)
+    with pytest.raises(ChannelUsageError, match=r"must be spsc .* or mpsc"):
+        tb.create_channel("orders", tb.ChannelOptions(mode="spmc"), directory=rings)
+
+
+def test_a_consumer_that_fails_a_full_channel_is_not_waited_for(rings: Path) -> None:
+    for mode in ("spsc", "mpsc"):
+        channel = tb.create_channel(mode, tb.ChannelOptions(mode=mode, buffer_size=4096), directory=rings)
+        with tb.open_consumer(channel, "impatient", policy="fail") as impatient, tb.open_producer(channel) as producer:
+            written = [producer.write(b"x" * 100, timeout=60)]
+            while not isinstance(written[-1], tb.Full):
+                written.append(producer.write(b"x" * 100, timeout=60))
+            assert (written[-1].consumer, written[-1].producer) == ("impatient", None)
+            batch = impatient.poll_batch(1000)
+            assert isinstance(batch, tb.Batch)
+            assert len(batch) == len(written) - 1
+            batch.release()
+            assert impatient.poll_batch() is None
+            assert producer.write(b"x") == len(written)
