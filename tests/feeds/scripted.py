@@ -14,6 +14,7 @@ from tidebook.feeds.protocol import VenueProtocol
 from tidebook.feeds.sink import MemorySink, MessageKind
 
 Talk = Callable[["Client", dict[str, Any]], Awaitable[None]]
+Serve = Callable[[web.Request], web.Response | None]
 
 
 class Client:
@@ -59,13 +60,21 @@ async def scripted(
     *,
     heartbeat: dict[str, Any] | None = None,
     heartbeat_s: float = 0.05,
+    admit: Serve = lambda _: None,
+    rest: Serve = lambda _: None,
     **options: Any,
 ) -> AsyncIterator[Scripted]:
-    """`talk(client, request)` answers each request; `heartbeat` is sent to every client whatever happens."""
+    """`talk(client, request)` answers each request; `heartbeat` is sent to every client whatever happens.
+
+    What `admit` answers refuses an upgrade; `rest` answers what is no socket, with None an empty list.
+    """
     sink = MemorySink()
     venue = Scripted(sink)
 
     async def serve(request: web.Request) -> web.StreamResponse:
+        refusal = admit(request)
+        if refusal is not None:
+            return refusal
         socket = web.WebSocketResponse(max_msg_size=1 << 26)
         await socket.prepare(request)
         client = Client(socket)
@@ -79,11 +88,12 @@ async def scripted(
             beat.cancel()
         return socket
 
-    async def rest(_request: web.Request) -> web.Response:
-        return web.json_response([])
+    async def serve_rest(request: web.Request) -> web.Response:
+        return rest(request) or web.json_response([])
 
     app = web.Application()
-    app.add_routes([web.get("/", serve), web.get("/v2", serve), web.get("/{path:.*}", rest)])
+    sockets = [web.get(path, serve) for path in ("/", "/v2", "/stream")]
+    app.add_routes([*sockets, web.get("/{path:.*}", serve_rest)])
     runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -98,6 +108,48 @@ async def scripted(
         with suppress(asyncio.CancelledError):
             await job
         await runner.cleanup()
+
+
+class KrakenVenue:
+    """A talk: each stream of a symbol is granted or refused by itself, once; a granted book has its snapshot.
+
+    `refuses(channel, symbol)` says why not, or nothing; `brings_book(client, symbol)` whether the snapshot comes.
+    """
+
+    def __init__(
+        self,
+        refuses: Callable[[str, str], str] = lambda _channel, _symbol: "",
+        brings_book: Callable[[Client, str], bool] = lambda _client, _symbol: True,
+    ) -> None:
+        self.refuses = refuses
+        self.brings_book = brings_book
+        self.asked: list[tuple[str, str, str]] = []
+        """Method, channel and symbol, in order; a stream of no symbol has an empty one."""
+        self.stands: dict[Client, set[tuple[str, str]]] = {}
+
+    async def __call__(self, client: Client, request: dict[str, Any]) -> None:
+        method, channel = request["method"], request["params"]["channel"]
+        stands = self.stands.setdefault(client, set())
+        for symbol in request["params"].get("symbol", [""]):
+            self.asked.append((method, channel, symbol))
+            of = {"symbol": symbol} if symbol else {}
+            why = self.refuses(channel, symbol) if method == "subscribe" else ""
+            if method == "subscribe" and (channel, symbol) in stands:
+                why = "Already subscribed"
+            elif method == "unsubscribe" and (channel, symbol) not in stands:
+                why = "Subscription Not Found"
+            answer = {"method": method, "req_id": request["req_id"], "success": not why}
+            if why:
+                await client.say({**answer, "error": why, **of})
+                continue
+            (stands.add if method == "subscribe" else stands.discard)((channel, symbol))
+            await client.say({**answer, "result": {"channel": channel, **of}})
+            if channel == "book" and method == "subscribe" and self.brings_book(client, symbol):
+                entry = {"symbol": symbol, "bids": [], "asks": [], "checksum": 0}
+                await client.say({"channel": "book", "type": "snapshot", "data": [entry]})
+
+    def count(self, method: str, channel: str, symbol: str) -> int:
+        return self.asked.count((method, channel, symbol))
 
 
 async def _beat(client: Client, heartbeat: dict[str, Any], every_s: float) -> None:

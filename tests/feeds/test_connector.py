@@ -20,8 +20,7 @@ from tidebook.errors import ConfigError, SubscriptionsError, VenueError
 from tidebook.feeds.backoff import Backoff
 from tidebook.feeds.connector import Connector
 from tidebook.feeds.line import ConnectorOptions
-from tidebook.feeds.pace import ConnectPace
-from tidebook.feeds.protocol import ConnectionLimits, Endpoints
+from tidebook.feeds.protocol import Endpoints
 from tidebook.feeds.registry import build_connector
 from tidebook.feeds.sink import MemorySink, MessageKind
 from tidebook.feeds.venues.binance import Binance
@@ -439,13 +438,3 @@ def test_snapshots_have_as_many_levels_as_the_budget_gives_all_symbols() -> None
     protocol = Binance(Binance.local(1))
     targets = {count: protocol.snapshot_request("BTCUSDT", count).target for count in (1, 100, 101, 201, 5_000)}
     assert [target.rpartition("=")[2] for target in targets.values()] == ["1000", "1000", "500", "100", "100"]
-
-
-def test_connections_are_staggered_and_stay_within_the_venues_window() -> None:
-    limits = ConnectionLimits(
-        names_per_request=1, request_spacing_s=0, connect_spacing_s=0.5, connects_per_window=3, connect_window_s=10
-    )
-    pace = ConnectPace(limits)
-    assert [pace.delay_s(100.0) for _ in range(3)] == [0.0, 0.5, 1.0]
-    assert pace.delay_s(101.0) == 9.0, "the fourth within ten seconds of the first"
-    assert pace.delay_s(200.0) == 0.0

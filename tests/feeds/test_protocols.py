@@ -49,7 +49,7 @@ def test_kraken_names_symbols_by_channel_and_instruments_once() -> None:
     kraken = Kraken(Kraken.local(1), depth=25)
     route = kraken.routes[0]
     assert kraken.dial(route, ["BTC/USD"]) == Dial("ws://127.0.0.1:1/v2")
-    assert sent(kraken.subscribe(route, ["BTC/USD", "ETH/USD"])) == [
+    assert sent(kraken.subscribe(route.streams, ["BTC/USD", "ETH/USD"])) == [
         {
             "method": "subscribe",
             "params": {"channel": "book", "depth": 25, "snapshot": True, "symbol": ["BTC/USD", "ETH/USD"]},
@@ -66,27 +66,28 @@ def test_kraken_names_symbols_by_channel_and_instruments_once() -> None:
             "req_id": 3,
         },
     ]
-    assert sent(kraken.unsubscribe_books(route, ["ETH/USD"])) == [
+    assert route.books == ("book",)
+    assert sent(kraken.unsubscribe(route.books, ["ETH/USD"])) == [
         {"method": "unsubscribe", "params": {"channel": "book", "depth": 25, "symbol": ["ETH/USD"]}, "req_id": 1}
     ]
-    assert sent(kraken.subscribe_shared()) == [
+    assert sent(kraken.subscribe(kraken.feed_streams, ())) == [
         {"method": "subscribe", "params": {"channel": "instrument", "snapshot": True}, "req_id": 1}
     ]
     many = [f"S{number}/USD" for number in range(120)]
-    assert [len(request.symbols) for request in kraken.subscribe_books(route, many)] == [50, 50, 20]
+    assert [len(request.symbols) for request in kraken.subscribe(route.books, many)] == [50, 50, 20]
 
 
 def test_coinbase_names_all_channels_in_one_message() -> None:
     coinbase = Coinbase(Coinbase.local(1))
     route = coinbase.routes[0]
-    assert sent(coinbase.subscribe(route, ["BTC-USD", "ETH-USD"])) == [
+    assert sent(coinbase.subscribe(route.streams, ["BTC-USD", "ETH-USD"])) == [
         {
             "type": "subscribe",
             "product_ids": ["BTC-USD", "ETH-USD"],
             "channels": ["level2_batch", "matches", "ticker", "heartbeat"],
         }
     ]
-    assert sent(coinbase.unsubscribe_books(route, ["BTC-USD"])) == [
+    assert sent(coinbase.unsubscribe(route.books, ["BTC-USD"])) == [
         {"type": "unsubscribe", "product_ids": ["BTC-USD"], "channels": ["level2_batch"]}
     ]
     assert [request.target for request, _ in coinbase.reference_requests(["BTC-USD"])] == ["/products"]
@@ -107,11 +108,11 @@ def test_the_order_feed_of_coinbase_has_its_snapshot_over_rest_and_signed() -> N
 def test_coinbase_advanced_names_one_channel_a_message_and_heartbeats_always() -> None:
     advanced = CoinbaseAdvanced(CoinbaseAdvanced.local(1))
     route = advanced.routes[0]
-    assert sent(advanced.subscribe(route, ["BTC-USD", "ETH-USD"])) == [
+    assert sent(advanced.subscribe(route.streams, ["BTC-USD", "ETH-USD"])) == [
         {"type": "subscribe", "channel": channel, "product_ids": ["BTC-USD", "ETH-USD"]}
         for channel in ("level2", "market_trades", "ticker")
     ]
-    assert sent(advanced.subscribe_always()) == [{"type": "subscribe", "channel": "heartbeats"}]
+    assert sent(advanced.subscribe(advanced.connection_streams, ())) == [{"type": "subscribe", "channel": "heartbeats"}]
     (request, about) = advanced.reference_requests(["BTC-USD", "ETH-USD"])[0]
     assert request.target == "/api/v3/brokerage/market/products?product_ids=BTC-USD&product_ids=ETH-USD"
     assert about == ("BTC-USD", "ETH-USD")
@@ -121,8 +122,8 @@ def test_coinbase_advanced_names_one_channel_a_message_and_heartbeats_always() -
 def test_usdm_streams_go_to_the_address_that_has_them() -> None:
     usdm = BinanceUsdm(Endpoints("wss://f/public", "https://f", "wss://f/market"))
     public, market = usdm.routes
-    assert (public.streams, public.carries_books) == (("bookTicker", "depth@100ms"), True)
-    assert (market.streams, market.carries_books) == (("trade",), False)
+    assert (public.streams, public.books) == (("bookTicker", "depth@100ms"), ("depth@100ms",))
+    assert (market.streams, market.books) == (("trade",), ())
     assert usdm.dial(public, ["BTCUSDT"]).url == "wss://f/public/stream?streams=btcusdt@bookTicker/btcusdt@depth@100ms"
     assert usdm.dial(market, ["BTCUSDT"]).url == "wss://f/market/stream?streams=btcusdt@trade"
     assert usdm.snapshot_request("BTCUSDT", 1).target == "/fapi/v1/depth?symbol=BTCUSDT&limit=1000"
@@ -202,6 +203,8 @@ def test_frames_of_binance_are_told_apart() -> None:
     assert binance.notice(b'{"stream":"btcusdt@trade","data":{}}') is None
     assert binance.notice(b'{"result":null,"id":4}') == Answer(4)
     assert binance.notice(b'{"code":2,"msg":"Invalid request","id":4}') == Answer(4, refused="2 Invalid request")
+    nested = b'{"error":{"code":-1003,"msg":"Too many requests"},"id":4}'
+    assert binance.notice(nested) == Answer(4, refused="-1003 Too many requests", too_fast=True)
     assert binance.notice(b'{"stream":"!x","data":{"e":"other"}}') is None
     for shutdown in (b'{"e":"serverShutdown","E":1}', b'{"stream":"!serverShutdown","data":{"e":"serverShutdown"}}'):
         assert type(binance.notice(shutdown)).__name__ == "Shutdown"
@@ -246,7 +249,7 @@ def test_a_subscription_of_coinbase_is_signed_as_the_venue_wants_it() -> None:
         == "RHyp2q4IpqNV8F5JKXqiU8fIdq54ns50+UUZ6rNuqDk="
     )
     coinbase = Coinbase(Coinbase.local(1), ["level2", "heartbeat"], EXCHANGE_KEY)
-    (message,) = sent(coinbase.subscribe(coinbase.routes[0], ["BTC-USD"]))
+    (message,) = sent(coinbase.subscribe(coinbase.routes[0].streams, ["BTC-USD"]))
     assert (message["key"], message["passphrase"]) == ("the-key-name", "the-passphrase")
     assert message["signature"] == signature(b"the exchange secret", message["timestamp"], "GET", "/users/self/verify")
 
@@ -277,7 +280,7 @@ def test_signatures_have_64_bytes_whatever_their_numbers() -> None:
 def test_each_message_of_coinbase_advanced_has_a_token_of_its_own() -> None:
     key, _ = es256_key()
     advanced = CoinbaseAdvanced(CoinbaseAdvanced.local(1), key=key)
-    (request,) = advanced.subscribe_always()
+    (request,) = advanced.subscribe(advanced.connection_streams, ())
     first, second = (json.loads(request.encode(1, ())) for _ in range(2))
     assert first.keys() == {"type", "channel", "jwt"}
     nonces = [json.loads(decoded(message["jwt"].split(".")[0]))["nonce"] for message in (first, second)]
@@ -366,7 +369,7 @@ def test_the_page_has_the_limits_in_force(root: Path) -> None:
             streams if limits.streams_per_connection < 1_000_000 else symbols,
             "REST" if protocol.snapshots is Snapshots.REST else "resubscribe",
             "heartbeats" if protocol.heartbeats else "our ping, unanswered",
-            f"{limits.request_spacing_s:g} s",
+            f"{limits.request_spacing_s:g} s{', of all connections' if limits.requests_shared else ''}",
             f"{limits.connect_spacing_s:g} s, {window}",
             "never" if limits.rotate_after_s == math.inf else f"{limits.rotate_after_s / 3_600:g} h",
             f"{limits.frame_bytes_max >> 20} MiB",

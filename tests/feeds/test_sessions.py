@@ -18,7 +18,7 @@ from tidebook.feeds.venues.coinbase_advanced import CoinbaseAdvanced
 from tidebook.feeds.venues.kraken import Kraken
 
 HEARTBEAT = {"channel": "heartbeat"}
-QUICK = {"snapshot_timeout_s": 0.2, "answer_timeout_s": 0.5, "stable_after_s": 0.0}
+QUICK: dict[str, Any] = {"snapshot_timeout_s": 0.2, "answer_timeout_s": 0.5, "stable_after_s": 0.0}
 
 
 def kraken(port: int) -> VenueProtocol:
@@ -62,7 +62,7 @@ async def test_heartbeats_beside_a_book_that_never_came_do_not_keep_a_session() 
 
 async def test_a_book_that_is_quiet_too_long_is_subscribed_anew_to_see_whether_it_lives() -> None:
     """The first answers and stays; what answers no more is given up, heartbeats or not."""
-    options = {**QUICK, "quiet_after_s": 0.3}
+    options: dict[str, Any] = {**QUICK, "quiet_after_s": 0.3}
     async with scripted(kraken, accept_with_book, ("BTC/USD",), heartbeat=HEARTBEAT, **options) as venue:
         await venue.until(lambda: methods(venue).count("subscribe") == 3)
         assert venue.states("disconnected") == []

@@ -18,13 +18,3 @@ def test_the_venues_own_count_is_believed_when_it_is_higher() -> None:
     assert budget.delay_s(122.0, 20) == 58.0
     budget.heard(123.0, 5)
     assert budget.delay_s(124.0, 20) == 56.0
-
-
-def test_nothing_is_asked_before_retry_after_is_over() -> None:
-    budget = WeightBudget(limit=100)
-    budget.refused(120.0, 300.0)
-    budget.refused(121.0, 1.0)
-    assert budget.delay_s(200.0, 1) == 220.0
-    assert budget.delay_s(420.0, 1) == 0.0
-    budget.refused(500.0, None)
-    assert budget.delay_s(510.0, 1) == 50.0

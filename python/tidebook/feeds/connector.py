@@ -20,10 +20,11 @@ from typing import Any
 from tidebook.errors import ConfigError, VenueError
 from tidebook.feeds.backoff import Backoff
 from tidebook.feeds.line import ConnectorOptions, Line, LineParts, LineStatus
-from tidebook.feeds.pace import ConnectPace
-from tidebook.feeds.protocol import RestRequest, Route, Snapshots, VenueProtocol
-from tidebook.feeds.rest import RestClient, SnapshotFetcher
+from tidebook.feeds.pace import Pace, connect_pace
+from tidebook.feeds.protocol import RestRequest, Route, VenueProtocol
+from tidebook.feeds.rest import HOPELESS_STATUSES, RestClient, SnapshotFetcher
 from tidebook.feeds.sink import MessageKind, RawSink
+from tidebook.feeds.stop_signs import StopSigns
 from tidebook.feeds.subscriptions import Subscriptions, SubscriptionsFile
 from tidebook.observe.logs import logger
 
@@ -33,8 +34,6 @@ log = logger("feeds.connector")
 CLOCK_STEP_MIN_NS = 5_000_000
 # A venue whose REST side is slow must not keep market data away.
 REFERENCE_WAIT_S = 2.0
-# A venue answers 400 or 404 to what it will never answer otherwise.
-HOPELESS_STATUSES = frozenset({400, 404})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +42,12 @@ class ConnectorStatus:
 
     venue: str
     connected: bool
-    """Every connection is up."""
+    """Every connection is up; a feed of no symbols needs none."""
     connection: int
     """The newest number given to a session."""
     symbols: tuple[str, ...]
     refused: dict[str, str]
-    """Symbols the venue will not deliver, and why."""
+    """Symbols of which the venue does not deliver everything, and why."""
     frame_count: int
     """Of the live sessions."""
     silent_s: float
@@ -64,8 +63,10 @@ class ConnectorStatus:
 class Connector:
     """One feed. `run` works until cancelled; the other methods are for the same event loop.
 
-    Raises: ConfigError when neither the options nor the state file name a symbol, or for one that cannot be a symbol;
-    SubscriptionsError for a damaged state file.
+    A feed whose symbols were all given up, or that is told to begin with none, waits for some.
+
+    Raises: ConfigError when nothing says what the symbols are, or for one that cannot be a symbol; SubscriptionsError for
+    a damaged state file.
     """
 
     def __init__(self, protocol: VenueProtocol, options: ConnectorOptions, sink: RawSink) -> None:
@@ -74,18 +75,20 @@ class Connector:
         self._sink = sink
         self._file = SubscriptionsFile(options.state_file)
         saved = self._file.load()
+        if options.symbols is None and saved is None:
+            where = f" and there is no {options.state_file} to resume" if options.state_file else ""
+            raise ConfigError(f"feeds: no symbols are named{where}; name at least one", key="symbols", value=())
+        saved = saved or Subscriptions()
         named = saved.symbols if options.symbols is None else map(protocol.normal, options.symbols)
         self._symbols = dict.fromkeys(named)
-        if not self._symbols:
-            where = f" and {options.state_file} has none to resume" if options.state_file else ""
-            raise ConfigError(f"feeds: no symbols are named{where}; name at least one", key="symbols", value=())
         self._connection = saved.connection
         self._random = random.Random(options.seed)
         self._session_count = 0
         self._snapshots_seen = 0
         self._last_end = ""
         self._failure: asyncio.Future[None] | None = None
-        self._client = RestClient(protocol, options.tls)
+        signs = StopSigns()
+        self._client = RestClient(protocol, options.tls, signs)
         self._fetcher = SnapshotFetcher(
             protocol,
             self._client,
@@ -93,12 +96,18 @@ class Connector:
             connection=self._book_connection,
             symbol_count=lambda: len(self._symbols),
             failed=self.snapshot_failed,
+            refused=self._snapshot_refused,
             capture_failed=self.capture_failed,
             random_source=self._random,
+            rare=lambda: self._parts.rare(),
             pace=options.snapshots,
         )
-        pace = ConnectPace(protocol.limits)
-        self._parts = LineParts(protocol, options, sink, pace, self._fetcher, self._random, self)
+        limits = protocol.limits
+        self._connects = connect_pace(limits)
+        requests = Pace(limits.request_spacing_s) if limits.requests_shared else None
+        self._parts = LineParts(
+            protocol, options, sink, self._connects, requests, signs, self._fetcher, self._random, self
+        )
         self._lines: list[Line] = []
         self._book_lines: dict[str, Line] = {}
         self._jobs: dict[Line, asyncio.Task[None]] = {}
@@ -130,11 +139,11 @@ class Connector:
             self._jobs.clear()
             for job in jobs:
                 job.cancel()
-            await asyncio.gather(*jobs, return_exceptions=True)
-            await self._fetcher.close()
-            await self._client.close()
             for line in self._lines:
                 line.retire("stopped")
+            await asyncio.gather(*jobs, *(line.close() for line in self._lines), return_exceptions=True)
+            await self._fetcher.close()
+            await self._client.close()
             if self._failure.done():
                 self._failure.exception()  # seen: a second failure while stopping adds nothing
 
@@ -147,10 +156,10 @@ class Connector:
         Raises: VenueError for a symbol that is not subscribed.
         """
         symbol = self._known(symbol)
-        line = self._book_lines.get(symbol)
-        if line is None:
+        if symbol not in self._symbols:
             raise VenueError(f"{self.protocol.venue}: snapshot of {symbol} asked for, which is not subscribed", url="")
-        wanted = None if self.protocol.snapshots is Snapshots.NONE else line.want_snapshot(symbol)
+        line = self._book_lines.get(symbol)
+        wanted = None if line is None else line.want_snapshot(symbol)
         if wanted is not None:
             # Not `await`: the session may end first, which drops the fetch and is no failure of the caller's.
             await asyncio.wait({wanted})
@@ -158,14 +167,14 @@ class Connector:
     async def subscribe(self, symbols: Iterable[str]) -> None:
         """Adds symbols, durably; their snapshots follow.
 
-        Raises: ConfigError for what cannot be a symbol; VenueError when the venue refuses one, which is then not kept.
+        Raises: ConfigError for what cannot be a symbol; VenueError when the venue refuses all of one, which is then not
+        kept. What it refuses in part is kept, and the rest asked for again.
         """
         normal = map(self.protocol.normal, symbols)
         added = [symbol for symbol in dict.fromkeys(normal) if symbol not in self._symbols]
         if not added:
             return
-        self._symbols |= dict.fromkeys(added)
-        self._save()
+        self._keep(self._symbols | dict.fromkeys(added))
         lines = [line for route in self.protocol.routes for line in self._place(route, added)]
         self._fetch_reference(added)
         refused: dict[str, str] = {}
@@ -182,20 +191,21 @@ class Connector:
         gone = [symbol for symbol in dict.fromkeys(map(self._known, symbols)) if symbol in self._symbols]
         if not gone:
             return
-        for symbol in gone:
-            del self._symbols[symbol]
-            self._book_lines.pop(symbol, None)
-        self._save()
+        self._keep({symbol: None for symbol in self._symbols if symbol not in gone})
+        self._fetcher.forget(gone)
         lines = [line for line in self._lines if not line.symbols.keys().isdisjoint(gone)]
+        for symbol in gone:
+            self._book_lines.pop(symbol, None)
         for line in lines:
             line.symbols = {symbol: None for symbol in line.symbols if symbol not in gone}
         for line in lines[:]:
-            # The first line has what is subscribed once for the whole feed, and waits for the feed's next symbol.
-            if not line.symbols and line is not self._lines[0]:
+            if not line.symbols:
                 lines.remove(line)
                 self._remove(line)
-        if not self._symbols:
-            self._lines[0].retire("nothing left to carry")
+        if self._lines and not self._lines[0].carries_shared:
+            # The line that had what is subscribed once for the whole feed is gone: the next one takes it over.
+            self._lines[0].carries_shared = True
+            lines = list(dict.fromkeys((self._lines[0], *lines)))
         await asyncio.gather(*(line.reconcile() for line in lines))
 
     def status(self) -> ConnectorStatus:
@@ -206,9 +216,9 @@ class Connector:
             connected=all(line.connected for line in lines),
             connection=self._connection,
             symbols=tuple(self._symbols),
-            refused={s: why for line in self._lines for s, why in line.refused.items() if s in line.symbols},
+            refused=self._refused(lines),
             frame_count=sum(line.frame_count for line in lines),
-            silent_s=max(line.silent_s for line in lines),
+            silent_s=max((line.silent_s for line in lines), default=0.0),
             session_count=self._session_count,
             snapshot_count=self._fetcher.fetched_count + self._snapshots_seen,
             last_end=self._last_end,
@@ -222,10 +232,6 @@ class Connector:
         self._connection += 1
         self._save()
         return self._connection
-
-    def has_symbols(self) -> bool:
-        """Whether anything is subscribed."""
-        return bool(self._symbols)
 
     def session_opened_on(self, line: Line) -> None:
         """Counts it."""
@@ -246,6 +252,11 @@ class Connector:
         """The sink raised; `run` ends with it."""
         if self._failure is not None and not self._failure.done():
             self._failure.set_exception(error)
+
+    def _snapshot_refused(self, symbol: str, reason: str) -> None:
+        """A symbol of which the venue gives no snapshot: told as refused, asked for again ever more rarely."""
+        log.warning("snapshot refused", venue=self.protocol.venue, symbol=symbol, reason=reason)
+        self.write_state("refused", self._book_connection(symbol) or 0, symbol=symbol, reason=reason)
 
     def write_state(self, event: str, connection: int, /, **facts: Any) -> None:
         """A change becomes a message of the session, or of the feed with 0."""
@@ -272,8 +283,13 @@ class Connector:
     def _add_line(self, route: Route, symbols: Iterable[str]) -> Line:
         line = Line(self._parts, route, symbols, carries_shared=not self._lines)
         self._lines.append(line)
-        if route.carries_books:
+        if route.books:
             self._book_lines |= dict.fromkeys(line.symbols, line)
+        limits = self.protocol.limits
+        if limits.requests_shared and len(self._lines) > 1:
+            # Connections opened faster than they may subscribe would be closed by the venue before they had said a word.
+            subscribing_s = limits.request_spacing_s * line.request_count()
+            self._connects.spacing_s = max(self._connects.spacing_s, subscribing_s)
         return line
 
     def _place(self, route: Route, symbols: list[str]) -> list[Line]:
@@ -283,8 +299,7 @@ class Connector:
             if line.route is route and rest and (room := size - len(line.symbols)) > 0:
                 mine, rest = rest[:room], rest[room:]
                 line.symbols |= dict.fromkeys(mine)
-                line.refused = {symbol: why for symbol, why in line.refused.items() if symbol not in mine}
-                if route.carries_books:
+                if route.books:
                     self._book_lines |= dict.fromkeys(mine, line)
                 changed.append(line)
         for part in _spread(rest, size):
@@ -360,6 +375,8 @@ class Connector:
                     self._fetch_reference(about[len(about) // 2 :])
                 return
             await asyncio.sleep(backoff.next_s())
+            if about and self._symbols.keys().isdisjoint(about):
+                return  # given up meanwhile
 
     # Helpers
 
@@ -373,6 +390,18 @@ class Connector:
     def _book_connection(self, symbol: str) -> int | None:
         line = self._book_lines.get(symbol)
         return line.connection if line is not None else None
+
+    def _refused(self, lines: Iterable[LineStatus]) -> dict[str, str]:
+        refused = {symbol: why for symbol, why in self._fetcher.refusals.items() if symbol in self._symbols}
+        for line in lines:
+            for symbol, why in line.refused.items():
+                refused[symbol] = f"{refused[symbol]}; {why}" if symbol in refused else why
+        return refused
+
+    def _keep(self, symbols: dict[str, None]) -> None:
+        """On disk before it counts: what cannot be kept is not changed. Raises: OperationError."""
+        self._file.save(Subscriptions(symbols=tuple(symbols), connection=self._connection))
+        self._symbols = symbols
 
     def _save(self) -> None:
         self._file.save(Subscriptions(symbols=tuple(self._symbols), connection=self._connection))

@@ -2,11 +2,10 @@
 
 A line outlives its sessions. It connects, subscribes what it should carry, changes over to a new session before the
 venue ends the old one, gives up a session that is silent, and tries again with growing delays. What it should carry may
-change at any time; `reconcile` brings the live session there.
+change at any time; `reconcile` brings the live session there, stream by stream.
 """
 
 import asyncio
-import contextlib
 import random
 import ssl
 import time
@@ -17,12 +16,14 @@ from typing import Any, Protocol
 
 from tidebook.errors import VenueError
 from tidebook.feeds.backoff import Backoff
-from tidebook.feeds.pace import ConnectPace
-from tidebook.feeds.protocol import Route, Snapshots, VenueProtocol
+from tidebook.feeds.pace import Pace
+from tidebook.feeds.protocol import Route, Snapshots, SymbolStream, VenueProtocol
 from tidebook.feeds.rest import SnapshotFetcher, SnapshotPace
 from tidebook.feeds.resubscription import Resubscriber
-from tidebook.feeds.session import SERVER_SHUTDOWN, Session
+from tidebook.feeds.session import SERVER_SHUTDOWN, Pacing, Session
 from tidebook.feeds.sink import RawSink
+from tidebook.feeds.standing import Standing, by_streams
+from tidebook.feeds.stop_signs import StopSigns
 from tidebook.observe.logs import logger
 
 log = logger("feeds.line")
@@ -30,7 +31,10 @@ log = logger("feeds.line")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectorOptions:
-    """How a connector behaves. Symbols in the venue's spelling, in any case; None resumes those of `state_file`."""
+    """How a connector behaves.
+
+    Symbols in the venue's spelling, in any case; None resumes those of `state_file`. A feed may have none and wait for some.
+    """
 
     symbols: tuple[str, ...] | None = None
     state_file: Path | None = None
@@ -53,7 +57,11 @@ class ConnectorOptions:
     snapshot_timeout_s: float = 10.0
     """Until a snapshot that should have come with a subscription is asked for again."""
     refused_retry_s: float = 60.0
-    """Until symbols that the venue refused are asked for again."""
+    """Until a stream that the venue refused is asked for again, and at first a book of which no snapshot comes."""
+    refused_retry_max_s: float = 900.0
+    """A book of which no snapshot comes is asked for ever more rarely, at last after this time."""
+    too_fast_pause_s: float = 1.0
+    """The first rest after an answer that says we come too fast; further ones are longer."""
     rotate_after_s: float | None = None
     """None takes the venue's: a while before it ends every connection."""
     snapshots: SnapshotPace = field(default_factory=SnapshotPace)
@@ -73,6 +81,8 @@ class LineStatus:
     connection: int
     """Number of the newest session; 0 before the first."""
     symbols: tuple[str, ...]
+    refused: dict[str, str]
+    """Symbols of which the venue does not deliver everything to the live session, and why."""
     frame_count: int
     """Of the live session."""
     silent_s: float
@@ -89,9 +99,6 @@ class LineOwner(Protocol):
 
     def write_state(self, event: str, connection: int, /, **facts: Any) -> None:
         """A change of a connection becomes a message of the feed."""
-
-    def has_symbols(self) -> bool:
-        """Whether the feed is subscribed to anything."""
 
     def session_opened_on(self, line: "Line") -> None:
         """A session began."""
@@ -113,28 +120,39 @@ class LineParts:
     protocol: VenueProtocol
     options: ConnectorOptions
     sink: RawSink
-    pace: ConnectPace
+    connects: Pace
+    requests: Pace | None
+    """Of the messages of all lines, where the venue counts them together; None where each connection has its own."""
+    signs: StopSigns
     fetcher: SnapshotFetcher
     random: random.Random
     owner: LineOwner
 
+    def rare(self) -> Backoff:
+        """Growing delays for what the venue does not give now."""
+        first_s = self.options.refused_retry_s
+        return Backoff(first_s, max(first_s, self.options.refused_retry_max_s), self.random)
+
 
 class Line:
-    """One socket with `symbols`, which the owner changes; `run` keeps a session alive until cancelled."""
+    """One socket with `symbols`, which the owner changes; `run` keeps a session alive until cancelled.
+
+    `carries_shared` is whether it has what is subscribed once for the whole feed.
+    """
 
     def __init__(self, parts: LineParts, route: Route, symbols: Iterable[str], *, carries_shared: bool) -> None:
         self.route = route
         self.symbols = dict.fromkeys(symbols)
-        self.refused: dict[str, str] = {}
-        """Symbols the venue refused to the live session, and why. The next session asks again."""
+        self.carries_shared = carries_shared
         self._parts = parts
-        self._carries_shared = carries_shared
         self._session: Session | None = None
-        self._carried: dict[str, None] = {}
+        self._standing = Standing(parts.options.refused_retry_s)
         self._subscribed = False
         self._changing = asyncio.Lock()
-        self._woken = asyncio.Event()
+        self._changes: set[asyncio.Task[dict[str, str]]] = set()
         self._resubscriber: Resubscriber | None = None
+        self._useless = False
+        """The last session was given up because its books did not live."""
         self._last_end = ""
         self._sign_count = 0
         self._last_sign_s = 0.0
@@ -149,27 +167,23 @@ class Line:
         options, parts = self._parts.options, self._parts
         backoff = Backoff(options.first_retry_s, options.max_retry_s, parts.random)
         while True:
-            # Without a subscription there are no heartbeats, and nothing to connect for.
-            while not self.symbols and not (self._carries_shared and parts.owner.has_symbols()):
-                self._woken.clear()
-                await self._woken.wait()
-            await asyncio.sleep(parts.pace.delay_s(time.monotonic()))
+            await self._turn_to_connect()
             number = parts.owner.next_connection()
             began = time.monotonic()
             try:
                 session = await self._open(number)
             except VenueError as error:
-                retry_s = max(backoff.next_s(), float(str(error.facts.get("retry_after_s", 0.0))))
-                log.warning(
-                    "connect failed", venue=self._parts.protocol.venue, reason=str(error), retry_s=round(retry_s, 3)
-                )
+                stop_s = float(str(error.facts.get("retry_after_s", 0.0)))
+                parts.signs.obey(parts.protocol.endpoints.ws, time.monotonic(), stop_s)
+                retry_s = max(backoff.next_s(), stop_s)
+                log.warning("connect failed", venue=parts.protocol.venue, reason=str(error), retry_s=round(retry_s, 3))
                 parts.owner.write_state("connect_failed", number, reason=str(error), retry_s=round(retry_s, 3))
                 await asyncio.sleep(retry_s)
                 continue
-            log.info("connected", venue=self._parts.protocol.venue, connection=number, symbols=len(self.symbols))
+            log.info("connected", venue=parts.protocol.venue, connection=number, symbols=len(self.symbols))
             if not await self._stay(session):
                 continue  # still alive: the next session takes over from it
-            stable = time.monotonic() - began >= options.stable_after_s
+            stable = time.monotonic() - began >= options.stable_after_s and not self._useless
             if stable:
                 backoff.reset()
             if not (stable and self._last_end == SERVER_SHUTDOWN):
@@ -185,24 +199,32 @@ class Line:
         if self._session is not None:
             self._session.retire(reason)
 
-    async def reconcile(self) -> dict[str, str]:
-        """Subscribes and gives up until the live session carries `symbols`. Those that were refused, and why.
+    async def close(self) -> None:
+        """Waits for the changes under way, which end with the session."""
+        await asyncio.gather(*self._changes, return_exceptions=True)
 
-        Without a live session there is nothing to do: the next one subscribes everything.
+    async def reconcile(self) -> dict[str, str]:
+        """Subscribes and gives up until the live session carries `symbols`. Those refused whole just now, and why.
+
+        Without a live session there is nothing to do: the next one subscribes everything. A caller that is cancelled
+        leaves the change to go on: what was asked of the venue has to be known to the end.
         """
-        self._woken.set()
         session = self._session
         if session is None or not session.alive:
             return {}
-        refused: dict[str, str] = {}
-        with contextlib.suppress(VenueError):  # the session ended, and told it
-            async with self._changing:
-                refused = await self._change(session)
-        return refused
+        change = asyncio.create_task(self._reconcile(session), name=f"change {session.number}")
+        self._changes.add(change)
+        change.add_done_callback(self._changes.discard)
+        return await asyncio.shield(change)
+
+    def request_count(self) -> int:
+        """How many messages subscribe everything."""
+        subscribe = self._parts.protocol.subscribe
+        return sum(len(subscribe(streams, symbols)) for streams, symbols in by_streams(self._wanted()))
 
     def want_snapshot(self, symbol: str) -> "asyncio.Future[None] | None":
-        """A new snapshot of the symbol's book; None without a live session, whose successor fetches it anyway."""
-        if self.connection is None or symbol in self.refused:
+        """A new snapshot of the symbol's book; None where there is no book now, which has its snapshot when it comes."""
+        if self.connection is None or not self._has_book(symbol):
             return None
         if self._parts.protocol.snapshots is Snapshots.REST:
             return self._parts.fetcher.want(symbol)
@@ -227,10 +249,10 @@ class Line:
         elif silent_s >= options.ping_after_s and not self._pinged and not heartbeats:
             self._pinged = True
             session.ping()
-        elif now_s - self._last_data_s >= options.quiet_after_s and self._resubscriber is not None and self._carried:
+        elif now_s - self._last_data_s >= options.quiet_after_s and self._resubscriber is not None:
             # Heartbeats go on beside a dead book: only a snapshot proves that it lives.
             self._last_data_s = now_s
-            self._resubscriber.want(next(iter(self._carried)))
+            self._resubscriber.want_any()
 
     def status(self) -> LineStatus:
         """How it is doing now."""
@@ -241,6 +263,7 @@ class Line:
             subscribed=alive and self._subscribed,
             connection=session.number if session else 0,
             symbols=tuple(self.symbols),
+            refused=self._standing.reasons(self.symbols),
             frame_count=session.frame_count if session else 0,
             silent_s=time.monotonic() - self._last_sign_s if session else 0.0,
             last_end=self._last_end,
@@ -253,26 +276,29 @@ class Line:
         if self._session is not None:
             self._session.retire("rotation")
         now_s = time.monotonic()
-        self._session, self._subscribed, self._carried, self.refused = session, False, {}, {}
+        parts = self._parts
+        self._session, self._subscribed, self._useless = session, False, False
+        self._standing = Standing(parts.options.refused_retry_s)
         self._sign_count, self._last_sign_s, self._pinged = 0, now_s, False
         self._data_count, self._last_data_s = 0, now_s
-        parts = self._parts
-        if self.route.carries_books and parts.protocol.snapshots is Snapshots.RESUBSCRIBE:
+        if self.route.books and parts.protocol.snapshots is Snapshots.RESUBSCRIBE:
             self._resubscriber = Resubscriber(
-                session,
                 self._subscribe_books_again,
                 failed=parts.owner.snapshot_failed,
+                give_up=self._give_up,
+                rare=parts.rare,
                 pace=parts.options.snapshots,
                 timeout_s=parts.options.snapshot_timeout_s,
             )
         parts.owner.session_opened_on(self)
-        names = parts.protocol.stream_names(self.route, list(self.symbols))
-        parts.owner.write_state("connected", session.number, url=self.route.url, streams=names)
+        parts.owner.write_state(
+            "connected", session.number, url=self.route.url, streams=self._names(self._of_symbols())
+        )
 
     def session_ended(self, session: Session, reason: str) -> None:
         """Notes the end where it happened among the messages."""
         self._last_end = reason
-        if self.route.carries_books:
+        if self.route.books:
             self._parts.fetcher.cancel(list(self.symbols))
         if self._resubscriber is not None:
             self._resubscriber.close()
@@ -292,9 +318,23 @@ class Line:
 
     # Helpers
 
+    async def _turn_to_connect(self) -> None:
+        """Waits for a place among the feed's connections that no stop sign forbids."""
+        parts = self._parts
+        while True:
+            now_s = time.monotonic()
+            delay_s = parts.connects.delay_s(now_s)
+            await asyncio.sleep(delay_s)
+            stop_s = parts.signs.delay_s(parts.protocol.endpoints.ws, time.monotonic())
+            if stop_s > 0:
+                await asyncio.sleep(stop_s)
+            elif parts.connects.holds(now_s + delay_s, time.monotonic()):
+                return
+
     async def _open(self, number: int) -> Session:
         """A session that carries everything the line should."""
         parts = self._parts
+        options, limits = parts.options, parts.protocol.limits
         dial = parts.protocol.dial(self.route, list(self.symbols))
         session = await Session.connect(
             number,
@@ -302,20 +342,19 @@ class Line:
             parts.protocol,
             parts.sink,
             self,
-            tls=parts.options.tls,
-            timeout_s=parts.options.connect_timeout_s,
-            answer_timeout_s=parts.options.answer_timeout_s,
+            tls=options.tls,
+            timeout_s=options.connect_timeout_s,
+            pacing=Pacing(
+                parts.requests or Pace(limits.request_spacing_s), options.answer_timeout_s, options.too_fast_pause_s
+            ),
         )
+        dialed = [SymbolStream(symbol, stream) for symbol in dial.symbols for stream in self.route.streams]
         try:
             async with self._changing:
-                self._carried = dict.fromkeys(dial.symbols)
-                self._expect(list(self.symbols))
-                extra = parts.protocol.subscribe_always()
-                if self._carries_shared:
-                    extra += parts.protocol.subscribe_shared()
-                self._tell_refused(session, await session.ask(extra))
-                refused = await self._change(session, dial.symbols)
-                if refused and len(refused) == len(self.symbols):
+                self._standing.grant(dialed)
+                await self._change(session, dialed)
+                refused = self._standing.reasons(self.symbols)
+                if refused and not any(stream.symbol for stream in self._standing.granted):
                     symbol, reason = next(iter(refused.items()))
                     raise VenueError(f"{parts.protocol.venue}: {symbol} refused: {reason}", url=self.route.url)
         except VenueError as error:
@@ -324,67 +363,117 @@ class Line:
         self._subscribed = True
         return session
 
-    async def _change(self, session: Session, dialed: Iterable[str] = ()) -> dict[str, str]:
-        """What `reconcile` does, under its lock; `dialed` are subscribed by the address already."""
-        protocol, owner = self._parts.protocol, self._parts.owner
-        refused: dict[str, str] = {}
+    async def _reconcile(self, session: Session) -> dict[str, str]:
+        try:
+            async with self._changing:
+                refused = await self._change(session, ())
+        except VenueError:
+            return {}  # the session ended, and told it
+        standing = {stream.symbol for stream in self._standing.granted}
+        whole = {stream.symbol for stream in refused if stream.symbol and stream.symbol not in standing}
+        return self._standing.reasons(whole)
+
+    async def _change(self, session: Session, dialed: Iterable[SymbolStream]) -> dict[SymbolStream, str]:
+        """What `reconcile` does, under its lock; `dialed` are subscribed by the address already. What was refused."""
+        protocol, owner, standing = self._parts.protocol, self._parts.owner, self._standing
+        refused: dict[SymbolStream, str] = {}
         granted = list(dialed)
+        began_s = time.monotonic()
         while True:
-            gone = [symbol for symbol in self._carried if symbol not in self.symbols]
-            added = [symbol for symbol in self.symbols if symbol not in self._carried and symbol not in self.refused]
+            wanted = self._wanted()
+            gone = standing.surplus(wanted)
+            missing = standing.missing(wanted, began_s)
+            if not gone and not missing:
+                break
+            self._forget_books(gone)
+            for streams, symbols in by_streams(gone):
+                await session.ask(protocol.unsubscribe(streams, symbols))
+            standing.give_up(gone)
             if gone:
-                await session.ask(protocol.unsubscribe(self.route, gone))
-                self._carried = {symbol: None for symbol in self._carried if symbol not in gone}
-                owner.write_state("unsubscribed", session.number, streams=protocol.stream_names(self.route, gone))
-            if added:
-                self._expect(added)
-                now_refused = await session.ask(protocol.subscribe(self.route, added))
+                owner.write_state("unsubscribed", session.number, streams=self._names(gone))
+            self._expect_books(missing)
+            for streams, symbols in by_streams(missing):
+                now_refused = await session.ask(protocol.subscribe(streams, symbols))
+                asked = [SymbolStream(symbol, stream) for symbol in symbols or ("",) for stream in streams]
+                accepted = [stream for stream in asked if stream not in now_refused]
+                standing.grant(accepted)
                 self._refuse(session, now_refused)
                 refused |= now_refused
-                accepted = [symbol for symbol in added if symbol not in now_refused]
-                self._carried |= dict.fromkeys(accepted)
                 granted += accepted
-            if not gone and not added:
-                break
-        if granted:
-            streams = protocol.stream_names(self.route, granted)
-            owner.write_state("subscribed", session.number, streams=streams)
-            self._begin_books(granted)
+        of_symbols = [stream for stream in granted if stream.symbol and stream in standing.granted]
+        if of_symbols:
+            owner.write_state("subscribed", session.number, streams=self._names(of_symbols))
+            self._begin_books(of_symbols)
         return refused
 
-    def _refuse(self, session: Session, refused: dict[str, str]) -> None:
-        self.refused |= refused
-        self._tell_refused(session, refused)
+    def _wanted(self) -> dict[SymbolStream, None]:
+        protocol = self._parts.protocol
+        shared = protocol.feed_streams if self.carries_shared else ()
+        wanted = [SymbolStream("", stream) for stream in shared]
+        wanted += self._of_symbols()
+        wanted += [SymbolStream("", stream) for stream in protocol.connection_streams]
+        return dict.fromkeys(wanted)
+
+    def _of_symbols(self) -> list[SymbolStream]:
+        return [SymbolStream(symbol, stream) for symbol in self.symbols for stream in self.route.streams]
+
+    def _names(self, streams: Iterable[SymbolStream]) -> list[str]:
+        return [self._parts.protocol.stream_name(stream) for stream in streams if stream.symbol]
+
+    def _refuse(self, session: Session, refused: dict[SymbolStream, str]) -> None:
+        """Notes and tells it: once a symbol where all its streams were refused for one reason."""
+        self._standing.refuse(refused, time.monotonic())
+        self._forget_books(refused)
+        together: dict[tuple[str, str], list[SymbolStream]] = {}
+        for stream, reason in refused.items():
+            together.setdefault((stream.symbol, reason), []).append(stream)
+        for (symbol, reason), streams in together.items():
+            names = [stream.stream for stream in streams]
+            venue = self._parts.protocol.venue
+            log.warning("subscription refused", venue=venue, symbol=symbol, streams=names, reason=reason)
+            self._parts.owner.write_state("refused", session.number, symbol=symbol, streams=names, reason=reason)
+
+    # Books
+
+    def _has_book(self, symbol: str) -> bool:
+        return bool(self.route.books) and self._standing.has(symbol, self.route.books)
+
+    def _with_books(self, streams: Iterable[SymbolStream]) -> list[str]:
+        """Symbols whose book these streams are about."""
+        return list(dict.fromkeys(symbol for symbol, stream in streams if stream in self.route.books and symbol))
+
+    def _expect_books(self, streams: Iterable[SymbolStream]) -> None:
         if self._resubscriber is not None:
-            self._resubscriber.drop(refused)
+            self._resubscriber.expect(self._with_books(streams))
 
-    def _tell_refused(self, session: Session, refused: dict[str, str]) -> None:
-        for symbol, reason in refused.items():
-            log.warning("subscription refused", venue=self._parts.protocol.venue, symbol=symbol, reason=reason)
-            self._parts.owner.write_state("refused", session.number, symbol=symbol, reason=reason)
-
-    def _expect(self, symbols: list[str]) -> None:
+    def _forget_books(self, streams: Iterable[SymbolStream]) -> None:
         if self._resubscriber is not None:
-            self._resubscriber.expect(symbols)
+            self._resubscriber.drop(self._with_books(streams))
 
-    def _begin_books(self, symbols: list[str]) -> None:
-        if not self.route.carries_books:
-            return
+    def _begin_books(self, streams: Iterable[SymbolStream]) -> None:
+        symbols = self._with_books(streams)
         if self._resubscriber is not None:
             self._resubscriber.subscribed(symbols)
         elif self._parts.protocol.snapshots is Snapshots.REST:
             for symbol in symbols:
                 self._parts.fetcher.want(symbol)
 
-    async def _subscribe_books_again(self, symbols: list[str]) -> dict[str, str]:
+    async def _subscribe_books_again(self, symbols: list[str]) -> None:
         session = self._session
-        if session is None:
-            return {}
+        if session is None or self._resubscriber is None:
+            return
+        protocol, books = self._parts.protocol, self.route.books
         async with self._changing:
-            carried = [symbol for symbol in symbols if symbol in self._carried]
-            # What the venue does not give up it did not have; only the second answer counts.
-            await session.ask(self._parts.protocol.unsubscribe_books(self.route, carried))
-            return await session.ask(self._parts.protocol.subscribe_books(self.route, carried))
+            carried = [symbol for symbol in symbols if self._has_book(symbol)]
+            self._resubscriber.drop([symbol for symbol in symbols if symbol not in carried])
+            if carried:
+                # What the venue does not give up it did not have; only the second answer counts.
+                await session.ask(protocol.unsubscribe(books, carried))
+                self._refuse(session, await session.ask(protocol.subscribe(books, carried)))
+
+    def _give_up(self, reason: str) -> None:
+        self._useless = True
+        self.retire(reason)
 
     async def _stay(self, session: Session) -> bool:
         """Waits for the session's end or for the time of its successor; whether it ended."""
@@ -393,10 +482,12 @@ class Line:
             rotate_after_s = self._parts.protocol.limits.rotate_after_s
         # Spread over an hour of a day, or connections opened together would all change over together.
         until_s = time.monotonic() + rotate_after_s * (1 - self._parts.random.random() / 24)
-        while (left_s := until_s - time.monotonic()) > 0:
-            if await session.wait_end(min(left_s, self._parts.options.refused_retry_s)):
+        retry_s = self._parts.options.refused_retry_s
+        while (now_s := time.monotonic()) < until_s:
+            # Whatever is refused while this waits is not due before it looks again.
+            due_s = min(until_s, now_s + retry_s, self._standing.again_s())
+            if await session.wait_end(max(0.0, due_s - now_s)):
                 return True
-            if self.refused:
-                self.refused = {}
+            if self._standing.again_s() <= time.monotonic():
                 await self.reconcile()
         return False

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 
@@ -37,7 +37,9 @@ class ConnectionLimits:
     names_per_request: int
     """Streams or symbols named in one message."""
     request_spacing_s: float
-    """Between two of our messages on one connection."""
+    """Between two of our messages on one connection, or on all connections of a feed together."""
+    requests_shared: bool = False
+    """The venue counts messages by address: the spacing holds for all connections together."""
     connect_spacing_s: float
     """Between two connections of one feed: their starts are staggered by it."""
     connects_per_window: int
@@ -74,18 +76,29 @@ class Route:
 
     url: str
     streams: tuple[str, ...]
-    carries_books: bool = True
+    """Of each symbol."""
+    books: tuple[str, ...] = ()
+    """Those of them that make a symbol's book."""
+
+
+class SymbolStream(NamedTuple):
+    """What is subscribed, granted or refused by itself: one stream of one symbol."""
+
+    symbol: str
+    """Empty for a stream that is of no symbol."""
+    stream: str
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One message to the venue: `encode(number, symbols)` makes its bytes.
+    """One message to the venue about `streams` of `symbols`: `encode(number, symbols)` makes its bytes.
 
     The bytes are made when they are sent, since some carry a signature that ages, and for fewer symbols when the venue
     refuses the request without saying which of them is at fault.
     """
 
     encode: Callable[[int, Sequence[str]], bytes] = field(repr=False)
+    streams: tuple[str, ...]
     symbols: tuple[str, ...] = ()
     answered_each: bool = False
     """The venue answers for each symbol; otherwise once."""
@@ -176,8 +189,9 @@ class VenueProtocol(ABC):
     def snapshots(self) -> Snapshots:
         """How books get theirs."""
 
+    @classmethod
     @abstractmethod
-    def normal(self, symbol: str) -> str:
+    def normal(cls, symbol: str) -> str:
         """`symbol` as the venue writes it. Raises: ConfigError for one that cannot be a symbol there."""
 
     @abstractmethod
@@ -185,36 +199,30 @@ class VenueProtocol(ABC):
         """The address to open for these symbols."""
 
     @abstractmethod
-    def subscribe(self, route: Route, symbols: Sequence[str]) -> list[Request]:
-        """Every stream of the route."""
+    def subscribe(self, streams: Sequence[str], symbols: Sequence[str]) -> list[Request]:
+        """These streams of each symbol; with no symbol, streams that are of none."""
 
     @abstractmethod
-    def unsubscribe(self, route: Route, symbols: Sequence[str]) -> list[Request]:
-        """Every stream of the route."""
+    def unsubscribe(self, streams: Sequence[str], symbols: Sequence[str]) -> list[Request]:
+        """These streams of each symbol; with no symbol, streams that are of none."""
 
     @abstractmethod
     def notice(self, body: bytes) -> Notice | None:
         """What the frame says besides market data; None almost always. Called for each frame, and never raises."""
 
-    def stream_names(self, route: Route, symbols: Sequence[str]) -> list[str]:
-        """What is subscribed, for state messages."""
-        return [f"{symbol}@{stream}" for symbol in symbols for stream in route.streams]
+    @property
+    def feed_streams(self) -> tuple[str, ...]:
+        """Streams of no symbol that one connection has for the whole feed; subscribed before its symbols."""
+        return ()
 
-    def subscribe_shared(self) -> list[Request]:
-        """What one connection of the feed subscribes for all symbols."""
-        return []
+    @property
+    def connection_streams(self) -> tuple[str, ...]:
+        """Streams of no symbol that each connection has; subscribed after its symbols, whose books wait for nothing."""
+        return ()
 
-    def subscribe_always(self) -> list[Request]:
-        """What each connection subscribes besides its symbols."""
-        return []
-
-    def subscribe_books(self, route: Route, symbols: Sequence[str]) -> list[Request]:
-        """With `Snapshots.RESUBSCRIBE`: the stream that brings the books, and with it their snapshots."""
-        raise NotImplementedError(f"{self.venue}: books come without resubscribing")
-
-    def unsubscribe_books(self, route: Route, symbols: Sequence[str]) -> list[Request]:
-        """With `Snapshots.RESUBSCRIBE`: gives that stream up."""
-        raise NotImplementedError(f"{self.venue}: books come without resubscribing")
+    def stream_name(self, of: SymbolStream) -> str:
+        """For state messages."""
+        return f"{of.symbol}@{of.stream}"
 
     def snapshot_request(self, symbol: str, symbol_count: int) -> RestRequest:
         """With `Snapshots.REST`; `symbol_count` is how many symbols share the budget."""
@@ -249,7 +257,7 @@ def json_object(body: bytes) -> dict[str, Any] | None:
 
 def is_too_fast(reason: str) -> bool:
     """Whether a refusal is one for coming too fast. Venues that have no code for it have words: "Exceeded msg rate"."""
-    return any(words in reason.lower() for words in ("msg rate", "rate limit", "too many"))
+    return any(words in reason.lower() for words in ("msg rate", "rate limit", "too many requests"))
 
 
 def text_of(value: object) -> str:

@@ -96,7 +96,7 @@ def build_connector(
 ) -> Connector:
     """The connector that a venue's section of the settings asks for.
 
-    `endpoints` and `symbols` replace those of the section; with neither, the symbols of `state_file` resume. Keys come
+    `endpoints` and `symbols` replace those of the section; where neither names symbols, those of `state_file` resume. Keys come
     from the environment unless `credentials` gives them. Further options are those of `ConnectorOptions`.
 
     Raises: UnknownVenueError; ConfigError and SubscriptionsError as `Connector` does.
@@ -105,7 +105,7 @@ def build_connector(
     key = (credentials or EnvironmentCredentials()).api_key(venue)
     protocol = kind.build(settings, endpoints or endpoints_of(settings), key)
     wanted = ConnectorOptions(
-        symbols=symbols or settings.symbols or None,
+        symbols=symbols if symbols is not None else settings.symbols or None,
         state_file=state_file,
         symbols_per_connection=settings.symbols_per_connection,
         ping_after_s=settings.stalled_after_s * 2 / 3,

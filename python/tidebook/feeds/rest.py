@@ -1,11 +1,11 @@
 """Requests to a venue's REST side: depth snapshots and reference data, inside the venue's request limits.
 
 A snapshot is fetched when asked, one at a time per symbol, for the session that feeds the symbol's book, and dropped
-when that session ends: another session needs another snapshot. Reference data belongs to no session.
+when that session ends: another session needs another snapshot. Reference data belongs to no session. What the venue
+will never answer otherwise, such as a symbol it does not know, is asked for again ever more rarely.
 """
 
 import asyncio
-import contextlib
 import random
 import ssl
 import time
@@ -17,12 +17,13 @@ import aiohttp
 from tidebook.feeds.backoff import Backoff
 from tidebook.feeds.protocol import RestRequest, VenueProtocol
 from tidebook.feeds.sink import MessageKind, RawSink
+from tidebook.feeds.stop_signs import StopSigns, stop_s
 from tidebook.feeds.weight import WeightBudget
 
 FETCHES_AT_ONCE_MAX = 4
 REQUEST_TIMEOUT_S = 10.0
-# Answers that say when to come back.
-STOP_STATUSES = frozenset({418, 429})
+# A venue answers 400 or 404 to what it will not answer otherwise.
+HOPELESS_STATUSES = frozenset({400, 404})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +46,23 @@ class RestAnswer:
 
 
 class RestClient:
-    """GETs within the venue's budget, a few at a time. Close it when done."""
+    """GETs within the venue's budget and its stop signs, a few at a time. Close it when done."""
 
-    def __init__(self, protocol: VenueProtocol, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, protocol: VenueProtocol, tls: ssl.SSLContext | None, signs: StopSigns) -> None:
         self._base = protocol.endpoints.rest
         self._limits = protocol.rest_limits
         self._budget = WeightBudget(self._limits.weight, window_s=self._limits.window_s)
         self._tls = tls
+        self._signs = signs
         self._http: aiohttp.ClientSession | None = None
         self._slots = asyncio.Semaphore(FETCHES_AT_ONCE_MAX)
 
     async def get(self, request: RestRequest) -> RestAnswer:
-        """One request; waits for its place in the budget. A failure is an answer with trouble."""
+        """One request; waits for stop signs and for its place in the budget. A failure is an answer with trouble."""
         async with self._slots:
             while True:
-                delay_s = self._budget.delay_s(time.time(), request.weight)
+                delay_s = self._signs.delay_s(self._base, time.monotonic())
+                delay_s = delay_s or self._budget.delay_s(time.time(), request.weight)
                 if delay_s <= 0:
                     return await self._get(request)
                 await asyncio.sleep(delay_s)
@@ -83,8 +86,9 @@ class RestClient:
         used = answer.headers.get(self._limits.used_header, "") if self._limits.used_header else ""
         if used.isdecimal():
             self._budget.heard(time.time(), int(used))
-        if answer.status in STOP_STATUSES:
-            self._budget.refused(time.time(), seconds(answer.headers.get("Retry-After")))
+        stop = stop_s(answer.status, answer.headers.get("Retry-After"), time.time())
+        if stop is not None:
+            self._signs.obey(self._base, time.monotonic(), stop)
         trouble = "" if answer.status == 200 else f"HTTP {answer.status}: {body[:200].decode(errors='replace')}"
         return RestAnswer(ts_recv_ns, answer.status, body, trouble)
 
@@ -93,7 +97,8 @@ class SnapshotFetcher:
     """Fetches books' snapshots and writes the bodies as REST messages of the session that feeds the book.
 
     `connection` tells that session's number for a symbol, or None; `symbol_count` how many symbols share the budget.
-    `failed` hears of every failure of a fetch, in words; `capture_failed` of the sink's.
+    `failed` hears of every failure of a fetch, in words; `refused` of one that is for good; `capture_failed` of the sink's.
+    `rare` makes the growing delays of a symbol whose snapshot is refused.
     """
 
     def __init__(
@@ -105,19 +110,25 @@ class SnapshotFetcher:
         connection: Callable[[str], int | None],
         symbol_count: Callable[[], int],
         failed: Callable[[str, str], None],
+        refused: Callable[[str, str], None],
         capture_failed: Callable[[Exception], None],
         random_source: random.Random,
+        rare: Callable[[], Backoff],
         pace: SnapshotPace,
     ) -> None:
         self.fetched_count = 0
+        self.refusals: dict[str, str] = {}
+        """Symbols of which the venue gives no snapshot now, and why."""
         self._protocol = protocol
         self._client = client
         self._sink = sink
         self._connection = connection
         self._symbol_count = symbol_count
         self._failed = failed
+        self._refused = refused
         self._capture_failed = capture_failed
         self._random = random_source
+        self._rare = rare
         self._pace = pace
         self._wanted: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -136,9 +147,16 @@ class SnapshotFetcher:
     def cancel(self, symbols: Sequence[str]) -> None:
         """Drops the fetches of these symbols; one wanted from now on is fetched anew."""
         for symbol in symbols:
+            self.refusals.pop(symbol, None)
             task = self._wanted.pop(symbol, None)
             if task is not None:
                 task.cancel()
+
+    def forget(self, symbols: Sequence[str]) -> None:
+        """These symbols were given up."""
+        self.cancel(symbols)
+        for symbol in symbols:
+            self._last_fetch.pop(symbol, None)
 
     async def close(self) -> None:
         """Ends every fetch."""
@@ -154,17 +172,24 @@ class SnapshotFetcher:
     async def _fetch(self, symbol: str) -> None:
         connection = self._connection(symbol)
         backoff = Backoff(self._pace.first_retry_s, self._pace.max_retry_s, self._random)
+        rare = self._rare()
         while connection is not None and connection == self._connection(symbol):
             await asyncio.sleep(self._last_fetch.get(symbol, 0.0) + self._pace.spacing_s - time.monotonic())
             request = self._protocol.snapshot_request(symbol, self._symbol_count())
             answer = await self._client.get(request)
             self._last_fetch[symbol] = time.monotonic()
             if not answer.trouble:
+                self.refusals.pop(symbol, None)
                 if connection == self._connection(symbol):
                     self._write(answer, connection, request.target)
                 return
-            self._failed(symbol, answer.trouble)
-            await asyncio.sleep(backoff.next_s())
+            if answer.status in HOPELESS_STATUSES:
+                self.refusals[symbol] = answer.trouble
+                self._refused(symbol, answer.trouble)
+                await asyncio.sleep(rare.next_s())
+            else:
+                self._failed(symbol, answer.trouble)
+                await asyncio.sleep(backoff.next_s())
 
     def _write(self, answer: RestAnswer, connection: int, target: str) -> None:
         try:
@@ -172,10 +197,3 @@ class SnapshotFetcher:
         except Exception as error:  # noqa: BLE001 - handed to who can stop the capture
             self._capture_failed(error)
         self.fetched_count += 1
-
-
-def seconds(text: str | None) -> float | None:
-    """A header such as `Retry-After`; None when it is absent or no number."""
-    with contextlib.suppress(ValueError):
-        return None if text is None else max(0.0, float(text))
-    return None

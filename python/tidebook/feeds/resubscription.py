@@ -1,110 +1,178 @@
 """Snapshots that come with a subscription: awaited after it, and had anew by giving the subscription up and taking it again.
 
 Symbols that want one at about the same time go into one request each way, so that a message lost on a connection of
-many symbols costs two messages and not two for each. A snapshot that does not come is asked for again; a session that
-owes one for the third time is given up, because its heartbeats would go on for ever.
+many symbols costs two messages and not two for each. A snapshot that does not come is asked for again.
+
+When it has not come for the third time, either the symbol is at fault (a pair that is halted is granted and never sent) or
+the session, whose heartbeats would go on for ever. What the others do decides: if the snapshot of another symbol came in
+that time, the session lives, and the symbol alone is asked for ever more rarely. If none did, one that came before is
+asked for anew, and only when nobody is left who could speak for the session it is given up.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
 
 from tidebook.errors import VenueError
+from tidebook.feeds.backoff import Backoff
 from tidebook.feeds.rest import SnapshotPace
-from tidebook.feeds.session import Session
 
 ATTEMPTS_MAX = 3
 
 
+@dataclass(slots=True)
+class _Wait:
+    """For the snapshot of one symbol."""
+
+    seen_before: int
+    """Snapshots of the session before it began."""
+    done: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    attempts: int = 0
+    clock: asyncio.TimerHandle | None = None
+    rare: Backoff | None = None
+    """Of a symbol that had its attempts."""
+
+    def stop_clock(self) -> None:
+        if self.clock is not None:
+            self.clock.cancel()
+            self.clock = None
+
+
 class Resubscriber:
-    """The awaited snapshots of one session. `again` gives the books of these symbols up and takes them again."""
+    """The awaited snapshots of one session.
+
+    `again` gives the books of these symbols up and takes them again; whom it does not ask for, it drops. `failed` hears
+    of every snapshot that did not come in time, `give_up` why the session is of no use. `rare` makes the growing delays
+    of one symbol.
+    """
 
     def __init__(
         self,
-        session: Session,
-        again: Callable[[list[str]], Awaitable[dict[str, str]]],
+        again: Callable[[list[str]], Awaitable[None]],
         *,
         failed: Callable[[str, str], None],
+        give_up: Callable[[str], None],
+        rare: Callable[[], Backoff],
         pace: SnapshotPace,
         timeout_s: float,
     ) -> None:
-        self._session = session
         self._again = again
         self._failed = failed
+        self._give_up = give_up
+        self._rare = rare
         self._pace = pace
         self._timeout_s = timeout_s
-        self._waiting: dict[str, asyncio.Future[None]] = {}
-        self._attempts: dict[str, int] = {}
-        self._overdue: dict[str, asyncio.TimerHandle] = {}
+        self._waits: dict[str, _Wait] = {}
+        self._proven: dict[str, None] = {}
+        """Symbols whose snapshot came on this session, the one longest ago first."""
+        self._seen_count = 0
+        self._accused: dict[str, None] = {}
+        """Symbols that had their attempts while no snapshot of the session came at all."""
+        self._asked_witness = False
         self._queue: dict[str, None] = {}
         self._worker: asyncio.Task[None] | None = None
 
     def expect(self, symbols: Iterable[str]) -> None:
         """These were or are being subscribed: their snapshots are on the way."""
         for symbol in symbols:
-            self._future(symbol)
+            self._wait(symbol)
 
     def subscribed(self, symbols: Iterable[str]) -> None:
         """Their subscription was granted: from now on the time runs."""
         for symbol in symbols:
-            if symbol in self._waiting:
+            if symbol in self._waits:
                 self._set_clock(symbol)
 
     def want(self, symbol: str) -> asyncio.Future[None]:
         """The snapshot of this symbol: the one that is awaited already, or a new one."""
-        future = self._waiting.get(symbol)
-        if future is None:
-            future = self._future(symbol)
+        wait = self._waits.get(symbol)
+        if wait is None:
+            wait = self._wait(symbol)
             self._ask(symbol)
-        return future
+        return wait.done
+
+    def want_any(self) -> None:
+        """A new snapshot of one book that had one: whether the books of the session live."""
+        symbol = next((symbol for symbol in self._proven if symbol not in self._waits), None)
+        if symbol is not None:
+            self.want(symbol)
 
     def seen(self, symbol: str) -> None:
         """A snapshot came, asked for or not."""
-        self._attempts.pop(symbol, None)
-        self._queue.pop(symbol, None)
+        self._seen_count += 1
+        self._proven.pop(symbol, None)
+        self._proven[symbol] = None
         self._settle(symbol)
+        self._accused.clear()
+        self._asked_witness = False
 
     def drop(self, symbols: Iterable[str]) -> None:
-        """Nobody waits for these any more."""
+        """Nobody waits for these any more: given up, or refused."""
         for symbol in symbols:
-            self.seen(symbol)
+            self._proven.pop(symbol, None)
+            self._settle(symbol)
+        self._judge()
 
     def close(self) -> None:
         """The session ended."""
-        self.drop(list(self._waiting))
+        for symbol in list(self._waits):
+            self._settle(symbol)
         if self._worker is not None:
             self._worker.cancel()
 
-    def _future(self, symbol: str) -> asyncio.Future[None]:
-        return self._waiting.setdefault(symbol, asyncio.get_running_loop().create_future())
+    def _wait(self, symbol: str) -> _Wait:
+        return self._waits.setdefault(symbol, _Wait(self._seen_count))
 
     def _settle(self, symbol: str) -> None:
-        clock = self._overdue.pop(symbol, None)
-        if clock is not None:
-            clock.cancel()
-        future = self._waiting.pop(symbol, None)
-        if future is not None and not future.done():
-            future.set_result(None)
+        self._queue.pop(symbol, None)
+        self._accused.pop(symbol, None)
+        wait = self._waits.pop(symbol, None)
+        if wait is not None:
+            wait.stop_clock()
+            if not wait.done.done():
+                wait.done.set_result(None)
 
     def _set_clock(self, symbol: str) -> None:
-        clock = self._overdue.pop(symbol, None)
-        if clock is not None:
-            clock.cancel()
-        loop = asyncio.get_running_loop()
-        self._overdue[symbol] = loop.call_later(self._timeout_s, self._late, symbol)
+        wait = self._waits[symbol]
+        wait.stop_clock()
+        wait.clock = asyncio.get_running_loop().call_later(self._timeout_s, self._late, symbol)
 
     def _late(self, symbol: str) -> None:
-        self._overdue.pop(symbol, None)
-        attempts = self._attempts[symbol] = self._attempts.get(symbol, 0) + 1
-        self._failed(symbol, f"no snapshot within {self._timeout_s:g} s of its subscription")
-        if attempts >= ATTEMPTS_MAX:
-            self._session.retire(f"stalled: {attempts} subscriptions of {symbol} brought no snapshot")
-        else:
+        wait = self._waits[symbol]
+        wait.attempts += 1
+        reason = f"no snapshot within {self._timeout_s:g} s of its subscription"
+        if wait.attempts < ATTEMPTS_MAX:
+            self._failed(symbol, reason)
             self._ask(symbol)
+            return
+        had_all = wait.rare is not None
+        wait.rare = wait.rare or self._rare()
+        delay_s = wait.rare.next_s()
+        wait.clock = asyncio.get_running_loop().call_later(delay_s, self._ask, symbol)
+        again = f", {wait.attempts} times now; asked for again in {delay_s:.3g} s" if had_all else ""
+        self._failed(symbol, reason + again)
+        if not had_all and self._seen_count == wait.seen_before:
+            self._accused[symbol] = None
+            self._judge()
+
+    def _judge(self) -> None:
+        """Gives the session up when its accusers are right: nobody else's snapshot comes either."""
+        if not self._accused or any(wait.rare is None for wait in self._waits.values()):
+            return  # who still has attempts will tell
+        witness = next((symbol for symbol in self._proven if symbol not in self._waits), None)
+        if witness is not None and not self._asked_witness:
+            self._asked_witness = True
+            self.want(witness)
+            return
+        symbol = next(iter(self._accused))
+        others = len(self._accused) - 1
+        besides = f", nor those of {others} more" if others else ""
+        self._give_up(f"stalled: {ATTEMPTS_MAX} subscriptions of {symbol} brought no snapshot{besides}")
 
     def _ask(self, symbol: str) -> None:
         self._queue[symbol] = None
         if self._worker is None or self._worker.done():
-            self._worker = asyncio.create_task(self._work(), name=f"resubscribe {self._session.number}")
+            self._worker = asyncio.create_task(self._work(), name="resubscribe")
 
     async def _work(self) -> None:
         while self._queue:
@@ -113,11 +181,7 @@ class Resubscriber:
             batch = list(self._queue)
             self._queue.clear()
             try:
-                refused = await self._again(batch)
+                await self._again(batch)
             except VenueError:
                 return  # the session ended; the next one subscribes everything
-            for symbol in batch:
-                if symbol in refused:
-                    self._failed(symbol, refused[symbol])
-                if symbol in self._waiting:
-                    self._set_clock(symbol)
+            self.subscribed(batch)

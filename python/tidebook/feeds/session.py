@@ -10,7 +10,7 @@ loopback to callback 24 us at the median against 52 (aiohttp) and 58 (websockets
 import asyncio
 import ssl
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol, Self
 
@@ -26,6 +26,7 @@ from picows import (
 )
 
 from tidebook.errors import VenueError
+from tidebook.feeds.pace import Pace
 from tidebook.feeds.protocol import (
     HEARTBEAT,
     Answer,
@@ -33,19 +34,31 @@ from tidebook.feeds.protocol import (
     Request,
     Shutdown,
     SnapshotSeen,
+    SymbolStream,
     VenueProtocol,
 )
-from tidebook.feeds.rest import seconds
 from tidebook.feeds.sink import MessageKind, RawSink
+from tidebook.feeds.stop_signs import stop_s
 from tidebook.observe.logs import logger
 
 log = logger("feeds.session")
 
-# A venue that says we come too fast is given this rest before the same request, longer each time.
-TOO_FAST_PAUSE_S = 1.0
-TOO_FAST_PAUSES_MAX = 5
+# A venue that says we come too fast is given a rest before the same request, each time twice as long up to the largest.
+TOO_FAST_PAUSES_MAX = 6
+TOO_FAST_PAUSE_GROWTH_MAX = 15
 
 SERVER_SHUTDOWN = "server shutdown"
+
+
+@dataclass(frozen=True, slots=True)
+class Pacing:
+    """How fast a session asks, and how long it waits."""
+
+    pace: Pace
+    """Of its requests; that of other sessions too where the venue counts them together."""
+    answer_timeout_s: float
+    too_fast_pause_s: float
+    """The first rest after an answer that says we come too fast."""
 
 
 class SessionOwner(Protocol):
@@ -73,22 +86,48 @@ class _Asked:
     answers_left: int
     done: asyncio.Future[None]
     refused: dict[str, str] = field(default_factory=dict)
+    granted: set[str] = field(default_factory=set)
     refused_whole: str = ""
-    too_fast: bool = False
+    hurried: dict[str, str] = field(default_factory=dict)
+    """Symbols that were asked for too soon, and in which words; under the empty one all of them."""
 
     def take(self, answer: Answer) -> None:
         if answer.number not in (None, self.number) or self.done.done():
             return
         if answer.symbol is None:
             self.answers_left = 0
-            self.refused_whole, self.too_fast = answer.refused, answer.too_fast
         else:
             # Counted rather than matched: a venue may answer with another spelling than it was asked with.
             self.answers_left -= 1
-            if answer.refused:
-                self.refused[answer.symbol] = answer.refused
+        if answer.too_fast:
+            self.hurried[answer.symbol or ""] = answer.refused
+        elif answer.symbol is None:
+            self.refused_whole = answer.refused
+        elif answer.refused:
+            self.refused[answer.symbol] = answer.refused
+        else:
+            self.granted.add(answer.symbol)
         if self.answers_left <= 0:
             self.done.set_result(None)
+
+    def refused_symbols(self) -> dict[str, str]:
+        """The request's symbols that were refused, and why.
+
+        One that was refused under another spelling is known by elimination, while every grant has a name that was asked.
+        """
+        symbols = self.request.symbols
+        strange = [reason for symbol, reason in self.refused.items() if symbol not in symbols]
+        known = {symbol: reason for symbol, reason in self.refused.items() if symbol in symbols}
+        if strange and self.granted.issubset(symbols):
+            known |= {symbol: strange[0] for symbol in symbols if symbol not in self.granted | known.keys()}
+        return known
+
+    def too_soon(self) -> Request | None:
+        """What of the request was asked for too soon and has to be repeated."""
+        if not self.hurried:
+            return None
+        named = tuple(symbol for symbol in self.request.symbols if symbol in self.hurried)
+        return self.request if "" in self.hurried or not named else replace(self.request, symbols=named)
 
 
 class Session(WSListener):
@@ -101,7 +140,7 @@ class Session(WSListener):
         protocol: VenueProtocol,
         sink: RawSink,
         owner: SessionOwner,
-        answer_timeout_s: float,
+        pacing: Pacing,
     ) -> None:
         self.number = number
         self.url = url
@@ -115,7 +154,7 @@ class Session(WSListener):
         self._notice = protocol.notice
         self._sink_write = sink.write
         self._owner = owner
-        self._answer_timeout_s = answer_timeout_s
+        self._pacing = pacing
         self._ended = asyncio.Event()
         self._transport: WSTransport | None = None
         self._parts: list[bytes] = []
@@ -123,7 +162,6 @@ class Session(WSListener):
         self._turn = asyncio.Lock()
         self._asked: _Asked | None = None
         self._request_count = 0
-        self._last_request_s = -protocol.limits.request_spacing_s
         self._end_reason = "connection lost"
 
     @classmethod
@@ -137,14 +175,14 @@ class Session(WSListener):
         *,
         tls: ssl.SSLContext | None,
         timeout_s: float,
-        answer_timeout_s: float,
+        pacing: Pacing,
     ) -> Self:
         """Opens the connection; the owner hears `session_opened` before the first frame can arrive.
 
         Raises: VenueError when the venue cannot be reached or refuses the upgrade; with the fact `retry_after_s` when
-        it says how long not to come back.
+        it wants silence for so long.
         """
-        session = cls(number, url, protocol, sink, owner, answer_timeout_s)
+        session = cls(number, url, protocol, sink, owner, pacing)
         try:
             async with asyncio.timeout(timeout_s):
                 await ws_connect(
@@ -158,8 +196,11 @@ class Session(WSListener):
             session.retire(f"cannot connect: {error}")
             why = f"no answer within {timeout_s:g} s" if isinstance(error, TimeoutError) else str(error)
             base = url.partition("?")[0]
-            facts = {"retry_after_s": wait_s} if (wait_s := _retry_after_s(error)) is not None else {}
+            facts = {"retry_after_s": wait_s} if (wait_s := _stop_s(error)) is not None else {}
             raise VenueError(f"{protocol.venue}: {base}: {why}", url=base, **facts) from error
+        except BaseException:
+            session.retire("given up while it was opened")
+            raise
         return session
 
     @property
@@ -190,60 +231,79 @@ class Session(WSListener):
         if self.alive and self._transport is not None:
             self._transport.send_ping(b"tidebook")
 
-    async def ask(self, requests: Iterable[Request]) -> dict[str, str]:
-        """Sends requests one by one, each after the answer to the one before. The symbols that were refused, and why.
+    async def ask(self, requests: Iterable[Request]) -> dict[SymbolStream, str]:
+        """Sends requests one by one, each after the answer to the one before. What was refused, and why.
 
         A request refused as a whole is asked again in halves, so that one symbol the venue does not know costs nobody
-        else the subscription. What was refused of a request that names no symbol stands under the empty one.
+        else the subscription. One that came too fast is repeated as it was, after a rest that grows: halves would be more
+        messages yet. Once it has had all its rests it counts as refused.
 
         Raises: VenueError when the session ends first, or an answer does not come.
         """
-        refused: dict[str, str] = {}
+        refused: dict[SymbolStream, str] = {}
         waiting = list(requests)[::-1]
         pauses = 0
         while waiting:
             request = waiting.pop()
             asked = await self._ask(request)
-            if asked.too_fast and pauses < TOO_FAST_PAUSES_MAX:
+            refused |= _of(request.streams, asked.refused_symbols())
+            again = asked.too_soon()
+            if again is not None and pauses < TOO_FAST_PAUSES_MAX:
+                growth = min(2**pauses, TOO_FAST_PAUSE_GROWTH_MAX)
+                self._pacing.pace.rest(time.monotonic(), self._pacing.too_fast_pause_s * growth)
                 pauses += 1
-                await asyncio.sleep(TOO_FAST_PAUSE_S * pauses)
-                waiting.append(request)
+                waiting.append(again)
                 continue
-            refused |= asked.refused
-            if not asked.refused_whole:
-                continue
-            symbols = request.symbols
-            if len(symbols) <= 1:
-                refused["".join(symbols)] = asked.refused_whole
-                continue
-            half = len(symbols) // 2
-            waiting += (replace(request, symbols=symbols[half:]), replace(request, symbols=symbols[:half]))
+            pauses = 0
+            if again is not None:
+                why = next(iter(asked.hurried.values()))
+                refused |= _of(request.streams, dict.fromkeys(again.symbols or ("",), why))
+            elif asked.refused_whole:
+                symbols = request.symbols
+                half = len(symbols) // 2
+                if half:
+                    waiting += (replace(request, symbols=symbols[half:]), replace(request, symbols=symbols[:half]))
+                else:
+                    refused |= _of(request.streams, {"".join(symbols): asked.refused_whole})
         return refused
 
     async def _ask(self, request: Request) -> _Asked:
         """One request and its answers. One is under way at a time, since some venues do not say which they answer."""
         async with self._turn:
-            spacing_s = self._protocol.limits.request_spacing_s
-            await asyncio.sleep(max(0.0, self._last_request_s + spacing_s - time.monotonic()))
+            await self._place()
             if self._transport is None or not self.alive:
                 raise self._lost("the session ended before a request")
-            self._last_request_s = time.monotonic()
             self._request_count += 1
             answers = len(request.symbols) if request.answered_each and request.symbols else 1
             asked = _Asked(self._request_count, request, answers, asyncio.get_running_loop().create_future())
             self._asked = asked
             self._transport.send(WSMsgType.TEXT, request.encode(asked.number, request.symbols))
+            timeout_s = self._pacing.answer_timeout_s
             try:
-                async with asyncio.timeout(self._answer_timeout_s):
+                async with asyncio.timeout(timeout_s):
                     await asked.done
             except TimeoutError as error:
                 # An answer that comes later would be taken for that of the next request.
-                reason = f"no answer to a request within {self._answer_timeout_s:g} s"
+                reason = f"no answer to a request within {timeout_s:g} s"
                 self.retire(reason)
                 raise self._lost(reason) from error
+            except asyncio.CancelledError:
+                self.retire("a request was given up before its answer")  # for the same reason
+                raise
             finally:
                 self._asked = None
             return asked
+
+    async def _place(self) -> None:
+        """Waits for a place in the pace, or for the session's end."""
+        pace = self._pacing.pace
+        while True:
+            now_s = time.monotonic()
+            delay_s = pace.delay_s(now_s)
+            if delay_s > 0 and await self.wait_end(delay_s):
+                return
+            if pace.holds(now_s + delay_s, time.monotonic()):
+                return
 
     # What picows calls
 
@@ -326,7 +386,11 @@ class Session(WSListener):
         return VenueError(f"{self._protocol.venue}: {base}: {reason}", url=base)
 
 
-def _retry_after_s(error: Exception) -> float | None:
-    """What a venue that refuses an upgrade says of when to come back."""
+def _of(streams: Iterable[str], reasons: Mapping[str, str]) -> dict[SymbolStream, str]:
+    return {SymbolStream(symbol, stream): reason for symbol, reason in reasons.items() for stream in streams}
+
+
+def _stop_s(error: Exception) -> float | None:
+    """For how long a venue that refuses an upgrade wants silence."""
     response = error.response if isinstance(error, WSInvalidStatusError) else None
-    return seconds(response.headers.get("Retry-After")) if response is not None else None
+    return stop_s(int(response.status), response.headers.get("Retry-After"), time.time()) if response else None

@@ -28,17 +28,17 @@ class SubscriptionsFile:
     def __init__(self, path: Path | None) -> None:
         self._path = path
 
-    def load(self) -> Subscriptions:
-        """What was saved last; an absent file is an empty one.
+    def load(self) -> Subscriptions | None:
+        """What was saved last; None when nothing ever was, which is not the same as no symbols.
 
         Raises: SubscriptionsError when the file is damaged or of a later version.
         """
         if self._path is None:
-            return Subscriptions()
+            return None
         try:
             loaded = msgspec.json.decode(self._path.read_bytes(), type=Subscriptions)
         except FileNotFoundError:
-            return Subscriptions()
+            return None
         except msgspec.DecodeError as error:
             raise SubscriptionsError(
                 f"{self._path}: not a list of subscriptions ({error}); delete it and name the symbols again",

@@ -1,17 +1,14 @@
-"""How much may be asked of a venue's REST side now: request weights per window of time and the venue's own stop signs.
+"""How much may be asked of a venue's REST side now: request weights per window of time.
 
-A state machine over time given as an argument. It counts what we ask, believes the venue's header when that says more
-(other processes share our address), and keeps silent until `Retry-After` is over.
+A state machine over time given as an argument. It counts what we ask and believes the venue's header when that says more,
+since other processes share our address.
 
-Source: Binance API documentation, Spot, "REST API" (limits: REQUEST_WEIGHT per minute and address, 429 and 418 with
-Retry-After).
+Source: Binance API documentation, Spot, "REST API" (limits: REQUEST_WEIGHT per minute and address).
 """
 
 from dataclasses import dataclass
 
 MINUTE_S = 60.0
-RETRY_AFTER_UNKNOWN_S = 60.0
-"""A 429 or 418 that does not say for how long."""
 
 
 @dataclass(slots=True)
@@ -20,14 +17,11 @@ class WeightBudget:
 
     limit: int
     used: int = 0
-    blocked_until_s: float = 0.0
     window_s: float = MINUTE_S
     _window: int = 0
 
     def delay_s(self, now_s: float, weight: int) -> float:
         """0 and the weight is taken, or the seconds to wait before asking again."""
-        if now_s < self.blocked_until_s:
-            return self.blocked_until_s - now_s
         self._turn(now_s)
         # What weighs more than a whole window has a window for itself, rather than none ever.
         if self.used + weight > self.limit and self.used:
@@ -39,11 +33,6 @@ class WeightBudget:
         """The venue's own count of this window, such as `X-MBX-USED-WEIGHT-1M`."""
         self._turn(now_s)
         self.used = max(self.used, used)
-
-    def refused(self, now_s: float, retry_after_s: float | None) -> None:
-        """The venue answered 429 or 418: nothing is asked until it is over."""
-        wait_s = RETRY_AFTER_UNKNOWN_S if retry_after_s is None else retry_after_s
-        self.blocked_until_s = max(self.blocked_until_s, now_s + wait_s)
 
     def _turn(self, now_s: float) -> None:
         window = int(now_s // self.window_s)

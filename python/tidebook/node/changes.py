@@ -17,7 +17,7 @@ import msgspec
 from tidebook.config import load
 from tidebook.errors import ConfigError, OperationError, TidebookError
 from tidebook.feeds.registry import endpoints_of, feed_kind
-from tidebook.feeds.subscriptions import SubscriptionsFile
+from tidebook.feeds.subscriptions import Subscriptions, SubscriptionsFile
 from tidebook.node.directory import subscriptions_file
 from tidebook.node.presence import running_node
 from tidebook.observe.logs import logger
@@ -66,7 +66,7 @@ def change_feed(data: Path, change: Change) -> tuple[str, ...]:
     if running_node(data) is not None:
         return _ask(data, Change(venue=change.venue, add=add, remove=remove))
     file = SubscriptionsFile(subscriptions_file(data, change.venue))
-    saved = file.load()
+    saved = file.load() or Subscriptions()
     unknown = [symbol for symbol in remove if symbol not in saved.symbols]
     if unknown:
         raise ConfigError(
@@ -145,4 +145,5 @@ def _read(path: Path) -> Change:
 def subscribed(data: Path, venues: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Symbols of each feed as its file has them; feeds without a file are left out."""
     files = {venue: subscriptions_file(data, venue) for venue in venues}
-    return {venue: SubscriptionsFile(file).load().symbols for venue, file in files.items() if file.exists()}
+    loaded = {venue: SubscriptionsFile(file).load() for venue, file in files.items()}
+    return {venue: saved.symbols for venue, saved in loaded.items() if saved is not None}

@@ -9,7 +9,7 @@ from tidebook._core import FeedChannel
 from tidebook.errors import CaptureLogError, ConfigError
 from tidebook.feeds.capture_log import CaptureLog
 from tidebook.feeds.registry import build_connector, feed_kind
-from tidebook.feeds.subscriptions import SubscriptionsFile
+from tidebook.feeds.subscriptions import Subscriptions, SubscriptionsFile
 from tidebook.node.directory import channel_of, journal_directory, simulated_marker, subscriptions_file
 from tidebook.node.storing import Storing, stored_position
 from tidebook.persistence.files import replace_durably
@@ -35,8 +35,8 @@ class FeedPlan:
 
     def resolved_symbols(self, data: Path) -> tuple[str, ...]:
         """The symbols it will begin with. Raises: SubscriptionsError for a damaged file."""
-        saved = SubscriptionsFile(subscriptions_file(data, self.venue)).load().symbols
-        return self.symbols or self.settings.symbols or saved or feed_kind(self.venue).default_symbols
+        saved = SubscriptionsFile(subscriptions_file(data, self.venue)).load() or Subscriptions()
+        return self.symbols or self.settings.symbols or saved.symbols or feed_kind(self.venue).default_symbols
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,8 +22,10 @@ from tidebook.feeds.protocol import (
     Route,
     Shutdown,
     Snapshots,
+    SymbolStream,
     VenueProtocol,
     chunks,
+    is_too_fast,
     json_bytes,
     json_object,
     text_of,
@@ -66,10 +68,10 @@ class Binance(VenueProtocol):
     def __init__(self, endpoints: Endpoints, streams: Sequence[str] = DEFAULT_STREAMS) -> None:
         super().__init__(endpoints)
         self._routes = self._routes_of(tuple(streams))
-        self._has_books = any(map(_is_diff, streams))
+        self._has_books = bool(diffs(streams))
 
     def _routes_of(self, streams: tuple[str, ...]) -> tuple[Route, ...]:
-        return (Route(self.endpoints.ws, streams),)
+        return (Route(self.endpoints.ws, streams, diffs(streams)),)
 
     @property
     def routes(self) -> tuple[Route, ...]:
@@ -81,28 +83,29 @@ class Binance(VenueProtocol):
         """Over REST, when a diff stream is subscribed."""
         return Snapshots.REST if self._has_books else Snapshots.NONE
 
-    def normal(self, symbol: str) -> str:
+    @classmethod
+    def normal(cls, symbol: str) -> str:
         """Upper case letters and digits."""
         if not symbol.isalnum() or not symbol.isascii():
             raise ConfigError(f"feeds: {symbol!r} is no Binance symbol", key="symbols", value=symbol)
         return symbol.upper()
 
-    def stream_names(self, route: Route, symbols: Sequence[str]) -> list[str]:
+    def stream_name(self, of: SymbolStream) -> str:
         """The venue's own: `btcusdt@trade`."""
-        return [f"{symbol.lower()}@{stream}" for symbol in symbols for stream in route.streams]
+        return f"{of.symbol.lower()}@{of.stream}"
 
     def dial(self, route: Route, symbols: Sequence[str]) -> Dial:
         """Streams in the request target are subscribed with the connection."""
         named = tuple(symbols[: max(1, URL_STREAMS_MAX // len(route.streams))])
-        return Dial(f"{route.url}/stream?streams={'/'.join(self.stream_names(route, named))}", named)
+        return Dial(f"{route.url}/stream?streams={'/'.join(self._names(route.streams, named))}", named)
 
-    def subscribe(self, route: Route, symbols: Sequence[str]) -> list[Request]:
+    def subscribe(self, streams: Sequence[str], symbols: Sequence[str]) -> list[Request]:
         """All streams of the symbols, in as few messages as may be."""
-        return self._requests("SUBSCRIBE", route, symbols)
+        return self._requests("SUBSCRIBE", tuple(streams), symbols)
 
-    def unsubscribe(self, route: Route, symbols: Sequence[str]) -> list[Request]:
+    def unsubscribe(self, streams: Sequence[str], symbols: Sequence[str]) -> list[Request]:
         """All streams of the symbols."""
-        return self._requests("UNSUBSCRIBE", route, symbols)
+        return self._requests("UNSUBSCRIBE", tuple(streams), symbols)
 
     def notice(self, body: bytes) -> Notice | None:
         """An answer to a request, or `serverShutdown`; a damaged frame is neither."""
@@ -115,10 +118,11 @@ class Binance(VenueProtocol):
         if isinstance(data, dict) and data.get("e") == "serverShutdown":
             return Shutdown()
         if isinstance(message.get("id"), int):
-            refused = (
-                "" if message.get("result", "no") is None else f"{message.get('code')} {text_of(message.get('msg'))}"
-            )
-            return Answer(message["id"], refused=refused)
+            if message.get("result", "no") is None:
+                return Answer(message["id"])
+            error = message["error"] if isinstance(message.get("error"), dict) else message
+            refused = f"{error.get('code')} {text_of(error.get('msg'))}"
+            return Answer(message["id"], refused=refused, too_fast=is_too_fast(refused))
         return None
 
     def snapshot_request(self, symbol: str, symbol_count: int) -> RestRequest:
@@ -136,13 +140,17 @@ class Binance(VenueProtocol):
             requests.append((RestRequest(target, self.exchange_info_weight), part))
         return requests
 
-    def _requests(self, method: str, route: Route, symbols: Sequence[str]) -> list[Request]:
+    def _requests(self, method: str, streams: tuple[str, ...], symbols: Sequence[str]) -> list[Request]:
         def encode(number: int, part: Sequence[str]) -> bytes:
-            return json_bytes({"method": method, "params": self.stream_names(route, part), "id": number})
+            return json_bytes({"method": method, "params": self._names(streams, part), "id": number})
 
-        per_request = max(1, self.limits.names_per_request // len(route.streams))
-        return [Request(encode, part) for part in chunks(symbols, per_request)]
+        per_request = max(1, self.limits.names_per_request // len(streams))
+        return [Request(encode, streams, part) for part in chunks(symbols, per_request)]
+
+    def _names(self, streams: Sequence[str], symbols: Sequence[str]) -> list[str]:
+        return [self.stream_name(SymbolStream(symbol, stream)) for symbol in symbols for stream in streams]
 
 
-def _is_diff(stream: str) -> bool:
-    return stream == "depth" or stream.startswith("depth@")
+def diffs(streams: Sequence[str]) -> tuple[str, ...]:
+    """Those that make books."""
+    return tuple(stream for stream in streams if stream == "depth" or stream.startswith("depth@"))

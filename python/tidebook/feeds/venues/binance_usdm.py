@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from tidebook.errors import ConfigError
 from tidebook.feeds.protocol import ConnectionLimits, Endpoints, RestLimits, RestRequest, Route
-from tidebook.feeds.venues.binance import Binance
+from tidebook.feeds.venues.binance import Binance, diffs
 
 DEFAULT_STREAMS = ("trade", "bookTicker", "depth@100ms")
 # The end of a perpetual's name, by which the engine tells it from spot: BTCUSDT-PERP.BINANCE.
@@ -47,7 +47,8 @@ class BinanceUsdm(Binance):
         """Those of a simulator on this machine, which has both addresses on one port."""
         return Endpoints(f"ws://127.0.0.1:{port}/public", f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}/market")
 
-    def normal(self, symbol: str) -> str:
+    @classmethod
+    def normal(cls, symbol: str) -> str:
         """Upper case letters, digits and the underscore of delivery contracts; a perpetual with or without `-PERP`."""
         name = symbol.upper().removesuffix(PERPETUAL)
         if not name.replace("_", "").isalnum() or not name.isascii():
@@ -64,7 +65,7 @@ class BinanceUsdm(Binance):
             return super()._routes_of(streams)
         books = tuple(stream for stream in streams if _is_public(stream))
         rest = tuple(stream for stream in streams if not _is_public(stream))
-        routes = (Route(public, books), Route(market, rest, carries_books=False))
+        routes = (Route(public, books, diffs(books)), Route(market, rest))
         return tuple(route for route in routes if route.streams)
 
 

@@ -70,6 +70,7 @@ class Coinbase(VenueProtocol):
         names_per_request=50,
         # 100 messages a second from one address, of all connections together.
         request_spacing_s=0.1,
+        requests_shared=True,
         # 8 requests a second from one address, bursts of 20.
         connect_spacing_s=0.25,
         connects_per_window=150,
@@ -104,9 +105,10 @@ class Coinbase(VenueProtocol):
             )
         self._key = key
         self._secret = secret_bytes(key) if key is not None else b""
-        self._books = [stream for stream in streams if stream in BOOK_CHANNELS]
-        self._has_orders = any(stream in ORDER_CHANNELS for stream in streams)
-        self._route = Route(endpoints.ws, tuple(streams), bool(self._books) or self._has_orders)
+        books = tuple(stream for stream in streams if stream in BOOK_CHANNELS)
+        orders = tuple(stream for stream in streams if stream in ORDER_CHANNELS)
+        self._snapshots = Snapshots.RESUBSCRIBE if books else Snapshots.REST if orders else Snapshots.NONE
+        self._route = Route(endpoints.ws, tuple(streams), books or orders)
 
     @property
     def routes(self) -> tuple[Route, ...]:
@@ -116,11 +118,10 @@ class Coinbase(VenueProtocol):
     @property
     def snapshots(self) -> Snapshots:
         """With the subscription of level2; over REST where only orders are subscribed."""
-        if self._books:
-            return Snapshots.RESUBSCRIBE
-        return Snapshots.REST if self._has_orders else Snapshots.NONE
+        return self._snapshots
 
-    def normal(self, symbol: str) -> str:
+    @classmethod
+    def normal(cls, symbol: str) -> str:
         """As the venue spells it: `BTC-USD`."""
         return product_id(symbol)
 
@@ -129,23 +130,13 @@ class Coinbase(VenueProtocol):
         del symbols
         return Dial(route.url)
 
-    def subscribe(self, route: Route, symbols: Sequence[str]) -> list[Request]:
+    def subscribe(self, streams: Sequence[str], symbols: Sequence[str]) -> list[Request]:
         """All channels in one message."""
-        return self._requests("subscribe", route.streams, symbols)
+        return self._requests("subscribe", tuple(streams), symbols)
 
-    def unsubscribe(self, route: Route, symbols: Sequence[str]) -> list[Request]:
+    def unsubscribe(self, streams: Sequence[str], symbols: Sequence[str]) -> list[Request]:
         """All channels in one message."""
-        return self._requests("unsubscribe", route.streams, symbols)
-
-    def subscribe_books(self, route: Route, symbols: Sequence[str]) -> list[Request]:
-        """The level2 channel."""
-        del route
-        return self._requests("subscribe", self._books, symbols)
-
-    def unsubscribe_books(self, route: Route, symbols: Sequence[str]) -> list[Request]:
-        """The level2 channel."""
-        del route
-        return self._requests("unsubscribe", self._books, symbols)
+        return self._requests("unsubscribe", tuple(streams), symbols)
 
     def snapshot_request(self, symbol: str, symbol_count: int) -> RestRequest:
         """Every order of the book."""
@@ -178,7 +169,7 @@ class Coinbase(VenueProtocol):
             return Answer(refused=refused, too_fast=is_too_fast(refused))
         return Answer() if message.get("type") == "subscriptions" else None
 
-    def _requests(self, kind: str, streams: Sequence[str], symbols: Sequence[str]) -> list[Request]:
+    def _requests(self, kind: str, streams: tuple[str, ...], symbols: Sequence[str]) -> list[Request]:
         def encode(number: int, part: Sequence[str]) -> bytes:
             del number
             message: dict[str, Any] = {"type": kind, "product_ids": part, "channels": streams}
@@ -192,7 +183,7 @@ class Coinbase(VenueProtocol):
                 }
             return json_bytes(message)
 
-        return [Request(encode, part) for part in chunks(symbols, self.limits.names_per_request)]
+        return [Request(encode, streams, part) for part in chunks(symbols, self.limits.names_per_request)]
 
     def _headers(self, method: str, target: str) -> Mapping[str, str]:
         if self._key is None:

@@ -68,8 +68,9 @@ class CoinbaseAdvanced(VenueProtocol):
         # The venue names no bound; a snapshot of BTC-USD alone is 4 MB.
         symbols_per_connection=20,
         names_per_request=20,
-        # 8 messages a second from one address without a key; connections share it.
+        # 8 messages a second from one address without a key, of all connections together.
         request_spacing_s=0.25,
+        requests_shared=True,
         # 8 connections a second from one address.
         connect_spacing_s=0.5,
         connects_per_window=60,
@@ -94,7 +95,9 @@ class CoinbaseAdvanced(VenueProtocol):
         self._key = key
         self._signing_key = signing_key(key) if key is not None else None
         self._route = Route(
-            endpoints.ws, tuple(stream for stream in streams if stream != HEARTBEATS), LEVEL2 in streams
+            endpoints.ws,
+            tuple(stream for stream in streams if stream != HEARTBEATS),
+            (LEVEL2,) if LEVEL2 in streams else (),
         )
 
     @property
@@ -105,9 +108,10 @@ class CoinbaseAdvanced(VenueProtocol):
     @property
     def snapshots(self) -> Snapshots:
         """With the subscription."""
-        return Snapshots.RESUBSCRIBE if self._route.carries_books else Snapshots.NONE
+        return Snapshots.RESUBSCRIBE if self._route.books else Snapshots.NONE
 
-    def normal(self, symbol: str) -> str:
+    @classmethod
+    def normal(cls, symbol: str) -> str:
         """As the venue spells it: `BTC-USD`. What is asked for in USDC is delivered as USD."""
         symbol = product_id(symbol)
         return symbol.removesuffix("C") if symbol.endswith("-USDC") else symbol
@@ -117,27 +121,18 @@ class CoinbaseAdvanced(VenueProtocol):
         del symbols
         return Dial(route.url)
 
-    def subscribe_always(self) -> list[Request]:
+    @property
+    def connection_streams(self) -> tuple[str, ...]:
         """Heartbeats: without them the venue closes a connection that is quiet for a minute."""
-        return self._requests("subscribe", HEARTBEATS, ())
+        return (HEARTBEATS,)
 
-    def subscribe(self, route: Route, symbols: Sequence[str]) -> list[Request]:
+    def subscribe(self, streams: Sequence[str], symbols: Sequence[str]) -> list[Request]:
         """One message a channel."""
-        return [request for stream in route.streams for request in self._requests("subscribe", stream, symbols)]
+        return [request for stream in streams for request in self._requests("subscribe", stream, symbols)]
 
-    def unsubscribe(self, route: Route, symbols: Sequence[str]) -> list[Request]:
+    def unsubscribe(self, streams: Sequence[str], symbols: Sequence[str]) -> list[Request]:
         """One message a channel."""
-        return [request for stream in route.streams for request in self._requests("unsubscribe", stream, symbols)]
-
-    def subscribe_books(self, route: Route, symbols: Sequence[str]) -> list[Request]:
-        """The level2 channel."""
-        del route
-        return self._requests("subscribe", LEVEL2, symbols)
-
-    def unsubscribe_books(self, route: Route, symbols: Sequence[str]) -> list[Request]:
-        """The level2 channel."""
-        del route
-        return self._requests("unsubscribe", LEVEL2, symbols)
+        return [request for stream in streams for request in self._requests("unsubscribe", stream, symbols)]
 
     def reference_requests(self, symbols: Sequence[str]) -> list[tuple[RestRequest, tuple[str, ...]]]:
         """Products with their increments."""
@@ -175,9 +170,8 @@ class CoinbaseAdvanced(VenueProtocol):
                 message["jwt"] = token(self._key.name, self._signing_key, int(time.time()), secrets.token_hex(16))
             return json_bytes(message)
 
-        if not symbols:
-            return [Request(encode)] if channel == HEARTBEATS else []
-        return [Request(encode, part) for part in chunks(symbols, self.limits.names_per_request)]
+        parts = chunks(symbols, self.limits.names_per_request) or [()]
+        return [Request(encode, (channel,), part) for part in parts]
 
 
 def signing_key(key: ApiKey) -> ec.EllipticCurvePrivateKey:

@@ -75,7 +75,11 @@ class Kraken(VenueProtocol):
                 )
         self._depth = depth
         self._has_instruments = INSTRUMENT in streams
-        self._route = Route(endpoints.ws, tuple(stream for stream in streams if stream != INSTRUMENT), BOOK in streams)
+        self._route = Route(
+            endpoints.ws,
+            tuple(stream for stream in streams if stream != INSTRUMENT),
+            (BOOK,) if BOOK in streams else (),
+        )
 
     @property
     def routes(self) -> tuple[Route, ...]:
@@ -85,9 +89,10 @@ class Kraken(VenueProtocol):
     @property
     def snapshots(self) -> Snapshots:
         """With the subscription."""
-        return Snapshots.RESUBSCRIBE if self._route.carries_books else Snapshots.NONE
+        return Snapshots.RESUBSCRIBE if self._route.books else Snapshots.NONE
 
-    def normal(self, symbol: str) -> str:
+    @classmethod
+    def normal(cls, symbol: str) -> str:
         """As v2 spells it: `BTC/USD`."""
         base, slash, quote = symbol.partition("/")
         if not slash or not base or not quote or '"' in symbol or not symbol.isascii():
@@ -101,30 +106,18 @@ class Kraken(VenueProtocol):
         del symbols
         return Dial(route.url)
 
-    def subscribe(self, route: Route, symbols: Sequence[str]) -> list[Request]:
+    def subscribe(self, streams: Sequence[str], symbols: Sequence[str]) -> list[Request]:
         """One message a channel; the venue answers for each symbol."""
-        return [request for stream in route.streams for request in self._requests("subscribe", stream, symbols)]
+        return [request for stream in streams for request in self._requests("subscribe", stream, symbols)]
 
-    def unsubscribe(self, route: Route, symbols: Sequence[str]) -> list[Request]:
+    def unsubscribe(self, streams: Sequence[str], symbols: Sequence[str]) -> list[Request]:
         """One message a channel."""
-        return [request for stream in route.streams for request in self._requests("unsubscribe", stream, symbols)]
+        return [request for stream in streams for request in self._requests("unsubscribe", stream, symbols)]
 
-    def subscribe_books(self, route: Route, symbols: Sequence[str]) -> list[Request]:
-        """The book channel."""
-        del route
-        return self._requests("subscribe", BOOK, symbols)
-
-    def unsubscribe_books(self, route: Route, symbols: Sequence[str]) -> list[Request]:
-        """The book channel."""
-        del route
-        return self._requests("unsubscribe", BOOK, symbols)
-
-    def subscribe_shared(self) -> list[Request]:
+    @property
+    def feed_streams(self) -> tuple[str, ...]:
         """The instrument channel: every pair of the venue with its increments, and later changes."""
-        if not self._has_instruments:
-            return []
-        params = {"channel": INSTRUMENT, "snapshot": True}
-        return [Request(lambda number, _: json_bytes({"method": "subscribe", "params": params, "req_id": number}))]
+        return (INSTRUMENT,) if self._has_instruments else ()
 
     def notice(self, body: bytes) -> Notice | None:
         """A heartbeat, a snapshot, or the answer to a request."""
@@ -145,9 +138,11 @@ class Kraken(VenueProtocol):
             params["snapshot"] = True
 
         def encode(number: int, part: Sequence[str]) -> bytes:
-            return json_bytes({"method": method, "params": {**params, "symbol": part}, "req_id": number})
+            of = {"symbol": part} if part else {}
+            return json_bytes({"method": method, "params": {**params, **of}, "req_id": number})
 
-        return [Request(encode, part, answered_each=True) for part in chunks(symbols, self.limits.names_per_request)]
+        parts = chunks(symbols, self.limits.names_per_request) or [()]
+        return [Request(encode, (stream,), part, answered_each=True) for part in parts]
 
 
 def _snapshot(body: bytes) -> Notice | None:
