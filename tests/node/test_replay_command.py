@@ -58,6 +58,18 @@ def test_it_says_what_the_recording_gave_and_then_what_the_directory_holds(tmp_p
     assert again[1] == "new rows: none"
 
 
+def test_it_says_what_it_passed_over_because_nobody_knows_it(tmp_path: Path) -> None:
+    path = capture(tmp_path / "one.log", EIGHT_AUGUST_NS)
+    assert "passed over" not in tidebook("replay", "one.log", cwd=tmp_path).stdout
+    lines = path.read_text().replace('"t":105', '"mood":[{}],"t":105').splitlines()
+    kline = {"stream": "btcusdt@kline_1m", "data": {"e": "kline", "s": "BTCUSDT", "k": {"t": 1}}}
+    lines += [f"{EIGHT_AUGUST_NS + HOUR_NS} {json.dumps(kline, separators=(',', ':'))}"] * 2
+    path.write_text("\n".join(lines))
+    done = tidebook("replay", "one.log", cwd=tmp_path)
+    assert "passed over: 2 messages of types that are not decoded, 1 unknown field\n" in done.stdout
+    assert done.returncode == 0
+
+
 def test_a_long_line_is_not_broken_where_nobody_looks_at_a_terminal(tmp_path: Path) -> None:
     (tmp_path / ("long" * 40)).mkdir()
     capture(tmp_path / "one.log", EIGHT_AUGUST_NS)

@@ -20,7 +20,7 @@ use crate::kraken_v1::KrakenV1Feed;
 use crate::lobster::LobsterFeed;
 use crate::market::{Emitter, Markets, StatusRecord};
 use crate::oracles::Oracles;
-use crate::scan::{ScanError, Scanner};
+use crate::scan::{ScanError, Scanner, Unknown};
 use crate::sink::RecordSink;
 use crate::status::StatusKind;
 
@@ -68,6 +68,15 @@ macro_rules! counters {
             }
         }
     };
+}
+
+impl Counters {
+    /// Adds what a message said that nobody knows.
+    #[inline]
+    pub(crate) const fn note(&mut self, unknown: Unknown) {
+        self.unknown_fields += unknown.fields;
+        self.unknown_values += unknown.values;
+    }
 }
 
 counters! {
@@ -121,9 +130,9 @@ counters! {
     kept_dropped,
     /// Frames set aside.
     malformed,
-    /// Messages of a kind nobody asked for.
+    /// Messages of a kind that is not known or not decoded.
     unknown,
-    /// Fields that nobody knows, passed over.
+    /// Fields of decoded messages that nobody knows, passed over.
     unknown_fields,
     /// Words that are not of the list their field has; what they would say is left out.
     unknown_values,

@@ -15,6 +15,33 @@ pub struct ScanError {
     pub expected: &'static str,
 }
 
+/// What a message says that nobody here knows. It is passed over, counted, and changes nothing else.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Unknown {
+    /// Fields, or columns behind those we know.
+    pub(crate) fields: u64,
+    /// Words that are not of the list their field has.
+    pub(crate) values: u64,
+}
+
+impl Unknown {
+    /// Steps over the rest of an array whose columns we know are read.
+    pub(crate) fn columns(&mut self, scanner: &mut Scanner<'_>, first: &mut bool) -> Result<(), ScanError> {
+        while scanner.element(first)? {
+            scanner.skip()?;
+            self.fields += 1;
+        }
+        Ok(())
+    }
+
+    /// Steps over the value of a field that is not read; `known` says whether the venue's documents have it.
+    pub(crate) fn field(&mut self, scanner: &mut Scanner<'_>, known: bool) -> Result<(), ScanError> {
+        scanner.skip()?;
+        self.fields += u64::from(!known);
+        Ok(())
+    }
+}
+
 /// Deepest nesting of a value that is skipped.
 const DEPTH_MAX: u32 = 64;
 

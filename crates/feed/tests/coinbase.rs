@@ -674,7 +674,8 @@ mod advanced {
         ]);
         assert_eq!(book(&engine, 0), "10x2 9x1/11x3");
         let counters = engine.counters();
-        assert_eq!((counters.unknown, counters.acknowledged, counters.refused, counters.malformed), (3, 1, 1, 0));
+        assert_eq!((counters.unknown, counters.acknowledged, counters.refused, counters.malformed), (2, 1, 1, 0));
+        assert_eq!(counters.unknown_values, 1, "neither BUY nor SELL");
         assert_eq!(batch.trades[0].side, SIDE_NONE);
         assert_eq!(told(&batch, &[StatusKind::Refused]), ["6: refused"]);
     }

@@ -135,6 +135,7 @@ def _print(report: ReplayReport, data: Path | None) -> None:
     malformed = report.counters.get("malformed", 0)
     if report.gaps or malformed:
         screen.print(f"[yellow]{counted(report.gaps, 'gap')}, {counted(malformed, 'frame')} set aside[/yellow]")
+    _print_passed_over(report, screen)
     for frame in report.quarantined[:_PLACES_SHOWN]:
         screen.print(f"set aside: message {frame['sequence']:,}, byte {frame['offset']}: expected {frame['expected']}")
     for overlap in report.overlaps:
@@ -149,6 +150,17 @@ def _print(report: ReplayReport, data: Path | None) -> None:
         screen.print(
             f"{data} now holds of {symbols}: {held or 'no rows'}; {report.venue} up to message {report.stored:,}"
         )
+
+
+def _print_passed_over(report: ReplayReport, screen: Console) -> None:
+    """What a recording holds that nobody here knows: it changed nothing, and it may be news of the venue."""
+    messages, fields, words = (
+        report.counters.get(counter, 0) for counter in ("unknown", "unknown_fields", "unknown_values")
+    )
+    parts = [f"{counted(messages, 'message')} of types that are not decoded"] if messages else []
+    parts += [counted(count, what) for count, what in ((fields, "unknown field"), (words, "unknown word")) if count]
+    if parts:
+        screen.print(f"passed over: {', '.join(parts)}")
 
 
 def _print_books(report: ReplayReport, screen: Console) -> None:

@@ -16,7 +16,7 @@ use super::rules::Chain;
 use crate::decimal::{FAST_EXPONENT, quoted, quoted_at_eight};
 use crate::failure::{Failure, Quantity};
 use crate::market::{NO_LEVEL, Print, Top};
-use crate::scan::{ScanError, Scanner, parse_unsigned};
+use crate::scan::{ScanError, Scanner, Unknown, parse_unsigned};
 
 /// Times beyond 2200 are damage; their ns would come near the end of an `i64`.
 const TS_MS_MAX: u64 = 7_258_118_400_000;
@@ -81,9 +81,10 @@ enum Key {
     RestAsks,
     Result,
     Code,
+    Origin,
 }
 
-const KEYS: usize = Key::Code as usize + 1;
+const KEYS: usize = Key::Origin as usize + 1;
 
 impl Key {
     #[inline]
@@ -105,6 +106,7 @@ impl Key {
                 b'q' => Self::Size,
                 b'T' => Self::EngineTime,
                 b'm' => Self::BuyerIsMaker,
+                b'X' => Self::Origin,
                 _ => return None,
             });
         }
@@ -119,6 +121,17 @@ impl Key {
             _ => return None,
         })
     }
+
+    /// Whether the venue's documents have a field of this name that is not read: a flag that means nothing (`M`), names
+    /// that stand elsewhere too (`ps`, `pair`, `symbol`), the sender's own number of a request (`id`).
+    const fn is_passed(name: &[u8]) -> bool {
+        matches!(name, b"M" | b"ps" | b"pair" | b"symbol" | b"id" | b"msg" | b"data")
+    }
+}
+
+/// What a trade of futures came from (`X`), by the venue's documents.
+const fn is_origin(word: &[u8]) -> bool {
+    matches!(word, b"MARKET" | b"INSURANCE_FUND" | b"ADL" | b"NA")
 }
 
 /// A value whose meaning the event decides.
@@ -252,11 +265,13 @@ pub(crate) struct Decoder {
     chain: Chain,
     pub(crate) bids: Vec<Level>,
     pub(crate) asks: Vec<Level>,
+    /// Of the frame decoded last.
+    pub(crate) unknown: Unknown,
 }
 
 impl Decoder {
     pub(crate) const fn new(chain: Chain) -> Self {
-        Self { chain, bids: Vec::new(), asks: Vec::new() }
+        Self { chain, bids: Vec::new(), asks: Vec::new(), unknown: Unknown { fields: 0, values: 0 } }
     }
 
     /// The frame in `body`. `exponents` tells those in force for a symbol; `rest_symbol` is that of a REST depth
@@ -269,6 +284,7 @@ impl Decoder {
     ) -> Result<Frame<'a>, Failure<'a>> {
         self.bids.clear();
         self.asks.clear();
+        self.unknown = Unknown::default();
         let mut scanner = Scanner::new(body);
         let mut fields = Fields([Value::Absent; KEYS]);
         if rest_symbol.is_none() && scanner.peek() == Some(b'[') {
@@ -297,7 +313,7 @@ impl Decoder {
                 if name == b"data" && !in_wrapper && scanner.peek() == Some(b'{') {
                     self.object(scanner, fields, rest_symbol, exponents, true)?;
                 } else {
-                    scanner.skip()?;
+                    self.unknown.field(scanner, Key::is_passed(name))?;
                 }
                 continue;
             };
@@ -317,7 +333,7 @@ impl Decoder {
                 Some(symbol) if scanner.peek() == Some(b'[') => {
                     let bids = matches!(key, Key::Bids | Key::RestBids);
                     let side = if bids { &mut self.bids } else { &mut self.asks };
-                    levels(scanner, side, symbol, exponents(symbol))?;
+                    levels(scanner, (side, &mut self.unknown), symbol, exponents(symbol))?;
                     Value::Levels
                 }
                 _ => Value::read(scanner)?,
@@ -386,7 +402,7 @@ impl Decoder {
                         Value::Array { at } => {
                             let mut scanner = scanner.clone();
                             scanner.seek(at);
-                            levels(&mut scanner, side, symbol, (price_exp, size_exp))?;
+                            levels(&mut scanner, (side, &mut self.unknown), symbol, (price_exp, size_exp))?;
                         }
                         other => return Err(other.unlike(expected).into()),
                     }
@@ -423,6 +439,9 @@ impl Decoder {
                     return Err(fields.get(Key::BuyerIsMaker).unlike("`m` as true or false").into());
                 };
                 let side = if buyer_is_maker { SIDE_SELL } else { SIDE_BUY };
+                if let Value::Text { text, .. } = fields.get(Key::Origin) {
+                    self.unknown.values += u64::from(!is_origin(text));
+                }
                 let ts_event = fields.time(Key::EngineTime, "`T` as a time")?;
                 Ok(Frame::Trade { symbol, print: Print { ts_event, trade_id, price, size, side, flags: 0 } })
             }
@@ -445,7 +464,7 @@ impl Decoder {
 /// Appends the levels of an array `[["price","size"],..]` to `out`.
 fn levels<'a>(
     scanner: &mut Scanner<'a>,
-    out: &mut Vec<Level>,
+    (out, unknown): (&mut Vec<Level>, &mut Unknown),
     symbol: &'a [u8],
     (price_exp, size_exp): (Exponent, Exponent),
 ) -> Result<(), Failure<'a>> {
@@ -472,9 +491,7 @@ fn levels<'a>(
         };
         let price = units_of(Quantity::Price, price_exp)?;
         let size = units_of(Quantity::Size, size_exp)?;
-        while scanner.element(&mut inner)? {
-            scanner.skip()?;
-        }
+        unknown.columns(scanner, &mut inner)?;
         if price == 0 {
             return Err(scanner.error("a price above 0").into());
         }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::failure::Quantity;
 use crate::market::Steps;
-use crate::scan::{ScanError, Scanner};
+use crate::scan::{ScanError, Scanner, Unknown};
 
 /// Whether the request was for exchangeInfo.
 pub(crate) fn is_listing(target: &[u8]) -> bool {
@@ -56,8 +56,13 @@ pub(crate) struct Listed<'a> {
     pub(crate) lot: &'a [u8],
 }
 
-/// Every symbol of an answer, in its order. False for an answer that is an error of the venue.
-pub(crate) fn listed<'a>(body: &'a [u8], mut each: impl FnMut(Listed<'a>)) -> Result<bool, ScanError> {
+/// Every symbol of an answer, in its order. False for an answer that is an error of the venue. Of what nobody knows only
+/// filters are noted in `unknown`: they are rules, and the rest of an answer's many fields is none of ours.
+pub(crate) fn listed<'a>(
+    body: &'a [u8],
+    unknown: &mut Unknown,
+    mut each: impl FnMut(Listed<'a>),
+) -> Result<bool, ScanError> {
     let mut scanner = Scanner::new(body);
     let mut found = false;
     let mut first = true;
@@ -71,7 +76,7 @@ pub(crate) fn listed<'a>(body: &'a [u8], mut each: impl FnMut(Listed<'a>)) -> Re
         scanner.expect(b'[', "an array of symbols")?;
         let mut first = true;
         while scanner.element(&mut first)? {
-            let listed = symbol(&mut scanner)?;
+            let listed = symbol(&mut scanner, unknown)?;
             if !listed.symbol.is_empty() {
                 each(listed);
             }
@@ -81,7 +86,7 @@ pub(crate) fn listed<'a>(body: &'a [u8], mut each: impl FnMut(Listed<'a>)) -> Re
     Ok(found)
 }
 
-fn symbol<'a>(scanner: &mut Scanner<'a>) -> Result<Listed<'a>, ScanError> {
+fn symbol<'a>(scanner: &mut Scanner<'a>, unknown: &mut Unknown) -> Result<Listed<'a>, ScanError> {
     let mut listed = Listed::default();
     let mut first = true;
     scanner.expect(b'{', "a symbol")?;
@@ -92,7 +97,7 @@ fn symbol<'a>(scanner: &mut Scanner<'a>) -> Result<Listed<'a>, ScanError> {
                 scanner.expect(b'[', "an array of filters")?;
                 let mut first = true;
                 while scanner.element(&mut first)? {
-                    match filter(scanner)? {
+                    match filter(scanner, unknown)? {
                         Some((Quantity::Price, step)) => listed.tick = step,
                         Some((Quantity::Size, step)) => listed.lot = step,
                         None => {}
@@ -108,7 +113,7 @@ fn symbol<'a>(scanner: &mut Scanner<'a>) -> Result<Listed<'a>, ScanError> {
 }
 
 /// The step that a filter sets, if it is one of the two that set one for every order.
-fn filter<'a>(scanner: &mut Scanner<'a>) -> Result<Option<(Quantity, &'a [u8])>, ScanError> {
+fn filter<'a>(scanner: &mut Scanner<'a>, unknown: &mut Unknown) -> Result<Option<(Quantity, &'a [u8])>, ScanError> {
     let (mut kind, mut tick, mut step) = (&b""[..], None, None);
     let mut first = true;
     scanner.expect(b'{', "a filter")?;
@@ -125,8 +130,35 @@ fn filter<'a>(scanner: &mut Scanner<'a>) -> Result<Option<(Quantity, &'a [u8])>,
     Ok(match kind {
         b"PRICE_FILTER" => tick.map(|tick| (Quantity::Price, tick)),
         b"LOT_SIZE" => step.map(|step| (Quantity::Size, step)),
-        _ => None,
+        _ => {
+            unknown.values += u64::from(!is_filter(kind));
+            None
+        }
     })
+}
+
+/// Filters of the venue's documents that set no step.
+const fn is_filter(kind: &[u8]) -> bool {
+    matches!(
+        kind,
+        b"PERCENT_PRICE"
+            | b"PERCENT_PRICE_BY_SIDE"
+            | b"MIN_NOTIONAL"
+            | b"NOTIONAL"
+            | b"ICEBERG_PARTS"
+            | b"MARKET_LOT_SIZE"
+            | b"MAX_NUM_ORDERS"
+            | b"MAX_NUM_ALGO_ORDERS"
+            | b"MAX_NUM_ICEBERG_ORDERS"
+            | b"MAX_NUM_ORDER_LISTS"
+            | b"MAX_NUM_ORDER_AMENDS"
+            | b"MAX_POSITION"
+            | b"TRAILING_DELTA"
+            | b"POSITION_RISK_CONTROL"
+            | b"EXCHANGE_MAX_NUM_ORDERS"
+            | b"EXCHANGE_MAX_NUM_ALGO_ORDERS"
+            | b"EXCHANGE_MAX_NUM_ICEBERG_ORDERS"
+    )
 }
 
 #[cfg(test)]
@@ -141,10 +173,10 @@ mod tests {
          "permissions":["SPOT"]},
         {"filters":[],"symbol":"NEW"},{"symbol":"PLAIN"}],"later":{}}"#;
 
-    fn all(body: &str) -> Result<Vec<Listed<'_>>, ScanError> {
-        let mut all = Vec::new();
-        assert!(listed(body.as_bytes(), |listed| all.push(listed))?);
-        Ok(all)
+    fn all(body: &str) -> Result<(Vec<Listed<'_>>, u64), ScanError> {
+        let (mut all, mut unknown) = (Vec::new(), Unknown::default());
+        assert!(listed(body.as_bytes(), &mut unknown, |listed| all.push(listed))?);
+        Ok((all, unknown.values))
     }
 
     #[test]
@@ -154,8 +186,9 @@ mod tests {
             Listed { symbol: b"NEW", ..Listed::default() },
             Listed { symbol: b"PLAIN", ..Listed::default() },
         ];
-        assert_eq!(all(BODY).unwrap(), expected);
-        assert_eq!(listed(br#"{"code":-1121,"msg":"Invalid symbol."}"#, |_| {}), Ok(false));
+        assert_eq!(all(BODY), Ok((expected.to_vec(), 1)), "`A_LATER_ONE` is no filter we know");
+        let refused = br#"{"code":-1121,"msg":"Invalid symbol."}"#;
+        assert_eq!(listed(refused, &mut Unknown::default(), |_| {}), Ok(false));
         for (target, answer) in [
             ("/api/v3/exchangeInfo?symbols=%5B%22BTCUSDT%22%5D", true),
             ("/fapi/v1/exchangeInfo", true),
@@ -169,7 +202,7 @@ mod tests {
     #[test]
     fn an_answer_cut_at_any_byte_is_an_error() {
         for size in 0..BODY.len() {
-            assert!(listed(&BODY.as_bytes()[..size], |_| {}).is_err(), "{size}");
+            assert!(listed(&BODY.as_bytes()[..size], &mut Unknown::default(), |_| {}).is_err(), "{size}");
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::engine::Quarantine;
 use crate::failure::{Failure, Quantity};
 use crate::market::{BookState, Emitter, Markets, StatusRecord, Steps};
 use crate::oracles::Oracle;
+use crate::scan::Unknown;
 use crate::sink::{RecordSink, Stage};
 use crate::status::StatusKind;
 use decode::{Decoder, Frame, depth_symbol};
@@ -138,9 +139,12 @@ impl BinanceFeed {
         body: &[u8],
         emit: &mut Emitter<'_, S>,
     ) {
-        let mut all = Vec::new();
-        match listed(body, |symbol| all.push(symbol)) {
-            Ok(true) => markets.counters.acknowledged += 1,
+        let (mut all, mut unknown) = (Vec::new(), Unknown::default());
+        match listed(body, &mut unknown, |symbol| all.push(symbol)) {
+            Ok(true) => {
+                markets.counters.acknowledged += 1;
+                markets.counters.note(unknown);
+            }
             Ok(false) => {
                 markets.counters.refused += 1;
                 emit.status(0, 0, StatusRecord::of(StatusKind::Refused));
@@ -224,7 +228,17 @@ impl BinanceFeed {
                 markets.exponents_in_force(symbol).unwrap_or_else(|| first_exponents(*rules, listing, symbol))
             };
             match decoder.decode(body, rest_symbol, exponents) {
-                Ok(frame) => return Some(frame),
+                Ok(frame) => {
+                    // Frames that are not decoded have fields that are not looked for.
+                    if let Frame::Depth { .. }
+                    | Frame::Trade { .. }
+                    | Frame::BookTicker { .. }
+                    | Frame::Snapshot { .. } = frame
+                    {
+                        markets.counters.note(decoder.unknown);
+                    }
+                    return Some(frame);
+                }
                 Err(Failure::Malformed(error)) => {
                     quarantine.add(&mut markets.counters, error, emit);
                     return None;

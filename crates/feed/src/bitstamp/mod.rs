@@ -10,7 +10,7 @@ use crate::engine::Quarantine;
 use crate::failure::{Failure, Quantity};
 use crate::market::{Emitter, Markets};
 use crate::orders::OrderTables;
-use crate::scan::ScanError;
+use crate::scan::{ScanError, Unknown};
 use crate::sink::RecordSink;
 use decode::{EXPONENTS, Line};
 
@@ -74,7 +74,12 @@ impl BitstampFeed {
         for _ in 0..PRECISION_ROUNDS_MAX {
             let market = markets.get(index);
             let (price_exp, size_exp) = (market.price_exp, market.size_exp);
-            match decode::line(body, (price_exp, size_exp)) {
+            let mut unknown = Unknown::default();
+            let line = decode::line(body, (price_exp, size_exp), &mut unknown);
+            if line.is_ok() {
+                markets.counters.note(unknown);
+            }
+            match line {
                 Ok(Line::Order { ts_event, event }) => self.tables.apply(markets, index, ts_event, &event, emit),
                 Ok(Line::Trade(print)) => markets.take_trade_unchecked(index, &print, emit),
                 Ok(Line::Book(top)) => {

@@ -20,17 +20,15 @@ pub(super) struct Cursor {
     state: Option<Vec<u8>>,
 }
 
-/// Whether `line` has the format's form: six numbers, the first with a point, the last 1 or -1.
+/// Whether `line` has the format's form: six numbers, the first with a point, the sixth 1 or -1. Columns may follow.
 pub(super) fn is_line(line: &[u8]) -> bool {
-    let line = line.trim_ascii_end();
-    let mut columns = line.split(|&byte| byte == b',');
+    let mut columns = line.trim_ascii_end().split(|&byte| byte == b',');
     let time = columns.next().unwrap_or_default();
     let is_number = |text: &[u8]| parse_unsigned(text.strip_prefix(b"-").unwrap_or(text)).is_some();
     time.contains(&b'.')
         && nearest_nanoseconds(time).is_some()
-        && line.iter().filter(|&&byte| byte == b',').count() == 5
-        && columns.all(is_number)
-        && (line.ends_with(b",1") || line.ends_with(b",-1"))
+        && columns.by_ref().take(4).filter(|text| is_number(text)).count() == 4
+        && matches!(columns.next(), Some(b"1" | b"-1"))
 }
 
 /// Symbol in upper case, and the day that follows it in a file's name.
@@ -95,7 +93,9 @@ mod tests {
             ("5859400,200,5853300,18", false),
             ("34200,1,16113575,18,5853300,1", false),
             ("34200.004241176,1,16113575,18,5853300,5", false),
-            ("34200.004241176,1,16113575,18,5853300,1,1", false),
+            ("34200.004241176,1,16113575,18,5853300", false),
+            ("34200.004241176,1,16113575,18,x,1", false),
+            ("34200.004241176,1,16113575,18,5853300,1,new", true),
             ("", false),
         ] {
             assert_eq!(is_line(line.as_bytes()), expected, "{line}");

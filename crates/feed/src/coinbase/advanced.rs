@@ -76,6 +76,9 @@ impl AdvancedFeed {
             return Ok(());
         }
         let sequence = sequence.unwrap_or(0);
+        if let Channel::Books | Channel::Trades | Channel::Tickers = channel {
+            markets.counters.note(self.decoder.unknown);
+        }
         match channel {
             Channel::Books => {
                 for place in 0..self.decoder.books.len() {
@@ -205,11 +208,8 @@ impl AdvancedFeed {
     fn on_trades<S: RecordSink>(&mut self, markets: &mut Markets, body: &[u8], emit: &mut Emitter<'_, S>) {
         // The venue lists the newest first.
         self.decoder.trades.sort_unstable_by_key(|trade| trade.print.trade_id);
-        for TradeEvent { symbol, print, has_side } in &self.decoder.trades {
+        for TradeEvent { symbol, print } in &self.decoder.trades {
             let Some(index) = market(markets, &self.products, &body[symbol.clone()], emit) else { continue };
-            if !has_side {
-                markets.counters.unknown += 1;
-            }
             // The trades before a subscription are some that an earlier session may have seen.
             let known = markets.get(index).trade_ids.last();
             if print.flags & FLAG_BACKFILL != 0 && known.is_some_and(|known| print.trade_id <= known) {

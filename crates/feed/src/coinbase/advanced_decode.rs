@@ -18,7 +18,7 @@ use crate::decimal::quoted;
 use crate::failure::{Failure, Quantity};
 use crate::kraken::time::rfc3339;
 use crate::market::{NO_LEVEL, Print, Top};
-use crate::scan::{ScanError, Scanner, parse_unsigned};
+use crate::scan::{ScanError, Scanner, Unknown, parse_unsigned};
 
 /// What a frame is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,8 +71,6 @@ pub(super) struct BookEvent {
 pub(super) struct TradeEvent {
     pub(super) symbol: Range<usize>,
     pub(super) print: Print,
-    /// Whether its side was a word we know.
-    pub(super) has_side: bool,
 }
 
 /// A ticker, with the place of its symbol in the body.
@@ -91,6 +89,8 @@ pub(super) struct Decoder {
     pub(super) books: Vec<BookEvent>,
     pub(super) trades: Vec<TradeEvent>,
     pub(super) tickers: Vec<TickerEvent>,
+    /// Of the frame decoded last.
+    pub(super) unknown: Unknown,
 }
 
 /// Place of `text`, which is a part of the scanner's bytes.
@@ -107,6 +107,7 @@ impl Decoder {
         self.books.clear();
         self.trades.clear();
         self.tickers.clear();
+        self.unknown = Unknown::default();
         let mut scanner = Scanner::new(body);
         let (mut name, mut time, mut sequence): (Option<&[u8]>, _, _) = (None, None, None);
         let (mut kind, mut events, mut channel) = (None, None, None);
@@ -131,7 +132,7 @@ impl Decoder {
                     events.replace(start).is_some()
                 }
                 _ => {
-                    scanner.skip()?;
+                    self.unknown.field(&mut scanner, key == b"client_id")?;
                     false
                 }
             };
@@ -230,9 +231,7 @@ impl Decoder {
                         }
                     }
                 }
-                _ => {
-                    scanner.skip()?;
-                }
+                _ => self.unknown.field(scanner, false)?,
             }
         }
         let missing = |expected| ScanError { offset: start, expected };
@@ -276,7 +275,7 @@ impl Decoder {
                 scanner.seek(end);
                 continue;
             }
-            let update = Update::read(scanner)?;
+            let update = Update::read(scanner, &mut self.unknown)?;
             time = update.time;
             let number = |quantity, (text, at): (&'a [u8], usize)| {
                 scale.units(text, at, quantity).map_err(|failed| {
@@ -307,7 +306,7 @@ impl Decoder {
     /// Reads an event of `market_trades`.
     fn trades<'a>(&mut self, scanner: &mut Scanner<'a>, exponents: Exponents<'_>) -> Result<(), Failure<'a>> {
         let from = self.trades.len();
-        let is_snapshot = event(scanner, b"trades", |scanner| {
+        let is_snapshot = event(scanner, b"trades", &mut self.unknown, |scanner, unknown| {
             let mut fields = TradeFields::default();
             scanner.peek();
             let start = scanner.position();
@@ -322,7 +321,7 @@ impl Decoder {
                     b"time" => &mut fields.time,
                     b"side" => &mut fields.side,
                     _ => {
-                        scanner.skip()?;
+                        unknown.field(scanner, false)?;
                         continue;
                     }
                 };
@@ -333,6 +332,7 @@ impl Decoder {
             let symbol = symbol.ok_or(missing("`product_id`"))?;
             let scale = Scale { symbol, exponents: exponents(symbol) };
             let side = side.map_or(SIDE_NONE, aggressor);
+            unknown.values += u64::from(side == SIDE_NONE);
             let print = Print {
                 ts_event: time.and_then(rfc3339).ok_or(missing("`time` as in RFC 3339, UTC"))?,
                 trade_id: trade_id.and_then(parse_unsigned).ok_or(missing("`trade_id` as an integer in quotes"))?,
@@ -341,7 +341,7 @@ impl Decoder {
                 side,
                 flags: 0,
             };
-            self.trades.push(TradeEvent { symbol: place(scanner, symbol), print, has_side: side != SIDE_NONE });
+            self.trades.push(TradeEvent { symbol: place(scanner, symbol), print });
             Ok(())
         })?;
         if is_snapshot {
@@ -355,7 +355,7 @@ impl Decoder {
     /// Reads an event of `ticker` or `ticker_batch`.
     fn tickers<'a>(&mut self, scanner: &mut Scanner<'a>, exponents: Exponents<'_>) -> Result<(), Failure<'a>> {
         let from = self.tickers.len();
-        let is_snapshot = event(scanner, b"tickers", |scanner| {
+        let is_snapshot = event(scanner, b"tickers", &mut self.unknown, |scanner, unknown| {
             let mut symbol = None;
             let mut texts = [None; 4];
             scanner.peek();
@@ -369,8 +369,8 @@ impl Decoder {
                     (b"best_bid_quantity", Some(b'"')) => &mut texts[1],
                     (b"best_ask", Some(b'"')) => &mut texts[2],
                     (b"best_ask_quantity", Some(b'"')) => &mut texts[3],
-                    _ => {
-                        scanner.skip()?;
+                    (name, _) => {
+                        unknown.field(scanner, is_passed(name))?;
                         continue;
                     }
                 };
@@ -419,7 +419,7 @@ struct Update<'a> {
 }
 
 impl<'a> Update<'a> {
-    fn read(scanner: &mut Scanner<'a>) -> Result<Self, ScanError> {
+    fn read(scanner: &mut Scanner<'a>, unknown: &mut Unknown) -> Result<Self, ScanError> {
         let (mut side, mut time, mut price, mut size) = (None, None, None, None);
         scanner.peek();
         let start = scanner.position();
@@ -432,7 +432,7 @@ impl<'a> Update<'a> {
                 b"price_level" => &mut price,
                 b"new_quantity" => &mut size,
                 _ => {
-                    scanner.skip()?;
+                    unknown.field(scanner, false)?;
                     continue;
                 }
             };
@@ -503,7 +503,7 @@ fn for_each(scanner: &mut Scanner<'_>, quantity: Quantity, each: &mut dyn FnMut(
     scanner.expect(b'[', "an array of updates")?;
     let mut first = true;
     while scanner.element(&mut first)? {
-        let update = Update::read(scanner)?;
+        let update = Update::read(scanner, &mut Unknown::default())?;
         each(if quantity == Quantity::Price { update.price.0 } else { update.size.0 });
     }
     Ok(())
@@ -513,34 +513,56 @@ fn for_each(scanner: &mut Scanner<'_>, quantity: Quantity, each: &mut dyn FnMut(
 fn event<'a>(
     scanner: &mut Scanner<'a>,
     list: &[u8],
-    mut each: impl FnMut(&mut Scanner<'a>) -> Result<(), Failure<'a>>,
+    unknown: &mut Unknown,
+    mut each: impl FnMut(&mut Scanner<'a>, &mut Unknown) -> Result<(), Failure<'a>>,
 ) -> Result<bool, Failure<'a>> {
     let (mut is_snapshot, mut found) = (false, false);
     scanner.expect(b'{', "an event")?;
     let mut first = true;
     while let Some(key) = scanner.key(&mut first)? {
         match (key, scanner.peek()) {
-            (b"type", Some(b'"')) => is_snapshot = scanner.string()? == b"snapshot",
+            (b"type", Some(b'"')) => {
+                let kind = scanner.string()?;
+                is_snapshot = kind == b"snapshot";
+                unknown.values += u64::from(!is_snapshot && kind != b"update");
+            }
             (key, Some(b'[')) if key == list && !found => {
                 found = true;
                 scanner.expect(b'[', "an array")?;
                 let mut inner = true;
                 while scanner.element(&mut inner)? {
-                    each(scanner)?;
+                    each(scanner, unknown)?;
                 }
             }
-            _ => {
-                scanner.skip()?;
-            }
+            _ => unknown.field(scanner, false)?,
         }
     }
     if found { Ok(is_snapshot) } else { Err(scanner.error("an event with its list").into()) }
 }
 
+/// Whether the venue's documents have a field of this name in a ticker that is not read.
+const fn is_passed(name: &[u8]) -> bool {
+    matches!(
+        name,
+        b"type"
+            | b"price"
+            | b"volume_24_h"
+            | b"low_24_h"
+            | b"high_24_h"
+            | b"low_52_w"
+            | b"high_52_w"
+            | b"price_percent_chg_24_h"
+            | b"best_bid"
+            | b"best_bid_quantity"
+            | b"best_ask"
+            | b"best_ask_quantity"
+    )
+}
+
 /// Candles of one event.
 fn candles<'a>(scanner: &mut Scanner<'a>) -> Result<u64, Failure<'a>> {
     let mut count = 0;
-    event(scanner, b"candles", |scanner| {
+    event(scanner, b"candles", &mut Unknown::default(), |scanner, _| {
         scanner.skip()?;
         count += 1;
         Ok(())

@@ -76,6 +76,12 @@ impl ExchangeFeed {
         let Self { decoder, products, .. } = self;
         let decoded = with_exponents(markets, products, emit, |exponents| decoder.decode(body, exponents));
         emit.reached(Stage::Decoded, 0);
+        // Frames that are not decoded have fields that are not looked for.
+        let undecoded =
+            matches!(decoded, Ok(Frame::Subscriptions { .. } | Frame::Refused | Frame::Other | Frame::Unknown));
+        if decoded.is_ok() && !undecoded {
+            markets.counters.note(decoder.unknown);
+        }
         let result = decoded.and_then(|frame| self.on_frame(markets, connection, (body, frame), emit));
         if let Err(error) = result {
             quarantine.add(&mut markets.counters, error, emit);

@@ -14,7 +14,7 @@ use crate::decimal::quoted;
 use crate::failure::{Failure, Quantity};
 use crate::kraken::time::rfc3339;
 use crate::market::{NO_LEVEL, Print, Top};
-use crate::scan::{ScanError, Scanner, parse_unsigned};
+use crate::scan::{ScanError, Scanner, Unknown, parse_unsigned};
 
 /// What a frame is. Its levels, if any, are in the decoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,6 +147,48 @@ pub(super) struct Decoder {
     pub(super) asks: Vec<Level>,
     /// Whether the frame that failed last may have changed a book: its type says no other or cannot be read.
     pub(super) may_change_book: bool,
+    /// Of the frame decoded last.
+    pub(super) unknown: Unknown,
+}
+
+/// Whether the venue's documents have a field of this name, in a message that is decoded, that is not read.
+fn is_passed(name: &[u8]) -> bool {
+    const NAMES: [&[u8]; 33] = [
+        b"maker_order_id",
+        b"taker_order_id",
+        b"open_24h",
+        b"volume_24h",
+        b"low_24h",
+        b"high_24h",
+        b"volume_30d",
+        b"last_size",
+        b"remaining_size",
+        b"order_type",
+        b"client_oid",
+        b"client-oid",
+        b"funds",
+        b"reason",
+        b"new_size",
+        b"old_size",
+        b"new_price",
+        b"old_price",
+        b"new_funds",
+        b"old_funds",
+        b"user_id",
+        b"profile_id",
+        b"taker_user_id",
+        b"taker_profile_id",
+        b"taker_fee_rate",
+        b"maker_user_id",
+        b"maker_profile_id",
+        b"maker_fee_rate",
+        b"cancel_reason",
+        b"stop_type",
+        b"stop_price",
+        b"timestamp",
+        b"private",
+    ];
+    NAMES.contains(&name)
 }
 
 impl Decoder {
@@ -154,6 +196,7 @@ impl Decoder {
     pub(super) fn decode<'a>(&mut self, body: &'a [u8], exponents: Exponents<'_>) -> Result<Frame<'a>, Failure<'a>> {
         self.bids.clear();
         self.asks.clear();
+        self.unknown = Unknown::default();
         self.may_change_book = true;
         let mut fields = Fields::default();
         let mut scanner = Scanner::new(body);
@@ -217,7 +260,7 @@ impl Decoder {
                     continue;
                 }
                 _ => {
-                    scanner.skip()?;
+                    self.unknown.field(scanner, is_passed(name))?;
                     continue;
                 }
             };
@@ -235,7 +278,8 @@ impl Decoder {
                 }
                 (Some(b"snapshot"), Some((symbol, _))) if !is_changes => {
                     let scale = Scale { symbol, exponents: exponents(symbol) };
-                    levels(scanner, if name == b"bids" { &mut self.bids } else { &mut self.asks }, &scale)?;
+                    let side = if name == b"bids" { &mut self.bids } else { &mut self.asks };
+                    levels(scanner, (side, &mut self.unknown), &scale)?;
                     *array = Array::Read;
                 }
                 _ => {
@@ -281,7 +325,7 @@ impl Decoder {
                     (fields.asks, &mut self.asks, "`asks` as an array"),
                 ] {
                     if let Some(mut scanner) = placed(array, expected)? {
-                        levels(&mut scanner, side, &scale)?;
+                        levels(&mut scanner, (side, &mut self.unknown), &scale)?;
                     }
                 }
                 Frame::Snapshot { symbol, ts_event: time(fields.time)? }
@@ -299,6 +343,7 @@ impl Decoder {
                     side: aggressor(needed(fields.side, "`side`")?.0),
                     flags: 0,
                 };
+                self.unknown.values += u64::from(print.side == SIDE_NONE);
                 Frame::Match { symbol, sequence: sequence()?, print, is_last: kind == b"last_match" }
             }
             b"ticker" => {
@@ -369,9 +414,7 @@ impl Decoder {
             let price = scale.string(scanner, Quantity::Price)?;
             next(scanner, &mut inner)?;
             let size = scale.string(scanner, Quantity::Size)?;
-            while scanner.element(&mut inner)? {
-                scanner.skip()?;
-            }
+            self.unknown.columns(scanner, &mut inner)?;
             side.push(level(scanner, price, size)?);
         }
         Ok(())
@@ -394,7 +437,11 @@ pub(super) fn aggressor(maker: &[u8]) -> i8 {
 }
 
 /// Reads `[["price","size"],..]` of a snapshot.
-fn levels<'a>(scanner: &mut Scanner<'a>, out: &mut Vec<Level>, scale: &Scale<'a>) -> Result<(), Failure<'a>> {
+fn levels<'a>(
+    scanner: &mut Scanner<'a>,
+    (out, unknown): (&mut Vec<Level>, &mut Unknown),
+    scale: &Scale<'a>,
+) -> Result<(), Failure<'a>> {
     scanner.peek();
     let start = scanner.position();
     scanner.expect(b'[', "an array of levels")?;
@@ -426,9 +473,7 @@ fn levels<'a>(scanner: &mut Scanner<'a>, out: &mut Vec<Level>, scale: &Scale<'a>
         };
         let price = number(Quantity::Price)?;
         let size = number(Quantity::Size)?;
-        while scanner.element(&mut inner)? {
-            scanner.skip()?;
-        }
+        unknown.columns(scanner, &mut inner)?;
         out.push(level(scanner, price, size)?);
     }
     Ok(())

@@ -8,13 +8,13 @@
 //! Of tickers there is no recording, so that how they print numbers is not known: no more is asked of them than that.
 
 use tidebook_book::Level;
-use tidebook_types::records::{SIDE_BUY, SIDE_SELL};
+use tidebook_types::records::{SIDE_BUY, SIDE_NONE, SIDE_SELL};
 use tidebook_types::{Exponent, decimals, parse_units};
 
 use super::time::rfc3339;
 use crate::failure::{Failure, Quantity};
 use crate::market::{NO_LEVEL, Print, Top};
-use crate::scan::{ScanError, Scanner};
+use crate::scan::{ScanError, Scanner, Unknown};
 
 /// What a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub(crate) enum Frame<'a> {
 }
 
 /// The frame in `body`, which is whole JSON.
-pub(crate) fn frame(body: &[u8]) -> Result<Frame<'_>, ScanError> {
+pub(crate) fn frame<'a>(body: &'a [u8], unknown: &mut Unknown) -> Result<Frame<'a>, ScanError> {
     let mut scanner = Scanner::new(body);
     let (mut channel, mut kind, mut method): (&[u8], &[u8], &[u8]) = (b"", b"", b"");
     let (mut data, mut success) = (None, true);
@@ -75,9 +75,7 @@ pub(crate) fn frame(body: &[u8]) -> Result<Frame<'_>, ScanError> {
                 scanner.skip()?;
             }
             b"result" if scanner.peek() == Some(b'{') => result = Subscription::read(&mut scanner)?,
-            _ => {
-                scanner.skip()?;
-            }
+            _ => unknown.field(&mut scanner, false)?,
         }
     }
     scanner.end()?;
@@ -153,6 +151,7 @@ impl Decoder {
     pub(crate) fn book_entry<'a>(
         &mut self,
         scanner: &mut Scanner<'a>,
+        unknown: &mut Unknown,
         exponents: impl Fn(&[u8], (Exponent, Exponent)) -> (Exponent, Exponent),
     ) -> Result<BookEntry<'a>, Failure<'a>> {
         self.bids.clear();
@@ -174,9 +173,7 @@ impl Decoder {
                     }
                     scanner.skip()?;
                 }
-                _ => {
-                    scanner.skip()?;
-                }
+                _ => unknown.field(scanner, false)?,
             }
         }
         let missing = |expected| ScanError { offset: start, expected };
@@ -188,7 +185,7 @@ impl Decoder {
         let places = [bids.ok_or(missing("`bids`"))?, asks.ok_or(missing("`asks`"))?];
         let mut printed = (0, 0);
         for place in places {
-            for_each_level(scanner, place, |_, price, size| {
+            for_each_level(scanner, place, unknown, |_, price, size| {
                 printed = (printed.0.max(decimals(price)), printed.1.max(decimals(size)));
                 Ok(())
             })?;
@@ -196,7 +193,8 @@ impl Decoder {
         let (price_exp, size_exp) = exponents(symbol, printed);
         self.exponents = (price_exp, size_exp);
         for (place, side) in places.into_iter().zip([&mut self.bids, &mut self.asks]) {
-            for_each_level(scanner, place, |at, price, size| {
+            // Counted the first time.
+            for_each_level(scanner, place, &mut Unknown::default(), |at, price, size| {
                 let price = units(price, at, symbol, Quantity::Price, price_exp)?;
                 if price == 0 {
                     return Err(ScanError { offset: at, expected: "a price above 0" }.into());
@@ -213,6 +211,7 @@ impl Decoder {
 fn for_each_level<'a>(
     scanner: &Scanner<'a>,
     place: usize,
+    unknown: &mut Unknown,
     mut each: impl FnMut(usize, &'a [u8], &'a [u8]) -> Result<(), Failure<'a>>,
 ) -> Result<(), Failure<'a>> {
     let mut scanner = scanner.clone();
@@ -228,9 +227,7 @@ fn for_each_level<'a>(
             match key {
                 b"price" => price = Some(scanner.number()?),
                 b"qty" => size = Some(scanner.number()?),
-                _ => {
-                    scanner.skip()?;
-                }
+                _ => unknown.field(&mut scanner, false)?,
             }
         }
         let (Some(price), Some(size)) = (price, size) else {
@@ -253,6 +250,7 @@ pub(crate) struct TradeEntry<'a> {
 /// The trade entry at the scanner, which steps behind it. `exponents` as in [`Decoder::book_entry`].
 pub(crate) fn trade_entry<'a>(
     scanner: &mut Scanner<'a>,
+    unknown: &mut Unknown,
     exponents: impl Fn(&[u8], (Exponent, Exponent)) -> (Exponent, Exponent),
 ) -> Result<TradeEntry<'a>, Failure<'a>> {
     let (mut symbol, mut side, mut price, mut size) = (None, None, None, None);
@@ -269,17 +267,21 @@ pub(crate) fn trade_entry<'a>(
             b"qty" => size = Some(scanner.number()?),
             b"trade_id" => trade_id = Some(scanner.unsigned()?),
             b"timestamp" => ts_event = rfc3339(scanner.string()?),
-            _ => {
-                scanner.skip()?;
+            b"ord_type" if scanner.peek() == Some(b'"') => {
+                unknown.values += u64::from(!matches!(scanner.string()?, b"market" | b"limit"));
             }
+            _ => unknown.field(scanner, false)?,
         }
     }
     let missing = |expected| ScanError { offset: start, expected };
     let symbol = symbol.ok_or(missing("`symbol`"))?;
-    let side = match side {
-        Some(b"buy") => SIDE_BUY,
-        Some(b"sell") => SIDE_SELL,
-        _ => return Err(missing("`side` buy or sell").into()),
+    let side = match side.ok_or(missing("`side`"))? {
+        b"buy" => SIDE_BUY,
+        b"sell" => SIDE_SELL,
+        _ => {
+            unknown.values += 1;
+            SIDE_NONE
+        }
     };
     let price = price.ok_or(missing("`price`"))?;
     let size = size.ok_or(missing("`qty`"))?;
@@ -307,6 +309,7 @@ pub(crate) struct TickerEntry<'a> {
 /// The ticker entry at the scanner, which steps behind it. `exponents` as in [`Decoder::book_entry`].
 pub(crate) fn ticker_entry<'a>(
     scanner: &mut Scanner<'a>,
+    unknown: &mut Unknown,
     exponents: impl Fn(&[u8], (Exponent, Exponent)) -> (Exponent, Exponent),
 ) -> Result<TickerEntry<'a>, Failure<'a>> {
     let (mut symbol, mut ts_event) = (None, None);
@@ -330,8 +333,12 @@ pub(crate) fn ticker_entry<'a>(
             b"bid_qty" => &mut texts[1],
             b"ask" => &mut texts[2],
             b"ask_qty" => &mut texts[3],
-            _ => {
+            b"last" | b"volume" | b"vwap" | b"low" | b"high" | b"change" | b"change_pct" | b"timestamp" => {
                 scanner.skip()?;
+                continue;
+            }
+            _ => {
+                unknown.field(scanner, false)?;
                 continue;
             }
         };
@@ -384,13 +391,17 @@ mod tests {
 
     const UPDATE: &str = r#"{"channel":"book","type":"update","data":[{"symbol":"BTC/USD","bids":[{"price":63004.9,"qty":0.01876947}],"asks":[{"price":63006.3,"qty":0.00000000},{"price":63007,"qty":1.5}],"checksum":3793782525,"timestamp":"2026-08-01T02:54:53.266327Z"}]}"#;
 
+    fn plain_frame(body: &str) -> Result<Frame<'_>, ScanError> {
+        frame(body.as_bytes(), &mut Unknown::default())
+    }
+
     fn entry(body: &str) -> Result<(BookEntry<'_>, Decoder), Failure<'_>> {
-        let Frame::Book { data, .. } = frame(body.as_bytes())? else { panic!("no book frame") };
+        let Frame::Book { data, .. } = plain_frame(body)? else { panic!("no book frame") };
         let mut decoder = Decoder::default();
         let mut scanner = Scanner::new(body.as_bytes());
         scanner.seek(data);
         scanner.expect(b'[', "entries")?;
-        let entry = decoder.book_entry(&mut scanner, |_, printed| printed)?;
+        let entry = decoder.book_entry(&mut scanner, &mut Unknown::default(), |_, printed| printed)?;
         Ok((entry, decoder))
     }
 
@@ -425,14 +436,14 @@ mod tests {
             (r#"{"channel":"weather","data":{}}"#, Frame::Unknown),
             (r#"{"type":"snapshot","data":[],"channel":"trade"}"#, Frame::Trades { snapshot: true, data: 26 }),
         ] {
-            assert_eq!(frame(body.as_bytes()), Ok(expected), "{body}");
+            assert_eq!(plain_frame(body), Ok(expected), "{body}");
         }
     }
 
     #[test]
     fn a_trade_gives_the_side_of_the_taker() {
         let body = br#"{"symbol":"MATIC/USD","side":"sell","price":0.5117,"qty":40.0,"ord_type":"market","trade_id":4665906,"timestamp":"2023-09-25T07:49:37.708706Z"}"#;
-        let trade = trade_entry(&mut Scanner::new(body), |_, _| (4, 8)).unwrap();
+        let trade = trade_entry(&mut Scanner::new(body), &mut Unknown::default(), |_, _| (4, 8)).unwrap();
         assert_eq!(trade.symbol, b"MATIC/USD");
         let Print { trade_id, price, size, side, .. } = trade.print;
         assert_eq!((trade_id, price, size, side), (4_665_906, 5_117, 4_000_000_000, SIDE_SELL));
@@ -440,7 +451,9 @@ mod tests {
 
     #[test]
     fn a_ticker_gives_the_best_prices_and_sizes() {
-        let ticker = |body: &'static str| ticker_entry(&mut Scanner::new(body.as_bytes()), |_, printed| printed);
+        let ticker = |body: &'static str| {
+            ticker_entry(&mut Scanner::new(body.as_bytes()), &mut Unknown::default(), |_, printed| printed)
+        };
         let entry = ticker(
             r#"{"symbol":"ALGO/USD","bid":0.10025,"bid_qty":740.0,"ask":0.1035,"ask_qty":740.25,"last":0.10035,"volume":997038.98383185,"change":-0.00017,"timestamp":"2023-09-25T07:49:37.708706Z"}"#,
         );
@@ -464,7 +477,7 @@ mod tests {
     #[test]
     fn a_damaged_frame_gives_nothing() {
         for size in 0..UPDATE.len() {
-            assert!(frame(&UPDATE.as_bytes()[..size]).is_err(), "{size}");
+            assert!(plain_frame(&UPDATE[..size]).is_err(), "{size}");
         }
         for (from, to) in [
             ("\"price\":63004.9", "\"prise\":63004.9"),
@@ -479,7 +492,7 @@ mod tests {
             ("update", "updale"),
         ] {
             let body = UPDATE.replacen(from, to, 1);
-            let failed = frame(body.as_bytes()).is_err() || entry(&body).is_err();
+            let failed = plain_frame(&body).is_err() || entry(&body).is_err();
             assert!(failed, "{body}");
         }
     }

@@ -22,7 +22,7 @@ use crate::engine::Quarantine;
 use crate::failure::{Failure, Quantity};
 use crate::market::{BookState, Emitter, Markets, Print, StatusRecord};
 use crate::oracles::Oracle;
-use crate::scan::{ScanError, Scanner};
+use crate::scan::{ScanError, Scanner, Unknown};
 use crate::sink::{RecordSink, Stage};
 use crate::status::StatusKind;
 use book::{Cut, DEPTHS, check};
@@ -69,13 +69,17 @@ impl KrakenFeed {
         body: &[u8],
         emit: &mut Emitter<'_, S>,
     ) {
-        let result = match decode::frame(body) {
-            Ok(Frame::Book { snapshot, data }) => {
-                entries(body, data, |scanner| self.on_book_entry(markets, connection, snapshot, scanner, emit))
-            }
+        let mut unknown = Unknown::default();
+        let frame = decode::frame(body, &mut unknown);
+        // Frames that are not decoded have fields that are not looked for.
+        let decoded = matches!(frame, Ok(Frame::Book { .. } | Frame::Trades { .. } | Frame::Tickers { .. }));
+        let result = match frame {
+            Ok(Frame::Book { snapshot, data }) => entries(body, data, |scanner| {
+                self.on_book_entry(markets, (connection, snapshot), scanner, &mut unknown, emit)
+            }),
             Ok(Frame::Trades { snapshot, data }) => {
                 let flags = if snapshot { FLAG_SNAPSHOT } else { 0 };
-                let result = self.read_trades(markets, body, data, flags, emit);
+                let result = self.read_trades(markets, (body, data), flags, &mut unknown, emit);
                 // A snapshot's trades come in no promised order.
                 self.trades.sort_by_key(|&(index, _, print)| (index, print.trade_id));
                 for (index, _, print) in self.trades.drain(..) {
@@ -85,7 +89,7 @@ impl KrakenFeed {
             }
             Ok(Frame::Tickers { snapshot, data }) => {
                 let flags = if snapshot { FLAG_SNAPSHOT } else { 0 };
-                entries(body, data, |scanner| self.on_ticker_entry(markets, flags, scanner, emit))
+                entries(body, data, |scanner| self.on_ticker_entry(markets, flags, scanner, &mut unknown, emit))
             }
             Ok(Frame::Subscribed { symbol, is_book, depth }) => {
                 markets.counters.acknowledged += 1;
@@ -127,6 +131,8 @@ impl KrakenFeed {
             quarantine.add(&mut markets.counters, error, emit);
             markets.want_again_after_damage(emit);
             book::lose_books(markets, connection, StatusKind::Malformed, emit);
+        } else if decoded {
+            markets.counters.note(unknown);
         }
         self.compare_bars(markets);
     }
@@ -214,13 +220,13 @@ impl KrakenFeed {
     fn on_book_entry<S: RecordSink>(
         &mut self,
         markets: &mut Markets,
-        connection: u32,
-        snapshot: bool,
+        (connection, snapshot): (u32, bool),
         scanner: &mut Scanner<'_>,
+        unknown: &mut Unknown,
         emit: &mut Emitter<'_, S>,
     ) -> Result<(), ScanError> {
         let exponents = |symbol: &[u8], printed| if snapshot { printed } else { markets.exponents(symbol, printed) };
-        let entry = match self.decoder.book_entry(scanner, exponents) {
+        let entry = match self.decoder.book_entry(scanner, unknown, exponents) {
             Ok(entry) => entry,
             Err(Failure::Malformed(error)) => return Err(error),
             Err(Failure::Precision { symbol, quantity, exponent }) => {
@@ -311,14 +317,16 @@ impl KrakenFeed {
     fn read_trades<S: RecordSink>(
         &mut self,
         markets: &mut Markets,
-        body: &[u8],
-        data: usize,
+        (body, data): (&[u8], usize),
         flags: u8,
+        unknown: &mut Unknown,
         emit: &mut Emitter<'_, S>,
     ) -> Result<(), ScanError> {
+        let before = *unknown;
         for _ in 0..PRECISION_ROUNDS_MAX {
             self.trades.clear();
-            let result = entries(body, data, |scanner| self.on_trade_entry(markets, flags, scanner, emit));
+            *unknown = before;
+            let result = entries(body, data, |scanner| self.on_trade_entry(markets, flags, scanner, unknown, emit));
             if self.trades.iter().all(|&(index, version, _)| markets.get(index).version == version) {
                 return result;
             }
@@ -332,12 +340,14 @@ impl KrakenFeed {
         markets: &mut Markets,
         flags: u8,
         scanner: &mut Scanner<'_>,
+        unknown: &mut Unknown,
         emit: &mut Emitter<'_, S>,
     ) -> Result<(), ScanError> {
-        let start = scanner.position();
+        let (start, before) = (scanner.position(), *unknown);
         for _ in 0..PRECISION_ROUNDS_MAX {
             scanner.seek(start);
-            match trade_entry(scanner, |symbol, printed| markets.exponents(symbol, printed)) {
+            *unknown = before;
+            match trade_entry(scanner, unknown, |symbol, printed| markets.exponents(symbol, printed)) {
                 Ok(TradeEntry { symbol, print, exponents }) => {
                     if let Some(index) = self.market(markets, symbol, emit) {
                         markets.set_exponents(index, exponents, emit);
@@ -361,16 +371,18 @@ impl KrakenFeed {
         markets: &mut Markets,
         flags: u8,
         scanner: &mut Scanner<'_>,
+        unknown: &mut Unknown,
         emit: &mut Emitter<'_, S>,
     ) -> Result<(), ScanError> {
-        let start = scanner.position();
+        let (start, before) = (scanner.position(), *unknown);
         for _ in 0..PRECISION_ROUNDS_MAX {
             scanner.seek(start);
+            *unknown = before;
             let exponents = |symbol: &[u8], printed: (Exponent, Exponent)| {
                 let pair = self.pairs.get(symbol).map_or((0, 0), |pair| (pair.price_decimals, pair.size_decimals));
                 markets.exponents(symbol, (printed.0.max(pair.0), printed.1.max(pair.1)))
             };
-            match ticker_entry(scanner, exponents) {
+            match ticker_entry(scanner, unknown, exponents) {
                 Ok(TickerEntry { symbol, ts_event, top, exponents }) => {
                     let Some(index) = self.market(markets, symbol, emit) else { return Ok(()) };
                     let Some(top) = top else {

@@ -8,7 +8,7 @@
 //! heartbeat, pong.
 
 use tidebook_book::Level;
-use tidebook_types::records::{SIDE_BUY, SIDE_SELL};
+use tidebook_types::records::{SIDE_BUY, SIDE_NONE, SIDE_SELL};
 use tidebook_types::{Exponent, decimals};
 
 use crate::failure::{Failure, Quantity};
@@ -16,7 +16,7 @@ use crate::kraken::book::DEPTHS;
 use crate::kraken::decode::units;
 use crate::kraken::time::seconds;
 use crate::market::{Print, Top};
-use crate::scan::{ScanError, Scanner, parse_unsigned};
+use crate::scan::{ScanError, Scanner, Unknown, parse_unsigned};
 
 /// What a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,20 +52,20 @@ pub(crate) enum Frame<'a> {
 }
 
 /// The frame in `body`, which is whole JSON.
-pub(crate) fn frame(body: &[u8]) -> Result<Frame<'_>, ScanError> {
+pub(crate) fn frame<'a>(body: &'a [u8], unknown: &mut Unknown) -> Result<Frame<'a>, ScanError> {
     let mut scanner = Scanner::new(body);
     let frame = match scanner.peek() {
         Some(b'{') => event(&mut scanner)?,
-        _ => data(&mut scanner)?,
+        _ => data(&mut scanner, unknown)?,
     };
     scanner.end()?;
     Ok(frame)
 }
 
-fn data<'a>(scanner: &mut Scanner<'a>) -> Result<Frame<'a>, ScanError> {
+fn data<'a>(scanner: &mut Scanner<'a>, unknown: &mut Unknown) -> Result<Frame<'a>, ScanError> {
     let mut places = [None; 2];
     let mut words = [&b""[..]; 2];
-    let (mut place_count, mut word_count) = (0, 0);
+    let (mut place_count, mut word_count, mut number_count) = (0, 0, 0);
     scanner.expect(b'[', "an array or an object")?;
     let mut first = true;
     while scanner.element(&mut first)? {
@@ -84,8 +84,10 @@ fn data<'a>(scanner: &mut Scanner<'a>) -> Result<Frame<'a>, ScanError> {
                 place_count += 1;
                 scanner.skip()?;
             }
+            // The id of the channel, and whatever else may come.
             _ => {
-                scanner.skip()?;
+                unknown.field(scanner, number_count == 0)?;
+                number_count += 1;
             }
         }
     }
@@ -173,7 +175,7 @@ struct Places<'a> {
 
 impl<'a> Places<'a> {
     /// Adds what the object at the scanner has.
-    fn read(&mut self, scanner: &mut Scanner<'a>) -> Result<(), ScanError> {
+    fn read(&mut self, scanner: &mut Scanner<'a>, unknown: &mut Unknown) -> Result<(), ScanError> {
         scanner.expect(b'{', "an object of the book")?;
         let mut first = true;
         while let Some(key) = scanner.key(&mut first)? {
@@ -189,7 +191,7 @@ impl<'a> Places<'a> {
                     continue;
                 }
                 _ => {
-                    scanner.skip()?;
+                    unknown.field(scanner, false)?;
                     continue;
                 }
             };
@@ -211,6 +213,7 @@ impl Decoder {
         pair: &'a [u8],
         places: [Option<usize>; 2],
         known: Option<(Exponent, Exponent)>,
+        unknown: &mut Unknown,
     ) -> Result<BookMessage, Failure<'a>> {
         self.bids.clear();
         self.asks.clear();
@@ -218,7 +221,7 @@ impl Decoder {
         let mut scanner = Scanner::new(body);
         for place in places.into_iter().flatten() {
             scanner.seek(place);
-            found.read(&mut scanner)?;
+            found.read(&mut scanner, unknown)?;
         }
         let wrong = |expected| ScanError { offset: places[0].unwrap_or(0), expected };
         let (sides, checksum, known) = match found {
@@ -236,7 +239,7 @@ impl Decoder {
             None => {
                 let mut printed = (0, 0);
                 for place in sides.into_iter().flatten() {
-                    for_each_level(&scanner, place, |_, [price, size, _]| {
+                    for_each_level(&scanner, place, &mut Unknown::default(), |_, [price, size, _]| {
                         printed = (printed.0.max(decimals(price)), printed.1.max(decimals(size)));
                         Ok(())
                     })?;
@@ -248,7 +251,7 @@ impl Decoder {
         let mut ts_event = 0;
         for (place, side) in sides.into_iter().zip([&mut self.bids, &mut self.asks]) {
             let Some(place) = place else { continue };
-            for_each_level(&scanner, place, |at, [price, size, time]| {
+            for_each_level(&scanner, place, unknown, |at, [price, size, time]| {
                 let price = units(price, at, pair, Quantity::Price, exponents.0)?;
                 if price == 0 {
                     return Err(ScanError { offset: at, expected: "a price above 0" }.into());
@@ -268,6 +271,7 @@ impl Decoder {
 fn for_each_level<'a>(
     scanner: &Scanner<'a>,
     place: usize,
+    unknown: &mut Unknown,
     mut each: impl FnMut(usize, [&'a [u8]; 3]) -> Result<(), Failure<'a>>,
 ) -> Result<(), Failure<'a>> {
     let mut scanner = scanner.clone();
@@ -277,13 +281,18 @@ fn for_each_level<'a>(
     while scanner.element(&mut first)? {
         scanner.peek();
         let at = scanner.position();
-        each(at, columns(&mut scanner)?)?;
+        each(at, columns(&mut scanner, &[&[b"r"]], unknown)?)?;
     }
     Ok(())
 }
 
-/// The first `N` texts of the array at the scanner, which steps behind it.
-fn columns<'a, const N: usize>(scanner: &mut Scanner<'a>) -> Result<[&'a [u8]; N], ScanError> {
+/// The first `N` texts of the array at the scanner, which steps behind it. Those behind them are words of the lists in `more`,
+/// in its order; an empty list is of any text.
+fn columns<'a, const N: usize>(
+    scanner: &mut Scanner<'a>,
+    more: &[&[&[u8]]],
+    unknown: &mut Unknown,
+) -> Result<[&'a [u8]; N], ScanError> {
     let mut columns = [&b""[..]; N];
     scanner.expect(b'[', "an array of texts")?;
     let mut first = true;
@@ -293,9 +302,18 @@ fn columns<'a, const N: usize>(scanner: &mut Scanner<'a>) -> Result<[&'a [u8]; N
         }
         *column = scanner.string()?;
     }
-    while scanner.element(&mut first)? {
-        scanner.skip()?;
+    for words in more {
+        if !scanner.element(&mut first)? {
+            return Ok(columns);
+        }
+        if scanner.peek() == Some(b'"') {
+            let word = scanner.string()?;
+            unknown.values += u64::from(!words.is_empty() && !words.contains(&word));
+        } else {
+            unknown.field(scanner, false)?;
+        }
     }
+    unknown.columns(scanner, &mut first)?;
     Ok(columns)
 }
 
@@ -306,10 +324,10 @@ pub(crate) fn trades<'a>(
     pair: &'a [u8],
     rows: usize,
     exponents: impl Fn((Exponent, Exponent)) -> (Exponent, Exponent),
-    prints: &mut Vec<Print>,
+    (prints, unknown): (&mut Vec<Print>, &mut Unknown),
 ) -> Result<(Exponent, Exponent), Failure<'a>> {
     prints.clear();
-    let each_row = |each: &mut dyn FnMut(usize, [&'a [u8]; 4]) -> Result<(), Failure<'a>>| {
+    let each_row = |unknown: &mut Unknown, each: &mut dyn FnMut(usize, [&'a [u8]; 4]) -> Result<(), Failure<'a>>| {
         let mut scanner = Scanner::new(body);
         scanner.seek(rows);
         scanner.expect(b'[', "rows of trades")?;
@@ -317,17 +335,18 @@ pub(crate) fn trades<'a>(
         while scanner.element(&mut first)? {
             scanner.peek();
             let at = scanner.position();
-            each(at, columns(&mut scanner)?)?;
+            each(at, columns(&mut scanner, &[&[b"m", b"l"], &[]], unknown)?)?;
         }
         Ok::<(), Failure<'a>>(())
     };
     let mut printed = (0, 0);
-    each_row(&mut |_, [price, size, _, _]| {
+    each_row(unknown, &mut |_, [price, size, _, _]| {
         printed = (printed.0.max(decimals(price)), printed.1.max(decimals(size)));
         Ok(())
     })?;
     let (price_exp, size_exp) = exponents(printed);
-    each_row(&mut |at, [price, size, time, side]| {
+    let mut sides = 0;
+    each_row(&mut Unknown::default(), &mut |at, [price, size, time, side]| {
         let wrong = |expected| ScanError { offset: at, expected };
         prints.push(Print {
             ts_event: seconds(time).ok_or(wrong("a time in seconds"))?,
@@ -337,12 +356,16 @@ pub(crate) fn trades<'a>(
             side: match side {
                 b"b" => SIDE_BUY,
                 b"s" => SIDE_SELL,
-                _ => return Err(wrong("`b` or `s`").into()),
+                _ => {
+                    sides += 1;
+                    SIDE_NONE
+                }
             },
             flags: 0,
         });
         Ok(())
     })?;
+    unknown.values += sides;
     Ok((price_exp, size_exp))
 }
 
@@ -352,6 +375,7 @@ pub(crate) fn ticker<'a>(
     pair: &'a [u8],
     at: usize,
     exponents: impl Fn((Exponent, Exponent)) -> (Exponent, Exponent),
+    unknown: &mut Unknown,
 ) -> Result<(Top, (Exponent, Exponent)), Failure<'a>> {
     let mut scanner = Scanner::new(body);
     scanner.seek(at);
@@ -363,7 +387,7 @@ pub(crate) fn ticker<'a>(
             b"b" => &mut sides[0],
             b"a" => &mut sides[1],
             _ => {
-                scanner.skip()?;
+                unknown.field(&mut scanner, matches!(key, b"c" | b"v" | b"p" | b"t" | b"l" | b"h" | b"o"))?;
                 continue;
             }
         };
@@ -376,9 +400,7 @@ pub(crate) fn ticker<'a>(
             }
             *text = if scanner.peek() == Some(b'"') { scanner.string()? } else { scanner.skip()? };
         }
-        while scanner.element(&mut first)? {
-            scanner.skip()?;
-        }
+        unknown.columns(&mut scanner, &mut first)?;
         *side = Some((texts[0], texts[2]));
     }
     let [Some(bid), Some(ask)] = sides else {
@@ -400,12 +422,16 @@ mod tests {
     const SNAPSHOT: &str = r#"[464,{"as":[["56218.30000","0.15000000","1618678117.243818"]],"bs":[["56200.00000","1.00000000","1618678118.000000"]]},"book-1000","XBT/CHF"]"#;
     const UPDATE: &str = r#"[464,{"a":[["56218.30000","0.00000000","1618678119.5"],["56230.10000","2.5","1618678118.1","r"]]},{"b":[["56201.00000","1.50000000","1618678117"]],"c":"2583817756"},"book-10","XBT/CHF"]"#;
 
+    fn plain_frame(body: &str) -> Result<Frame<'_>, ScanError> {
+        frame(body.as_bytes(), &mut Unknown::default())
+    }
+
     fn book(body: &str) -> Result<(BookMessage, Decoder), Failure<'_>> {
-        let Frame::Book { pair, places, .. } = frame(body.as_bytes())? else {
+        let Frame::Book { pair, places, .. } = plain_frame(body)? else {
             return Err(ScanError { offset: 0, expected: "a book" }.into());
         };
         let mut decoder = Decoder::default();
-        let message = decoder.book(body.as_bytes(), pair, places, None)?;
+        let message = decoder.book(body.as_bytes(), pair, places, None, &mut Unknown::default())?;
         Ok((message, decoder))
     }
 
@@ -455,16 +481,17 @@ mod tests {
             (r#"[0,[],"trade","XBT/USD"]"#, Frame::Trades { pair: b"XBT/USD", rows: 3 }),
             (r#"[0,{},"ticker","XBT/USD"]"#, Frame::Ticker { pair: b"XBT/USD", at: 3 }),
         ] {
-            assert_eq!(frame(body.as_bytes()), Ok(expected), "{body}");
+            assert_eq!(plain_frame(body), Ok(expected), "{body}");
         }
     }
 
     #[test]
     fn trades_keep_their_order_and_the_side_of_the_taker() {
         let body = r#"[993,[["354.04","0.28245396","1618678150.826417","s","m",""],["353.8","1.7","1618678150.827816","b","l",""]],"trade","XMR/USD"]"#;
-        let Ok(Frame::Trades { pair, rows }) = frame(body.as_bytes()) else { panic!("no trades") };
+        let Ok(Frame::Trades { pair, rows }) = plain_frame(body) else { panic!("no trades") };
         let mut prints = Vec::new();
-        let exponents = trades(body.as_bytes(), pair, rows, |printed| printed, &mut prints).unwrap();
+        let exponents =
+            trades(body.as_bytes(), pair, rows, |printed| printed, (&mut prints, &mut Unknown::default())).unwrap();
         assert_eq!(exponents, (2, 8));
         let seen: Vec<_> = prints.iter().map(|print| (print.price, print.size, print.side)).collect();
         assert_eq!(seen, [(35_404, 28_245_396, SIDE_SELL), (35_380, 170_000_000, SIDE_BUY)]);
@@ -474,17 +501,18 @@ mod tests {
     #[test]
     fn a_ticker_gives_the_best_prices_with_their_exact_sizes() {
         let body = r#"[996,{"a":["355.24",27,"27.19106411"],"b":["354.32",6,"6.87748868"],"c":["355.23","1.2"],"v":["1","2"]},"ticker","XMR/USD"]"#;
-        let (top, exponents) = ticker(body.as_bytes(), b"XMR/USD", 5, |printed| printed).unwrap();
+        let (top, exponents) =
+            ticker(body.as_bytes(), b"XMR/USD", 5, |printed| printed, &mut Unknown::default()).unwrap();
         assert_eq!((top.bid, top.ask), (level(35_432, 687_748_868), level(35_524, 2_719_106_411)));
         assert_eq!(exponents, (2, 8));
-        assert!(ticker(br#"{"a":["1",1,"1"]}"#, b"", 0, |printed| printed).is_err());
+        assert!(ticker(br#"{"a":["1",1,"1"]}"#, b"", 0, |printed| printed, &mut Unknown::default()).is_err());
     }
 
     #[test]
     fn a_damaged_frame_gives_nothing() {
         for body in [SNAPSHOT, UPDATE] {
             for size in 0..body.len() {
-                assert!(frame(&body.as_bytes()[..size]).is_err(), "{size} of {body}");
+                assert!(plain_frame(&body[..size]).is_err(), "{size} of {body}");
             }
         }
         for (body, from, to) in [

@@ -20,7 +20,7 @@ use crate::kraken::rest::Request;
 use crate::kraken::{PRECISION_ROUNDS_MAX, symbol};
 use crate::market::{BookState, Emitter, Markets, Print, StatusRecord, SymbolHasher};
 use crate::oracles::Oracle;
-use crate::scan::ScanError;
+use crate::scan::{ScanError, Unknown};
 use crate::sink::{RecordSink, Stage};
 use crate::status::StatusKind;
 use decode::{BookMessage, Decoder, Frame};
@@ -49,7 +49,9 @@ impl KrakenV1Feed {
         body: &[u8],
         emit: &mut Emitter<'_, S>,
     ) {
-        let result = decode::frame(body).and_then(|frame| self.on_frame(markets, connection, body, frame, emit));
+        let mut unknown = Unknown::default();
+        let result = decode::frame(body, &mut unknown)
+            .and_then(|frame| self.on_frame(markets, (connection, body), frame, &mut unknown, emit));
         if let Err(error) = result {
             quarantine.add(&mut markets.counters, error, emit);
             markets.want_again_after_damage(emit);
@@ -93,17 +95,19 @@ impl KrakenV1Feed {
     fn on_frame<S: RecordSink>(
         &mut self,
         markets: &mut Markets,
-        connection: u32,
-        body: &[u8],
+        (connection, body): (u32, &[u8]),
         frame: Frame<'_>,
+        unknown: &mut Unknown,
         emit: &mut Emitter<'_, S>,
     ) -> Result<(), ScanError> {
+        // Frames that are not decoded have fields that are not looked for.
+        let decoded = matches!(frame, Frame::Book { .. } | Frame::Trades { .. } | Frame::Ticker { .. });
         match frame {
             Frame::Book { depth, pair, places } => {
                 let Some(index) = self.market(markets, pair, emit) else { return Ok(()) };
                 let market = markets.get(index);
                 let known = (market.version > 0).then_some((market.price_exp, market.size_exp));
-                match self.decoder.book(body, pair, places, known) {
+                match self.decoder.book(body, pair, places, known, unknown) {
                     Ok(message) => {
                         emit.reached(Stage::Decoded, 0);
                         match message.checksum {
@@ -124,8 +128,11 @@ impl KrakenV1Feed {
             Frame::Trades { pair, rows } => {
                 let Some(index) = self.market(markets, pair, emit) else { return Ok(()) };
                 let mut prints = std::mem::take(&mut self.prints);
+                let before = *unknown;
                 let read = self.with_exponents(markets, index, emit, |exponents| {
-                    decode::trades(body, pair, rows, exponents, &mut prints).map(|exponents| ((), exponents))
+                    *unknown = before;
+                    let kept = (&mut prints, &mut *unknown);
+                    decode::trades(body, pair, rows, exponents, kept).map(|exponents| ((), exponents))
                 });
                 if read.is_ok() {
                     for print in &prints {
@@ -137,8 +144,11 @@ impl KrakenV1Feed {
             }
             Frame::Ticker { pair, at } => {
                 let Some(index) = self.market(markets, pair, emit) else { return Ok(()) };
-                let top =
-                    self.with_exponents(markets, index, emit, |exponents| decode::ticker(body, pair, at, exponents))?;
+                let before = *unknown;
+                let top = self.with_exponents(markets, index, emit, |exponents| {
+                    *unknown = before;
+                    decode::ticker(body, pair, at, exponents, unknown)
+                })?;
                 markets.counters.quotes += 1;
                 markets.emit_quote(index, 0, top, 0, 0, emit);
             }
@@ -157,6 +167,9 @@ impl KrakenV1Feed {
                 emit.status(id, 0, StatusRecord::of(StatusKind::Refused));
             }
             Frame::Unknown => markets.counters.unknown += 1,
+        }
+        if decoded {
+            markets.counters.note(*unknown);
         }
         Ok(())
     }

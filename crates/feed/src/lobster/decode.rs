@@ -4,7 +4,7 @@ use tidebook_types::records::{ORDER_ADD, ORDER_CANCEL, ORDER_DELETE, ORDER_EXECU
 
 use crate::decimal::nearest_nanoseconds;
 use crate::orders::OrderEvent;
-use crate::scan::{ScanError, parse_unsigned};
+use crate::scan::{ScanError, Unknown, parse_unsigned};
 
 /// A day has no more nanoseconds, even when clocks are set back.
 const DAY_NS_MAX: i64 = 90_000_000_000_000;
@@ -19,17 +19,21 @@ pub(crate) enum Row {
     Resumed,
     /// Quotes resume ahead of trading.
     Acknowledged,
+    /// Of a halt that is neither its beginning nor its end.
+    UnknownHalt,
     Unknown,
 }
 
 /// Nanoseconds after midnight, and what the row says.
-pub(crate) fn row(body: &[u8]) -> Result<(i64, Row), ScanError> {
+pub(crate) fn row(body: &[u8], unknown: &mut Unknown) -> Result<(i64, Row), ScanError> {
     let mut columns = [&b""[..]; 6];
-    let mut offset = 0;
     let mut count = 0;
     for column in body.trim_ascii_end().split(|&byte| byte == b',') {
-        *columns.get_mut(count).ok_or(ScanError { offset, expected: "six columns" })? = column;
-        offset += column.len() + 1;
+        if let Some(place) = columns.get_mut(count) {
+            *place = column;
+        } else {
+            unknown.fields += 1;
+        }
         count += 1;
     }
     if count < columns.len() {
@@ -49,6 +53,10 @@ pub(crate) fn row(body: &[u8]) -> Result<(i64, Row), ScanError> {
                 b"-1" => Row::Halted,
                 b"0" => Row::Acknowledged,
                 b"1" => Row::Resumed,
+                _ if !price.is_empty() => {
+                    unknown.values += 1;
+                    Row::UnknownHalt
+                }
                 _ => return Err(wrong("a halt's -1, 0 or 1 as price")),
             };
             return Ok((since_midnight, row));
@@ -75,6 +83,10 @@ pub(crate) fn row(body: &[u8]) -> Result<(i64, Row), ScanError> {
 mod tests {
     use super::*;
 
+    fn plain(body: &str) -> Result<(i64, Row), ScanError> {
+        row(body.as_bytes(), &mut Unknown::default())
+    }
+
     #[test]
     fn each_type_of_row_is_an_event() {
         let event = |action| OrderEvent { action, order_id: 16_113_575, side: SIDE_SELL, price: 5_853_300, size: 18 };
@@ -88,10 +100,10 @@ mod tests {
             (99, Row::Unknown),
         ] {
             let body = format!("34200.004241176,{kind},16113575,18,5853300,-1\r");
-            assert_eq!(row(body.as_bytes()), Ok((34_200_004_241_176, expected)), "{kind}");
+            assert_eq!(plain(&body), Ok((34_200_004_241_176, expected)), "{kind}");
         }
         for (price, expected) in [("-1", Row::Halted), ("0", Row::Acknowledged), ("1", Row::Resumed)] {
-            assert_eq!(row(format!("34713.6,7,0,0,{price},-1").as_bytes()).unwrap().1, expected);
+            assert_eq!(plain(&format!("34713.6,7,0,0,{price},-1")).unwrap().1, expected);
         }
     }
 
@@ -99,7 +111,7 @@ mod tests {
     fn a_damaged_row_gives_nothing() {
         let good = "34200.004241176,1,16113575,18,5853300,1";
         for size in 0..good.len() {
-            assert!(row(&good.as_bytes()[..size]).is_err(), "{size}");
+            assert!(plain(&good[..size]).is_err(), "{size}");
         }
         for (from, to) in [
             ("34200.", "3420o."),
@@ -109,10 +121,11 @@ mod tests {
             (",18,", ",-18,"),
             ("5853300", "5853300.5"),
             ("00,1", "00,2"),
-            ("00,1", "00,1,1"),
+            ("5853300", "585,300"),
+            ("16113575", "1611,3575"),
         ] {
             let body = good.replacen(from, to, 1);
-            assert!(row(body.as_bytes()).is_err(), "{body}");
+            assert!(plain(&body).is_err(), "{body}");
         }
     }
 }

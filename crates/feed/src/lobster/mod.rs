@@ -14,7 +14,7 @@ use tidebook_types::records::{FLAG_HIDDEN, ORDER_EXECUTE};
 use crate::engine::Quarantine;
 use crate::market::{Emitter, Markets, Print, StatusRecord};
 use crate::orders::{OrderLine, OrderTables};
-use crate::scan::ScanError;
+use crate::scan::{ScanError, Unknown};
 use crate::sink::RecordSink;
 use crate::status::StatusKind;
 use decode::{Row, row};
@@ -77,7 +77,11 @@ impl LobsterFeed {
     ) -> Result<(), ScanError> {
         let recording = self.tables.recording(connection)?;
         let index = recording.index;
-        let (since_midnight, row) = row(body)?;
+        let mut unknown = Unknown::default();
+        let (since_midnight, row) = row(body, &mut unknown)?;
+        if row != Row::Unknown {
+            markets.counters.note(unknown);
+        }
         let ts_event = recording.midnight_ns + since_midnight;
         let fill = match row {
             Row::Order(event) => {
@@ -106,6 +110,7 @@ impl LobsterFeed {
                 markets.counters.acknowledged += 1;
                 None
             }
+            Row::UnknownHalt => None,
             Row::Unknown => {
                 markets.counters.unknown += 1;
                 None
