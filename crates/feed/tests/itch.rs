@@ -414,7 +414,7 @@ fn id_fields(kind: u8) -> &'static [(usize, usize)] {
     }
 }
 
-/// Method: one byte of one message of a seeded day is changed, 20,000 times. Either the records are what they were, or it is told
+/// Method: one byte of one message of a seeded day is changed, 12,000 times. Either the records are what they were, or it is told
 /// (set aside, unknown, counted, or marked), or the byte is of a field that docs/feeds.md names as one that nothing contradicts: a
 /// size, a price, a side, a number of a trade, a time that stays between its neighbours, the id of another order of the stock.
 #[test]
@@ -432,7 +432,7 @@ fn a_changed_byte_is_told_or_is_of_a_field_that_nothing_contradicts() {
             .filter_map(|line| if let ItchTold::Order(_, _, id, ..) = line { Some(*id) } else { None })
             .collect();
         let mut random = Random::new(seed);
-        for _ in 0..500 {
+        for _ in 0..300 {
             let index = 1 + random.index(undamaged.len() - 1);
             let mut damaged = undamaged.clone();
             let body = &mut damaged[index].body;
@@ -471,7 +471,7 @@ fn a_changed_byte_is_told_or_is_of_a_field_that_nothing_contradicts() {
             );
         }
     }
-    assert!(silent > 1_000, "{silent}: the campaign must reach the fields it lists");
+    assert!(silent > 500, "{silent}: the campaign must reach the fields it lists");
 }
 
 /// Method: one message of a seeded day is cut, lost, repeated, or changes places with the next one of its stock.

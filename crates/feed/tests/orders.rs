@@ -8,7 +8,7 @@ use tidebook_feed::{FeedEngine, RecordBatch};
 use tidebook_testkit::{Random, recording};
 use tidebook_types::records::{
     FLAG_DERIVED, FLAG_HIDDEN, FLAG_LAST, FLAG_UNKNOWN_ORDER, FLAG_UNPROVEN, ORDER_ADD, ORDER_CANCEL, ORDER_CLEAR,
-    ORDER_DELETE, ORDER_EXECUTE, ORDER_MODIFY, SIDE_BUY, SIDE_SELL,
+    ORDER_DELETE, ORDER_EXECUTE, ORDER_MODIFY, SIDE_BUY, SIDE_NONE, SIDE_SELL,
 };
 use tidebook_types::{MessageKind, Order, Quote, Venue};
 
@@ -258,6 +258,17 @@ fn a_fill_is_a_trade_of_the_other_side_and_halts_are_told() {
     assert_eq!(trades, [(5_853_300, 40, SIDE_SELL), (5_853_400, 5, SIDE_BUY)]);
     assert_eq!(told(&batch), ["6: trading_halted", "8: trading_resumed"]);
     assert_eq!((engine.counters().unknown, engine.counters().acknowledged), (1, 1));
+}
+
+#[test]
+fn a_hidden_fill_has_no_side_since_the_exchange_says_none() {
+    // Midnights in New York on 11 and 14 July 2014.
+    for (midnight, side) in [("1405051200", SIDE_SELL), ("1405310400", SIDE_NONE)] {
+        let rows = ["34200.1,5,0,5,5853400,1", "34200.2,4,7,40,5853300,1"].map(ws);
+        let (_, batch) = run(Venue::Lobster, &[&[state(&AAPL.replace("1340251200", midnight))], &rows[..]].concat());
+        assert_eq!(batch.trades.iter().map(|trade| trade.side).collect::<Vec<_>>(), [side, SIDE_SELL]);
+        assert_eq!(batch.orders.iter().map(|order| order.side).collect::<Vec<_>>(), [-side, SIDE_BUY]);
+    }
 }
 
 /// Method: seeded variants with lines dropped, repeated, swapped, cut or with one byte changed. A damaged line is set aside

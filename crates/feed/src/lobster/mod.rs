@@ -9,7 +9,7 @@
 mod decode;
 
 use tidebook_types::Exponent;
-use tidebook_types::records::{FLAG_HIDDEN, ORDER_EXECUTE};
+use tidebook_types::records::{FLAG_HIDDEN, ORDER_EXECUTE, SIDE_NONE};
 
 use crate::engine::Quarantine;
 use crate::market::{Emitter, Markets, Print, StatusRecord};
@@ -21,6 +21,10 @@ use decode::{Row, row};
 
 /// Prices are sent in hundredths of a cent, sizes in shares.
 const EXPONENTS: (Exponent, Exponent) = (4, 0);
+
+/// Midnight in New York on 14 July 2014: from that day on NASDAQ writes every hidden order as one to buy, and its side says
+/// nothing ("TotalView-ITCH 5.0", trade message).
+const HIDDEN_SIDES_END_NS: i64 = 1_405_310_400_000_000_000;
 
 /// State of the dialect.
 #[derive(Debug, Default)]
@@ -88,7 +92,10 @@ impl LobsterFeed {
                 self.tables.apply(markets, index, ts_event, &event, emit);
                 (event.action == ORDER_EXECUTE).then_some(event)
             }
-            Row::HiddenFill(event) => {
+            Row::HiddenFill(mut event) => {
+                if recording.midnight_ns >= HIDDEN_SIDES_END_NS {
+                    event.side = SIDE_NONE;
+                }
                 let line = OrderLine {
                     order_id: event.order_id,
                     side: event.side,
