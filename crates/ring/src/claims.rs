@@ -81,13 +81,21 @@ pub enum Found {
 }
 
 impl Found {
+    /// What this word in the ring is. When it is committed, all of the message is there.
+    #[inline]
+    pub fn at<W: Word>(word: &W, sequence: u64) -> Self {
+        Self::of(word.load(Ordering::Acquire), sequence)
+    }
+
     /// What this word is.
     #[inline]
     pub const fn of(word: u64, sequence: u64) -> Self {
+        if word == sequence {
+            return Self::Committed;
+        }
         match Claim::of(word) {
             Some(claim) if claim.is_of(sequence) => Self::Claimed(claim),
             Some(_) => Self::Other,
-            None if word == sequence => Self::Committed,
             None if word < sequence => Self::Free(word),
             None => Self::Other,
         }
@@ -108,6 +116,34 @@ pub fn claim<W: Word>(word: &W, free: u64, claim: Claim) -> bool {
 pub fn settle<W: Word>(word: &W, claim: Claim, sequence: u64) -> bool {
     debug_assert!(claim.is_of(sequence));
     word.compare_exchange(claim.0, sequence, Ordering::Release, Ordering::Relaxed).is_ok()
+}
+
+/// Commits a message where nobody else writes.
+#[inline]
+pub fn publish<W: Word>(word: &W, sequence: u64) {
+    word.store(sequence, Ordering::Release);
+}
+
+/// Makes sure that nothing is taken for a message here, once the next [`publish`] is seen.
+#[inline]
+pub fn clear<W: Word>(word: &W) {
+    word.store(0, Ordering::Relaxed);
+}
+
+/// Writes the word of a part that is not the first of its message, of which everything else was written.
+#[inline]
+pub fn follow<W: Word>(word: &W, sequence: u64) {
+    word.store(sequence, Ordering::Relaxed);
+    // Who walks over the message that stood here finds its end in several slots and then looks at its first word again:
+    // that must have changed when anything behind it has.
+    W::fence(Ordering::Release);
+}
+
+/// Whether a message that was committed is still there, so that what was read of all its parts is true.
+#[inline]
+pub fn is_unchanged<W: Word>(word: &W, sequence: u64) -> bool {
+    W::fence(Ordering::Acquire);
+    word.load(Ordering::Relaxed) == sequence
 }
 
 /// A message's place, as the producers of a ring count: its sequence and its first slot since the ring was made.
@@ -138,6 +174,12 @@ pub trait Slots {
 
     /// Slots of the committed message here; `None` when it is being overwritten, or what stands there is no message.
     fn committed_run(&self, spot: Spot) -> Option<u64>;
+
+    /// A message near the end, or the oldest.
+    fn near_end(&self) -> Spot;
+
+    /// Remembers a message that was just claimed for [`Slots::near_end`].
+    fn claimed(&self, position: u64);
 }
 
 /// What the walk to the end came to.
@@ -164,7 +206,7 @@ pub fn walk<S: Slots>(slots: &S, mut spot: Spot, limit: u64) -> Walk {
         if spot.position >= limit {
             return Walk::NoRoom(spot);
         }
-        match Found::of(slots.word(spot.position).load(Ordering::Acquire), spot.sequence) {
+        match Found::at(slots.word(spot.position), spot.sequence) {
             Found::Free(free) => return Walk::End { spot, free },
             Found::Claimed(claim) => spot = spot.after(claim.run()),
             Found::Committed => match slots.committed_run(spot) {
@@ -172,6 +214,56 @@ pub fn walk<S: Slots>(slots: &S, mut spot: Spot, limit: u64) -> Walk {
                 None => return Walk::Lost,
             },
             Found::Other => return Walk::Lost,
+        }
+    }
+}
+
+/// What an attempt to claim the next message came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Take {
+    /// It is ours.
+    Claimed(Spot, Claim),
+    /// Another producer was faster.
+    Beaten,
+    /// It would go beyond what may be written.
+    NoRoom,
+    /// Overtaken on the way.
+    Lost,
+}
+
+/// Tries to claim the message at the end of the ring, of `run` slots, for the producer of this line. `tail` is a place at
+/// or before the end, as last seen; it is moved to what was found.
+#[inline]
+pub fn take<S: Slots>(slots: &S, tail: &mut Spot, limit: u64, producer: u8, run: u64) -> Take {
+    // Alone, the end is where this producer left it.
+    let found = match Found::at(slots.word(tail.position), tail.sequence) {
+        Found::Free(free) if tail.position < limit => Walk::End { spot: *tail, free },
+        _ => {
+            let near = slots.near_end();
+            if near.position > tail.position {
+                *tail = near;
+            }
+            walk(slots, *tail, limit)
+        }
+    };
+    match found {
+        Walk::End { spot, free } if spot.position + run <= limit => {
+            *tail = spot;
+            let own = Claim::new(producer, run, spot.sequence);
+            if !claim(slots.word(spot.position), free, own) {
+                return Take::Beaten;
+            }
+            *tail = spot.after(run);
+            slots.claimed(spot.position);
+            Take::Claimed(spot, own)
+        }
+        Walk::End { spot, .. } | Walk::NoRoom(spot) => {
+            *tail = spot;
+            Take::NoRoom
+        }
+        Walk::Lost => {
+            *tail = slots.near_end();
+            Take::Lost
         }
     }
 }

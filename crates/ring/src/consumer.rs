@@ -6,13 +6,14 @@
 //! what was read is safe elsewhere; [`Consumer::poll`] does both.
 
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::time::{Duration, Instant};
 
 use rustix::thread::futex;
 
 use crate::claims::Claim;
 use crate::error::RingError;
+use crate::floor::{self, Line};
 use crate::frame::{Frame, Look, Place};
 use crate::layout::{self, CONSUMER_NAME_MAX, ConsumerLines};
 use crate::lock::EndpointLock;
@@ -222,20 +223,9 @@ impl Consumer {
         identity.detach_after_ms.store(milliseconds(detach_after), Ordering::Relaxed);
         identity.process_id.store(std::process::id(), Ordering::Relaxed);
 
-        // Gate, then look whether the floor was already higher; see `Producer::raise_floor` for the other half.
-        loop {
-            cursor.sequence.store(wanted.map_or(next.sequence, |wanted| wanted.min(next.sequence)), Ordering::Relaxed);
-            cursor.position.store(next.position, Ordering::Release);
-            let state = if gating { layout::CONSUMER_GATING } else { layout::CONSUMER_LOSSY };
-            identity.state.store(state, Ordering::Release);
-            mapping.hot().joins.0.fetch_add(1, Ordering::SeqCst);
-            fence(Ordering::SeqCst);
-            let oldest = mapping.oldest();
-            if next.position >= oldest.position {
-                break;
-            }
-            next = oldest;
-        }
+        let state = if gating { layout::CONSUMER_GATING } else { layout::CONSUMER_LOSSY };
+        let joins = &mapping.hot().joins.0;
+        next = lines.line().join(state, joins, || mapping.oldest().into(), wanted, next.into()).into();
 
         let bounded = mapping.info.visible_durable && !options.peek;
         let mut consumer = Self {
@@ -466,10 +456,7 @@ impl Consumer {
             return;
         }
         assert!(place.sequence <= self.next.sequence, "commit of {} which was not read", place.sequence - 1);
-        let cursor = &self.lines().cursor.0;
-        // In this order: a sequence below the one at the position means that a gap in between was not told yet.
-        cursor.sequence.store(place.sequence, Ordering::Relaxed);
-        cursor.position.store(place.position, Ordering::Release);
+        self.lines().line().advance(place.into());
         self.committed = place;
     }
 
@@ -556,7 +543,6 @@ impl Consumer {
         let ring = self.ring.clone();
         let wake = &ring.mapping.hot().wake.0;
         let (_, signal) = self.announce_sleep();
-        fence(Ordering::SeqCst);
         if self.is_ready() {
             return;
         }
@@ -571,10 +557,8 @@ impl Consumer {
 
     /// Asks the producer to wake this one, and gives the word to sleep on with its value.
     fn announce_sleep(&self) -> (&AtomicU32, u32) {
-        let wake = &self.ring.mapping.hot().wake.0;
-        let signal = wake.signal.load(Ordering::SeqCst);
-        wake.waiting.store(1, Ordering::SeqCst);
-        (&wake.signal, signal)
+        let mapping = &self.ring.mapping;
+        (&mapping.hot().wake.0.signal, mapping.bell().announce())
     }
 
     // --- used by slot batches too
@@ -604,8 +588,7 @@ impl Consumer {
     /// it says no.
     #[inline]
     pub(crate) fn overtaken(&self) -> bool {
-        fence(Ordering::Acquire);
-        self.ring.mapping.oldest().position > self.next.position
+        floor::has_passed::<AtomicU64>(|| self.ring.mapping.oldest().position, self.next.position)
     }
 
     /// Overtaken after `count` messages: those first, the gap with the next read.
@@ -744,7 +727,6 @@ fn sleep_on<T>(
         waits[count].flags = futex::WaitFlags::SIZE_U32;
         count += 1;
     }
-    fence(Ordering::SeqCst);
     if count == 0 {
         std::thread::sleep(timeout.unwrap_or(Duration::from_millis(1)));
         return true;
@@ -764,6 +746,15 @@ fn sleep_on<T>(
         futex::waitv(&waits[..count], futex::WaitvFlags::empty(), until.as_ref(), rustix::time::ClockId::Monotonic);
     // Woken, interrupted, timed out or too late: the caller looks again in each case.
     slept != Err(rustix::io::Errno::NOSYS)
+}
+
+impl ConsumerLines {
+    /// Its words that others look at.
+    #[inline]
+    pub(crate) fn line(&self) -> Line<'_, AtomicU64, AtomicU32> {
+        let (cursor, identity) = (&self.cursor.0, &self.identity.0);
+        Line { position: &cursor.position, sequence: &cursor.sequence, state: &identity.state }
+    }
 }
 
 impl Drop for Consumer {

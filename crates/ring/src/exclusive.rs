@@ -6,10 +6,12 @@
 //! readable for those who join later.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::claims::{clear, follow, publish};
 use crate::error::RingError;
+use crate::floor;
 use crate::frame::{Look, Place};
 use crate::layout::frame_size_bytes;
 use crate::layout::{FRAME_FIRST, FRAME_LAST, FRAME_PAD, FRAME_SIZE_MIN_BYTES, FRAME_WHOLE, HEADER_SIZE_BYTES};
@@ -170,7 +172,7 @@ impl ExclusiveProducer {
         let mapping = &self.ring.mapping;
         fill(mapping, offset, sequence, FRAME_WHOLE, payload);
         stamp(mapping, sequence);
-        mapping.sequence_word(offset).store(sequence, Ordering::Release);
+        publish(mapping.sequence_word(offset), sequence);
         self.next = Place { sequence: sequence + 1, position: sequence + 1 };
     }
 
@@ -222,7 +224,7 @@ impl ExclusiveProducer {
                 first = offset;
             } else {
                 pad(&mapping, position, start, sequence);
-                mapping.sequence_word(offset).store(sequence, Ordering::Relaxed);
+                follow(mapping.sequence_word(offset), sequence);
             }
             position = start + frame_size_bytes(part.len()) as u64;
         }
@@ -246,8 +248,7 @@ impl ExclusiveProducer {
             return Ok(Some(obstacle));
         }
         let mapping = &self.ring.mapping;
-        // Ordered before the commit by its release store.
-        mapping.sequence_word((after & mapping.mask) as usize).store(0, Ordering::Relaxed);
+        clear(mapping.sequence_word((after & mapping.mask) as usize));
         Ok(None)
     }
 
@@ -260,10 +261,10 @@ impl ExclusiveProducer {
         let first = (start & mapping.mask) as usize;
         stamp(mapping, sequence);
         if first == offset {
-            mapping.sequence_word(offset).store(sequence, Ordering::Release);
+            publish(mapping.sequence_word(offset), sequence);
         } else {
             // The message begins on the next lap: readers are at the padding, so that is the commit.
-            mapping.sequence_word(offset).store(sequence, Ordering::Relaxed);
+            follow(mapping.sequence_word(offset), sequence);
             pad(mapping, position, position + (mapping.mask + 1 - (position & mapping.mask)), sequence);
         }
         if self.marks.back().is_none_or(|mark| position >= mark.position + (mapping.mask + 1) / FLOOR_STEPS) {
@@ -313,13 +314,13 @@ impl ExclusiveProducer {
     /// Moves the floor so that positions below `end` may be written, or names the consumer that is in the way.
     fn raise_floor(&mut self, end: u64) -> Result<(), usize> {
         let mapping = &self.ring.mapping;
-        let needed = end.saturating_sub(mapping.mask + 1);
+        let capacity = mapping.mask + 1;
+        let needed = end.saturating_sub(capacity);
         let hot = mapping.hot();
-        loop {
-            let joins = hot.joins.0.load(Ordering::SeqCst);
-            while self.marks.front().is_some_and(|mark| mark.position < needed) {
-                self.marks.pop_front();
-            }
+        while self.marks.front().is_some_and(|mark| mark.position < needed) {
+            self.marks.pop_front();
+        }
+        let looked = floor::raise(&hot.joins.0, &hot.floor.0, || {
             let wanted = match mapping.info.kind {
                 RingKind::Slots { count, .. } => {
                     let step = if needed > self.floor { needed + count / FLOOR_STEPS } else { self.floor };
@@ -328,31 +329,23 @@ impl ExclusiveProducer {
                 }
                 _ => self.marks.front().copied().unwrap_or(self.next),
             };
-            let raised = match slowest_gating(mapping) {
+            let slowest = slowest_gating(mapping);
+            let raised = match slowest {
                 // What a consumer says is bounded: behind the floor it waits for nothing, past the end it is the end.
-                Some((position, index)) if position < wanted.position => {
-                    if position < needed {
-                        return Err(index);
-                    }
-                    match mapping.place_at(position, self.next) {
-                        Some(place) => place,
-                        None => return Err(index),
-                    }
-                }
-                _ => wanted,
+                Some((position, _)) if position < needed => None,
+                Some((position, _)) if position < wanted.position => mapping.place_at(position, self.next),
+                _ => Some(wanted),
             };
-            if raised.position > self.floor {
-                hot.floor.0.store(raised.sequence, raised.position);
+            let raised = raised.filter(|raised| raised.position > self.floor);
+            if let Some(raised) = raised {
                 self.floor = raised.position;
             }
-            // A consumer that joined meanwhile either saw this floor, or is seen by another look: its cursor and our
-            // floor are both written before either side reads the other's.
-            fence(Ordering::SeqCst);
-            if hot.joins.0.load(Ordering::SeqCst) == joins {
-                self.limit = self.floor + mapping.mask + 1;
-                return Ok(());
-            }
-        }
+            (raised.map(Place::into), slowest)
+        });
+        let Some(slowest) = looked else { return Err(0) };
+        let limit = floor::limit(self.floor, slowest.map(|(position, _)| position), capacity);
+        self.limit = self.limit.max(limit);
+        if end <= self.limit { Ok(()) } else { Err(slowest.map_or(0, |(_, index)| index)) }
     }
 
     /// Finds the marks of a lap that another producer wrote.
@@ -404,7 +397,7 @@ impl ExclusiveClaim<'_> {
             }
             _ => {
                 stamp(mapping, sequence);
-                mapping.sequence_word(offset).store(sequence, Ordering::Release);
+                publish(mapping.sequence_word(offset), sequence);
                 producer.next = Place { sequence: sequence + 1, position: sequence + 1 };
                 producer.announce();
             }
@@ -419,7 +412,7 @@ fn pad(mapping: &Mapping, position: u64, start: u64, sequence: u64) {
     if start - position >= FRAME_SIZE_MIN_BYTES as u64 {
         let offset = (position & mapping.mask) as usize;
         fill(mapping, offset, sequence, FRAME_PAD, &[]);
-        mapping.sequence_word(offset).store(sequence, Ordering::Release);
+        publish(mapping.sequence_word(offset), sequence);
     }
 }
 

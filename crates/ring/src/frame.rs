@@ -7,7 +7,7 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::claims::{Claim, Found, RUN_MAX};
+use crate::claims::{Claim, Found, RUN_MAX, Spot};
 use crate::crc::frame_checksum;
 use crate::layout::{self, CRC_SIZE_BYTES, FRAME_FIRST, FRAME_LAST, FRAME_PAD, FRAME_SIZE_MIN_BYTES, FRAME_VOID};
 use crate::layout::{FRAME_WHOLE, HEADER_SIZE_BYTES};
@@ -26,6 +26,20 @@ impl Place {
     /// Sequence of the message that starts here.
     pub fn sequence(self) -> u64 {
         self.sequence
+    }
+}
+
+impl From<Spot> for Place {
+    #[inline]
+    fn from(Spot { sequence, position }: Spot) -> Self {
+        Self { sequence, position }
+    }
+}
+
+impl From<Place> for Spot {
+    #[inline]
+    fn from(Place { sequence, position }: Place) -> Self {
+        Self { sequence, position }
     }
 }
 
@@ -121,12 +135,9 @@ impl Mapping {
     /// What a slot's sequence word says of the message awaited there: the header word when it is committed.
     #[inline]
     fn look_word(&self, place: Place, offset: usize) -> Result<u64, Look> {
-        let found = self.sequence_word(offset).load(Ordering::Acquire);
-        if found == place.sequence {
-            return Ok(self.header_word(offset).load(Ordering::Relaxed));
-        }
         // Another message's: overwritten, or damaged; the caller knows the floor.
-        Err(match Found::of(found, place.sequence) {
+        Err(match Found::at(self.sequence_word(offset), place.sequence) {
+            Found::Committed => return Ok(self.header_word(offset).load(Ordering::Relaxed)),
             Found::Free(_) => Look::Nothing,
             Found::Claimed(claim) if u32::from(claim.producer()) < self.info.producers_max => match self.info.mode {
                 Mode::Mpsc => Look::Nothing,

@@ -10,7 +10,7 @@ use std::mem::offset_of;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use memmap2::{MmapOptions, MmapRaw};
@@ -20,6 +20,7 @@ use crate::crc;
 use crate::error::RingError;
 use crate::layout::{self, ConsumerLines, HotLines, Line, ProducerLine, Stamp, Superblock};
 use crate::options::{Mode, RingKind, RingOptions, RingSchema};
+use crate::sleep::Bell;
 
 /// What a ring was made with, from its superblock.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -282,22 +283,25 @@ impl Mapping {
     /// Tells sleepers that something became visible.
     #[inline]
     pub fn wake(&self) {
-        if self.info.parking {
-            // Orders the commit before the look at `waiting`; the sleeper has the mirror of it.
-            std::sync::atomic::fence(Ordering::SeqCst);
-            if self.hot().wake.0.waiting.load(Ordering::Relaxed) != 0 {
-                self.wake_sleepers();
-            }
+        if self.info.parking && self.bell().is_awaited() {
+            self.wake_sleepers();
         }
+    }
+
+    /// What sleepers are woken with.
+    #[inline]
+    pub fn bell(&self) -> Bell<'_, AtomicU32> {
+        let wake = &self.hot().wake.0;
+        Bell { waiting: &wake.waiting, signal: &wake.signal }
     }
 
     #[cold]
     fn wake_sleepers(&self) {
-        let wake = &self.hot().wake.0;
-        wake.waiting.swap(0, Ordering::SeqCst);
-        wake.signal.fetch_add(1, Ordering::SeqCst);
-        // Fails only for a bad address, which this is not.
-        let _ = rustix::thread::futex::wake(&wake.signal, rustix::thread::futex::Flags::empty(), u32::MAX >> 1);
+        let bell = self.bell();
+        bell.ring(|| {
+            // Fails only for a bad address, which this is not.
+            let _ = rustix::thread::futex::wake(bell.signal, rustix::thread::futex::Flags::empty(), u32::MAX >> 1);
+        });
     }
 }
 

@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::error::RingError;
-use crate::layout::{self, ProducerLine};
+use crate::floor;
+use crate::layout::{self, ConsumerLines, ProducerLine};
 use crate::lock::{self, EndpointLock};
 use crate::mapping::{Mapping, io_error};
 use crate::producer::Obstacle;
@@ -120,13 +121,7 @@ impl Waiting {
 
 /// Where the slowest consumer that is waited for stands, and its line.
 pub(crate) fn slowest_gating(mapping: &Mapping) -> Option<(u64, usize)> {
-    mapping
-        .consumers()
-        .iter()
-        .enumerate()
-        .filter(|(_, lines)| lines.identity.0.state.load(Ordering::Acquire) == layout::CONSUMER_GATING)
-        .map(|(index, lines)| (lines.cursor.0.position.load(Ordering::Acquire), index))
-        .min()
+    floor::slowest(mapping.consumers().iter().map(ConsumerLines::line), layout::CONSUMER_GATING)
 }
 
 /// Raises a counter that only this endpoint writes.

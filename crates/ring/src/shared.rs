@@ -5,12 +5,13 @@
 //! becomes the raiser, moves the floor as the one writer of mode spsc does, and steps back. A dead raiser is replaced, a
 //! dead claimant's message is voided, both only by who holds the dead one's lock.
 
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::claims::{self, Claim, Found, Slots, Spot, Walk, walk};
+use crate::claims::{self, Claim, Found, Slots, Spot, Take, take};
 use crate::crc::frame_checksum;
 use crate::error::RingError;
+use crate::floor::{self, Room};
 use crate::frame::{Look, Place};
 use crate::layout::{FRAME_FIRST, FRAME_LAST, FRAME_VOID, FRAME_WHOLE, HEADER_SIZE_BYTES, crc_offset, header_word};
 use crate::lock::{self, EndpointLock};
@@ -55,10 +56,12 @@ impl SharedProducer {
         })?;
         // What the last owner of this line left would from now on look like ours.
         let hot = mapping.hot();
-        if hot.raiser.0.compare_exchange(line as u64 + 1, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+        if mapping.room().replace(line as u64 + 1) {
             hot.repairs.0.raisers.fetch_add(1, Ordering::Relaxed);
         }
-        while let Some((spot, claim)) = mapping.find_claim(|claim| usize::from(claim.producer()) == line) {
+        let mut from = None;
+        while let Some((spot, claim)) = mapping.find_claim(from, |claim| usize::from(claim.producer()) == line) {
+            from = Some(spot.after(claim.run()));
             if void(mapping, spot, claim) {
                 hot.repairs.0.claims.fetch_add(1, Ordering::Relaxed);
             }
@@ -71,7 +74,7 @@ impl SharedProducer {
         Ok(Self {
             lock,
             line,
-            tail: mapping.tail(),
+            tail: mapping.near_end(),
             limit: 0,
             open: None,
             waiting: Waiting::default(),
@@ -106,7 +109,7 @@ impl SharedProducer {
             }
             _ => payload.len().div_ceil(part_max).max(1) as u64,
         };
-        if let Some(obstacle) = self.take(run, timeout)? {
+        if let Some(obstacle) = self.claim_next(run, timeout)? {
             return Ok(Written::Full(obstacle));
         }
         let sequence = self.fill_and_commit(payload)?;
@@ -118,7 +121,7 @@ impl SharedProducer {
         let mut written = WrittenRecords::default();
         for record in records.chunks_exact(self.ring.mapping.part_max()) {
             self.begin()?;
-            written.full = self.take(1, timeout)?;
+            written.full = self.claim_next(1, timeout)?;
             if written.full.is_some() {
                 break;
             }
@@ -135,7 +138,7 @@ impl SharedProducer {
         timeout: Option<Duration>,
     ) -> Result<Option<Obstacle>, RingError> {
         self.begin()?;
-        self.take(1, timeout)
+        self.claim_next(1, timeout)
     }
 
     pub fn claim(&mut self, size_bytes: usize) -> SharedClaim<'_> {
@@ -151,49 +154,23 @@ impl SharedProducer {
 
     /// Claims the next message, of `run` slots, into `open`.
     #[inline]
-    fn take(&mut self, run: u64, timeout: Option<Duration>) -> Result<Option<Obstacle>, RingError> {
+    fn claim_next(&mut self, run: u64, timeout: Option<Duration>) -> Result<Option<Obstacle>, RingError> {
         let mut lost = 0;
         loop {
-            let mapping = &*self.ring.mapping;
-            // Alone, the end is where this producer left it.
-            let word = mapping.word(self.tail.position).load(Ordering::Acquire);
-            let found = match Found::of(word, self.tail.sequence) {
-                Found::Free(free) if self.tail.position < self.limit => Walk::End { spot: self.tail, free },
-                _ => {
-                    let hint = mapping.tail();
-                    if hint.position > self.tail.position {
-                        self.tail = hint;
-                    }
-                    walk(mapping, self.tail, self.limit)
+            match take(&*self.ring.mapping, &mut self.tail, self.limit, self.line as u8, run) {
+                Take::Claimed(spot, claim) => {
+                    self.open = Some((spot, claim));
+                    return Ok(None);
                 }
-            };
-            match found {
-                Walk::End { spot, free } if spot.position + run <= self.limit => {
-                    self.tail = spot;
-                    let claim = Claim::new(self.line as u8, run, spot.sequence);
-                    if claims::claim(mapping.word(spot.position), free, claim) {
-                        self.open = Some((spot, claim));
-                        self.tail = spot.after(run);
-                        let hint = &mapping.hot().tail.0;
-                        // Others may write an older one over it; it is a hint.
-                        if hint.load(Ordering::Relaxed) < spot.position {
-                            hint.store(spot.position, Ordering::Release);
-                        }
-                        return Ok(None);
-                    }
-                }
-                Walk::End { spot, .. } | Walk::NoRoom(spot) => {
-                    self.tail = spot;
-                    if let Some(obstacle) = self.wait_for_room(spot.position + run, timeout)? {
+                Take::Beaten => {}
+                Take::NoRoom => {
+                    if let Some(obstacle) = self.wait_for_room(self.tail.position + run, timeout)? {
                         return Ok(Some(obstacle));
                     }
                 }
-                // Overtaken on the way; a lap of the others takes longer than to come back here.
-                Walk::Lost if lost < LOST_MAX => {
-                    lost += 1;
-                    self.tail = mapping.tail();
-                }
-                Walk::Lost => {
+                // A lap of the others takes longer than to come back here.
+                Take::Lost if lost < LOST_MAX => lost += 1,
+                Take::Lost => {
                     return Err(RingError::Corrupt {
                         sequence: self.tail.sequence,
                         reason: "no way to the end from it",
@@ -217,7 +194,7 @@ impl SharedProducer {
                 let flags = if index == 0 { FRAME_FIRST } else { 0 } | if index + 1 == run { FRAME_LAST } else { 0 };
                 fill(mapping, offset, spot.sequence, flags, part);
                 if index > 0 {
-                    mapping.sequence_word(offset).store(spot.sequence, Ordering::Relaxed);
+                    claims::follow(mapping.sequence_word(offset), spot.sequence);
                 }
             }
         }
@@ -268,29 +245,28 @@ impl SharedProducer {
     /// kernel about those in the way.
     fn find_room(&mut self, end: u64, slow: bool) -> Result<Option<Obstacle>, RingError> {
         let ring = self.ring.clone();
-        let hot = ring.mapping.hot();
-        self.limit = hot.room.0.load(Ordering::Acquire);
+        let room = ring.mapping.room();
+        self.limit = room.limit();
         if end <= self.limit {
             return Ok(None);
         }
-        let own = self.line as u64 + 1;
-        if let Err(raiser) = hot.raiser.0.compare_exchange(0, own, Ordering::AcqRel, Ordering::Acquire) {
+        if let Err(raiser) = room.seize(self.line as u64 + 1) {
             let line = usize::try_from(raiser - 1).unwrap_or(usize::MAX);
             if line >= ring.mapping.producers().len() {
                 return Err(RingError::Corrupt { sequence: self.tail.sequence, reason: "raiser" });
             }
             if slow {
                 ring.if_dead(line, || {
-                    if hot.raiser.0.compare_exchange(raiser, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                        hot.repairs.0.raisers.fetch_add(1, Ordering::Relaxed);
+                    if room.replace(raiser) {
+                        ring.mapping.hot().repairs.0.raisers.fetch_add(1, Ordering::Relaxed);
                     }
                 })?;
             }
             return Ok(Some(Obstacle::Producer(line)));
         }
         let raised = raise_floor(&ring, end, slow);
-        hot.raiser.0.store(0, Ordering::Release);
-        self.limit = hot.room.0.load(Ordering::Acquire);
+        room.step_back();
+        self.limit = room.limit();
         // Nobody in the way any more, but not room enough yet: the next look finds it.
         Ok(raised?.filter(|_| end > self.limit))
     }
@@ -348,38 +324,31 @@ fn raise_floor(ring: &Ring, end: u64, slow: bool) -> Result<Option<Obstacle>, Ri
     let hot = mapping.hot();
     let capacity = mapping.mask + 1;
     let needed = end.saturating_sub(capacity);
-    loop {
-        let joins = hot.joins.0.load(Ordering::SeqCst);
+    let looked = floor::raise(&hot.joins.0, &hot.floor.0, || {
         let floor = mapping.oldest();
         let slowest = slowest_gating(mapping);
         let bound = slowest.map_or(u64::MAX, |(position, _)| position.max(floor.position));
         let raised = mapping.committed_until(floor, needed + capacity / FLOOR_STEPS, bound);
-        if raised.position > floor.position {
-            hot.floor.0.store(raised.sequence, raised.position);
-            if hot.published.0.load().1 < raised.position {
-                hot.published.0.store(raised.sequence - 1, raised.position);
-            }
+        let moves = raised.position > floor.position;
+        if moves && hot.published.0.load().1 < raised.position {
+            hot.published.0.store(raised.sequence - 1, raised.position);
         }
-        // A consumer that joined meanwhile either saw this floor, or is seen by another look: its cursor and our
-        // floor are both written before either side reads the other's.
-        fence(Ordering::SeqCst);
-        if hot.joins.0.load(Ordering::SeqCst) != joins {
-            continue;
-        }
-        hot.room.0.store(raised.position + capacity, Ordering::Release);
-        return Ok(match slowest {
-            _ if raised.position >= needed => None,
-            Some((position, index)) if position <= raised.position => Some(Obstacle::Consumer(index)),
-            _ => {
-                let claim = mapping.claim_at(raised);
-                if let Some(claim) = claim.filter(|_| slow) {
-                    ring.repair(raised, claim)?;
-                }
-                let line = claim.map_or(0, |claim| usize::from(claim.producer()));
-                Some(Obstacle::Producer(line.min(mapping.producers().len() - 1)))
+        (moves.then_some(raised.into()), (raised, slowest))
+    });
+    let Some((raised, slowest)) = looked else { return Ok(Some(Obstacle::Consumer(0))) };
+    let room = mapping.room().allow(floor::limit(raised.position, slowest.map(|(position, _)| position), capacity));
+    Ok(match slowest {
+        _ if end <= room => None,
+        Some((position, index)) if position <= raised.position => Some(Obstacle::Consumer(index)),
+        _ => {
+            let claim = mapping.claim_at(raised);
+            if let Some(claim) = claim.filter(|_| slow) {
+                ring.repair(raised, claim)?;
             }
-        });
-    }
+            let line = claim.map_or(0, |claim| usize::from(claim.producer()));
+            Some(Obstacle::Producer(line.min(mapping.producers().len() - 1)))
+        }
+    })
 }
 
 /// Turns a claim into an empty message. Only by its owner, or with its owner's lock in hand.
@@ -413,8 +382,7 @@ impl Ring {
     pub(crate) fn repair(&self, place: Place, claim: Claim) -> Result<bool, RingError> {
         let mut repaired = false;
         self.if_dead(claim.producer().into(), || {
-            let spot = Spot { sequence: place.sequence, position: place.position };
-            repaired = self.mapping.claim_at(place) == Some(claim) && void(&self.mapping, spot, claim);
+            repaired = self.mapping.claim_at(place) == Some(claim) && void(&self.mapping, place.into(), claim);
         })?;
         if repaired {
             self.mapping.hot().repairs.0.claims.fetch_add(1, Ordering::Relaxed);
@@ -437,24 +405,18 @@ impl Slots for Mapping {
         if let RingKind::Slots { .. } = self.info.kind {
             return Some(1);
         }
-        let place = Place { sequence: spot.sequence, position: spot.position };
-        let Look::Frame(first) = self.look(place) else { return None };
+        let Look::Frame(first) = self.look(spot.into()) else { return None };
         let Look::Frame(last) = self.last_frame(first) else { return None };
-        // Whoever writes this message's slots anew claims the first of them before.
-        fence(Ordering::Acquire);
-        let unchanged = self.word(spot.position).load(Ordering::Relaxed) == spot.sequence;
-        unchanged.then(|| last.end - spot.position)
+        // Whoever writes this message's slots anew changes the first of them before the others.
+        claims::is_unchanged(self.word(spot.position), spot.sequence).then(|| last.end - spot.position)
     }
-}
 
-impl Mapping {
-    /// A message near the end, or the oldest.
-    fn tail(&self) -> Spot {
+    fn near_end(&self) -> Spot {
         let position = self.hot().tail.0.load(Ordering::Acquire);
         let word = self.word(position).load(Ordering::Acquire);
         // After the word: if the message is still in the ring now, the word was its.
         let oldest = self.oldest();
-        let start = Spot { sequence: oldest.sequence, position: oldest.position };
+        let start = oldest.into();
         if position <= oldest.position || position - oldest.position > self.mask {
             return start;
         }
@@ -466,13 +428,28 @@ impl Mapping {
         if near { Spot { sequence, position } } else { start }
     }
 
-    /// The oldest claim in the ring that `wanted` holds for.
-    fn find_claim(&self, wanted: impl Fn(Claim) -> bool) -> Option<(Spot, Claim)> {
-        let mut spot = None;
+    #[inline]
+    fn claimed(&self, position: u64) {
+        let hint = &self.hot().tail.0;
+        // Others may write an older one over it; it is a hint.
+        if hint.load(Ordering::Relaxed) < position {
+            hint.store(position, Ordering::Release);
+        }
+    }
+}
+
+impl Mapping {
+    /// The limit of the producers.
+    fn room(&self) -> Room<'_, AtomicU64> {
+        let hot = self.hot();
+        Room { room: &hot.room.0, raiser: &hot.raiser.0 }
+    }
+
+    /// The first claim in the ring, from this place or from the oldest message on, that `wanted` holds for.
+    fn find_claim(&self, mut spot: Option<Spot>, wanted: impl Fn(Claim) -> bool) -> Option<(Spot, Claim)> {
         loop {
-            let oldest = self.oldest();
-            let at = spot.unwrap_or(Spot { sequence: oldest.sequence, position: oldest.position });
-            match Found::of(self.word(at.position).load(Ordering::Acquire), at.sequence) {
+            let at = spot.unwrap_or_else(|| self.oldest().into());
+            match Found::at(self.word(at.position), at.sequence) {
                 Found::Free(_) => return None,
                 Found::Claimed(claim) if wanted(claim) => return Some((at, claim)),
                 Found::Claimed(claim) => spot = Some(at.after(claim.run())),

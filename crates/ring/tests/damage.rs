@@ -194,19 +194,21 @@ fn set_pair(rings: &Rings, line: usize, first: u64, second: u64) {
 /// Method: what a producer leaves that dies after it has raised the floor and before it sees who joined below it.
 #[test]
 fn a_producer_that_comes_back_waits_for_a_consumer_below_the_floor() {
-    let rings = Rings::new();
-    let ring = rings.create(&RingOptions::slots(24, 8));
-    let mut consumer = ring.consumer(&ConsumerOptions::named("a")).unwrap();
-    let mut producer = ring.producer().unwrap();
-    for sequence in 1..=8 {
-        producer.write(&payload(sequence)).unwrap();
+    for options in [RingOptions::slots(24, 8), RingOptions::slots(24, 8).mpsc(2), RingOptions::runs(64, 8).mpsc(2)] {
+        let rings = Rings::new();
+        let ring = rings.create(&options);
+        let mut consumer = ring.consumer(&ConsumerOptions::named("a")).unwrap();
+        let mut producer = ring.producer().unwrap();
+        for sequence in 1..=8 {
+            producer.write(&payload(sequence)).unwrap();
+        }
+        drop(producer);
+        set_pair(&rings, HOT_OFFSET + std::mem::offset_of!(HotLines, floor), 5, 5);
+        let mut producer = ring.producer().unwrap();
+        assert_eq!(producer.write_within(&payload(9), Duration::ZERO).unwrap(), Written::Full(Obstacle::Consumer(0)));
+        assert_eq!(drain(&mut consumer, 9).len(), 8);
+        assert_eq!(producer.write_within(&payload(9), Duration::ZERO).unwrap(), Written::At(9));
     }
-    drop(producer);
-    set_pair(&rings, HOT_OFFSET + std::mem::offset_of!(HotLines, floor), 5, 5);
-    let mut producer = ring.producer().unwrap();
-    assert_eq!(producer.write_within(&payload(9), Duration::ZERO).unwrap(), Written::Full(Obstacle::Consumer(0)));
-    assert_eq!(drain(&mut consumer, 9).len(), 8);
-    assert_eq!(producer.write_within(&payload(9), Duration::ZERO).unwrap(), Written::At(9));
 }
 
 /// Method: three messages, the note of the third taken back as if its producer had died right after the commit.
