@@ -182,6 +182,41 @@ pub trait Slots {
     fn claimed(&self, position: u64);
 }
 
+/// A message near the end, or the oldest. `tail` is the hint, `word_at` gives the sequence word of a slot; `numbered`:
+/// every message has one slot, so that its position is its sequence.
+#[inline]
+pub fn near_end<'r, W: Word + 'r>(
+    tail: &W,
+    word_at: impl FnOnce(u64) -> &'r W,
+    oldest: impl FnOnce() -> Spot,
+    capacity: u64,
+    numbered: bool,
+) -> Spot {
+    let position = tail.load(Ordering::Acquire);
+    let word = word_at(position).load(Ordering::Acquire);
+    // After the word: if the message is still in the ring now, the word was its.
+    let oldest = oldest();
+    if position <= oldest.position || position - oldest.position >= capacity {
+        return oldest;
+    }
+    let sequence = match Claim::of(word) {
+        _ if numbered => position,
+        Some(claim) => claim.sequence_from(oldest.sequence),
+        None => word,
+    };
+    let near = sequence > oldest.sequence && sequence - oldest.sequence <= position - oldest.position;
+    if near { Spot { sequence, position } } else { oldest }
+}
+
+/// Remembers a message that was just claimed, for [`near_end`].
+#[inline]
+pub fn remember<W: Word>(tail: &W, position: u64) {
+    // Others may write an older one over it; it is a hint.
+    if tail.load(Ordering::Relaxed) < position {
+        tail.store(position, Ordering::Release);
+    }
+}
+
 /// What the walk to the end came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Walk {

@@ -412,29 +412,14 @@ impl Slots for Mapping {
     }
 
     fn near_end(&self) -> Spot {
-        let position = self.hot().tail.0.load(Ordering::Acquire);
-        let word = self.word(position).load(Ordering::Acquire);
-        // After the word: if the message is still in the ring now, the word was its.
-        let oldest = self.oldest();
-        let start = oldest.into();
-        if position <= oldest.position || position - oldest.position > self.mask {
-            return start;
-        }
-        let sequence = match self.info.kind {
-            RingKind::Slots { .. } => position,
-            _ => Claim::of(word).map_or(word, |claim| claim.sequence_from(oldest.sequence)),
-        };
-        let near = sequence > oldest.sequence && sequence - oldest.sequence <= position - oldest.position;
-        if near { Spot { sequence, position } } else { start }
+        let numbered = matches!(self.info.kind, RingKind::Slots { .. });
+        let oldest = || self.oldest().into();
+        claims::near_end(&self.hot().tail.0, |position| self.word(position), oldest, self.mask + 1, numbered)
     }
 
     #[inline]
     fn claimed(&self, position: u64) {
-        let hint = &self.hot().tail.0;
-        // Others may write an older one over it; it is a hint.
-        if hint.load(Ordering::Relaxed) < position {
-            hint.store(position, Ordering::Release);
-        }
+        claims::remember(&self.hot().tail.0, position);
     }
 }
 
