@@ -110,35 +110,67 @@ fn flow(venue: Venue, seed: u64) -> Vec<Message> {
     messages.iter().map(|(kind, ts, target, body)| Message::new(*kind, *ts, target, body)).collect()
 }
 
-/// Recordings of Binance's dialects: the files of one, the messages of them to take, and how many lie between two
-/// snapshots that are put in.
-const BINANCE_RECORDINGS: [(&[&str], usize, usize); 8] = [
-    (&["binance-spot/btcusdt-20240808.log.zst"], 4_000, 900),
-    (&["binance-spot/multi-20210404.log.zst"], 3_000, 500),
-    (&["binance-spot/multi-20211012.http.log.zst", "binance-spot/multi-20211012.ws.log.zst"], 270, 50),
-    (&["binance-us/multi-20211012.http.log.zst", "binance-us/multi-20211012.ws.log.zst"], 485, 90),
-    (&["binance-usdm/btcusdt-20240808.log.zst"], 4_000, 900),
-    (&["binance-usdm/btcusdt-20230404.log.zst"], 4_000, 900),
-    (&["binance-usdm/multi-20210722.http.log.zst", "binance-usdm/multi-20210722.ws.log.zst"], 1_540, 300),
-    (&["binance-coinm/btcusd_perp-20240808.log.zst"], 4_000, 900),
+/// A stretch of a recording.
+#[derive(Clone, Copy)]
+struct Stretch {
+    /// The files of the recording.
+    names: &'static [&'static str],
+    /// Messages before the stretch; the books they led to begin it as snapshots.
+    from: usize,
+    count: usize,
+    /// Messages between two snapshots that are put in.
+    snapshot_every: usize,
+}
+
+const fn stretch(names: &'static [&'static str], from: usize, count: usize, snapshot_every: usize) -> Stretch {
+    Stretch { names, from, count, snapshot_every }
+}
+
+/// Every recording of Binance's dialects; of those in two files a stretch of each.
+const BINANCE_RECORDINGS: [Stretch; 11] = [
+    stretch(&["binance-spot/btcusdt-20240808.log.zst"], 0, 4_000, 900),
+    stretch(&["binance-spot/btcusdt-20240808.log.zst", "binance-spot/btcusdt-20240809.log.zst"], 60_000, 4_000, 900),
+    stretch(&["binance-spot/multi-20210404.log.zst"], 0, 3_000, 500),
+    stretch(&["binance-spot/multi-20211012.http.log.zst", "binance-spot/multi-20211012.ws.log.zst"], 0, 270, 50),
+    stretch(&["binance-us/multi-20211012.http.log.zst", "binance-us/multi-20211012.ws.log.zst"], 0, 485, 90),
+    stretch(&["binance-usdm/btcusdt-20240808.log.zst"], 0, 4_000, 900),
+    stretch(&["binance-usdm/btcusdt-20230404.log.zst"], 0, 4_000, 900),
+    stretch(&["binance-usdm/btcusdt-20230404.log.zst", "binance-usdm/btcusdt-20230405.log.zst"], 40_000, 4_000, 900),
+    stretch(&["binance-usdm/multi-20210722.http.log.zst", "binance-usdm/multi-20210722.ws.log.zst"], 0, 1_540, 300),
+    stretch(&["binance-coinm/btcusd_perp-20240808.log.zst"], 0, 4_000, 900),
+    stretch(
+        &["binance-coinm/btcusd_perp-20240808.log.zst", "binance-coinm/btcusd_perp-20240809.log.zst"],
+        60_000,
+        4_000,
+        900,
+    ),
 ];
 
-/// The first messages of a recording in the order they were received, with REST snapshots of the undamaged books put in
-/// where a connector might have fetched them.
-fn binance_recording((names, count, snapshot_every): (&[&str], usize, usize)) -> Option<(Venue, Vec<Message>)> {
+/// The messages of a stretch in the order they were received, with REST snapshots of the undamaged books put in where a
+/// connector might have fetched them.
+fn binance_recording(Stretch { names, from, count, snapshot_every }: Stretch) -> Option<(Venue, Vec<Message>)> {
     let (venue, mut all) = messages(names)?;
     all.sort_by_key(|message| message.ts_recv);
     let mut engine = FeedEngine::new(venue, FeedOptions::of(venue));
     let mut with_snapshots = Vec::new();
-    for (index, message) in all.iter().take(count).enumerate() {
+    for (index, message) in all.iter().take(from + count).enumerate() {
+        if index == from && from > 0 {
+            with_snapshots.extend(snapshots(&engine, message.ts_recv));
+        }
         engine.on_message(index as u64 + 1, message.raw(), &mut common::Nothing);
+        if index < from {
+            continue;
+        }
         with_snapshots.push(message.clone());
-        if (index + 1) % snapshot_every == 0 {
-            let snapshots = engine.instruments().map(|(id, symbol)| snapshot(&engine, id, symbol, message.ts_recv));
-            with_snapshots.extend(snapshots);
+        if (index + 1 - from) % snapshot_every == 0 {
+            with_snapshots.extend(snapshots(&engine, message.ts_recv));
         }
     }
     Some((venue, with_snapshots))
+}
+
+fn snapshots(engine: &FeedEngine, ts_recv: i64) -> Vec<Message> {
+    engine.instruments().map(|(id, symbol)| snapshot(engine, id, symbol, ts_recv)).collect()
 }
 
 /// The book of an instrument as the venue's REST interface would answer it.
@@ -252,7 +284,8 @@ fn damaged_binance_feeds_never_publish_a_wrong_book_without_a_word() {
 
 #[test]
 fn damaged_copies_of_binance_recordings_never_publish_a_wrong_book_without_a_word() {
-    for recording in BINANCE_RECORDINGS {
+    // What is deep in a recording takes its time to be reached.
+    for recording in BINANCE_RECORDINGS.into_iter().filter(|stretch| stretch.from == 0) {
         let Some((venue, messages)) = binance_recording(recording) else { return };
         campaign_binance(venue, &messages, 1_000..1_015);
     }
@@ -439,24 +472,104 @@ fn check_kraken(undamaged: &[Message], seed: u64, snapshot: usize) {
     assert_eq!(tops.last().unwrap().1, *truth.last().unwrap(), "seed {seed}: {done:?}");
 }
 
-#[test]
-fn damaged_copies_of_a_kraken_recording_never_publish_a_wrong_top_ten() {
-    let Some((_, undamaged)) = messages(&["kraken-v2/kraken_btcusd_l2.cbcap.zst"]) else { return };
+/// Recordings of Kraken's WebSocket v2 with how many messages of each to take: in the first the venue sent five snapshots.
+const KRAKEN_RECORDINGS: [(&str, usize); 3] = [
+    ("kraken-v2/kraken_btcusd_l2.cbcap.zst", 377),
+    ("kraken-v2/kraken_btcusd_sample.cbcap.zst", 1_500),
+    ("kraken-v2/kraken_xrpusd_sample.cbcap.zst", 1_100),
+];
+
+/// A recording, and the place of its last snapshot. Where the venue sent only one, the book is subscribed to anew after each
+/// third, and a ticker stands behind every twentieth message.
+fn kraken_recording((name, count): (&str, usize)) -> Option<(Vec<Message>, usize)> {
+    let (venue, all) = messages(&[name])?;
     let is_snapshot = |message: &Message| message.body.windows(17).any(|window| window == b"\"type\":\"snapshot\"");
-    let snapshot = undamaged.iter().rposition(is_snapshot).unwrap();
-    for seed in 0..200 {
-        check_kraken(&undamaged, seed, snapshot);
+    let is_whole = all.iter().filter(|message| is_snapshot(message)).count() > 1;
+    let mut engine = FeedEngine::new(venue, FeedOptions::of(venue));
+    let mut out = Vec::new();
+    for (index, message) in all.into_iter().take(count).enumerate() {
+        engine.on_message(index as u64 + 1, message.raw(), &mut common::Nothing);
+        let ts_recv = message.ts_recv;
+        out.push(message);
+        if is_whole || !engine.book(InstrumentId::new(venue, 0)).is_some_and(|view| view.usable) {
+            continue;
+        }
+        let mut bodies = Vec::new();
+        if index % 20 == 19 {
+            bodies.push(kraken_ticker(&engine));
+        }
+        if (index + 1) % (count / 3) == 0 && index + 1 < count {
+            bodies.extend(kraken_subscribed_anew(&engine));
+        }
+        out.extend(bodies.iter().map(|body| Message::new(MessageKind::Ws, ts_recv, "", body)));
+    }
+    let snapshot = out.iter().rposition(is_snapshot).unwrap();
+    Some((out, snapshot))
+}
+
+/// Symbol of the only instrument, and price and size texts of its levels, bids and asks.
+fn kraken_levels(engine: &FeedEngine) -> (String, [Vec<(String, String)>; 2]) {
+    let (id, symbol) = engine.instruments().next().unwrap();
+    let mut image = tidebook_types::BookImage::new_zeroed();
+    assert!(engine.fill_image(id, &mut image));
+    let book = engine.book(id).unwrap().book;
+    let texts = |level: Level| {
+        let text = tidebook_types::format_units;
+        (text(level.price, image.price_exp), text(level.size, image.size_exp))
+    };
+    let sides = [Side::Bid, Side::Ask].map(|side| book.levels(side).map(texts).collect());
+    (String::from_utf8_lossy(symbol).into_owned(), sides)
+}
+
+fn kraken_ticker(engine: &FeedEngine) -> String {
+    let (symbol, [bids, asks]) = kraken_levels(engine);
+    let ((bid, bid_size), (ask, ask_size)) = (&bids[0], &asks[0]);
+    format!(
+        "{{\"channel\":\"ticker\",\"type\":\"update\",\"data\":[{{\"symbol\":\"{symbol}\",\"bid\":{bid},\"bid_qty\":{bid_size},\"ask\":{ask},\"ask_qty\":{ask_size},\"last\":{bid},\"change\":-0.5}}]}}"
+    )
+}
+
+/// What the venue sends to whoever gives a book up and subscribes again.
+fn kraken_subscribed_anew(engine: &FeedEngine) -> [String; 3] {
+    let (symbol, sides) = kraken_levels(engine);
+    let side = |levels: &[(String, String)]| {
+        let level = |(price, size): &(String, String)| format!("{{\"price\":{price},\"qty\":{size}}}");
+        levels.iter().map(level).collect::<Vec<_>>().join(",")
+    };
+    let book = engine.book(InstrumentId::new(Venue::Kraken, 0)).unwrap().book;
+    let mut digits = String::new();
+    for side in [Side::Ask, Side::Bid] {
+        digits.extend(book.levels(side).take(10).map(|level| format!("{}{}", level.price, level.size)));
+    }
+    let checksum = crc32fast::hash(digits.as_bytes());
+    let [bids, asks] = sides.map(|levels| side(&levels));
+    let answer = |method: &str| {
+        let result = format!("{{\"channel\":\"book\",\"depth\":25,\"symbol\":\"{symbol}\"}}");
+        format!("{{\"method\":\"{method}\",\"result\":{result},\"success\":true}}")
+    };
+    let data = format!("{{\"symbol\":\"{symbol}\",\"bids\":[{bids}],\"asks\":[{asks}],\"checksum\":{checksum}}}");
+    let snapshot = format!("{{\"channel\":\"book\",\"type\":\"snapshot\",\"data\":[{data}]}}");
+    [answer("unsubscribe"), answer("subscribe"), snapshot]
+}
+
+#[test]
+fn damaged_copies_of_the_kraken_recordings_never_publish_a_wrong_top_ten() {
+    for (recording, seeds) in KRAKEN_RECORDINGS.into_iter().zip([200, 40, 40]) {
+        let Some((undamaged, snapshot)) = kraken_recording(recording) else { return };
+        for seed in 0..seeds {
+            check_kraken(&undamaged, seed, snapshot);
+        }
     }
 }
 
 #[test]
 #[ignore = "the full numbers: make soak"]
 fn soak_damaged_kraken_feeds() {
-    let Some((_, undamaged)) = messages(&["kraken-v2/kraken_btcusd_l2.cbcap.zst"]) else { return };
-    let is_snapshot = |message: &Message| message.body.windows(17).any(|window| window == b"\"type\":\"snapshot\"");
-    let snapshot = undamaged.iter().rposition(is_snapshot).unwrap();
-    for seed in 0..20_000 {
-        check_kraken(&undamaged, seed, snapshot);
+    for (recording, seeds) in KRAKEN_RECORDINGS.into_iter().zip([20_000, 2_000, 2_000]) {
+        let Some((undamaged, snapshot)) = kraken_recording(recording) else { return };
+        for seed in 0..seeds {
+            check_kraken(&undamaged, seed, snapshot);
+        }
     }
 }
 
@@ -468,11 +581,15 @@ fn v1_pair(message: &Message) -> Option<&'static str> {
     V1_PAIRS.into_iter().find(|pair| is_book && message.body.ends_with(format!("\"{pair}\"]").as_bytes()))
 }
 
-/// The watched pairs of the recording, subscribed to anew after two thirds of it: with snapshots of the undamaged books as
-/// the venue would have sent them. The second value is where those begin.
+/// The recording of three channels, one connection each: books of the watched pairs, trades and tickers of all. The books are
+/// subscribed to anew after two thirds of it, with snapshots of the undamaged ones as the venue would have sent them. The
+/// second value is where those begin.
 fn v1_recording() -> Option<(Vec<Message>, usize)> {
-    let (venue, mut all) = messages(&["kraken-v1/multi-20210417.book1000.log.zst"])?;
-    all.retain(|message| v1_pair(message).is_some() || !message.body.starts_with(b"["));
+    let names = ["book1000", "trade", "ticker"].map(|channel| format!("kraken-v1/multi-20210417.{channel}.log.zst"));
+    let (venue, mut all) = messages(&names.each_ref().map(String::as_str))?;
+    all.sort_by_key(|message| message.ts_recv);
+    let is_book = |message: &Message| message.connection == 1 && message.body.starts_with(b"[");
+    all.retain(|message| v1_pair(message).is_some() || !is_book(message));
     let begin = all.len() * 2 / 3;
     let mut engine = FeedEngine::new(venue, FeedOptions::of(venue));
     for (message, sequence) in all[..begin].iter().zip(1..) {
