@@ -5,6 +5,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from tidebook.config.keys import PROCESS_VARIABLES
 from tidebook.errors import ConfigError, UnknownVenueError
 from tidebook.feeds.credentials import ApiKey, EnvironmentCredentials, NoCredentials
 from tidebook.feeds.protocol import HEARTBEAT, Answer, Dial, Endpoints, Request, Snapshots, SnapshotSeen, VenueProtocol
-from tidebook.feeds.registry import FEEDS, build_connector, feed_kind
+from tidebook.feeds.registry import FEEDS, build_connector, build_protocol, feed_kind
 from tidebook.feeds.sink import MemorySink
 from tidebook.feeds.venues.binance import Binance
 from tidebook.feeds.venues.binance_usdm import BinanceUsdm
@@ -291,7 +292,6 @@ def test_keys_come_from_the_environment_and_are_shown_nowhere() -> None:
     environment = {
         "TIDEBOOK_KEY_COINBASE_ADVANCED": "name",
         "TIDEBOOK_SECRET_COINBASE_ADVANCED": "-----BEGIN-----\\nxyz",
-        "TIDEBOOK_KEY_COINBASE": "alone",
     }
     credentials = EnvironmentCredentials(environment)
     key = credentials.api_key("coinbase-advanced")
@@ -299,6 +299,23 @@ def test_keys_come_from_the_environment_and_are_shown_nowhere() -> None:
     assert repr(key) == "ApiKey()"
     assert (credentials.api_key("coinbase"), credentials.api_key("kraken")) == (None, None)
     assert NoCredentials().api_key("coinbase") is None
+
+
+@pytest.mark.parametrize(
+    ("word", "missing"),
+    [
+        ("KEY", "TIDEBOOK_SECRET_COINBASE"),
+        ("SECRET", "TIDEBOOK_KEY_COINBASE"),
+        ("PASSPHRASE", "TIDEBOOK_KEY_COINBASE and TIDEBOOK_SECRET_COINBASE"),
+    ],
+)
+def test_half_a_key_is_an_error_that_names_the_other_half(word: str, missing: str) -> None:
+    credentials = EnvironmentCredentials({f"TIDEBOOK_{word}_COINBASE": "alone"})
+    with pytest.raises(ConfigError) as caught:
+        build_protocol("coinbase", Settings().coinbase, credentials=credentials)
+    assert str(caught.value) == f"TIDEBOOK_{word}_COINBASE is set and {missing} is not; set all of a key or none"
+    with pytest.raises(ConfigError, match="the key has no passphrase, which the venue gave out"):
+        Coinbase(Coinbase.local(1), key=replace(EXCHANGE_KEY, passphrase=""))
 
 
 @pytest.mark.parametrize("secret", ["not base64!", "AAAA=BBBB"])

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from tidebook.errors import ConfigError
+
 VARIABLES = ("KEY", "SECRET", "PASSPHRASE")
 """Words of the variables: `TIDEBOOK_<word>_<VENUE>`."""
 
@@ -50,9 +52,19 @@ class EnvironmentCredentials:
         self._environment = environment
 
     def api_key(self, venue: str) -> ApiKey | None:
-        """The key, when both its name and its secret are there."""
+        """The key; None when none of its variables is set.
+
+        Raises: ConfigError for half of one, which a venue would only call a wrong signature.
+        """
         suffix = venue.upper().replace("-", "_")
-        name, secret, passphrase = (self._environment.get(f"TIDEBOOK_{word}_{suffix}", "") for word in VARIABLES)
-        if not name or not secret:
+        names = [f"TIDEBOOK_{word}_{suffix}" for word in VARIABLES]
+        name, secret, passphrase = (self._environment.get(variable, "") for variable in names)
+        if not (name or secret or passphrase):
             return None
+        missing = [variable for variable, value in zip(names, (name, secret), strict=False) if not value]
+        if missing:
+            there = next(variable for variable in names if self._environment.get(variable))
+            raise ConfigError(
+                f"{there} is set and {' and '.join(missing)} is not; set all of a key or none", key=missing[0]
+            )
         return ApiKey(name, secret.replace("\\n", "\n"), passphrase)

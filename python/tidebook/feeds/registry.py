@@ -83,6 +83,19 @@ def feed_kind(venue: str) -> FeedKind:
     return kind
 
 
+def build_protocol(
+    venue: str, settings: FeedSettings, endpoints: Endpoints | None = None, credentials: Credentials | None = None
+) -> VenueProtocol:
+    """The protocol that a venue's section of the settings asks for, with the keys it needs.
+
+    Raises: UnknownVenueError; ConfigError for streams the venue does not have or that need a key, and for a key that cannot
+            be one.
+    """
+    kind = feed_kind(venue)
+    key = (credentials or EnvironmentCredentials()).api_key(venue)
+    return kind.build(settings, endpoints or endpoints_of(settings), key)
+
+
 def build_connector(
     venue: str,
     settings: FeedSettings,
@@ -101,9 +114,7 @@ def build_connector(
 
     Raises: UnknownVenueError; ConfigError and SubscriptionsError as `Connector` does.
     """
-    kind = feed_kind(venue)
-    key = (credentials or EnvironmentCredentials()).api_key(venue)
-    protocol = kind.build(settings, endpoints or endpoints_of(settings), key)
+    protocol = build_protocol(venue, settings, endpoints, credentials)
     wanted = ConnectorOptions(
         symbols=symbols if symbols is not None else settings.symbols or None,
         state_file=state_file,

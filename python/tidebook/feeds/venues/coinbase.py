@@ -105,6 +105,11 @@ class Coinbase(VenueProtocol):
             )
         self._key = key
         self._secret = secret_bytes(key) if key is not None else b""
+        if key is not None and not key.passphrase:
+            raise ConfigError(
+                "coinbase: the key has no passphrase, which the venue gave out with it; set TIDEBOOK_PASSPHRASE_COINBASE",
+                key="passphrase",
+            )
         books = tuple(stream for stream in streams if stream in BOOK_CHANNELS)
         orders = tuple(stream for stream in streams if stream in ORDER_CHANNELS)
         self._snapshots = Snapshots.RESUBSCRIBE if books else Snapshots.REST if orders else Snapshots.NONE
