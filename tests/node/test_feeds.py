@@ -1,15 +1,24 @@
 """`tidebook feeds`: subscriptions changed with and without a running node, by the commands a user has."""
 
+import itertools
 import json
+import os
+import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.node.test_live import get, node, wait_for
+from tidebook.config.settings import Settings
+from tidebook.node.change_requests import Change
+from tidebook.node.changes import change_feed, subscribed
 from tidebook.node.presence import running_node
+from tidebook.node.venue_feed import FeedPlan
 
 
 @pytest.fixture
@@ -19,9 +28,20 @@ def rings(tmp_path: Path) -> Path:
     return directory
 
 
-def feeds(data: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tidebook", "feeds", *words, "--data", str(data)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=data.parent)
+def tidebook(data: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tidebook", *words, "--data", str(data)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        cwd=data.parent,
+        env=os.environ | environment,
+    )
+
+
+def feeds(data: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return tidebook(data, "feeds", *words, **environment)
 
 
 def listed(data: Path) -> Any:
@@ -60,7 +80,137 @@ def test_a_running_node_takes_a_symbol_in_and_gives_it_up(tmp_path: Path, rings:
         assert "a venue begins with a start" in feeds(data, "add", "binance", "BTCUSDT").stderr
         assert feeds(data, "rm", "kraken", "BTC/USD").stdout == "kraken: nothing\n"
         assert listed(data) == {"kraken": []}
-    wait_for(lambda: running_node(data) is None)
+    assert running_node(data) is None, "killed"
+
+
+def test_a_feed_whose_last_symbol_was_given_up_comes_back_empty_and_takes_the_next(tmp_path: Path, rings: Path) -> None:
+    data = tmp_path / "data"
+    assert feeds(data, "add", "kraken", "ETH/USD").returncode == 0
+    assert feeds(data, "rm", "kraken", "ETH/USD").stdout == "kraken: nothing\n"
+    with node(data, rings) as (process, address):
+        assert listed(data) == {"kraken": []}
+        assert [feed["venue"] for feed in get(address, "feeds")] == ["kraken"]
+        assert feeds(data, "add", "kraken", "BTC/USD").stdout == "kraken: BTC/USD\n"
+        wait_for(lambda: get(address, "feeds")[0]["books_usable"] == 1)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 0
+    plan = FeedPlan(venue="kraken", settings=Settings().kraken)
+    assert plan.resolved_symbols(data) == ("BTC/USD",)
+    assert feeds(data, "rm", "kraken", "BTC/USD").returncode == 0
+    assert plan.resolved_symbols(data) == (), "named again, without a word about symbols"
+    assert plan.resolved_symbols(tmp_path / "new") == ("BTC/USD", "ETH/USD")
+
+
+def test_a_lock_alone_says_that_a_node_runs(tmp_path: Path, rings: Path) -> None:
+    """What a killed node left behind names a process that lives and is called tidebook, as numbers are given again."""
+    data = tmp_path / "data"
+    data.mkdir()
+    lives = [sys.executable, "-c", "import sys; sys.stdin.read()", "tidebook"]
+    with subprocess.Popen(lives, stdin=subprocess.PIPE) as other:
+        left = {"pid": other.pid, "node": "default", "address": "http://127.0.0.1:1"}
+        (data / "node.json").write_text(json.dumps(left))
+        assert running_node(data) is None
+        assert feeds(data, "add", "kraken", "BTC/USD").stdout == "kraken: BTC/USD\n"
+        other.communicate(b"")
+    with node(data, rings, "--venues", "kraken") as (process, address):
+        found = running_node(data)
+        assert found is not None
+        assert (found.pid, found.address) == (process.pid, address)
+        second = tidebook(data, "run", "--venues", "binance", "--port", "0", TIDEBOOK_RINGS=str(rings))
+        assert second.returncode == 1
+        assert second.stderr.endswith(f"(process {process.pid}); stop it first, or name another --data\n")
+        assert get(address, "feeds")[0]["venue"] == "kraken", "the first goes on"
+        (data / "node.json").unlink()
+        assert running_node(data) is not None, "whatever the file says"
+        process.kill()
+        process.wait()
+        assert running_node(data) is None
+
+
+def test_no_change_is_lost_while_nodes_start_stop_and_are_killed(tmp_path: Path, rings: Path) -> None:
+    """Method: symbols are added and given up all the time; each change that was said to be made is made at the end."""
+    data = tmp_path / "data"
+    expected: list[str] = []
+    count = 0
+    enough = threading.Event()
+
+    def change() -> None:
+        nonlocal count
+        for number in itertools.count():
+            symbol = f"S{number}USDT"
+            change_feed(data, Change(venue="binance", add=(symbol,)))
+            expected.append(symbol)
+            if len(expected) > 8:
+                change_feed(data, Change(venue="binance", remove=(expected[0],)))
+                del expected[0]
+            count += 1
+            if enough.is_set():
+                return
+
+    def wait_for_more() -> None:
+        mark = count
+        wait_for(lambda: count >= mark + 2 or changing.done())
+
+    with ThreadPoolExecutor(1) as pool:
+        changing = pool.submit(change)
+        try:
+            wait_for_more()
+            for end in (signal.SIGTERM, signal.SIGKILL):
+                with node(data, rings, "--venues", "binance", "--rate", "50") as (process, _):
+                    wait_for_more()
+                    process.send_signal(end)
+                    process.wait(timeout=60)
+                    wait_for_more()
+        finally:
+            enough.set()
+        changing.result()
+    assert subscribed(data, ["binance"])["binance"] == tuple(expected)
+    assert list((data / "feeds/changes").iterdir()) == []
+
+
+def test_a_request_that_nobody_waits_for_is_made_in_its_turn(tmp_path: Path) -> None:
+    """A node took the first and was killed; whoever asked for the others was killed too. The next one makes all, in order."""
+    data = tmp_path / "data"
+    folder = data / "feeds/changes"
+    folder.mkdir(parents=True)
+    (folder / "001.taken").write_text('{"venue":"kraken","add":["BTC/USD"],"remove":["XRP/USD"]}')
+    (folder / "002.asked").write_text('{"venue":"kraken","add":["ETH/USD"]}')
+    (folder / "003.asked").write_text("{")
+    (folder / "004.asked").write_text('{"venue":"../kraken","add":["ETH/USD"]}')
+    assert feeds(data, "rm", "kraken", "BTC/USD").stdout == "kraken: ETH/USD\n"
+    answers = {path.name: json.loads(path.read_text())["error"] for path in folder.iterdir()}
+    assert answers.keys() == {"001.answered", "002.answered", "003.answered", "004.answered"}
+    assert [answers["001.answered"], answers["002.answered"]] == ["", ""]
+    assert answers["003.answered"] == "003.taken holds no change of subscriptions"
+    assert "no connector is for '../kraken'" in answers["004.answered"]
+
+
+def test_a_key_that_only_the_node_has_is_not_missed_by_who_asks(tmp_path: Path, rings: Path) -> None:
+    data = tmp_path / "data"
+    (tmp_path / "tidebook.toml").write_text('[coinbase]\nstreams = ["level2", "matches", "heartbeat"]\n')
+    missing = "coinbase: channel 'level2' needs a key; set TIDEBOOK_KEY_COINBASE, TIDEBOOK_SECRET_COINBASE and "
+    kept = feeds(data, "add", "coinbase", "BTC-USD")
+    assert (kept.returncode, kept.stdout) == (0, "coinbase: BTC-USD\n")
+    assert kept.stderr.startswith(f"note: a node that is started as this command was would not run: {missing}")
+    refused = tidebook(data, "run", "--venues", "coinbase", "--port", "0", TIDEBOOK_RINGS=str(rings))
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"tidebook: {missing}")
+    assert not (data / "journal").exists(), "nothing was made"
+    half = tidebook(data, "run", "--venues", "coinbase", "--port", "0", TIDEBOOK_KEY_COINBASE="name")
+    assert (half.returncode, half.stderr.count("\n")) == (2, 1)
+    assert "TIDEBOOK_KEY_COINBASE is set and TIDEBOOK_SECRET_COINBASE is not" in half.stderr
+    key = {"KEY": "name", "SECRET": "c2VjcmV0", "PASSPHRASE": "words"}
+    with pytest.MonkeyPatch.context() as environment:
+        for word, value in key.items():
+            environment.setenv(f"TIDEBOOK_{word}_COINBASE", value)
+        running = node(data, rings, "--venues", "coinbase", "--rate", "100")
+        _, address = running.__enter__()
+    try:
+        wait_for(lambda: get(address, "feeds")[0]["books_usable"] == 1)
+        asked = feeds(data, "rm", "coinbase", "BTC-USD")
+        assert (asked.returncode, asked.stdout, asked.stderr) == (0, "coinbase: nothing\n", "")
+    finally:
+        running.__exit__(None, None, None)
 
 
 def test_simulated_and_real_messages_are_kept_apart(tmp_path: Path, rings: Path) -> None:

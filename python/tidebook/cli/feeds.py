@@ -43,7 +43,7 @@ def list_feeds(*, data: Path | None = None, json: Json = False) -> None:
     if not found:
         print(f"no feed has run on {directory}; `tidebook feeds add VENUE SYMBOL` or `tidebook run` begins one")
     elif node is not None:
-        print(f"running at {node.address}")
+        print(f"running at {node.address}" if node.address else "a node is starting or stopping")
 
 
 def add(venue: str, *symbols: str, data: Path | None = None, json: Json = False) -> None:
@@ -96,6 +96,8 @@ def top(*, data: Path | None = None, once: bool = False, interval_s: float = 1.0
     node = running_node(directory)
     if node is None:
         raise OperationError(f"no node runs on {directory}; start one with `tidebook run --data {directory}`")
+    if not node.address:
+        raise OperationError(f"the node on {directory} is starting or stopping; try again when it runs")
     if json:
         print_json({"address": node.address, "feeds": _feeds(node.address)})
         return
@@ -110,15 +112,18 @@ def top(*, data: Path | None = None, once: bool = False, interval_s: float = 1.0
 
 
 def _change(data: Path | None, venue: str, json: bool, **change: tuple[str, ...]) -> None:
-    from tidebook.node.changes import Change, change_feed
+    from tidebook.node.change_requests import Change
+    from tidebook.node.changes import change_feed
 
     if not any(change.values()):
         raise UsageError(f"feeds: name at least one symbol of {venue}")
-    symbols = change_feed(data_directory(data), Change(venue=venue, **change))
+    answer = change_feed(data_directory(data), Change(venue=venue, **change))
     if json:
-        print_json({"venue": venue, "symbols": symbols})
-    else:
-        print(f"{venue}: {', '.join(symbols) or 'nothing'}")
+        print_json({"venue": venue, "symbols": answer.symbols, "note": answer.note})
+        return
+    print(f"{venue}: {', '.join(answer.symbols) or 'nothing'}")
+    if answer.note:
+        print(f"note: {answer.note}", file=sys.stderr)
 
 
 def _feeds(address: str) -> list[dict[str, Any]]:

@@ -103,7 +103,7 @@ def _idle_journals(data: Path) -> list[str]:
         )
     node = running_node(data)
     if node is not None:
-        raise UsageError(f"a node runs on {data} ({node.address}) and stores what its journals hold by itself")
+        raise UsageError(f"a node runs on {data} and stores what its journals hold by itself")
     return channels
 
 

@@ -1,149 +1,184 @@
-"""Changes of a feed's subscriptions, asked for by another process and made by the running node.
+"""Changes of a feed's subscriptions, whether a node runs, starts, stops or does neither.
 
-One file a request in `feeds/changes/` of the data directory: who may write there may ask, and nobody else. The node
-answers under the same name with another ending. Without a running node the change is made in the subscriptions' file,
-which the next node resumes.
+Who holds the lock `feeds/lock` of the data directory owns the subscriptions and makes the changes that are asked for: a node
+for its whole life, on its connectors; where there is none, whoever wants one, in the files that the next node resumes. Who
+asked waits for the answer and for the lock at once, so that a node that ends before it answers loses nothing: to make a
+change twice comes to the same.
 """
 
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from tidebook.config import load
-from tidebook.errors import ConfigError, OperationError, TidebookError
-from tidebook.feeds.registry import endpoints_of, feed_kind
+from tidebook.errors import ConfigError, OperationError, TidebookError, UsageError
+from tidebook.feeds.registry import build_protocol, feed_kind
 from tidebook.feeds.subscriptions import Subscriptions, SubscriptionsFile
+from tidebook.node.change_requests import Answer, Asked, Change, forget_old_answers, take_all
 from tidebook.node.directory import subscriptions_file
-from tidebook.node.presence import running_node
 from tidebook.observe.logs import logger
-from tidebook.persistence.files import replace_durably
+from tidebook.persistence.file_lock import locked
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from tidebook.feeds.connector import Connector
+    from tidebook.node.change_requests import Taken
 
 log = logger("node.changes")
 
-_FOLDER = "feeds/changes"
-_ASKED, _ANSWERED = ".asked", ".answered"
+_LOCK = "feeds/lock"
 _POLL_INTERVAL_S = 0.1
-_ANSWER_TIMEOUT_S = 20.0
+_LOCK_TIMEOUT_S = 10.0
+_TAKE_TIMEOUT_S = 20.0
+_MAKE_TIMEOUT_S = 60.0
 
 
-class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """What somebody wants of one feed."""
+def change_feed(data: Path, change: Change) -> Answer:
+    """Makes a change, through the node where one runs.
 
-    venue: str
-    add: tuple[str, ...] = ()
-    remove: tuple[str, ...] = ()
-
-
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of it."""
-
-    symbols: tuple[str, ...] = ()
-    """All of the feed now."""
-    error: str = ""
-
-
-def change_feed(data: Path, change: Change) -> tuple[str, ...]:
-    """Makes a change, through the node where one runs; the feed's symbols after it.
-
-    Raises: ConfigError for symbols that cannot be, UnknownVenueError; OperationError with what the node answered, or when
-            it does not.
+    Raises: ConfigError for symbols that cannot be, or to give up what is not subscribed; UnknownVenueError; OperationError
+            with what the node answered, or when it does not.
     """
-    kind, settings = feed_kind(change.venue), load()
-    protocol = kind.build(kind.settings(settings), endpoints_of(kind.settings(settings)), None)
-    add = tuple(map(protocol.normal, change.add))
-    remove = tuple(map(protocol.normal, change.remove))
-    if running_node(data) is not None:
-        return _ask(data, Change(venue=change.venue, add=add, remove=remove))
-    file = SubscriptionsFile(subscriptions_file(data, change.venue))
-    saved = file.load() or Subscriptions()
-    unknown = [symbol for symbol in remove if symbol not in saved.symbols]
-    if unknown:
-        raise ConfigError(
-            f"{change.venue}: {', '.join(unknown)} is not subscribed; it has {', '.join(saved.symbols) or 'nothing'}",
-            key="symbols",
-            value=unknown,
-        )
-    kept = [symbol for symbol in dict.fromkeys((*saved.symbols, *add)) if symbol not in remove]
-    file.save(msgspec.structs.replace(saved, symbols=tuple(kept)))
-    return tuple(kept)
-
-
-def _ask(data: Path, change: Change) -> tuple[str, ...]:
-    folder = data / _FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    name = secrets.token_hex(8)
-    asked, answered = folder / (name + _ASKED), folder / (name + _ANSWERED)
-    replace_durably(asked, msgspec.json.encode(change))
-    deadline = time.monotonic() + _ANSWER_TIMEOUT_S
-    while not answered.exists():
-        if time.monotonic() > deadline:
-            asked.unlink(missing_ok=True)
-            raise OperationError(
-                f"the node on {data} did not answer within {_ANSWER_TIMEOUT_S:g} s; nothing was changed"
-            )
-        time.sleep(_POLL_INTERVAL_S)
-    answer = msgspec.json.decode(answered.read_bytes(), type=Answer)
-    answered.unlink()
+    kind = feed_kind(change.venue)
+    add, remove = (tuple(map(kind.protocol.normal, symbols)) for symbols in (change.add, change.remove))
+    asked = Asked(data, Change(venue=change.venue, add=add, remove=remove))
+    since_s = time.monotonic()
+    try:
+        while (answer := asked.answer()) is None:
+            with locked(data / _LOCK) as owner:
+                if owner:
+                    _make_in_files(data)
+                    continue
+            waited_s = time.monotonic() - since_s
+            if waited_s > _TAKE_TIMEOUT_S and asked.withdraw():
+                raise OperationError(
+                    f"the node on {data} did not answer within {_TAKE_TIMEOUT_S:g} s; nothing was changed"
+                )
+            if waited_s > _MAKE_TIMEOUT_S:
+                raise OperationError(
+                    f"the node on {data} is still making the change after {_MAKE_TIMEOUT_S:g} s; "
+                    "`tidebook feeds ls` shows when it is made"
+                )
+            time.sleep(_POLL_INTERVAL_S)
+    finally:
+        asked.withdraw()
     if answer.error:
-        raise OperationError(f"{change.venue}: {answer.error}")
-    return answer.symbols
+        message = f"{change.venue}: {answer.error}"
+        raise ConfigError(message, key="symbols") if answer.asked_wrong else OperationError(message)
+    return answer
+
+
+@contextmanager
+def owned(data: Path) -> Iterator[None]:
+    """The subscriptions of a data directory are this process's for the length of the block.
+
+    Waits for whoever makes a change, which blocks. Raises: OperationError when that takes too long.
+    """
+    (data / _LOCK).parent.mkdir(parents=True, exist_ok=True)
+    with locked(data / _LOCK, _LOCK_TIMEOUT_S) as got:
+        if not got:
+            raise OperationError(f"another process has held {data / _LOCK} for {_LOCK_TIMEOUT_S:g} s; end it")
+        yield
 
 
 class Changes:
-    """Makes the changes that others ask for, on the connectors of this node."""
+    """Makes the changes that others ask for, on the connectors of this node, which owns the subscriptions."""
 
     def __init__(self, data: Path, connectors: Mapping[str, Connector]) -> None:
-        self._folder = data / _FOLDER
+        self._data = data
         self._connectors = connectors
+        self._trouble = ""
 
     async def run(self) -> None:
-        """Works until cancelled."""
+        """Works until cancelled. Requests that cannot be read or answered are said, and tried again."""
         while True:
-            for path in self._asked():
-                answer = await self._make(path)
-                replace_durably(path.with_suffix(_ANSWERED), msgspec.json.encode(answer))
-                path.unlink(missing_ok=True)
+            try:
+                forget_old_answers(self._data)
+                for taken in take_all(self._data):
+                    taken.answer(await self._make(taken))
+                self._trouble = ""
+            except (OSError, OperationError) as error:
+                if str(error) != self._trouble:
+                    self._trouble = str(error)
+                    log.warning("changes of subscriptions cannot be made", reason=self._trouble)
             await asyncio.sleep(_POLL_INTERVAL_S)
 
-    def _asked(self) -> list[Path]:
-        return sorted(self._folder.glob(f"*{_ASKED}")) if self._folder.is_dir() else []
-
-    async def _make(self, path: Path) -> Answer:
-        try:
-            change = _read(path)
-        except (OSError, msgspec.DecodeError) as error:
-            return Answer(error=f"not a change of subscriptions ({error})")
+    async def _make(self, taken: Taken) -> Answer:
+        change = taken.change
+        if change is None:
+            return _no_change(taken)
         connector = self._connectors.get(change.venue)
         if connector is None:
             runs = ", ".join(self._connectors)
             return Answer(error=f"this node runs {runs}; a venue begins with a start: tidebook run --venues")
         try:
+            _refuse_unknown(taken, connector.status().symbols)
             await connector.subscribe(change.add)
             await connector.unsubscribe(change.remove)
         except TidebookError as error:
-            return Answer(error=str(error))
-        symbols = connector.status().symbols
+            return Answer(error=str(error), asked_wrong=isinstance(error, UsageError))
         log.info("subscriptions changed", venue=change.venue, add=list(change.add), remove=list(change.remove))
-        return Answer(symbols=symbols)
+        status = connector.status()
+        refused = [f"{symbol} {why}" for symbol, why in status.refused.items() if symbol in change.add]
+        return Answer(
+            symbols=status.symbols, note=f"not all of it is delivered: {'; '.join(refused)}" if refused else ""
+        )
 
 
-def _read(path: Path) -> Change:
-    return msgspec.json.decode(path.read_bytes(), type=Change)
+def _make_in_files(data: Path) -> None:
+    """Makes what is asked for where no node runs; for who owns the subscriptions."""
+    for taken in take_all(data):
+        change = taken.change
+        if change is None:
+            taken.answer(_no_change(taken))
+            continue
+        try:
+            feed_kind(change.venue)
+            file = SubscriptionsFile(subscriptions_file(data, change.venue))
+            saved = file.load() or Subscriptions()
+            _refuse_unknown(taken, saved.symbols)
+            added = dict.fromkeys((*saved.symbols, *change.add))
+            kept = tuple(symbol for symbol in added if symbol not in change.remove)
+            file.save(msgspec.structs.replace(saved, symbols=kept))
+        except TidebookError as error:
+            taken.answer(Answer(error=str(error), asked_wrong=isinstance(error, UsageError)))
+        else:
+            taken.answer(Answer(symbols=kept, note=_trouble_of_next_node(change.venue)))
+
+
+def _refuse_unknown(taken: Taken, symbols: Sequence[str]) -> None:
+    """Raises: ConfigError for symbols to give up that are not there, unless the change may have been made before."""
+    assert taken.change is not None, "a request that holds no change was answered before"
+    unknown = [symbol for symbol in taken.change.remove if symbol not in symbols]
+    if unknown and not taken.again:
+        raise ConfigError(
+            f"{', '.join(unknown)} is not subscribed; it has {', '.join(symbols) or 'nothing'}",
+            key="symbols",
+            value=unknown,
+        )
+
+
+def _trouble_of_next_node(venue: str) -> str:
+    """Keys and settings are those of the process that asks; another one may have what is missing here."""
+    try:
+        build_protocol(venue, feed_kind(venue).settings(load()))
+    except UsageError as error:
+        return f"a node that is started as this command was would not run: {error}"
+    return ""
+
+
+def _no_change(taken: Taken) -> Answer:
+    return Answer(error=f"{taken.path.name} holds no change of subscriptions", asked_wrong=True)
 
 
 def subscribed(data: Path, venues: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Symbols of each feed as its file has them; feeds without a file are left out."""
-    files = {venue: subscriptions_file(data, venue) for venue in venues}
-    loaded = {venue: SubscriptionsFile(file).load() for venue, file in files.items()}
+    loaded = {venue: SubscriptionsFile(subscriptions_file(data, venue)).load() for venue in venues}
     return {venue: saved.symbols for venue, saved in loaded.items() if saved is not None}

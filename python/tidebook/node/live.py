@@ -21,9 +21,9 @@ from tidebook.api import ApiOptions, MarketView, create_app, listen, serving
 from tidebook.console import mount_console
 from tidebook.errors import TidebookError
 from tidebook.feeds.registry import FEEDS, feed_kind
-from tidebook.node.changes import Changes, subscribed
+from tidebook.node.changes import Changes, owned, subscribed
 from tidebook.node.metrics import node_metrics
-from tidebook.node.presence import present
+from tidebook.node.presence import claimed
 from tidebook.node.rings import RingSource
 from tidebook.node.simulator import VenueProcess, simulated
 from tidebook.node.snapshots import SnapshotRequests
@@ -75,17 +75,19 @@ class LiveOptions:
 
 
 def venues_of(data: Path) -> tuple[str, ...]:
-    """Venues that the node before had on this data directory, else the default ones."""
-    saved = subscribed(data, tuple(FEEDS))
-    return tuple(venue for venue, symbols in saved.items() if symbols) or DEFAULT_VENUES
+    """Venues that the node before had on this data directory, those that are left without symbols too; else the default."""
+    return tuple(subscribed(data, tuple(FEEDS))) or DEFAULT_VENUES
 
 
 async def run(options: LiveOptions, started: Callable[[str], None]) -> dict[str, int]:
     """Runs until SIGINT or SIGTERM, then stops cleanly; gives the last message of each channel that is stored.
 
     `started` gets the address of the page when it answers.
-    Raises: AddressError before anything is started; what ended a connector, a simulated venue, the engine or a capture.
+    Raises: ConfigError, AddressError, and OperationError where another node runs, before anything is started; what ended a
+            connector, a simulated venue, the engine or a capture.
     """
+    for plan in options.feeds:
+        plan.check()
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -94,6 +96,8 @@ async def run(options: LiveOptions, started: Callable[[str], None]) -> dict[str,
     async with AsyncExitStack() as stack:
         sock = listen(options.host, options.port, allow_remote=options.allow_remote)
         stack.callback(sock.close)
+        claim = stack.enter_context(claimed(options.data, options.node))
+        stack.enter_context(owned(options.data))
         rings = ring_directory(options.node)
         rings.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -125,7 +129,10 @@ async def run(options: LiveOptions, started: Callable[[str], None]) -> dict[str,
         simulators: dict[str, VenueProcess] = {}
         if not options.live:
             entering = (
-                stack.enter_async_context(simulated(venue, names, options.rate, options.seed))
+                # One without symbols trades those that somebody may add.
+                stack.enter_async_context(
+                    simulated(venue, names or feed_kind(venue).default_symbols, options.rate, options.seed)
+                )
                 for venue, names in symbols.items()
             )
             simulators = {process.venue: process for process in await asyncio.gather(*entering)}
@@ -146,13 +153,14 @@ async def run(options: LiveOptions, started: Callable[[str], None]) -> dict[str,
         ]
         host, bound = sock.getsockname()[:2]
         address = f"http://{f'[{host}]' if ':' in host else host}:{bound}"
-        stack.enter_context(present(options.data, options.node, address))
+        claim.reachable_at(address)
         started(address)
         try:
             done, _ = await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
             for job in done:
                 job.result()
         finally:
+            claim.unreachable()
             for job in jobs:
                 job.cancel()
             await asyncio.gather(*jobs, return_exceptions=True)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from tidebook._core import FeedChannel
 from tidebook.errors import CaptureLogError, ConfigError
 from tidebook.feeds.capture_log import CaptureLog
-from tidebook.feeds.registry import build_connector, feed_kind
-from tidebook.feeds.subscriptions import Subscriptions, SubscriptionsFile
+from tidebook.feeds.registry import build_connector, build_protocol, feed_kind
+from tidebook.feeds.subscriptions import SubscriptionsFile
 from tidebook.node.directory import channel_of, journal_directory, simulated_marker, subscriptions_file
 from tidebook.node.storing import Storing, stored_position
 from tidebook.persistence.files import replace_durably
@@ -33,10 +33,19 @@ class FeedPlan:
     symbols: tuple[str, ...] = ()
     """None named resumes those of the node that ran on the data directory before, else takes the venue's default."""
 
+    def check(self) -> None:
+        """Whether it can be. Raises: ConfigError for settings or keys that cannot be, before anything is made."""
+        build_protocol(self.venue, self.settings)
+
     def resolved_symbols(self, data: Path) -> tuple[str, ...]:
-        """The symbols it will begin with. Raises: SubscriptionsError for a damaged file."""
-        saved = SubscriptionsFile(subscriptions_file(data, self.venue)).load() or Subscriptions()
-        return self.symbols or self.settings.symbols or saved.symbols or feed_kind(self.venue).default_symbols
+        """The symbols it will begin with; none where the last one was given up.
+
+        Raises: SubscriptionsError for a damaged file.
+        """
+        if self.symbols or self.settings.symbols:
+            return self.symbols or self.settings.symbols
+        saved = SubscriptionsFile(subscriptions_file(data, self.venue)).load()
+        return feed_kind(self.venue).default_symbols if saved is None else saved.symbols
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,76 @@
+"""A lock on a file: who has it, what frees it, and that asking takes nothing."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tidebook.persistence.file_lock import is_locked, locked
+
+HOLD = """
+import sys
+from pathlib import Path
+from tidebook.persistence.file_lock import locked
+with locked(Path(sys.argv[1])) as got:
+    print(got, flush=True)
+    sys.stdin.read()
+"""
+
+
+def holder(path: Path) -> subprocess.Popen[str]:
+    """A process that has the lock until its standard input closes."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "True\n"
+    return process
+
+
+def test_one_has_the_lock_and_whoever_asks_takes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    assert not is_locked(path)
+    with holder(path) as process:
+        assert [is_locked(path) for _ in range(3)] == [True] * 3
+        with locked(path) as got:
+            assert not got
+        process.communicate("")
+    assert not is_locked(path)
+    with locked(path) as got:
+        assert got
+        assert is_locked(path), "in the process that has it too, and asking does not lose it"
+        assert is_locked(path)
+        with locked(path) as twice:
+            assert not twice
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_killed_holder_has_it_no_more_and_a_stopped_one_still_has(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with holder(path) as process:
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+        assert is_locked(path)
+        process.kill()
+        process.wait()
+        assert not is_locked(path)
+
+
+def test_a_child_of_the_holder_does_not_keep_the_lock(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with locked(path) as got:
+        assert got
+        child = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
+    with child:
+        assert not is_locked(path)
+        child.communicate(b"")
+
+
+def test_who_waits_gets_the_lock_when_it_is_free(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with holder(path) as process:
+        assert process.stdin is not None
+        process.stdin.close()
+        with locked(path, wait_s=30.0) as got:
+            assert got
