@@ -6,6 +6,7 @@
 
 #![allow(dead_code, reason = "two test files use it, each a part")]
 
+use std::cell::Cell;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
 
 use tidebook_ring::Word;
@@ -22,6 +23,11 @@ pub trait Make<V> {
 const FREE: u64 = 0;
 const OWNED: u64 = 1;
 const REPAIRED: u64 = 2;
+
+thread_local! {
+    /// Who holds the lock of a dead one, where more than one could die over it.
+    pub static WHO: Cell<u64> = const { Cell::new(0) };
+}
 
 pub struct Slot<W> {
     word: W,
@@ -280,6 +286,25 @@ impl<W: Word + Make<u64> + Default, S: Word<u32> + Make<u32>> Ring<W, S> {
         self.locks[usize::from(line)].store(FREE, Release);
     }
 
+    /// The kernel frees the locks that one held who dies over a repair.
+    pub fn release_of(&self, who: u64) {
+        for lock in &self.locks {
+            let _ = lock.compare_exchange(REPAIRED + who, FREE, AcqRel, Relaxed);
+        }
+    }
+
+    /// Where a consumer of this cursor that died is resumed, on the first lap.
+    pub fn resume(&self, cursor: usize) -> Reader {
+        let Cursor { position, sequence, .. } = &self.cursors[cursor];
+        let position = position.load(Relaxed);
+        // What stands at the position is what is true: it is written last.
+        let sequence = match self.word(position).load(Relaxed) {
+            0 => sequence.load(Relaxed),
+            found => found,
+        };
+        self.join(cursor, true, Spot { sequence, position })
+    }
+
     /// Takes the line of a dead one, as whoever opens it: only the new owner lets go of it.
     pub fn adopt(&self, line: u8) -> bool {
         let lock = &self.locks[usize::from(line)];
@@ -308,7 +333,7 @@ impl<W: Word + Make<u64> + Default, S: Word<u32> + Make<u32>> Ring<W, S> {
 
     fn if_dead(&self, line: usize, work: impl FnOnce()) {
         let lock = &self.locks[line];
-        if lock.compare_exchange(FREE, REPAIRED, AcqRel, Relaxed).is_ok() {
+        if lock.compare_exchange(FREE, REPAIRED + WHO.get(), AcqRel, Relaxed).is_ok() {
             work();
             lock.store(FREE, Release);
         }
