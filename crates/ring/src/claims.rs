@@ -94,7 +94,8 @@ impl Found {
             return Self::Committed;
         }
         match Claim::of(word) {
-            Some(claim) if claim.is_of(sequence) => Self::Claimed(claim),
+            // No producer claims nothing: that is a committed word with one bit turned.
+            Some(claim) if claim.is_of(sequence) && word & RUN_MAX << RUN_SHIFT != 0 => Self::Claimed(claim),
             Some(_) => Self::Other,
             None if word < sequence => Self::Free(word),
             None => Self::Other,
@@ -331,5 +332,6 @@ mod tests {
         let claim = Claim::new(3, 2, 9);
         assert_eq!(Found::of(claim.word(), 9), Found::Claimed(claim));
         assert_eq!(Found::of(claim.word(), 1), Found::Other);
+        assert_eq!(Found::of(1 << 63 | 9, 9), Found::Other, "one bit makes no claim of a sequence");
     }
 }

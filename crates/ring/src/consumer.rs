@@ -144,6 +144,10 @@ pub struct Consumer {
     wait: Wait,
     /// The claim it waits at, and when that was last asked about.
     stuck: Option<(Claim, Instant)>,
+    /// The message that must be there and is not, if that was found.
+    missing: Option<u64>,
+    /// Looks that found nothing.
+    idle: u32,
     /// Messages that are not read in place.
     pub(crate) copy: Vec<u8>,
 }
@@ -239,6 +243,8 @@ impl Consumer {
             visible: if bounded { 0 } else { u64::MAX },
             wait: options.wait,
             stuck: None,
+            missing: None,
+            idle: 0,
             copy: Vec::new(),
             ring,
         };
@@ -345,6 +351,9 @@ impl Consumer {
                     if self.mend()? {
                         continue;
                     }
+                    if self.is_missing() {
+                        return self.fail(count, "sequence word");
+                    }
                     break;
                 }
                 Look::Bad(reason) => return self.fail(count, reason),
@@ -431,6 +440,25 @@ impl Consumer {
         }
     }
 
+    /// Whether the next message is one that must be there. Looked at now and then only.
+    pub(crate) fn is_missing(&mut self) -> bool {
+        self.idle = self.idle.wrapping_add(1);
+        if self.idle.is_multiple_of(IDLE_LOOKS) {
+            self.look_for_missing();
+        }
+        self.missing == Some(self.next.sequence)
+    }
+
+    fn look_for_missing(&mut self) {
+        self.missing = self.ring.mapping.is_missing(self.next).then_some(self.next.sequence);
+    }
+
+    /// How long it may sleep without looking.
+    pub(crate) fn sleep_max(&self) -> Duration {
+        // Nobody wakes those who wait for a message whose producer is dead.
+        if self.stuck.is_some() { LIVENESS_INTERVAL } else { PARK_SLICE }
+    }
+
     /// [`Consumer::read`] and [`Consumer::commit`].
     ///
     /// # Errors
@@ -470,17 +498,30 @@ impl Consumer {
         let mapping = &self.ring.mapping;
         let newest = mapping.newest();
         let first = self.next.sequence;
-        let after = match mapping.look(self.next) {
-            _ if first >= newest.sequence => self.next,
+        let look = mapping.look(self.next);
+        let last = match look {
+            Look::Frame(frame) => Some(mapping.last_frame(frame)),
+            _ => None,
+        };
+        let is_there = !matches!(look, Look::Nothing) || self.missing == Some(first);
+        let after = match last {
             _ if !self.gating && self.overtaken() => mapping.oldest(),
-            Look::Frame(frame) => match mapping.last_frame(frame) {
-                // The length is believed if a message of the right sequence follows where it says.
-                Look::Frame(last) => match mapping.place_at(last.end, newest) {
-                    Some(place) if place.sequence == first + 1 => place,
-                    _ => newest,
+            // With many producers nobody says how far all is committed: the next message that is there.
+            _ if mapping.info.mode == Mode::Mpsc && is_there => match mapping.info.kind {
+                RingKind::Slots { .. } => Place { sequence: first + 1, position: first + 1 },
+                _ => match (mapping.after_damage(self.next), last) {
+                    (Some(place), _) => place,
+                    // It is the newest: its length is believed until something else is found.
+                    (None, Some(Look::Frame(last))) => Place { sequence: first + 1, position: last.end },
+                    (None, _) => self.next,
                 },
+            },
+            // The length is believed if a message of the right sequence follows where it says.
+            Some(Look::Frame(last)) if first < newest.sequence => match mapping.place_at(last.end, newest) {
+                Some(place) if place.sequence == first + 1 => place,
                 _ => newest,
             },
+            _ if first >= newest.sequence => self.next,
             _ => match mapping.info.kind {
                 RingKind::Slots { .. } => Place { sequence: first + 1, position: first + 1 },
                 RingKind::Frames { .. } | RingKind::Runs { .. } => newest,
@@ -512,9 +553,12 @@ impl Consumer {
                 if self.mend()? {
                     continue;
                 }
+                if backoff.is_idle() || self.wait == Wait::Park {
+                    self.look_for_missing();
+                }
                 if self.wait == Wait::Park {
-                    let left = deadline.map_or(PARK_SLICE, |deadline| (deadline - now).min(PARK_SLICE));
-                    self.park(Some(left));
+                    let slice = self.sleep_max();
+                    self.park(Some(deadline.map_or(slice, |deadline| (deadline - now).min(slice))));
                     continue;
                 }
             }
@@ -535,7 +579,9 @@ impl Consumer {
             self.pass(frame);
         }
         self.gap.is_some()
-            || self.is_visible() && !matches!(self.ring.mapping.look(self.next), Look::Nothing)
+            || self.is_visible()
+                && (self.missing == Some(self.next.sequence)
+                    || !matches!(self.ring.mapping.look(self.next), Look::Nothing))
             || !self.gating && self.overtaken()
     }
 
@@ -626,7 +672,7 @@ impl Consumer {
         }
         loop {
             let start = self.copy.len();
-            if start + frame.payload_size > mapping.message_max() {
+            if start + frame.payload_size > mapping.message_max() || frame.end - first.end > mapping.mask {
                 return Err("length of parts");
             }
             self.copy.resize(start + frame.payload_size, 0);
@@ -669,6 +715,9 @@ impl Consumer {
     }
 }
 
+/// Looks that find nothing before it is asked whether there must be something.
+const IDLE_LOOKS: u32 = 1024;
+
 /// Consumers that one thread can sleep on at once; more are looked at in turn.
 const SLEEP_MAX: usize = 32;
 
@@ -698,11 +747,16 @@ pub fn wait_any<T>(
             if deadline.is_some_and(|deadline| now >= deadline) {
                 return Ok(false);
             }
+            let mut slice = PARK_SLICE;
             for consumer in items.iter_mut().filter_map(&consumer) {
                 consumer.mend()?;
+                if backoff.is_idle() || can_sleep {
+                    consumer.look_for_missing();
+                }
+                slice = slice.min(consumer.sleep_max());
             }
             if can_sleep {
-                let left = deadline.map_or(PARK_SLICE, |deadline| (deadline - now).min(PARK_SLICE));
+                let left = deadline.map_or(slice, |deadline| (deadline - now).min(slice));
                 can_sleep = sleep_on(items, &consumer, Some(left));
                 continue;
             }

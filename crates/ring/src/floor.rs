@@ -11,8 +11,8 @@ use crate::claims::Spot;
 use crate::pair::PairCell;
 use crate::word::Word;
 
-/// How often a raiser looks again because somebody joined. Joining takes several system calls, so honest ones never make
-/// it look so often.
+/// How often a raiser looks again because somebody joined, and one who joins because the floor has moved. Both take their
+/// time, so honest ones never make each other look so often.
 const LOOKS_MAX: u32 = 100;
 
 /// A consumer's words that others look at.
@@ -38,7 +38,7 @@ impl<W: Word, S: Word<u32>> Line<'_, W, S> {
     /// Becomes a consumer of this state at `next`, or at the oldest message if that is not there any more, and gives the
     /// place. `wanted`: the sequence it must not miss, kept in the cursor if it is lower.
     pub fn join(&self, state: u32, joins: &W, oldest: impl Fn() -> Spot, wanted: Option<u64>, mut next: Spot) -> Spot {
-        loop {
+        for _ in 0..LOOKS_MAX {
             let sequence = wanted.map_or(next.sequence, |wanted| wanted.min(next.sequence));
             self.advance(Spot { sequence, ..next });
             self.state.store(state, Ordering::Release);
@@ -50,6 +50,8 @@ impl<W: Word, S: Word<u32>> Line<'_, W, S> {
             }
             next = oldest;
         }
+        // Whoever moves the floor so often waits for nobody; what was overwritten is found by reading it.
+        next
     }
 }
 

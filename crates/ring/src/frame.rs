@@ -7,7 +7,7 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::claims::{Claim, Found, RUN_MAX, Spot};
+use crate::claims::{Claim, Found, RUN_MAX, Slots, Spot};
 use crate::crc::frame_checksum;
 use crate::layout::{self, CRC_SIZE_BYTES, FRAME_FIRST, FRAME_LAST, FRAME_PAD, FRAME_SIZE_MIN_BYTES, FRAME_VOID};
 use crate::layout::{FRAME_WHOLE, HEADER_SIZE_BYTES};
@@ -128,8 +128,27 @@ impl Mapping {
         if self.info.mode != Mode::Mpsc {
             return None;
         }
-        let word = self.sequence_word(self.slot_offset(place.position)).load(Ordering::Acquire);
-        Claim::of(word).filter(|claim| claim.is_of(place.sequence))
+        match Found::at(self.sequence_word(self.slot_offset(place.position)), place.sequence) {
+            Found::Claimed(claim) => Some(claim),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing stands where a message must: it was committed, or claimed, and its word was turned into one of an
+    /// earlier lap. Not for each look: it reads what the producers write.
+    #[cold]
+    pub fn is_missing(&self, place: Place) -> bool {
+        let passed = match self.info.mode {
+            Mode::Spsc => self.hot().published.0.load().0 >= place.sequence,
+            Mode::Mpsc => {
+                let end = self.near_end();
+                let found = Found::at(self.word(end.position), end.sequence);
+                let is_there = matches!(found, Found::Claimed(_) | Found::Committed);
+                end.position > place.position && is_there || self.hot().tail.0.load(Ordering::Acquire) == place.position
+            }
+        };
+        // After it: what was passed is there by now.
+        passed && matches!(self.look(place), Look::Nothing) && self.claim_at(place).is_none()
     }
 
     /// What a slot's sequence word says of the message awaited there: the header word when it is committed.
@@ -202,6 +221,9 @@ impl Mapping {
                 return if found == 0 { Look::Nothing } else { Look::Bad("sequence word") };
             }
             let header_word = self.header_word(offset).load(Ordering::Relaxed);
+            if header_word >> 32 > u64::from(FRAME_PAD) {
+                return Look::Bad("flags");
+            }
             let payload_size = header_word as u32 as usize;
             let left = self.data_size() - offset;
             if layout::frame_size_bytes(payload_size) > left {
@@ -233,7 +255,8 @@ impl Mapping {
                 Look::Frame(_) | Look::Nothing => return Look::Bad("part missing"),
             }
             size += frame.payload_size;
-            if size > self.message_max() {
+            // Empty parts add nothing to the size: without the second bound they could lead round and round.
+            if size > self.message_max() || frame.end - first.end > self.mask {
                 return Look::Bad("length of parts");
             }
         }

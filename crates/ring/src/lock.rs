@@ -98,9 +98,14 @@ pub fn with_lock<T>(file: &File, offset: u64, work: impl FnOnce() -> T) -> io::R
         match control(own.as_raw_fd(), libc::F_OFD_SETLKW, libc::F_WRLCK, offset) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
-            Ok(_) => return Ok(work()),
+            Ok(_) => break,
         }
     }
+    let result = work();
+    // By word, not only by closing: a child that another thread forked meanwhile has a copy of the descriptor, and would
+    // keep the lock for as long as it lives. It fails only for a descriptor that is none.
+    let _ = control(own.as_raw_fd(), libc::F_OFD_SETLK, libc::F_UNLCK, offset);
+    Ok(result)
 }
 
 /// A description of its own: two endpoints of one process must exclude each other too.
@@ -125,5 +130,35 @@ fn control(fd: RawFd, command: i32, kind: i32, offset: u64) -> io::Result<bool> 
     match error.raw_os_error() {
         Some(libc::EAGAIN | libc::EACCES) => Ok(false),
         _ => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Method: the child, which keeps its copy of the descriptor open, is forked while the lock is held.
+    #[test]
+    fn a_lock_is_given_back_although_a_child_that_was_forked_meanwhile_lives() {
+        let file = tempfile::tempfile().unwrap();
+        let child = with_lock(&file, 7, || {
+            assert!(is_held(&file, 7).unwrap());
+            // SAFETY: the child does nothing but wait to be killed.
+            match unsafe { libc::fork() } {
+                0 => loop {
+                    // SAFETY: it has no arguments.
+                    unsafe { libc::pause() };
+                },
+                child => child,
+            }
+        })
+        .unwrap();
+        let held = is_held(&file, 7).unwrap();
+        // SAFETY: the child is ours and was not waited for.
+        unsafe {
+            libc::kill(child, libc::SIGKILL);
+            libc::waitpid(child, std::ptr::null_mut(), 0);
+        }
+        assert!(!held);
     }
 }

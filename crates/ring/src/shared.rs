@@ -19,10 +19,12 @@ use crate::mapping::{Mapping, io_error};
 use crate::options::RingKind;
 use crate::producer::{Obstacle, Written, WrittenRecords, fill, seal, stamp};
 use crate::ring::Ring;
-use crate::room::{FLOOR_STEPS, Waiting, slowest_gating};
+use crate::room::{FLOOR_STEPS, LIVENESS_INTERVAL, Waiting, slowest_gating};
 
 /// Walks to the end that may fail in a row before the ring is taken for damaged.
 const LOST_MAX: u32 = 1000;
+/// How often one who opens looks for a line again, a tenth of a millisecond apart.
+const REPAIR_WAITS: u32 = 50;
 
 #[derive(Debug)]
 pub(crate) struct SharedProducer {
@@ -42,12 +44,12 @@ pub(crate) struct SharedProducer {
 impl SharedProducer {
     pub fn open(ring: Ring) -> Result<Self, RingError> {
         let mapping = &ring.mapping;
-        let mut free = None;
-        for (index, line) in mapping.producers().iter().enumerate() {
-            let offset = mapping.lock_offset_of(line);
-            if let Some(lock) = EndpointLock::acquire(&mapping.file, offset).map_err(io_error("lock", ring.path()))? {
-                free = Some((index, lock));
-                break;
+        let mut free = free_line(&ring)?;
+        // A dead one's line is locked for microseconds by whoever repairs what it left: that line is free.
+        for _ in 0..REPAIR_WAITS {
+            if free.is_none() {
+                std::thread::sleep(LIVENESS_INTERVAL / 10);
+                free = free_line(&ring)?;
             }
         }
         let (line, lock) = free.ok_or_else(|| RingError::ProducersFull {
@@ -280,6 +282,18 @@ impl Drop for SharedProducer {
     }
 }
 
+/// A line that nobody holds, with its lock.
+fn free_line(ring: &Ring) -> Result<Option<(usize, EndpointLock)>, RingError> {
+    let mapping = &ring.mapping;
+    for (index, line) in mapping.producers().iter().enumerate() {
+        let offset = mapping.lock_offset_of(line);
+        if let Some(lock) = EndpointLock::acquire(&mapping.file, offset).map_err(io_error("lock", ring.path()))? {
+            return Ok(Some((index, lock)));
+        }
+    }
+    Ok(None)
+}
+
 /// See [`crate::Claim`].
 #[derive(Debug)]
 pub(crate) struct SharedClaim<'p> {
@@ -469,8 +483,8 @@ impl Mapping {
             };
             let next = match last {
                 Look::Frame(last) => Place { sequence: place.sequence + 1, position: last.end },
-                Look::Nothing => break,
-                Look::Bad(_) => match self.after_damage(place) {
+                Look::Nothing if !self.is_missing(place) => break,
+                Look::Nothing | Look::Bad(_) => match self.after_damage(place) {
                     Some(next) => next,
                     None => break,
                 },
@@ -484,7 +498,7 @@ impl Mapping {
     }
 
     /// The next message after one that is damaged: readers go on there too, or were told.
-    fn after_damage(&self, damaged: Place) -> Option<Place> {
+    pub(crate) fn after_damage(&self, damaged: Place) -> Option<Place> {
         (1..=self.run_max()).map(|run| damaged.position + run).find_map(|position| {
             let sequence = match self.info.kind {
                 RingKind::Slots { .. } => position,
@@ -494,5 +508,53 @@ impl Mapping {
             let place = Place { sequence, position };
             matches!(self.look(place), Look::Frame(frame) if near && frame.is_first()).then_some(place)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+    use crate::consumer::ConsumerOptions;
+    use crate::options::RingOptions;
+    use crate::wait::Wait;
+
+    fn ring(options: &RingOptions) -> (tempfile::TempDir, Ring) {
+        let private = std::fs::Permissions::from_mode(0o700);
+        let directory = tempfile::Builder::new().permissions(private).tempdir_in("/dev/shm").unwrap();
+        let ring = Ring::create(directory.path().join("test.ring"), options).unwrap();
+        (directory, ring)
+    }
+
+    /// Method: a thread takes the one line as repairers do, again and again.
+    #[test]
+    fn a_line_that_is_being_repaired_is_not_taken_for_a_living_producers() {
+        let (_directory, ring) = ring(&RingOptions::slots(16, 8).mpsc(1));
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    ring.if_dead(0, || ()).unwrap();
+                }
+            });
+            let opened: Result<Vec<_>, _> = (0..200).map(|_| ring.producer().map(drop)).collect();
+            done.store(true, Ordering::Relaxed);
+            opened.unwrap();
+        });
+    }
+
+    #[test]
+    fn one_who_waits_at_a_claim_does_not_sleep_long() {
+        let (_directory, ring) = ring(&RingOptions::slots(16, 8).mpsc(1).parking(true));
+        let options = ConsumerOptions::named("a").wait(Wait::Park);
+        let mut consumer = ring.consumer(&options).unwrap();
+        assert_eq!(consumer.sleep_max(), crate::wait::PARK_SLICE);
+        let mut producer = ring.producer().unwrap();
+        let claim = producer.claim(16).unwrap();
+        assert!(!consumer.wait(Some(Duration::from_millis(2))).unwrap());
+        assert_eq!(consumer.sleep_max(), LIVENESS_INTERVAL);
+        drop(claim);
     }
 }

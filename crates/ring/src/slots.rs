@@ -144,6 +144,7 @@ impl SlotBatch {
         }
         if count == 0 {
             return match problem {
+                None if consumer.is_missing() => Self::failed(consumer, "sequence word"),
                 None => Ok(Self::Empty),
                 Some(reason) => Self::failed(consumer, reason),
             };
@@ -190,6 +191,9 @@ impl SlotBatch {
                         return Ok(Some(Self::lost(consumer)));
                     }
                     if !consumer.mend()? {
+                        if consumer.is_missing() {
+                            return Self::failed(consumer, "sequence word").map(Some);
+                        }
                         return Ok(Some(Self::Empty));
                     }
                 }

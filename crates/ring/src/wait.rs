@@ -46,6 +46,11 @@ impl Backoff {
         }
     }
 
+    /// Whether this is a round of many in which nothing came.
+    pub fn is_idle(&self) -> bool {
+        self.round >= SPINS && self.round.is_multiple_of(SPINS)
+    }
+
     /// Whether this is a round in which looking at a clock costs nothing that matters.
     pub fn is_slow(&self) -> bool {
         self.round >= SPINS || self.round.is_multiple_of(64)

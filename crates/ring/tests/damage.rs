@@ -31,49 +31,103 @@ fn flip(file: &std::fs::File, bit: u64) {
     file.write_all_at(&[byte[0] ^ 1 << (bit % 8)], bit / 8).unwrap();
 }
 
-/// Method: five messages, then each bit of the five frames flipped in turn and read by a fresh consumer. Bits that no
-/// check covers are only the padding behind a CRC.
+/// Looks until there is something or until even what must be there and is not was looked for.
+fn poll_patiently(consumer: &mut Consumer, mut each: impl FnMut(u64, &[u8])) -> Result<Read, RingError> {
+    for _ in 0..3000 {
+        match consumer.poll(9, &mut each)? {
+            Read::Messages(0) => {}
+            found => return Ok(found),
+        }
+    }
+    Ok(Read::Messages(0))
+}
+
+/// Five messages; runs have one of three slots among them.
+fn five(ring: &Ring, sequence: u64) -> Vec<u8> {
+    let size = if matches!(ring.info().kind, RingKind::Runs { .. }) && sequence == 3 { 100 } else { 24 };
+    payload(sequence).into_iter().cycle().take(size).collect()
+}
+
+/// Bytes of a slot or frame that something covers: up to its CRC.
+fn covered(ring: &Ring, sequence: u64) -> Vec<(u64, bool)> {
+    let payloads: Vec<u64> = match (ring.info().kind, sequence) {
+        (RingKind::Runs { .. }, 3) => vec![44, 44, 12],
+        _ => vec![24],
+    };
+    let stride = if ring.info().stride > 0 { ring.info().stride as u64 } else { frame_size_bytes(24) as u64 };
+    payloads.iter().flat_map(|size| (0..stride).map(move |byte| (byte, byte < 20 + size))).collect()
+}
+
+/// Method: five messages, then each bit of the five frames flipped in turn and read by a fresh consumer, which must be
+/// told of its message and can go past it. Bits that no check covers are only the padding behind a CRC.
 #[test]
 fn every_flipped_bit_of_a_frame_is_damage_of_its_message_or_changes_nothing_that_is_read() {
-    for options in [RingOptions::slots(24, 8), RingOptions::frames(4096)] {
+    let kinds = [
+        RingOptions::slots(24, 8),
+        RingOptions::frames(4096),
+        RingOptions::slots(24, 8).mpsc(2),
+        RingOptions::runs(64, 16).mpsc(2),
+    ];
+    for (options, policy) in
+        kinds.iter().flat_map(|options| [(options, Policy::default()), (options, Policy::Overwrite)])
+    {
         let rings = Rings::new();
-        let ring = rings.create(&options);
+        let ring = rings.create(options);
         let mut producer = ring.producer().unwrap();
         for sequence in 1..=5 {
-            producer.write(&payload(sequence)).unwrap();
+            producer.write(&five(&ring, sequence)).unwrap();
         }
-        let size = frame_size_bytes(24) as u64;
         // Slots are placed by sequence, frames from the start of the data.
-        let base = data_offset(&ring) + if ring.info().stride > 0 { size } else { 0 };
+        let mut base = data_offset(&ring) + ring.info().stride as u64;
         let file = file(&rings);
-        for bit in 0..5 * size * 8 {
-            let damaged = bit / (size * 8) + 1;
-            let in_padding = bit / 8 % size >= 44;
-            flip(&file, base * 8 + bit);
-            let mut consumer = ring.consumer(&ConsumerOptions::default().start(Start::Earliest)).unwrap();
-            let mut seen = Vec::new();
-            let mut found = None;
-            while seen.len() < 5 && found.is_none() {
-                let read = consumer.poll(9, |sequence, bytes| {
-                    assert_eq!(bytes, payload(sequence), "bit {bit} of message {damaged}");
-                    seen.push(sequence);
-                });
-                match read {
-                    Ok(Read::Messages(0)) => break,
-                    Ok(_) => {}
-                    Err(error) => found = Some(error),
+        for damaged in 1..=5 {
+            let bytes = covered(&ring, damaged);
+            for (at, (byte, is_covered)) in bytes.iter().enumerate() {
+                for bit in 0..8 {
+                    let at = (base + at as u64) * 8 + bit;
+                    flip(&file, at);
+                    let options = ConsumerOptions::default().start(Start::Earliest).policy(policy);
+                    let mut consumer = ring.consumer(&options).unwrap();
+                    let mut seen = Vec::new();
+                    let mut found = None;
+                    while seen.len() < 5 && found.is_none() {
+                        let read = poll_patiently(&mut consumer, |sequence, bytes| {
+                            assert_eq!(bytes, five(&ring, sequence), "bit {bit} of byte {byte} of message {damaged}");
+                            seen.push(sequence);
+                        });
+                        match read {
+                            Ok(Read::Messages(0)) => break,
+                            Ok(_) => {}
+                            Err(error) => found = Some(error),
+                        }
+                    }
+                    let whole = if *is_covered { damaged - 1 } else { 5 };
+                    assert_eq!(seen, (1..=whole).collect::<Vec<_>>(), "{byte}.{bit} of {damaged}: {found:?}");
+                    match found {
+                        None => assert!(!is_covered, "{byte}.{bit} of {damaged} in {options:?} is not told"),
+                        Some(error) => {
+                            assert!(
+                                matches!(error, RingError::Corrupt { sequence, .. } if sequence == damaged),
+                                "{byte}.{bit} of {damaged}: {error}"
+                            );
+                            let gap = consumer.skip().unwrap();
+                            assert_eq!(gap.first, damaged);
+                            // Where the newest ends only the next message tells, if it has no fixed length.
+                            assert!(gap.count > 0 || damaged == 5, "{byte}.{bit} of {damaged}");
+                            if gap.count > 0 {
+                                let rest = drain(&mut consumer, 9);
+                                assert_eq!(
+                                    rest.len() as u64,
+                                    5 - (damaged - 1) - gap.count,
+                                    "{byte}.{bit} of {damaged}"
+                                );
+                            }
+                        }
+                    }
+                    flip(&file, at);
                 }
             }
-            let whole = if in_padding { 5 } else { damaged - 1 };
-            assert_eq!(seen, (1..=whole).collect::<Vec<_>>(), "bit {bit}: {found:?}");
-            if let Some(error) = found {
-                assert!(matches!(error, RingError::Corrupt { sequence, .. } if sequence == damaged), "{error}");
-                let gap = consumer.skip().unwrap();
-                assert_eq!(gap.first, damaged);
-                let rest = drain(&mut consumer, 9);
-                assert_eq!(rest.len() as u64, 5 - (damaged - 1) - gap.count);
-            }
-            flip(&file, base * 8 + bit);
+            base += bytes.len() as u64;
         }
     }
 }
@@ -267,11 +321,16 @@ fn a_file_that_is_no_whole_ring_of_this_boot_is_refused_with_its_reason() {
     file(&rings).set_len(size - 1).unwrap();
     assert!(reason(&rings).contains(&format!("{} bytes where {size}", size - 1)));
     file(&rings).set_len(size).unwrap();
-    // Every byte of the superblock is held by something: version by itself, the rest by the checksum.
-    for byte in (0..size_of::<Superblock>() as u64).step_by(13) {
-        flip(&file(&rings), byte * 8 + 3);
-        assert!(Ring::open(rings.path()).is_err(), "byte {byte}");
-        flip(&file(&rings), byte * 8 + 3);
+    // Every bit of the superblock is held by something: version by itself, the rest by the checksum. Of the schema too.
+    Ring::remove(rings.path()).unwrap();
+    let schema = &<tidebook_types::Trade as tidebook_types::Record>::SCHEMA;
+    drop(rings.create(&RingOptions::records(schema, 64).mpsc(2)));
+    let open = file(&rings);
+    for bit in 0..8 * size_of::<Superblock>() as u64 {
+        flip(&open, bit);
+        let refused = Ring::open(rings.path()).unwrap_err();
+        assert!(matches!(refused, RingError::NotARing { .. } | RingError::Version { .. }), "bit {bit}: {refused}");
+        flip(&open, bit);
     }
     Ring::open(rings.path()).unwrap();
     symlink(rings.path(), rings.path().with_extension("link")).unwrap();
@@ -357,4 +416,27 @@ fn a_ring_that_does_not_fit_is_an_error_and_leaves_nothing() {
     let error = Ring::create(rings.path(), &RingOptions::frames(size)).unwrap_err();
     assert!(matches!(error, RingError::NoSpace { needed_bytes, .. } if needed_bytes > size), "{error}");
     assert_eq!(std::fs::read_dir(directory).unwrap().count(), 0);
+}
+
+/// Method: a message whose parts are all empty and lead round the ring past its first one, on a ring without CRC.
+#[test]
+fn parts_that_lead_round_and_round_are_damage() {
+    let rings = Rings::new();
+    let ring = rings.create(&RingOptions::frames(4096).crc(false));
+    let (base, file) = (data_offset(&ring), file(&rings));
+    for offset in (0..4056).step_by(24).chain([4072]) {
+        file.write_all_at(&1u64.to_le_bytes(), base + offset).unwrap();
+        let flags: u64 = if offset == 4072 { 1 << 32 } else { 0 };
+        file.write_all_at(&flags.to_le_bytes(), base + offset + 8).unwrap();
+    }
+    // The last of them ends where the first begins to be skipped; its own CRC field is the first one's sequence.
+    file.write_all_at(&[1u64, 0, 1].map(u64::to_le_bytes).concat(), base + 4056).unwrap();
+    set_pair(&rings, HOT_OFFSET, 0, 4072);
+    set_pair(&rings, HOT_OFFSET + std::mem::offset_of!(HotLines, floor), 1, 4072);
+    for policy in [Policy::default(), Policy::Overwrite] {
+        let mut consumer = ring.consumer(&ConsumerOptions::default().policy(policy)).unwrap();
+        let damaged = consumer.poll(9, |_, _| ()).unwrap_err();
+        assert!(matches!(damaged, RingError::Corrupt { sequence: 1, .. }), "{damaged}");
+    }
+    assert_eq!(ring.published(), 0);
 }
