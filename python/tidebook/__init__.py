@@ -20,11 +20,13 @@ if TYPE_CHECKING:
         Full,
         Gap,
         Producer,
+        Tuning,
         create_channel,
         instruments,
         open_channel,
         open_consumer,
         open_producer,
+        tuned,
     )
 
     __version__: str
@@ -41,6 +43,7 @@ _EXPORTS = {
     "Producer": "tidebook.transport",
     "Store": "tidebook.storage.store",
     "TidebookError": "tidebook.errors",
+    "Tuning": "tidebook.transport",
     "create_channel": "tidebook.transport",
     "errors": "tidebook.errors",
     "instruments": "tidebook.transport",
@@ -48,6 +51,7 @@ _EXPORTS = {
     "open_channel": "tidebook.transport",
     "open_consumer": "tidebook.transport",
     "open_producer": "tidebook.transport",
+    "tuned": "tidebook.transport",
 }
 
 __all__ = [
@@ -61,6 +65,7 @@ __all__ = [
     "Producer",
     "Store",
     "TidebookError",
+    "Tuning",
     "__version__",
     "create_channel",
     "errors",
@@ -69,6 +74,7 @@ __all__ = [
     "open_channel",
     "open_consumer",
     "open_producer",
+    "tuned",
 ]
 
 

@@ -34,6 +34,7 @@ __all__ = [
     "instrument_name",
     "pack_message",
     "parse_units",
+    "pin_thread",
     "ring_directory",
     "ring_path",
     "schemas",
@@ -318,10 +319,17 @@ class MarketDataEngine:
         *,
         wait: str = "park",
         stages_every: int = 8,
+        cpu: int | None = None,
+        lock_memory: bool = False,
+        huge_pages: bool = False,
+        numa_node: int | None = None,
+        seccomp: str = "off",
     ) -> MarketDataEngine:
         """Starts it over `feeds`, the journal directory of each venue; `wait` is spin, hybrid or park.
 
         One live message in `stages_every` is timed at every stage of `latency`; 0: none.
+        What is asked for speed (`cpu` of the thread, the rings' memory) may be refused: see `in_force`. `seccomp` on: the
+        thread may ask the kernel for nothing but memory, files, clocks and sleep; log: the kernel's log names what else.
 
         Channels that were derived from something else than these feeds, or cannot be read, are made anew.
         Raises: ChannelError, also when channels have to be made anew that somebody has open; JournalError.
@@ -329,6 +337,9 @@ class MarketDataEngine:
     @property
     def made_anew(self) -> str | None:
         """Why the channels that were there were made anew; None when they were not."""
+    @property
+    def in_force(self) -> list[tuple[str, str, bool, str]]:
+        """What was asked for speed and what the kernel did: ring or `engine`, option, whether it is in force, detail."""
     def status(self) -> dict[str, Any]:
         """How far it is: messages and published since the start; feeds (by venue: messages; sequence of the newest;
         live: history is done; health, the newest record of `md.health` as a dict, None before one, its lags None where
@@ -478,6 +489,10 @@ class Ring:
     def published(self) -> int: ...
     @property
     def durable(self) -> int: ...
+    def tune(
+        self, *, lock: bool = False, huge_pages: bool = False, numa_node: int | None = None
+    ) -> list[tuple[str, bool, str]]:
+        """Asks for this process's mapping of it; what is in force: option, whether, detail."""
     def remove_consumer(self, name: str) -> None: ...
     def status(self) -> dict[str, Any]: ...
 
@@ -601,6 +616,9 @@ def parse_units(text: str, exponent: int) -> int:
     Raises: DecimalError (facts `found`, `exponent`) when the text is no such number or would not be exact;
             ValueError if the exponent exceeds 18.
     """
+
+def pin_thread(cpu: int) -> tuple[str, bool, str]:
+    """Binds the calling thread to one CPU; what is in force: `cpu`, whether, detail."""
 
 def ring_directory(node: str) -> pathlib.Path:
     """Where the rings of a node are unless told otherwise. Raises: ChannelUsageError for a name that is no file name."""

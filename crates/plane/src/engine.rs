@@ -15,10 +15,12 @@ use std::time::Duration;
 
 use tidebook_feed::{FeedEngine, FeedOptions};
 use tidebook_journal::panic_text;
+use tidebook_ring::tuning::{Effect, MemoryTuning, pin_thread};
 use tidebook_ring::{Ring, Wait, wait_any};
 use tidebook_types::{BookImage, Health, InstrumentId, RawMessage, Venue};
 use zerocopy::FromZeros;
 
+use crate::confine::Confinement;
 use crate::error::PlaneError;
 use crate::histogram::HistogramSnapshot;
 use crate::input::FeedInput;
@@ -53,12 +55,26 @@ pub struct EngineOptions {
     pub wait: Wait,
     /// One live message in this many is timed at every [`LatencyStage`]; 0: none.
     pub stages_every: u32,
+    /// The thread's CPU.
+    pub cpu: Option<u32>,
+    /// What to ask for the memory of its rings.
+    pub memory: MemoryTuning,
+    /// What the thread may ask the kernel for.
+    pub confinement: Confinement,
 }
 
 impl EngineOptions {
-    /// Parks without input and times one message in eight.
+    /// Parks without input, times one message in eight, and is neither pinned nor confined.
     pub fn new(feeds: Vec<FeedSource>, rings_dir: PathBuf) -> Self {
-        Self { feeds, rings_dir, wait: Wait::Park, stages_every: 8 }
+        Self {
+            feeds,
+            rings_dir,
+            wait: Wait::Park,
+            stages_every: 8,
+            cpu: None,
+            memory: MemoryTuning::default(),
+            confinement: Confinement::Off,
+        }
     }
 }
 
@@ -113,6 +129,7 @@ pub struct EngineStatus {
 pub struct MarketDataEngine {
     shared: Arc<Shared>,
     made_anew: Option<String>,
+    in_force: Vec<(String, Effect)>,
     thread: Option<JoinHandle<Result<(), PlaneError>>>,
 }
 
@@ -120,22 +137,26 @@ impl MarketDataEngine {
     /// Opens the channels and starts the thread.
     ///
     /// # Errors
-    /// [`PlaneError`] when a channel cannot be opened; the rings of the feeds have to be there.
+    /// [`PlaneError`] when a channel cannot be opened; the rings of the feeds have to be there. What was asked for speed
+    /// and the machine cannot give is no error: see [`Self::in_force`].
     ///
     /// # Panics
     /// When the operating system gives no thread.
     pub fn start(options: EngineOptions) -> Result<Self, PlaneError> {
-        let EngineOptions { feeds, rings_dir, wait, stages_every } = options;
+        let EngineOptions { feeds, rings_dir, wait, stages_every, cpu, memory, confinement } = options;
         check(&feeds)?;
         let (mut inputs, mut identities) = (Vec::new(), Vec::new());
+        let mut in_force = Vec::new();
         for FeedSource { venue, journal_dir } in feeds {
             let path = tidebook_ring::paths::ring_path(&rings_dir, &format!("feed.{}", venue.name()))?;
             let ring = Ring::open(path)?;
+            tune(&ring, memory, &mut in_force);
             identities.push(FeedIdentity::of(venue, &ring));
             inputs.push((venue, FeedInput::new(venue, journal_dir, ring, wait)));
         }
         let mut opened = MarketDataChannels::open(&rings_dir, &identities)?;
         opened.channels.time_stages(stages_every);
+        opened.channels.rings().for_each(|ring| tune(ring, memory, &mut in_force));
         let shared = Arc::new(Shared {
             stopping: AtomicBool::new(false),
             published: AtomicU64::new(0),
@@ -155,11 +176,27 @@ impl MarketDataEngine {
             })
             .collect();
         let (seen, channels) = (Arc::clone(&shared), opened.channels);
+        let (told, tell) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("md-engine".into())
-            .spawn(move || guarded(&seen, || run(lanes, channels, wait, &seen)))
+            .spawn(move || {
+                let pinned = cpu.map(pin_thread);
+                let confined = confinement.apply();
+                let goes_on = confined.is_ok();
+                // Who starts it waits for this.
+                let _ = told.send((pinned, confined));
+                guarded(&seen, || if goes_on { run(lanes, channels, wait, &seen) } else { Ok(()) })
+            })
             .expect("a thread for the engine");
-        Ok(Self { shared, made_anew: opened.made_anew, thread: Some(thread) })
+        let (pinned, confined) = tell.recv().expect("the thread tells before it does anything else");
+        confined.map_err(|reason| PlaneError::Confinement { reason })?;
+        in_force.extend(pinned.map(|effect| ("engine".to_owned(), effect)));
+        Ok(Self { shared, made_anew: opened.made_anew, in_force, thread: Some(thread) })
+    }
+
+    /// What was asked for speed, of the thread and of each ring by its channel's name, and what the kernel did.
+    pub fn in_force(&self) -> &[(String, Effect)] {
+        &self.in_force
     }
 
     /// Why the channels that were there were made anew, if they were: whoever read them has to open them again.
@@ -235,6 +272,12 @@ impl FeedShared {
             health: *self.health.lock().unwrap_or_else(PoisonError::into_inner),
         }
     }
+}
+
+/// Asks for the memory of one ring.
+fn tune(ring: &Ring, memory: MemoryTuning, effects: &mut Vec<(String, Effect)>) {
+    let channel = ring.path().file_stem().map_or(String::new(), |name| name.to_string_lossy().into_owned());
+    effects.extend(ring.tune(memory).into_iter().map(|effect| (channel.clone(), effect)));
 }
 
 fn check(feeds: &[FeedSource]) -> Result<(), PlaneError> {

@@ -66,6 +66,12 @@ pub enum PlaneError {
         /// What was asked for.
         found: String,
     },
+    /// The kernel does not take the profile.
+    #[error("the engine cannot be confined: {reason}; switch engine.seccomp off, or use a kernel with seccomp")]
+    Confinement {
+        /// What it said.
+        reason: String,
+    },
     /// A mistake of ours.
     #[error("the engine's thread panicked: {said}")]
     Panicked {

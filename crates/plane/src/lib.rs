@@ -3,6 +3,7 @@
 //! A state machine (crate `feed`) knows neither threads nor clocks nor channels; what runs it live is here. The
 //! market-data engine follows each `feed.<venue>` first through its journal, then on its ring, and publishes `md.<type>`.
 
+mod confine;
 mod engine;
 mod error;
 mod histogram;
@@ -11,6 +12,7 @@ mod latency;
 mod output;
 mod positions;
 
+pub use confine::Confinement;
 pub use engine::{EngineOptions, EngineStatus, FeedSource, FeedStatus, MarketDataEngine};
 pub use error::PlaneError;
 pub use histogram::{Histogram, HistogramSnapshot};

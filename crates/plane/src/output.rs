@@ -137,6 +137,12 @@ pub(crate) struct Opened {
 }
 
 impl MarketDataChannels {
+    /// All its rings.
+    pub(crate) fn rings(&self) -> impl Iterator<Item = &Ring> {
+        let Self { trades, quotes, depth, bars, book, status, instruments, orders, health, tops, .. } = self;
+        [trades, quotes, depth, bars, book, status, instruments, orders, health, tops].into_iter().map(Producer::ring)
+    }
+
     /// Opens the channels in `directory` for these feeds, making those that are not there. Channels that cannot stay,
     /// because of what they are or what they were derived from, are all made anew.
     pub(crate) fn open(directory: &Path, feeds: &[FeedIdentity]) -> Result<Opened, PlaneError> {

@@ -173,6 +173,30 @@ fn the_best_of_all_venues_is_told_and_after_a_restart_only_what_has_changed() {
 }
 
 #[test]
+fn what_was_asked_for_speed_is_told_for_thread_and_rings_and_an_engine_works_without_it() {
+    let rings = directory();
+    let mut feed = Feed::new(rings.path(), Venue::Binance);
+    let mut options = EngineOptions::new(vec![feed.source()], rings.path().to_owned());
+    // No machine has this CPU.
+    options.cpu = Some(u32::MAX);
+    options.memory.lock = true;
+    let engine = MarketDataEngine::start(options).unwrap();
+    let told = |of: &str, option: &str| {
+        let effect = engine.in_force().iter().find(|(found, effect)| found == of && effect.option == option);
+        effect.unwrap_or_else(|| panic!("nothing of {option} of {of}")).1.clone()
+    };
+    assert!(!told("engine", "cpu").in_force);
+    for ring in ["feed.binance", "md.trades", "md.consolidated"] {
+        assert!(told(ring, "prefault").in_force, "{ring}");
+        let lock = told(ring, "lock");
+        assert!(lock.in_force || lock.detail.contains("ulimit -l"), "{ring}: {lock:?}");
+    }
+    feed.write_market(0, 10);
+    wait_for_all(&engine, &[&feed]);
+    engine.stop().unwrap();
+}
+
+#[test]
 fn latencies_are_counted_by_feed_and_stage_and_of_live_messages_only() {
     let rings = directory();
     let (mut one, mut other) = two(rings.path());

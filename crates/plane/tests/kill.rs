@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use common::{Feed, directory, run_to_end, wait_for};
-use tidebook_plane::{EngineOptions, FeedSource, MarketDataEngine};
+use tidebook_plane::{Confinement, EngineOptions, FeedSource, MarketDataEngine};
 use tidebook_ring::{Consumer, ConsumerOptions, Policy, Read, Ring, Start};
 use tidebook_testkit::Random;
 use tidebook_types::{BookImage, Depth, Health, Instrument, Quote, Record, Status, Trade, Venue};
@@ -38,7 +38,8 @@ fn main() {
 fn engine(rings: &Path, names: &[String]) -> ! {
     let served = VENUES.into_iter().filter(|venue| names.iter().any(|name| name == venue.name()));
     let feeds = served.map(|venue| FeedSource { venue, journal_dir: rings.join(format!("journal-{}", venue.name())) });
-    let options = EngineOptions::new(feeds.collect(), rings.to_owned());
+    let mut options = EngineOptions::new(feeds.collect(), rings.to_owned());
+    options.confinement = Confinement::On;
     let engine = MarketDataEngine::start(options).unwrap_or_else(|error| panic!("start: {error}"));
     assert_eq!(engine.made_anew(), None);
     let parent = std::os::unix::process::parent_id();

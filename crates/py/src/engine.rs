@@ -6,8 +6,9 @@ use std::sync::Mutex;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use tidebook_plane::{EngineOptions, FeedSource, HistogramSnapshot, LatencyStage, PlaneError};
+use tidebook_plane::{Confinement, EngineOptions, FeedSource, HistogramSnapshot, LatencyStage, PlaneError};
 use tidebook_ring::Wait;
+use tidebook_ring::tuning::MemoryTuning;
 use tidebook_types::Health;
 
 use crate::decoder::venue_of;
@@ -30,13 +31,20 @@ pub struct MarketDataEngine(Mutex<Option<tidebook_plane::MarketDataEngine>>);
 #[pymethods]
 impl MarketDataEngine {
     #[new]
-    #[pyo3(signature = (feeds, rings_dir, *, wait="park", stages_every=8))]
+    #[pyo3(signature = (feeds, rings_dir, *, wait="park", stages_every=8, cpu=None, lock_memory=false, huge_pages=false,
+        numa_node=None, seccomp="off"))]
+    #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
     fn new(
         py: Python<'_>,
         feeds: HashMap<String, PathBuf>,
         rings_dir: PathBuf,
         wait: &str,
         stages_every: u32,
+        cpu: Option<u32>,
+        lock_memory: bool,
+        huge_pages: bool,
+        numa_node: Option<u32>,
+        seccomp: &str,
     ) -> PyResult<Self> {
         let mut feeds = feeds
             .into_iter()
@@ -52,7 +60,18 @@ impl MarketDataEngine {
                 return Err(Raised::new(errors::CHANNEL, message).into());
             }
         };
-        py.detach(|| tidebook_plane::MarketDataEngine::start(EngineOptions { feeds, rings_dir, wait, stages_every }))
+        let confinement = match seccomp {
+            "off" => Confinement::Off,
+            "log" => Confinement::Log,
+            "on" => Confinement::On,
+            _ => {
+                let message = format!("seccomp = {seccomp:?}: must be off, log or on");
+                return Err(Raised::new(errors::CHANNEL, message).into());
+            }
+        };
+        let memory = MemoryTuning { lock: lock_memory, huge_pages, numa_node };
+        let options = EngineOptions { feeds, rings_dir, wait, stages_every, cpu, memory, confinement };
+        py.detach(|| tidebook_plane::MarketDataEngine::start(options))
             .map(|engine| Self(Mutex::new(Some(engine))))
             .map_err(|error| Raised::from(error).into())
     }
@@ -62,6 +81,14 @@ impl MarketDataEngine {
     fn made_anew(&self) -> PyResult<Option<String>> {
         let engine = self.0.lock().expect("an engine call does not panic");
         Ok(engine.as_ref().and_then(|engine| engine.made_anew().map(str::to_owned)))
+    }
+
+    /// What was asked for speed and what the kernel did: ring or `engine`, option, whether it is in force, detail.
+    #[getter]
+    fn in_force(&self) -> Vec<(String, &'static str, bool, String)> {
+        let engine = self.0.lock().expect("an engine call does not panic");
+        let effects = engine.iter().flat_map(|engine| engine.in_force());
+        effects.map(|(of, effect)| (of.clone(), effect.option, effect.in_force, effect.detail.clone())).collect()
     }
 
     /// How far it is.

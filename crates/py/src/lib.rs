@@ -55,7 +55,7 @@ mod _core {
     #[pymodule_export]
     use super::records::RecordBuffer;
     #[pymodule_export]
-    use super::ring::{Ring, ring_directory, ring_path};
+    use super::ring::{Ring, pin_calling_thread, ring_directory, ring_path};
     #[pymodule_export]
     use super::ring_batch::RingBatch;
     #[pymodule_export]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tidebook_ring::layout::latency_bucket_end;
+use tidebook_ring::tuning::{MemoryTuning, pin_thread};
 use tidebook_ring::{ConsumerState, Mode, RingKind, RingOptions, RingSchema, paths};
 
 use crate::ring_errors::raised;
@@ -163,6 +164,13 @@ impl Ring {
         self.0.durable()
     }
 
+    /// Asks for this process's mapping of it; what is in force: option, whether, detail.
+    #[pyo3(signature = (*, lock=false, huge_pages=false, numa_node=None))]
+    fn tune(&self, lock: bool, huge_pages: bool, numa_node: Option<u32>) -> Vec<(&'static str, bool, String)> {
+        let effects = self.0.tune(MemoryTuning { lock, huge_pages, numa_node });
+        effects.into_iter().map(|effect| (effect.option, effect.in_force, effect.detail)).collect()
+    }
+
     /// Forgets a named consumer that is not open.
     fn remove_consumer(&self, name: &str) -> PyResult<()> {
         self.0.remove_consumer(name).map_err(raised)
@@ -233,6 +241,14 @@ impl Ring {
     fn create(path: PathBuf, options: RingOptions) -> PyResult<Self> {
         tidebook_ring::Ring::create(path, &options).map(Self).map_err(raised)
     }
+}
+
+/// Binds the calling thread to one CPU; what is in force: option, whether, detail.
+#[pyfunction]
+#[pyo3(name = "pin_thread")]
+pub fn pin_calling_thread(cpu: u32) -> (&'static str, bool, String) {
+    let effect = pin_thread(cpu);
+    (effect.option, effect.in_force, effect.detail)
 }
 
 /// Where the rings of a node are unless told otherwise.

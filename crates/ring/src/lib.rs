@@ -36,6 +36,7 @@ mod room;
 mod shared;
 pub mod sleep;
 mod slots;
+pub mod tuning;
 mod wait;
 mod word;
 

@@ -268,6 +268,16 @@ impl Mapping {
         }
     }
 
+    /// Where the file is mapped.
+    pub fn address(&self) -> *mut u8 {
+        self.map.as_mut_ptr()
+    }
+
+    /// Bytes mapped.
+    pub fn size_bytes(&self) -> usize {
+        self.map.len()
+    }
+
     /// Bytes of the data area.
     pub fn data_size(&self) -> usize {
         self.data_size

@@ -95,6 +95,7 @@ def run(
         allow_remote=settings.api.allow_remote if allow_remote is None else allow_remote,
         flush_interval_s=settings.storage.flush_interval_s if flush_interval_s is None else flush_interval_s,
         compression=settings.storage.compression,
+        engine=settings.engine,
         sync_interval_ms=settings.journal_sync_interval_ms,
     )
 

@@ -185,6 +185,25 @@ class KrakenSettings(FeedSettings):
     )
 
 
+class EngineSettings(Section):
+    """The thread that turns feeds into market data, and its rings."""
+
+    wait: Literal["park", "hybrid", "spin"] = Field(
+        default="park",
+        description="How it waits for messages: `park` sleeps until woken, `hybrid` spins some microseconds first, `spin` "
+        "keeps a core, which the machine must have to spare.",
+    )
+    cpu: int | None = Field(default=None, ge=0, description="CPU the thread is bound to; default: any.")
+    lock_memory: bool = Field(default=False, description="Keep its rings from being swapped out.")
+    huge_pages: bool = Field(default=False, description="Ask for huge pages for its rings.")
+    numa_node: int | None = Field(default=None, ge=0, description="NUMA node of its rings' memory; default: any.")
+    seccomp: Literal["off", "log", "on"] = Field(
+        default="off",
+        description="`on`: the thread, which parses what strangers send, may ask the kernel for nothing but memory, files, "
+        "clocks and sleep; `log`: the kernel's log names what else it asks for.",
+    )
+
+
 class StorageSettings(Section):
     """How records become Parquet."""
 
@@ -259,6 +278,7 @@ class Settings(BaseSettings):
         default_factory=CoinbaseAdvancedSettings, description="Feed of Coinbase Advanced Trade."
     )
     kraken: KrakenSettings = Field(default_factory=KrakenSettings, description="Feed of Kraken spot.")
+    engine: EngineSettings = Field(default_factory=EngineSettings, description="Market-data engine.")
     storage: StorageSettings = Field(default_factory=StorageSettings, description="Parquet files.")
     api: ApiSettings = Field(default_factory=ApiSettings, description="HTTP and WebSocket server.")
     log: LogSettings = Field(default_factory=LogSettings, description="Logs.")

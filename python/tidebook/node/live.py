@@ -13,11 +13,12 @@ import asyncio
 import signal
 import sys
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tidebook._core import MarketDataEngine, ring_directory
 from tidebook.api import ApiOptions, MarketView, create_app, listen, serving
+from tidebook.config.settings import EngineSettings
 from tidebook.console import mount_console
 from tidebook.errors import TidebookError
 from tidebook.feeds.registry import FEEDS, feed_kind
@@ -71,6 +72,7 @@ class LiveOptions:
     """Listen on an address that other machines can reach."""
     flush_interval_s: float = 300.0
     compression: Compression = "zstd"
+    engine: EngineSettings = field(default_factory=EngineSettings)
     sync_interval_ms: int = 10
 
 
@@ -102,7 +104,7 @@ async def run(options: LiveOptions, started: Callable[[str], None]) -> dict[str,
         rings.mkdir(mode=0o700, parents=True, exist_ok=True)
 
         feeds = _open(options, rings, stack)
-        engine = MarketDataEngine({feed.venue: feed.journal for feed in feeds}, rings)
+        engine = _engine(feeds, rings, options.engine)
         stack.callback(engine.stop)
         if engine.made_anew is not None:
             log.warning("md.* made anew", reason=engine.made_anew)
@@ -166,6 +168,28 @@ async def run(options: LiveOptions, started: Callable[[str], None]) -> dict[str,
             await asyncio.gather(*jobs, return_exceptions=True)
             server.should_exit = True
     return {feed.channel: feed.stored() for feed in feeds}
+
+
+def _engine(feeds: Sequence[VenueFeed], rings: Path, settings: EngineSettings) -> MarketDataEngine:
+    """The engine over these feeds. What was asked for its speed is told with what the machine really gave."""
+    engine = MarketDataEngine(
+        {feed.venue: feed.journal for feed in feeds},
+        rings,
+        wait=settings.wait,
+        cpu=settings.cpu,
+        lock_memory=settings.lock_memory,
+        huge_pages=settings.huge_pages,
+        numa_node=settings.numa_node,
+        seccomp=settings.seccomp,
+    )
+    by_option: dict[str, list[bool]] = {}
+    for of, option, in_force, detail in engine.in_force:
+        by_option.setdefault(option, []).append(in_force)
+        if not in_force:
+            log.warning("not in force", of=of, option=option, reason=detail)
+    counts = {option: f"{sum(found)} of {len(found)}" for option, found in by_option.items()}
+    log.info("engine", wait=settings.wait, seccomp=settings.seccomp, **counts)
+    return engine
 
 
 def _open(options: LiveOptions, rings: Path, stack: AsyncExitStack) -> list[VenueFeed]:

@@ -16,18 +16,22 @@ from tidebook.transport.channel import Channel, ChannelOptions, create_channel, 
 from tidebook.transport.consumer import Consumer, open_consumer
 from tidebook.transport.instruments import instruments
 from tidebook.transport.producer import Producer, open_producer
+from tidebook.transport.tuning import Effect, Tuning, tuned
 
 __all__ = [
     "Batch",
     "Channel",
     "ChannelOptions",
     "Consumer",
+    "Effect",
     "Full",
     "Gap",
     "Producer",
+    "Tuning",
     "create_channel",
     "instruments",
     "open_channel",
     "open_consumer",
     "open_producer",
+    "tuned",
 ]

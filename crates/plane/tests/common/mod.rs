@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tidebook_channel::{Channel, ChannelOptions};
 use tidebook_feed::{FeedEngine, FeedOptions, RecordBatch, RecordSink};
-use tidebook_plane::{EngineOptions, FeedSource, MarketDataEngine, PlaneError};
+use tidebook_plane::{Confinement, EngineOptions, FeedSource, MarketDataEngine, PlaneError};
 use tidebook_ring::Producer;
 use tidebook_types::{Health, MessageKind, RawMessage, Venue};
 
@@ -128,7 +128,10 @@ impl Feed {
 }
 
 pub fn try_start(rings: &Path, feeds: &[&Feed]) -> Result<MarketDataEngine, PlaneError> {
-    MarketDataEngine::start(EngineOptions::new(feeds.iter().map(|feed| feed.source()).collect(), rings.to_owned()))
+    let mut options = EngineOptions::new(feeds.iter().map(|feed| feed.source()).collect(), rings.to_owned());
+    // Whatever an engine does in these tests it must be able to do under its profile.
+    options.confinement = Confinement::On;
+    MarketDataEngine::start(options)
 }
 
 pub fn start(rings: &Path, feeds: &[&Feed]) -> MarketDataEngine {
