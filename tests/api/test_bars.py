@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.api.conftest import BTC, SECOND, trade
 from tests.market import records
 from tidebook._core import FeedDecoder, Recording
-from tidebook.api.bars import BARS_KEPT, TIMEFRAMES, Bar, Bars, Series
+from tidebook.api.bars import BARS_KEPT, TIMEFRAMES, Bar, Bars, Series, TimeframeName
 
 FILE = "binance-spot/btcusdt-20240808.log.zst"
 MINUTE = 60 * SECOND
@@ -208,3 +208,7 @@ def test_a_length_that_is_no_timeframe_of_ours_is_passed_over(interval_s: int) -
     bars = Bars()
     taken(bars, "md.bars", closed(interval_s, 0, 1))
     assert all(len(bars.closed(timeframe).rows) == 0 for timeframe in TIMEFRAMES)
+
+
+def test_the_api_names_every_timeframe() -> None:
+    assert get_args(TimeframeName) == tuple(TIMEFRAMES)

@@ -155,3 +155,26 @@ def test_a_depth_says_why_and_since_when_it_is_unusable(desk: Desk) -> None:
         told.append((depth.usable, depth.unusable_since, depth.unusable_reason))
     us = START // 1000
     assert told == [(False, us, "unknown"), (False, us + 2_000_000, "checksum_mismatch"), (True, None, None)]
+
+
+def test_what_is_told_of_a_silent_feed_is_no_sign_of_its_life(desk: Desk) -> None:
+    """Its session ends ten seconds after its last frame, while another one is open."""
+    feed = (1 << 24) + (1 << 24) - 1
+    desk.source.put(
+        "md.status", {"kind": StatusKind.CONNECTED, "found": 2, "instrument_id": feed, "source_sequence": 1}
+    )
+    desk.source.put("md.book", book([(100, 1)], [(101, 1)], ts_recv=START, source_sequence=2))
+    desk.step()
+    for second in range(1, 11):
+        row = {**health(0, 0), "ts_recv": START + second * SECOND, "instrument_id": feed}
+        desk.source.put("md.health", row)
+    desk.clock.now = START + 10 * SECOND
+    row = {"kind": DISCONNECTED, "found": 1, "instrument_id": feed, "source_sequence": 3, "ts_recv": desk.clock.now}
+    desk.source.put("md.status", row)
+    desk.step()
+    (said_of_feed,) = desk.view.health()
+    assert (said_of_feed.state, said_of_feed.age_us) == ("quiet", 10_000_000)
+    row = {**health(0, 5), "ts_recv": START + 11 * SECOND, "instrument_id": feed}
+    desk.source.put("md.health", row)
+    desk.step()
+    assert desk.view.health()[0].state == "live"

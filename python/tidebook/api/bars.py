@@ -10,14 +10,15 @@ Rows are integer units in one array per timeframe; memory grows with what is the
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 SECOND_NS: Final = 1_000_000_000
 
-TIMEFRAMES: Final = {"1s": 1, "1m": 60, "5m": 300, "1h": 3_600, "1d": 86_400}
+TimeframeName = Literal["1s", "1m", "5m", "1h", "1d"]
+TIMEFRAMES: Final[dict[str, int]] = {"1s": 1, "1m": 60, "5m": 300, "1h": 3_600, "1d": 86_400}
 """Name to seconds, rising; each but the first is made of the one before."""
 _NAMES: Final = {seconds: name for name, seconds in TIMEFRAMES.items()}
 _FINER: Final = dict(zip(list(TIMEFRAMES)[1:], TIMEFRAMES, strict=False))

@@ -112,25 +112,25 @@ class FeedHealth:
         """How old the newest records are, ns."""
         return self._age_then + steady_ns - self._seen_at
 
-    def state(self, steady_ns: int) -> wire.FeedState:
-        """Where the feed stands."""
+    def state(self, steady_ns: int, silent_ns: int = 0) -> wire.FeedState:
+        """Where the feed stands, silent for so long by the count of its frames."""
         # A session whose beginning was overwritten before it was read is known by what it brings.
         if not self._open and self._ended_at > max(self._began_at, self._market_at):
             return "disconnected"
         if self.last_message_ns == 0:
             return "waiting"
-        return "quiet" if self.age_ns(steady_ns) > QUIET_AFTER_NS else "live"
+        return "quiet" if max(silent_ns, self.age_ns(steady_ns)) > QUIET_AFTER_NS else "live"
 
-    def said(self, steady_ns: int, instruments: int, books_usable: int) -> wire.Feed:
-        """The same as the API says it."""
+    def said(self, steady_ns: int, instruments: int, books_usable: int, silent_ns: int = 0) -> wire.Feed:
+        """The same as the API says it. What is told of a silent feed, such as the end of its session, is no sign of life."""
         seen = self.last_message_ns > 0
         return wire.Feed(
             venue=self.venue,
-            state=self.state(steady_ns),
+            state=self.state(steady_ns, silent_ns),
             messages=self.messages,
             messages_per_second=self.messages_per_second(),
             last_message_at=self.last_message_ns // 1000,
-            age_us=self.age_ns(steady_ns) // 1000 if seen else None,
+            age_us=max(silent_ns, self.age_ns(steady_ns)) // 1000 if seen else None,
             venue_delay_us=None if self.venue_delay_ns is None else self.venue_delay_ns // 1000,
             delay_us=None if self.delay_ns is None else self.delay_ns // 1000,
             gaps=self.gaps,

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Response
 
 import tidebook
 from tidebook.api import wire
-from tidebook.api.bars import TIMEFRAMES
+from tidebook.api.bars import TimeframeName
 from tidebook.api.charts import Charts
 from tidebook.api.problems import ApiError, Problem, described
 from tidebook.api.view import (
@@ -34,7 +34,7 @@ Step = Annotated[
     str | None,
     Query(description="Puts levels into groups this wide: 1, 2 or 5 times a power of ten, such as `0.5`."),
 ]
-Timeframe = Annotated[str, Query(description="`1s`, `1m`, `5m`, `1h` or `1d`.", pattern=f"^({'|'.join(TIMEFRAMES)})$")]
+Timeframe = Annotated[TimeframeName, Query(description="Length of a bar.")]
 BarLimit = Annotated[int, Query(ge=1, le=1_000, description="Bars, the newest ones.")]
 Before = Annotated[int | None, Query(ge=0, lt=1 << 53, description="Only bars that begin before, microseconds.")]
 Start = Annotated[int, Query(ge=0, lt=1 << 53, description="Microseconds since 1970 UTC.")]

@@ -74,6 +74,8 @@ class InstrumentView:
     trades: deque[tuple[int, Any]] = field(default_factory=lambda: deque(maxlen=TRADES_KEPT))
     trade_sequence: int = 0
     gaps: int = 0
+    # Our clock at receipt of what told the newest of them.
+    gap_ns: int = 0
     whole_book: WholeBook = field(default_factory=WholeBook)
     whole_version: int = 0
     bars: Bars = field(default_factory=Bars)
@@ -221,6 +223,7 @@ class InstrumentView:
             last_at=0 if last is None else last.ts_recv,
             updated_at=max(updated, default=0) // 1000,
             gaps=self.gaps,
+            gap_at=self.gap_ns // 1000,
             unusable_since=None if unusable is None else unusable.since // 1000,
             unusable_reason=None if unusable is None else unusable.reason,
         )
@@ -427,7 +430,9 @@ class MarketView:
         for venue in sorted(self.feeds):
             own = [view for view in self._by_id.values() if view.venue == venue]
             usable = sum(1 for view in own if view.book is not None and view.book["usable"])
-            said.append(self.feeds[venue].said(now, len(own), usable))
+            silence = self._silences_of(venue).lasting
+            silent_ns = 0 if silence is None else self.clock() - silence.since
+            said.append(self.feeds[venue].said(now, len(own), usable, silent_ns))
         return said
 
     def _health(self, venue_code: int) -> FeedHealth | None:
@@ -444,10 +449,12 @@ class MarketView:
                 continue
             kind, before = int(row["kind"]), view.outages.version
             view.outages.happened(kind, int(row["reason"]), int(row["ts_recv"]))
-            view.gaps += kind in (StatusKind.GAP, StatusKind.TRADE_GAP)
+            if kind in (StatusKind.GAP, StatusKind.TRADE_GAP):
+                view.gaps += 1
+                view.gap_ns = int(row["ts_recv"])
+                self._changed(view)
             if view.outages.version != before:
                 view.book_version += 1
-            if view.outages.version != before or kind in (StatusKind.GAP, StatusKind.TRADE_GAP):
                 self._changed(view)
 
     def _take_health(self, records: Records) -> None:

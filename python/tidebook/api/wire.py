@@ -113,6 +113,8 @@ class Top:
     """Our clock at receipt of what changed its book, top or trades last, microseconds; 0 before the first."""
     gaps: int
     """Messages or trades of this instrument that never came."""
+    gap_at: int
+    """Our clock when the newest of them was noticed, microseconds; 0 before the first."""
     unusable_since: int | None
     """Our clock when its book became unusable, microseconds; null while it is usable or nothing is known."""
     unusable_reason: str | None
@@ -222,7 +224,7 @@ class Feed:
     last_message_at: int
     """Our clock at the newest record, microseconds; 0 before the first."""
     age_us: int | None
-    """Time since `last_message_at`; null before the first."""
+    """Time since `last_message_at`, longer when only the feed's end was told since a message came; null before the first."""
     venue_delay_us: int | None
     """Venue's clock to our receipt, median of the newest batch. Negative where the clocks disagree."""
     delay_us: int | None
