@@ -1,6 +1,6 @@
 """Fan-out and REST: what many watching browsers cost, and how late they see the market.
 
-Twenty clients take the depth of one instrument twenty times a second. The server runs in a process of its own
+Twenty clients take the depth of one instrument twenty times a second, and twenty pages all that a book's page shows. The server runs in a process of its own
 (`benches/api_server.py`); its CPU is read from the system, so neither clients nor bench are in the figure. The peer is
 the way a web framework's manual shows: one loop and one serialisation per client.
 """
@@ -19,14 +19,19 @@ import msgspec
 import psutil
 from websockets.asyncio.client import connect
 
-from benches.api_server import INSTRUMENT, RATE_HZ
+from benches.api_server import INSTRUMENT, PAGE_KINDS, RATE_HZ
 from benches.harness import Bench, Sample, at_most, times_better
 from benches.starting import starting
 
 ROOT = Path(__file__).parent.parent
 PEER = "send_json per client"
 REST_PEER = "FastAPI returning a dict"
-SUBSCRIBE = msgspec.json.encode({"method": "SUBSCRIBE", "params": [f"{INSTRUMENT.lower()}@depth20"], "id": 1}).decode()
+
+
+def subscribe(*kinds: str) -> str:
+    """The request for these streams of the instrument."""
+    streams = [f"{INSTRUMENT.lower()}@{kind}" for kind in kinds]
+    return msgspec.json.encode({"method": "SUBSCRIBE", "params": streams, "id": 1}).decode()
 
 
 class _Data(msgspec.Struct):
@@ -35,10 +40,11 @@ class _Data(msgspec.Struct):
 
 class _Frame(msgspec.Struct):
     stream: str = ""
-    data: _Data | None = None
+    data: msgspec.Raw = msgspec.Raw()
 
 
 _decode = msgspec.json.Decoder(_Frame).decode
+_decode_data = msgspec.json.Decoder(_Data).decode
 
 
 @contextlib.contextmanager
@@ -58,18 +64,20 @@ def cpu_seconds(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-async def watch(port: int, clients: int, seconds: float, process: psutil.Process) -> tuple[float, list[float], float]:
+async def watch(
+    port: int, clients: int, seconds: float, process: psutil.Process, kinds: tuple[str, ...] = ("depth20",)
+) -> tuple[float, list[float], float]:
     """CPU of the server as a percentage of one core, ages of the frames at arrival in ms, frames a second per client."""
     ages: list[float] = []
     measuring = False
 
     async def client() -> None:
         async with connect(f"ws://127.0.0.1:{port}/ws/v1", compression=None, close_timeout=0.2) as connection:
-            await connection.send(SUBSCRIBE)
+            await connection.send(subscribe(*kinds))
             async for message in connection:
                 frame = _decode(message)
-                if measuring and frame.data is not None:
-                    ages.append(time.time() * 1e3 - frame.data.ts_recv / 1e3)
+                if measuring and frame.stream.endswith("@depth20"):
+                    ages.append(time.time() * 1e3 - _decode_data(frame.data).ts_recv / 1e3)
 
     tasks = [asyncio.create_task(client()) for _ in range(clients)]
     await asyncio.sleep(min(1.0, seconds))
@@ -137,6 +145,16 @@ def serving(bench: Bench) -> None:
         peers={PEER: Sample.of(cpu[PEER], "% of a core")},
         goals=[at_most(10)],
         note=f"feeding the view included; each client got {min(pace):.1f} frames/s",
+    )
+    pages: list[float] = []
+    for _ in range(rounds):
+        with server("page") as (port, process):
+            pages.append(asyncio.run(watch(port, clients, seconds, process, PAGE_KINDS))[0])
+    bench.figure(
+        f"{clients} book pages x {RATE_HZ} Hz",
+        Sample.of(pages, "% of a core"),
+        goals=[at_most(10)],
+        note="ladder, groups, depth chart, candles, outages and tape of one instrument",
     )
     bench.figure(
         f"frame age at the client p95, {clients} clients",

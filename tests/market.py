@@ -1,7 +1,8 @@
 """A seeded market that speaks canonical records, for tests and benches of what shows a market.
 
 It is not the exchange simulator: no orders, no venue bytes, only books that move like books and trades that hit them.
-Same seed and same number of steps, same records; time is what the caller says.
+Same seed and same number of steps, same records; time is what the caller says. `Depths` and `ClosedBars` make of its
+images and trades what an engine would publish beside them.
 """
 
 import random
@@ -218,3 +219,87 @@ class SyntheticMarket:
             "price_exp": book.listing.price_exp,
             "size_exp": book.listing.size_exp,
         }
+
+
+@dataclass
+class Depths:
+    """Depth records of a market's images: a snapshot first, then what changed, with levels far beyond the best 25."""
+
+    far_levels: int = 2_000
+    _sides: dict[int, tuple[dict[int, int], dict[int, int]]] = field(default_factory=dict)
+
+    def of(self, images: NDArray[np.void]) -> Batch:
+        """The records that lead to these images."""
+        rows = []
+        for image in images:
+            instrument_id = int(image["instrument_id"])
+            common = {
+                name: int(image[name])
+                for name in ("ts_event", "ts_recv", "instrument_id", "venue_sequence", "price_exp", "size_exp")
+            }
+            if instrument_id not in self._sides:
+                self._sides[instrument_id] = self._far(image)
+                rows.append({**common, "action": 2})
+                rows += self._changes(common, ({}, {}), self._sides[instrument_id])
+            before = self._sides[instrument_id]
+            after = tuple(self._moved(side, image, name) for side, name in zip(before, ("bid", "ask"), strict=True))
+            rows += self._changes(common, before, (after[0], after[1]))
+            self._sides[instrument_id] = (after[0], after[1])
+        return Batch("md.depth", records("md.depth", *rows))
+
+    def _far(self, image: Any) -> tuple[dict[int, int], dict[int, int]]:
+        step = abs(int(image["bid_price"][0]) - int(image["bid_price"][1]))
+        size = int(image["bid_size"].mean())
+        places = range(LEVELS, LEVELS + self.far_levels)
+        bids = {int(image["bid_price"][0]) - at * step: size * (1 + at % 7) // 4 + 1 for at in places}
+        return bids, {int(image["ask_price"][0]) + at * step: size * (1 + at % 5) // 3 + 1 for at in places}
+
+    def _moved(self, side: dict[int, int], image: Any, name: str) -> dict[int, int]:
+        prices, sizes = image[f"{name}_price"].tolist(), image[f"{name}_size"].tolist()
+        worst = prices[-1]
+        beyond = {price: size for price, size in side.items() if (price < worst if name == "bid" else price > worst)}
+        return {**dict(zip(prices, sizes, strict=True)), **beyond}
+
+    def _changes(
+        self,
+        common: dict[str, int],
+        before: tuple[dict[int, int], dict[int, int]],
+        after: tuple[dict[int, int], dict[int, int]],
+    ) -> Iterator[dict[str, int]]:
+        for side, old, new in ((1, before[0], after[0]), (-1, before[1], after[1])):
+            for price in old.keys() - new.keys():
+                yield {**common, "action": 1, "side": side, "price": price, "size": 0}
+            for price, size in new.items():
+                if old.get(price) != size:
+                    yield {**common, "action": 1, "side": side, "price": price, "size": size}
+
+
+@dataclass
+class ClosedBars:
+    """Closed bars of a market's trades, a second after the end of each interval; none for an interval without trades."""
+
+    _open: dict[tuple[int, int, int], dict[str, Any]] = field(default_factory=dict)
+
+    def of(self, trades: NDArray[np.void] | None, now_ns: int) -> Batch:
+        """Takes trades and gives the bars that are closed by now."""
+        for trade in () if trades is None else trades:
+            for interval_s in (1, 60, 300, 3_600, 86_400):
+                time, price, size = int(trade["ts_event"]), int(trade["price"]), int(trade["size"])
+                key = (interval_s, int(trade["instrument_id"]), time - time % (interval_s * 1_000_000_000))
+                bar = self._open.setdefault(
+                    key, {"open": price, "high": price, "low": price, **dict.fromkeys(_SUMS, 0)}
+                )
+                bar["high"], bar["low"], bar["close"] = max(bar["high"], price), min(bar["low"], price), price
+                bar["volume"] += size
+                bar["buy_volume"] += size if trade["side"] == 1 else 0
+                bar["trade_count"] += 1
+                bar["price_exp"], bar["size_exp"] = int(trade["price_exp"]), int(trade["size_exp"])
+        due = sorted(key for key in self._open if key[2] + (key[0] + 1) * 1_000_000_000 <= now_ns)
+        rows = [
+            {**self._open.pop(key), "interval_s": key[0], "instrument_id": key[1], "ts_open": key[2], "ts_recv": now_ns}
+            for key in due
+        ]
+        return Batch("md.bars", records("md.bars", *rows))
+
+
+_SUMS = ("volume", "buy_volume", "trade_count")
