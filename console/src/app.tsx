@@ -1,6 +1,8 @@
 // Two pages under one bar: all markets, and the book of one. Grid areas in `panels.css` place the panels.
 
 import { useEffect } from "preact/hooks";
+import { CandlesPanel } from "./panels/candles";
+import { DepthPanel } from "./panels/depth";
 import { FeedsPanel } from "./panels/feeds";
 import { FlowPanel } from "./panels/flow";
 import { Help, helpOpen } from "./panels/help";
@@ -11,7 +13,8 @@ import { openPicker } from "./panels/picker";
 import { TapePanel } from "./panels/tape";
 import { TopBar } from "./panels/topbar";
 import { marketsPath } from "./model/route";
-import { chooseNeighbour, filters, frozen, go, route, setFrozen } from "./session";
+import { TIMEFRAMES } from "./model/candles";
+import { chooseNeighbour, chooseTimeframe, filters, frozen, go, group, route, setFrozen } from "./session";
 
 /** What a key does, unless the person is typing somewhere. */
 const KEYS: Record<string, () => void> = {
@@ -21,6 +24,10 @@ const KEYS: Record<string, () => void> = {
   "]": () => chooseNeighbour(1),
   m: () => go(marketsPath(filters.value)),
   " ": () => setFrozen(!frozen.value),
+  "+": () => group(1),
+  "=": () => group(1),
+  "-": () => group(-1),
+  ...Object.fromEntries(TIMEFRAMES.map((timeframe, at) => [String(at + 1), () => chooseTimeframe(timeframe)])),
 };
 
 function onKey(event: KeyboardEvent): void {
@@ -54,7 +61,9 @@ export function App() {
       {book ? (
         <main class="desk" key="book">
           <LadderPanel />
+          <CandlesPanel />
           <FlowPanel />
+          <DepthPanel />
           <FeedsPanel own />
           <TapePanel />
         </main>

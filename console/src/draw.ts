@@ -1,7 +1,7 @@
 // One animation frame for everything that is dirty. Messages only change state and call `touch`; nothing is painted
 // outside the frame, so a burst of messages costs one repaint, and a hidden tab costs none.
 
-export type Topic = "book" | "tape" | "flow" | "markets";
+export type Topic = "book" | "tape" | "flow" | "markets" | "candles" | "depth";
 type Painter = () => void;
 
 const painters = new Map<Topic, Set<Painter>>();

@@ -3,15 +3,20 @@
 
 import { computed, signal } from "@preact/signals";
 import { freeze, touch } from "./draw";
+import { BARS_MAX, Candles, type Timeframe } from "./model/candles";
+import { RANGES_BP, USUAL_RANGE_BP, widthFor } from "./model/depth";
 import { Flow } from "./model/flow";
 import { freshness, STALE_AFTER_MS, type Freshness } from "./model/freshness";
 import { ladderOf, precisionOf, type Ladder, type Precision } from "./model/ladder";
 import { lineOf, silentVenues, topsOf, type Line } from "./model/markets";
-import { bookPath, filtersOf, marketsPath, routeOf, type Filters, type Route } from "./model/route";
+import { joined } from "./model/outages";
+import { bookPath, filtersOf, lookOf, marketsPath, routeOf, USUAL_TIMEFRAME, type Filters, type Look, type Route } from "./model/route";
+import { finestDecimals, laddersSteps, stepAbove } from "./model/steps";
 import { Tape } from "./model/tape";
-import { streamParts, streamsOf, type Depth, type Feed, type Frame, type Instrument, type Problem, type Top, type Tops } from "./net/protocol";
+import { streamOf, streamParts, type Bar, type Depth, type Feed, type Frame, type Instrument, type Outage, type Problem, type Top, type Tops } from "./net/protocol";
 import { get, ProblemError } from "./net/rest";
 import { Socket, type Link } from "./net/socket";
+import { remembered } from "./remembered";
 
 // ---- slow state -----------------------------------------------------------------------------------------------------
 
@@ -28,20 +33,35 @@ export const frozen = signal(false);
 export const fresh = signal<Freshness>({ state: "empty" });
 export const version = signal<string | null>(null);
 
+/** Length of the candles. */
+export const timeframe = signal<Timeframe>(lookOf(location.search).timeframe ?? remembered.timeframe());
+/** Half width of the depth chart, hundredths of a percent. */
+export const rangeBp = signal<number>(remembered.rangeBp() ?? USUAL_RANGE_BP);
+/** Width of the ladder's groups; null for the venue's own levels. */
+export const step = signal<string | null>(null);
+/** Why older candles could not be had, if they could not. */
+export const pastProblem = signal<Problem | null>(null);
+
 export const instrument = computed(() => instruments.value?.find((one) => one.instrument === selected.value) ?? null);
 
 // ---- state of the chosen market -------------------------------------------------------------------------------------
 
 export const market = {
   depth: null as Depth | null,
+  /** The same in groups, while the ladder shows groups. */
+  grouped: null as Depth | null,
+  /** A wider part of the book, in the groups of the depth chart. */
+  deep: null as Depth | null,
+  candles: new Candles(USUAL_TIMEFRAME),
+  outages: [] as Outage[],
   ladder: null as Ladder | null,
   precision: null as Precision | null,
   tape: new Tape(),
   flow: new Flow(),
-  /** Server's clock at the newest frame, microseconds, and ours then, milliseconds. */
-  serverUs: 0,
-  serverAtMs: 0,
 };
+
+/** Server's clock less ours, microseconds. */
+let clockAheadUs: number | null = null;
 
 // ---- state of all markets -------------------------------------------------------------------------------------------
 
@@ -51,7 +71,16 @@ export const markets = {
   version: 0,
 };
 
-let dataAtMs = 0;
+const BARS_AT_ONCE = 500;
+const GROUPS_STREAM = "depth100_step_";
+
+/** Server's clock at its receipt of the newest book or trade of the chosen market, microseconds. */
+let dataUs = 0;
+/** Width of the groups of the depth chart. */
+let deepStep: string | null = null;
+let pastOutages: Outage[] = [];
+let liveOutages: Outage[] = [];
+let loadingOlder = false;
 let feedAtMs = 0;
 const RATES_KEPT = 60;
 
@@ -62,20 +91,27 @@ const socket = new Socket(`${location.protocol === "https:" ? "wss" : "ws"}://${
     judge();
   },
   frame: take,
-  refused(refusal) {
+  refused(refusal, streams) {
     // An instrument the server has not seen yet: the next list of instruments brings us back.
     if (refusal.code === "unknown_instrument") instruments.value = null;
+    else if (streams.some((stream) => stream.includes("_step_"))) forgetSteps();
     else problem.value = refusal;
   },
 });
 
-/** The server's clock now, microseconds, as far as the newest frame tells. */
+/** The server's clock now, microseconds, as far as frames have told; 0 before the first. */
 export function serverNowUs(): number {
-  return market.serverUs + (performance.now() - market.serverAtMs) * 1000;
+  return clockAheadUs === null ? 0 : clockAheadUs + performance.now() * 1000;
+}
+
+/** Learns from a frame. A heartbeat has just been said; the first frame of a state may be as old as the state. */
+function setClock(frame: Frame): void {
+  const ahead = frame.ts - performance.now() * 1000;
+  if (clockAheadUs === null || frame.stream === "!heartbeat" || ahead > clockAheadUs) clockAheadUs = ahead;
 }
 
 export function start(): void {
-  if (route.value.page === "book") history.replaceState(null, "", bookPath(route.value.instrument));
+  if (route.value.page === "book") look(route.value.instrument);
   socket.open();
   subscribe();
   setInterval(judge, 250);
@@ -86,6 +122,85 @@ export function start(): void {
     if (next.page === "markets") filters.value = filtersOf(location.search);
     enter(next);
   });
+}
+
+/** Takes the look of a book from its address, else as it was looked at last, and makes the address say it. */
+function look(name: string): void {
+  const asked = lookOf(location.search);
+  timeframe.value = asked.timeframe ?? remembered.timeframe();
+  if (market.candles.timeframe !== timeframe.value) market.candles = new Candles(timeframe.value);
+  step.value = asked.step ?? remembered.step(name);
+  history.replaceState(null, "", bookPath(name, { timeframe: timeframe.value, step: step.value }));
+}
+
+/** Looks at the same book otherwise. */
+function lookOtherwise(change: Partial<Look>): void {
+  const name = selected.value;
+  if (name === null) return;
+  if (change.timeframe !== undefined) timeframe.value = change.timeframe;
+  if (change.step !== undefined) step.value = change.step;
+  remembered.look(name, { timeframe: timeframe.value, step: step.value });
+  history.replaceState(null, "", bookPath(name, { timeframe: timeframe.value, step: step.value }));
+  subscribe();
+}
+
+/** Groups that this market cannot have, from an address or from before its precision changed. */
+function forgetSteps(): void {
+  deepStep = null;
+  market.grouped = market.deep = null;
+  lookOtherwise({ step: null });
+  setLadder();
+}
+
+export function chooseTimeframe(next: Timeframe): void {
+  if (next === timeframe.value) return;
+  market.candles = new Candles(next);
+  pastProblem.value = null;
+  socket.renew(/@kline_/);
+  lookOtherwise({ timeframe: next });
+  touch("candles");
+}
+
+/** Widths the ladder can have now. */
+export function steps(): (string | null)[] {
+  return laddersSteps(instrument.value?.tick ?? null, market.precision?.price ?? 0, bestMid() ?? 0);
+}
+
+/** Middle of the best bid and ask. */
+export function bestMid(): number | null {
+  const [bid, ask] = [market.depth?.bids[0], market.depth?.asks[0]];
+  return bid === undefined || ask === undefined ? null : (Number(bid[0]) + Number(ask[0])) / 2;
+}
+
+/** Makes the groups wider or narrower by `by` widths. */
+export function group(by: number): void {
+  const offered = steps();
+  const at = Math.max(0, offered.indexOf(step.value));
+  const next = offered[Math.min(offered.length - 1, Math.max(0, at + by))];
+  if (next === undefined || next === step.value) return;
+  market.grouped = null;
+  lookOtherwise({ step: next });
+  setLadder();
+}
+
+/** Shows a wider or narrower part of the book in the depth chart. */
+export function widen(by: number): void {
+  const at = RANGES_BP.findIndex((bp) => bp === rangeBp.value);
+  const next = RANGES_BP[Math.min(RANGES_BP.length - 1, Math.max(0, at + by))];
+  if (next === undefined || next === rangeBp.value) return;
+  remembered.range(next);
+  setRange(next);
+}
+
+/** Shows as much of a narrow book as there is, unless somebody chose otherwise. */
+export function fitRange(bp: number): void {
+  if (remembered.rangeBp() === null) setRange(bp);
+}
+
+function setRange(bp: number): void {
+  rangeBp.value = bp;
+  aimDepthChart();
+  touch("depth");
 }
 
 /** Opens the page of an address of ours without loading it anew; anything but a plain click is the browser's. */
@@ -114,7 +229,10 @@ function enter(next: Route): void {
   const moved = next.page !== route.value.page;
   route.value = next;
   setFrozen(false);
-  if (selected.value !== before) clearMarket();
+  if (selected.value !== before) {
+    if (next.page === "book") look(next.instrument);
+    clearMarket();
+  }
   if (moved) scrollTo(0, 0);
   subscribe();
   judge();
@@ -140,14 +258,21 @@ export function retryNow(): void {
 
 /** Shows the book of `name`; from one book to the next no step of the history is made. */
 export function choose(name: string): void {
-  if (name !== selected.value) go(bookPath(name), selected.value !== null);
+  if (name !== selected.value) go(bookPath(name, { timeframe: timeframe.value }), selected.value !== null);
 }
 
 function clearMarket(): void {
-  market.depth = market.ladder = market.precision = null;
+  market.depth = market.ladder = market.precision = market.grouped = market.deep = null;
+  market.candles = new Candles(timeframe.value);
+  market.outages = pastOutages = liveOutages = [];
+  deepStep = null;
+  rangeBp.value = remembered.rangeBp() ?? USUAL_RANGE_BP;
+  dataUs = 0;
+  pastProblem.value = null;
+  socket.renew(/@/);
   market.tape.clear();
   market.flow.clear();
-  for (const topic of ["book", "tape", "flow"] as const) touch(topic);
+  for (const topic of ["book", "tape", "flow", "candles", "depth"] as const) touch(topic);
 }
 
 /** The instrument `steps` further in the list, round about. */
@@ -182,13 +307,18 @@ function subscribe(): void {
   const wanted = ["!feeds"];
   // A hidden page needs no market; its feed health keeps the connection's truth.
   if (route.value.page === "markets" && !document.hidden) wanted.push("!tops");
-  if (instrument.value !== null && !document.hidden) wanted.push(...streamsOf(instrument.value.instrument));
+  if (instrument.value !== null && !document.hidden) {
+    const kinds = ["depth20", "trade", "outages", `kline_${timeframe.value}`];
+    if (step.value !== null) kinds.push(`depth20_step_${step.value}`);
+    if (deepStep !== null) kinds.push(GROUPS_STREAM + deepStep);
+    const name = instrument.value.instrument;
+    wanted.push(...kinds.map((kind) => streamOf(name, kind)));
+  }
   socket.want(wanted);
 }
 
 function take(frame: Frame): void {
-  market.serverUs = frame.ts;
-  market.serverAtMs = performance.now();
+  setClock(frame);
   if (frame.stream === "!feeds") {
     takeFeeds(frame.data as Feed[]);
     return;
@@ -201,25 +331,110 @@ function take(frame: Frame): void {
   }
   const parts = streamParts(frame.stream);
   if (parts === null || parts.instrument !== selected.value) return;
-  if (parts.kind === "depth20") takeDepth(frame.ts, frame.data as Depth);
+  if (parts.kind === "depth20") takeDepth(frame.data as Depth);
   if (parts.kind === "trade") takeTrades(frame);
+  if (parts.kind === `kline_${timeframe.value}`) takeBars(frame);
+  if (parts.kind === "outages") takeOutages(frame.data as Outage[]);
+  if (parts.kind === `depth20_step_${step.value}`) {
+    market.grouped = (frame.data ?? null) as Depth | null;
+    setLadder();
+  }
+  if (parts.kind === GROUPS_STREAM + deepStep) {
+    market.deep = (frame.data ?? null) as Depth | null;
+    touch("depth");
+  }
 }
 
-/** Our clock when the server received what was received at `recvUs` and said at `saidUs`: a snapshot may be old. */
-function arrivedAtMs(saidUs: number, recvUs: number): number {
-  return performance.now() - Math.max(0, saidUs - recvUs) / 1000;
-}
-
-function takeDepth(us: number, depth: Depth): void {
+function takeDepth(depth: Depth): void {
   const known = instrument.value;
   market.precision = precisionOf(depth, known?.tick ?? null, known?.lot ?? null, market.precision);
   market.depth = depth;
-  market.ladder = ladderOf(depth, market.precision);
-  market.flow.top(us, depth);
-  dataAtMs = Math.max(dataAtMs, arrivedAtMs(us, depth.ts_recv));
-  touch("book");
+  setLadder();
+  aimDepthChart();
+  market.flow.top(depth);
+  dataUs = Math.max(dataUs, depth.ts_recv);
   touch("flow");
   if (fresh.value.state !== "fresh") judge();
+}
+
+/** The ladder of what it shows now: the venue's levels, or groups of them. */
+function setLadder(): void {
+  const shown = step.value === null ? market.depth : market.grouped;
+  if (market.precision !== null && market.depth !== null) {
+    market.ladder = shown === null ? null : ladderOf(shown, market.precision, market.depth);
+  }
+  touch("book");
+}
+
+/** Asks for groups that fit the depth chart, again when the price has moved far from where it was. */
+function aimDepthChart(): void {
+  const mid = bestMid();
+  if (mid === null) return;
+  const width = widthFor(mid, rangeBp.value);
+  const decimals = finestDecimals(instrument.value?.tick ?? null, market.precision?.price ?? 0);
+  const wanted = stepAbove(width, decimals);
+  if (wanted === deepStep) return;
+  // A price beside the border between two widths would else have us ask all the time.
+  if (deepStep !== null && Number(wanted) > Number(deepStep) / 2.6 && Number(deepStep) > width && Number(deepStep) < width * 5.1) return;
+  deepStep = wanted;
+  subscribe();
+}
+
+function takeBars(frame: Frame): void {
+  market.candles.take((frame.data ?? []) as Bar[]);
+  touch("candles");
+  if (frame.snapshot === true || (frame.missed ?? 0) > 0) void loadBars();
+}
+
+/** The newest bars over REST, behind those that the stream begins with. */
+async function loadBars(): Promise<void> {
+  const [name, candles] = [selected.value, market.candles];
+  if (name === null) return;
+  const query = `instrument=${encodeURIComponent(name)}&timeframe=${candles.timeframe}&limit=${BARS_AT_ONCE}`;
+  await past(candles, async () => {
+    const bars = await get<Bar[]>(`/api/v1/klines?${query}`);
+    candles.complete ||= bars.length < BARS_AT_ONCE;
+    return bars;
+  });
+}
+
+/** Bars before the first one, when somebody looks that far. */
+export async function loadOlderBars(): Promise<void> {
+  const [name, candles] = [selected.value, market.candles];
+  if (name === null || candles.first === null || candles.complete || candles.all.length >= BARS_MAX || loadingOlder) return;
+  loadingOlder = true;
+  const query = `instrument=${encodeURIComponent(name)}&timeframe=${candles.timeframe}&limit=${BARS_AT_ONCE}&before=${candles.first.ts_open}`;
+  await past(candles, async () => {
+    const bars = await get<Bar[]>(`/api/v1/klines?${query}`);
+    candles.complete = bars.length === 0;
+    return bars;
+  });
+  loadingOlder = false;
+}
+
+/** Takes bars of the past and the outages of their time, unless something else is looked at by then. */
+async function past(candles: Candles, load: () => Promise<Bar[]>): Promise<void> {
+  const name = selected.value;
+  try {
+    candles.take(await load());
+    if (candles !== market.candles || name === null) return;
+    touch("candles");
+    const query = `instrument=${encodeURIComponent(name)}&start=${candles.first?.ts_open ?? 0}`;
+    const outages = await get<Outage[]>(`/api/v1/outages?${query}`);
+    if (candles !== market.candles) return;
+    pastProblem.value = null;
+    pastOutages = outages;
+    takeOutages(liveOutages);
+  } catch (error) {
+    if (!(error instanceof ProblemError)) throw error;
+    if (candles === market.candles && link.value.state === "open") pastProblem.value = error.problem;
+  }
+}
+
+function takeOutages(live: Outage[]): void {
+  liveOutages = live;
+  market.outages = joined(pastOutages, live);
+  for (const topic of ["candles", "flow", "depth"] as const) touch(topic);
 }
 
 function takeTrades(frame: Frame): void {
@@ -231,7 +446,7 @@ function takeTrades(frame: Frame): void {
     if (print.kind === "trade") market.flow.trade(print.trade);
   }
   const last = market.tape.last();
-  if (last !== null) dataAtMs = Math.max(dataAtMs, arrivedAtMs(frame.ts, last.ts_recv));
+  if (last !== null) dataUs = Math.max(dataUs, last.ts_recv);
   touch("tape");
   touch("flow");
 }
@@ -251,6 +466,8 @@ function takeFeeds(now: Feed[]): void {
 
 function judge(): void {
   if (route.value.page === "markets") touch("markets");
+  // Ours at that moment, by what is known of the server's clock now: the first frame of a state may be an old one.
+  const dataAtMs = performance.now() - Math.max(0, serverNowUs() - dataUs) / 1000;
   const next = freshness({
     depth: market.depth,
     nowMs: performance.now(),
@@ -259,6 +476,8 @@ function judge(): void {
     feedAtMs,
     dataAtMs,
   });
-  const same = next.state === fresh.value.state && next.state !== "stale";
+  const same = next.state === fresh.value.state && (next.state === "fresh" || next.state === "empty");
   if (!same) fresh.value = next;
+  // What lasts grows with the clock, whether messages come or not.
+  if (next.state === "stale" || next.state === "unusable") for (const topic of ["candles", "flow"] as const) touch(topic);
 }

@@ -1,13 +1,13 @@
 import { expect, test } from "vitest";
-import { axisMarks, Flow, WINDOW_US } from "../src/model/flow";
+import { axisMarks, Flow, segments, WINDOW_US } from "../src/model/flow";
 import type { Depth, Trade } from "../src/net/protocol";
 
-const depth = (bid: string, ask: string, usable = true): Depth => ({ usable, bids: [[bid, "1"]], asks: [[ask, "1"]] }) as unknown as Depth;
+const depth = (us: number, bid: string, ask: string, usable = true): Depth => ({ ts_recv: us, usable, bids: [[bid, "1"]], asks: [[ask, "1"]] }) as unknown as Depth;
 
 test("the window reaches back to the first that is known, at least twenty seconds and at most two minutes", () => {
   const flow = new Flow();
   expect(flow.window(500e6)).toBe(20e6);
-  flow.top(400e6, depth("1", "2"));
+  flow.top(depth(400e6, "1", "2"));
   expect(flow.window(450e6)).toBe(50e6);
   expect(flow.window(900e6)).toBe(WINDOW_US);
 });
@@ -15,8 +15,8 @@ test("the window reaches back to the first that is known, at least twenty second
 test("the range holds tops and trades of the window, with a margin", () => {
   const flow = new Flow();
   expect(flow.range(0)).toBeNull();
-  flow.top(1e6, depth("1", "900"));
-  flow.top(50e6, depth("100", "102"));
+  flow.top(depth(1e6, "1", "900"));
+  flow.top(depth(50e6, "100", "102"));
   flow.trade({ price: "110", size: "1", side: "buy", ts_recv: 51e6 } as Trade);
   const [low, high] = flow.range(20e6) as [number, number];
   expect(low).toBeCloseTo(99.2);
@@ -41,10 +41,16 @@ test("trades of one side, price and moment are one bubble", () => {
   expect(flow.trades).toHaveLength(6);
 });
 
-test("an unusable book draws nothing", () => {
+test("a line ends where the book was lost and begins where it is good again", () => {
   const flow = new Flow();
-  flow.top(1e6, depth("1", "2", false));
+  const us = (of: readonly { us: number }[]): number[] => of.map((point) => point.us);
+  flow.top(depth(1, "1", "2", false));
   expect(flow.tops).toEqual([]);
+  for (const [at, usable] of [[2, true], [3, true], [5, false], [6, false], [8, true]] as const) flow.top(depth(at, `${at}`, "9", usable));
+  expect(segments(flow.tops).map(us)).toEqual([[2, 3, 5], [8]]);
+  expect(flow.tops[2]).toEqual({ us: 5, bid: 3, ask: 9, ends: true });
+  flow.top(depth(9, "1", "2", false));
+  expect(segments(flow.tops).map(us)).toEqual([[2, 3, 5], [8, 9]]);
 });
 
 test("axis marks are round and within the range", () => {

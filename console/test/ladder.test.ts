@@ -2,8 +2,9 @@ import { expect, test } from "vitest";
 import { difference, ladderOf, precisionOf } from "../src/model/ladder";
 import type { Depth, Level } from "../src/net/protocol";
 
-function depth(bids: Level[], asks: Level[]): Depth {
-  return { instrument: "X", last_update_id: 1, usable: true, ts_event: 0, ts_recv: 0, bid_count: 0, ask_count: 0, bids, asks };
+function depth(bids: Level[], asks: Level[], step: string | null = null): Depth {
+  const state = { usable: true, unusable_since: null, unusable_reason: null };
+  return { instrument: "X", last_update_id: 1, ...state, ts_event: 0, ts_recv: 0, bid_count: 0, ask_count: 0, step, whole: true, bids, asks };
 }
 
 test("rows carry cumulative sizes and bars as shares of the deeper side", () => {
@@ -44,4 +45,11 @@ test("differences are exact, also negative and beyond a double", () => {
   expect(difference("1.5", "2.25")).toBe("-0.75");
   expect(difference("9007199254740993.02", "9007199254740993.01")).toBe("0.01");
   expect(difference("5", "2")).toBe("3");
+});
+
+test("groups have the decimals of their step, and the spread of the best prices", () => {
+  const best = depth([["10.01", "1"]], [["10.02", "1"]]);
+  const ladder = ladderOf(depth([["10.00", "4"]], [["10.50", "6"]], "0.5"), { price: 2, size: 0 }, best);
+  expect([ladder.bids[0]?.price, ladder.asks[0]?.price]).toEqual(["10.0", "10.5"]);
+  expect([ladder.spread, ladder.bidShare]).toEqual(["0.01", 0.4]);
 });

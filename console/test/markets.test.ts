@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { ago, arranged, lineOf, silentVenues, topsOf } from "../src/model/markets";
+import { ago, arranged, gapIsRecent, lineOf, silentVenues, topsOf, whyOf } from "../src/model/markets";
 import { NO_FILTERS, type Filters } from "../src/model/route";
 import type { Feed, Top } from "../src/net/protocol";
 
@@ -58,4 +58,19 @@ test("lines are ordered by what was asked, equals by name, those without a value
 
 test("ages are said so that they seldom change", () => {
   expect([0.2e6, 12.9e6, 240e6, 3 * 3600e6].map(ago)).toEqual(["now", "12 s", "4 min", "3 h"]);
+});
+
+test("a line says why its book must not be traded on and for how long", () => {
+  const now = 100e6;
+  const why = (change: Partial<Top>, silent = false): string | null => whyOf(lineOf(top("A", "x", change), silent), now);
+  expect(why({})).toBeNull();
+  expect(why({ book: "unusable", unusable_reason: "checksum_mismatch", unusable_since: 95e6 })).toBe("checksum wrong · 5 s");
+  expect(why({ book: "none", unusable_reason: "started", unusable_since: 99.5e6 })).toBe("no snapshot yet · now");
+  expect(why({ book: "unusable", unusable_reason: null, unusable_since: null })).toBeNull();
+  expect(why({ updated_at: 70e6 }, true)).toBe("silent · 30 s");
+});
+
+test("a gap is worth a mark for ten minutes", () => {
+  const one = (gaps: number, gap_at: number): Top => top("A", "x", { gaps, gap_at });
+  expect([one(0, 0), one(2, 500e6), one(2, 399e6)].map((line) => gapIsRecent(line, 1_000e6))).toEqual([false, true, false]);
 });

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { bookPath, filtersOf, marketsPath, NO_FILTERS, routeOf } from "../src/model/route";
+import { bookPath, filtersOf, lookOf, marketsPath, NO_FILTERS, routeOf } from "../src/model/route";
 
 test("an address names a book, with or without its slash encoded, also the way older links did", () => {
   expect(routeOf("/m/BTCUSDT.BINANCE", "")).toEqual({ page: "book", instrument: "BTCUSDT.BINANCE" });
@@ -29,4 +29,12 @@ test("filters survive the address, and the usual ones leave it bare", () => {
   expect(path).toBe("/?q=btc+usd&venue=kraken&show=trouble&sort=-spread");
   expect(filtersOf(path.slice(1))).toEqual(filters);
   expect(filtersOf("?sort=-nothing")).toEqual(NO_FILTERS);
+});
+
+test("an address says how a book is looked at, and the usual look leaves it bare", () => {
+  const path = bookPath("BTC/USD.KRAKEN", { timeframe: "5m", step: "0.5" });
+  expect(path).toBe("/m/BTC/USD.KRAKEN?tf=5m&step=0.5");
+  expect(lookOf(path.slice(path.indexOf("?")))).toEqual({ timeframe: "5m", step: "0.5" });
+  expect(bookPath("X", { timeframe: "1m", step: null })).toBe("/m/X");
+  for (const search of ["", "?tf=2m&step=3", "?step=1e5", "?step=abc"]) expect(lookOf(search)).toEqual({});
 });

@@ -4,20 +4,25 @@
 
 `--scene` chooses what the market does: `live` trades on, `many` has 500 instruments of three venues and one book in fifty
 unusable, `empty` has no instruments, `stale` falls silent after it has shown something, `gap` stays without a usable
-book. It is what the browser tests open, and kill.
+book from its last second before the page can be opened. All have had an outage of four seconds by then, and a past of
+hours. It is what the browser tests open, and kill.
 """
 
 import argparse
 import asyncio
+import math
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import uvloop
 
-from tests.market import LISTINGS, SyntheticMarket, many
-from tidebook.api import Batch, MarketView, create_app, listen, serving
+from tests.market import LISTINGS, ClosedBars, Depths, SyntheticMarket, many, records
+from tidebook.api import Bar, Batch, MarketView, Outage, create_app, listen, serving
+from tidebook.api.bars import TIMEFRAMES
+from tidebook.api.status import StatusKind
 from tidebook.console import mount_console
 
 STEP_NS = 40_000_000
@@ -26,6 +31,50 @@ MANY = 500
 MANY_STEP_NS = 500_000_000
 MANY_WARM_STEPS = 10
 SILENT_AFTER_STEPS = 40
+SECOND_NS = 1_000_000_000
+
+OUTAGE_STEPS = (200, 300)
+"""Steps at which an outage of every book begins and ends, long before the page is opened."""
+GAP_STEP = WARM_STEPS - 25
+
+PAST_BARS = 1_300
+"""Bars of each timeframe that the history has."""
+PAST_OUTAGE_S = (2_400, 2_220)
+"""When an outage in the history began and ended, seconds before the start."""
+
+
+@dataclass
+class MadeUpPast:
+    """A history of BTCUSDT that is a function of time."""
+
+    until_ns: int
+
+    def bars(self, instrument: str, timeframe: str, before_ns: int, count: int) -> Sequence[Bar]:
+        """A wave that ends where the market begins."""
+        if instrument != LISTINGS[0].symbol:
+            return ()
+        interval = TIMEFRAMES[timeframe] * SECOND_NS
+        newest = (self.until_ns // interval) * interval - interval
+        oldest = newest - (PAST_BARS - 1) * interval
+        last = min(newest, (before_ns - 1) // interval * interval)
+        first = max(oldest, last - (count - 1) * interval)
+        return [self._bar(ts_open, interval) for ts_open in range(first, last + 1, interval)]
+
+    def outages(self, instrument: str, start_ns: int, end_ns: int) -> Sequence[Outage]:  # noqa: ARG002
+        """One, of every instrument."""
+        since, until = (self.until_ns - seconds * SECOND_NS for seconds in PAST_OUTAGE_S)
+        return [Outage(since, until, "disconnected")] if since < end_ns and until > start_ns else ()
+
+    def _bar(self, ts_open: int, interval: int) -> Bar:
+        def price(ns: int) -> int:
+            age = (self.until_ns - ns) / interval
+            return round(6_183_763 + 900 * math.sin(age / 11) + 400 * math.sin(age / 3))
+
+        start, end = price(ts_open), price(ts_open + interval)
+        number = ts_open // interval
+        high, low = max(start, end) + number % 5 * 40, min(start, end) - number % 7 * 30
+        volume = 100_000 + number % 13 * 30_000
+        return Bar(ts_open, start, high, low, end, volume, volume // 2, 9, 0, 0, 2, 5)
 
 
 @dataclass
@@ -39,6 +88,9 @@ class SceneSource:
     _step_ns: int = STEP_NS
     _warm_steps: int = WARM_STEPS
     _steps: int = 0
+    _depths: Depths = field(default_factory=Depths)
+    _bars: ClosedBars = field(default_factory=ClosedBars)
+    _healthy_ns: int = 0
 
     def __post_init__(self) -> None:
         crowd = self.scene == "many"
@@ -54,20 +106,62 @@ class SceneSource:
         if self._steps == 0:
             yield self._market.definitions(self._stepped_ns)
         while self._stepped_ns + self._step_ns <= now:
-            if self.scene == "stale" and self._steps > WARM_STEPS + SILENT_AFTER_STEPS:
-                return
             self._stepped_ns += self._step_ns
+            silent = self.scene == "stale" and self._steps > WARM_STEPS + SILENT_AFTER_STEPS
+            yield from self._health(0 if silent else 50)
+            if silent:
+                continue
             self._steps += 1
+            yield from self._statuses()
+            trades = None
             for batch in self._market.step(self._stepped_ns):
-                if self.scene == "gap" and batch.channel == "md.book":
-                    batch.records["usable"] = 0
-                if self.scene == "many" and batch.channel == "md.book":
-                    batch.records["usable"] = batch.records["instrument_id"] % 50 != 49
+                if batch.channel == "md.book":
+                    self._spoil(batch)
+                    if self.scene != "many":
+                        yield self._depths.of(batch.records)
+                trades = batch.records if batch.channel == "md.trades" else trades
                 yield batch
+            yield self._bars.of(trades, self._stepped_ns)
+
+    def _usable(self) -> bool:
+        outage = OUTAGE_STEPS[0] <= self._steps < OUTAGE_STEPS[1]
+        return not (outage or (self.scene == "gap" and self._steps >= GAP_STEP))
+
+    def _spoil(self, images: Batch) -> None:
+        if self.scene == "many":
+            images.records["usable"] = images.records["instrument_id"] % 50 != 49
+        elif not self._usable():
+            images.records["usable"] = 0
+
+    def _statuses(self) -> Iterator[Batch]:
+        """What happens to every book at this step."""
+        if self.scene == "many":
+            return
+        kinds = {OUTAGE_STEPS[0]: StatusKind.BOOK_UNUSABLE, OUTAGE_STEPS[1]: StatusKind.BOOK_USABLE}
+        if self.scene == "gap":
+            kinds[GAP_STEP] = StatusKind.BOOK_UNUSABLE
+        kind = kinds.get(self._steps)
+        if kind is not None:
+            common: dict[str, Any] = {"kind": kind, "reason": StatusKind.GAP, "ts_recv": self._stepped_ns}
+            rows = [{**common, "instrument_id": listing.instrument_id} for listing in LISTINGS]
+            yield Batch("md.status", records("md.status", *rows))
+
+    def _health(self, messages: int) -> Iterator[Batch]:
+        """How every feed does, once a second."""
+        if self._stepped_ns - self._healthy_ns < SECOND_NS:
+            return
+        interval = min(SECOND_NS, self._stepped_ns - self._healthy_ns)
+        self._healthy_ns = self._stepped_ns
+        common = {"ts_recv": self._stepped_ns, "interval_ns": interval, "messages": messages}
+        venues = {listing.instrument_id >> 24 for listing in self._market.listings}
+        rows = [{**common, "instrument_id": (venue << 24) + (1 << 24) - 1} for venue in sorted(venues)]
+        yield Batch("md.health", records("md.health", *rows))
 
 
 async def serve(port: int, scene: str, seed: int) -> None:
-    app = create_app(MarketView(["binance"]), SceneSource(scene, seed))
+    source = SceneSource(scene, seed)
+    past = MadeUpPast(time.time_ns() - WARM_STEPS * STEP_NS)
+    app = create_app(MarketView(["binance"]), source, history=past)
     mount_console(app)
     async with serving(app, listen(port=port)):
         await asyncio.Event().wait()

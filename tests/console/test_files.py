@@ -1,6 +1,9 @@
 """The page's files: headers, caching, size, and the answer where nothing was built."""
 
+import base64
 import gzip
+import hashlib
+import re
 from pathlib import Path
 
 import httpx
@@ -46,6 +49,15 @@ async def test_the_page_may_load_and_talk_to_its_own_server_only(app: FastAPI) -
         assert "unsafe" not in policy
 
 
+async def test_the_only_style_a_script_may_add_is_that_of_the_chart_librarys_logo(app: FastAPI) -> None:
+    """Method: the hash in the policy is compared with the text in the built script."""
+    (script,) = DIST.glob("assets/chart-*.js")
+    (style,) = re.findall(r"a#tv-attr-logo\{[^\"'`]*\}", script.read_text())
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = (await get(app, "/")).headers["content-security-policy"]
+    assert re.findall(r"style-src ([^;]*);", policy) == [f"'self' 'sha256-{digest}'"]
+
+
 async def test_what_is_not_there_is_not_found(app: FastAPI) -> None:
     for path in ("/assets/none.js", "/assets/../pages.py", "/other"):
         assert (await get(app, path)).status_code == 404
@@ -58,7 +70,7 @@ def test_the_scripts_stay_small() -> None:
 
 def test_the_licences_of_what_is_shipped_are_shipped() -> None:
     said = (DIST / "licences.txt").read_text()
-    for name in ("preact", "@preact/signals", "inter", "jetbrains-mono"):
+    for name in ("preact", "@preact/signals", "lightweight-charts", "fancy-canvas", "inter", "jetbrains-mono"):
         assert name in said
 
 

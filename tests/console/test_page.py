@@ -1,6 +1,7 @@
 """The page shows what the API says, and says so when it no longer can."""
 
 import re
+import time
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -142,10 +143,20 @@ def test_a_node_without_instruments_says_what_will_happen(page: Page, serve: Ser
     expect(page.get_by_role("button", name="Next instrument")).to_be_disabled()
 
 
-def test_a_book_after_a_gap_is_shown_as_not_to_be_trusted(page: Page, serve: Serve) -> None:
-    open_market(page, serve("gap"))
-    expect(page.locator("#book .veil-title")).to_have_text("resyncing")
+def test_a_book_after_a_gap_is_greyed_with_the_reason_and_since_when(page: Page, serve: Serve) -> None:
+    server = serve("gap")
+    open_market(page, server)
+    since = server.get("/api/v1/depth?instrument=BTCUSDT.BINANCE").json()["unusable_since"]
+    clock = time.strftime("%H:%M:%S", time.gmtime(since / 1e6))
+    for panel in ("book", "depth"):
+        expect(page.locator(f"#{panel} .veil-title")).to_have_text("unusable: messages lost")
+        expect(page.locator(f"#{panel} .veil-detail")).to_contain_text(f"Since {clock} UTC")
+        expect(page.locator(f"#{panel} .panel-content")).to_have_css("filter", "grayscale(1)")
     expect(page.locator("[data-figure=Books] dd")).to_have_text("▲ 0/3")
+    # Trades are no part of what was lost: they go on.
+    for panel in ("tape", "flow", "candles"):
+        expect(page.locator(f"#{panel}")).to_have_attribute("data-veil", "none")
+    expect(page.locator("#candles .tag-warn")).to_have_text("book unusable")
 
 
 def test_an_instrument_that_is_not_here_is_named_and_another_can_be_chosen(page: Page, serve: Serve) -> None:
@@ -205,7 +216,7 @@ def test_nothing_sticks_out_of_a_narrow_window(page: Page, serve: Serve, width: 
 
 def test_the_flow_chart_has_points_and_words(page: Page, serve: Serve) -> None:
     open_market(page, serve("live"))
-    page.wait_for_function("() => document.querySelector('canvas').dataset.points > 5")
+    page.wait_for_function("() => document.querySelector('.flow-canvas').dataset.points > 5")
     expect(page.get_by_role("img", name=re.compile(r"Best bid \d.*best ask \d"))).to_be_visible()
 
 

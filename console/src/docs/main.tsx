@@ -56,8 +56,10 @@ function Try({ entry }: { entry: Entry }) {
   const said = useSignal<string | null>(null);
   const valueOf = (name: string, preset: string): string => values.value[name] ?? (name === "instrument" ? example.value : preset);
   const ask = async (): Promise<void> => {
-    const query = new URLSearchParams(entry.parameters.map(({ name, preset }) => [name, valueOf(name, preset)]));
-    const address = entry.parameters.length > 0 ? `${entry.path}?${query}` : entry.path;
+    // What is left empty is not asked for.
+    const asked = entry.parameters.map(({ name, preset }) => [name, valueOf(name, preset)]).filter(([, value]) => value !== "");
+    const query = new URLSearchParams(asked);
+    const address = asked.length > 0 ? `${entry.path}?${query}` : entry.path;
     const answer = await fetch(address).catch(() => null);
     said.value = answer === null ? "no answer" : `${answer.status} ${address}\n\n${JSON.stringify(await answer.json(), null, 2)}`;
   };

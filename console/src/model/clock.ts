@@ -29,3 +29,8 @@ export function span(us: number): string {
 export function count(value: number): string {
   return value.toLocaleString("en-US", { maximumFractionDigits: value < 100 ? 1 : 0 });
 }
+
+/** `08-09 14:03`, for a sentence. */
+export function utcMinute(us: number): string {
+  return new Date(us / 1000).toISOString().slice(5, 16).replace("T", " ");
+}

@@ -11,6 +11,8 @@ export interface TopPoint {
   us: number;
   bid: number;
   ask: number;
+  /** From here on the book could not be used: no line goes from this point to the next. */
+  ends: boolean;
 }
 
 export interface TradePoint {
@@ -29,10 +31,15 @@ export class Flow {
     this.trades = [];
   }
 
-  top(us: number, depth: Depth): void {
-    const [bid, ask] = [depth.bids[0], depth.asks[0]];
-    if (!depth.usable || bid === undefined || ask === undefined) return;
-    this.tops.push({ us, bid: Number(bid[0]), ask: Number(ask[0]) });
+  /** Takes the state of a book at the receipt of what made it so: that of a silent feed is as old as its silence. */
+  top(depth: Depth): void {
+    const us = depth.ts_recv;
+    const [bid, ask, last] = [depth.bids[0], depth.asks[0], this.tops.at(-1)];
+    if (depth.usable && bid !== undefined && ask !== undefined) {
+      this.tops.push({ us, bid: Number(bid[0]), ask: Number(ask[0]), ends: false });
+    } else if (last !== undefined && !last.ends) {
+      this.tops.push({ ...last, us, ends: true });
+    }
     if (this.tops.length > POINTS_MAX) this.tops.shift();
   }
 
@@ -77,6 +84,16 @@ export class Flow {
     const margin = Math.max((high - low) * 0.08, high * 2e-6);
     return [low - margin, high + margin];
   }
+}
+
+/** Points between which a line goes, in order. */
+export function segments(tops: readonly TopPoint[]): TopPoint[][] {
+  const found: TopPoint[][] = [[]];
+  for (const point of tops) {
+    found.at(-1)?.push(point);
+    if (point.ends) found.push([]);
+  }
+  return found.filter((segment) => segment.length > 0);
 }
 
 /** Round steps for an axis: at most `most` marks between `low` and `high`. */

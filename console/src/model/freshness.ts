@@ -8,8 +8,8 @@ export const STALE_AFTER_MS = 2_000;
 export type Freshness =
   | { state: "empty" }
   | { state: "fresh" }
-  | { state: "unusable" }
-  | { state: "stale"; ageMs: number };
+  | { state: "unusable"; reason: string; sinceUs: number | null }
+  | { state: "stale"; ageMs: number; silent: "server" | "feed" };
 
 export interface Signs {
   depth: Depth | null;
@@ -32,6 +32,7 @@ export function freshness(signs: Signs): Freshness {
   // The feed's last sign of life: what the server reported, or what has arrived here since.
   const byReport = feedAge === null ? Infinity : feedAge / 1000 + (signs.nowMs - signs.feedAtMs);
   const ageMs = Math.max(silent, Math.min(byReport, signs.nowMs - signs.dataAtMs));
-  if (ageMs > STALE_AFTER_MS) return { state: "stale", ageMs };
-  return signs.depth.usable ? { state: "fresh" } : { state: "unusable" };
+  if (ageMs > STALE_AFTER_MS) return { state: "stale", ageMs, silent: silent > STALE_AFTER_MS ? "server" : "feed" };
+  if (signs.depth.usable) return { state: "fresh" };
+  return { state: "unusable", reason: signs.depth.unusable_reason ?? "unknown", sinceUs: signs.depth.unusable_since };
 }

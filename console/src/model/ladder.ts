@@ -39,19 +39,21 @@ export function precisionOf(depth: Depth, tick: string | null, lot: string | nul
   return { price: Math.max(price, before?.price ?? 0), size: Math.max(size, before?.size ?? 0) };
 }
 
-export function ladderOf(depth: Depth, precision: Precision): Ladder {
+/** The ladder of `depth`; `top` has the best bid and ask where `depth` has groups, whose edges are no prices. */
+export function ladderOf(depth: Depth, precision: Precision, top: Depth = depth): Ladder {
   const sum = (levels: readonly Level[]): number => levels.reduce((total, [, size]) => total + Number(size), 0);
   const [bidSum, askSum] = [sum(depth.bids), sum(depth.asks)];
   const deepest = Math.max(bidSum, askSum);
   let largest = 0;
   for (const levels of [depth.bids, depth.asks]) for (const [, size] of levels) largest = Math.max(largest, Number(size));
 
+  const priceDecimals = depth.step === null ? precision.price : significantDecimals(depth.step);
   const rows = (levels: readonly Level[]): Row[] => {
     let total = 0;
     return levels.map(([price, size]) => {
       total += Number(size);
       return {
-        price: withDecimals(price, precision.price),
+        price: withDecimals(price, priceDecimals),
         size: withDecimals(size, precision.size),
         total: total.toFixed(precision.size),
         totalShare: deepest > 0 ? total / deepest : 0,
@@ -60,8 +62,8 @@ export function ladderOf(depth: Depth, precision: Precision): Ladder {
     });
   };
 
-  const bid = depth.bids[0]?.[0];
-  const ask = depth.asks[0]?.[0];
+  const bid = top.bids[0]?.[0];
+  const ask = top.asks[0]?.[0];
   const both = bid !== undefined && ask !== undefined;
   const spread = both ? difference(ask, bid) : null;
   const mid = both ? (Number(bid) + Number(ask)) / 2 : null;

@@ -1,6 +1,7 @@
 // The markets table without its pixels: which instruments, in which order, and whether each can be trusted.
 
 import { STALE_AFTER_MS } from "./freshness";
+import { reasonWords } from "./outages";
 import type { Filters } from "./route";
 import type { Feed, Top, Tops } from "../net/protocol";
 
@@ -36,6 +37,22 @@ export function lineOf(top: Top, silent: boolean): Line {
   const [bid, ask] = [Number(top.bid_price), Number(top.ask_price)];
   const both = top.bid_price !== null && top.ask_price !== null && bid + ask !== 0;
   return { top, condition, spreadBp: both ? ((ask - bid) / ((ask + bid) / 2)) * 10_000 : null };
+}
+
+const RECENT_US = 600_000_000;
+
+/** A gap that a trader should know of now: of the last ten minutes. */
+export function gapIsRecent(top: Top, nowUs: number): boolean {
+  return top.gaps > 0 && nowUs - top.gap_at < RECENT_US;
+}
+
+/** Why a book must not be traded on, and for how long; null when nothing more is known than that. */
+export function whyOf(line: Line, nowUs: number): string | null {
+  const { top, condition } = line;
+  if (condition === "stale") return top.updated_at === 0 ? null : `silent · ${ago(Math.max(0, nowUs - top.updated_at))}`;
+  if (!isTrouble(condition) && condition !== "none") return null;
+  if (top.unusable_reason === null || top.unusable_since === null) return null;
+  return `${reasonWords(top.unusable_reason)} · ${ago(Math.max(0, nowUs - top.unusable_since))}`;
 }
 
 export function isTrouble(condition: Condition): boolean {

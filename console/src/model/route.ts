@@ -1,6 +1,17 @@
 // Which page an address means, and the address of a page: reload, back and a shared link all go through here.
 
+import { TIMEFRAMES, type Timeframe } from "./candles";
+
 export type Route = { page: "markets" } | { page: "book"; instrument: string };
+
+/** How a book is looked at. */
+export interface Look {
+  timeframe: Timeframe;
+  /** Width of the ladder's groups; null for the venue's own levels. */
+  step: string | null;
+}
+
+export const USUAL_TIMEFRAME: Timeframe = "1m";
 
 /** `/m/BTC/USD.KRAKEN` is a book, everything else the markets. */
 export function routeOf(path: string, search: string): Route {
@@ -9,9 +20,21 @@ export function routeOf(path: string, search: string): Route {
   return asked === null || asked === "" ? { page: "markets" } : { page: "book", instrument: asked.toUpperCase() };
 }
 
-/** A slash in a name stays one, so that the address reads like the name. */
-export function bookPath(instrument: string): string {
-  return `/m/${instrument.split("/").map(encodeURIComponent).join("/")}`;
+/** What the address says of the look. */
+export function lookOf(search: string): Partial<Look> {
+  const asked = new URLSearchParams(search);
+  const timeframe = TIMEFRAMES.find((one) => one === asked.get("tf"));
+  const step = asked.get("step");
+  return { ...(timeframe === undefined ? {} : { timeframe }), ...(step === null || !/^(0\.0*[125]|[125]0*)$/.test(step) ? {} : { step }) };
+}
+
+/** A slash in a name stays one, so that the address reads like the name; what is as usual is left out. */
+export function bookPath(instrument: string, look: Partial<Look> = {}): string {
+  const said = new URLSearchParams();
+  if (look.timeframe !== undefined && look.timeframe !== USUAL_TIMEFRAME) said.set("tf", look.timeframe);
+  if (look.step !== undefined && look.step !== null) said.set("step", look.step);
+  const query = said.toString();
+  return `/m/${instrument.split("/").map(encodeURIComponent).join("/")}${query === "" ? "" : `?${query}`}`;
 }
 
 function decoded(text: string): string {

@@ -9,10 +9,16 @@ export interface Depth {
   instrument: string;
   last_update_id: number;
   usable: boolean;
+  unusable_since: number | null;
+  unusable_reason: string | null;
   ts_event: number;
   ts_recv: number;
   bid_count: number;
   ask_count: number;
+  /** Width of the groups that levels were put into; null for the venue's own levels. */
+  step: string | null;
+  /** All levels are known to the server. */
+  whole: boolean;
   bids: Level[];
   asks: Level[];
 }
@@ -32,6 +38,9 @@ export interface Top {
   last_at: number;
   updated_at: number;
   gaps: number;
+  gap_at: number;
+  unusable_since: number | null;
+  unusable_reason: string | null;
 }
 
 /** Data of `!tops`: names once, then a row of values per instrument. */
@@ -47,6 +56,27 @@ export interface Trade {
   side: Side;
   ts_event: number;
   ts_recv: number;
+}
+
+export interface Bar {
+  ts_open: number;
+  open: string;
+  high: string;
+  low: string;
+  close: string;
+  volume: string;
+  buy_volume: string;
+  trade_count: number;
+  closed: boolean;
+  revision: number;
+  unproven: boolean;
+}
+
+/** A time in which the book could not be used or nothing came; `until` is null while it lasts. */
+export interface Outage {
+  since: number;
+  until: number | null;
+  reason: string;
 }
 
 export interface Instrument {
@@ -110,15 +140,12 @@ export function isFrame(message: Message): message is Frame {
   return "stream" in message;
 }
 
-export type StreamKind = "depth20" | "trade";
-
-/** The streams of one instrument that the page shows. */
-export function streamsOf(instrument: string): string[] {
-  return [`${instrument.toLowerCase()}@depth20`, `${instrument.toLowerCase()}@trade`];
-}
-
 /** `btcusdt.binance@depth20` as its two parts; null for a stream of no instrument. */
 export function streamParts(stream: string): { instrument: string; kind: string } | null {
   const at = stream.lastIndexOf("@");
   return at < 0 ? null : { instrument: stream.slice(0, at).toUpperCase(), kind: stream.slice(at + 1) };
+}
+
+export function streamOf(instrument: string, kind: string): string {
+  return `${instrument.toLowerCase()}@${kind}`;
 }

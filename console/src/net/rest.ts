@@ -20,7 +20,9 @@ export async function get<T>(path: string): Promise<T> {
     throw unreachable(path, `${location.host} did not answer ${path}; is the node running?`);
   }
   const body = (await answer.json().catch(() => null)) as unknown;
-  if (answer.ok) return body as T;
+  if (answer.ok && body !== null) return body as T;
+  // Cut off on the way, or not in time.
+  if (answer.ok) throw unreachable(path, `${location.host} did not finish its answer to ${path}`);
   if (body !== null && typeof body === "object" && "code" in body) throw new ProblemError(body as Problem);
   throw unreachable(path, `${location.host} answered ${path} with status ${answer.status}`);
 }

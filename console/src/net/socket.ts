@@ -2,9 +2,11 @@
 // a connection that is open but dead: the server says something every second, so four silent seconds end it.
 
 import { backoffMs } from "./backoff";
-import { isFrame, type Frame, type Message, type Problem } from "./protocol";
+import { isFrame, type Answer, type Frame, type Message, type Problem } from "./protocol";
 
 export const DEAD_AFTER_MS = 4_000;
+/** Least time between two changes of subscriptions: the server takes ten requests a second, and a held key makes thirty. */
+const CHANGED_AFTER_MS = 250;
 
 export type Link =
   | { state: "connecting"; attempt: number }
@@ -14,7 +16,8 @@ export type Link =
 export interface Handlers {
   link(link: Link): void;
   frame(frame: Frame): void;
-  refused(problem: Problem): void;
+  /** The server refused to subscribe to `streams`, none of which is subscribed now. */
+  refused(problem: Problem, streams: readonly string[]): void;
 }
 
 const REASONS: Record<number, string> = {
@@ -31,6 +34,13 @@ export class Socket {
   private retry: ReturnType<typeof setTimeout> | undefined;
   private watch: ReturnType<typeof setInterval> | undefined;
   private wanted = new Set<string>();
+  /** What the server was asked for and has not refused. */
+  private asked = new Set<string>();
+  /** Of those, what is to be asked for again, because what it began with was thrown away. */
+  private anew = new Set<string>();
+  private readonly pending = new Map<number, readonly string[]>();
+  private changedAt = -CHANGED_AFTER_MS;
+  private change: ReturnType<typeof setTimeout> | undefined;
   private nextId = 1;
 
   constructor(
@@ -52,7 +62,10 @@ export class Socket {
       if (this.socket !== socket) return;
       this.heardAt = performance.now();
       this.handlers.link({ state: "open" });
-      if (this.wanted.size > 0) this.say("SUBSCRIBE", [...this.wanted]);
+      this.asked.clear();
+      this.anew.clear();
+      this.pending.clear();
+      this.tell();
     };
     socket.onmessage = (event) => {
       if (this.socket !== socket) return;
@@ -60,20 +73,23 @@ export class Socket {
       this.heardAt = performance.now();
       const message = JSON.parse(event.data as string) as Message;
       if (isFrame(message)) this.handlers.frame(message);
-      else if (message.error !== undefined) this.handlers.refused(message.error);
+      else this.answered(message);
     };
     socket.onclose = (event) => this.lost(socket, REASONS[event.code] ?? "the server cannot be reached");
   }
 
-  /** Makes `streams` the subscriptions, now and after every reconnect. */
+  /** Makes `streams` the subscriptions, soon and after every reconnect. */
   want(streams: Iterable<string>): void {
-    const wanted = new Set(streams);
-    const gone = [...this.wanted].filter((stream) => !wanted.has(stream));
-    const fresh = [...wanted].filter((stream) => !this.wanted.has(stream));
-    this.wanted = wanted;
-    if (this.socket?.readyState !== WebSocket.OPEN) return;
-    if (gone.length > 0) this.say("UNSUBSCRIBE", gone);
-    if (fresh.length > 0) this.say("SUBSCRIBE", fresh);
+    this.wanted = new Set(streams);
+    if (this.socket?.readyState !== WebSocket.OPEN || this.change !== undefined) return;
+    const wait = this.changedAt + CHANGED_AFTER_MS - performance.now();
+    if (wait <= 0) this.tell();
+    else this.change = setTimeout(() => this.tell(), wait);
+  }
+
+  /** Has every stream of `kind` begin anew with its snapshot at the next `want`, also if it is wanted all along. */
+  renew(kind: RegExp): void {
+    for (const stream of this.asked) if (kind.test(stream)) this.anew.add(stream);
   }
 
   /** Tries again now instead of at the end of the wait. */
@@ -93,7 +109,31 @@ export class Socket {
     this.retry = setTimeout(() => this.open(), wait);
   }
 
-  private say(method: string, params: string[]): void {
-    this.socket?.send(JSON.stringify({ method, params, id: this.nextId++ }));
+  /** Asks for what is wanted and was not asked for, and ends the rest. */
+  private tell(): void {
+    clearTimeout(this.change);
+    this.change = undefined;
+    if (this.socket?.readyState !== WebSocket.OPEN) return;
+    const gone = [...this.asked].filter((stream) => !this.wanted.has(stream) || this.anew.has(stream));
+    const fresh = [...this.wanted].filter((stream) => !this.asked.has(stream) || this.anew.has(stream));
+    if (gone.length > 0) this.say("UNSUBSCRIBE", gone);
+    if (fresh.length > 0) this.pending.set(this.say("SUBSCRIBE", fresh), fresh);
+    if (gone.length + fresh.length > 0) this.changedAt = performance.now();
+    this.asked = new Set(this.wanted);
+    this.anew.clear();
+  }
+
+  private answered(answer: Answer): void {
+    const streams = this.pending.get(answer.id ?? -1) ?? [];
+    this.pending.delete(answer.id ?? -1);
+    if (answer.error === undefined) return;
+    for (const stream of streams) this.asked.delete(stream);
+    this.handlers.refused(answer.error, streams);
+  }
+
+  private say(method: string, params: string[]): number {
+    const id = this.nextId++;
+    this.socket?.send(JSON.stringify({ method, params, id }));
+    return id;
   }
 }

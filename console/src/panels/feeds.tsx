@@ -82,7 +82,9 @@ function FeedCard({ feed, lost, choosing }: { feed: Feed; lost: boolean; choosin
             {feed.venue}
           </button>
         ) : (
-          <span class="feed-name">{feed.venue}</span>
+          <span class="feed-name">
+            <span class="hint">Feed</span> {feed.venue}
+          </span>
         )}
         <span class={`pill pill-${lost ? "unknown" : feed.state}`}>{state}</span>
         <span class="rate num" title="Inputs of the feed per second, over two seconds">
@@ -110,10 +112,11 @@ export function FeedsPanel({ own = false }: { own?: boolean }) {
   const venue = instrument.value?.venue;
   const known = feeds.value === null ? null : feeds.value.filter((feed) => !own || feed.venue === venue);
   const lost = link.value.state !== "open";
+  if (own && (known === null || known.length === 0)) return null;
   let veil: Veil | null = null;
   if (known === null) {
     veil = { tone: "calm", title: lost ? "Connecting" : "Loading", detail: "Feed health comes with the first message.", over: false };
-  } else if (known.length === 0 && !own) {
+  } else if (known.length === 0) {
     veil = { tone: "calm", title: "No feed is configured", detail: "A feed that connects appears here by itself.", over: false };
   }
   return (

@@ -6,41 +6,17 @@ import { useEffect, useRef } from "preact/hooks";
 import { paints, touch } from "../draw";
 import { clockTime } from "../model/clock";
 import { grouped } from "../model/decimal";
-import { axisMarks, type TopPoint } from "../model/flow";
+import { axisMarks, segments, type TopPoint } from "../model/flow";
+import { bandsOf } from "../model/outages";
 import { market, serverNowUs } from "../session";
 import { palette } from "./help";
-import { marketVeil, Panel } from "./panel";
+import { coloursOf, paintBand, type Colours } from "./palette";
+import { Panel, tradesVeil } from "./panel";
 
 const AXIS_WIDTH = 84;
 const AXIS_HEIGHT = 22;
 const BUBBLE_MAX = 15;
 const NOW_SHARE = 0.985;
-
-interface Colours {
-  up: string;
-  down: string;
-  line: string;
-  text: string;
-  muted: string;
-  panel: string;
-  raised: string;
-  mono: string;
-}
-
-function colours(node: Element): Colours {
-  const style = getComputedStyle(node);
-  const read = (name: string): string => style.getPropertyValue(`--${name}`).trim();
-  return {
-    up: read("up"),
-    down: read("down"),
-    line: read("line"),
-    text: read("text"),
-    muted: read("muted"),
-    panel: read("panel"),
-    raised: read("raised"),
-    mono: read("mono"),
-  };
-}
 
 class FlowPainter {
   private readonly context: CanvasRenderingContext2D;
@@ -54,11 +30,11 @@ class FlowPainter {
 
   constructor(private readonly canvas: HTMLCanvasElement) {
     this.context = canvas.getContext("2d") as CanvasRenderingContext2D;
-    this.colours = colours(canvas);
+    this.colours = coloursOf(canvas);
   }
 
   recolour(): void {
-    this.colours = colours(this.canvas);
+    this.colours = coloursOf(this.canvas);
   }
 
   resize(): void {
@@ -97,8 +73,17 @@ class FlowPainter {
     context.beginPath();
     context.rect(0, 0, width - AXIS_WIDTH, plotHeight);
     context.clip();
-    this.edge(tops, (point) => point.bid, this.colours.up, x, y, plotHeight);
-    this.edge(tops, (point) => point.ask, this.colours.down, x, y, 0);
+    const bands = bandsOf(market.outages, now);
+    for (const band of bands) {
+      if (x(band.until) > 0) paintBand(context, this.colours.warn, x(band.since), x(band.lasts ? now : band.until), plotHeight);
+    }
+    // What was true last goes on to the edge, unless the book was lost.
+    const lasting = bands.at(-1);
+    const edge = lasting?.lasts === true ? Math.min(this.width - AXIS_WIDTH, x(lasting.since)) : this.width - AXIS_WIDTH;
+    for (const segment of segments(tops)) {
+      this.edge(segment, (point) => point.bid, this.colours.up, x, y, plotHeight, edge);
+      this.edge(segment, (point) => point.ask, this.colours.down, x, y, 0, edge);
+    }
     this.bubbles(now - window, window, x, y);
     context.restore();
     if (last !== undefined && tagAt !== null) {
@@ -157,6 +142,7 @@ class FlowPainter {
     x: (us: number) => number,
     y: (price: number) => number,
     floor: number,
+    edge: number,
   ): void {
     const first = tops[0];
     const last = tops.at(-1);
@@ -171,13 +157,14 @@ class FlowPainter {
       context.lineTo(at, level);
       before = level;
     }
-    context.lineTo(this.width - AXIS_WIDTH, before);
+    const end = last === market.flow.tops.at(-1) && !last.ends ? Math.max(edge, x(last.us)) : x(last.us);
+    context.lineTo(end, before);
     context.strokeStyle = colour;
     context.lineWidth = 1.25;
     context.lineJoin = "round";
     context.stroke();
     context.lineWidth = 1;
-    context.lineTo(this.width - AXIS_WIDTH, floor);
+    context.lineTo(end, floor);
     context.lineTo(x(first.us), floor);
     context.closePath();
     const fade = context.createLinearGradient(0, before, 0, floor);
@@ -308,7 +295,7 @@ export function FlowPanel() {
     </span>
   );
   return (
-    <Panel id="flow" title="Flow" veil={marketVeil("market")} aside={aside}>
+    <Panel id="flow" title="Flow" veil={tradesVeil("market")} aside={aside}>
       <canvas class="flow-canvas" ref={node} role="img" aria-label="Best bid, best ask and trades of the last two minutes" />
     </Panel>
   );

@@ -20,6 +20,8 @@ const KEYS: readonly (readonly [key: string, act: string])[] = [
   ["m", "all markets"],
   ["↑ ↓", "move in the table, enter opens"],
   ["[ ]", "previous, next instrument"],
+  ["+ −", "wider, narrower price groups"],
+  ["1 5", "candles of a second to a day"],
   ["space", "freeze and resume the picture"],
   ["?", "this help"],
   ["esc", "close what is open"],

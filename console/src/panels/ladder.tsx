@@ -4,9 +4,9 @@ import { useEffect, useRef } from "preact/hooks";
 import { paints } from "../draw";
 import { grouped } from "../model/decimal";
 import type { Row } from "../model/ladder";
-import { market } from "../session";
+import { group, market, step, steps } from "../session";
 import { cell, SizeCell, TextCell } from "./cells";
-import { marketVeil, Panel } from "./panel";
+import { bookVeil, Panel } from "./panel";
 
 const LEVELS = 20;
 
@@ -74,6 +74,7 @@ class LadderPainter {
       this.find("mid").dataset["move"] = ladder.mid > this.lastMid ? "up" : "down";
     }
     this.lastMid = ladder?.mid ?? null;
+    this.root.dataset["step"] = (ladder === null ? null : step.value) ?? "";
     this.root.dataset["sequence"] = String(market.depth?.last_update_id ?? "");
   }
 
@@ -87,6 +88,23 @@ function trimHalf(text: string): string {
   return text.endsWith("0") ? text.slice(0, -1).replace(/\.$/, "") : text;
 }
 
+/** Which levels the ladder shows: the venue's own, or groups of a width. Offered widths follow the price. */
+function Groups() {
+  const [shown, offered] = [step.value, steps()];
+  const at = offered.indexOf(shown);
+  return (
+    <div class="stepper" role="group" aria-label="Price groups">
+      <button type="button" aria-label="Narrower groups" title="Key −" disabled={shown === null} onClick={() => group(-1)}>
+        −
+      </button>
+      <span class="stepper-value" title={shown === null ? "The venue's own levels" : `Levels in groups ${shown} wide`}>{shown === null ? "all levels" : `by ${shown}`}</span>
+      <button type="button" aria-label="Wider groups" title="Key +" disabled={at === offered.length - 1 && offered.length > 1} onClick={() => group(1)}>
+        +
+      </button>
+    </div>
+  );
+}
+
 export function LadderPanel() {
   const root = useRef<HTMLTableElement>(null);
   useEffect(() => {
@@ -95,7 +113,7 @@ export function LadderPanel() {
     return paints("book", () => painter.paint());
   }, []);
   return (
-    <Panel id="book" title="Book" veil={marketVeil("book", true)} aside={<span class="hint">20 levels a side</span>}>
+    <Panel id="book" title="Book" veil={bookVeil("book")} aside={<Groups />}>
       <table class="live ladder" ref={root}>
         <caption class="sr">Order book: asks from the twentieth level down to the best, the spread, bids from the best on</caption>
         <thead>

@@ -6,7 +6,7 @@ import { useEffect, useRef } from "preact/hooks";
 import { paints, touch } from "../draw";
 import { count } from "../model/clock";
 import { grouped, significantDecimals, withDecimals } from "../model/decimal";
-import { ago, arranged, isTrouble, type Condition, type Line } from "../model/markets";
+import { ago, arranged, gapIsRecent, isTrouble, whyOf, type Condition, type Line } from "../model/markets";
 import { bookPath, type SortKey } from "../model/route";
 import { filter, filters, go, instruments, linesNow, link, markets, serverNowUs } from "../session";
 import { cell, SizeCell, TextCell } from "./cells";
@@ -21,7 +21,7 @@ const shown = signal({ shown: 0, all: 0, trouble: 0 });
 class MarketRow {
   readonly node = document.createElement("tr");
   readonly link = document.createElement("a");
-  private readonly cells: Record<"venue" | "bid" | "ask" | "spread" | "last" | "age" | "gaps" | "book", TextCell>;
+  private readonly cells: Record<"venue" | "bid" | "ask" | "spread" | "last" | "age" | "gaps" | "why" | "book", TextCell>;
   private readonly bidSize: SizeCell;
   private readonly askSize: SizeCell;
   private readonly lastNode = cell("td", "num last-trade");
@@ -43,7 +43,9 @@ class MarketRow {
     head.append(this.link);
     const [venue, bidSize, bid, ask] = [cell("td", "market-venue"), cell("td", "num size"), cell("td", "num bid"), cell("td", "num ask")];
     const [askSize, spread, age, book] = [cell("td", "num size"), cell("td", "num market-spread"), cell("td", "num age"), cell("td", "market-book")];
-    book.append(this.pill);
+    const why = document.createElement("span");
+    why.className = "market-why";
+    book.append(why, " ", this.pill);
     this.node.append(head, venue, bidSize, bid, ask, askSize, spread, this.lastNode, age, this.gapsNode, book);
     this.node.dataset["instrument"] = name;
     const text = (node: HTMLElement): TextCell => new TextCell(node);
@@ -55,6 +57,7 @@ class MarketRow {
       last: text(this.lastNode),
       age: text(age),
       gaps: text(this.gapsNode),
+      why: text(why),
       book: text(this.pill),
     };
     this.bidSize = new SizeCell(bidSize);
@@ -76,8 +79,11 @@ class MarketRow {
     this.cells.last.set(price(top.last_price));
     this.lastNode.dataset["side"] = top.last_side;
     this.cells.age.set(top.updated_at === 0 ? "–" : ago(Math.max(0, nowUs - top.updated_at)));
-    this.cells.gaps.set(top.gaps > 0 ? `▲ ${count(top.gaps)}` : "0");
-    this.gapsNode.classList.toggle("trouble", top.gaps > 0);
+    const recent = gapIsRecent(top, nowUs);
+    this.cells.gaps.set(`${recent ? "▲ " : ""}${count(top.gaps)}`);
+    this.gapsNode.classList.toggle("trouble", recent);
+    this.gapsNode.title = top.gaps > 0 ? `The newest ${ago(Math.max(0, nowUs - top.gap_at))} ago` : "";
+    this.cells.why.set(whyOf(line, nowUs) ?? "");
     this.cells.book.set(WORDS[condition]);
     if (this.node.dataset["condition"] !== condition) {
       this.node.dataset["condition"] = condition;
@@ -183,7 +189,7 @@ const COLUMNS: readonly { name: string; long?: string; className: string; sort?:
   { name: "Spread bp", className: "num market-spread", sort: "spread", meaning: "Ask less bid, in hundredths of a percent of their middle" },
   { name: "Last", className: "num last-trade", meaning: "Newest trade; up: the aggressor bought, down: sold" },
   { name: "Age", className: "num age", sort: "age", meaning: "Since its book, top or trades changed" },
-  { name: "Gaps", className: "num gaps-count", sort: "gaps", meaning: "Messages or trades of this instrument that never came" },
+  { name: "Gaps", className: "num gaps-count", sort: "gaps", meaning: "Messages or trades of this instrument that never came; marked when one was in the last ten minutes" },
   { name: "Book", className: "market-book", sort: "book", meaning: "Whether the book may be traded on" },
 ];
 

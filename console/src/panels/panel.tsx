@@ -2,8 +2,9 @@
 // trusted or not there yet. A veiled panel keeps its content greyed behind the words: old numbers beat none.
 
 import type { ComponentChildren } from "preact";
-import { span } from "../model/clock";
-import { fresh, frozen, instruments, link, selected } from "../session";
+import { clockTime, span } from "../model/clock";
+import { reasonWords } from "../model/outages";
+import { fresh, frozen, instrument, instruments, link, selected, serverNowUs } from "../session";
 
 export interface Veil {
   tone: "calm" | "warn";
@@ -13,21 +14,35 @@ export interface Veil {
   over: boolean;
 }
 
-/** Why the panels of the chosen market show no living data; null when they do. Reads signals. */
-export function marketVeil(what: string, brief = false): Veil | null {
-  const veil = reason(what);
+/** Why the panels that show the book of the chosen market show no living data; null when they do. Reads signals. */
+export function bookVeil(what: string): Veil | null {
+  const state = fresh.value;
+  if (state.state !== "unusable") return tradesVeil(what);
+  const since = state.sinceUs === null ? "" : `Since ${clockTime(new Date(state.sinceUs / 1000))} UTC, for ${span(Math.max(0, serverNowUs() - state.sinceUs))}. `;
+  return {
+    tone: "warn",
+    title: `unusable: ${reasonWords(state.reason)}`,
+    detail: `${since}This is the ${what} before; a snapshot is awaited.`,
+    over: true,
+  };
+}
+
+/** The same for panels that need no book: trades go on while it cannot be used. */
+export function tradesVeil(what: string): Veil | null {
+  const state = fresh.value;
+  if (state.state !== "stale") return emptyVeil(what);
+  const who = state.silent === "server" ? "the server" : (instrument.value?.venue ?? "the venue");
+  const since = clockTime(new Date(serverNowUs() / 1000 - state.ageMs));
+  return { tone: "warn", title: `stale ${span(state.ageMs * 1000)}`, detail: `Nothing from ${who} since ${since} UTC. This is the last ${what} known.`, over: true };
+}
+
+/** Why nothing is there yet; null when something is. One panel says what will happen, the others only that. */
+export function emptyVeil(what: string, brief = true): Veil | null {
+  const veil = fresh.value.state === "empty" ? emptiness(what) : null;
   return veil === null || !brief ? veil : { ...veil, detail: "" };
 }
 
-function reason(what: string): Veil | null {
-  const state = fresh.value;
-  if (state.state === "stale") {
-    return { tone: "warn", title: `stale ${span(state.ageMs * 1000)}`, detail: `Last known ${what}; nothing newer has come.`, over: true };
-  }
-  if (state.state === "unusable") {
-    return { tone: "warn", title: "resyncing", detail: `A message was lost. This is the ${what} before the gap; a snapshot is on its way.`, over: true };
-  }
-  if (state.state === "fresh") return null;
+function emptiness(what: string): Veil {
   if (link.value.state !== "open") return { tone: "calm", title: "Connecting", detail: `Asking ${location.host} for its markets.`, over: false };
   const known = instruments.value;
   if (known === null) return { tone: "calm", title: "Loading", detail: "Asking for the list of instruments.", over: false };
@@ -37,7 +52,7 @@ function reason(what: string): Veil | null {
   if (!known.some((one) => one.instrument === selected.value)) {
     return { tone: "warn", title: `${selected.value ?? "Nothing"} is not here`, detail: "This node has no such instrument. Press / to choose one it has.", over: false };
   }
-  return { tone: "calm", title: "Waiting for the book", detail: "The feed is connected; its first snapshot has not been applied yet.", over: false };
+  return { tone: "calm", title: `Waiting for the ${what}`, detail: "The feed is connected; its first snapshot has not been applied yet.", over: false };
 }
 
 interface PanelProps {

@@ -8,7 +8,7 @@ import { SizeScale, type Print } from "../model/tape";
 import type { Side } from "../net/protocol";
 import { market } from "../session";
 import { cell, SizeCell, TextCell } from "./cells";
-import { marketVeil, Panel } from "./panel";
+import { Panel, tradesVeil } from "./panel";
 
 const ROWS = 60;
 const LETTER: Record<Side, string> = { buy: "B", sell: "S", none: "–" };
@@ -95,7 +95,7 @@ export function TapePanel() {
     });
   }, []);
   return (
-    <Panel id="tape" title="Tape" veil={marketVeil("trades", true)} aside={<span class="hint">newest first, UTC</span>}>
+    <Panel id="tape" title="Tape" veil={tradesVeil("trade")} aside={<span class="hint">newest first, UTC</span>}>
       <div class="scroll" tabIndex={0} role="region" aria-label="Trades, newest first">
         <table class="live tape">
           <caption class="sr">Trades, newest first; B: the aggressor bought, S: the aggressor sold</caption>

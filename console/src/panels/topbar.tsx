@@ -42,7 +42,7 @@ function LastPrice() {
     });
   }, []);
   return (
-    <p class={fresh.value.state === "fresh" ? "last" : "last last-old"}>
+    <p class={fresh.value.state === "stale" || fresh.value.state === "empty" ? "last last-old" : "last"}>
       <span class="sr">Last trade </span>
       <span class="last-price" ref={price}>
         –
