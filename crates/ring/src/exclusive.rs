@@ -421,7 +421,7 @@ fn settle(mapping: &Mapping) -> Result<Place, RingError> {
     let next = mapping.newest();
     // A message that was committed before the death must be whole; anything else is damage, not a torn write.
     let (published, position) = mapping.hot().published.0.load();
-    let mut place = Place { sequence: published + 1, position };
+    let mut place = mapping.bounded(published.wrapping_add(1), position);
     while place.sequence < next.sequence {
         let Look::Frame(first) = mapping.look(place) else { break };
         let mut frame = first;

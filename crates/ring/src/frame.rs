@@ -350,7 +350,7 @@ impl Mapping {
 
     /// A place made of words from shared memory: whatever they say, computing with it cannot overflow and looking
     /// there cannot leave the data.
-    fn bounded(&self, sequence: u64, position: u64) -> Place {
+    pub fn bounded(&self, sequence: u64, position: u64) -> Place {
         let sequence = (sequence & (u64::MAX >> 2)).max(1);
         match self.info.kind {
             RingKind::Slots { .. } => Place { sequence, position: sequence },

@@ -440,3 +440,31 @@ fn parts_that_lead_round_and_round_are_damage() {
     }
     assert_eq!(ring.published(), 0);
 }
+
+/// Method: both hot pairs hold numbers with which nothing may be computed; everything is opened on them.
+#[test]
+fn pairs_at_the_end_of_all_numbers_are_an_error_or_an_outcome() {
+    for options in [
+        RingOptions::slots(24, 8),
+        RingOptions::frames(4096),
+        RingOptions::slots(24, 8).mpsc(2),
+        RingOptions::runs(64, 16).mpsc(2),
+    ] {
+        for (published, floor) in
+            [(u64::MAX, 1), (u64::MAX - 1, 1), (0, u64::MAX), (u64::MAX, u64::MAX), (1 << 62, 1 << 62)]
+        {
+            let rings = Rings::new();
+            let ring = rings.create(&options);
+            set_pair(&rings, HOT_OFFSET, published, published);
+            set_pair(&rings, HOT_OFFSET + std::mem::offset_of!(HotLines, floor), floor, floor);
+            if let Ok(mut producer) = ring.producer() {
+                let _ = producer.write_within(&payload(1), Duration::ZERO);
+            }
+            for policy in [Policy::default(), Policy::Overwrite] {
+                let options = ConsumerOptions::default().policy(policy);
+                let _ = ring.consumer(&options).map(|mut consumer| consumer.poll(9, |_, _| ()).map(drop));
+            }
+            assert!(ring.status().is_ok());
+        }
+    }
+}
