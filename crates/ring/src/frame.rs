@@ -147,8 +147,12 @@ impl Mapping {
                 end.position > place.position && is_there || self.hot().tail.0.load(Ordering::Acquire) == place.position
             }
         };
-        // After it: what was passed is there by now.
-        passed && matches!(self.look(place), Look::Nothing) && self.claim_at(place).is_none()
+        // After it: what was passed is there by now. In one look: between two a claim becomes a message.
+        passed
+            && match self.info.mode {
+                Mode::Spsc => matches!(self.look(place), Look::Nothing),
+                Mode::Mpsc => matches!(Found::at(self.word(place.position), place.sequence), Found::Free(_)),
+            }
     }
 
     /// What a slot's sequence word says of the message awaited there: the header word when it is committed.

@@ -32,6 +32,7 @@ fn check(ring: &Ring, sequence: u64, payload: &[u8]) {
 #[test]
 fn child() {
     let Some(role) = std::env::var_os("TIDEBOOK_TEST_CHILD") else { return };
+    common::die_with_the_parent();
     let ring = Ring::open(std::env::var_os("TIDEBOOK_TEST_RING").expect("the parent names the ring")).unwrap();
     if role == "producer" {
         let mut producer = ring.producer().unwrap();

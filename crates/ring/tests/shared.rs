@@ -238,6 +238,7 @@ fn the_latency_of_stamped_messages_is_counted_by_their_reader() {
 #[test]
 fn child() {
     let Some(role) = std::env::var_os("TIDEBOOK_TEST_CHILD") else { return };
+    common::die_with_the_parent();
     let path = std::env::var_os("TIDEBOOK_TEST_RING").expect("the parent names the ring");
     let life: u64 = std::env::var("TIDEBOOK_TEST_LIFE").unwrap().parse().unwrap();
     let ring = Ring::open(&path).unwrap();
@@ -443,7 +444,8 @@ fn kill_producers(kills: u64, options: &RingOptions, mut state: u64) {
         child.kill().unwrap();
         child.wait().unwrap();
         // What it committed comes, and what others write behind its claim does not wait long.
-        let noted = std::fs::read(rings.path().with_extension(life.to_string())).unwrap();
+        // Not even made, if it was killed while it started.
+        let noted = std::fs::read(rings.path().with_extension(life.to_string())).unwrap_or_default();
         let noted = if noted.is_empty() { 0 } else { u64::from_le_bytes(noted.try_into().unwrap()) };
         let died = Instant::now();
         let alive = |numbers: &[u64]| children.iter().map(|(life, _)| numbers[*life as usize]).sum::<u64>();

@@ -26,6 +26,12 @@ impl Rings {
     }
 }
 
+/// A child writes or reads without end: a test run that is killed must not leave it at that.
+#[allow(dead_code, reason = "not every test file has children")]
+pub fn die_with_the_parent() {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)).expect("a signal of Linux");
+}
+
 /// All that can be read now, as (sequence, payload), in calls of `limit`.
 #[allow(dead_code, reason = "not every test file reads everything")]
 pub fn drain(consumer: &mut Consumer, limit: usize) -> Vec<(u64, Vec<u8>)> {
