@@ -3,7 +3,7 @@
 import os
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import Any, final
+from typing import Any, NoReturn, final
 
 import numpy
 
@@ -23,6 +23,7 @@ __all__ = [
     "RecordingWriter",
     "Ring",
     "RingBatch",
+    "RingClaim",
     "RingConsumer",
     "RingProducer",
     "Schema",
@@ -212,6 +213,9 @@ class Full:
     @property
     def producer(self) -> int | None:
         """Process id of another producer that has claimed a message and does not commit it, where that is in the way."""
+    def __enter__(self) -> NoReturn:
+        """For `with` over a claim that found no room. Raises: ChannelFullError, always."""
+    def __exit__(self, *error: object) -> None: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __ne__(self, other: object, /) -> bool: ...
 
@@ -510,6 +514,16 @@ class RingBatch:
     def __len__(self) -> int: ...
 
 @final
+class RingClaim:
+    """A message being filled in place; its payload is a writable buffer that lies in the ring."""
+
+    @property
+    def is_open(self) -> bool: ...
+    def commit(self) -> int: ...
+    def abort(self) -> None: ...
+    def __len__(self) -> int: ...
+
+@final
 class RingConsumer:
     """A reader of a ring."""
 
@@ -539,7 +553,7 @@ class RingConsumer:
 
 @final
 class RingProducer:
-    """The one writer of a ring."""
+    """A writer of a ring."""
 
     def __new__(cls, ring: Ring) -> RingProducer: ...
     @property
@@ -549,6 +563,7 @@ class RingProducer:
     def write(self, payload: bytes | bytearray | memoryview, timeout: float | None = None) -> int | Full: ...
     def write_messages(self, payloads: Sequence[bytes], timeout: float | None = None) -> int | Full: ...
     def write_records(self, records: memoryview, timeout: float | None = None) -> int | Full: ...
+    def claim(self, size_bytes: int, timeout: float | None = None) -> RingClaim | Full: ...
     def close(self) -> None: ...
 
 @final

@@ -19,6 +19,7 @@ TidebookError
     │   ├── ChannelExistsError    a ring of this name is there already
     │   ├── ChannelFormatError    no usable ring of this release
     │   ├── ChannelSpaceError     no room for a ring
+    │   ├── ChannelFullError      no room for a message that had to be claimed
     │   ├── EndpointBusyError     a living producer or consumer is in the way
     │   ├── EndpointLostError     an endpoint that works no more: closed, fenced off, or of a forked parent
     │   └── CorruptMessageError   a committed message that is not what was written
@@ -129,6 +130,10 @@ class ChannelFormatError(ChannelError):
 
 class ChannelSpaceError(ChannelError):
     """No room for a ring; nothing was made. Facts: path, needed_bytes."""
+
+
+class ChannelFullError(ChannelError):
+    """No room for a message, in a `with` over a claim; elsewhere that is the value `Full`. Facts: consumer, producer."""
 
 
 class EndpointBusyError(ChannelError):

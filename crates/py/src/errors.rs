@@ -47,6 +47,8 @@ pub const CHANNEL_EXISTS: ErrorClass = ErrorClass("ChannelExistsError");
 pub const CHANNEL_FORMAT: ErrorClass = ErrorClass("ChannelFormatError");
 /// No room for a ring.
 pub const CHANNEL_FULL: ErrorClass = ErrorClass("ChannelSpaceError");
+/// No room for a message, where there is nothing to give instead of one.
+pub const NO_ROOM: ErrorClass = ErrorClass("ChannelFullError");
 /// A living endpoint is in the way.
 pub const ENDPOINT_BUSY: ErrorClass = ErrorClass("EndpointBusyError");
 /// An endpoint that works no more.
@@ -66,6 +68,7 @@ const ALL: &[ErrorClass] = &[
     CHANNEL_EXISTS,
     CHANNEL_FORMAT,
     CHANNEL_FULL,
+    NO_ROOM,
     ENDPOINT_BUSY,
     ENDPOINT_LOST,
     CORRUPT_MESSAGE,

@@ -20,6 +20,7 @@ mod recording;
 mod records;
 mod ring;
 mod ring_batch;
+mod ring_claim;
 mod ring_consumer;
 mod ring_errors;
 mod ring_producer;
@@ -58,6 +59,8 @@ mod _core {
     use super::ring::{Ring, pin_calling_thread, ring_directory, ring_path};
     #[pymodule_export]
     use super::ring_batch::RingBatch;
+    #[pymodule_export]
+    use super::ring_claim::RingClaim;
     #[pymodule_export]
     use super::ring_consumer::{Gap, RingConsumer};
     #[pymodule_export]

@@ -23,7 +23,7 @@ impl From<RingError> for Raised {
                     ("found", Fact::Text(found.clone())),
                 ],
             ),
-            E::TooLarge { size_bytes, max_bytes } => (
+            E::TooLarge { size_bytes, max_bytes } | E::ClaimTooLarge { size_bytes, max_bytes } => (
                 errors::CHANNEL_USAGE,
                 vec![("found", Fact::Number(*size_bytes as u64)), ("max", Fact::Number(*max_bytes as u64))],
             ),
@@ -63,6 +63,7 @@ impl From<RingError> for Raised {
             E::ConsumersFull { path: file, max } | E::ProducersFull { path: file, max } => {
                 (errors::ENDPOINT_BUSY, vec![path(file), ("max", Fact::Number((*max).into()))])
             }
+            E::Refused { consumer } => (errors::NO_ROOM, vec![("consumer", Fact::Text(consumer.clone()))]),
             E::Forked | E::Fenced { .. } | E::Voided { .. } => (errors::ENDPOINT_LOST, Vec::new()),
             E::Corrupt { sequence, .. } => (errors::CORRUPT_MESSAGE, vec![("sequence", Fact::Number(*sequence))]),
             E::Io { path: file, .. } | E::Directory { path: file, .. } => (errors::CHANNEL, vec![path(file)]),

@@ -1,14 +1,17 @@
-//! `RingProducer`: the one writer of a ring.
+//! `RingProducer`: a writer of a ring.
 
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use tidebook_ring::{Obstacle, Producer, Written};
+use pyo3::types::PyTuple;
+use tidebook_ring::{Obstacle, Producer, Window, Written};
 
 use crate::blocking;
 use crate::bytes::with_bytes;
+use crate::errors::{self, Fact, Raised};
 use crate::ring::Ring;
+use crate::ring_claim::{Held, OpenClaim, Refusal, RingClaim};
 use crate::ring_errors::{raised, unavailable};
 
 /// No room in time: a value, not an error.
@@ -32,6 +35,23 @@ impl Full {
         let producer = self.producer.map_or(String::new(), |process_id| format!(", producer={process_id}"));
         format!("Full(written={}, consumer={:?}{producer})", self.written, self.consumer)
     }
+
+    /// Nothing was claimed that could be filled: for `with` over a claim.
+    fn __enter__(&self) -> PyResult<()> {
+        let consumer = ("consumer", Fact::Text(self.consumer.clone()));
+        let (obstacle, facts) = match self.producer {
+            Some(process_id) => {
+                let holder = format!("process {process_id} holds a claim and does not commit it");
+                (holder, vec![consumer, ("producer", Fact::Number(process_id))])
+            }
+            None => (format!("consumer {:?} lags a whole ring behind", self.consumer), vec![consumer]),
+        };
+        let message = format!("no room in time: {obstacle}; look for Full before `with`, or wait longer");
+        Err(Raised::with_facts(errors::NO_ROOM, message, facts).into())
+    }
+
+    #[pyo3(signature = (*_error))]
+    fn __exit__(&self, _error: &Bound<'_, PyTuple>) {}
 }
 
 impl Full {
@@ -58,22 +78,77 @@ pub enum Outcome {
     Full(Full),
 }
 
-/// The one writer of a ring. Frozen: the mutex is what threads meet at.
+/// What a claim gives.
+#[derive(IntoPyObject)]
+pub enum ClaimOutcome {
+    /// See [`RingClaim`].
+    Claim(RingClaim),
+    /// See [`Full`].
+    Full(Full),
+}
+
+/// What a producer is doing.
+pub enum State {
+    /// Ready to write.
+    Open(Producer),
+    /// Somebody fills a message in place.
+    Claimed(OpenClaim),
+    /// Gone.
+    Closed,
+}
+
+/// A producer, shared by its face and its claims.
+pub struct Endpoint {
+    /// See [`State`].
+    pub state: State,
+    /// Where claims are shown; made with the first.
+    window: Option<Arc<Window>>,
+}
+
+impl Endpoint {
+    fn open(&mut self) -> PyResult<&mut Producer> {
+        match &mut self.state {
+            State::Open(producer) => Ok(producer),
+            State::Claimed(_) => Err(unavailable("producer", "has an open claim; commit or abort that first")),
+            State::Closed => Err(unavailable("producer", "was closed; open another")),
+        }
+    }
+
+    /// Gives a claim back; the producer is ready again.
+    pub fn give_up(&mut self, open: OpenClaim) -> PyResult<()> {
+        match open.give_up() {
+            Ok((producer, revoked)) => {
+                if revoked {
+                    self.window = None;
+                }
+                self.state = State::Open(producer);
+                Ok(())
+            }
+            Err((open, error)) => {
+                self.state = State::Claimed(open);
+                Err(raised(error))
+            }
+        }
+    }
+}
+
+/// A writer of a ring. Frozen: the mutex is what threads meet at.
 #[pyclass(frozen, module = "tidebook._core")]
-pub struct RingProducer(Mutex<Option<Producer>>);
+pub struct RingProducer(Arc<Mutex<Endpoint>>);
 
 #[pymethods]
 impl RingProducer {
     #[new]
     fn new(ring: &Ring) -> PyResult<Self> {
-        ring.0.producer().map(|producer| Self(Mutex::new(Some(producer)))).map_err(raised)
+        let state = State::Open(ring.0.producer().map_err(raised)?);
+        Ok(Self(Arc::new(Mutex::new(Endpoint { state, window: None }))))
     }
 
     /// Commits one message.
     #[pyo3(signature = (payload, timeout=None))]
     fn write(&self, py: Python<'_>, payload: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<Outcome> {
-        let mut guard = self.lock()?;
-        with_bytes(payload, |bytes| write_one(py, open(&mut guard)?, bytes, timeout))
+        let mut endpoint = self.lock()?;
+        with_bytes(payload, |bytes| write_one(py, endpoint.open()?, bytes, timeout))
     }
 
     /// Commits messages in order.
@@ -84,8 +159,8 @@ impl RingProducer {
         payloads: Vec<Bound<'_, PyAny>>,
         timeout: Option<f64>,
     ) -> PyResult<Outcome> {
-        let mut guard = self.lock()?;
-        let producer = open(&mut guard)?;
+        let mut endpoint = self.lock()?;
+        let producer = endpoint.open()?;
         let mut last = None;
         for (written, payload) in payloads.iter().enumerate() {
             match with_bytes(payload, |bytes| write_one(py, producer, bytes, timeout))? {
@@ -99,8 +174,8 @@ impl RingProducer {
     /// Commits records that lie one after the other in a contiguous buffer of bytes.
     #[pyo3(signature = (records, timeout=None))]
     fn write_records(&self, py: Python<'_>, records: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<Outcome> {
-        let mut guard = self.lock()?;
-        let producer = open(&mut guard)?;
+        let mut endpoint = self.lock()?;
+        let producer = endpoint.open()?;
         let timeout = blocking::timeout(timeout)?;
         with_bytes(records, |bytes| {
             let size = producer.ring().info().record_size().unwrap_or(1);
@@ -120,32 +195,96 @@ impl RingProducer {
         })
     }
 
+    /// Room for one message, to be filled in place.
+    #[pyo3(signature = (size_bytes, timeout=None))]
+    fn claim(&self, py: Python<'_>, size_bytes: usize, timeout: Option<f64>) -> PyResult<ClaimOutcome> {
+        let timeout = blocking::timeout(timeout)?;
+        let mut endpoint = self.lock()?;
+        let window = match &endpoint.window {
+            Some(window) => window.clone(),
+            None => Arc::new(Window::new(endpoint.open()?.ring()).map_err(raised)?),
+        };
+        endpoint.open()?;
+        let State::Open(producer) = std::mem::replace(&mut endpoint.state, State::Closed) else {
+            unreachable!("it was open just now");
+        };
+        let (idle, outcome) = claim_one(py, producer, size_bytes, timeout);
+        if let Some(producer) = idle {
+            endpoint.state = State::Open(producer);
+        }
+        match outcome? {
+            Ok(held) => {
+                let (claim, open) = RingClaim::open(&self.0, held, window.clone());
+                endpoint.window = Some(window);
+                endpoint.state = State::Claimed(open);
+                Ok(ClaimOutcome::Claim(claim))
+            }
+            Err(obstacle) => Full::new(endpoint.open()?.ring(), 0, obstacle).map(ClaimOutcome::Full),
+        }
+    }
+
     /// Last committed sequence.
     #[getter]
     fn published(&self) -> PyResult<u64> {
-        open(&mut *self.lock()?).map(|producer| producer.published())
+        self.lock()?.open().map(|producer| producer.published())
     }
 
     #[getter]
     fn closed(&self) -> PyResult<bool> {
-        Ok(self.lock()?.is_none())
+        Ok(matches!(self.lock()?.state, State::Closed))
     }
 
-    /// Frees the ring for another producer.
+    /// Frees the ring for another producer; an open claim is given back.
     fn close(&self) -> PyResult<()> {
-        *self.lock()? = None;
+        let mut endpoint = self.lock()?;
+        if let State::Claimed(_) = endpoint.state
+            && let State::Claimed(open) = std::mem::replace(&mut endpoint.state, State::Closed)
+        {
+            endpoint.give_up(open)?;
+        }
+        endpoint.state = State::Closed;
         Ok(())
     }
 }
 
 impl RingProducer {
-    fn lock(&self) -> PyResult<MutexGuard<'_, Option<Producer>>> {
+    fn lock(&self) -> PyResult<MutexGuard<'_, Endpoint>> {
         self.0.try_lock().map_err(|_| unavailable("producer", "is being used by another thread"))
     }
 }
 
-fn open(guard: &mut Option<Producer>) -> PyResult<&mut Producer> {
-    guard.as_mut().ok_or_else(|| unavailable("producer", "was closed; open another"))
+/// The producer with a claim, or the producer alone and who was in the way or what went wrong.
+fn claim_one(
+    py: Python<'_>,
+    producer: Producer,
+    size_bytes: usize,
+    timeout: Option<Duration>,
+) -> (Option<Producer>, PyResult<Result<Held, Obstacle>>) {
+    let mut idle = Some(producer);
+    let mut in_the_way = None;
+    let mut attempt = |slice| match Held::claim(idle.take().expect("it came back"), size_bytes, slice) {
+        Ok(held) => Ok(Some(Ok(held))),
+        Err((producer, refusal)) => {
+            idle = Some(producer);
+            match refusal {
+                Refusal::Failed(error) => Err(error),
+                Refusal::Full(obstacle) => {
+                    in_the_way = Some(obstacle);
+                    Ok(matches!(obstacle, Obstacle::Refusing(_)).then_some(Err(obstacle)))
+                }
+            }
+        }
+    };
+    // As in `write_one`: nearly always there is room.
+    let outcome = match attempt(Duration::ZERO) {
+        Ok(Some(found)) => Ok(Some(found)),
+        Ok(None) => blocking::wait(py, timeout, attempt),
+        Err(error) => Err(raised(error)),
+    };
+    let outcome = outcome.map(|found| {
+        found.unwrap_or_else(|| Err(in_the_way.expect("a wait ends with a claim or somebody in the way")))
+    });
+    (idle, outcome)
 }
 
 fn write_one(py: Python<'_>, producer: &mut Producer, bytes: &[u8], timeout: Option<f64>) -> PyResult<Outcome> {

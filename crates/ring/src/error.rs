@@ -143,6 +143,14 @@ pub enum RingError {
         /// The ring's limit.
         max_bytes: usize,
     },
+    /// A claim that is not of one piece.
+    #[error("claim of {size_bytes} bytes; a claim on this ring has at most {max_bytes}: use write for longer messages")]
+    ClaimTooLarge {
+        /// Its size.
+        size_bytes: usize,
+        /// The ring's limit.
+        max_bytes: usize,
+    },
     /// A record that is not of the slots' size.
     #[error("record of {found} bytes; slots of this ring hold {expected}")]
     RecordSize {

@@ -379,14 +379,19 @@ pub(crate) struct ExclusiveClaim<'p> {
 }
 
 impl ExclusiveClaim<'_> {
+    pub fn ring(&self) -> &Ring {
+        &self.producer.ring
+    }
+
     /// The payload to fill. What an earlier lap left is in it.
     pub fn payload(&mut self) -> &mut [u8] {
         self.producer.ring.mapping.bytes_mut(self.offset + HEADER_SIZE_BYTES, self.size_bytes)
     }
 
     /// Commits it and gives its sequence.
-    pub fn commit(self) -> u64 {
+    pub fn commit(self) -> Result<u64, RingError> {
         let Self { producer, offset, size_bytes } = self;
+        producer.check_owner()?;
         let mapping = &producer.ring.mapping;
         let sequence = producer.next.sequence;
         seal(mapping, offset, sequence, FRAME_WHOLE, mapping.bytes(offset + HEADER_SIZE_BYTES, size_bytes));
@@ -402,7 +407,7 @@ impl ExclusiveClaim<'_> {
                 producer.announce();
             }
         }
-        sequence
+        Ok(sequence)
     }
 }
 

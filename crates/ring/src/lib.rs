@@ -38,6 +38,7 @@ pub mod sleep;
 mod slots;
 pub mod tuning;
 mod wait;
+mod window;
 mod word;
 
 pub use consumer::{Consumer, ConsumerOptions, Gap, Policy, Read, Start, wait_any};
@@ -45,10 +46,11 @@ pub use error::RingError;
 pub use frame::Place;
 pub use mapping::RingInfo;
 pub use options::{Mode, RingKind, RingOptions, RingSchema};
-pub use producer::{Claim, Obstacle, Producer, Written, WrittenRecords};
+pub use producer::{Claim, Claimed, Obstacle, Producer, Written, WrittenRecords};
 pub use ring::{
     ConsumerState, ConsumerStatus, LatencyCounts, ProducerStatus, RepairCounts, Ring, RingStatus, StuckClaim,
 };
 pub use slots::{SlotBatch, Slots};
 pub use wait::Wait;
+pub use window::Window;
 pub use word::Word;

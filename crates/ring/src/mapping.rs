@@ -207,6 +207,11 @@ impl Mapping {
         (std::ptr::from_ref(line) as usize - self.map.as_mut_ptr() as usize) as u64
     }
 
+    /// Where in the file a pointer into the mapping leads.
+    pub fn offset_in_file(&self, pointer: *const u8) -> usize {
+        pointer as usize - self.map.as_mut_ptr() as usize
+    }
+
     /// The sequence word of the frame at this offset of the data area.
     #[inline]
     pub fn sequence_word(&self, offset: usize) -> &AtomicU64 {

@@ -149,8 +149,8 @@ impl Producer {
     /// With many producers the claim has its place among the messages already: readers wait at it.
     ///
     /// # Errors
-    /// Those of [`Producer::write`]; [`RingError::TooLarge`] above one part (an eighth of a ring of frames, one slot of
-    /// a ring of runs).
+    /// Those of [`Producer::write`]; [`RingError::ClaimTooLarge`] above one part (an eighth of a ring of frames, one
+    /// slot of a ring of runs).
     pub fn claim(&mut self, size_bytes: usize) -> Result<Claim<'_>, RingError> {
         match self.reserve(size_bytes, None)? {
             Some(obstacle) => Err(self.refused(obstacle)),
@@ -158,30 +158,33 @@ impl Producer {
         }
     }
 
-    /// As [`Producer::claim`], but gives up after `timeout`: `None` is a full ring.
+    /// As [`Producer::claim`], but gives up after `timeout`, or when a consumer in the way is not to be waited for longer.
     ///
     /// # Errors
     /// Those of [`Producer::claim`].
-    pub fn claim_within(&mut self, size_bytes: usize, timeout: Duration) -> Result<Option<Claim<'_>>, RingError> {
-        Ok(if self.reserve(size_bytes, Some(timeout))?.is_some() { None } else { Some(self.reserved(size_bytes)) })
+    pub fn claim_within(&mut self, size_bytes: usize, timeout: Duration) -> Result<Claimed<'_>, RingError> {
+        Ok(match self.reserve(size_bytes, Some(timeout))? {
+            Some(obstacle) => Claimed::Full(obstacle),
+            None => Claimed::At(self.reserved(size_bytes)),
+        })
     }
 
     fn reserve(&mut self, size_bytes: usize, timeout: Option<Duration>) -> Result<Option<Obstacle>, RingError> {
         let mapping = &self.ring().mapping;
         let max_bytes = mapping.part_max();
-        if size_bytes > max_bytes {
-            return Err(RingError::TooLarge { size_bytes, max_bytes });
-        }
         if mapping.info.record_size().is_some_and(|expected| size_bytes != expected) {
             return Err(RingError::RecordSize { expected: max_bytes, found: size_bytes });
+        }
+        if size_bytes > max_bytes {
+            return Err(RingError::ClaimTooLarge { size_bytes, max_bytes });
         }
         either!(&mut self.0, producer => producer.reserve_claim(size_bytes, timeout))
     }
 
     fn reserved(&mut self, size_bytes: usize) -> Claim<'_> {
         Claim(match &mut self.0 {
-            Inner::Exclusive(producer) => Claimed::Exclusive(producer.claim(size_bytes)),
-            Inner::Shared(producer) => Claimed::Shared(producer.claim(size_bytes)),
+            Inner::Exclusive(producer) => InnerClaim::Exclusive(producer.claim(size_bytes)),
+            Inner::Shared(producer) => InnerClaim::Shared(producer.claim(size_bytes)),
         })
     }
 }
@@ -198,33 +201,51 @@ fn record_size(ring: &Ring, records: &[u8]) -> Result<usize, RingError> {
     }
 }
 
+/// What became of a claim that might not have had room.
+#[derive(Debug)]
+pub enum Claimed<'p> {
+    /// Room for the message.
+    At(Claim<'p>),
+    /// No room in time; nothing was claimed.
+    Full(Obstacle),
+}
+
 /// A message being filled in place.
 #[derive(Debug)]
-pub struct Claim<'p>(Claimed<'p>);
+pub struct Claim<'p>(InnerClaim<'p>);
 
 #[derive(Debug)]
-enum Claimed<'p> {
+enum InnerClaim<'p> {
     Exclusive(ExclusiveClaim<'p>),
     Shared(SharedClaim<'p>),
 }
 
 impl Claim<'_> {
+    /// The ring it will be a message of.
+    pub fn ring(&self) -> &Ring {
+        match &self.0 {
+            InnerClaim::Exclusive(claim) => claim.ring(),
+            InnerClaim::Shared(claim) => claim.ring(),
+        }
+    }
+
     /// The payload to fill. What an earlier lap left is in it.
     pub fn payload(&mut self) -> &mut [u8] {
         match &mut self.0 {
-            Claimed::Exclusive(claim) => claim.payload(),
-            Claimed::Shared(claim) => claim.payload(),
+            InnerClaim::Exclusive(claim) => claim.payload(),
+            InnerClaim::Shared(claim) => claim.payload(),
         }
     }
 
     /// Commits it and gives its sequence.
     ///
     /// # Errors
-    /// [`RingError::Fenced`] when the ring's producers were deposed meanwhile; nothing of it is visible then.
+    /// [`RingError::Fenced`] when the ring's producers were deposed meanwhile, [`RingError::Forked`]; nothing of it is
+    /// visible then.
     pub fn commit(self) -> Result<u64, RingError> {
         match self.0 {
-            Claimed::Exclusive(claim) => Ok(claim.commit()),
-            Claimed::Shared(claim) => claim.commit(),
+            InnerClaim::Exclusive(claim) => claim.commit(),
+            InnerClaim::Shared(claim) => claim.commit(),
         }
     }
 }

@@ -302,6 +302,10 @@ pub(crate) struct SharedClaim<'p> {
 }
 
 impl SharedClaim<'_> {
+    pub fn ring(&self) -> &Ring {
+        &self.producer.ring
+    }
+
     fn offset(&self) -> usize {
         let (spot, _) = self.producer.open.expect("claimed before");
         self.producer.ring.mapping.slot_offset(spot.position)

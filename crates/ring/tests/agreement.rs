@@ -76,13 +76,13 @@ fn check(options: RingOptions, operations: &[Operation], size_of: impl Fn(usize)
                 let sequence = written.len() as u64 + 1;
                 let bytes = payload(sequence, size_of(*size));
                 match producer.as_mut().unwrap().claim_within(bytes.len(), Duration::ZERO) {
-                    Ok(Some(mut claim)) => {
+                    Ok(Claimed::At(mut claim)) => {
                         claim.payload().copy_from_slice(&bytes);
                         assert_eq!(claim.commit().unwrap(), sequence);
                         written.insert(sequence, bytes);
                     }
-                    Ok(None) => {}
-                    Err(error) => assert!(matches!(error, RingError::TooLarge { max_bytes: 488, .. }), "{error}"),
+                    Ok(Claimed::Full(_)) => {}
+                    Err(error) => assert!(matches!(error, RingError::ClaimTooLarge { max_bytes: 488, .. }), "{error}"),
                 }
             }
             Operation::Read { consumer, limit } => {

@@ -187,7 +187,7 @@ fn what_cannot_be_is_refused_with_its_reason() {
     let refused = one.write(&vec![1; 32 * 44 + 1]).unwrap_err();
     assert!(matches!(refused, RingError::TooLarge { size_bytes: 1409, max_bytes: 1408 }), "{refused}");
     let refused = one.claim(45).unwrap_err();
-    assert!(matches!(refused, RingError::TooLarge { max_bytes: 44, .. }), "{refused}");
+    assert!(matches!(refused, RingError::ClaimTooLarge { max_bytes: 44, .. }), "{refused}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ ring promises and what its bytes mean: `docs/formats/ring.md`.
 from tidebook._core import Full, Gap
 from tidebook.transport.batch import Batch
 from tidebook.transport.channel import Channel, ChannelOptions, create_channel, open_channel
+from tidebook.transport.claim import Claim
 from tidebook.transport.consumer import Consumer, open_consumer
 from tidebook.transport.instruments import instruments
 from tidebook.transport.producer import Producer, open_producer
@@ -22,6 +23,7 @@ __all__ = [
     "Batch",
     "Channel",
     "ChannelOptions",
+    "Claim",
     "Consumer",
     "Effect",
     "Full",
