@@ -179,8 +179,8 @@ fn check(options: RingOptions, operations: &[Operation], size_of: impl Fn(usize)
                 let bytes = payload(list.entries.len(), size_of(*size));
                 let full = must_be_full(&list, &committed, 1);
                 let claim = seat.producer().claim_within(bytes.len(), Duration::ZERO).unwrap();
-                assert_eq!(claim.is_none(), full);
-                if let Some(mut claim) = claim {
+                assert_eq!(matches!(claim, Claimed::Full(_)), full);
+                if let Claimed::At(mut claim) = claim {
                     claim.payload().copy_from_slice(&bytes);
                     seat.claim = Some(claim);
                     list.push(Entry::Claimed { producer: *producer, bytes }, 1);

@@ -94,7 +94,7 @@ fn use_all(ring: &Ring, producer: &mut Option<Producer>, consumers: &mut Vec<Con
             }
             3 => {
                 if let Some(producer) = producer
-                    && let Ok(Some(mut claim)) = producer.claim_within(size.min(40), Duration::from_micros(200))
+                    && let Ok(Claimed::At(mut claim)) = producer.claim_within(size.min(40), Duration::from_micros(200))
                 {
                     claim.payload().fill(9);
                     if random.below(2) == 0 {
