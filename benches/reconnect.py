@@ -121,7 +121,8 @@ async def losses(simulator: Simulator, connector: Connector, books: Books, count
     took = []
     async with aiohttp.ClientSession(simulator.rest_url) as client:
         for _ in range(count):
-            # The venue's own limit on connecting is not what is measured.
+            # Neither the venue's limit on connecting nor a connection lost while it is still being made is what is measured.
+            await until_subscribed(connector)
             await asyncio.sleep(max(0.2, spacing_s))
             books.read()
             books.begin()
@@ -129,6 +130,15 @@ async def losses(simulator: Simulator, connector: Connector, books: Books, count
             await books.until_good(symbols, after_loss=True)
             took.append((books.good_ns - books.lost_ns) / 1e9)
     return took
+
+
+async def until_subscribed(connector: Connector) -> None:
+    """Books are good before everything else is subscribed."""
+    async with asyncio.timeout(TIMEOUT_S):
+        while True:
+            if all(line.subscribed for line in connector.status().lines):
+                return
+            await asyncio.sleep(0.002)
 
 
 async def disconnect(client: aiohttp.ClientSession, stream: str) -> None:
