@@ -148,6 +148,23 @@ async def test_a_session_of_which_no_book_comes_any_more_is_given_up() -> None:
         ]
 
 
+async def test_a_book_that_is_given_up_does_not_speak_for_its_session_and_the_next_one_is_asked() -> None:
+    """Nor does a book that nobody asked for, which a damaged frame may name."""
+    venue = KrakenVenue()
+    async with scripted(books, venue, (BTC, ETH, HALTED), **QUICK) as feed:
+        await feed.until(lambda: feed.connector.status().snapshot_count == 3)
+        client = feed.clients[0]
+        venue.brings_book = lambda _client, symbol: symbol == HALTED
+        await client.say({"channel": "book", "type": "snapshot", "data": [{"symbol": "B?C/USD"}]})
+        asked = asyncio.create_task(feed.connector.request_snapshot(BTC))
+        await feed.until(lambda: venue.count("subscribe", "book", ETH) == 2)
+        await feed.connector.unsubscribe([ETH])
+        await feed.until(lambda: venue.count("subscribe", "book", BTC) == 6)
+        assert (venue.count("subscribe", "book", HALTED), feed.states("disconnected")) == (2, [])
+        await feed.connector.unsubscribe([BTC])
+        await asked
+
+
 async def test_a_symbol_given_up_while_its_book_is_awaited_is_not_waited_for() -> None:
     """Another pair whose book never comes, of the same session, counts the time."""
     venue = KrakenVenue(brings_book=lambda _client, symbol: symbol == BTC)
@@ -428,6 +445,20 @@ async def test_a_symbol_whose_snapshot_is_refused_is_forgotten_when_it_is_given_
         mark = asked
         await after_ticks(feed, 5)
         assert (asked, feed.connector.status().refused) == (mark, {})
+
+
+async def test_an_answer_larger_than_any_book_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidebook.feeds.rest.ANSWER_BYTES_MAX", 1_000)
+    sizes = iter((100_000, 1_001, 1_000))
+
+    def rest(request: web.Request) -> web.Response | None:
+        return web.Response(body=b" " * next(sizes)) if request.path.endswith("/depth") else None
+
+    async with scripted(binance, nothing_said, ("BTCUSDT",), rest=rest) as feed:
+        await feed.until(lambda: feed.connector.status().snapshot_count == 1)
+        reasons = [state["reason"] for state in feed.states("snapshot_failed")]
+        assert reasons == ["an answer of more than 1000 bytes"] * 2
+        assert max(len(message.body) for message in feed.sink.messages) == 1_000
 
 
 # Answers that come late

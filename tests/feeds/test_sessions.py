@@ -10,9 +10,11 @@ from aiohttp import WSMsgType
 
 from tests.feeds.scripted import Client, Scripted, scripted
 from tests.feeds.test_protocols import EXCHANGE_KEY, es256_key
+from tidebook.feeds.connector import Connector
 from tidebook.feeds.credentials import ApiKey
+from tidebook.feeds.line import ConnectorOptions
 from tidebook.feeds.protocol import VenueProtocol
-from tidebook.feeds.sink import MessageKind
+from tidebook.feeds.sink import MemorySink, MessageKind
 from tidebook.feeds.venues.coinbase import Coinbase
 from tidebook.feeds.venues.coinbase_advanced import CoinbaseAdvanced
 from tidebook.feeds.venues.kraken import Kraken
@@ -91,6 +93,35 @@ async def test_a_request_without_an_answer_ends_the_session_and_is_tried_again()
         assert "no answer to a request within 0.5 s" in venue.states("connect_failed")[0]["reason"]
         assert [state["reason"] for state in venue.states("disconnected")] == ["no answer to a request within 0.5 s"]
         assert len(venue.states("connected")) == 2
+
+
+async def test_a_venue_that_takes_connections_and_says_nothing_costs_no_sockets() -> None:
+    """An upgrade that is never answered is given up, and its socket closed."""
+    opened = closed = 0
+    changed = asyncio.Condition()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal opened, closed
+        opened += 1
+        while await reader.read(1 << 16):
+            pass
+        writer.close()
+        async with changed:
+            closed += 1
+            changed.notify()
+
+    server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    options = ConnectorOptions(symbols=("BTC/USD",), connect_timeout_s=0.1, first_retry_s=0.01, max_retry_s=0.02)
+    sink = MemorySink()
+    connector = Connector(kraken(server.sockets[0].getsockname()[1]), options, sink)
+    job = asyncio.create_task(connector.run())
+    async with asyncio.timeout(20), changed:
+        await changed.wait_for(lambda: closed >= 4)
+        job.cancel()
+        await asyncio.wait({job})
+        await changed.wait_for(lambda: closed == opened)
+    server.close()
+    assert any(b"no answer within 0.1 s" in message.body for message in sink.messages)
 
 
 async def test_a_request_refused_as_a_whole_is_asked_again_in_halves() -> None:

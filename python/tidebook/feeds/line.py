@@ -308,7 +308,8 @@ class Line:
 
     def snapshot_seen(self, symbol: str) -> None:
         """A book's snapshot was written."""
-        if self._resubscriber is not None:
+        # A name that nobody asked for proves nothing: a damaged frame may have it.
+        if self._resubscriber is not None and symbol in self.symbols:
             self._resubscriber.seen(symbol)
         self._parts.owner.snapshot_seen_on(self, symbol)
 

@@ -21,6 +21,8 @@ from tidebook.feeds.stop_signs import StopSigns, stop_s
 from tidebook.feeds.weight import WeightBudget
 
 FETCHES_AT_ONCE_MAX = 4
+# Every order of Coinbase's largest book is some tens of megabytes.
+ANSWER_BYTES_MAX = 128 * 1024 * 1024
 REQUEST_TIMEOUT_S = 10.0
 # A venue answers 400 or 404 to what it will not answer otherwise.
 HOPELESS_STATUSES = frozenset({400, 404})
@@ -79,7 +81,7 @@ class RestClient:
         headers = request.headers() if request.headers is not None else None
         try:
             async with self._http.get(self._base + request.target, ssl=self._tls or True, headers=headers) as answer:
-                body = await answer.read()
+                body = await _read(answer.content)
                 ts_recv_ns = time.time_ns()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             return RestAnswer(time.time_ns(), 0, b"", f"{type(error).__name__}: {error}")
@@ -89,6 +91,8 @@ class RestClient:
         stop = stop_s(answer.status, answer.headers.get("Retry-After"), time.time())
         if stop is not None:
             self._signs.obey(self._base, time.monotonic(), stop)
+        if len(body) > ANSWER_BYTES_MAX:
+            return RestAnswer(ts_recv_ns, answer.status, b"", f"an answer of more than {ANSWER_BYTES_MAX} bytes")
         trouble = "" if answer.status == 200 else f"HTTP {answer.status}: {body[:200].decode(errors='replace')}"
         return RestAnswer(ts_recv_ns, answer.status, body, trouble)
 
@@ -197,3 +201,13 @@ class SnapshotFetcher:
         except Exception as error:  # noqa: BLE001 - handed to who can stop the capture
             self._capture_failed(error)
         self.fetched_count += 1
+
+
+async def _read(content: aiohttp.StreamReader) -> bytes:
+    """The body, or as much of it as shows that it is too large."""
+    body = bytearray()
+    async for part in content.iter_any():
+        body += part
+        if len(body) > ANSWER_BYTES_MAX:
+            break
+    return bytes(body)

@@ -68,7 +68,8 @@ class Resubscriber:
         self._seen_count = 0
         self._accused: dict[str, None] = {}
         """Symbols that had their attempts while no snapshot of the session came at all."""
-        self._asked_witness = False
+        self._witness: str | None = None
+        """The symbol that was asked for because of them."""
         self._queue: dict[str, None] = {}
         self._worker: asyncio.Task[None] | None = None
 
@@ -104,13 +105,15 @@ class Resubscriber:
         self._proven[symbol] = None
         self._settle(symbol)
         self._accused.clear()
-        self._asked_witness = False
+        self._witness = None
 
     def drop(self, symbols: Iterable[str]) -> None:
         """Nobody waits for these any more: given up, or refused."""
         for symbol in symbols:
             self._proven.pop(symbol, None)
             self._settle(symbol)
+            if symbol == self._witness:
+                self._witness = None
         self._judge()
 
     def close(self) -> None:
@@ -159,11 +162,11 @@ class Resubscriber:
         """Gives the session up when its accusers are right: nobody else's snapshot comes either."""
         if not self._accused or any(wait.rare is None for wait in self._waits.values()):
             return  # who still has attempts will tell
-        witness = next((symbol for symbol in self._proven if symbol not in self._waits), None)
-        if witness is not None and not self._asked_witness:
-            self._asked_witness = True
-            self.want(witness)
-            return
+        if self._witness is None:
+            self._witness = next((symbol for symbol in self._proven if symbol not in self._waits), None)
+            if self._witness is not None:
+                self.want(self._witness)
+                return
         symbol = next(iter(self._accused))
         others = len(self._accused) - 1
         besides = f", nor those of {others} more" if others else ""

@@ -43,9 +43,10 @@ from tidebook.observe.logs import logger
 
 log = logger("feeds.session")
 
-# A venue that says we come too fast is given a rest before the same request, each time twice as long up to the largest.
+# A venue that says we come too fast is given a rest before the same request, each time twice as long up to the largest,
+# which is shorter than the silence after which a session counts as stalled.
 TOO_FAST_PAUSES_MAX = 6
-TOO_FAST_PAUSE_GROWTH_MAX = 15
+TOO_FAST_PAUSE_GROWTH_MAX = 8
 
 SERVER_SHUTDOWN = "server shutdown"
 
@@ -190,7 +191,8 @@ class Session(WSListener):
                     url,
                     ssl_context=tls,
                     max_frame_size=protocol.limits.frame_bytes_max,
-                    websocket_handshake_timeout=None,
+                    # It alone can close a socket whose handshake never ends; ours counts the whole and would leave it open.
+                    websocket_handshake_timeout=timeout_s,
                 )
         except (OSError, WSError, TimeoutError) as error:
             session.retire(f"cannot connect: {error}")
