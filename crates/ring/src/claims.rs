@@ -218,6 +218,15 @@ pub fn remember<W: Word>(tail: &W, position: u64) {
     }
 }
 
+/// Whether the message at this place, or one behind it, was claimed, and yet its word says that nobody has claimed it.
+pub fn is_missing<S: Slots>(slots: &S, tail: &S::Word, spot: Spot) -> bool {
+    let end = slots.near_end();
+    let is_there = || matches!(Found::at(slots.word(end.position), end.sequence), Found::Claimed(_) | Found::Committed);
+    let claimed = end.position > spot.position && is_there() || tail.load(Ordering::Acquire) == spot.position;
+    // Looked at last and once: by now it is claimed, committed or overwritten.
+    claimed && matches!(Found::at(slots.word(spot.position), spot.sequence), Found::Free(_))
+}
+
 /// What the walk to the end came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Walk {

@@ -7,7 +7,7 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::claims::{Claim, Found, RUN_MAX, Slots, Spot};
+use crate::claims::{self, Claim, Found, RUN_MAX, Spot};
 use crate::crc::frame_checksum;
 use crate::layout::{self, CRC_SIZE_BYTES, FRAME_FIRST, FRAME_LAST, FRAME_PAD, FRAME_SIZE_MIN_BYTES, FRAME_VOID};
 use crate::layout::{FRAME_WHOLE, HEADER_SIZE_BYTES};
@@ -138,21 +138,13 @@ impl Mapping {
     /// earlier lap. Not for each look: it reads what the producers write.
     #[cold]
     pub fn is_missing(&self, place: Place) -> bool {
-        let passed = match self.info.mode {
-            Mode::Spsc => self.hot().published.0.load().0 >= place.sequence,
-            Mode::Mpsc => {
-                let end = self.near_end();
-                let found = Found::at(self.word(end.position), end.sequence);
-                let is_there = matches!(found, Found::Claimed(_) | Found::Committed);
-                end.position > place.position && is_there || self.hot().tail.0.load(Ordering::Acquire) == place.position
+        match self.info.mode {
+            // First what says so, then the word: what was passed is there by now.
+            Mode::Spsc => {
+                self.hot().published.0.load().0 >= place.sequence && matches!(self.look(place), Look::Nothing)
             }
-        };
-        // After it: what was passed is there by now. In one look: between two a claim becomes a message.
-        passed
-            && match self.info.mode {
-                Mode::Spsc => matches!(self.look(place), Look::Nothing),
-                Mode::Mpsc => matches!(Found::at(self.word(place.position), place.sequence), Found::Free(_)),
-            }
+            Mode::Mpsc => claims::is_missing(self, &self.hot().tail.0, place.into()),
+        }
     }
 
     /// What a slot's sequence word says of the message awaited there: the header word when it is committed.

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::Rings;
+use common::{Rings, drain};
 use tidebook_ring::*;
 
 /// Messages of one poll of the consumer that is killed: the most it may see twice.
@@ -21,6 +21,10 @@ fn size_of(ring: &Ring, sequence: u64) -> usize {
         RingKind::Frames { .. } | RingKind::Runs { .. } if sequence.is_multiple_of(97) => 20_000,
         RingKind::Frames { .. } | RingKind::Runs { .. } => (sequence * 53 % 600) as usize,
     }
+}
+
+fn payload(ring: &Ring, sequence: u64) -> Vec<u8> {
+    vec![sequence as u8; size_of(ring, sequence)]
 }
 
 fn check(ring: &Ring, sequence: u64, payload: &[u8]) {
@@ -143,10 +147,11 @@ fn kill_consumers(kills: u32, options: &RingOptions, seed: u64) {
     let mut state = seed;
     let rings = Rings::new();
     let ring = rings.create(options);
-    let mut producer = ring.producer().unwrap();
-    // Known from the start, so that the producer waits for it between its lives.
+    let mut producers: Vec<_> = (0..ring.info().producers_max).map(|_| ring.producer().unwrap()).collect();
+    // Known from the start, so that the producers wait for it between its lives.
     drop(ring.consumer(&ConsumerOptions::named("victim")).unwrap());
     let log_path = rings.path().with_extension("log");
+    let mut written = ring.published();
     let mut expected = 1;
     let mut repeated = 0;
     for kill in 0..kills {
@@ -155,9 +160,13 @@ fn kill_consumers(kills: u32, options: &RingOptions, seed: u64) {
         let started = Instant::now();
         let mut kill_at = None;
         while kill_at.is_none_or(|at| Instant::now() < at) {
-            let sequence = producer.published() + 1;
-            let payload = vec![sequence as u8; size_of(&ring, sequence)];
-            producer.write_within(&payload, Duration::ZERO).unwrap();
+            let turn = (random(&mut state) % producers.len() as u64) as usize;
+            if let Written::At(sequence) =
+                producers[turn].write_within(&payload(&ring, written + 1), Duration::ZERO).unwrap()
+            {
+                written += 1;
+                assert_eq!(sequence, written);
+            }
             if kill_at.is_none() && std::fs::metadata(&log_path).unwrap().len() > 16 {
                 kill_at = Some(Instant::now() + Duration::from_micros(random(&mut state) % 2000));
             }
@@ -186,6 +195,44 @@ fn kinds() -> [RingOptions; 2] {
     [RingOptions::frames(1 << 16), RingOptions::slots(200, 128)]
 }
 
+/// The same records and messages from two producers.
+fn kinds_of_many() -> [RingOptions; 2] {
+    [RingOptions::runs(256, 1 << 9).mpsc(2), RingOptions::slots(200, 128).mpsc(2)]
+}
+
+/// Method: a consumer reads until it is killed; then what it had not committed and 100 messages more are read by the next
+/// process of its name, each once.
+#[test]
+fn a_hundred_messages_sent_while_a_named_consumer_is_down_are_a_hundred_received() {
+    for options in kinds().into_iter().chain(kinds_of_many()) {
+        let rings = Rings::new();
+        let ring = rings.create(&options);
+        let mut producer = ring.producer().unwrap();
+        std::fs::write(rings.path().with_extension("log"), []).unwrap();
+        drop(ring.consumer(&ConsumerOptions::named("victim")).unwrap());
+        let mut child = spawn("consumer", &rings.path());
+        let started = Instant::now();
+        for sequence in 1..=20 {
+            assert_eq!(producer.write(&payload(&ring, sequence)).unwrap(), sequence);
+        }
+        while std::fs::metadata(rings.path().with_extension("log")).unwrap().len() == 0 {
+            assert!(started.elapsed() < Duration::from_secs(60), "the child reads nothing");
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        for sequence in 21..=120 {
+            assert_eq!(producer.write(&payload(&ring, sequence)).unwrap(), sequence);
+        }
+        let mut consumer = ring.consumer(&ConsumerOptions::named("victim")).unwrap();
+        let first = consumer.next_sequence();
+        assert!(first <= 21);
+        let received = drain(&mut consumer, 7);
+        assert!(received.iter().map(|(sequence, _)| *sequence).eq(first..=120));
+        received.iter().for_each(|(sequence, bytes)| check(&ring, *sequence, bytes));
+    }
+}
+
 #[test]
 fn killed_producers_leave_no_half_message_and_the_next_goes_on_at_the_next_sequence() {
     kinds().iter().for_each(|options| kill_producers(25, options, 0x5EED));
@@ -193,15 +240,16 @@ fn killed_producers_leave_no_half_message_and_the_next_goes_on_at_the_next_seque
 
 #[test]
 fn killed_consumers_resume_without_a_gap_and_repeat_at_most_one_batch() {
-    kinds().iter().for_each(|options| kill_consumers(25, options, 0x5EED));
+    kinds().iter().chain(&kinds_of_many()).for_each(|options| kill_consumers(25, options, 0x5EED));
 }
 
 #[test]
 #[ignore = "full campaign: make soak"]
-fn ten_thousand_kills_lose_nothing() {
+fn thousands_of_kills_lose_nothing() {
     let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64 | 1;
     for options in kinds() {
         kill_producers(2500, &options, seed);
         kill_consumers(2500, &options, seed);
     }
+    kinds_of_many().iter().for_each(|options| kill_consumers(2500, options, seed));
 }

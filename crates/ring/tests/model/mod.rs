@@ -377,7 +377,10 @@ impl<W: Word + Make<u64> + Default, S: Word<u32> + Make<u32>> Ring<W, S> {
                 }
                 return Read::Nothing;
             }
-            Found::Free(_) => return Read::Nothing,
+            Found::Free(_) => {
+                assert!(!claims::is_missing(self, &self.tail, spot), "taken for damage: {spot:?}");
+                return Read::Nothing;
+            }
             Found::Other => {
                 panic!("{:?} at {spot:?} of one that cannot be overwritten", self.word(spot.position).load(Relaxed))
             }
