@@ -140,8 +140,8 @@ def test_frames_that_make_no_sense_are_reported_and_stop_nothing() -> None:
     assert report["counters"]["malformed"] == 4
     assert [entry["sequence"] for entry in report["quarantined"]] == [1, 2, 3, 4]
     assert records["status"]["kind"].tolist() == [12] * 4
-    with pytest.raises(TidebookError, match="nasdaq"):
-        FeedDecoder("nasdaq")
+    with pytest.raises(TidebookError, match="mtgox"):
+        FeedDecoder("mtgox")
 
 
 def test_trades_of_one_kraken_message_with_different_decimals_keep_their_prices() -> None:
