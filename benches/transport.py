@@ -5,6 +5,7 @@ and once more between Python programs beside what those use instead (`benches/ha
 where it is used, in Python.
 """
 
+import asyncio
 import json
 import multiprocessing
 import signal
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benches import wake_a_task as wake
 from benches.hand_over import SIZE_BYTES, WAYS, End, connect
 from benches.harness import Bench, Sample, at_most, measure, times_better, within
 from tidebook import _core
@@ -34,6 +36,7 @@ def run(bench: Bench) -> None:
     with tempfile.TemporaryDirectory(prefix="tidebook-bench-", dir=SHARED_MEMORY) as directory:
         hand_over(bench, directory)
         hand_over_in_python(bench, directory)
+        wake_a_task(bench, directory)
         take_a_batch(bench, directory)
 
 
@@ -66,7 +69,7 @@ def hand_over_in_python(bench: Bench, directory: str) -> None:
                 end = connect(way, folder, "out", "back")
             except ImportError:
                 continue  # printed as missing
-            ways[way] = end, echoes.enter_context(echo(way, folder))
+            ways[way] = end, echoes.enter_context(echo("benches.hand_over", way, folder))
             medians[way] = []
         for _ in range(rounds):
             for way, (end, process) in ways.items():
@@ -85,10 +88,51 @@ def hand_over_in_python(bench: Bench, directory: str) -> None:
     )
 
 
+def wake_a_task(bench: Bench, directory: str) -> None:
+    """What an asyncio program sees: both ends sleep in their loops until a message comes."""
+    rounds, messages = bench.size((15, 500), (2, 10))
+    medians: dict[str, list[float]] = {}
+    folders = {way: Path(directory, f"wake-{way.replace(' ', '-')}") for way in wake.WAYS}
+    for folder in folders.values():
+        folder.mkdir(mode=0o700)
+
+    async def play() -> None:
+        with ExitStack() as echoes:
+            ways: dict[str, tuple[wake.End, subprocess.Popen[str]]] = {}
+            for way, folder in folders.items():
+                try:
+                    end = wake.connect(way, folder, "out", "back")
+                except ImportError:
+                    continue  # printed as missing
+                ways[way] = end, echoes.enter_context(echo("benches.wake_a_task", way, folder))
+                medians[way] = []
+            for _ in range(rounds):
+                for way, (end, process) in ways.items():
+                    process.send_signal(signal.SIGCONT)
+                    times = []
+                    for _ in range(messages):
+                        start = time.perf_counter_ns()
+                        await end.send(bytes(wake.SIZE_BYTES))
+                        await end.receive()
+                        times.append(time.perf_counter_ns() - start)
+                    medians[way].append(statistics.median(times) / 2)
+                    process.send_signal(signal.SIGSTOP)
+
+    asyncio.run(play())
+    samples = {way: Sample.of(values, "ns").in_unit("µs") for way, values in medians.items()}
+    bench.figure(
+        "a sleeping task woken by another process, p50",
+        samples["ours"],
+        peers={way: samples.get(way) for way in wake.WAYS if way != "ours"},
+        goals=[within(2, "asyncio pipe"), times_better(1, "pyzmq ipc")],
+        note="half a round trip of 64 B between asyncio tasks; one thread of each process waits for all its channels",
+    )
+
+
 @contextmanager
-def echo(way: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
+def echo(module: str, way: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
     """The other end, in a process of its own that stands still until it is continued."""
-    command = [sys.executable, "-m", "benches.hand_over", way, str(folder)]
+    command = [sys.executable, "-m", module, way, str(folder)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None

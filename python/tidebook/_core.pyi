@@ -22,6 +22,7 @@ __all__ = [
     "Recording",
     "RecordingWriter",
     "Ring",
+    "RingAlarm",
     "RingBatch",
     "RingClaim",
     "RingConsumer",
@@ -499,6 +500,26 @@ class Ring:
         """Asks for this process's mapping of it; what is in force: option, whether, detail."""
     def remove_consumer(self, name: str) -> None: ...
     def status(self) -> dict[str, Any]: ...
+
+@final
+class RingAlarm:
+    """What an event loop watches while its tasks wait for consumers: readable when one of these waits is over.
+
+    One thread of the process sleeps for all of them.
+    Raises: ChannelError when the system has no descriptor or thread left.
+    """
+
+    def __new__(cls) -> RingAlarm: ...
+    def fileno(self) -> int: ...
+    def wait(self, consumer: RingConsumer, token: int) -> bool:
+        """Puts the token among those of `take` once a read may find something, or the consumer is closed.
+
+        False when there is something already. Raises: ChannelUsageError while another wait for it lasts.
+        """
+    def forget(self, consumer: RingConsumer, token: int) -> None:
+        """Ends a wait that was begun, over or not."""
+    def take(self) -> list[int]:
+        """Tokens of waits that are over; the descriptor is quiet until the next."""
 
 @final
 class RingBatch:

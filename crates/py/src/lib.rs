@@ -19,6 +19,7 @@ mod payloads;
 mod recording;
 mod records;
 mod ring;
+mod ring_alarm;
 mod ring_batch;
 mod ring_claim;
 mod ring_consumer;
@@ -57,6 +58,8 @@ mod _core {
     use super::records::RecordBuffer;
     #[pymodule_export]
     use super::ring::{Ring, pin_calling_thread, ring_directory, ring_path};
+    #[pymodule_export]
+    use super::ring_alarm::RingAlarm;
     #[pymodule_export]
     use super::ring_batch::RingBatch;
     #[pymodule_export]

@@ -6,13 +6,15 @@
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use tidebook_ring::{Consumer, ConsumerOptions, Policy, Read, RingError, RingKind, SlotBatch, Start, Wait};
+use tidebook_ring::{
+    Alarm, Consumer, ConsumerOptions, Policy, Read, RingError, RingKind, SlotBatch, Start, Wait, Watch,
+};
 
 use crate::blocking;
 use crate::ring::Ring;
@@ -88,7 +90,12 @@ impl Reader {
 
 /// A reader of a ring.
 #[pyclass(frozen, module = "tidebook._core")]
-pub struct RingConsumer(Mutex<Option<SharedReader>>);
+pub struct RingConsumer {
+    /// `None` once closed.
+    reader: Mutex<Option<SharedReader>>,
+    /// The task that waits for it in an event loop.
+    awaited: Mutex<Option<(Arc<Alarm>, u64)>>,
+}
 
 #[pymethods]
 impl RingConsumer {
@@ -132,7 +139,7 @@ impl RingConsumer {
         let options = ConsumerOptions { name: name.to_owned(), start, policy, peek, wait };
         let consumer = ring.0.consumer(&options).map_err(raised)?;
         let reader = Reader { consumer, outstanding: VecDeque::new() };
-        Ok(Self(Mutex::new(Some(Arc::new(Mutex::new(reader))))))
+        Ok(Self { reader: Mutex::new(Some(Arc::new(Mutex::new(reader)))), awaited: Mutex::default() })
     }
 
     /// Hands messages to `callback(sequence, payload)` and commits those it took.
@@ -237,21 +244,50 @@ impl RingConsumer {
 
     #[getter]
     fn closed(&self) -> bool {
-        self.0.lock().is_ok_and(|shared| shared.is_none())
+        self.reader.lock().is_ok_and(|shared| shared.is_none())
     }
 
     /// Leaves the ring, once no batch of it is referred to.
     fn close(&self) -> PyResult<()> {
         let Ok(shared) = self.shared() else { return Ok(()) };
         lock(&shared)?.settle();
-        self.0.lock().map_err(|_| unavailable("consumer", "failed in another thread"))?.take();
+        self.reader.lock().map_err(|_| unavailable("consumer", "failed in another thread"))?.take();
+        // Whoever waits finds out.
+        if let Some((alarm, token)) = self.awaited().take() {
+            alarm.end(token);
+        }
         Ok(())
     }
 }
 
 impl RingConsumer {
+    /// Notes that a task waits with this alarm, and gives what to watch; `None` when there is something to read already.
+    pub fn await_with(&self, alarm: &Arc<Alarm>, token: u64) -> PyResult<Option<Watch>> {
+        let shared = self.shared()?;
+        let mut reader = lock(&shared)?;
+        let mut awaited = self.awaited();
+        if awaited.is_some() {
+            return Err(unavailable("consumer", "is awaited by another task"));
+        }
+        reader.settle();
+        if reader.consumer.is_ready() {
+            return Ok(None);
+        }
+        *awaited = Some((alarm.clone(), token));
+        Ok(Some(reader.consumer.watch()))
+    }
+
+    /// No task waits any more.
+    pub fn forget_await(&self) {
+        self.awaited().take();
+    }
+
+    fn awaited(&self) -> MutexGuard<'_, Option<(Arc<Alarm>, u64)>> {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn shared(&self) -> PyResult<SharedReader> {
-        let shared = self.0.lock().map_err(|_| unavailable("consumer", "failed in another thread"))?;
+        let shared = self.reader.lock().map_err(|_| unavailable("consumer", "failed in another thread"))?;
         shared.clone().ok_or_else(|| unavailable("consumer", "was closed; open another"))
     }
 }

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use rustix::thread::futex;
 
-use crate::claims::Claim;
 use crate::error::RingError;
 use crate::floor::{self, Line};
 use crate::frame::{Frame, Look, Place};
@@ -22,7 +21,8 @@ use crate::options::{Mode, RingKind};
 use crate::ring::Ring;
 use crate::room::{LIVENESS_INTERVAL, raise};
 use crate::slots::SlotBatch;
-use crate::wait::{Backoff, PARK_SLICE, Wait, deadline, monotonic_ns};
+use crate::wait::{Backoff, PARK_SLICE, Wait, deadline, monotonic_after, monotonic_ns};
+use crate::watch::{Stuck, Watch};
 
 /// Where a consumer starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -142,8 +142,7 @@ pub struct Consumer {
     /// Up to which sequence it may read, as last seen.
     visible: u64,
     wait: Wait,
-    /// The claim it waits at, and when that was last asked about.
-    stuck: Option<(Claim, Instant)>,
+    stuck: Stuck,
     /// The message that must be there and is not, if that was found.
     missing: Option<u64>,
     /// Looks that found nothing.
@@ -242,7 +241,7 @@ impl Consumer {
             bounded,
             visible: if bounded { 0 } else { u64::MAX },
             wait: options.wait,
-            stuck: None,
+            stuck: Stuck::default(),
             missing: None,
             idle: 0,
             copy: Vec::new(),
@@ -417,27 +416,9 @@ impl Consumer {
         }
     }
 
-    /// Where a message was claimed and does not come: asks once a millisecond whether its producer lives, and voids it if
-    /// not. Whether there is something to read now.
+    /// See [`Stuck::mend`].
     pub(crate) fn mend(&mut self) -> Result<bool, RingError> {
-        let Some(claim) = self.ring.mapping.claim_at(self.next) else {
-            self.stuck = None;
-            return Ok(false);
-        };
-        let now = Instant::now();
-        match self.stuck {
-            Some((stuck, asked)) if stuck == claim => {
-                if now - asked < LIVENESS_INTERVAL {
-                    return Ok(false);
-                }
-                self.stuck = Some((claim, now));
-                self.ring.repair(self.next, claim)
-            }
-            _ => {
-                self.stuck = Some((claim, now));
-                Ok(false)
-            }
-        }
+        self.stuck.mend(&self.ring, self.next)
     }
 
     /// Whether the next message is one that must be there. Looked at now and then only.
@@ -456,7 +437,7 @@ impl Consumer {
     /// How long it may sleep without looking.
     pub(crate) fn sleep_max(&self) -> Duration {
         // Nobody wakes those who wait for a message whose producer is dead.
-        if self.stuck.is_some() { LIVENESS_INTERVAL } else { PARK_SLICE }
+        if self.stuck.is_at_a_claim() { LIVENESS_INTERVAL } else { PARK_SLICE }
     }
 
     /// [`Consumer::read`] and [`Consumer::commit`].
@@ -585,10 +566,21 @@ impl Consumer {
             || !self.gating && self.overtaken()
     }
 
+    /// A look at where it stands, for who waits in its place.
+    pub fn watch(&self) -> Watch {
+        Watch {
+            ring: self.ring.clone(),
+            next: self.next,
+            gating: self.gating,
+            bounded: self.bounded,
+            has_gap: self.gap.is_some(),
+            stuck: Stuck::default(),
+        }
+    }
+
     fn park(&mut self, timeout: Option<Duration>) {
         let ring = self.ring.clone();
-        let wake = &ring.mapping.hot().wake.0;
-        let (_, signal) = self.announce_sleep();
+        let (word, value) = ring.mapping.announce_sleep();
         if self.is_ready() {
             return;
         }
@@ -597,14 +589,7 @@ impl Consumer {
             tv_nsec: i64::from(timeout.subsec_nanos()),
         });
         // Woken, interrupted, timed out or too late: the caller looks again in each case.
-        let _ =
-            rustix::thread::futex::wait(&wake.signal, rustix::thread::futex::Flags::empty(), signal, timeout.as_ref());
-    }
-
-    /// Asks the producer to wake this one, and gives the word to sleep on with its value.
-    fn announce_sleep(&self) -> (&AtomicU32, u32) {
-        let mapping = &self.ring.mapping;
-        (&mapping.hot().wake.0.signal, mapping.bell().announce())
+        let _ = rustix::thread::futex::wait(word, rustix::thread::futex::Flags::empty(), value, timeout.as_ref());
     }
 
     // --- used by slot batches too
@@ -775,7 +760,7 @@ fn sleep_on<T>(
     let mut count = 0;
     for consumer in items.iter_mut().filter_map(consumer) {
         // The consumer's ring, and with it the word, outlives this call: `items` is borrowed for it.
-        let (word, value) = consumer.announce_sleep();
+        let (word, value) = consumer.ring.mapping.announce_sleep();
         waits[count].val = value.into();
         waits[count].uaddr = futex::WaitPtr::new(word.as_ptr().cast());
         waits[count].flags = futex::WaitFlags::SIZE_U32;
@@ -788,14 +773,7 @@ fn sleep_on<T>(
     if items.iter_mut().filter_map(consumer).any(Consumer::is_ready) {
         return true;
     }
-    let until = timeout.map(|timeout| {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        let nanoseconds = now.tv_nsec + i64::from(timeout.subsec_nanos());
-        futex::Timespec {
-            tv_sec: now.tv_sec + timeout.as_secs() as i64 + nanoseconds / 1_000_000_000,
-            tv_nsec: nanoseconds % 1_000_000_000,
-        }
-    });
+    let until = timeout.map(monotonic_after);
     let slept =
         futex::waitv(&waits[..count], futex::WaitvFlags::empty(), until.as_ref(), rustix::time::ClockId::Monotonic);
     // Woken, interrupted, timed out or too late: the caller looks again in each case.

@@ -35,9 +35,11 @@ mod ring;
 mod room;
 mod shared;
 pub mod sleep;
+mod sleepers;
 mod slots;
 pub mod tuning;
 mod wait;
+mod watch;
 mod window;
 mod word;
 
@@ -50,7 +52,9 @@ pub use producer::{Claim, Claimed, Obstacle, Producer, Written, WrittenRecords};
 pub use ring::{
     ConsumerState, ConsumerStatus, LatencyCounts, ProducerStatus, RepairCounts, Ring, RingStatus, StuckClaim,
 };
+pub use sleepers::Alarm;
 pub use slots::{SlotBatch, Slots};
 pub use wait::Wait;
+pub use watch::Watch;
 pub use window::Window;
 pub use word::Word;

@@ -310,6 +310,11 @@ impl Mapping {
         Bell { waiting: &wake.waiting, signal: &wake.signal }
     }
 
+    /// Asks producers to wake whoever sleeps, and gives the word to sleep on with its value, if there is still nothing then.
+    pub fn announce_sleep(&self) -> (&AtomicU32, u32) {
+        (&self.hot().wake.0.signal, self.bell().announce())
+    }
+
     #[cold]
     fn wake_sleepers(&self) {
         let bell = self.bell();

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Literal, Self, get_args
 
 from tidebook._core import Gap, RingBatch, RingConsumer
 from tidebook.errors import ChannelUsageError
 from tidebook.transport.batch import Batch
 from tidebook.transport.channel import DEFAULT_NODE, Channel, open_channel
+from tidebook.transport.event_loop import sleepers
 from tidebook.transport.layout import slot
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ Start = Literal["earliest", "latest", "resume"]
 Policy = Literal["block", "fail", "overwrite"]
 WaitMode = Literal["spin", "hybrid", "park"]
 
+_TURN_S = 0.001
+
 
 class Consumer:
     """Reads a channel. A named consumer killed anywhere resumes at its cursor; what it lost is a `Gap`, never silence."""
@@ -29,6 +33,8 @@ class Consumer:
         # Made once: a dtype costs more than reading a batch.
         record = channel.dtype
         self._slot = None if record is None else slot(record, *channel.ring.slot)
+        # When other tasks of the event loop last had their turn.
+        self._yielded = 0.0
 
     @property
     def next_sequence(self) -> int:
@@ -68,6 +74,41 @@ class Consumer:
             taken = self.poll_batch(timeout=None)
             if taken is not None:
                 yield taken
+
+    async def next_batch(self, limit: int = 1024, timeout: float | None = None) -> Batch | Gap | None:  # noqa: ASYNC109
+        """As `poll_batch`, in an event loop: other tasks run while this one waits, for ever or `timeout` s.
+
+        Nothing is lost when the task is cancelled. While there is always something to read, other tasks run once a
+        millisecond. On a channel without parking a waiting consumer looks every millisecond.
+        Raises: ChannelUsageError while another task waits for this consumer, and when it is closed meanwhile.
+        """
+        loop = asyncio.get_running_loop()
+        if loop.time() - self._yielded > _TURN_S:
+            await asyncio.sleep(0)
+            self._yielded = loop.time()
+        taken = self.poll_batch(limit)
+        if taken is not None:
+            return taken
+        waiting = sleepers()
+        try:
+            async with asyncio.timeout(timeout):
+                while taken is None:
+                    await waiting.sleep(self._consumer)
+                    taken = self.poll_batch(limit)
+        except TimeoutError:
+            return None
+        finally:
+            self._yielded = loop.time()
+        return taken
+
+    def __aiter__(self) -> Self:
+        """Batches and gaps as they come, without end: `async for batch in consumer`."""
+        return self
+
+    async def __anext__(self) -> Batch | Gap:
+        taken = await self.next_batch()
+        assert taken is not None, "a wait without end ends with something"
+        return taken
 
     def close(self) -> None:
         """Leaves the channel; a named consumer's cursor stays."""
