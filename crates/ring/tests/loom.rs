@@ -129,7 +129,7 @@ fn explore_deaths(preemptions: usize, scenario: impl Fn(u32) -> bool + Copy + Sy
 
 /// A test of few preemptions, and an ignored one of more.
 macro_rules! explored {
-    ($(#[doc = $doc:literal])* $name:ident, $full:ident, $few:literal, $more:literal, $explore:ident($scenario:expr)) => {
+    ($(#[doc = $doc:literal])* fn $name:ident, $full:ident, $few:literal, $more:literal, $explore:ident($scenario:expr)) => {
         $(#[doc = $doc])*
         #[test]
         fn $name() {
@@ -146,7 +146,7 @@ macro_rules! explored {
 
 explored! {
     /// Two replacements of a pair, read twice meanwhile.
-    a_pair_is_never_read_half_old_and_never_goes_back,
+    fn a_pair_is_never_read_half_old_and_never_goes_back,
     a_pair_is_never_read_half_old_and_never_goes_back_full, 3, 6, explore(|| {
         let pair: Arc<PairCell<U64>> = Arc::default();
         let writer = pair.clone();
@@ -168,7 +168,7 @@ explored! {
 
 explored! {
     /// The writer dies at each of its steps; the next one goes on where it stopped.
-    a_pair_whose_writer_dies_is_one_of_those_it_wrote,
+    fn a_pair_whose_writer_dies_is_one_of_those_it_wrote,
     a_pair_whose_writer_dies_is_one_of_those_it_wrote_full, 2, 4, explore_deaths(|steps| {
         let pair: Arc<PairCell<U64>> = Arc::default();
         let writer = pair.clone();
@@ -215,12 +215,12 @@ fn producers(runs: [u64; 2], consumers_read: usize) {
 }
 
 explored! {
-    two_producers_that_claim_at_once_give_one_order_of_whole_messages,
+    fn two_producers_that_claim_at_once_give_one_order_of_whole_messages,
     two_producers_that_claim_at_once_give_one_order_of_whole_messages_full, 2, 4, explore(|| producers([1, 1], 2))
 }
 
 explored! {
-    messages_of_several_slots_are_claimed_as_one,
+    fn messages_of_several_slots_are_claimed_as_one,
     messages_of_several_slots_are_claimed_as_one_full, 2, 4, explore(|| producers([2, 1], 2))
 }
 
@@ -257,13 +257,13 @@ fn second_lap(attempts: u32) {
 
 explored! {
     /// What the consumer has not read is overwritten by nobody, whoever raises the room.
-    a_second_lap_overwrites_only_what_was_read,
+    fn a_second_lap_overwrites_only_what_was_read,
     a_second_lap_overwrites_only_what_was_read_full, 2, 3, explore(|| second_lap(3))
 }
 
 explored! {
     /// A producer dies at each of its steps; a reader who voids what it left, and another producer, go on.
-    a_dead_producers_claim_is_voided_once_and_what_it_committed_is_read,
+    fn a_dead_producers_claim_is_voided_once_and_what_it_committed_is_read,
     a_dead_producers_claim_is_voided_once_and_what_it_committed_is_read_full, 1, 2, explore_deaths(|steps| {
         let ring = Arc::new(Ring::new(4, 2, 1));
         let mut reader = ring.join(0, true, Spot { sequence: 1, position: 1 });
@@ -300,7 +300,7 @@ explored! {
 
 explored! {
     /// Its claim is voided by who takes over its line, while a reader and a producer that walks over it want the same.
-    a_line_that_is_taken_over_is_cleared_of_its_dead_owners_claim,
+    fn a_line_that_is_taken_over_is_cleared_of_its_dead_owners_claim,
     a_line_that_is_taken_over_is_cleared_of_its_dead_owners_claim_full, 2, 3, explore(|| {
         let ring = Arc::new(Ring::new(4, 2, 1));
         let mut reader = ring.join(0, true, Spot { sequence: 1, position: 1 });
@@ -329,7 +329,7 @@ explored! {
 
 explored! {
     /// The raiser dies at each of its steps, with the word that names it set or not.
-    a_dead_raiser_is_replaced_and_room_never_passes_an_unread_message,
+    fn a_dead_raiser_is_replaced_and_room_never_passes_an_unread_message,
     a_dead_raiser_is_replaced_and_room_never_passes_an_unread_message_full, 1, 2, explore_deaths(|steps| {
         let ring = Arc::new(Ring::new(2, 2, 1));
         let mut reader = ring.join(0, true, Spot { sequence: 1, position: 1 });
@@ -406,28 +406,28 @@ fn join_while_raised(gating: bool, alone: bool) {
 }
 
 explored! {
-    a_gating_consumer_that_joins_while_the_floor_moves_is_not_overwritten,
+    fn a_gating_consumer_that_joins_while_the_floor_moves_is_not_overwritten,
     a_gating_consumer_that_joins_while_the_floor_moves_is_not_overwritten_full, 2, 4, explore(|| join_while_raised(true, false))
 }
 
 explored! {
-    one_that_joins_beside_a_single_producer_is_not_overwritten,
+    fn one_that_joins_beside_a_single_producer_is_not_overwritten,
     one_that_joins_beside_a_single_producer_is_not_overwritten_full, 2, 4, explore(|| join_while_raised(true, true))
 }
 
 explored! {
-    a_lossy_consumer_hands_out_nothing_that_was_overwritten_while_it_read,
+    fn a_lossy_consumer_hands_out_nothing_that_was_overwritten_while_it_read,
     a_lossy_consumer_hands_out_nothing_that_was_overwritten_while_it_read_full, 2, 4, explore(|| join_while_raised(false, false))
 }
 
 explored! {
-    nor_beside_a_single_producer,
+    fn nor_beside_a_single_producer,
     nor_beside_a_single_producer_full, 2, 4, explore(|| join_while_raised(false, true))
 }
 
 explored! {
     /// The one who made room is not the one who overwrites: only `room` leads from the floor to his writes.
-    a_lossy_consumer_sees_the_floor_that_allowed_anothers_write,
+    fn a_lossy_consumer_sees_the_floor_that_allowed_anothers_write,
     a_lossy_consumer_sees_the_floor_that_allowed_anothers_write_full, 2, 3, explore(|| {
         let ring = Arc::new(Ring::new(2, 2, 1));
         let (mut one, mut two) = (Writer::new(0), Writer::new(1));
@@ -450,7 +450,7 @@ explored! {
 explored! {
     /// A producer whose place is a lap behind walks over a message of three slots while a message that begins before it
     /// overwrites it from its first slot on.
-    a_stale_walk_over_a_message_that_is_being_overwritten_claims_nothing,
+    fn a_stale_walk_over_a_message_that_is_being_overwritten_claims_nothing,
     a_stale_walk_over_a_message_that_is_being_overwritten_claims_nothing_full, 2, 4, explore(|| {
         let ring = Arc::new(Ring::new(4, 2, 0));
         let (mut one, mut stale) = (Writer::new(0), Writer::new(1));
@@ -473,7 +473,7 @@ explored! {
 explored! {
     /// The words of frames that begin where an earlier lap left something else: the producer clears the next word before it
     /// commits, so a reader finds the message it awaits or nothing.
-    what_an_earlier_lap_left_is_never_taken_for_a_frame,
+    fn what_an_earlier_lap_left_is_never_taken_for_a_frame,
     what_an_earlier_lap_left_is_never_taken_for_a_frame_full, 4, 6, explore(|| {
         // Two frames and the word after them; payloads of an earlier lap that look like sequences.
         let words: Arc<[U64; 3]> = Arc::new([U64::make(0), U64::make(2), U64::make(3)]);
@@ -567,11 +567,11 @@ fn sleepers(count: usize, messages: u64) {
 }
 
 explored! {
-    no_wake_up_is_lost_to_one_sleeper,
+    fn no_wake_up_is_lost_to_one_sleeper,
     no_wake_up_is_lost_to_one_sleeper_full, 3, 5, explore(|| sleepers(1, 2))
 }
 
 explored! {
-    nor_to_one_of_two,
+    fn nor_to_one_of_two,
     nor_to_one_of_two_full, 2, 3, explore(|| sleepers(2, 1))
 }
