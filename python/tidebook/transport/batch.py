@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from tidebook._core import RingBatch
+    from tidebook.transport.record import Packing
 
 
 class Batch:
@@ -21,9 +22,10 @@ class Batch:
             a `with` block or reading the next batch lets the producer on as soon as the last array is gone.
     """
 
-    def __init__(self, batch: RingBatch, slot: np.dtype[Any] | None) -> None:
+    def __init__(self, batch: RingBatch, slot: np.dtype[Any] | None, packing: Packing | None = None) -> None:
         self._batch = batch
         self._slot = slot
+        self._packing = packing
 
     def __len__(self) -> int:
         return len(self._batch)
@@ -58,6 +60,17 @@ class Batch:
     def messages(self) -> list[bytes]:
         """The payloads, copied."""
         return self._batch.messages()
+
+    def records(self) -> list[Any]:
+        """The records as instances of the dataclass they were declared as, copied.
+
+        Raises: ChannelUsageError where the channel was opened without one; BufferError once the batch is released.
+        """
+        if self._packing is None:
+            raise ChannelUsageError(
+                "this channel was opened without a dataclass; open it with dtype=, or use array", option="dtype"
+            )
+        return self._packing.unpack(self.array)
 
     def release(self) -> None:
         """Lets the producer on now. Raises: BufferError while an array still refers to the batch."""

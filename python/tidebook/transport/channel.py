@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from tidebook._core import Ring, ring_directory, ring_path, schemas
 from tidebook.errors import ChannelExistsError, ChannelNotFoundError, ChannelUsageError, EndpointBusyError
 from tidebook.transport.layout import difference, from_text, to_text
+from tidebook.transport.record import dtype_of, record_class
 
 if TYPE_CHECKING:
     import os
 
+    import numpy as np
     from numpy.typing import DTypeLike
 
 DEFAULT_NODE = "default"
@@ -28,8 +28,8 @@ _RUN_SLOT_BYTES = 128
 class ChannelOptions:
     """How a channel is made. With a `dtype` or `schema` it holds records, else messages of any length."""
 
-    dtype: DTypeLike | None = None
-    """Layout of its records."""
+    dtype: DTypeLike | type[Any] | None = None
+    """Layout of its records: a numpy dtype, or a dataclass (see `tidebook.transport.record`)."""
     schema: str | None = None
     """Name of a published layout instead (`trades`, `quotes`, ...)."""
     buffer_size: int = 1 << 20
@@ -51,6 +51,8 @@ class Channel:
 
     name: str
     ring: Ring
+    record: type[Any] | None = None
+    """The dataclass that its record type was declared as, by who opened it here."""
 
     @property
     def path(self) -> Path:
@@ -103,19 +105,68 @@ def create_channel(
         )
     path = ring_path(_folder(node, directory), name)
     schema = _schema(name, options)
+    record = record_class(options.dtype)
     try:
-        return Channel(name, _made(path, schema, options))
+        return Channel(name, _made(path, schema, options), record)
     except ChannelExistsError:
-        return _opened(name, Ring.open(path), schema, options.mode)
+        channel = Channel(name, Ring.open(path), record)
+    if channel.ring.mode != options.mode:
+        raise ChannelUsageError(
+            f"channel {name} is there in mode {channel.ring.mode}, asked for was {options.mode}; use its mode or another "
+            "name",
+            option="mode",
+            expected=options.mode,
+            found=channel.ring.mode,
+        )
+    _compare(channel, (schema[2], schema[3]) if schema else ("", 0))
+    return channel
 
 
-def open_channel(name: str, *, node: str = DEFAULT_NODE, directory: str | os.PathLike[str] | None = None) -> Channel:
-    """The channel of this name. Raises: ChannelNotFoundError naming what is there instead, ChannelFormatError."""
+def open_channel(
+    name: str,
+    *,
+    dtype: DTypeLike | type[Any] | None = None,
+    node: str = DEFAULT_NODE,
+    directory: str | os.PathLike[str] | None = None,
+) -> Channel:
+    """The channel of this name; with `dtype` only if that is the layout of its records.
+
+    Raises: ChannelNotFoundError naming what is there instead, ChannelFormatError; ChannelUsageError naming each field that
+            differs.
+    """
     folder = _folder(node, directory)
     try:
-        return Channel(name, Ring.open(ring_path(folder, name)))
+        channel = Channel(name, Ring.open(ring_path(folder, name)))
     except ChannelNotFoundError as error:
         raise ChannelNotFoundError(f"no channel {name} in {folder}: {_instead(name, folder)}", **error.facts) from None
+    return declared(channel, dtype)
+
+
+def declared(channel: Channel, dtype: DTypeLike | type[Any] | None) -> Channel:
+    """The channel with its record type declared. Raises: ChannelUsageError naming each field that differs."""
+    if dtype is None:
+        return channel
+    expected = dtype_of(dtype)
+    _compare(channel, (to_text(expected), expected.itemsize))
+    return replace(channel, record=record_class(dtype))
+
+
+def _compare(channel: Channel, expected: tuple[str, int]) -> None:
+    """Refuses a channel whose records have another text or size."""
+    schema = channel.ring.schema
+    found = (schema[2], channel.ring.record_size_bytes) if schema else ("", 0)
+    if expected == found:
+        return
+    differs = difference(expected[0], found[0])
+    if not differs:
+        differs = f"{expected[1]} bytes a record expected, {found[1]} in the ring"
+    raise ChannelUsageError(
+        f"channel {channel.name} is there with another layout ({differs}); use its layout or another name",
+        option="dtype",
+        expected=expected[0],
+        found=found[0],
+        path=str(channel.path),
+    )
 
 
 def _instead(name: str, folder: Path) -> str:
@@ -149,7 +200,7 @@ def _schema(name: str, options: ChannelOptions) -> tuple[str, int, str, int] | N
         return layout.name, layout.version, to_text(layout.dtype()), layout.size_bytes
     if options.dtype is None:
         return None
-    dtype = np.dtype(options.dtype)
+    dtype = dtype_of(options.dtype)
     return name[:48], 1, to_text(dtype), dtype.itemsize
 
 
@@ -180,24 +231,3 @@ def _made(path: Path, schema: tuple[str, int, str, int] | None, options: Channel
 def _power_of_two(most: int) -> int:
     """The largest one up to this."""
     return 1 << (most.bit_length() - 1)
-
-
-def _opened(name: str, ring: Ring, schema: tuple[str, int, str, int] | None, mode: str) -> Channel:
-    if ring.mode != mode:
-        raise ChannelUsageError(
-            f"channel {name} is there in mode {ring.mode}, asked for was {mode}; use its mode or another name",
-            option="mode",
-            expected=mode,
-            found=ring.mode,
-        )
-    found = ring.schema
-    expected_text, found_text = schema[2] if schema else "", found[2] if found else ""
-    if expected_text != found_text:
-        raise ChannelUsageError(
-            f"channel {name} is there with another layout ({difference(expected_text, found_text)}); "
-            "use its layout or another name",
-            option="dtype",
-            expected=expected_text,
-            found=found_text,
-        )
-    return Channel(name, ring)

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Literal, Self, get_args
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+
+import numpy as np
 
 from tidebook._core import Gap, RingBatch, RingConsumer
 from tidebook.errors import ChannelUsageError
 from tidebook.transport.batch import Batch
-from tidebook.transport.channel import DEFAULT_NODE, Channel, open_channel
+from tidebook.transport.channel import DEFAULT_NODE, Channel, declared, open_channel
 from tidebook.transport.event_loop import sleepers
 from tidebook.transport.layout import slot
+from tidebook.transport.moment import first_sequence_at
+from tidebook.transport.record import Packing
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator
     from types import TracebackType
+
+    from numpy.typing import DTypeLike
 
 Start = Literal["earliest", "latest", "resume"]
 Policy = Literal["block", "fail", "overwrite"]
@@ -33,6 +40,7 @@ class Consumer:
         # Made once: a dtype costs more than reading a batch.
         record = channel.dtype
         self._slot = None if record is None else slot(record, *channel.ring.slot)
+        self._packing = None if channel.record is None or record is None else Packing(channel.record, record)
         # When other tasks of the event loop last had their turn.
         self._yielded = 0.0
 
@@ -62,7 +70,7 @@ class Consumer:
         Raises: CorruptMessageError at a damaged message; `skip` goes past it.
         """
         taken = self._consumer.take(limit, timeout)
-        return Batch(taken, self._slot) if isinstance(taken, RingBatch) else taken
+        return Batch(taken, self._slot, self._packing) if isinstance(taken, RingBatch) else taken
 
     def skip(self) -> Gap:
         """Goes past a damaged message; gives what is lost with it."""
@@ -127,33 +135,42 @@ def open_consumer(
     channel: Channel | str,
     name: str = "",
     *,
-    start: Start | int = "resume",
+    start: Start | int | datetime | np.datetime64 = "resume",
     policy: Policy | None = None,
     patience_s: float | None = None,
     detach_after_s: float | None = 10.0,
     peek: bool = False,
     wait: WaitMode = "hybrid",
+    dtype: DTypeLike | type[Any] | None = None,
     node: str = DEFAULT_NODE,
     directory: str | os.PathLike[str] | None = None,
 ) -> Consumer:
     """Joins a channel as `name`; without a name it leaves nothing behind. `node` or `directory` find one given by name.
 
-    start:  `earliest` still there, `latest` (only what comes), a sequence, or `resume` where this name left (a new name
-            starts at the earliest).
+    start:  `earliest` still there, `latest` (only what comes), a sequence, `resume` where this name left (a new name
+            starts at the earliest), or a time: at the first record still there that is not before it, by its `ts_recv`,
+            else its `ts_event` (ns since 1970 UTC).
     policy: `block`: producers wait for this consumer, one write at most `patience_s` while it lives and `detach_after_s`
             when it is dead (None: for ever); `fail`: they do not wait and their write gives `Full` at once; `overwrite`: it does not, batches are validated copies, and what was missed is a `Gap`. None: block, except
             on channels whose producer waits for nobody (all of `md.*`), where asking for it is an error.
     peek:   also what is not durable yet; nothing lasting may come of it.
     wait:   `spin` keeps a core, `hybrid` spins and then sleeps 50 µs at a time, `park` sleeps until woken (the channel
             must have parking).
+    dtype:  the record type, as in `ChannelOptions`; a channel of another one is refused, field by field. With a dataclass
+            `Batch.records()` gives instances of it.
     Raises: ChannelUsageError for a word that is none of these and a start beyond the end; EndpointBusyError while a
             consumer of this name lives or all places are taken; ChannelNotFoundError and ChannelFormatError for a channel
             given by name.
     """
-    for option, value, words in (("start", start, Start), ("policy", policy, Policy), ("wait", wait, WaitMode)):
-        if value is not None:
-            _check(option, value, get_args(words))
+    if not isinstance(start, int | datetime | np.datetime64):
+        _check("start", start, (*get_args(Start), "a sequence", "a time"))
+    if policy is not None:
+        _check("policy", policy, get_args(Policy))
+    _check("wait", wait, get_args(WaitMode))
     opened = open_channel(channel, node=node, directory=directory) if isinstance(channel, str) else channel
+    opened = declared(opened, dtype)
+    if isinstance(start, datetime | np.datetime64):
+        start = first_sequence_at(opened, start, peek=peek)
     word, sequence = ("sequence", start) if isinstance(start, int) else (start, 0)
     consumer = RingConsumer(
         opened.ring,
@@ -170,10 +187,7 @@ def open_consumer(
 
 
 def _check(option: str, value: object, words: tuple[str, ...]) -> None:
-    if isinstance(value, int) and option == "start":
-        return
     if value not in words:
-        number = ", or a sequence" if option == "start" else ""
         raise ChannelUsageError(
-            f"{option} = {value!r} is none of {', '.join(words)}{number}", option=option, value=value, expected=words
+            f"{option} = {value!r} is none of {', '.join(words)}", option=option, value=value, expected=words
         )

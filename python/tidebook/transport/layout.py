@@ -12,6 +12,9 @@ import numpy as np
 
 from tidebook.errors import ChannelUsageError
 
+_KINDS = "iufbS"
+"""Signed and unsigned integers, floats, bool, bytes of a fixed length, in numpy's spelling."""
+
 
 def to_text(dtype: np.dtype[Any]) -> str:
     """The text of a structured dtype. Raises: ChannelUsageError for a field that has no fixed plain layout."""
@@ -20,10 +23,10 @@ def to_text(dtype: np.dtype[Any]) -> str:
         field, offset = dtype.fields[name][:2]  # type: ignore[index]
         scalar, count = field.base, int(np.prod(field.shape, dtype=np.int64))
         kind = f"{scalar.kind}{scalar.itemsize}"
-        if scalar.kind not in "iuf" or scalar.byteorder == ">" or set(name) & set(":;"):
+        if scalar.kind not in _KINDS or scalar.byteorder == ">" or set(name) & set(":;") or not scalar.itemsize:
             raise ChannelUsageError(
-                f"field {name!r} of type {field} cannot be in a channel: use little-endian integers, floats or arrays "
-                "of them",
+                f"field {name!r} of type {field} cannot be in a channel: use little-endian integers, floats, bool, bytes "
+                "of a fixed length, or arrays of them",
                 option="dtype",
                 value=str(field),
             )
@@ -55,6 +58,29 @@ def slot(record: np.dtype[Any], record_offset: int, stride: int) -> np.dtype[Any
 
 
 def difference(expected: str, found: str) -> str:
-    """The fields in which two layouts differ, for people."""
-    ours, theirs = set(expected.split(";")), set(found.split(";"))
-    return f"only expected: {', '.join(sorted(ours - theirs)) or 'none'}; only in the ring: {', '.join(sorted(theirs - ours)) or 'none'}"
+    """The fields in which two layouts differ, for people; empty for equal ones. An empty layout is plain messages."""
+    if not expected or not found:
+        return "" if expected == found else f"{_named(expected)} expected, {_named(found)} in the ring"
+    ours, theirs = _fields(expected), _fields(found)
+    told = []
+    for name in dict.fromkeys([*ours, *theirs]):
+        if name not in theirs:
+            told.append(f"{name}: {ours[name]} expected, not in the ring")
+        elif name not in ours:
+            told.append(f"{name}: {theirs[name]} in the ring, not expected")
+        elif ours[name] != theirs[name]:
+            told.append(f"{name}: {ours[name]} expected, {theirs[name]} in the ring")
+    return "; ".join(told)
+
+
+def _fields(text: str) -> dict[str, str]:
+    """How each field of a layout is called by people: type, count, place."""
+    fields = {}
+    for field in text.split(";"):
+        name, kind, offset, *count = field.split(":")
+        fields[name] = f"{kind}{f'[{count[0]}]' if count else ''} at byte {offset}"
+    return fields
+
+
+def _named(text: str) -> str:
+    return f"records of {', '.join(_fields(text))}" if text else "plain messages"

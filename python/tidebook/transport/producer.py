@@ -8,13 +8,19 @@ import numpy as np
 
 from tidebook._core import Full, RingProducer
 from tidebook.errors import ChannelUsageError
-from tidebook.transport.channel import DEFAULT_NODE, Channel, open_channel
+from tidebook.transport.channel import DEFAULT_NODE, Channel, declared, open_channel
 from tidebook.transport.claim import Claim
+from tidebook.transport.record import Packing
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
     from types import TracebackType
+
+    from numpy.typing import DTypeLike
+
+    Message = bytes | bytearray | memoryview | Any
+    """Bytes, or an instance of the dataclass that the channel's record type was declared as."""
 
 
 class Producer:
@@ -24,26 +30,39 @@ class Producer:
         self.channel = channel
         self._producer = producer
         self._dtype = channel.dtype
+        record = channel.record
+        self._packing = None if record is None or self._dtype is None else Packing(record, self._dtype)
 
     @property
     def published(self) -> int:
         """Last committed sequence; 0 when there is none. In mode mpsc, of any producer, with all before it committed too."""
         return self._producer.published
 
-    def write(self, message: bytes | bytearray | memoryview, timeout: float | None = None) -> int | Full:
-        """Commits one message and gives its sequence; waits for consumers that gate.
+    def write(self, message: Message, timeout: float | None = None) -> int | Full:
+        """Commits one message, as bytes or as an instance of the channel's dataclass; waits for consumers that gate.
 
-        `Full` when `timeout` s passed, or when a consumer in the way is not to be waited for longer.
+        Gives its sequence, or `Full` when `timeout` s passed, or a consumer in the way is not to be waited for longer.
+        Raises: ChannelUsageError for a value that its field cannot hold.
         """
-        return self._producer.write(message, timeout)
+        try:
+            return self._producer.write(message, timeout)
+        except TypeError:
+            if self._packing is None or not isinstance(message, self._packing.record):
+                raise
+        return self._producer.write(self._packing.pack([message]).tobytes(), timeout)
 
-    def write_batch(self, messages: Sequence[bytes] | np.ndarray[Any, Any], timeout: float | None = None) -> int | Full:
-        """Commits many: a structured array of the channel's layout, or a sequence of bytes. Gives the last sequence.
+    def write_batch(
+        self, messages: Sequence[Message] | np.ndarray[Any, Any], timeout: float | None = None
+    ) -> int | Full:
+        """Commits many: a structured array of the channel's layout, or a sequence of what `write` takes.
 
-        Raises: ChannelUsageError for an array of another layout.
+        Gives the last sequence, or `Full` with how many were written.
+        Raises: ChannelUsageError for an array of another layout, and as `write`.
         """
         if not isinstance(messages, np.ndarray):
-            return self._producer.write_messages(messages, timeout)
+            if self._packing is None or not messages or not isinstance(messages[0], self._packing.record):
+                return self._producer.write_messages(messages, timeout)
+            messages = self._packing.pack(messages)
         if messages.dtype != self._dtype:
             raise ChannelUsageError(
                 f"array of {messages.dtype} written to {self.channel.name}, whose records are "
@@ -84,12 +103,19 @@ class Producer:
 
 
 def open_producer(
-    channel: Channel | str, *, node: str = DEFAULT_NODE, directory: str | os.PathLike[str] | None = None
+    channel: Channel | str,
+    *,
+    dtype: DTypeLike | type[Any] | None = None,
+    node: str = DEFAULT_NODE,
+    directory: str | os.PathLike[str] | None = None,
 ) -> Producer:
     """Becomes a producer of a channel, after its last committed message; `node` or `directory` find one given by name.
+
+    dtype:  the record type, as in `ChannelOptions`; a channel of another one is refused, field by field.
 
     Raises: EndpointBusyError while another producer lives (mode spsc) or as many as may (mpsc); ChannelNotFoundError, ChannelFormatError;
             CorruptMessageError when the newest messages are damaged.
     """
     opened = open_channel(channel, node=node, directory=directory) if isinstance(channel, str) else channel
+    opened = declared(opened, dtype)
     return Producer(opened, RingProducer(opened.ring))
