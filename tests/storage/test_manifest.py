@@ -26,7 +26,7 @@ CALLS_OF_A_COMMIT = 7
 
 def entry(number: int, *, channel: str = "feed.binance") -> FileEntry:
     return FileEntry(
-        path=f"warm/trades/date=2024-08-08/symbol=S/part-{number:06d}.parquet",
+        path=f"warm/trades/date=2024-08-08/symbol={channel}/part-{number:06d}.parquet",
         type="trades",
         tier="warm",
         timeframe=None,
@@ -118,6 +118,32 @@ def test_opening_reads_a_checkpoint_and_what_follows_it(tmp_path: Path, monkeypa
     again = Manifest(tmp_path, Disk())
     assert (again.version, again.files, again.positions) == (23, manifest.files, manifest.positions)
     assert commit(again, 24) == 24
+
+
+def test_a_writer_that_forgot_its_files_writes_whole_checkpoints_and_none_that_another_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two writers take turns; every version that a checkpoint covers is removed, and what opens is all they stored."""
+    monkeypatch.setattr(module, "CHECKPOINT_VERSIONS_MIN", 4)
+    writers = {channel: opened(tmp_path) for channel in ("feed.binance", "feed.kraken")}
+    for manifest in writers.values():
+        manifest.forget_files()
+    expected: dict[str, FileEntry] = {}
+    made: set[int] = set()
+    for number in range(1, 13):
+        for channel, manifest in writers.items():
+            commit(manifest, number, channel)
+            added = entry(number, channel=channel)
+            expected[added.path] = added
+            made |= {int(path.stem) for path in (tmp_path / "_manifest/checkpoints").iterdir()}
+    assert sorted(made) == [4, 8, 12, 16, 20, 24]
+    for number in range(1, 25):
+        (tmp_path / f"_manifest/{number:020d}.json").unlink()
+    again = Manifest(tmp_path, Disk())
+    assert (again.version, again.files) == (24, expected)
+    assert again.positions == {channel: Advance(12, 12) for channel in writers}
+    with pytest.raises(AssertionError, match="forgotten its files"):
+        _ = manifest.files
 
 
 def test_a_flipped_byte_in_any_version_is_reported_with_its_path(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """The writer stores each record once and only what is durable, and tells the caller's mistakes apart."""
 
 import errno
+import gc
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +47,34 @@ def test_a_position_may_advance_without_any_row(tmp_path: Path) -> None:
         assert writer.position == 7
         assert writer.flush(7).version == 1
     assert Store(tmp_path).position("feed.binance") == 7
+
+
+def test_a_writer_holds_no_memory_of_what_it_has_stored(tmp_path: Path) -> None:
+    """Method: what Python allocates for a store, here and by another feed's writer, between its first and last parts."""
+
+    def held() -> int:
+        gc.collect()
+        ours = [tracemalloc.Filter(True, "*/tidebook/storage/*")]
+        return sum(trace.size for trace in tracemalloc.take_snapshot().filter_traces(ours).traces)
+
+    with (
+        StorageWriter(tmp_path, "feed.binance") as writer,
+        StorageWriter(tmp_path, "feed.kraken") as other,
+    ):
+        writer.append("instruments", flow.instruments(["S"]))
+        tracemalloc.start()
+        try:
+            before = 0
+            for batch in range(120):
+                writer.append("trades", flow.trades(4, seed=batch, first_sequence=2 + batch))
+                writer.flush(2 + batch)
+                other.flush(1 + batch)
+                before = held() if batch == 19 else before
+            grown = held() - before
+        finally:
+            tracemalloc.stop()
+    assert len(Store(tmp_path).manifest.files) == 121
+    assert grown < 100 * 100, "an entry of a file takes a kilobyte"
 
 
 def test_a_flush_runs_while_the_next_rows_are_appended(tmp_path: Path) -> None:

@@ -114,7 +114,8 @@ class Manifest:
         self.root = root
         self.version = 0
         """0 before the first commit."""
-        self.files: dict[str, FileEntry] = {}
+        self._files: dict[str, FileEntry] | None = {}
+        self._file_count = 0
         self.positions: dict[str, Advance] = {}
         """The newest step of each channel."""
         self._disk = disk
@@ -125,6 +126,19 @@ class Manifest:
         self._listed: int | None = None
         self._load_checkpoint()
         self.refresh()
+
+    @property
+    def files(self) -> dict[str, FileEntry]:
+        """Every file by its path; not after `forget_files`."""
+        assert self._files is not None, "this manifest has forgotten its files: open another to read them"
+        return self._files
+
+    def forget_files(self) -> None:
+        """Hold no file in memory from here on: a writer knows how far its feed is and needs no list that only grows.
+
+        A checkpoint then reads them again, which costs as much as opening the store does.
+        """
+        self._files = None
 
     def refresh(self) -> bool:
         """Read versions published since; True if there were any.
@@ -204,14 +218,18 @@ class Manifest:
 
     def checkpoint_if_due(self, staging: Path) -> None:
         """Write the whole manifest to one file if opening would otherwise read many. A commit never depends on it."""
-        distance = max(CHECKPOINT_VERSIONS_MIN, len(self.files) // _CHECKPOINT_FILES_PER_VERSION)
+        distance = max(CHECKPOINT_VERSIONS_MIN, self._file_count // _CHECKPOINT_FILES_PER_VERSION)
         if self.version - self._checkpoint_version < distance:
             return
-        checkpoint = Checkpoint(
-            version=self.version, chain=self._chain, positions=self.positions, files=list(self.files.values())
-        )
         directory = self._directory / _CHECKPOINT_DIRECTORY
-        target = directory / f"{self.version:020d}.json"
+        with storage_errors(directory, "read"):
+            # Another writer of the store may have made one since.
+            names = self._disk.names(directory)
+        self._checkpoint_version = max((int(name[:-5]) for name in names if _is_version(name)), default=0)
+        if self.version - self._checkpoint_version < distance:
+            return
+        checkpoint = (self if self._files is not None else Manifest(self.root, self._disk)).whole()
+        target = directory / f"{checkpoint.version:020d}.json"
         temporary = staging / "checkpoint.json"
         with storage_errors(target, "write"):
             self._disk.unlink(temporary)
@@ -222,7 +240,13 @@ class Manifest:
             self._disk.unlink(temporary)
             for old in sorted(directory.glob("*.json"))[:-_CHECKPOINTS_KEPT]:
                 self._disk.unlink(old)
-        self._checkpoint_version = self.version
+        self._checkpoint_version = checkpoint.version
+
+    def whole(self) -> Checkpoint:
+        """All of it, as of its version."""
+        return Checkpoint(
+            version=self.version, chain=self._chain, positions=self.positions, files=list(self.files.values())
+        )
 
     def prepare(self) -> None:
         """Make the directories a writer needs, and make durable what a dead writer may have left unsynced."""
@@ -246,10 +270,14 @@ class Manifest:
                 )
 
     def _apply(self, version: Version, digest: str) -> None:
-        for path in version.remove:
-            self.files.pop(path, None)
-        for entry in version.add:
-            self.files[entry.path] = entry
+        if self._files is None:
+            self._file_count += len(version.add) - len(version.remove)
+        else:
+            for path in version.remove:
+                self._files.pop(path, None)
+            for entry in version.add:
+                self._files[entry.path] = entry
+            self._file_count = len(self._files)
         for channel, step in version.positions.items():
             self.positions[channel] = step
         self.version = version.version
@@ -295,7 +323,8 @@ class Manifest:
             self._load_checkpoint()
             return
         checkpoint = _decode(path, data, Checkpoint)
-        self.files = {entry.path: entry for entry in checkpoint.files}
+        self._files = {entry.path: entry for entry in checkpoint.files}
+        self._file_count = len(self._files)
         self.positions = dict(checkpoint.positions)
         self.version = self._checkpoint_version = checkpoint.version
         self._chain = checkpoint.chain

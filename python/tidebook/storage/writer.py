@@ -121,6 +121,7 @@ class StorageWriter:
             directory, _, name = path.rpartition("/")
             number = int(name.removeprefix("part-").removesuffix(".parquet"))
             self._part_numbers[directory] = max(number, self._part_numbers.get(directory, 0))
+        self._manifest.forget_files()
 
     @property
     def position(self) -> int:
@@ -223,7 +224,7 @@ class StorageWriter:
         if self._failed is not None:
             # Its staged files are judged like those of a dead writer; if that fails too, the next writer does it.
             with suppress(StorageError):
-                clean(self.root, self._manifest, self._disk)
+                clean(self.root, Manifest(self.root, self._disk), self._disk)
 
     def __enter__(self) -> "StorageWriter":
         return self
