@@ -3,6 +3,7 @@
 import { useEffect } from "preact/hooks";
 import { CandlesPanel } from "./panels/candles";
 import { DepthPanel } from "./panels/depth";
+import { Edges, layout } from "./panels/edges";
 import { FeedsPanel } from "./panels/feeds";
 import { FlowPanel } from "./panels/flow";
 import { Help, helpOpen } from "./panels/help";
@@ -59,13 +60,18 @@ export function App() {
       <TopBar />
       <Notice />
       {book ? (
-        <main class="desk" key="book">
+        <main
+          class="desk"
+          key="book"
+          style={{ "--book": `${layout.value.book}px`, "--tape": `${layout.value.tape}px`, "--candles": `${layout.value.candles}fr`, "--lower": `${100 - layout.value.candles}fr` }}
+        >
           <LadderPanel />
           <CandlesPanel />
           <FlowPanel />
           <DepthPanel />
           <FeedsPanel own />
           <TapePanel />
+          <Edges />
         </main>
       ) : (
         <main class="desk desk-markets" key="markets">

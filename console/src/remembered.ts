@@ -2,6 +2,7 @@
 
 import { TIMEFRAMES, type Timeframe } from "./model/candles";
 import { RANGES_BP } from "./model/depth";
+import { layoutOf, type Layout } from "./model/layout";
 import { USUAL_TIMEFRAME, type Look } from "./model/route";
 
 const KEY = "tidebook.look";
@@ -12,6 +13,7 @@ interface Kept {
   timeframe?: string;
   rangeBp?: number;
   steps?: Record<string, string>;
+  layout?: Layout;
 }
 
 function kept(): Kept {
@@ -50,5 +52,11 @@ export const remembered = {
   },
   range(bp: number): void {
     keep({ rangeBp: bp });
+  },
+  layout(): Layout {
+    return layoutOf(kept().layout);
+  },
+  keepLayout(layout: Layout): void {
+    keep({ layout });
   },
 };

@@ -3,7 +3,7 @@
 
 import { computed, signal } from "@preact/signals";
 import { freeze, touch } from "./draw";
-import { BARS_MAX, Candles, type Timeframe } from "./model/candles";
+import { Candles, type Timeframe } from "./model/candles";
 import { RANGES_BP, USUAL_RANGE_BP, widthFor } from "./model/depth";
 import { Flow } from "./model/flow";
 import { freshness, STALE_AFTER_MS, type Freshness } from "./model/freshness";
@@ -16,6 +16,7 @@ import { Tape } from "./model/tape";
 import { streamOf, streamParts, type Bar, type Depth, type Feed, type Frame, type Instrument, type Outage, type Problem, type Top, type Tops } from "./net/protocol";
 import { get, ProblemError } from "./net/rest";
 import { Socket, type Link } from "./net/socket";
+import { newestBars, olderBars, outagesOf } from "./past";
 import { remembered } from "./remembered";
 
 // ---- slow state -----------------------------------------------------------------------------------------------------
@@ -71,16 +72,17 @@ export const markets = {
   version: 0,
 };
 
-const BARS_AT_ONCE = 500;
 const GROUPS_STREAM = "depth100_step_";
 
 /** Server's clock at its receipt of the newest book or trade of the chosen market, microseconds. */
 let dataUs = 0;
 /** Width of the groups of the depth chart. */
 let deepStep: string | null = null;
+/** Widths that the server refused for this market. */
+const refusedSteps = new Set<string>();
 let pastOutages: Outage[] = [];
 let liveOutages: Outage[] = [];
-let loadingOlder = false;
+let lookingBack = false;
 let feedAtMs = 0;
 const RATES_KEPT = 60;
 
@@ -144,12 +146,17 @@ function lookOtherwise(change: Partial<Look>): void {
   subscribe();
 }
 
-/** Groups that this market cannot have, from an address or from before its precision changed. */
+/** Groups that this market cannot have, from an address or from before its precision changed: the ladder's are tried first. */
 function forgetSteps(): void {
-  deepStep = null;
-  market.grouped = market.deep = null;
-  lookOtherwise({ step: null });
-  setLadder();
+  if (step.value !== null) {
+    market.grouped = null;
+    lookOtherwise({ step: null });
+    setLadder();
+    return;
+  }
+  if (deepStep !== null) refusedSteps.add(deepStep);
+  deepStep = market.deep = null;
+  subscribe();
 }
 
 export function chooseTimeframe(next: Timeframe): void {
@@ -266,6 +273,7 @@ function clearMarket(): void {
   market.candles = new Candles(timeframe.value);
   market.outages = pastOutages = liveOutages = [];
   deepStep = null;
+  refusedSteps.clear();
   rangeBp.value = remembered.rangeBp() ?? USUAL_RANGE_BP;
   dataUs = 0;
   pastProblem.value = null;
@@ -373,7 +381,7 @@ function aimDepthChart(): void {
   const width = widthFor(mid, rangeBp.value);
   const decimals = finestDecimals(instrument.value?.tick ?? null, market.precision?.price ?? 0);
   const wanted = stepAbove(width, decimals);
-  if (wanted === deepStep) return;
+  if (wanted === deepStep || refusedSteps.has(wanted)) return;
   // A price beside the border between two widths would else have us ask all the time.
   if (deepStep !== null && Number(wanted) > Number(deepStep) / 2.6 && Number(deepStep) > width && Number(deepStep) < width * 5.1) return;
   deepStep = wanted;
@@ -383,44 +391,29 @@ function aimDepthChart(): void {
 function takeBars(frame: Frame): void {
   market.candles.take((frame.data ?? []) as Bar[]);
   touch("candles");
-  if (frame.snapshot === true || (frame.missed ?? 0) > 0) void loadBars();
-}
-
-/** The newest bars over REST, behind those that the stream begins with. */
-async function loadBars(): Promise<void> {
-  const [name, candles] = [selected.value, market.candles];
-  if (name === null) return;
-  const query = `instrument=${encodeURIComponent(name)}&timeframe=${candles.timeframe}&limit=${BARS_AT_ONCE}`;
-  await past(candles, async () => {
-    const bars = await get<Bar[]>(`/api/v1/klines?${query}`);
-    candles.complete ||= bars.length < BARS_AT_ONCE;
-    return bars;
-  });
+  if (frame.snapshot === true || (frame.missed ?? 0) > 0) void takePast(newestBars);
 }
 
 /** Bars before the first one, when somebody looks that far. */
-export async function loadOlderBars(): Promise<void> {
-  const [name, candles] = [selected.value, market.candles];
-  if (name === null || candles.first === null || candles.complete || candles.all.length >= BARS_MAX || loadingOlder) return;
-  loadingOlder = true;
-  const query = `instrument=${encodeURIComponent(name)}&timeframe=${candles.timeframe}&limit=${BARS_AT_ONCE}&before=${candles.first.ts_open}`;
-  await past(candles, async () => {
-    const bars = await get<Bar[]>(`/api/v1/klines?${query}`);
-    candles.complete = bars.length === 0;
-    return bars;
-  });
-  loadingOlder = false;
+export async function lookBack(): Promise<void> {
+  if (market.candles.complete || lookingBack) return;
+  lookingBack = true;
+  try {
+    await takePast(olderBars);
+  } finally {
+    lookingBack = false;
+  }
 }
 
 /** Takes bars of the past and the outages of their time, unless something else is looked at by then. */
-async function past(candles: Candles, load: () => Promise<Bar[]>): Promise<void> {
-  const name = selected.value;
+async function takePast(load: (instrument: string, candles: Candles) => Promise<void>): Promise<void> {
+  const [name, candles] = [selected.value, market.candles];
+  if (name === null) return;
   try {
-    candles.take(await load());
-    if (candles !== market.candles || name === null) return;
+    await load(name, candles);
+    if (candles !== market.candles) return;
     touch("candles");
-    const query = `instrument=${encodeURIComponent(name)}&start=${candles.first?.ts_open ?? 0}`;
-    const outages = await get<Outage[]>(`/api/v1/outages?${query}`);
+    const outages = await outagesOf(name, candles);
     if (candles !== market.candles) return;
     pastProblem.value = null;
     pastOutages = outages;

@@ -8,7 +8,7 @@ import { TIMEFRAMES } from "../model/candles";
 import { grouped, withDecimals } from "../model/decimal";
 import { bandsOf, reasonWords } from "../model/outages";
 import type { Bar } from "../net/protocol";
-import { chooseTimeframe, fresh, instrument, loadOlderBars, market, pastProblem, serverNowUs, timeframe } from "../session";
+import { chooseTimeframe, fresh, instrument, lookBack, market, pastProblem, serverNowUs, timeframe } from "../session";
 import { palette } from "./help";
 import type { CandleChart } from "./chart";
 import { emptyVeil, Panel } from "./panel";
@@ -132,7 +132,7 @@ export function CandlesPanel() {
         pointed = bar?.ts_open ?? null;
         touch("candles");
       };
-      chart.onOldest = () => void loadOlderBars();
+      chart.onOldest = () => void lookBack();
       touch("candles");
     });
     const stops = [
