@@ -63,6 +63,7 @@ beforeEach(() => {
 });
 
 afterEach(() => {
+  vi.restoreAllMocks();
   vi.useRealTimers();
   vi.unstubAllGlobals();
 });
@@ -121,4 +122,16 @@ test("a new connection subscribes to everything that is wanted, and only that", 
   wire().open();
   expect(Wire.all.length).toBe(2);
   expect(wire().asked.map(({ method, params }) => [method, params])).toEqual([["SUBSCRIBE", ["!feeds", "c@trade"]]]);
+});
+
+test("four silent seconds end a connection, but not those in which the page itself stood still", () => {
+  vi.advanceTimersByTime(3_000);
+  const [still, started] = [performance.now(), Date.now()];
+  vi.spyOn(performance, "now").mockImplementation(() => still + 9_000 + (Date.now() - started));
+  vi.advanceTimersByTime(500);
+  expect(wire().readyState).toBe(Wire.OPEN);
+  vi.advanceTimersByTime(3_900);
+  expect(wire().readyState).toBe(Wire.OPEN);
+  vi.advanceTimersByTime(1_000);
+  expect(Wire.all[0]?.readyState).toBe(3);
 });

@@ -5,6 +5,7 @@ import { backoffMs } from "./backoff";
 import { isFrame, type Answer, type Frame, type Message, type Problem } from "./protocol";
 
 export const DEAD_AFTER_MS = 4_000;
+const WATCH_MS = 500;
 /** Least time between two changes of subscriptions: the server takes ten requests a second, and a held key makes thirty. */
 const CHANGED_AFTER_MS = 250;
 
@@ -55,9 +56,14 @@ export class Socket {
     this.socket = socket;
     this.heardAt = performance.now();
     clearInterval(this.watch);
+    let [lookedAt, listensFrom] = [this.heardAt, this.heardAt];
     this.watch = setInterval(() => {
-      if (performance.now() - this.heardAt > DEAD_AFTER_MS) this.lost(socket, "the server went silent");
-    }, 500);
+      const now = performance.now();
+      // A page that stood still has not listened: what came meanwhile is only now on its way to us.
+      if (now - lookedAt > 3 * WATCH_MS) listensFrom = now;
+      lookedAt = now;
+      if (now - Math.max(this.heardAt, listensFrom) > DEAD_AFTER_MS) this.lost(socket, "the server went silent");
+    }, WATCH_MS);
     socket.onopen = () => {
       if (this.socket !== socket) return;
       this.heardAt = performance.now();
