@@ -1,8 +1,9 @@
-"""Every dialect's books from recorded messages: what one costs, beside cryptofeed's own handler of the same feed.
+"""Every dialect's messages, recorded where there is a recording: what one costs, beside cryptofeed's own handler of the feed.
 
 Ours also checks chains, checksums and numbers and writes every level change as a record. Both must end with the same best
 prices of every instrument. cryptofeed is fed by hand as its connections would. Its `coinbase` is Advanced Trade and its
-`kraken` is v1, so for Coinbase Exchange and Kraken v2 it has nothing to measure.
+`kraken` is v1, so for Coinbase Exchange and Kraken v2 it has nothing to measure; nor has it for order-by-order feeds, of
+which every event becomes a record.
 """
 
 import asyncio
@@ -14,11 +15,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benches import itch_flow
 from benches.harness import Bench, Sample, measure
-from tidebook._core import DepthBook, FeedDecoder, Payloads, instrument_name, parse_units, unpack_message
+from tidebook._core import (
+    DepthBook,
+    FeedDecoder,
+    Payloads,
+    instrument_name,
+    pack_message,
+    parse_units,
+    unpack_message,
+)
 from tidebook.node.recordings import Recordings
 
-REST = 2
+WS, REST, STATE = 1, 2, 3
+ITCH_DAY = f'{{"event":"capture","format":"itch50","midnight_ns":{itch_flow.MIDNIGHT_NS}}}'.encode()
 # Messages of one hand-over: what a follower gets from the journal at once.
 BATCH = 512
 SMALL_MESSAGES = 1_000
@@ -98,12 +109,45 @@ DIALECTS = (
 )
 
 
+ORDER_BY_ORDER = (
+    Dialect("bitstamp", ("l3-bitstamp/btcusd-20150501.log.zst",)),
+    Dialect("lobster", ("l3-lobster/aapl-20120621-message.csv.zst",)),
+)
+
+
 def dialects(bench: Bench, recordings: Path) -> None:
     """The figures of this file, for the area `feeds`; a dialect without a recording at hand has none."""
-    for dialect in DIALECTS:
+    for dialect in (*DIALECTS, *ORDER_BY_ORDER):
         files = [recordings / name for name in dialect.files]
-        if all(file.exists() for file in files):
+        if not all(file.exists() for file in files):
+            continue
+        if dialect in DIALECTS:
             one_dialect(bench, dialect, files)
+        else:
+            payloads = fed(dialect, files, SMALL_MESSAGES if bench.small else None)
+            order_by_order(bench, dialect.venue, payloads, "recorded")
+    itch = [pack_message(itch_flow.MIDNIGHT_NS, 1, STATE, ITCH_DAY)]
+    itch += [pack_message(ts_recv, 1, WS, body) for ts_recv, body in itch_flow.messages(bench.size(400_000, 500))]
+    order_by_order(bench, "nasdaq", itch, f"synthetic, {itch_flow.STOCKS} stocks")
+
+
+def order_by_order(bench: Bench, venue: str, payloads: list[bytes], source: str) -> None:
+    """One message of order flow decoded; every event is looked up in what rests and written as a record.
+
+    Raises: RuntimeError when a message of the synthetic flow was not understood.
+    """
+    batches = [Payloads(payloads[start : start + BATCH]) for start in range(0, len(payloads), BATCH)]
+    counters = decoded(venue, batches).report()["counters"]
+    if counters["malformed"] or counters["unknown"]:
+        raise RuntimeError(f"{venue}: {counters}")
+    samples = measure({"ours": partial(decoded, venue, batches)}, rounds=bench.size(9, 2))
+    each = samples["ours"].per(len(payloads)).in_unit("ns")
+    bench.figure(
+        f"{venue}, decode a message of order flow",
+        each,
+        note=f"{len(payloads):,} messages, {source}; {counters['orders'] / len(payloads):.2f} order events each; "
+        f"{1e9 / each.value:,.0f} messages/s; cryptofeed missing, it has no handler of this feed",
+    )
 
 
 def one_dialect(bench: Bench, dialect: Dialect, files: list[Path]) -> None:
