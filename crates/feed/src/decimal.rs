@@ -56,8 +56,8 @@ pub(crate) fn quoted_at_eight(bytes: &[u8], at: usize) -> Option<(i64, usize)> {
     Some(((whole * 100_000_000 + fraction) as i64, point + 10))
 }
 
-/// Characters of a number that [`quoted`] reads: with a point among them its digits fit any 64 bits.
-const QUOTED_MAX: usize = 18;
+/// Characters of a number that [`until`] reads: with a point among them its digits fit any 64 bits.
+const CHARACTERS_MAX: usize = 18;
 
 /// 10^0 to 10^18.
 const POWERS: [i64; 19] = {
@@ -74,16 +74,24 @@ const POWERS: [i64; 19] = {
 /// when it is long, has more decimals than the exponent, or is no number, which is for the careful way to say.
 #[inline]
 pub(crate) fn quoted(bytes: &[u8], at: usize, exponent: Exponent) -> Option<(i64, usize)> {
-    let text = &bytes[at.min(bytes.len())..bytes.len().min(at + QUOTED_MAX + 1)];
+    until(bytes, at, b'"', exponent)
+}
+
+/// As [`quoted`], of a decimal that ends at the byte `end`, which is neither a digit nor a point. One step a character: of
+/// numbers as short as these that is fewer than eight characters at once need, measured.
+#[inline]
+pub(crate) fn until(bytes: &[u8], at: usize, end: u8, exponent: Exponent) -> Option<(i64, usize)> {
+    let text = &bytes[at.min(bytes.len())..bytes.len().min(at + CHARACTERS_MAX + 1)];
     let mut units: i64 = 0;
     let mut point = None;
     for (place, &byte) in text.iter().enumerate() {
         let digit = byte.wrapping_sub(b'0');
         if digit <= 9 {
-            units = units * 10 + i64::from(digit);
+            // A digit at the last place is one too many, and there is no end behind it.
+            units = units.wrapping_mul(10).wrapping_add(digit.into());
         } else if byte == b'.' && point.is_none() && place > 0 {
             point = Some(place);
-        } else if byte == b'"' && place > 0 {
+        } else if byte == end && place > 0 {
             let decimals = point.map_or(0, |point| place - point - 1);
             let missing = usize::from(exponent).checked_sub(decimals)?;
             return Some((units.checked_mul(*POWERS.get(missing)?)?, at + place + 1));
@@ -208,7 +216,10 @@ mod tests {
             } else {
                 let decimals = text.split('.').nth(1).map_or(0, str::len);
                 let careful = parse_units(text.as_bytes(), exponent);
-                assert!(careful.is_err() || decimals > exponent.into() || text.len() > QUOTED_MAX, "{text} {exponent}");
+                assert!(
+                    careful.is_err() || decimals > exponent.into() || text.len() > CHARACTERS_MAX,
+                    "{text} {exponent}"
+                );
             }
         }
         assert_eq!(quoted(b"61804.7\"", 0, 8), Some((6_180_470_000_000, 8)));
@@ -217,6 +228,21 @@ mod tests {
             assert_eq!(quoted(text.as_bytes(), 0, 3), None, "{text}");
         }
         assert_eq!(quoted(b"1\"", 7, 3), None);
+    }
+
+    #[test]
+    fn a_number_ends_at_the_byte_that_is_told_and_may_have_eighteen_characters() {
+        for (text, end, exponent, expected) in [
+            ("63004.9,\"qty\"", b',', 1, Some((630_049, 8))),
+            ("0.01876947}", b'}', 8, Some((1_876_947, 11))),
+            ("63004.9}", b',', 1, None),
+            ("999999999999999999\"", b'"', 0, Some((999_999_999_999_999_999, 19))),
+            ("9999999999999999999\"", b'"', 0, None),
+            ("99999999999999999999999\"", b'"', 0, None),
+            ("999999999999999999\"", b'"', 2, None),
+        ] {
+            assert_eq!(until(text.as_bytes(), 0, end, exponent), expected, "{text}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use tidebook_types::records::{SIDE_BUY, SIDE_NONE, SIDE_SELL};
 use tidebook_types::{Exponent, decimals, parse_units};
 
 use super::time::rfc3339;
+use crate::decimal::until;
 use crate::failure::{Failure, Quantity};
 use crate::market::{NO_LEVEL, Print, Top};
 use crate::scan::{ScanError, Scanner, Unknown};
@@ -146,13 +147,13 @@ pub(crate) struct Decoder {
 }
 
 impl Decoder {
-    /// The book entry at the scanner, which steps behind it. `exponents` tells those to scale by, given the symbol and
-    /// the decimals that the wire printed (price, size; the largest of all levels).
+    /// The book entry at the scanner, which steps behind it. `in_force` tells the exponents of a symbol to scale by, if it has
+    /// some; else they are the decimals that the wire printed (price, size; the largest of all levels).
     pub(crate) fn book_entry<'a>(
         &mut self,
         scanner: &mut Scanner<'a>,
         unknown: &mut Unknown,
-        exponents: impl Fn(&[u8], (Exponent, Exponent)) -> (Exponent, Exponent),
+        in_force: impl Fn(&[u8]) -> Option<(Exponent, Exponent)>,
     ) -> Result<BookEntry<'a>, Failure<'a>> {
         self.bids.clear();
         self.asks.clear();
@@ -162,18 +163,32 @@ impl Decoder {
         scanner.expect(b'{', "an object in `data`")?;
         let mut first = true;
         while let Some(key) = scanner.key(&mut first)? {
-            match key {
-                b"symbol" => symbol = Some(scanner.string()?),
-                b"checksum" => checksum = Some(scanner.unsigned()?),
-                b"timestamp" => ts_event = rfc3339(scanner.string()?),
-                b"bids" | b"asks" => {
-                    let place = if key == b"bids" { &mut bids } else { &mut asks };
-                    if place.replace(scanner.position()).is_some() {
-                        return Err(scanner.error("each field once").into());
-                    }
-                    scanner.skip()?;
+            let again = match key {
+                b"symbol" => symbol.replace(scanner.string()?).is_some(),
+                b"checksum" => checksum.replace(scanner.unsigned()?).is_some(),
+                b"timestamp" => {
+                    ts_event = rfc3339(scanner.string()?);
+                    false
                 }
-                _ => unknown.field(scanner, false)?,
+                b"bids" | b"asks" => {
+                    let (place, side) =
+                        if key == b"bids" { (&mut bids, &mut self.bids) } else { (&mut asks, &mut self.asks) };
+                    let at = scanner.position();
+                    // The usual order has the symbol before the levels, which are then read where they stand.
+                    let read = symbol.and_then(&in_force).is_some_and(|scale| plain_levels(scanner, side, scale));
+                    if !read {
+                        side.clear();
+                        scanner.skip()?;
+                    }
+                    place.replace((!read).then_some(at)).is_some()
+                }
+                _ => {
+                    unknown.field(scanner, false)?;
+                    false
+                }
+            };
+            if again {
+                return Err(scanner.error("each field once").into());
             }
         }
         let missing = |expected| ScanError { offset: start, expected };
@@ -182,19 +197,31 @@ impl Decoder {
         let checksum = checksum.ok_or(missing("`checksum` as 32 bits"))?;
         // Snapshots of early API versions carry no time.
         let ts_event = ts_event.unwrap_or(0);
+        // What was not read yet.
         let places = [bids.ok_or(missing("`bids`"))?, asks.ok_or(missing("`asks`"))?];
-        let mut printed = (0, 0);
-        for place in places {
-            for_each_level(scanner, place, unknown, |_, price, size| {
-                printed = (printed.0.max(decimals(price)), printed.1.max(decimals(size)));
-                Ok(())
-            })?;
-        }
-        let (price_exp, size_exp) = exponents(symbol, printed);
+        let (price_exp, size_exp) = match in_force(symbol) {
+            Some(exponents) => exponents,
+            None => {
+                let mut printed = (0, 0);
+                for place in places.into_iter().flatten() {
+                    for_each_level(scanner, place, &mut Unknown::default(), |_, price, size| {
+                        printed = (printed.0.max(decimals(price)), printed.1.max(decimals(size)));
+                        Ok(())
+                    })?;
+                }
+                printed
+            }
+        };
         self.exponents = (price_exp, size_exp);
         for (place, side) in places.into_iter().zip([&mut self.bids, &mut self.asks]) {
-            // Counted the first time.
-            for_each_level(scanner, place, &mut Unknown::default(), |at, price, size| {
+            let Some(place) = place else { continue };
+            let mut levels = scanner.clone();
+            levels.seek(place);
+            if plain_levels(&mut levels, side, self.exponents) {
+                continue;
+            }
+            side.clear();
+            for_each_level(scanner, place, unknown, |at, price, size| {
                 let price = units(price, at, symbol, Quantity::Price, price_exp)?;
                 if price == 0 {
                     return Err(ScanError { offset: at, expected: "a price above 0" }.into());
@@ -205,6 +232,43 @@ impl Decoder {
         }
         Ok(BookEntry { symbol, ts_event, checksum })
     }
+}
+
+/// Appends the levels of an array that is written the usual way, `[{"price":63004.9,"qty":0.01876947},..]` without white space
+/// and further fields; the scanner steps behind it. False when it is not, with the scanner where it was.
+#[inline]
+fn plain_levels(scanner: &mut Scanner<'_>, out: &mut Vec<Level>, (price_exp, size_exp): (Exponent, Exponent)) -> bool {
+    let bytes = scanner.bytes();
+    let mut at = scanner.position();
+    if bytes.get(at..at + 2) == Some(b"[]") {
+        scanner.seek(at + 2);
+        return true;
+    }
+    let mut level = |at: usize| -> Option<usize> {
+        let at = behind(bytes, at, b"{\"price\":")?;
+        let (price, at) = until(bytes, at, b',', price_exp)?;
+        let at = behind(bytes, at, b"\"qty\":")?;
+        let (size, at) = until(bytes, at, b'}', size_exp)?;
+        out.push(Level { price, size });
+        (price != 0).then_some(at)
+    };
+    let mut separator = b'[';
+    while bytes.get(at) == Some(&separator) {
+        let Some(end) = level(at + 1) else { return false };
+        at = end;
+        separator = b',';
+    }
+    let whole = separator == b',' && bytes.get(at) == Some(&b']');
+    if whole {
+        scanner.seek(at + 1);
+    }
+    whole
+}
+
+/// The place behind `text`, which stands at `at`.
+#[inline]
+pub(crate) fn behind(bytes: &[u8], at: usize, text: &[u8]) -> Option<usize> {
+    (bytes.get(at..at + text.len())? == text).then_some(at + text.len())
 }
 
 /// Calls `each` with place, price text and size text of every level of the array at `place`.
@@ -396,12 +460,16 @@ mod tests {
     }
 
     fn entry(body: &str) -> Result<(BookEntry<'_>, Decoder), Failure<'_>> {
+        entry_as(body, None)
+    }
+
+    fn entry_as(body: &str, in_force: Option<(Exponent, Exponent)>) -> Result<(BookEntry<'_>, Decoder), Failure<'_>> {
         let Frame::Book { data, .. } = plain_frame(body)? else { panic!("no book frame") };
         let mut decoder = Decoder::default();
         let mut scanner = Scanner::new(body.as_bytes());
         scanner.seek(data);
         scanner.expect(b'[', "entries")?;
-        let entry = decoder.book_entry(&mut scanner, &mut Unknown::default(), |_, printed| printed)?;
+        let entry = decoder.book_entry(&mut scanner, &mut Unknown::default(), |_| in_force)?;
         Ok((entry, decoder))
     }
 
@@ -413,6 +481,42 @@ mod tests {
         assert_eq!(decoder.bids, [Level { price: 630_049, size: 1_876_947 }]);
         let level = |price, size| Level { price, size };
         assert_eq!(decoder.asks, [level(630_063, 0), level(630_070, 150_000_000)]);
+    }
+
+    /// Levels in the usual form are read where they stand, all others when the entry is known whole: by one rule.
+    #[test]
+    fn levels_are_the_same_in_whatever_form_they_are_written() {
+        let scaled = Some((1, 8));
+        let (plain, read) = entry_as(UPDATE, scaled).unwrap();
+        assert_eq!((&read.bids[..], read.asks.len()), (&[Level { price: 630_049, size: 1_876_947 }][..], 2));
+        for (from, to) in [
+            ("\"bids\":[{", "\"bids\": [ {"),
+            ("\"qty\":1.5", "\"qty\":1.5,\"orders\":4"),
+            ("{\"price\":63004.9,\"qty\":0.01876947}", "{\"qty\":0.01876947,\"price\":63004.9}"),
+            ("\"price\":63007,", "\"price\":63007.0 ,"),
+        ] {
+            let body = UPDATE.replacen(from, to, 1);
+            assert_ne!(body, UPDATE);
+            let (other, again) = entry_as(&body, scaled).unwrap();
+            assert_eq!((other.checksum, &again.bids, &again.asks), (plain.checksum, &read.bids, &read.asks), "{body}");
+            assert_eq!(entry(&body).unwrap().1.bids, read.bids, "{body}");
+        }
+        for (from, to) in [
+            ("{\"price\":63004.9", "{\"price\":0"),
+            ("{\"price\":63004.9", "{\"price\":-1"),
+            ("0.01876947}]", "0.01876947}},"),
+            ("\"checksum\"", "\"symbol\":\"X/Y\",\"checksum\""),
+            ("\"checksum\"", "\"bids\":[],\"checksum\""),
+        ] {
+            let body = UPDATE.replacen(from, to, 1);
+            assert_ne!(body, UPDATE);
+            for in_force in [scaled, None] {
+                assert!(matches!(entry_as(&body, in_force), Err(Failure::Malformed(_))), "{body}");
+            }
+        }
+        let finer = UPDATE.replacen("63004.9", "63004.95", 1);
+        let expected = Failure::Precision { symbol: b"BTC/USD", quantity: Quantity::Price, exponent: 2 };
+        assert_eq!(entry_as(&finer, scaled).map(|_| ()), Err(expected));
     }
 
     #[test]

@@ -225,8 +225,9 @@ impl KrakenFeed {
         unknown: &mut Unknown,
         emit: &mut Emitter<'_, S>,
     ) -> Result<(), ScanError> {
-        let exponents = |symbol: &[u8], printed| if snapshot { printed } else { markets.exponents(symbol, printed) };
-        let entry = match self.decoder.book_entry(scanner, unknown, exponents) {
+        // A snapshot is scaled by what it prints.
+        let in_force = |symbol: &[u8]| if snapshot { None } else { markets.exponents_in_force(symbol) };
+        let entry = match self.decoder.book_entry(scanner, unknown, in_force) {
             Ok(entry) => entry,
             Err(Failure::Malformed(error)) => return Err(error),
             Err(Failure::Precision { symbol, quantity, exponent }) => {
@@ -477,7 +478,7 @@ impl KrakenFeed {
     }
 }
 
-/// Calls `each` at every entry of the array at `data`.
+/// Calls `each` at every entry of the array at `data`, which steps behind it.
 fn entries<'a>(
     body: &'a [u8],
     data: usize,
@@ -488,11 +489,7 @@ fn entries<'a>(
     scanner.expect(b'[', "an array in `data`")?;
     let mut first = true;
     while scanner.element(&mut first)? {
-        let start = scanner.position();
         each(&mut scanner)?;
-        // An entry that was given up half way is stepped over whole.
-        scanner.seek(start);
-        scanner.skip()?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Kraken's times: RFC 3339 on the WebSocket, decimal seconds in REST.
 
-use tidebook_types::parse_units;
+use tidebook_types::{Exponent, parse_units};
 
 use crate::scan::parse_unsigned;
 
@@ -43,9 +43,17 @@ pub(crate) const fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
 }
 
+/// Seconds with so many decimals are ns.
+pub(crate) const TIME_EXPONENT: Exponent = 9;
+
+/// Whether this is a time from 1970 to 2200, in ns.
+pub(crate) const fn is_time(ns: i64) -> bool {
+    0 <= ns && ns < 7_258_118_400_000_000_000
+}
+
 /// ns since 1970 UTC of decimal seconds (`1762795433.9717445`), or `None` out of 1970 to 2200.
 pub(crate) fn seconds(text: &[u8]) -> Option<i64> {
-    parse_units(text, 9).ok().filter(|&ns| (0..7_258_118_400_000_000_000).contains(&ns))
+    parse_units(text, TIME_EXPONENT).ok().filter(|&ns| is_time(ns))
 }
 
 #[cfg(test)]

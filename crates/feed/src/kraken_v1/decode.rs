@@ -11,10 +11,11 @@ use tidebook_book::Level;
 use tidebook_types::records::{SIDE_BUY, SIDE_NONE, SIDE_SELL};
 use tidebook_types::{Exponent, decimals};
 
+use crate::decimal::quoted;
 use crate::failure::{Failure, Quantity};
 use crate::kraken::book::DEPTHS;
-use crate::kraken::decode::units;
-use crate::kraken::time::seconds;
+use crate::kraken::decode::{behind, units};
+use crate::kraken::time::{TIME_EXPONENT, is_time, seconds};
 use crate::market::{Print, Top};
 use crate::scan::{ScanError, Scanner, Unknown, parse_unsigned};
 
@@ -163,27 +164,45 @@ pub(crate) struct Decoder {
     pub(crate) asks: Vec<Level>,
     /// Exponents the levels are scaled by.
     pub(crate) exponents: (Exponent, Exponent),
+    /// Newest time of the levels read so far.
+    ts_event: i64,
 }
 
-/// Places of the arrays of a book message.
+/// An array of levels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Array {
+    /// Stepped over; its levels are at this place.
+    At(usize),
+    /// Its levels, in the decoder already.
+    Read,
+}
+
+/// The arrays of a book message.
 #[derive(Debug, Default)]
 struct Places<'a> {
-    snapshot: [Option<usize>; 2],
-    update: [Option<usize>; 2],
+    snapshot: [Option<Array>; 2],
+    update: [Option<Array>; 2],
     checksum: Option<&'a [u8]>,
 }
 
 impl<'a> Places<'a> {
-    /// Adds what the object at the scanner has.
-    fn read(&mut self, scanner: &mut Scanner<'a>, unknown: &mut Unknown) -> Result<(), ScanError> {
+    /// Adds what the object at the scanner has. Changes that are written the usual way are read where they stand, if the
+    /// exponents to scale them by are known.
+    fn read(
+        &mut self,
+        scanner: &mut Scanner<'a>,
+        decoder: &mut Decoder,
+        known: Option<(Exponent, Exponent)>,
+        unknown: &mut Unknown,
+    ) -> Result<(), ScanError> {
         scanner.expect(b'{', "an object of the book")?;
         let mut first = true;
         while let Some(key) = scanner.key(&mut first)? {
-            let place = match key {
-                b"bs" => &mut self.snapshot[0],
-                b"as" => &mut self.snapshot[1],
-                b"b" => &mut self.update[0],
-                b"a" => &mut self.update[1],
+            let (place, side) = match key {
+                b"bs" => (&mut self.snapshot[0], None),
+                b"as" => (&mut self.snapshot[1], None),
+                b"b" => (&mut self.update[0], Some(&mut decoder.bids)),
+                b"a" => (&mut self.update[1], Some(&mut decoder.asks)),
                 b"c" => {
                     if self.checksum.replace(scanner.string()?).is_some() {
                         return Err(scanner.error("each field once"));
@@ -195,13 +214,57 @@ impl<'a> Places<'a> {
                     continue;
                 }
             };
-            if place.replace(scanner.position()).is_some() {
+            if place.is_some() {
                 return Err(scanner.error("each field once"));
             }
+            let at = scanner.position();
+            if let (Some(side), Some(exponents)) = (side, known) {
+                if plain_levels(scanner, side, &mut decoder.ts_event, exponents) {
+                    *place = Some(Array::Read);
+                    continue;
+                }
+                side.clear();
+            }
+            *place = Some(Array::At(at));
             scanner.skip()?;
         }
         Ok(())
     }
+}
+
+/// Appends the levels of an array that is written the usual way, `[["56201.00000","0.00000000","1618678118.000000"],..]` without
+/// white space, `"r"` at the end of a level or not; `newest` becomes the latest of their times and its own. The scanner
+/// steps behind the array. False when it is not, with the scanner where it was.
+#[inline]
+fn plain_levels(
+    scanner: &mut Scanner<'_>,
+    out: &mut Vec<Level>,
+    newest: &mut i64,
+    (price_exp, size_exp): (Exponent, Exponent),
+) -> bool {
+    let bytes = scanner.bytes();
+    let (mut at, mut latest) = (scanner.position(), *newest);
+    let mut level = |at: usize| -> Option<usize> {
+        let (price, at) = quoted(bytes, behind(bytes, at, b"[\"")?, price_exp)?;
+        let (size, at) = quoted(bytes, behind(bytes, at, b",\"")?, size_exp)?;
+        let (time, at) = quoted(bytes, behind(bytes, at, b",\"")?, TIME_EXPONENT)?;
+        let at = behind(bytes, at, b",\"r\"").unwrap_or(at);
+        latest = latest.max(time);
+        out.push(Level { price, size });
+        if price == 0 || !is_time(time) { None } else { behind(bytes, at, b"]") }
+    };
+    let mut separator = b'[';
+    while bytes.get(at) == Some(&separator) {
+        let Some(end) = level(at + 1) else { return false };
+        at = end;
+        separator = b',';
+    }
+    let whole = separator == b',' && bytes.get(at) == Some(&b']');
+    if whole {
+        scanner.seek(at + 1);
+        *newest = latest;
+    }
+    whole
 }
 
 impl Decoder {
@@ -217,11 +280,12 @@ impl Decoder {
     ) -> Result<BookMessage, Failure<'a>> {
         self.bids.clear();
         self.asks.clear();
+        self.ts_event = 0;
         let mut found = Places::default();
         let mut scanner = Scanner::new(body);
         for place in places.into_iter().flatten() {
             scanner.seek(place);
-            found.read(&mut scanner, unknown)?;
+            found.read(&mut scanner, self, known, unknown)?;
         }
         let wrong = |expected| ScanError { offset: places[0].unwrap_or(0), expected };
         let (sides, checksum, known) = match found {
@@ -238,7 +302,8 @@ impl Decoder {
             Some(known) => known,
             None => {
                 let mut printed = (0, 0);
-                for place in sides.into_iter().flatten() {
+                for array in sides.into_iter().flatten() {
+                    let Array::At(place) = array else { continue };
                     for_each_level(&scanner, place, &mut Unknown::default(), |_, [price, size, _]| {
                         printed = (printed.0.max(decimals(price)), printed.1.max(decimals(size)));
                         Ok(())
@@ -248,9 +313,14 @@ impl Decoder {
             }
         };
         self.exponents = exponents;
-        let mut ts_event = 0;
-        for (place, side) in sides.into_iter().zip([&mut self.bids, &mut self.asks]) {
-            let Some(place) = place else { continue };
+        let mut ts_event = self.ts_event;
+        for (array, side) in sides.into_iter().zip([&mut self.bids, &mut self.asks]) {
+            let Some(Array::At(place)) = array else { continue };
+            scanner.seek(place);
+            if plain_levels(&mut scanner, side, &mut ts_event, exponents) {
+                continue;
+            }
+            side.clear();
             for_each_level(&scanner, place, unknown, |at, [price, size, time]| {
                 let price = units(price, at, pair, Quantity::Price, exponents.0)?;
                 if price == 0 {

@@ -183,7 +183,7 @@ impl KrakenV1Feed {
         ts_event: i64,
         emit: &mut Emitter<'_, S>,
     ) {
-        let Decoder { bids, asks, exponents } = &self.decoder;
+        let Decoder { bids, asks, exponents, .. } = &self.decoder;
         let market = markets.get(index);
         if market.state != BookState::Waiting {
             let moved = market.connection != connection;
