@@ -278,10 +278,10 @@ fn a_hidden_fill_has_no_side_since_the_exchange_says_none() {
 fn id_of(venue: Venue, body: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(body).ok()?;
     let id = match venue {
-        Venue::Bitstamp => text.split_once("\"id\": ")?.1,
+        Venue::Bitstamp => text.split_once("\"id\":")?.1,
         _ => text.split(',').nth(2)?,
     };
-    id.bytes().take_while(u8::is_ascii_digit).map(char::from).collect::<String>().parse().ok()
+    id.trim_start().bytes().take_while(u8::is_ascii_digit).map(char::from).collect::<String>().parse().ok()
 }
 
 /// What a record says of its order: action, side, price, size, what remains, flags.
