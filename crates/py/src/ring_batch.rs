@@ -19,17 +19,22 @@ pub struct BatchState {
     exports: AtomicUsize,
     /// Its reader is done with it.
     finished: AtomicBool,
+    /// What its reader made of it is safe.
+    acknowledged: AtomicBool,
 }
 
 impl BatchState {
-    /// A batch up to `end` that is being read.
-    pub fn new(end: Place) -> Arc<Self> {
-        Arc::new(Self { end, exports: AtomicUsize::new(0), finished: AtomicBool::new(false) })
+    /// A batch up to `end` that is being read; `acknowledged` where reading is enough.
+    pub fn new(end: Place, acknowledged: bool) -> Arc<Self> {
+        let acknowledged = AtomicBool::new(acknowledged);
+        Arc::new(Self { end, exports: AtomicUsize::new(0), finished: AtomicBool::new(false), acknowledged })
     }
 
-    /// Messages up to `end` that are consumed already.
-    pub fn consumed(end: Place) -> Arc<Self> {
-        Arc::new(Self { end, exports: AtomicUsize::new(0), finished: AtomicBool::new(true) })
+    /// Messages up to `end` that nobody has a view of.
+    pub fn copied(end: Place, acknowledged: bool) -> Arc<Self> {
+        let state = Self::new(end, acknowledged);
+        state.finish();
+        state
     }
 
     /// The place after it.
@@ -42,9 +47,16 @@ impl BatchState {
         self.finished.store(true, Ordering::Release);
     }
 
-    /// Finished, and nothing refers to it.
+    /// All of it is safe elsewhere.
+    pub fn acknowledge(&self) {
+        self.acknowledged.store(true, Ordering::Release);
+    }
+
+    /// Finished and acknowledged, and nothing refers to it.
     pub fn is_done(&self) -> bool {
-        self.finished.load(Ordering::Acquire) && self.exports.load(Ordering::Acquire) == 0
+        self.finished.load(Ordering::Acquire)
+            && self.acknowledged.load(Ordering::Acquire)
+            && self.exports.load(Ordering::Acquire) == 0
     }
 }
 

@@ -69,10 +69,16 @@ pub enum Taken {
     Gap(Gap),
 }
 
+/// Batches that are remembered of a consumer which nobody waits for: their place is not kept anyway.
+const OVERWRITTEN_MAX: usize = 1024;
+
 /// The consumer and the batches it has handed out, oldest first.
 pub struct Reader {
     consumer: Consumer,
     outstanding: VecDeque<Arc<BatchState>>,
+    /// What was read counts as consumed only when its reader says so.
+    is_manual: bool,
+    is_gating: bool,
 }
 
 /// Shared with every batch: a view keeps its gate.
@@ -85,6 +91,14 @@ impl Reader {
             self.consumer.commit_to(batch.end());
             self.outstanding.pop_front();
         }
+    }
+
+    /// Notes what was read up to now.
+    fn note(&mut self, state: Arc<BatchState>) {
+        if !self.is_gating && self.outstanding.len() == OVERWRITTEN_MAX {
+            self.outstanding.pop_front();
+        }
+        self.outstanding.push_back(state);
     }
 }
 
@@ -101,7 +115,7 @@ pub struct RingConsumer {
 impl RingConsumer {
     #[new]
     #[pyo3(signature = (ring, name, *, start, sequence=0, policy=None, patience=None, detach_after=None, peek=false,
-        wait="hybrid"))]
+        wait="hybrid", manual=false))]
     #[expect(clippy::too_many_arguments, reason = "keywords of the Python call")]
     fn new(
         ring: &Ring,
@@ -113,6 +127,7 @@ impl RingConsumer {
         detach_after: Option<f64>,
         peek: bool,
         wait: &str,
+        manual: bool,
     ) -> PyResult<Self> {
         let start = match start {
             "earliest" => Start::Earliest,
@@ -135,10 +150,11 @@ impl RingConsumer {
             Some("overwrite") => Policy::Overwrite,
             Some(other) => return Err(PyValueError::new_err(format!("policy {other:?}"))),
         };
+        let is_gating = policy != Policy::Overwrite;
         let policy = Some(policy);
         let options = ConsumerOptions { name: name.to_owned(), start, policy, peek, wait };
         let consumer = ring.0.consumer(&options).map_err(raised)?;
-        let reader = Reader { consumer, outstanding: VecDeque::new() };
+        let reader = Reader { consumer, outstanding: VecDeque::new(), is_manual: manual, is_gating };
         Ok(Self { reader: Mutex::new(Some(Arc::new(Mutex::new(reader)))), awaited: Mutex::default() })
     }
 
@@ -169,11 +185,11 @@ impl RingConsumer {
             }
         });
         // Behind batches that are still being read the cursor waits for them.
-        if reader.outstanding.is_empty() {
+        if reader.outstanding.is_empty() && !reader.is_manual {
             reader.consumer.commit();
-        } else {
-            let end = BatchState::consumed(reader.consumer.place());
-            reader.outstanding.push_back(end);
+        } else if handed > 0 || !reader.is_manual {
+            let state = BatchState::copied(reader.consumer.place(), !reader.is_manual);
+            reader.note(state);
         }
         match (failure, read.map_err(raised)?) {
             (Some(error), _) => Err(error),
@@ -217,10 +233,26 @@ impl RingConsumer {
                 }
             }
         };
-        let state = BatchState::new(reader.consumer.place());
-        reader.outstanding.push_back(state.clone());
+        let state = BatchState::new(reader.consumer.place(), !reader.is_manual);
+        reader.note(state.clone());
         drop(reader);
         Ok(Some(Taken::Batch(RingBatch::new(contents, state, shared))))
+    }
+
+    /// Counts all up to a sequence, or all that was read, as consumed; gives the last sequence that is.
+    fn acknowledge(&self, sequence: Option<u64>) -> PyResult<u64> {
+        let shared = self.shared()?;
+        let mut reader = lock(&shared)?;
+        if !reader.is_manual {
+            return Err(unavailable("consumer", "acknowledges batch by batch; open it with acknowledge=\"manual\""));
+        }
+        let sequence = sequence.unwrap_or_else(|| reader.consumer.last_read());
+        reader.consumer.acknowledge(sequence).map_err(raised)?;
+        for batch in reader.outstanding.iter().take_while(|batch| batch.end().sequence() <= sequence + 1) {
+            batch.acknowledge();
+        }
+        reader.settle();
+        Ok(reader.consumer.committed())
     }
 
     /// Goes past a damaged message; gives what is lost with it.

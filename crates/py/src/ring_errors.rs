@@ -34,6 +34,9 @@ impl From<RingError> for Raised {
             E::StartBeyond { asked, next } => {
                 (errors::CHANNEL_USAGE, vec![("asked", Fact::Number(*asked)), ("next", Fact::Number(*next))])
             }
+            E::NotRead { sequence, last } => {
+                (errors::CHANNEL_USAGE, vec![("asked", Fact::Number(*sequence)), ("last", Fact::Number(*last))])
+            }
             E::Watermark { from, to, .. } => {
                 (errors::CHANNEL_USAGE, vec![("from", Fact::Number(*from)), ("to", Fact::Number(*to))])
             }

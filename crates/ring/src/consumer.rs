@@ -134,7 +134,10 @@ pub struct Consumer {
     lock: EndpointLock,
     index: usize,
     pub(crate) next: Place,
+    /// Where it gates: all before this may be overwritten.
     committed: Place,
+    /// The sequence it resumes at.
+    resume: u64,
     gap: Option<Gap>,
     pub(crate) gating: bool,
     /// Whether the durable watermark bounds it.
@@ -194,8 +197,8 @@ impl Consumer {
         let (wanted, mut next) = match options.start {
             Start::Resume if known => {
                 let place = mapping.place_at(left.position, newest);
-                // Never beyond the place or the end, whatever the line says; before the place: an untold gap.
-                let wanted = left.sequence.min(place.unwrap_or(newest).sequence);
+                // Never beyond the end, whatever the line says. Before the place: an untold gap; after it: acknowledged.
+                let wanted = left.sequence.min(newest.sequence);
                 (Some(wanted), place.unwrap_or_else(|| mapping.oldest()))
             }
             Start::Resume | Start::Earliest => (None, mapping.oldest()),
@@ -236,6 +239,7 @@ impl Consumer {
             index,
             next,
             committed: Place { sequence: wanted.unwrap_or(next.sequence).min(next.sequence), ..next },
+            resume: wanted.unwrap_or(next.sequence),
             gap: None,
             gating,
             bounded,
@@ -291,9 +295,32 @@ impl Consumer {
         self.next.sequence
     }
 
-    /// Last sequence it has committed: all up to it may be overwritten, and it resumes after it.
+    /// Last sequence it has consumed: it resumes after it.
     pub fn committed(&self) -> u64 {
-        self.committed.sequence - 1
+        self.resume - 1
+    }
+
+    /// Last sequence that was handed out, or told to be lost.
+    pub fn last_read(&self) -> u64 {
+        self.gap.map_or(self.next.sequence, |gap| gap.first) - 1
+    }
+
+    /// Resumes after this sequence from now on, however it ends: one store for any number of messages. Their place is kept
+    /// until they are committed. One before what was acknowledged changes nothing.
+    ///
+    /// # Errors
+    /// [`RingError::NotRead`] for one that was not handed out yet; [`RingError::Forked`].
+    pub fn acknowledge(&mut self, sequence: u64) -> Result<(), RingError> {
+        self.check_owner()?;
+        let last = self.last_read();
+        if sequence > last {
+            return Err(RingError::NotRead { sequence, last });
+        }
+        if sequence >= self.resume {
+            self.resume = sequence + 1;
+            self.lines().cursor.0.sequence.store(self.resume, Ordering::Release);
+        }
+        Ok(())
     }
 
     /// The place after all it has read, for [`Consumer::commit_to`].
@@ -465,7 +492,8 @@ impl Consumer {
             return;
         }
         assert!(place.sequence <= self.next.sequence, "commit of {} which was not read", place.sequence - 1);
-        self.lines().line().advance(place.into());
+        self.resume = self.resume.max(place.sequence);
+        self.lines().line().advance(Place { sequence: self.resume, ..place }.into());
         self.committed = place;
     }
 

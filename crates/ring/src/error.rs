@@ -135,6 +135,14 @@ pub enum RingError {
         /// The next one to be written.
         next: u64,
     },
+    /// An acknowledgement of what was not read.
+    #[error("message {sequence} cannot be acknowledged: the last one read is {last}")]
+    NotRead {
+        /// Asked for.
+        sequence: u64,
+        /// The last that was handed out.
+        last: u64,
+    },
     /// A message that this ring cannot carry.
     #[error("message of {size_bytes} bytes; this ring takes at most {max_bytes}")]
     TooLarge {

@@ -30,17 +30,17 @@ impl<W: Word, S: Word<u32>> Line<'_, W, S> {
     /// Moves the cursor: all before it may be overwritten.
     #[inline]
     pub fn advance(&self, to: Spot) {
-        // In this order: a sequence below the one at the position means that a gap in between was not told yet.
+        // In this order: a sequence below the one at the position means that a gap in between was not told yet. One above
+        // it is of messages that were consumed while their place was kept, which this is too if we die in between.
         self.sequence.store(to.sequence, Ordering::Relaxed);
         self.position.store(to.position, Ordering::Release);
     }
 
     /// Becomes a consumer of this state at `next`, or at the oldest message if that is not there any more, and gives the
-    /// place. `wanted`: the sequence it must not miss, kept in the cursor if it is lower.
+    /// place. `wanted`: the sequence it must not miss, kept in the cursor.
     pub fn join(&self, state: u32, joins: &W, oldest: impl Fn() -> Spot, wanted: Option<u64>, mut next: Spot) -> Spot {
         for _ in 0..LOOKS_MAX {
-            let sequence = wanted.map_or(next.sequence, |wanted| wanted.min(next.sequence));
-            self.advance(Spot { sequence, ..next });
+            self.advance(Spot { sequence: wanted.unwrap_or(next.sequence), ..next });
             self.state.store(state, Ordering::Release);
             joins.fetch_add(1, Ordering::SeqCst);
             W::fence(Ordering::SeqCst);

@@ -243,8 +243,9 @@ pub struct ConsumerLines {
 pub struct ConsumerCursor {
     /// Where the next unread message starts; all before it may be overwritten.
     pub position: AtomicU64,
-    /// Its sequence, written before the position. Lower than what stands at the position: the messages between are
-    /// lost, and the consumer has not been told yet.
+    /// The sequence to resume at, written before the position. Lower than what stands at the position: the messages
+    /// between are lost, and the consumer has not been told yet. Higher: those between are acknowledged, and their place
+    /// is kept while somebody looks at them.
     pub sequence: AtomicU64,
 }
 

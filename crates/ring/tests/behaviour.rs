@@ -417,3 +417,53 @@ fn waiting_ends_with_the_message_in_each_way_of_waiting() {
     let refused = plain.create(&RingOptions::frames(4096)).consumer(&ConsumerOptions::default().wait(Wait::Park));
     assert!(matches!(refused, Err(RingError::NoParking)));
 }
+
+/// Method: after each acknowledgement the consumer goes without a commit and joins again by name.
+#[test]
+fn what_is_acknowledged_is_not_read_again_and_its_place_is_kept_until_it_is_committed() {
+    let many = [RingOptions::slots(8, 8).mpsc(2), RingOptions::runs(64, 64).mpsc(2)];
+    for options in kinds().into_iter().chain(many) {
+        for policy in [BLOCK_FOR_EVER, Policy::Overwrite] {
+            let rings = Rings::new();
+            let ring = rings.create(&options);
+            let mut producer = ring.producer().unwrap();
+            let named = ConsumerOptions::named("worker").policy(policy);
+            write_numbers(&mut producer, 0..6);
+            let mut next = 1;
+            for acknowledged in [0, 2, 2, 3, 6] {
+                let mut worker = ring.consumer(&named).unwrap();
+                let mut read = Vec::new();
+                worker.read(100, |sequence, _| read.push(sequence)).unwrap();
+                assert_eq!(read, (next..=6).collect::<Vec<_>>(), "{options:?}");
+                worker.acknowledge(acknowledged).unwrap();
+                worker.acknowledge(1).unwrap_or_else(|_| unreachable!("it was read"));
+                next = acknowledged.max(1) + 1;
+                assert_eq!(worker.committed(), next - 1);
+                let refused = worker.acknowledge(7).unwrap_err();
+                assert!(matches!(refused, RingError::NotRead { sequence: 7, last: 6 }), "{refused}");
+                assert_eq!(ring.status().unwrap().consumers[0].lag, 7 - next);
+            }
+            // All is acknowledged and nothing was given up.
+            let mut worker = ring.consumer(&named).unwrap();
+            assert_eq!((worker.next_sequence(), drain(&mut worker, 10).len()), (7, 0));
+        }
+    }
+}
+
+#[test]
+fn an_acknowledged_message_is_not_overwritten_before_it_is_committed() {
+    for options in kinds() {
+        let rings = Rings::new();
+        let ring = rings.create(&options);
+        let mut producer = ring.producer().unwrap();
+        let mut worker = ring.consumer(&ConsumerOptions::named("worker").policy(BLOCK_FOR_EVER)).unwrap();
+        while let Written::At(_) = producer.write_within(&[0; 8], Duration::ZERO).unwrap() {}
+        let mut read = 0;
+        worker.read(1000, |sequence, _| read = sequence).unwrap();
+        worker.acknowledge(read).unwrap();
+        assert!(matches!(producer.write_within(&[0; 8], Duration::ZERO).unwrap(), Written::Full(_)));
+        worker.commit();
+        assert!(matches!(producer.write_within(&[0; 8], Duration::ZERO).unwrap(), Written::At(_)));
+        assert_eq!(worker.committed(), read);
+    }
+}

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Start = Literal["earliest", "latest", "resume"]
 Policy = Literal["block", "fail", "overwrite"]
 WaitMode = Literal["spin", "hybrid", "park"]
+Acknowledge = Literal["batch", "manual"]
 
 _TURN_S = 0.001
 
@@ -71,6 +72,16 @@ class Consumer:
         """
         taken = self._consumer.take(limit, timeout)
         return Batch(taken, self._slot, self._packing) if isinstance(taken, RingBatch) else taken
+
+    def acknowledge(self, sequence: int | None = None) -> int:
+        """Counts all up to this sequence as consumed (None: all that was read) and gives the last that is.
+
+        With `acknowledge="manual"` nothing else does: what was not acknowledged comes again when this name is opened the
+        next time, after a kill too. Each message is so seen at least once; one that was worked on and not acknowledged is
+        seen twice. It is one store however many messages it is for, and arrays of them may stay.
+        Raises: ChannelUsageError for a sequence that was not read yet, and on a consumer that acknowledges by batch.
+        """
+        return self._consumer.acknowledge(sequence)
 
     def skip(self) -> Gap:
         """Goes past a damaged message; gives what is lost with it."""
@@ -141,6 +152,7 @@ def open_consumer(
     detach_after_s: float | None = 10.0,
     peek: bool = False,
     wait: WaitMode = "hybrid",
+    acknowledge: Acknowledge = "batch",
     dtype: DTypeLike | type[Any] | None = None,
     node: str = DEFAULT_NODE,
     directory: str | os.PathLike[str] | None = None,
@@ -156,6 +168,8 @@ def open_consumer(
     peek:   also what is not durable yet; nothing lasting may come of it.
     wait:   `spin` keeps a core, `hybrid` spins and then sleeps 50 µs at a time, `park` sleeps until woken (the channel
             must have parking).
+    acknowledge: `batch`: a batch counts as consumed when it is released or the next one is asked for; `manual`: only what
+            `acknowledge` says does, and a gating consumer holds producers up a whole buffer after that.
     dtype:  the record type, as in `ChannelOptions`; a channel of another one is refused, field by field. With a dataclass
             `Batch.records()` gives instances of it.
     Raises: ChannelUsageError for a word that is none of these and a start beyond the end; EndpointBusyError while a
@@ -167,6 +181,7 @@ def open_consumer(
     if policy is not None:
         _check("policy", policy, get_args(Policy))
     _check("wait", wait, get_args(WaitMode))
+    _check("acknowledge", acknowledge, get_args(Acknowledge))
     opened = open_channel(channel, node=node, directory=directory) if isinstance(channel, str) else channel
     opened = declared(opened, dtype)
     if isinstance(start, datetime | np.datetime64):
@@ -182,6 +197,7 @@ def open_consumer(
         detach_after=detach_after_s,
         peek=peek,
         wait=wait,
+        manual=acknowledge == "manual",
     )
     return Consumer(opened, consumer)
 
