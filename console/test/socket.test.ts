@@ -4,6 +4,7 @@ import type { Frame, Problem } from "../src/net/protocol";
 
 /** A server as the browser shows it: what it was asked, and what a test has it answer. */
 class Wire {
+  static readonly CONNECTING = 0;
   static readonly OPEN = 1;
   static all: Wire[] = [];
   readyState = 0;
@@ -134,4 +135,15 @@ test("four silent seconds end a connection, but not those in which the page itse
   expect(wire().readyState).toBe(Wire.OPEN);
   vi.advanceTimersByTime(1_000);
   expect(Wire.all[0]?.readyState).toBe(3);
+});
+
+test("a connection that is still being made is waited for longer than one that fell silent", () => {
+  wire().onclose?.({ code: 1012 });
+  vi.advanceTimersByTime(1_000);
+  const made = wire();
+  expect([Wire.all.length, made.readyState]).toEqual([2, Wire.CONNECTING]);
+  vi.advanceTimersByTime(8_000);
+  expect([wire(), made.readyState]).toEqual([made, Wire.CONNECTING]);
+  vi.advanceTimersByTime(3_000);
+  expect(made.readyState).toBe(3);
 });

@@ -229,7 +229,7 @@ def test_axe_finds_no_fault(page: Page, serve: Serve, root: Path, scene: str) ->
     if scene == "live":
         expect(page.locator(".print")).to_have_count(60)
     else:
-        expect(page.locator("#flow .veil-title")).not_to_have_text(re.compile("Connecting|Loading|Waiting"))
+        expect(page.locator("#book .veil-title")).not_to_have_text(re.compile("Connecting|Loading|Waiting"))
     page.evaluate((root / "console/node_modules/axe-core/axe.min.js").read_text())
     assert faults(page) == []
     page.keyboard.press("?")

@@ -5,6 +5,8 @@ import { backoffMs } from "./backoff";
 import { isFrame, type Answer, type Frame, type Message, type Problem } from "./protocol";
 
 export const DEAD_AFTER_MS = 4_000;
+/** A connection that does not come about is given up later: a server that starts or is busy takes its time. */
+export const UNMADE_AFTER_MS = 10_000;
 const WATCH_MS = 500;
 /** Least time between two changes of subscriptions: the server takes ten requests a second, and a held key makes thirty. */
 const CHANGED_AFTER_MS = 250;
@@ -62,7 +64,8 @@ export class Socket {
       // A page that stood still has not listened: what came meanwhile is only now on its way to us.
       if (now - lookedAt > 3 * WATCH_MS) listensFrom = now;
       lookedAt = now;
-      if (now - Math.max(this.heardAt, listensFrom) > DEAD_AFTER_MS) this.lost(socket, "the server went silent");
+      const patience = socket.readyState === WebSocket.CONNECTING ? UNMADE_AFTER_MS : DEAD_AFTER_MS;
+      if (now - Math.max(this.heardAt, listensFrom) > patience) this.lost(socket, "the server went silent");
     }, WATCH_MS);
     socket.onopen = () => {
       if (this.socket !== socket) return;
