@@ -8,6 +8,7 @@ from typing import Any, NoReturn, final
 import numpy
 
 __all__ = [
+    "Damage",
     "DepthBook",
     "DurableChannel",
     "FeedChannel",
@@ -27,7 +28,11 @@ __all__ = [
     "RingClaim",
     "RingConsumer",
     "RingProducer",
+    "RingVerifier",
+    "RingView",
+    "RingWalker",
     "Schema",
+    "Seen",
     "blake3_of_bytes",
     "blake3_of_file",
     "error_classes",
@@ -437,8 +442,9 @@ class Ring:
         parking: bool = False,
         consumers_max: int = 16,
         producers_max: int | None = None,
+        group: int | None = None,
     ) -> Ring:
-        """With `producers_max` in mode mpsc."""
+        """With `producers_max` in mode mpsc. `group`: the number of the group that may have it too."""
     @staticmethod
     def create_runs(
         path: str | os.PathLike[str],
@@ -449,6 +455,7 @@ class Ring:
         crc: bool = True,
         parking: bool = False,
         consumers_max: int = 16,
+        group: int | None = None,
     ) -> Ring: ...
     @staticmethod
     def create_frames(
@@ -458,9 +465,10 @@ class Ring:
         crc: bool = True,
         parking: bool = False,
         consumers_max: int = 16,
+        group: int | None = None,
     ) -> Ring: ...
     @staticmethod
-    def open(path: str | os.PathLike[str]) -> Ring: ...
+    def open(path: str | os.PathLike[str], *, group: int | None = None, allow_others: bool = False) -> Ring: ...
     @staticmethod
     def remove(path: str | os.PathLike[str]) -> None: ...
     @property
@@ -499,6 +507,8 @@ class Ring:
     ) -> list[tuple[str, bool, str]]:
         """Asks for this process's mapping of it; what is in force: option, whether, detail."""
     def remove_consumer(self, name: str) -> None: ...
+    def move_consumer(self, name: str, to: str, sequence: int = 0) -> int:
+        """To `earliest`, `latest`, or anything else for `sequence`; gives what it reads next."""
     def status(self) -> dict[str, Any]: ...
 
 @final
@@ -520,6 +530,65 @@ class RingAlarm:
         """Ends a wait that was begun, over or not."""
     def take(self) -> list[int]:
         """Tokens of waits that are over; the descriptor is quiet until the next."""
+
+@final
+class RingView:
+    """A ring that can be read and not changed; see `tidebook.transport.view`."""
+
+    @staticmethod
+    def open(path: str | os.PathLike[str], *, group: int | None = None, allow_others: bool = False) -> RingView: ...
+    @property
+    def path(self) -> pathlib.Path: ...
+    def has_name(self) -> bool: ...
+    def info(self) -> dict[str, Any]: ...
+    def status(self) -> dict[str, Any]: ...
+    def walk(self, first: int = 0, *, peek: bool = False) -> RingWalker: ...
+    def verify(self) -> RingVerifier: ...
+
+@final
+class Damage:
+    """A message that cannot be read: a value, not an error."""
+
+    @property
+    def sequence(self) -> int: ...
+    @property
+    def lost(self) -> int:
+        """Messages that cannot be read because of it, itself included."""
+    @property
+    def offset(self) -> int:
+        """First byte of the file that is wrong."""
+    @property
+    def what(self) -> str: ...
+
+@final
+class Seen:
+    """Messages that a walk has copied."""
+
+    @property
+    def sequences(self) -> bytes:
+        """Little-endian u64 of each."""
+    @property
+    def payloads(self) -> bytes:
+        """All of them, one after the other."""
+    def messages(self) -> list[bytes]: ...
+    def __len__(self) -> int: ...
+
+@final
+class RingWalker:
+    """A reader without a line."""
+
+    @property
+    def next_sequence(self) -> int: ...
+    def read(self, limit: int, size_max_bytes: int) -> Seen | Gap | Damage | None: ...
+
+@final
+class RingVerifier:
+    """A check of a ring in progress."""
+
+    @property
+    def next_sequence(self) -> int: ...
+    def step(self, limit: int) -> bool: ...
+    def found(self) -> dict[str, Any]: ...
 
 @final
 class RingBatch:

@@ -18,6 +18,7 @@ TidebookError
     │   ├── ChannelNotFoundError  no ring of this name
     │   ├── ChannelExistsError    a ring of this name is there already
     │   ├── ChannelFormatError    no usable ring of this release
+    │   ├── ChannelAccessError    a ring or directory that others can write, or have made
     │   ├── ChannelSpaceError     no room for a ring
     │   ├── ChannelFullError      no room for a message that had to be claimed
     │   ├── EndpointBusyError     a living producer or consumer is in the way
@@ -126,6 +127,10 @@ class ChannelExistsError(ChannelError):
 
 class ChannelFormatError(ChannelError):
     """A file that is no usable ring of this release. Facts: path, found, expected."""
+
+
+class ChannelAccessError(ChannelError):
+    """A ring or a directory that somebody else has made or could write, and that was not allowed. Facts: path."""
 
 
 class ChannelSpaceError(ChannelError):

@@ -45,6 +45,8 @@ pub const CHANNEL_NOT_FOUND: ErrorClass = ErrorClass("ChannelNotFoundError");
 pub const CHANNEL_EXISTS: ErrorClass = ErrorClass("ChannelExistsError");
 /// A file that is no usable ring of this release.
 pub const CHANNEL_FORMAT: ErrorClass = ErrorClass("ChannelFormatError");
+/// A ring or directory that others can write.
+pub const CHANNEL_ACCESS: ErrorClass = ErrorClass("ChannelAccessError");
 /// No room for a ring.
 pub const CHANNEL_FULL: ErrorClass = ErrorClass("ChannelSpaceError");
 /// No room for a message, where there is nothing to give instead of one.
@@ -67,6 +69,7 @@ const ALL: &[ErrorClass] = &[
     CHANNEL_NOT_FOUND,
     CHANNEL_EXISTS,
     CHANNEL_FORMAT,
+    CHANNEL_ACCESS,
     CHANNEL_FULL,
     NO_ROOM,
     ENDPOINT_BUSY,

@@ -25,6 +25,8 @@ mod ring_claim;
 mod ring_consumer;
 mod ring_errors;
 mod ring_producer;
+mod ring_status;
+mod ring_view;
 mod schema;
 mod units;
 mod venues;
@@ -68,6 +70,8 @@ mod _core {
     use super::ring_consumer::{Gap, RingConsumer};
     #[pymodule_export]
     use super::ring_producer::{Full, RingProducer};
+    #[pymodule_export]
+    use super::ring_view::{Damage, RingVerifier, RingView, RingWalker, Seen};
     #[pymodule_export]
     use super::schema::{Schema, schemas};
     #[pymodule_export]

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use tidebook_ring::layout::latency_bucket_end;
 use tidebook_ring::tuning::{MemoryTuning, pin_thread};
-use tidebook_ring::{ConsumerState, Mode, RingKind, RingOptions, RingSchema, paths};
+use tidebook_ring::{Access, MoveTo, RingOptions, RingSchema, paths};
 
 use crate::ring_errors::raised;
+use crate::ring_status::{self, kind_name, mode_name};
 
 /// A mapped ring.
 #[pyclass(frozen, module = "tidebook._core")]
@@ -22,7 +22,7 @@ impl Ring {
     /// Makes a ring of slots.
     #[staticmethod]
     #[pyo3(signature = (path, record_size_bytes, count, *, schema=None, crc=true, parking=false, consumers_max=16,
-        producers_max=None))]
+        producers_max=None, group=None))]
     #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
     fn create_slots(
         path: PathBuf,
@@ -33,25 +33,36 @@ impl Ring {
         parking: bool,
         consumers_max: u32,
         producers_max: Option<u32>,
+        group: Option<u32>,
     ) -> PyResult<Self> {
         let mut options = RingOptions::slots(record_size_bytes, count);
         if let Some(max) = producers_max {
             options = options.mpsc(max);
         }
         options.schema = schema.map(|(name, version, text)| RingSchema { name, version, text });
-        Self::create(path, options.crc(crc).parking(parking).consumers_max(consumers_max))
+        Self::create(path, options.crc(crc).parking(parking).consumers_max(consumers_max), group)
     }
 
     /// Makes a ring of frames.
     #[staticmethod]
-    #[pyo3(signature = (path, size_bytes, *, crc=true, parking=false, consumers_max=16))]
-    fn create_frames(path: PathBuf, size_bytes: u64, crc: bool, parking: bool, consumers_max: u32) -> PyResult<Self> {
-        Self::create(path, RingOptions::frames(size_bytes).crc(crc).parking(parking).consumers_max(consumers_max))
+    #[pyo3(signature = (path, size_bytes, *, crc=true, parking=false, consumers_max=16, group=None))]
+    fn create_frames(
+        path: PathBuf,
+        size_bytes: u64,
+        crc: bool,
+        parking: bool,
+        consumers_max: u32,
+        group: Option<u32>,
+    ) -> PyResult<Self> {
+        let options = RingOptions::frames(size_bytes);
+        Self::create(path, options.crc(crc).parking(parking).consumers_max(consumers_max), group)
     }
 
     /// Makes a ring of runs, which many producers share.
     #[staticmethod]
-    #[pyo3(signature = (path, slot_size_bytes, count, producers_max, *, crc=true, parking=false, consumers_max=16))]
+    #[pyo3(signature = (path, slot_size_bytes, count, producers_max, *, crc=true, parking=false, consumers_max=16,
+        group=None))]
+    #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
     fn create_runs(
         path: PathBuf,
         slot_size_bytes: u32,
@@ -60,15 +71,17 @@ impl Ring {
         crc: bool,
         parking: bool,
         consumers_max: u32,
+        group: Option<u32>,
     ) -> PyResult<Self> {
         let options = RingOptions::runs(slot_size_bytes, count).mpsc(producers_max);
-        Self::create(path, options.crc(crc).parking(parking).consumers_max(consumers_max))
+        Self::create(path, options.crc(crc).parking(parking).consumers_max(consumers_max), group)
     }
 
     /// Opens a ring that exists.
     #[staticmethod]
-    fn open(path: PathBuf) -> PyResult<Self> {
-        tidebook_ring::Ring::open(path).map(Self).map_err(raised)
+    #[pyo3(signature = (path, *, group=None, allow_others=false))]
+    fn open(path: PathBuf, group: Option<u32>, allow_others: bool) -> PyResult<Self> {
+        tidebook_ring::Ring::open_with(path, access(group, allow_others)).map(Self).map_err(raised)
     }
 
     /// Removes the file of a ring.
@@ -84,11 +97,7 @@ impl Ring {
 
     #[getter]
     fn kind(&self) -> &'static str {
-        match self.0.info().kind {
-            RingKind::Slots { .. } => "slots",
-            RingKind::Frames { .. } => "frames",
-            RingKind::Runs { .. } => "runs",
-        }
+        kind_name(self.0.info().kind)
     }
 
     /// Slots, or bytes of frames.
@@ -100,10 +109,7 @@ impl Ring {
     /// `spsc` or `mpsc`.
     #[getter]
     fn mode(&self) -> &'static str {
-        match self.0.info().mode {
-            Mode::Spsc => "spsc",
-            Mode::Mpsc => "mpsc",
-        }
+        mode_name(self.0.info().mode)
     }
 
     #[getter]
@@ -176,70 +182,35 @@ impl Ring {
         self.0.remove_consumer(name).map_err(raised)
     }
 
+    /// Moves the cursor of a named consumer that is not open: to `earliest`, `latest`, or a sequence.
+    #[pyo3(signature = (name, to, sequence=0))]
+    fn move_consumer(&self, name: &str, to: &str, sequence: u64) -> PyResult<u64> {
+        let to = match to {
+            "earliest" => MoveTo::Earliest,
+            "latest" => MoveTo::Latest,
+            _ => MoveTo::Sequence(sequence),
+        };
+        self.0.move_consumer(name, to).map_err(raised)
+    }
+
     /// How it stands, as a dict of numbers with lists of producers and consumers.
     fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let status = self.0.status().map_err(raised)?;
-        let consumers = status.consumers.iter().map(|consumer| {
-            let state = match consumer.state {
-                ConsumerState::Gating => "gating",
-                ConsumerState::Lossy => "lossy",
-                ConsumerState::Detached => "detached",
-            };
-            let dict = PyDict::new(py);
-            dict.set_item("name", &consumer.name)?;
-            dict.set_item("state", state)?;
-            dict.set_item("alive", consumer.alive)?;
-            for (name, value) in [
-                ("next", consumer.next),
-                ("lag", consumer.lag),
-                ("gaps", consumer.gaps),
-                ("lost", consumer.lost),
-                ("corrupt", consumer.corrupt),
-                ("process_id", consumer.process_id.into()),
-                ("latency_sum_ns", consumer.latency.sum_ns),
-            ] {
-                dict.set_item(name, value)?;
-            }
-            let counts = consumer.latency.counts.iter().enumerate().filter(|(_, count)| **count > 0);
-            let ends: Vec<_> = counts.map(|(bucket, count)| (latency_bucket_end(bucket), *count)).collect();
-            dict.set_item("latency", ends)?;
-            Ok(dict)
-        });
-        let producers = status.producers.iter().map(|producer| {
-            let dict = PyDict::new(py);
-            dict.set_item("line", producer.line)?;
-            dict.set_item("alive", producer.alive)?;
-            for (name, value) in [
-                ("process_id", producer.process_id),
-                ("opens", producer.opens),
-                ("waits", producer.waits),
-                ("waited_ns", producer.waited_ns),
-            ] {
-                dict.set_item(name, value)?;
-            }
-            Ok(dict)
-        });
-        let repairs = PyDict::new(py);
-        repairs.set_item("claims", status.repairs.claims)?;
-        repairs.set_item("raisers", status.repairs.raisers)?;
-        repairs.set_item("detached", status.repairs.detached)?;
-        let dict = PyDict::new(py);
-        dict.set_item("oldest", status.oldest)?;
-        dict.set_item("published", status.published)?;
-        dict.set_item("durable", status.durable)?;
-        dict.set_item("replicated", status.replicated)?;
-        dict.set_item("producer_alive", status.producer_alive)?;
-        dict.set_item("producers", producers.collect::<PyResult<Vec<_>>>()?)?;
-        dict.set_item("stuck", status.stuck.map(|claim| (claim.sequence, claim.line)))?;
-        dict.set_item("repairs", repairs)?;
-        dict.set_item("consumers", consumers.collect::<PyResult<Vec<_>>>()?)?;
-        Ok(dict)
+        ring_status::as_dict(py, &self.0.status().map_err(raised)?)
     }
 }
 
 impl Ring {
-    fn create(path: PathBuf, options: RingOptions) -> PyResult<Self> {
-        tidebook_ring::Ring::create(path, &options).map(Self).map_err(raised)
+    fn create(path: PathBuf, options: RingOptions, group: Option<u32>) -> PyResult<Self> {
+        tidebook_ring::Ring::create(path, &options.access(access(group, false))).map(Self).map_err(raised)
+    }
+}
+
+/// Who may have a ring, as Python says it.
+pub fn access(group: Option<u32>, allow_others: bool) -> Access {
+    match group {
+        _ if allow_others => Access::Anyone,
+        Some(group) => Access::Group(group),
+        None => Access::Private,
     }
 }
 

@@ -37,6 +37,9 @@ impl From<RingError> for Raised {
             E::NotRead { sequence, last } => {
                 (errors::CHANNEL_USAGE, vec![("asked", Fact::Number(*sequence)), ("last", Fact::Number(*last))])
             }
+            E::StartGone { asked, oldest } => {
+                (errors::CHANNEL_USAGE, vec![("asked", Fact::Number(*asked)), ("oldest", Fact::Number(*oldest))])
+            }
             E::Watermark { from, to, .. } => {
                 (errors::CHANNEL_USAGE, vec![("from", Fact::Number(*from)), ("to", Fact::Number(*to))])
             }
@@ -69,7 +72,8 @@ impl From<RingError> for Raised {
             E::Refused { consumer } => (errors::NO_ROOM, vec![("consumer", Fact::Text(consumer.clone()))]),
             E::Forked | E::Fenced { .. } | E::Voided { .. } => (errors::ENDPOINT_LOST, Vec::new()),
             E::Corrupt { sequence, .. } => (errors::CORRUPT_MESSAGE, vec![("sequence", Fact::Number(*sequence))]),
-            E::Io { path: file, .. } | E::Directory { path: file, .. } => (errors::CHANNEL, vec![path(file)]),
+            E::Access { path: file, .. } => (errors::CHANNEL_ACCESS, vec![path(file)]),
+            E::Io { path: file, .. } => (errors::CHANNEL, vec![path(file)]),
             _ => (errors::CHANNEL, Vec::new()),
         };
         Self::with_facts(class, error.to_string(), facts)

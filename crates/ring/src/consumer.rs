@@ -394,7 +394,7 @@ impl Consumer {
                 }
                 first.end
             } else {
-                let end = match self.assemble(first) {
+                let end = match self.ring.mapping.copy_message(first, &mut self.copy) {
                     Ok(end) => end,
                     Err(reason) => return self.fail(count, reason),
                 };
@@ -673,35 +673,6 @@ impl Consumer {
         }
         raise(&self.lines().identity.0.corrupt, 1);
         Err(RingError::Corrupt { sequence: self.next.sequence, reason })
-    }
-
-    /// Copies the message that `first` begins and gives the position after it.
-    fn assemble(&mut self, first: Frame) -> Result<u64, &'static str> {
-        let mapping = &self.ring.mapping;
-        self.copy.clear();
-        let mut frame = first;
-        if !frame.is_first() {
-            return Err("first part missing");
-        }
-        loop {
-            let start = self.copy.len();
-            if start + frame.payload_size > mapping.message_max() || frame.end - first.end > mapping.mask {
-                return Err("length of parts");
-            }
-            self.copy.resize(start + frame.payload_size, 0);
-            mapping.copy_racing(frame.offset + layout::HEADER_SIZE_BYTES, &mut self.copy[start..]);
-            if !frame.holds(mapping, &self.copy[start..]) {
-                return Err("CRC");
-            }
-            if frame.is_last() {
-                return Ok(frame.end);
-            }
-            frame = match mapping.look(Place { sequence: first.sequence, position: frame.end }) {
-                Look::Frame(next) if !next.is_first() => next,
-                Look::Bad(reason) => return Err(reason),
-                Look::Frame(_) | Look::Nothing => return Err("part missing"),
-            };
-        }
     }
 
     #[inline]

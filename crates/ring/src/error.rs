@@ -79,13 +79,17 @@ pub enum RingError {
         /// There.
         found: String,
     },
-    /// The directory could be changed by others.
-    #[error("directory {path} {reason}; rings are private to their user: remove it or choose another directory")]
-    Directory {
-        /// The directory.
+    /// Somebody else has made it or could write it.
+    #[error(
+        "{what} {path} {reason}; rings are private to their user: make it so or choose another directory, or allow it explicitly (allow_others)"
+    )]
+    Access {
+        /// A ring or a directory.
+        what: &'static str,
+        /// Which.
         path: PathBuf,
         /// What is wrong with it.
-        reason: &'static str,
+        reason: String,
     },
     /// An option has a value that cannot be.
     #[error("{option} = {value}: {reason}")]
@@ -142,6 +146,14 @@ pub enum RingError {
         sequence: u64,
         /// The last that was handed out.
         last: u64,
+    },
+    /// A place that is no longer there.
+    #[error("message {asked} is not there: the oldest of this ring is {oldest}")]
+    StartGone {
+        /// Asked for.
+        asked: u64,
+        /// The oldest one.
+        oldest: u64,
     },
     /// A message that this ring cannot carry.
     #[error("message of {size_bytes} bytes; this ring takes at most {max_bytes}")]

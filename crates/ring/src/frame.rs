@@ -259,6 +259,35 @@ impl Mapping {
         Look::Frame(frame)
     }
 
+    /// Copies the message that `first` begins, checks it and gives the position after it. A writer may be overwriting it:
+    /// the copy is the message only if the floor has not passed it afterwards.
+    pub fn copy_message(&self, first: Frame, copy: &mut Vec<u8>) -> Result<u64, &'static str> {
+        copy.clear();
+        let mut frame = first;
+        if !frame.is_first() {
+            return Err("first part missing");
+        }
+        loop {
+            let start = copy.len();
+            if start + frame.payload_size > self.message_max() || frame.end - first.end > self.mask {
+                return Err("length of parts");
+            }
+            copy.resize(start + frame.payload_size, 0);
+            self.copy_racing(frame.offset + HEADER_SIZE_BYTES, &mut copy[start..]);
+            if !frame.holds(self, &copy[start..]) {
+                return Err("CRC");
+            }
+            if frame.is_last() {
+                return Ok(frame.end);
+            }
+            frame = match self.look(Place { sequence: first.sequence, position: frame.end }) {
+                Look::Frame(next) if !next.is_first() => next,
+                Look::Bad(reason) => return Err(reason),
+                Look::Frame(_) | Look::Nothing => return Err("part missing"),
+            };
+        }
+    }
+
     /// Bytes of the longest message.
     pub fn message_max(&self) -> usize {
         match self.info.kind {

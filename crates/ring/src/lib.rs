@@ -17,9 +17,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod access;
 pub mod claims;
 mod consumer;
 mod crc;
+mod cursor;
 mod error;
 mod exclusive;
 pub mod floor;
@@ -37,23 +39,29 @@ mod shared;
 pub mod sleep;
 mod sleepers;
 mod slots;
+mod status;
 pub mod tuning;
+mod verify;
+mod view;
 mod wait;
 mod watch;
 mod window;
 mod word;
 
+pub use access::Access;
 pub use consumer::{Consumer, ConsumerOptions, Gap, Policy, Read, Start, wait_any};
+pub use cursor::MoveTo;
 pub use error::RingError;
 pub use frame::Place;
 pub use mapping::RingInfo;
 pub use options::{Mode, RingKind, RingOptions, RingSchema};
 pub use producer::{Claim, Claimed, Obstacle, Producer, Written, WrittenRecords};
-pub use ring::{
-    ConsumerState, ConsumerStatus, LatencyCounts, ProducerStatus, RepairCounts, Ring, RingStatus, StuckClaim,
-};
+pub use ring::Ring;
 pub use sleepers::Alarm;
 pub use slots::{SlotBatch, Slots};
+pub use status::{ConsumerState, ConsumerStatus, LatencyCounts, ProducerStatus, RepairCounts, RingStatus, StuckClaim};
+pub use verify::{Problem, Verification, Verifier};
+pub use view::{Damage, RingView, Walked, Walker};
 pub use wait::Wait;
 pub use watch::Watch;
 pub use window::Window;

@@ -8,7 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::mem::offset_of;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -16,6 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use memmap2::{MmapOptions, MmapRaw};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
+use crate::access::Access;
 use crate::crc;
 use crate::error::RingError;
 use crate::layout::{self, ConsumerLines, HotLines, Line, ProducerLine, Stamp, Superblock};
@@ -65,6 +66,17 @@ impl RingInfo {
     }
 }
 
+/// What a mapping is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// Endpoints.
+    Write,
+    /// Nothing but reading: a write to it would be a fault. Only [`crate::RingView`] has such a mapping, and it calls
+    /// nothing that writes. Loads of up to eight bytes, acquiring ones too, are plain loads on the machines we run on, so
+    /// they work on memory that cannot be written.
+    Look,
+}
+
 /// The file, mapped. Shared by all endpoints of a process; unmapped when the last of them and of their views is gone.
 #[derive(Debug)]
 pub(crate) struct Mapping {
@@ -81,17 +93,17 @@ pub(crate) struct Mapping {
 impl Mapping {
     pub fn create(path: &Path, options: &RingOptions) -> Result<Self, RingError> {
         options.check()?;
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        private_directory(directory)?;
+        let directory = &options.access.make_directory(directory_of(path))?;
         let superblock = superblock(options)?;
         let size = superblock.file_size_bytes;
         let file = OpenOptions::new()
             .read(true)
             .write(true)
-            .mode(0o600)
+            .mode(options.access.file_mode())
             .custom_flags(libc::O_TMPFILE | libc::O_CLOEXEC)
             .open(directory)
             .map_err(io_error("make a ring in", directory))?;
+        options.access.hand_over(&file, path)?;
         allocate(&file, path, size)?;
         let fail = io_error("write", path);
         file.write_all_at(superblock.as_bytes(), 0).map_err(fail)?;
@@ -112,26 +124,33 @@ impl Mapping {
 
         let held = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         match rustix::fs::linkat(rustix::fs::CWD, &held, rustix::fs::CWD, path, rustix::fs::AtFlags::SYMLINK_FOLLOW) {
-            Ok(()) => Self::map(file, path),
+            Ok(()) => Self::map(file, path, Use::Write),
             Err(rustix::io::Errno::EXIST) => Err(RingError::Exists { path: path.to_owned() }),
             Err(errno) => Err(io_error("name", path)(errno.into())),
         }
     }
 
-    pub fn open(path: &Path) -> Result<Self, RingError> {
+    pub fn open(path: &Path, access: Access, usage: Use) -> Result<Self, RingError> {
+        let cannot = |source: io::Error| match source.kind() {
+            io::ErrorKind::NotFound => RingError::NotFound { path: path.to_owned() },
+            _ => io_error("open", path)(source),
+        };
+        let directory = access.check_directory(directory_of(path)).map_err(|error| match error {
+            RingError::Io { source, .. } => cannot(source),
+            other => other,
+        })?;
         let file = OpenOptions::new()
             .read(true)
-            .write(true)
-            .custom_flags(libc::O_CLOEXEC | libc::O_NOFOLLOW)
-            .open(path)
-            .map_err(|source| match source.kind() {
-                io::ErrorKind::NotFound => RingError::NotFound { path: path.to_owned() },
-                _ => io_error("open", path)(source),
-            })?;
-        Self::map(file, path)
+            .write(usage == Use::Write)
+            // A pipe of this name would keep whoever opens it for reading waiting.
+            .custom_flags(libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(directory.join(path.file_name().unwrap_or_default()))
+            .map_err(cannot)?;
+        access.check_file(&file, path)?;
+        Self::map(file, path, usage)
     }
 
-    fn map(file: File, path: &Path) -> Result<Self, RingError> {
+    fn map(file: File, path: &Path, usage: Use) -> Result<Self, RingError> {
         let not_a_ring = |reason: &str| RingError::NotARing { path: path.to_owned(), reason: reason.to_owned() };
         let mut bytes = [0; layout::SUPERBLOCK_SIZE_BYTES];
         file.read_exact_at(&mut bytes, 0).map_err(|source| match source.kind() {
@@ -161,8 +180,12 @@ impl Mapping {
         if superblock.boot_id != boot_id()? {
             return Err(RingError::OtherBoot { path: path.to_owned() });
         }
-        // The pages exist since creation; entering them into the page table now keeps faults off the first lap.
-        let map = MmapOptions::new().populate().map_raw(&file).map_err(io_error("map", path))?;
+        let map = match usage {
+            // The pages exist since creation; entering them into the page table now keeps faults off the first lap.
+            Use::Write => MmapOptions::new().populate().map_raw(&file),
+            Use::Look => MmapOptions::new().map_raw_read_only(&file),
+        };
+        let map = map.map_err(io_error("map", path))?;
         let data_offset = superblock.data_offset as usize;
         Ok(Self {
             map,
@@ -283,6 +306,11 @@ impl Mapping {
         self.map.len()
     }
 
+    /// Where the data area starts in the file.
+    pub fn data_offset(&self) -> usize {
+        self.data_offset
+    }
+
     /// Bytes of the data area.
     pub fn data_size(&self) -> usize {
         self.data_size
@@ -325,28 +353,14 @@ impl Mapping {
     }
 }
 
+/// The directory a path leads into.
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// An [`RingError::Io`] in the making.
 pub(crate) fn io_error<'a>(action: &'static str, path: &'a Path) -> impl Fn(io::Error) -> RingError + 'a {
     move |source| RingError::Io { action, path: path.to_owned(), source }
-}
-
-/// Makes the directory 0700 if it is not there; refuses one that others own or can write.
-pub(crate) fn private_directory(directory: &Path) -> Result<(), RingError> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .map_err(io_error("make directory", directory))?;
-    let found = fs::metadata(directory).map_err(io_error("examine", directory))?;
-    let refuse = |reason| Err(RingError::Directory { path: directory.to_owned(), reason });
-    if found.uid() != rustix::process::geteuid().as_raw() {
-        return refuse("belongs to another user");
-    }
-    if found.permissions().mode() & 0o022 != 0 {
-        return refuse("can be written by others");
-    }
-    Ok(())
 }
 
 fn allocate(file: &File, path: &Path, size: u64) -> Result<(), RingError> {
@@ -467,6 +481,7 @@ fn info_of(block: &Superblock) -> Option<RingInfo> {
         never_waits: block.flags & layout::RING_NEVER_WAITS != 0,
         epoch: Some(block.epoch),
         first_sequence: block.first_sequence,
+        access: Access::default(),
     };
     options.check().ok()?;
     let data_size = match kind {

@@ -2,6 +2,7 @@
 
 use tidebook_types::{FieldKind, Schema};
 
+use crate::access::Access;
 use crate::error::RingError;
 use crate::layout::{self, SCHEMA_NAME_MAX, SCHEMA_TEXT_MAX};
 
@@ -124,6 +125,8 @@ pub struct RingOptions {
     pub epoch: Option<u64>,
     /// Sequence of the first message; above 1 when a journal already holds those before.
     pub first_sequence: u64,
+    /// Who may have it.
+    pub access: Access,
 }
 
 impl RingOptions {
@@ -140,6 +143,7 @@ impl RingOptions {
             never_waits: false,
             epoch: None,
             first_sequence: 1,
+            access: Access::Private,
         }
     }
 
@@ -212,6 +216,13 @@ impl RingOptions {
     pub fn continuing(mut self, epoch: u64, first_sequence: u64) -> Self {
         self.epoch = Some(epoch);
         self.first_sequence = first_sequence;
+        self
+    }
+
+    /// Sets [`RingOptions::access`].
+    #[must_use]
+    pub fn access(mut self, access: Access) -> Self {
+        self.access = access;
         self
     }
 

@@ -4,13 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::access::Access;
 use crate::consumer::{Consumer, ConsumerOptions};
 use crate::error::RingError;
 use crate::layout::{self, ConsumerLines};
 use crate::lock;
-use crate::mapping::{Mapping, RingInfo, io_error};
+use crate::mapping::{Mapping, RingInfo, Use, io_error};
 use crate::options::RingOptions;
 use crate::producer::Producer;
+use crate::status::RingStatus;
 
 /// One mapped ring. Clones share the mapping, which lives until the last clone, endpoint and view is gone.
 #[derive(Debug, Clone)]
@@ -18,126 +20,30 @@ pub struct Ring {
     pub(crate) mapping: Arc<Mapping>,
 }
 
-/// How a ring stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RingStatus {
-    /// Oldest sequence that can be read.
-    pub oldest: u64,
-    /// Last committed sequence.
-    pub published: u64,
-    /// Last sequence whose journal is synced.
-    pub durable: u64,
-    /// Last sequence the replicas hold.
-    pub replicated: u64,
-    /// A producer lives.
-    pub producer_alive: bool,
-    /// All producer lines that were ever used.
-    pub producers: Vec<ProducerStatus>,
-    /// The claim that keeps readers from going on, if one does.
-    pub stuck: Option<StuckClaim>,
-    /// What had to be repaired.
-    pub repairs: RepairCounts,
-    /// All consumers that have a line.
-    pub consumers: Vec<ConsumerStatus>,
-}
-
-/// How a producer stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProducerStatus {
-    /// Its line.
-    pub line: usize,
-    /// Its process lives and has it open.
-    pub alive: bool,
-    /// For people: the process that has or last had it open.
-    pub process_id: u64,
-    /// Producers that had this line.
-    pub opens: u64,
-    /// How often this line's producers found no room and waited.
-    pub waits: u64,
-    /// How long they waited, ns.
-    pub waited_ns: u64,
-}
-
-/// A message that is claimed and not committed, with nothing readable before it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StuckClaim {
-    /// Its sequence.
-    pub sequence: u64,
-    /// Line of its producer.
-    pub line: usize,
-}
-
-/// What had to be repaired since the ring was made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RepairCounts {
-    /// Claims of dead producers that were voided.
-    pub claims: u64,
-    /// Dead raisers of the floor that were replaced.
-    pub raisers: u64,
-    /// Dead consumers that are no longer waited for.
-    pub detached: u64,
-}
-
-/// Latencies from commit to being read, of one message in 64.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LatencyCounts {
-    /// Sum of all, ns.
-    pub sum_ns: u64,
-    /// By [`layout::latency_bucket`].
-    pub counts: Vec<u64>,
-}
-
-/// How a consumer stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConsumerStatus {
-    /// Empty for one that leaves nothing behind.
-    pub name: String,
-    /// See [`ConsumerState`].
-    pub state: ConsumerState,
-    /// Its process lives and has it open.
-    pub alive: bool,
-    /// For people: the process that has or last had it open.
-    pub process_id: u32,
-    /// The sequence it will read next.
-    pub next: u64,
-    /// Committed messages it has not consumed.
-    pub lag: u64,
-    /// Gaps it was told of.
-    pub gaps: u64,
-    /// Messages in those gaps.
-    pub lost: u64,
-    /// Messages that failed their check.
-    pub corrupt: u64,
-    /// See [`LatencyCounts`].
-    pub latency: LatencyCounts,
-}
-
-/// What a consumer's line says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ConsumerState {
-    /// The producer waits for it.
-    Gating,
-    /// Reads copies; may be overwritten.
-    Lossy,
-    /// Dead longer than its `detach_after`: no longer waited for, cursor kept.
-    Detached,
-}
-
 impl Ring {
     /// Makes a ring. It has its name only when it is whole and all its memory is there.
     ///
     /// # Errors
-    /// [`RingError::Exists`], [`RingError::NoSpace`], [`RingError::Option`], [`RingError::Directory`].
+    /// [`RingError::Exists`], [`RingError::NoSpace`], [`RingError::Option`], [`RingError::Access`].
     pub fn create(path: impl AsRef<Path>, options: &RingOptions) -> Result<Self, RingError> {
         Mapping::create(path.as_ref(), options).map(Self::of)
     }
 
-    /// Opens a ring that exists.
+    /// Opens a ring that exists, of this user alone.
     ///
     /// # Errors
-    /// [`RingError::NotFound`], [`RingError::Version`], [`RingError::NotARing`], [`RingError::OtherBoot`].
+    /// Those of [`Ring::open_with`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self, RingError> {
-        Mapping::open(path.as_ref()).map(Self::of)
+        Self::open_with(path, Access::Private)
+    }
+
+    /// Opens a ring that exists and that nobody but those of `access` can have written.
+    ///
+    /// # Errors
+    /// [`RingError::NotFound`], [`RingError::Access`], [`RingError::Version`], [`RingError::NotARing`],
+    /// [`RingError::OtherBoot`].
+    pub fn open_with(path: impl AsRef<Path>, access: Access) -> Result<Self, RingError> {
+        Mapping::open(path.as_ref(), access, Use::Write).map(Self::of)
     }
 
     /// Opens the ring if it exists, makes it otherwise.
@@ -148,7 +54,7 @@ impl Ring {
     pub fn open_or_create(path: impl AsRef<Path>, options: &RingOptions) -> Result<Self, RingError> {
         let path = path.as_ref();
         loop {
-            match Self::open(path) {
+            match Self::open_with(path, options.access) {
                 Ok(ring) => return ring.require(options).map(|()| ring),
                 Err(RingError::NotFound { .. }) => match Self::create(path, options) {
                     Err(RingError::Exists { .. }) => {}
@@ -264,73 +170,7 @@ impl Ring {
     /// # Errors
     /// [`RingError::Io`] when the locks cannot be examined.
     pub fn status(&self) -> Result<RingStatus, RingError> {
-        let end = self.mapping.newest();
-        let newest = end.sequence;
-        let held =
-            |offset| lock::is_held(&self.mapping.file, offset).map_err(io_error("examine locks of", self.path()));
-        let mut consumers = Vec::new();
-        for lines in self.mapping.consumers() {
-            let identity = &lines.identity.0;
-            let state = match identity.state.load(Ordering::Acquire) {
-                layout::CONSUMER_GATING => ConsumerState::Gating,
-                layout::CONSUMER_LOSSY => ConsumerState::Lossy,
-                layout::CONSUMER_DETACHED => ConsumerState::Detached,
-                _ => continue,
-            };
-            let next = lines.cursor.0.sequence.load(Ordering::Relaxed);
-            consumers.push(ConsumerStatus {
-                name: lines.name(),
-                state,
-                alive: held(self.mapping.lock_offset_of(lines))?,
-                process_id: identity.process_id.load(Ordering::Relaxed),
-                next,
-                lag: newest.saturating_sub(next),
-                gaps: identity.gaps.load(Ordering::Relaxed),
-                lost: identity.lost.load(Ordering::Relaxed),
-                corrupt: identity.corrupt.load(Ordering::Relaxed),
-                latency: LatencyCounts {
-                    sum_ns: lines.latency.0.sum_ns.load(Ordering::Relaxed),
-                    counts: lines.latency.0.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect(),
-                },
-            });
-        }
-        let hot = self.mapping.hot();
-        let producers: Vec<ProducerStatus> = self
-            .mapping
-            .producers()
-            .iter()
-            .enumerate()
-            .filter(|(_, line)| line.0.opens.load(Ordering::Relaxed) != 0)
-            .map(|(line, words)| {
-                Ok(ProducerStatus {
-                    line,
-                    alive: held(self.mapping.lock_offset_of(words))?,
-                    process_id: words.0.process_id.load(Ordering::Relaxed),
-                    opens: words.0.opens.load(Ordering::Relaxed),
-                    waits: words.0.waits.load(Ordering::Relaxed),
-                    waited_ns: words.0.waited_ns.load(Ordering::Relaxed),
-                })
-            })
-            .collect::<Result<_, RingError>>()?;
-        let stuck = self
-            .mapping
-            .claim_at(end)
-            .map(|claim| StuckClaim { sequence: end.sequence, line: claim.producer().into() });
-        Ok(RingStatus {
-            oldest: self.mapping.oldest().sequence,
-            published: newest - 1,
-            durable: self.durable(),
-            replicated: hot.watermarks.0.replicated.load(Ordering::Acquire),
-            producer_alive: producers.iter().any(|producer| producer.alive),
-            producers,
-            stuck,
-            repairs: RepairCounts {
-                claims: hot.repairs.0.claims.load(Ordering::Relaxed),
-                raisers: hot.repairs.0.raisers.load(Ordering::Relaxed),
-                detached: hot.repairs.0.detached.load(Ordering::Relaxed),
-            },
-            consumers,
-        })
+        self.mapping.status()
     }
 
     /// Forgets a named consumer that is not open, with its cursor.
@@ -379,16 +219,5 @@ impl Ring {
     pub(crate) fn is_alive(&self, lines: &ConsumerLines) -> Result<bool, RingError> {
         lock::is_held(&self.mapping.file, self.mapping.lock_offset_of(lines))
             .map_err(io_error("examine locks of", self.path()))
-    }
-}
-
-impl ConsumerLines {
-    /// Its name; empty for one that leaves nothing behind.
-    pub(crate) fn name(&self) -> String {
-        let identity = &self.identity.0;
-        let size = (identity.name_size.load(Ordering::Relaxed) as usize).min(layout::CONSUMER_NAME_MAX);
-        let bytes: Vec<u8> =
-            identity.name.iter().flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes()).take(size).collect();
-        String::from_utf8_lossy(&bytes).into_owned()
     }
 }

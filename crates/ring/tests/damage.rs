@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, symlink};
 use std::time::Duration;
 
 use common::{Rings, drain};
@@ -207,6 +207,20 @@ fn garbage_in_shared_memory_is_an_error_or_an_outcome_and_never_a_panic() {
         }
         drop((producer, consumers));
         let _ = ring.status().unwrap();
+        let view = RingView::open(rings.path(), Access::Private).unwrap();
+        assert!(view.status().is_ok());
+        for from in [0, 3, random()] {
+            let mut walker = view.walk(from, true);
+            for _ in 0..20 {
+                let _ = walker.read(9, 100, |_, _| ());
+            }
+        }
+        let mut verifier = view.verify();
+        let steps = (0..2000).find(|_| !verifier.step(9));
+        assert!(steps.is_some(), "a check of garbage has an end");
+        for to in [MoveTo::Earliest, MoveTo::Latest, MoveTo::Sequence(random() % 300)] {
+            let _ = ring.move_consumer(options[0].name.as_str(), to);
+        }
         for options in &options {
             let _ = ring.consumer(options).map(|mut consumer| consumer.poll(9, |_, _| ()));
         }
@@ -392,18 +406,6 @@ fn options_that_cannot_be_are_refused_by_name() {
     assert!(matches!(long, Err(RingError::Option { option: "name", .. })));
     let _two = ["a", "b"].map(|name| ring.consumer(&ConsumerOptions::named(name)).unwrap());
     assert!(matches!(ring.consumer(&ConsumerOptions::named("c")), Err(RingError::ConsumersFull { max: 2, .. })));
-}
-
-#[test]
-fn a_directory_that_others_can_write_is_refused() {
-    let rings = Rings::new();
-    let directory = rings.path().parent().unwrap().to_owned();
-    std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o777)).unwrap();
-    let refused = Ring::create(rings.path(), &RingOptions::frames(4096));
-    assert!(matches!(refused, Err(RingError::Directory { .. })));
-    let inner = directory.join("made/here/test.ring");
-    drop(Ring::create(&inner, &RingOptions::frames(4096)).unwrap());
-    assert_eq!(inner.parent().unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o700);
 }
 
 /// Method: a ring larger than the file system. `fallocate` fails before anything has a name.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -43,6 +44,8 @@ class ChannelOptions:
     producers_max: int = 16
     """Of mode mpsc, up to 255."""
     durability: str = "memory"
+    group: str | int | None = None
+    """Name or number of a group whose members may have it too (0660 in 0770). None: its user alone (0600 in 0700)."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +90,10 @@ def create_channel(
 ) -> Channel:
     """Makes a channel, or opens the one of this name if it is what was asked for.
 
-    `directory` replaces the node's (`$TIDEBOOK_RINGS/<node>` or `/dev/shm/tidebook-<uid>/<node>`).
+    `directory` replaces the node's (`$TIDEBOOK_RINGS/<node>` or `/dev/shm/tidebook-<uid>/<node>`). A channel of a group
+    needs one of its own: members write in it, and come to it through directories they may enter.
     Raises: ChannelUsageError for options that cannot be, or an existing channel of other ones, with the fields that
-            differ; ChannelSpaceError when shared memory has no room.
+            differ; ChannelSpaceError when shared memory has no room; ChannelAccessError when others could write it.
     """
     options = options or ChannelOptions()
     if options.mode not in ("spsc", "mpsc"):
@@ -109,7 +113,7 @@ def create_channel(
     try:
         return Channel(name, _made(path, schema, options), record)
     except ChannelExistsError:
-        channel = Channel(name, Ring.open(path), record)
+        channel = Channel(name, Ring.open(path, group=group_number(options.group)), record)
     if channel.ring.mode != options.mode:
         raise ChannelUsageError(
             f"channel {name} is there in mode {channel.ring.mode}, asked for was {options.mode}; use its mode or another "
@@ -128,15 +132,19 @@ def open_channel(
     dtype: DTypeLike | type[Any] | None = None,
     node: str = DEFAULT_NODE,
     directory: str | os.PathLike[str] | None = None,
+    group: str | int | None = None,
+    allow_others: bool = False,
 ) -> Channel:
-    """The channel of this name; with `dtype` only if that is the layout of its records.
+    """The channel of this name, of this user alone; with `dtype` only if that is the layout of its records.
 
-    Raises: ChannelNotFoundError naming what is there instead, ChannelFormatError; ChannelUsageError naming each field that
-            differs.
+    `group` takes one of that group, whichever member made it; `allow_others` takes any, whoever could write it.
+    Raises: ChannelNotFoundError naming what is there instead, ChannelFormatError, ChannelAccessError; ChannelUsageError
+            naming each field that differs.
     """
     folder = _folder(node, directory)
     try:
-        channel = Channel(name, Ring.open(ring_path(folder, name)))
+        ring = Ring.open(ring_path(folder, name), group=group_number(group), allow_others=allow_others)
+        channel = Channel(name, ring)
     except ChannelNotFoundError as error:
         raise ChannelNotFoundError(f"no channel {name} in {folder}: {_instead(name, folder)}", **error.facts) from None
     return declared(channel, dtype)
@@ -167,6 +175,18 @@ def _compare(channel: Channel, expected: tuple[str, int]) -> None:
         found=found[0],
         path=str(channel.path),
     )
+
+
+def group_number(group: str | int | None) -> int | None:
+    """The number of a group. Raises: ChannelUsageError for one that this machine does not know."""
+    if group is None or isinstance(group, int):
+        return group
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise ChannelUsageError(
+            f"group = {group!r}: there is no such group on this machine", option="group", value=group
+        ) from None
 
 
 def _instead(name: str, folder: Path) -> str:
@@ -207,13 +227,23 @@ def _schema(name: str, options: ChannelOptions) -> tuple[str, int, str, int] | N
 def _made(path: Path, schema: tuple[str, int, str, int] | None, options: ChannelOptions) -> Ring:
     crc, parking, consumers = options.crc, options.parking, options.consumers_max
     producers = options.producers_max if options.mode == "mpsc" else None
+    group = group_number(options.group)
     if schema is None and producers is not None:
         slots = max(8, options.buffer_size // _RUN_SLOT_BYTES)
         return Ring.create_runs(
-            path, _RUN_SLOT_BYTES, _power_of_two(slots), producers, crc=crc, parking=parking, consumers_max=consumers
+            path,
+            _RUN_SLOT_BYTES,
+            _power_of_two(slots),
+            producers,
+            crc=crc,
+            parking=parking,
+            consumers_max=consumers,
+            group=group,
         )
     if schema is None:
-        return Ring.create_frames(path, options.buffer_size, crc=crc, parking=parking, consumers_max=consumers)
+        return Ring.create_frames(
+            path, options.buffer_size, crc=crc, parking=parking, consumers_max=consumers, group=group
+        )
     label, version, text, size_bytes = schema
     slots = max(8, options.buffer_size // (size_bytes + _HEADER_AND_CRC_BYTES))
     return Ring.create_slots(
@@ -225,6 +255,7 @@ def _made(path: Path, schema: tuple[str, int, str, int] | None, options: Channel
         parking=parking,
         consumers_max=consumers,
         producers_max=producers,
+        group=group,
     )
 
 

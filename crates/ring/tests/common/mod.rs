@@ -21,6 +21,7 @@ impl Rings {
         self.directory.path().join("test.ring")
     }
 
+    #[allow(dead_code, reason = "not every test file makes its rings here")]
     pub fn create(&self, options: &RingOptions) -> Ring {
         Ring::create(self.path(), options).expect("the options are right and there is room")
     }
