@@ -25,7 +25,6 @@ from tidebook.transport.layout import to_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from _typeshed import DataclassInstance
     from numpy.typing import DTypeLike
 
 _PLAIN = {int: "<i8", float: "<f8", bool: "?"}
@@ -79,7 +78,7 @@ class Packing:
         return list(map(self.record, *(array[name].tolist() for name in self._dtype.names or ())))
 
 
-def _is_record_class(declared: object) -> TypeGuard[type[DataclassInstance]]:
+def _is_record_class(declared: object) -> TypeGuard[type[Any]]:
     return isinstance(declared, type) and dataclasses.is_dataclass(declared)
 
 
