@@ -5,6 +5,8 @@
 //! (`crc-fast`, contiguous), 10.8 (`crc-fast`, header and payload apart) and 5.5 (`crc32c`); from 256 bytes on
 //! `crc-fast` is faster.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crc_fast::{CrcAlgorithm, Digest};
 
 /// Up to here the instruction is at least as fast as folding.
@@ -24,6 +26,45 @@ pub fn frame_checksum(sequence: u64, header_word: u64, payload: &[u8]) -> u32 {
         // SAFETY: the instruction set was just detected.
         return unsafe { short(sequence, header_word, payload) };
     }
+    long(sequence, header_word, payload)
+}
+
+/// Copies a short payload of whole words and gives the CRC-32C of its frame, in one pass.
+#[inline]
+pub fn copy_with_checksum(sequence: u64, header_word: u64, from: &[[u8; 8]], into: &[AtomicU64]) -> u32 {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("sse4.2") {
+        // SAFETY: the instruction set was just detected.
+        return unsafe { copy_short(sequence, header_word, from, into) };
+    }
+    copy_words(from, into);
+    long(sequence, header_word, from.as_flattened())
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "sse4.2")]
+fn copy_short(sequence: u64, header_word: u64, from: &[[u8; 8]], into: &[AtomicU64]) -> u32 {
+    use std::arch::x86_64::_mm_crc32_u64;
+    let mut state = _mm_crc32_u64(_mm_crc32_u64(u64::from(u32::MAX), sequence), header_word);
+    for (bytes, word) in from.iter().zip(into) {
+        let value = u64::from_le_bytes(*bytes);
+        word.store(value, Ordering::Relaxed);
+        state = _mm_crc32_u64(state, value);
+    }
+    !(state as u32)
+}
+
+/// Copies whole words.
+#[inline]
+pub fn copy_words(from: &[[u8; 8]], into: &[AtomicU64]) {
+    for (bytes, word) in from.iter().zip(into) {
+        word.store(u64::from_le_bytes(*bytes), Ordering::Relaxed);
+    }
+}
+
+/// Kept apart so that the short way is inlined.
+#[inline(never)]
+fn long(sequence: u64, header_word: u64, payload: &[u8]) -> u32 {
     let mut digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
     let mut header = [0; 16];
     header[..8].copy_from_slice(&sequence.to_le_bytes());
@@ -35,6 +76,7 @@ pub fn frame_checksum(sequence: u64, header_word: u64, payload: &[u8]) -> u32 {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "sse4.2")]
+#[inline]
 fn short(sequence: u64, header_word: u64, payload: &[u8]) -> u32 {
     use std::arch::x86_64::{_mm_crc32_u8, _mm_crc32_u64};
     let mut state = _mm_crc32_u64(_mm_crc32_u64(u64::from(u32::MAX), sequence), header_word);

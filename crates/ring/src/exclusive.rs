@@ -20,7 +20,7 @@ use crate::mapping::{Mapping, io_error};
 use crate::options::RingKind;
 use crate::producer::{Obstacle, Written, WrittenRecords, fill, seal, stamp};
 use crate::ring::Ring;
-use crate::room::{FLOOR_STEPS, Waiting, slowest_gating};
+use crate::room::{FLOOR_STEPS, Slowest, Waiting};
 
 /// The ring's producer. Its lock is held until it is dropped.
 #[derive(Debug)]
@@ -29,12 +29,15 @@ pub(crate) struct ExclusiveProducer {
     lock: EndpointLock,
     /// Of the next message.
     next: Place,
+    /// Bytes of a record, on a ring of slots.
+    record_size: Option<usize>,
     /// Position of the floor, as it was last written.
     floor: u64,
     /// Positions below it may be written: a lap above a floor that every consumer has agreed to.
     limit: u64,
     /// Starts of messages a step apart, oldest first: where the floor of frames may move to.
     marks: VecDeque<Place>,
+    slowest: Slowest,
     waiting: Waiting,
     fence_epoch: u64,
 }
@@ -63,11 +66,13 @@ impl ExclusiveProducer {
         let mut producer = Self {
             lock,
             next,
+            record_size: mapping.info.record_size(),
             floor: floor.position,
             // The first write asks the consumers: the producer before may have died between raising the floor and
             // seeing who had joined below it.
             limit: 0,
             marks: VecDeque::with_capacity(2 * FLOOR_STEPS as usize),
+            slowest: Slowest::default(),
             waiting: Waiting::default(),
             fence_epoch: hot.fence_epoch.0.load(Ordering::SeqCst),
             ring,
@@ -90,6 +95,18 @@ impl ExclusiveProducer {
 
     #[inline]
     pub fn write(&mut self, payload: &[u8], timeout: Option<Duration>) -> Result<Written, RingError> {
+        // Nearly every write of a record is this one.
+        if Some(payload.len()) == self.record_size && self.next.position < self.limit && self.check_owner().is_ok() {
+            let sequence = self.next.sequence;
+            self.fill_slot(payload);
+            self.announce();
+            return Ok(Written::At(sequence));
+        }
+        self.write_any(payload, timeout)
+    }
+
+    #[inline(never)]
+    fn write_any(&mut self, payload: &[u8], timeout: Option<Duration>) -> Result<Written, RingError> {
         match self.ring.mapping.info.kind {
             RingKind::Slots { .. } => self.write_slot(payload, timeout),
             RingKind::Frames { .. } => self.write_frames(payload, timeout),
@@ -329,7 +346,7 @@ impl ExclusiveProducer {
                 }
                 _ => self.marks.front().copied().unwrap_or(self.next),
             };
-            let slowest = slowest_gating(mapping);
+            let slowest = self.slowest.look(mapping, wanted.position);
             let raised = match slowest {
                 // What a consumer says is bounded: behind the floor it waits for nothing, past the end it is the end.
                 Some((position, _)) if position < needed => None,
@@ -394,7 +411,7 @@ impl ExclusiveClaim<'_> {
         producer.check_owner()?;
         let mapping = &producer.ring.mapping;
         let sequence = producer.next.sequence;
-        seal(mapping, offset, sequence, FRAME_WHOLE, mapping.bytes(offset + HEADER_SIZE_BYTES, size_bytes));
+        seal(mapping, offset, sequence, FRAME_WHOLE, size_bytes);
         match mapping.info.kind {
             RingKind::Frames { .. } => {
                 let start = producer.place(producer.next.position, size_bytes);

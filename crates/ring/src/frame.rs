@@ -94,7 +94,7 @@ impl Frame {
     #[inline]
     pub fn holds(&self, mapping: &Mapping, payload: &[u8]) -> bool {
         !mapping.info.crc
-            || mapping.crc_word(self.offset + layout::crc_offset(self.payload_size)).load(Ordering::Relaxed)
+            || mapping.crc(self.offset + layout::crc_offset(self.payload_size))
                 == frame_checksum(self.sequence, self.header_word, payload)
     }
 }

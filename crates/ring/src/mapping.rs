@@ -10,7 +10,7 @@ use std::mem::offset_of;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use memmap2::{MmapOptions, MmapRaw};
@@ -238,9 +238,24 @@ impl Mapping {
     /// The sequence word of the frame at this offset of the data area.
     #[inline]
     pub fn sequence_word(&self, offset: usize) -> &AtomicU64 {
-        assert!(offset.is_multiple_of(8) && offset + 8 <= self.data_size, "frame offset {offset} outside the data");
-        // SAFETY: in bounds and aligned by the assert; the mapping lives as long as `self`.
+        if !offset.is_multiple_of(8) || offset + 8 > self.data_size {
+            outside(8, offset);
+        }
+        // SAFETY: in bounds and aligned by the check; the mapping lives as long as `self`.
         unsafe { AtomicU64::from_ptr(self.map.as_mut_ptr().add(self.data_offset + offset).cast()) }
+    }
+
+    /// The words of a frame at this offset. Payloads are bytes to their readers and these words to who writes them.
+    #[inline]
+    pub fn words(&self, offset: usize, size_bytes: usize) -> &[AtomicU64] {
+        if !offset.is_multiple_of(8) || offset > self.data_size || size_bytes > self.data_size - offset {
+            outside(size_bytes, offset);
+        }
+        // SAFETY: in bounds and aligned by the check; the mapping lives as long as `self`.
+        unsafe {
+            let first = self.map.as_mut_ptr().add(self.data_offset + offset).cast::<AtomicU64>();
+            std::slice::from_raw_parts(first, size_bytes / 8)
+        }
     }
 
     /// Length and flags of the frame at this offset.
@@ -249,23 +264,21 @@ impl Mapping {
         self.sequence_word(offset + 8)
     }
 
-    /// The CRC at this offset.
+    /// The CRC at this offset: half of a word, as it was written.
     #[inline]
-    pub fn crc_word(&self, offset: usize) -> &AtomicU32 {
-        assert!(offset.is_multiple_of(4) && offset + 4 <= self.data_size, "CRC offset {offset} outside the data");
-        // SAFETY: in bounds and aligned by the assert; the mapping lives as long as `self`.
-        unsafe { AtomicU32::from_ptr(self.map.as_mut_ptr().add(self.data_offset + offset).cast()) }
+    pub fn crc(&self, offset: usize) -> u32 {
+        let word = self.sequence_word(offset & !7).load(Ordering::Relaxed);
+        (word >> (offset % 8 * 8)) as u32
     }
 
     /// Bytes of the data area as the reader of a gated consumer may see them: the producer changes none of them until
     /// that consumer's cursor has passed. A process that breaks this rule is what the CRC is for.
     #[inline]
     pub fn bytes(&self, offset: usize, size: usize) -> &[u8] {
-        assert!(
-            offset <= self.data_size && size <= self.data_size - offset,
-            "{size} bytes at {offset} outside the data"
-        );
-        // SAFETY: in bounds by the assert; initialised since creation; see above for who writes.
+        if offset > self.data_size || size > self.data_size - offset {
+            outside(size, offset);
+        }
+        // SAFETY: in bounds by the check; initialised since creation; see above for who writes.
         unsafe { std::slice::from_raw_parts(self.map.as_mut_ptr().add(self.data_offset + offset), size) }
     }
 
@@ -273,11 +286,10 @@ impl Mapping {
     #[inline]
     #[expect(clippy::mut_from_ref, reason = "the memory is the file's; the producer's lock makes it the only writer")]
     pub fn bytes_mut(&self, offset: usize, size: usize) -> &mut [u8] {
-        assert!(
-            offset <= self.data_size && size <= self.data_size - offset,
-            "{size} bytes at {offset} outside the data"
-        );
-        // SAFETY: in bounds by the assert; only the producer calls this, one frame at a time.
+        if offset > self.data_size || size > self.data_size - offset {
+            outside(size, offset);
+        }
+        // SAFETY: in bounds by the check; only the producer calls this, one frame at a time.
         unsafe { std::slice::from_raw_parts_mut(self.map.as_mut_ptr().add(self.data_offset + offset), size) }
     }
 
@@ -285,7 +297,7 @@ impl Mapping {
     #[inline]
     pub fn copy_racing(&self, offset: usize, into: &mut [u8]) {
         assert!(offset <= self.data_size && into.len() <= self.data_size - offset, "copy at {offset} outside the data");
-        // SAFETY: in bounds by the assert. Racing with the producer is expected: the copy is thrown away unread when
+        // SAFETY: in bounds by the check. Racing with the producer is expected: the copy is thrown away unread when
         // the floor has passed it, and a raw copy, unlike a slice, promises nothing about stillness.
         unsafe {
             std::ptr::copy_nonoverlapping(
@@ -356,6 +368,13 @@ impl Mapping {
 /// The directory a path leads into.
 fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Whoever would leave the data stops here. Kept apart, so that the check costs two comparisons and nothing else.
+#[cold]
+#[inline(never)]
+fn outside(size_bytes: usize, offset: usize) -> ! {
+    panic!("{size_bytes} bytes at {offset} are not words inside the data");
 }
 
 /// An [`RingError::Io`] in the making.

@@ -2,13 +2,13 @@
 //!
 //! What the two do differently is in [`crate::exclusive`] and [`crate::shared`]; what a frame is made of is here.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::crc::frame_checksum;
+use crate::crc::{copy_with_checksum, copy_words, frame_checksum};
 use crate::error::RingError;
 use crate::exclusive::{ExclusiveClaim, ExclusiveProducer};
-use crate::layout::{self, CRC_SIZE_BYTES, HEADER_SIZE_BYTES, STAMP_EVERY, frame_size_bytes, header_word};
+use crate::layout::{HEADER_SIZE_BYTES, STAMP_EVERY, frame_size_bytes, header_word};
 use crate::mapping::Mapping;
 use crate::options::{Mode, RingKind};
 use crate::ring::Ring;
@@ -253,22 +253,69 @@ impl Claim<'_> {
 /// Everything of a frame but its sequence word.
 #[inline]
 pub(crate) fn fill(mapping: &Mapping, offset: usize, sequence: u64, flags: u8, payload: &[u8]) {
-    mapping.bytes_mut(offset + HEADER_SIZE_BYTES, payload.len()).copy_from_slice(payload);
-    seal(mapping, offset, sequence, flags, payload);
+    let header = header_word(payload.len() as u32, flags);
+    match payload.as_chunks::<8>() {
+        (words, []) if words.len() <= SHORT_WORDS => {
+            let frame = mapping.words(offset, HEADER_SIZE_BYTES + payload.len() + 8);
+            let [_, first, inner @ .., last] = frame else { unreachable!("a frame has three words") };
+            first.store(header, Ordering::Relaxed);
+            let crc = if mapping.info.crc {
+                copy_with_checksum(sequence, header, words, inner)
+            } else {
+                copy_words(words, inner);
+                0
+            };
+            last.store(crc.into(), Ordering::Relaxed);
+        }
+        _ => fill_bytes(mapping, offset, sequence, header, payload),
+    }
+}
+
+/// Payloads up to here are copied word by word, if they are whole words.
+const SHORT_WORDS: usize = 32;
+
+#[inline(never)]
+fn fill_bytes(mapping: &Mapping, offset: usize, sequence: u64, header: u64, payload: &[u8]) {
+    let (whole, rest) = payload.as_chunks::<8>();
+    let frame = mapping.words(offset, frame_size_bytes(payload.len()));
+    frame[1].store(header, Ordering::Relaxed);
+    mapping.bytes_mut(offset + HEADER_SIZE_BYTES, whole.len() * 8).copy_from_slice(whole.as_flattened());
+    close(
+        &frame[2 + whole.len()..],
+        rest,
+        if mapping.info.crc { frame_checksum(sequence, header, payload) } else { 0 },
+    );
 }
 
 /// Length, flags, padding and CRC around a payload that is in place.
 #[inline]
-pub(crate) fn seal(mapping: &Mapping, offset: usize, sequence: u64, flags: u8, payload: &[u8]) {
-    let word = header_word(payload.len() as u32, flags);
-    mapping.header_word(offset).store(word, Ordering::Relaxed);
-    let crc_offset = layout::crc_offset(payload.len());
-    let payload_end = HEADER_SIZE_BYTES + payload.len();
-    mapping.bytes_mut(offset + payload_end, crc_offset - payload_end).fill(0);
-    let crc = if mapping.info.crc { frame_checksum(sequence, word, payload) } else { 0 };
-    mapping.crc_word(offset + crc_offset).store(crc, Ordering::Relaxed);
-    let end = crc_offset + CRC_SIZE_BYTES;
-    mapping.bytes_mut(offset + end, frame_size_bytes(payload.len()) - end).fill(0);
+pub(crate) fn seal(mapping: &Mapping, offset: usize, sequence: u64, flags: u8, payload_size: usize) {
+    let header = header_word(payload_size as u32, flags);
+    let words = mapping.words(offset, frame_size_bytes(payload_size));
+    let whole = payload_size / 8;
+    let mut rest = [0; 8];
+    let crc = {
+        let payload = mapping.bytes(offset + HEADER_SIZE_BYTES, payload_size);
+        rest[..payload_size % 8].copy_from_slice(&payload[whole * 8..]);
+        if mapping.info.crc { frame_checksum(sequence, header, payload) } else { 0 }
+    };
+    close(&words[HEADER_SIZE_BYTES / 8 + whole..], &rest[..payload_size % 8], crc);
+    words[1].store(header, Ordering::Relaxed);
+}
+
+/// The last words of a frame: what of the payload fills no word, the CRC, and zeros.
+#[inline]
+fn close(end: &[AtomicU64], rest: &[u8], crc: u32) {
+    let last = rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    let crc = u64::from(crc);
+    match rest.len() {
+        0 => end[0].store(crc, Ordering::Relaxed),
+        1..=4 => end[0].store(last | crc << 32, Ordering::Relaxed),
+        _ => {
+            end[1].store(crc, Ordering::Relaxed);
+            end[0].store(last, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Notes the time of a message that is about to be committed, if it is one of those whose latency is measured.

@@ -119,6 +119,30 @@ impl Waiting {
     }
 }
 
+/// Where the slowest consumer that is waited for stood when its producer last looked at all of them.
+///
+/// Cursors never go back, so that stays a bound until somebody joins. While it is far enough ahead the lines need not be
+/// looked at: once for nearly a lap and not once for each step of the floor, however many they are.
+#[derive(Debug, Default)]
+pub(crate) struct Slowest {
+    /// [`layout::HotLines::joins`] before the look.
+    joins: Option<u64>,
+    found: Option<(u64, usize)>,
+}
+
+impl Slowest {
+    /// Its position and line, or others that are at least as far behind but not before `wanted`; `None` when nobody is
+    /// waited for.
+    pub fn look(&mut self, mapping: &Mapping, wanted: u64) -> Option<(u64, usize)> {
+        let joins = mapping.hot().joins.0.load(Ordering::SeqCst);
+        if self.joins != Some(joins) || self.found.is_some_and(|(position, _)| position < wanted) {
+            self.found = slowest_gating(mapping);
+            self.joins = Some(joins);
+        }
+        self.found
+    }
+}
+
 /// Where the slowest consumer that is waited for stands, and its line.
 pub(crate) fn slowest_gating(mapping: &Mapping) -> Option<(u64, usize)> {
     floor::slowest(mapping.consumers().iter().map(ConsumerLines::line), layout::CONSUMER_GATING)

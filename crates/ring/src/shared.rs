@@ -13,13 +13,13 @@ use crate::crc::frame_checksum;
 use crate::error::RingError;
 use crate::floor::{self, Room};
 use crate::frame::{Look, Place};
-use crate::layout::{FRAME_FIRST, FRAME_LAST, FRAME_VOID, FRAME_WHOLE, HEADER_SIZE_BYTES, crc_offset, header_word};
+use crate::layout::{FRAME_FIRST, FRAME_LAST, FRAME_VOID, FRAME_WHOLE, HEADER_SIZE_BYTES, header_word};
 use crate::lock::{self, EndpointLock};
 use crate::mapping::{Mapping, io_error};
 use crate::options::RingKind;
 use crate::producer::{Obstacle, Written, WrittenRecords, fill, seal, stamp};
 use crate::ring::Ring;
-use crate::room::{FLOOR_STEPS, LIVENESS_INTERVAL, Waiting, slowest_gating};
+use crate::room::{FLOOR_STEPS, LIVENESS_INTERVAL, Slowest, Waiting};
 
 /// Walks to the end that may fail in a row before the ring is taken for damaged.
 const LOST_MAX: u32 = 1000;
@@ -37,6 +37,7 @@ pub(crate) struct SharedProducer {
     limit: u64,
     /// What is claimed and not settled. Also of a claim that was forgotten: the next call gives it back.
     open: Option<(Spot, Claim)>,
+    slowest: Slowest,
     waiting: Waiting,
     fence_epoch: u64,
 }
@@ -79,6 +80,7 @@ impl SharedProducer {
             tail: mapping.near_end(),
             limit: 0,
             open: None,
+            slowest: Slowest::default(),
             waiting: Waiting::default(),
             fence_epoch: hot.fence_epoch.0.load(Ordering::SeqCst),
             ring,
@@ -97,7 +99,7 @@ impl SharedProducer {
         self.ring.published()
     }
 
-    #[inline]
+    #[inline(never)]
     pub fn write(&mut self, payload: &[u8], timeout: Option<Duration>) -> Result<Written, RingError> {
         self.begin()?;
         let mapping = &self.ring.mapping;
@@ -266,7 +268,7 @@ impl SharedProducer {
             }
             return Ok(Some(Obstacle::Producer(line)));
         }
-        let raised = raise_floor(&ring, end, slow);
+        let raised = raise_floor(&ring, &mut self.slowest, end, slow);
         room.step_back();
         self.limit = room.limit();
         // Nobody in the way any more, but not room enough yet: the next look finds it.
@@ -321,7 +323,7 @@ impl SharedClaim<'_> {
         producer.ring.check_producer(!producer.lock.is_ours(), producer.fence_epoch)?;
         let mapping = &producer.ring.mapping;
         let (spot, _) = producer.open.expect("claimed before");
-        seal(mapping, offset, spot.sequence, FRAME_WHOLE, mapping.bytes(offset + HEADER_SIZE_BYTES, size_bytes));
+        seal(mapping, offset, spot.sequence, FRAME_WHOLE, size_bytes);
         let sequence = producer.commit()?;
         producer.ring.mapping.wake();
         Ok(sequence)
@@ -337,16 +339,17 @@ impl Drop for SharedClaim<'_> {
 }
 
 /// Moves the floor so that positions below `end` may be written, or says who is in the way. Of the raiser alone.
-fn raise_floor(ring: &Ring, end: u64, slow: bool) -> Result<Option<Obstacle>, RingError> {
+fn raise_floor(ring: &Ring, known: &mut Slowest, end: u64, slow: bool) -> Result<Option<Obstacle>, RingError> {
     let mapping = &*ring.mapping;
     let hot = mapping.hot();
     let capacity = mapping.mask + 1;
     let needed = end.saturating_sub(capacity);
     let looked = floor::raise(&hot.joins.0, &hot.floor.0, || {
         let floor = mapping.oldest();
-        let slowest = slowest_gating(mapping);
+        let wanted = needed + capacity / FLOOR_STEPS;
+        let slowest = known.look(mapping, wanted);
         let bound = slowest.map_or(u64::MAX, |(position, _)| position.max(floor.position));
-        let raised = mapping.committed_until(floor, needed + capacity / FLOOR_STEPS, bound);
+        let raised = mapping.committed_until(floor, wanted, bound);
         let moves = raised.position > floor.position;
         if moves && hot.published.0.load().1 < raised.position {
             hot.published.0.store(raised.sequence - 1, raised.position);
@@ -375,7 +378,7 @@ fn void(mapping: &Mapping, spot: Spot, claim: Claim) -> bool {
     let header = header_word(claim.run() as u32, FRAME_VOID | FRAME_WHOLE);
     mapping.header_word(offset).store(header, Ordering::Relaxed);
     let crc = if mapping.info.crc { frame_checksum(spot.sequence, header, &[]) } else { 0 };
-    mapping.crc_word(offset + crc_offset(0)).store(crc, Ordering::Relaxed);
+    mapping.sequence_word(offset + HEADER_SIZE_BYTES).store(crc.into(), Ordering::Relaxed);
     claims::settle(mapping.word(spot.position), claim, spot.sequence)
 }
 

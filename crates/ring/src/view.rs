@@ -399,7 +399,7 @@ impl Mapping {
             self.copy_racing(frame.offset + HEADER_SIZE_BYTES, copy);
             if !frame.holds(self, copy) {
                 let crc = frame.offset + crc_offset(frame.payload_size);
-                let found = self.crc_word(crc).load(Ordering::Relaxed);
+                let found = self.crc(crc);
                 let computed = frame_checksum(frame.sequence, frame.header_word, copy);
                 // Any of its bytes may be the changed one.
                 let what = format!(
