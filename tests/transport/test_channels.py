@@ -212,3 +212,25 @@ def test_a_published_layout_reads_as_its_own_dtype(rings: Path) -> None:
         assert isinstance(batch, tb.Batch)
         assert batch.array.dtype.names == dtype.names
         assert batch.array["bid_price"][:, 0].tolist() == [5, 6, 7]
+
+
+def test_a_closed_consumers_name_is_free_when_no_array_of_its_batches_is_left(rings: Path) -> None:
+    channel = tb.create_channel("ticks", tb.ChannelOptions(dtype=TICK), directory=rings)
+    with tb.open_producer(channel) as producer:
+        producer.write_batch(ticks(1, 10))
+        with tb.open_consumer(channel, "reader") as consumer:
+            batch = consumer.poll_batch(5)
+            assert isinstance(batch, tb.Batch)
+        # It was not released: it comes again. The batch itself holds nobody up.
+        with pytest.raises(BufferError, match="its consumer closed"):
+            _ = batch.array
+        with tb.open_consumer(channel, "reader") as consumer:
+            batch = consumer.poll_batch(5)
+            assert isinstance(batch, tb.Batch)
+            array = batch.array
+            assert batch.first_sequence == 1
+        with pytest.raises(EndpointBusyError, match='consumer "reader" is already open'):
+            tb.open_consumer(channel, "reader")
+        assert array["price"].tolist() == [1, 2, 3, 4, 5]
+        del array
+        tb.open_consumer(channel, "reader").close()

@@ -68,7 +68,7 @@ def test_as_many_producers_as_asked_for_and_no_more(rings: Path) -> None:
             tb.open_producer(channel)
         status = channel.status()
         assert [producer["alive"] for producer in status["producers"]] == [True, True]
-    with pytest.raises(ChannelUsageError, match="in mode mpsc, asked for was spsc"):
+    with pytest.raises(ChannelUsageError, match="with mode mpsc, asked for was spsc"):
         tb.create_channel("orders", tb.ChannelOptions(), directory=rings)
     with pytest.raises(ChannelUsageError, match=r"must be spsc .* or mpsc"):
         tb.create_channel("orders", tb.ChannelOptions(mode="spmc"), directory=rings)

@@ -117,6 +117,11 @@ impl Ring {
         self.0.info().producers_max
     }
 
+    #[getter]
+    fn consumers_max(&self) -> u32 {
+        self.0.info().consumers_max
+    }
+
     /// 0 for messages.
     #[getter]
     fn record_size_bytes(&self) -> usize {

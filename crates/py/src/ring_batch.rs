@@ -21,13 +21,16 @@ pub struct BatchState {
     finished: AtomicBool,
     /// What its reader made of it is safe.
     acknowledged: AtomicBool,
+    /// Its consumer has left the ring.
+    left: AtomicBool,
 }
 
 impl BatchState {
     /// A batch up to `end` that is being read; `acknowledged` where reading is enough.
     pub fn new(end: Place, acknowledged: bool) -> Arc<Self> {
+        let [finished, left] = [false; 2].map(AtomicBool::new);
         let acknowledged = AtomicBool::new(acknowledged);
-        Arc::new(Self { end, exports: AtomicUsize::new(0), finished: AtomicBool::new(false), acknowledged })
+        Arc::new(Self { end, exports: AtomicUsize::new(0), finished, acknowledged, left })
     }
 
     /// Messages up to `end` that nobody has a view of.
@@ -47,6 +50,16 @@ impl BatchState {
         self.finished.store(true, Ordering::Release);
     }
 
+    /// No new buffer of it: its consumer leaves the ring.
+    pub fn leave(&self) {
+        self.left.store(true, Ordering::Release);
+    }
+
+    /// Buffers of it are left.
+    pub fn is_viewed(&self) -> bool {
+        self.exports.load(Ordering::Acquire) > 0
+    }
+
     /// All of it is safe elsewhere.
     pub fn acknowledge(&self) {
         self.acknowledged.store(true, Ordering::Release);
@@ -54,9 +67,7 @@ impl BatchState {
 
     /// Finished and acknowledged, and nothing refers to it.
     pub fn is_done(&self) -> bool {
-        self.finished.load(Ordering::Acquire)
-            && self.acknowledged.load(Ordering::Acquire)
-            && self.exports.load(Ordering::Acquire) == 0
+        self.finished.load(Ordering::Acquire) && self.acknowledged.load(Ordering::Acquire) && !self.is_viewed()
     }
 }
 
@@ -111,7 +122,7 @@ impl RingBatch {
 
     #[getter]
     fn released(&self) -> bool {
-        self.state.finished.load(Ordering::Acquire)
+        self.state.finished.load(Ordering::Acquire) || self.state.left.load(Ordering::Acquire)
     }
 
     /// Done with it, now: refused while a buffer refers to it.
@@ -150,8 +161,8 @@ impl RingBatch {
     }
 
     unsafe fn __releasebuffer__(&self, _view: *mut ffi::Py_buffer) {
-        self.state.exports.fetch_sub(1, Ordering::AcqRel);
-        if self.state.is_done() {
+        let last = self.state.exports.fetch_sub(1, Ordering::AcqRel) == 1;
+        if last && self.released() {
             self.settle();
         }
     }
@@ -165,7 +176,9 @@ impl RingBatch {
 
     fn check_open(&self) -> PyResult<()> {
         if self.released() {
-            return Err(PyBufferError::new_err("this batch was released: its slots may be overwritten"));
+            return Err(PyBufferError::new_err(
+                "this batch was released, or its consumer closed: its slots may be overwritten",
+            ));
         }
         Ok(())
     }

@@ -74,7 +74,10 @@ const OVERWRITTEN_MAX: usize = 1024;
 
 /// The consumer and the batches it has handed out, oldest first.
 pub struct Reader {
-    consumer: Consumer,
+    /// `None` once it has left the ring.
+    consumer: Option<Consumer>,
+    /// It leaves as soon as no buffer of its batches is left.
+    is_leaving: bool,
     outstanding: VecDeque<Arc<BatchState>>,
     /// What was read counts as consumed only when its reader says so.
     is_manual: bool,
@@ -85,12 +88,27 @@ pub struct Reader {
 pub type SharedReader = Arc<Mutex<Reader>>;
 
 impl Reader {
+    fn open(&mut self) -> PyResult<&mut Consumer> {
+        self.consumer.as_mut().ok_or_else(|| unavailable("consumer", "was closed; open another"))
+    }
+
     /// Moves the cursor over the batches that are done.
     pub fn settle(&mut self) {
+        let Some(consumer) = &mut self.consumer else { return };
         while let Some(batch) = self.outstanding.front().filter(|batch| batch.is_done()) {
-            self.consumer.commit_to(batch.end());
+            consumer.commit_to(batch.end());
             self.outstanding.pop_front();
         }
+        if self.is_leaving && !(self.is_gating && self.outstanding.iter().any(|batch| batch.is_viewed())) {
+            self.consumer = None;
+        }
+    }
+
+    /// Leaves the ring, now or with the last buffer.
+    fn leave(&mut self) {
+        self.is_leaving = true;
+        self.outstanding.iter().for_each(|batch| batch.leave());
+        self.settle();
     }
 
     /// Notes what was read up to now.
@@ -154,7 +172,13 @@ impl RingConsumer {
         let policy = Some(policy);
         let options = ConsumerOptions { name: name.to_owned(), start, policy, peek, wait };
         let consumer = ring.0.consumer(&options).map_err(raised)?;
-        let reader = Reader { consumer, outstanding: VecDeque::new(), is_manual: manual, is_gating };
+        let reader = Reader {
+            consumer: Some(consumer),
+            is_leaving: false,
+            outstanding: VecDeque::new(),
+            is_manual: manual,
+            is_gating,
+        };
         Ok(Self { reader: Mutex::new(Some(Arc::new(Mutex::new(reader)))), awaited: Mutex::default() })
     }
 
@@ -172,7 +196,7 @@ impl RingConsumer {
         wait_until_ready(py, &mut reader, blocking::timeout(timeout)?)?;
         let mut failure = None;
         let mut handed = 0;
-        let read = reader.consumer.read_while(limit, |sequence, payload| {
+        let read = reader.open()?.read_while(limit, |sequence, payload| {
             match callback.call1((sequence, PyBytes::new(py, payload))) {
                 Ok(_) => {
                     handed += 1;
@@ -186,9 +210,10 @@ impl RingConsumer {
         });
         // Behind batches that are still being read the cursor waits for them.
         if reader.outstanding.is_empty() && !reader.is_manual {
-            reader.consumer.commit();
+            reader.open()?.commit();
         } else if handed > 0 || !reader.is_manual {
-            let state = BatchState::copied(reader.consumer.place(), !reader.is_manual);
+            let place = reader.open()?.place();
+            let state = BatchState::copied(place, !reader.is_manual);
             reader.note(state);
         }
         match (failure, read.map_err(raised)?) {
@@ -206,7 +231,7 @@ impl RingConsumer {
         if !wait_until_ready(py, &mut reader, blocking::timeout(timeout)?)? {
             return Ok(None);
         }
-        let consumer = &mut reader.consumer;
+        let consumer = reader.open()?;
         let contents = match consumer.ring().info().kind {
             RingKind::Slots { .. } => match py.detach(|| consumer.slots(limit)).map_err(raised)? {
                 SlotBatch::Slots(slots) => Contents::Slots(slots),
@@ -233,7 +258,8 @@ impl RingConsumer {
                 }
             }
         };
-        let state = BatchState::new(reader.consumer.place(), !reader.is_manual);
+        let place = reader.open()?.place();
+        let state = BatchState::new(place, !reader.is_manual);
         reader.note(state.clone());
         drop(reader);
         Ok(Some(Taken::Batch(RingBatch::new(contents, state, shared))))
@@ -246,23 +272,24 @@ impl RingConsumer {
         if !reader.is_manual {
             return Err(unavailable("consumer", "acknowledges batch by batch; open it with acknowledge=\"manual\""));
         }
-        let sequence = sequence.unwrap_or_else(|| reader.consumer.last_read());
-        reader.consumer.acknowledge(sequence).map_err(raised)?;
+        let consumer = reader.open()?;
+        let sequence = sequence.unwrap_or_else(|| consumer.last_read());
+        consumer.acknowledge(sequence).map_err(raised)?;
         for batch in reader.outstanding.iter().take_while(|batch| batch.end().sequence() <= sequence + 1) {
             batch.acknowledge();
         }
         reader.settle();
-        Ok(reader.consumer.committed())
+        Ok(reader.open()?.committed())
     }
 
     /// Goes past a damaged message; gives what is lost with it.
     fn skip(&self) -> PyResult<Gap> {
-        lock(&self.shared()?)?.consumer.skip().map(Gap::from).map_err(raised)
+        lock(&self.shared()?)?.open()?.skip().map(Gap::from).map_err(raised)
     }
 
     #[getter]
     fn next_sequence(&self) -> PyResult<u64> {
-        Ok(lock(&self.shared()?)?.consumer.next_sequence())
+        Ok(lock(&self.shared()?)?.open()?.next_sequence())
     }
 
     /// Last sequence it has consumed.
@@ -271,7 +298,7 @@ impl RingConsumer {
         let shared = self.shared()?;
         let mut reader = lock(&shared)?;
         reader.settle();
-        Ok(reader.consumer.committed())
+        Ok(reader.open()?.committed())
     }
 
     #[getter]
@@ -279,10 +306,10 @@ impl RingConsumer {
         self.reader.lock().is_ok_and(|shared| shared.is_none())
     }
 
-    /// Leaves the ring, once no batch of it is referred to.
+    /// Leaves the ring, once no buffer of its batches is left.
     fn close(&self) -> PyResult<()> {
         let Ok(shared) = self.shared() else { return Ok(()) };
-        lock(&shared)?.settle();
+        lock(&shared)?.leave();
         self.reader.lock().map_err(|_| unavailable("consumer", "failed in another thread"))?.take();
         // Whoever waits finds out.
         if let Some((alarm, token)) = self.awaited().take() {
@@ -302,11 +329,12 @@ impl RingConsumer {
             return Err(unavailable("consumer", "is awaited by another task"));
         }
         reader.settle();
-        if reader.consumer.is_ready() {
+        let consumer = reader.open()?;
+        if consumer.is_ready() {
             return Ok(None);
         }
         *awaited = Some((alarm.clone(), token));
-        Ok(Some(reader.consumer.watch()))
+        Ok(Some(consumer.watch()))
     }
 
     /// No task waits any more.
@@ -336,14 +364,15 @@ fn finish_outstanding(reader: &mut Reader) {
 
 /// Looks once without giving the GIL away, then waits. False when nothing came in time.
 fn wait_until_ready(py: Python<'_>, reader: &mut Reader, timeout: Option<Duration>) -> PyResult<bool> {
-    if reader.consumer.is_ready() {
+    if reader.open()?.is_ready() {
         return Ok(true);
     }
     if timeout == Some(Duration::ZERO) {
         return Ok(false);
     }
     let found = blocking::wait(py, timeout, |slice| {
-        let ready = reader.consumer.wait(Some(slice))?;
+        // Nobody else can close it while this holds it.
+        let ready = reader.consumer.as_mut().map_or(Ok(true), |consumer| consumer.wait(Some(slice)))?;
         reader.settle();
         Ok::<_, RingError>(ready.then_some(()))
     })?;

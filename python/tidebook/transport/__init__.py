@@ -12,10 +12,11 @@ ring promises and what its bytes mean: `docs/formats/ring.md`.
 
 from tidebook._core import Full, Gap
 from tidebook.transport.batch import Batch
-from tidebook.transport.channel import Channel, ChannelOptions, create_channel, open_channel
+from tidebook.transport.channel import Channel, create_channel, open_channel
 from tidebook.transport.claim import Claim
 from tidebook.transport.consumer import Consumer, open_consumer
 from tidebook.transport.instruments import instruments
+from tidebook.transport.options import ChannelOptions
 from tidebook.transport.producer import Producer, open_producer
 from tidebook.transport.tuning import Effect, Tuning, tuned
 

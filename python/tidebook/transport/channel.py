@@ -9,12 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tidebook._core import Ring, ring_directory, ring_path, schemas
-from tidebook.errors import ChannelExistsError, ChannelNotFoundError, ChannelUsageError, EndpointBusyError
+from tidebook.errors import (
+    ChannelExistsError,
+    ChannelFormatError,
+    ChannelNotFoundError,
+    ChannelUsageError,
+    EndpointBusyError,
+)
+from tidebook.transport.journal import Journal, JournalPlace, RingShape
 from tidebook.transport.layout import difference, from_text, to_text
+from tidebook.transport.options import ChannelOptions, options_of
 from tidebook.transport.record import dtype_of, record_class
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
     import numpy as np
     from numpy.typing import DTypeLike
@@ -25,29 +34,6 @@ _RUN_SLOT_BYTES = 128
 """Of messages of many producers: 108 of them payload, so that most take one slot."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ChannelOptions:
-    """How a channel is made. With a `dtype` or `schema` it holds records, else messages of any length."""
-
-    dtype: DTypeLike | type[Any] | None = None
-    """Layout of its records: a numpy dtype, or a dataclass (see `tidebook.transport.record`)."""
-    schema: str | None = None
-    """Name of a published layout instead (`trades`, `quotes`, ...)."""
-    buffer_size: int = 1 << 20
-    """Bytes for messages, or about as many for records: the nearest power of two of slots that fits."""
-    crc: bool = True
-    parking: bool = True
-    """Consumers may sleep until woken; costs the producer a fence per publish."""
-    consumers_max: int = 16
-    mode: str = "spsc"
-    """`spsc`: one producer; `mpsc`: up to `producers_max` at one time, whose messages all consumers see in one order."""
-    producers_max: int = 16
-    """Of mode mpsc, up to 255."""
-    durability: str = "memory"
-    group: str | int | None = None
-    """Name or number of a group whose members may have it too (0660 in 0770). None: its user alone (0600 in 0700)."""
-
-
 @dataclass(frozen=True)
 class Channel:
     """A channel that is there."""
@@ -56,6 +42,8 @@ class Channel:
     ring: Ring
     record: type[Any] | None = None
     """The dataclass that its record type was declared as, by who opened it here."""
+    journal: JournalPlace | None = None
+    """Where its journal is, for the process that made it; its producer runs it."""
 
     @property
     def path(self) -> Path:
@@ -73,7 +61,10 @@ class Channel:
         return self.ring.status()
 
     def remove(self) -> None:
-        """Deletes the ring; consumers that have it open keep it. Raises: EndpointBusyError while a producer lives."""
+        """Deletes the ring; consumers that have it open keep it, and a journal stays where it is.
+
+        Raises: EndpointBusyError while a producer lives.
+        """
         if self.ring.status()["producer_alive"]:
             raise EndpointBusyError(
                 f"channel {self.name} has a living producer; close it before the ring is removed", path=str(self.path)
@@ -83,7 +74,7 @@ class Channel:
 
 def create_channel(
     name: str,
-    options: ChannelOptions | None = None,
+    options: ChannelOptions | Mapping[str, Any] | None = None,
     *,
     node: str = DEFAULT_NODE,
     directory: str | os.PathLike[str] | None = None,
@@ -91,37 +82,40 @@ def create_channel(
     """Makes a channel, or opens the one of this name if it is what was asked for.
 
     `directory` replaces the node's (`$TIDEBOOK_RINGS/<node>` or `/dev/shm/tidebook-<uid>/<node>`). A channel of a group
-    needs one of its own: members write in it, and come to it through directories they may enter.
+    needs one of its own: members write in it, and come to it through directories they may enter. A durable channel goes
+    on where its journal stands, also when its ring is gone.
     Raises: ChannelUsageError for options that cannot be, or an existing channel of other ones, with the fields that
-            differ; ChannelSpaceError when shared memory has no room; ChannelAccessError when others could write it.
+            differ; ChannelSpaceError when shared memory has no room; ChannelAccessError when others could write it; of a
+            journal also JournalError and its kinds.
     """
-    options = options or ChannelOptions()
-    if options.mode not in ("spsc", "mpsc"):
-        raise ChannelUsageError(
-            f"mode = {options.mode!r}: must be spsc (one producer) or mpsc (many)", option="mode", value=options.mode
-        )
-    if options.durability != "memory":
-        raise ChannelUsageError(
-            f"durability = {options.durability!r} cannot be asked for here: feed channels are journaled by their node, "
-            "'replicated' is not built; use memory",
-            option="durability",
-            value=options.durability,
-        )
+    options = options_of(options)
+    if options.buffer_file is not None:
+        if directory is not None:
+            raise ChannelUsageError(
+                "buffer_file and directory both say where the ring is; give one", option="directory"
+            )
+        directory = Path(options.buffer_file).parent
     path = ring_path(_folder(node, directory), name)
     schema = _schema(name, options)
-    record = record_class(options.dtype)
+    journal = options.journal_directory(name)
+    place = None if journal is None else JournalPlace(journal, options.journal_sync_interval_ms)
     try:
-        return Channel(name, _made(path, schema, options), record)
+        ring = _made(path, schema, options) if place is None else _journaled(name, path, place, schema, options)
+        return Channel(name, ring, record_class(options.dtype), place)
     except ChannelExistsError:
-        channel = Channel(name, Ring.open(path, group=group_number(options.group)), record)
-    if channel.ring.mode != options.mode:
-        raise ChannelUsageError(
-            f"channel {name} is there in mode {channel.ring.mode}, asked for was {options.mode}; use its mode or another "
-            "name",
-            option="mode",
-            expected=options.mode,
-            found=channel.ring.mode,
-        )
+        channel = Channel(name, Ring.open(path, group=group_number(options.group)), record_class(options.dtype), place)
+    durability = "wal" if channel.ring.visible_durable else "memory"
+    for option, expected, found in (
+        ("mode", options.mode, channel.ring.mode),
+        ("durability", options.durability, durability),
+    ):
+        if expected != found:
+            raise ChannelUsageError(
+                f"channel {name} is there with {option} {found}, asked for was {expected}; use that or another name",
+                option=option,
+                expected=expected,
+                found=found,
+            )
     _compare(channel, (schema[2], schema[3]) if schema else ("", 0))
     return channel
 
@@ -245,11 +239,10 @@ def _made(path: Path, schema: tuple[str, int, str, int] | None, options: Channel
             path, options.buffer_size, crc=crc, parking=parking, consumers_max=consumers, group=group
         )
     label, version, text, size_bytes = schema
-    slots = max(8, options.buffer_size // (size_bytes + _HEADER_AND_CRC_BYTES))
     return Ring.create_slots(
         path,
         size_bytes,
-        _power_of_two(slots),
+        _slots(size_bytes, options),
         schema=(label, version, text),
         crc=crc,
         parking=parking,
@@ -257,6 +250,33 @@ def _made(path: Path, schema: tuple[str, int, str, int] | None, options: Channel
         producers_max=producers,
         group=group,
     )
+
+
+def _journaled(
+    name: str, path: Path, place: JournalPlace, schema: tuple[str, int, str, int] | None, options: ChannelOptions
+) -> Ring:
+    """The ring of a journal, made where that stands. Raises: ChannelExistsError when a ring of this boot is there."""
+    try:
+        Ring.open(path)
+    except (ChannelNotFoundError, ChannelFormatError):
+        pass  # what is no usable ring is the journal's to judge and replace
+    else:
+        raise ChannelExistsError(f"ring {path} exists already", path=str(path))
+    size_bytes = schema[3] if schema else 0
+    shape = RingShape(
+        record_size_bytes=size_bytes,
+        capacity=_slots(size_bytes, options) if schema else options.buffer_size,
+        schema=schema[:3] if schema else None,
+        crc=options.crc,
+        parking=options.parking,
+        consumers_max=options.consumers_max,
+    )
+    Journal(name, path, place, shape).close()
+    return Ring.open(path)
+
+
+def _slots(size_bytes: int, options: ChannelOptions) -> int:
+    return _power_of_two(max(8, options.buffer_size // (size_bytes + _HEADER_AND_CRC_BYTES)))
 
 
 def _power_of_two(most: int) -> int:

@@ -130,7 +130,7 @@ class Consumer:
         return taken
 
     def close(self) -> None:
-        """Leaves the channel; a named consumer's cursor stays."""
+        """Leaves the channel, when the last array of its batches is gone; a named consumer's cursor stays."""
         self._consumer.close()
 
     def __enter__(self) -> Self:
@@ -178,6 +178,12 @@ def open_consumer(
     """
     if not isinstance(start, int | datetime | np.datetime64):
         _check("start", start, (*get_args(Start), "a sequence", "a time"))
+    if policy == "spill":  # type: ignore[comparison-overlap]
+        raise ChannelUsageError(
+            "policy = 'spill' is not built; use block with detach_after_s, or overwrite and take what was missed as a gap",
+            option="policy",
+            value=policy,
+        )
     if policy is not None:
         _check("policy", policy, get_args(Policy))
     _check("wait", wait, get_args(WaitMode))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from tidebook._core import Full, RingProducer
-from tidebook.errors import ChannelUsageError
+from tidebook._core import Full, Ring, RingProducer
+from tidebook.errors import ChannelUsageError, EndpointLostError
 from tidebook.transport.channel import DEFAULT_NODE, Channel, declared, open_channel
 from tidebook.transport.claim import Claim
+from tidebook.transport.journal import Journal, RingShape
 from tidebook.transport.record import Packing
 
 if TYPE_CHECKING:
@@ -22,13 +24,16 @@ if TYPE_CHECKING:
     Message = bytes | bytearray | memoryview | Any
     """Bytes, or an instance of the dataclass that the channel's record type was declared as."""
 
+Wait = Literal["published", "durable"]
+
 
 class Producer:
     """Publishes messages or records. Calls release the GIL while they wait and obey Ctrl-C."""
 
-    def __init__(self, channel: Channel, producer: RingProducer) -> None:
+    def __init__(self, channel: Channel, producer: RingProducer, journal: Journal | None = None) -> None:
         self.channel = channel
         self._producer = producer
+        self._journal = journal
         self._dtype = channel.dtype
         record = channel.record
         self._packing = None if record is None or self._dtype is None else Packing(record, self._dtype)
@@ -38,38 +43,88 @@ class Producer:
         """Last committed sequence; 0 when there is none. In mode mpsc, of any producer, with all before it committed too."""
         return self._producer.published
 
-    def write(self, message: Message, timeout: float | None = None) -> int | Full:
+    @property
+    def recovery(self) -> str | None:
+        """What opening the journal found, in one line; None on memory channels."""
+        return None if self._journal is None else self._journal.recovery
+
+    def guarantee(self) -> dict[str, Any]:
+        """What is promised now: text (one line), published, durable (sequences), journal (directory or None), failure."""
+        if self._journal is not None:
+            return self._journal.guarantee()
+        published = self.published
+        text = f"memory, published up to {published}: survives the death of any process, not of the machine"
+        return {"text": text, "published": published, "durable": None, "journal": None, "failure": None}
+
+    def write(self, message: Message, timeout: float | None = None, wait: Wait = "published") -> int | Full:
         """Commits one message, as bytes or as an instance of the channel's dataclass; waits for consumers that gate.
 
         Gives its sequence, or `Full` when `timeout` s passed, or a consumer in the way is not to be waited for longer.
-        Raises: ChannelUsageError for a value that its field cannot hold.
+        With `wait="durable"` it gives it only when it is synced, however long that takes.
+        Raises: ChannelUsageError for a value that its field cannot hold, and for `durable` on a memory channel;
+                JournalError when the journal has stopped: nothing more is acknowledged.
         """
+        if wait != "published":
+            return self._synced(self._journal_for(wait), self.write(message, timeout))
         try:
             return self._producer.write(message, timeout)
         except TypeError:
             if self._packing is None or not isinstance(message, self._packing.record):
                 raise
-        return self._producer.write(self._packing.pack([message]).tobytes(), timeout)
+            return self._producer.write(self._packing.pack([message]).tobytes(), timeout)
+        except EndpointLostError:
+            self._tell_failure()
+            raise
 
     def write_batch(
-        self, messages: Sequence[Message] | np.ndarray[Any, Any], timeout: float | None = None
+        self, messages: Sequence[Message] | np.ndarray[Any, Any], timeout: float | None = None, wait: Wait = "published"
     ) -> int | Full:
         """Commits many: a structured array of the channel's layout, or a sequence of what `write` takes.
 
-        Gives the last sequence, or `Full` with how many were written.
+        Gives the last sequence, or `Full` with how many were written; `wait` as in `write`.
         Raises: ChannelUsageError for an array of another layout, and as `write`.
         """
+        if wait != "published":
+            return self._synced(self._journal_for(wait), self.write_batch(messages, timeout))
         if not isinstance(messages, np.ndarray):
-            if self._packing is None or not messages or not isinstance(messages[0], self._packing.record):
-                return self._producer.write_messages(messages, timeout)
-            messages = self._packing.pack(messages)
-        if messages.dtype != self._dtype:
+            if self._packing is not None and messages and isinstance(messages[0], self._packing.record):
+                messages = self._packing.pack(messages)
+        elif messages.dtype != self._dtype:
             raise ChannelUsageError(
                 f"array of {messages.dtype} written to {self.channel.name}, whose records are "
                 f"{'plain messages' if self._dtype is None else self._dtype}",
                 option="dtype",
             )
-        return self._producer.write_records(np.ascontiguousarray(messages).view(np.uint8).data, timeout)
+        try:
+            if isinstance(messages, np.ndarray):
+                return self._producer.write_records(np.ascontiguousarray(messages).view(np.uint8).data, timeout)
+            return self._producer.write_messages(messages, timeout)
+        except EndpointLostError:
+            self._tell_failure()
+            raise
+
+    def _journal_for(self, wait: str) -> Journal:
+        """The journal to wait for, before anything is written."""
+        if wait != "durable":
+            raise ChannelUsageError(f"wait = {wait!r} is none of published, durable", option="wait", value=wait)
+        if self._journal is None:
+            raise ChannelUsageError(
+                f"wait = 'durable': channel {self.channel.name} has no journal here; make it with durability wal",
+                option="wait",
+                value=wait,
+            )
+        return self._journal
+
+    def _synced(self, journal: Journal, written: int | Full) -> int | Full:
+        """What was written, once it is durable."""
+        if not isinstance(written, Full):
+            journal.wait(written)
+        return written
+
+    def _tell_failure(self) -> None:
+        """Why a producer was deposed, where that was its own journal."""
+        if self._journal is not None:
+            self._journal.check()
 
     def claim(self, size: int | None = None, timeout: float | None = None) -> Claim | Full:
         """Room for a message of `size` bytes, or for one record, to be filled in place; waits as `write` does.
@@ -85,13 +140,28 @@ class Producer:
         claimed = self._producer.claim(size, timeout)
         return claimed if isinstance(claimed, Full) else Claim(claimed, self._dtype)
 
-    def flush(self) -> int:
-        """Last sequence others can see: memory channels publish with each write."""
-        return self.published
+    def flush(self, timeout: float | None = None) -> int:
+        """Waits until all that is published is as safe as this channel makes it, and gives the last sequence that is.
+
+        On durable channels that is the last one synced, less than `published` when `timeout` s passed first.
+        Raises: JournalError when the journal has stopped.
+        """
+        if self._journal is None:
+            return self.published
+        published = self.published
+        if self._journal.wait(published, timeout):
+            return published
+        durable: int = self._journal.guarantee()["durable"]
+        return durable
 
     def close(self) -> None:
-        """Gives the channel free for another producer; an open claim is aborted."""
+        """Gives the channel free for another producer; an open claim is aborted, a journal is synced.
+
+        Raises: JournalError when the journal had stopped.
+        """
         self._producer.close()
+        if self._journal is not None:
+            self._journal.close()
 
     def __enter__(self) -> Self:
         return self
@@ -113,9 +183,36 @@ def open_producer(
 
     dtype:  the record type, as in `ChannelOptions`; a channel of another one is refused, field by field.
 
-    Raises: EndpointBusyError while another producer lives (mode spsc) or as many as may (mpsc); ChannelNotFoundError, ChannelFormatError;
-            CorruptMessageError when the newest messages are damaged.
+    The producer of a durable channel runs its journal, so it is opened in the process that called `create_channel`.
+    Raises: EndpointBusyError while another producer lives (mode spsc) or as many as may (mpsc); ChannelNotFoundError,
+            ChannelFormatError; CorruptMessageError when the newest messages are damaged; of a durable channel JournalError
+            and its kinds, and ChannelUsageError when nobody runs its journal.
     """
     opened = open_channel(channel, node=node, directory=directory) if isinstance(channel, str) else channel
     opened = declared(opened, dtype)
-    return Producer(opened, RingProducer(opened.ring))
+    if opened.journal is None:
+        _check_journal_runs(opened)
+        return Producer(opened, RingProducer(opened.ring))
+    path, shape = opened.path, RingShape.of(opened.ring)
+    journal = Journal(opened.name, path, opened.journal, shape)
+    try:
+        # The journal may have made the ring anew.
+        opened = replace(opened, ring=Ring.open(path))
+        return Producer(opened, RingProducer(opened.ring), journal)
+    except BaseException:
+        journal.close()
+        raise
+
+
+def _check_journal_runs(channel: Channel) -> None:
+    """A durable channel without somebody who journals it would keep all it is given from its consumers."""
+    if not channel.ring.visible_durable:
+        return
+    consumers = channel.status()["consumers"]
+    if not any(consumer["name"] == "journal" and consumer["alive"] for consumer in consumers):
+        raise ChannelUsageError(
+            f"channel {channel.name} is durable and nobody runs its journal: open the producer with what "
+            "create_channel(..., durability='wal', wal_dir=...) gives",
+            option="durability",
+            path=str(channel.path),
+        )

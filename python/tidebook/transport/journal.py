@@ -1,0 +1,118 @@
+"""The journal of a durable channel, run by its producer.
+
+Ring and journal hold one sequence. Who opens the producer owns both: what the ring holds beyond the journal, because
+its last producer was killed, is journaled first; then a thread of this process copies and syncs what is published.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tidebook._core import DurableChannel
+from tidebook.errors import EndpointBusyError, JournalError, JournalLockedError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tidebook._core import Ring
+
+_SEGMENT_SIZE_BYTES = 64 << 20
+_LOOK_S = 1.0
+
+
+@dataclass(frozen=True)
+class JournalPlace:
+    """Where a channel's journal is, and how it is synced."""
+
+    directory: Path
+    sync_interval_ms: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RingShape:
+    """What a ring is made of, as far as a journal's owner must know it to make it anew."""
+
+    record_size_bytes: int
+    capacity: int
+    schema: tuple[str, int, str] | None
+    crc: bool
+    parking: bool
+    consumers_max: int
+
+    @classmethod
+    def of(cls, ring: Ring) -> RingShape:
+        """That of a ring which is there."""
+        return cls(
+            record_size_bytes=ring.record_size_bytes,
+            capacity=ring.capacity,
+            schema=ring.schema,
+            crc=ring.crc,
+            parking=ring.parking,
+            consumers_max=ring.consumers_max,
+        )
+
+
+class Journal:
+    """A running journal. Calls release the GIL while they wait and obey Ctrl-C."""
+
+    def __init__(self, name: str, path: Path, place: JournalPlace, shape: RingShape) -> None:
+        """Opens or makes ring and journal and brings them to one sequence.
+
+        Raises: EndpointBusyError while another process runs it; JournalError and its kinds; ChannelError.
+        """
+        common: dict[str, Any] = {
+            "crc": shape.crc,
+            "parking": shape.parking,
+            "consumers_max": shape.consumers_max,
+            "sync_interval_ms": place.sync_interval_ms,
+            # A segment holds the longest message, which is half of a ring of messages.
+            "segment_size_bytes": max(_SEGMENT_SIZE_BYTES, shape.capacity if shape.schema is None else 0),
+        }
+        place.directory.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            if shape.schema is None:
+                self._channel = DurableChannel.frames(name, path, place.directory, shape.capacity, **common)
+            else:
+                self._channel = DurableChannel.slots(
+                    name, path, place.directory, shape.record_size_bytes, shape.capacity, schema=shape.schema, **common
+                )
+        except JournalLockedError as error:
+            raise EndpointBusyError(
+                f"channel {name} has a living producer: it runs the journal in {place.directory}", path=str(path)
+            ) from error
+
+    @property
+    def recovery(self) -> str:
+        """What opening found, in one line."""
+        text: str = self._channel.recovery["text"]
+        return text
+
+    def guarantee(self) -> dict[str, Any]:
+        """What is promised now: text (one line), published, durable, journal (directory), failure (text or None)."""
+        return self._channel.guarantee()
+
+    def wait(self, sequence: int, timeout: float | None = None) -> bool:
+        """Waits until `sequence` is durable; False when `timeout` s passed first. Raises: JournalError when it has failed."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = _LOOK_S if deadline is None else min(_LOOK_S, max(0.0, deadline - time.monotonic()))
+            if self._channel.wait_durable(sequence, left):
+                return True
+            self.check()
+            if deadline is not None and time.monotonic() >= deadline:
+                return False
+
+    def check(self) -> None:
+        """Raises: JournalError when nothing becomes durable any more."""
+        guarantee = self._channel.guarantee()
+        if guarantee["failure"] is not None:
+            raise JournalError(
+                f"the journal in {guarantee['journal']} has stopped at {guarantee['durable']}: {guarantee['failure']}; "
+                "close the producer and open it again once that is mended"
+            )
+
+    def close(self) -> None:
+        """Journals all that is published, syncs and ends. Raises: JournalError when it had failed."""
+        self._channel.close()

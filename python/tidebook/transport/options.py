@@ -1,0 +1,116 @@
+"""How a channel is made, and what cannot be asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from tidebook.errors import ChannelUsageError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+    from numpy.typing import DTypeLike
+
+RING_FILE = "{name}.ring"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelOptions:
+    """How a channel is made. With a `dtype` or `schema` it holds records, else messages of any length.
+
+    `create_channel` takes a mapping of the same keys too. Raises: ChannelUsageError naming the option, its value and what
+    to use instead.
+    """
+
+    dtype: DTypeLike | type[Any] | None = None
+    """Layout of its records: a numpy dtype, or a dataclass (see `tidebook.transport.record`)."""
+    schema: str | None = None
+    """Name of a published layout instead (`trades`, `quotes`, ...)."""
+    buffer_size: int = 1 << 20
+    """Bytes for messages, or about as many for records: the nearest power of two of slots that fits."""
+    buffer_file: str | None = None
+    """Where the ring is, instead of the node's directory: `/dev/shm/mine/{name}.ring`; others open it by `directory`."""
+    crc: bool = True
+    parking: bool = True
+    """Consumers may sleep until woken; costs the producer a fence per publish."""
+    consumers_max: int = 16
+    mode: str = "spsc"
+    """`spsc`: one producer; `mpsc`: up to `producers_max` at one time, whose messages all consumers see in one order."""
+    producers_max: int = 16
+    """Of mode mpsc, up to 255."""
+    durability: str = "memory"
+    """`memory`: messages survive the death of any process, not of the machine; `wal`: the channel's producer journals them,
+    and consumers see what is synced."""
+    wal_dir: str | os.PathLike[str] | None = None
+    """Of durability wal: the directory its journal is made in, as `<wal_dir>/<name>`, or where `{name}` stands."""
+    journal_sync_interval_ms: int | None = 10
+    """Of durability wal: how often the journal is synced; None: as soon as the last sync has ended."""
+    group: str | int | None = None
+    """Name or number of a group whose members may have it too (0660 in 0770). None: its user alone (0600 in 0700)."""
+    db_backend: str = "lmdb"
+    replication: str | None = None
+    snapshot_interval_ms: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("spsc", "mpsc"):
+            self._refuse("mode", "must be spsc (one producer) or mpsc (many)")
+        if self.durability == "replicated" or self.replication is not None:
+            option = "durability" if self.durability == "replicated" else "replication"
+            self._refuse(option, "replication is not built; use durability wal, which holds what one machine can")
+        if self.durability not in ("memory", "wal"):
+            self._refuse("durability", "must be memory or wal")
+        if self.db_backend != "lmdb":
+            self._refuse("db_backend", "the only one is lmdb; leave it out")
+        if self.snapshot_interval_ms is not None:
+            self._refuse("snapshot_interval_ms", "snapshots of a channel's state are not built; leave it out")
+        if self.dtype is not None and self.schema is not None:
+            self._refuse("schema", "the records have a dtype already; give one of the two")
+        if self.buffer_file is not None and Path(self.buffer_file).name != RING_FILE:
+            self._refuse("buffer_file", f"must end with /{RING_FILE}, where others look for it")
+        if self.durability == "memory" and self.wal_dir is not None:
+            self._refuse("wal_dir", "only durability wal has a journal; ask for it or leave wal_dir out")
+        if self.durability == "wal":
+            self._check_journal()
+
+    def _check_journal(self) -> None:
+        if self.wal_dir is None:
+            self._refuse("wal_dir", "durability wal needs the directory for its journal")
+        if self.mode == "mpsc":
+            self._refuse(
+                "mode", "a journaled channel has one producer; write from many through a memory channel and one process"
+            )
+        if self.group is not None:
+            self._refuse("group", "a journaled channel is its user's alone; leave it out, or use a memory channel")
+        interval_ms = self.journal_sync_interval_ms
+        if interval_ms is not None and interval_ms < 1:
+            self._refuse("journal_sync_interval_ms", "must be at least 1; None syncs as soon as it can")
+
+    def _refuse(self, option: str, reason: str) -> NoReturn:
+        value = getattr(self, option)
+        raise ChannelUsageError(f"{option} = {value!r}: {reason}", option=option, value=value)
+
+    def journal_directory(self, name: str) -> Path | None:
+        """Where the journal of a channel of this name is; None without one."""
+        if self.wal_dir is None:
+            return None
+        given = str(self.wal_dir)
+        return Path(given.replace("{name}", name)) if "{name}" in given else Path(given) / name
+
+
+def options_of(options: ChannelOptions | Mapping[str, Any] | None) -> ChannelOptions:
+    """The options, from any form. Raises: ChannelUsageError for a key that is none, naming the nearest."""
+    if options is None:
+        return ChannelOptions()
+    if isinstance(options, ChannelOptions):
+        return options
+    known = [field.name for field in fields(ChannelOptions)]
+    for key in options:
+        if key not in known:
+            near = get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            raise ChannelUsageError(f"{key} is no option of a channel; {hint}", option=key, value=options[key])
+    return ChannelOptions(**options)

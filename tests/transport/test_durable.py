@@ -1,0 +1,259 @@
+"""Channels with a journal: what was acknowledged stays, whatever happens to processes and to shared memory."""
+
+import asyncio
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tidebook as tb
+from tidebook._core import JournalReader
+from tidebook.errors import ChannelUsageError, EndpointBusyError, JournalError
+
+NUMBER = np.dtype([("number", "<u8")])
+KINDS = pytest.mark.parametrize("dtype", [NUMBER, None], ids=["records", "messages"])
+
+
+def options(wal_dir: Path, **more: object) -> tb.ChannelOptions:
+    asked = {"dtype": NUMBER, "buffer_size": 1 << 14, "durability": "wal", "wal_dir": wal_dir} | more
+    return tb.ChannelOptions(**asked)  # type: ignore[arg-type]
+
+
+def message(number: int) -> bytes:
+    return number.to_bytes(8, "little")
+
+
+def journaled(wal_dir: Path) -> list[int]:
+    """The numbers in the journal, with their sequences checked."""
+    found: list[int] = []
+    reader = JournalReader(wal_dir / "numbers")
+    while (taken := reader.next(1_000)) is not None:
+        first, payloads = taken
+        assert first == len(found) + 1
+        found += [int.from_bytes(payloads[index], "little") for index in range(len(payloads))]
+    return found
+
+
+PRODUCER = """
+import sys
+import numpy as np
+import tidebook as tb
+
+dtype = np.dtype([("number", "<u8")]) if sys.argv[3] == "records" else None
+options = tb.ChannelOptions(dtype=dtype, buffer_size=1 << 14, durability="wal", wal_dir=sys.argv[2])
+with tb.open_producer(tb.create_channel("numbers", options, directory=sys.argv[1])) as producer:
+    print("ready", flush=True)
+    durable = 0
+    while True:
+        number = producer.published + 1
+        wait = "durable" if number % 50 == 0 else "published"
+        producer.write(number.to_bytes(8, "little"), wait=wait)
+        if wait == "durable":
+            print(number, flush=True)
+"""
+
+
+def read(consumer: tb.Consumer, seen: int, *, may_lack: bool) -> int:
+    """The last number after another batch, which follows `seen`; what a ring made anew lacks is a gap or not there."""
+    taken = consumer.poll_batch(timeout=60)
+    if isinstance(taken, tb.Gap):
+        assert may_lack
+        return taken.first + taken.count - 1
+    assert isinstance(taken, tb.Batch)
+    assert may_lack or taken.first_sequence == seen + 1
+    with taken:
+        numbers = [int.from_bytes(payload, "little") for payload in taken.messages()]
+    assert numbers == list(range(taken.first_sequence, taken.first_sequence + len(numbers)))
+    return numbers[-1]
+
+
+def kill_producers(rings: Path, wal_dir: Path, dtype: np.dtype | None, kills: int, *, reboot: bool) -> None:
+    """Method: each is killed after its second acknowledgement; with `reboot` shared memory is lost too."""
+    tb.create_channel("numbers", options(wal_dir, dtype=dtype), directory=rings)
+    seen = acknowledged = 0
+    for _ in range(kills):
+        command = [sys.executable, "-c", PRODUCER, str(rings), str(wal_dir), "records" if dtype else "messages"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == "ready\n"
+            with tb.open_consumer("numbers", "reader", directory=rings) as consumer:
+                for _ in range(2):
+                    acknowledged = int(process.stdout.readline())
+                    while seen < acknowledged:
+                        seen = read(consumer, seen, may_lack=reboot)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            with process.stdout:
+                said = process.stdout.read()
+            process.wait(60)
+        acknowledged = max([acknowledged, *map(int, said.split())])
+        if reboot:
+            (rings / "numbers.ring").unlink()
+    channel = tb.create_channel("numbers", options(wal_dir, dtype=dtype), directory=rings)
+    with tb.open_producer(channel) as producer:
+        published = producer.published
+    assert published >= acknowledged
+    assert journaled(wal_dir) == list(range(1, published + 1))
+
+
+@KINDS
+def test_what_a_killed_producer_had_published_is_journaled_and_read_once(
+    rings: Path, tmp_path: Path, dtype: np.dtype | None
+) -> None:
+    kill_producers(rings, tmp_path, dtype, kills=3, reboot=False)
+
+
+def test_what_was_acknowledged_is_in_the_journal_when_shared_memory_is_lost_too(rings: Path, tmp_path: Path) -> None:
+    kill_producers(rings, tmp_path, NUMBER, kills=2, reboot=True)
+
+
+def test_consumers_see_what_is_synced_and_a_peek_what_is_published(rings: Path, tmp_path: Path) -> None:
+    channel = tb.create_channel("numbers", options(tmp_path, journal_sync_interval_ms=20), directory=rings)
+    with (
+        tb.open_producer(channel) as producer,
+        tb.open_consumer(channel, "reader") as consumer,
+        tb.open_consumer(channel, "ahead", peek=True) as ahead,
+    ):
+        for number in range(1, 20):
+            assert producer.write(message(number)) == number
+            early = ahead.poll_batch()
+            assert isinstance(early, tb.Batch)
+            assert early.sequences.tolist() == [number]
+            batch = consumer.poll_batch(timeout=60)
+            assert isinstance(batch, tb.Batch)
+            assert batch.sequences.tolist() == [number]
+            assert producer.guarantee()["durable"] >= number
+        assert producer.write(message(20), wait="durable") == 20
+        assert channel.ring.durable == 20
+        assert producer.write_batch([message(21), message(22)], wait="durable") == 22
+        assert channel.ring.durable == 22
+        producer.write(message(23))
+        assert producer.flush() == 23
+        assert channel.ring.durable == 23
+        assert producer.guarantee()["text"].startswith("wal, synced every 20 ms, durable up to 23 of 23 in ")
+    assert journaled(tmp_path) == list(range(1, 24))
+
+
+async def test_a_task_is_woken_when_a_message_is_synced(rings: Path, tmp_path: Path) -> None:
+    channel = tb.create_channel("numbers", options(tmp_path), directory=rings)
+    with tb.open_producer(channel) as producer, tb.open_consumer(channel, "reader") as consumer:
+        waiting = asyncio.create_task(consumer.next_batch())
+        await asyncio.sleep(0)
+        producer.write(message(1))
+        batch = await asyncio.wait_for(waiting, 60)
+        assert isinstance(batch, tb.Batch)
+        assert channel.ring.durable == 1
+
+
+def test_a_durable_channel_has_one_producer_who_runs_its_journal(rings: Path, tmp_path: Path) -> None:
+    channel = tb.create_channel("numbers", options(tmp_path), directory=rings)
+    with pytest.raises(ChannelUsageError, match="is durable and nobody runs its journal"):
+        tb.open_producer("numbers", directory=rings)
+    with tb.open_producer(channel) as producer:
+        assert producer.recovery == "next sequence 1, 0 messages from the ring"
+        with pytest.raises(EndpointBusyError, match="has a living producer: it runs the journal"):
+            tb.open_producer(tb.create_channel("numbers", options(tmp_path), directory=rings))
+        producer.write(message(1))
+    with tb.open_producer(channel) as producer:
+        assert producer.published == 1
+        assert producer.recovery == "next sequence 2, 0 messages from the ring"
+
+
+def test_a_journal_that_stops_is_told_to_who_writes_and_nothing_more_is_acknowledged(
+    rings: Path, tmp_path: Path
+) -> None:
+    channel = tb.create_channel("numbers", options(tmp_path), directory=rings)
+    producer = tb.open_producer(channel)
+    producer.write(message(1), wait="durable")
+    shutil.rmtree(tmp_path / "numbers")
+    number = 2
+    with pytest.raises(JournalError, match="has stopped at"):  # noqa: PT012 - it is noticed within seconds
+        while True:
+            producer.write(message(number), wait="durable")
+            number += 1
+    durable = channel.ring.durable
+    with pytest.raises(JournalError, match="has stopped at"):
+        producer.write(message(number))
+    with pytest.raises(JournalError, match="has stopped at"):
+        producer.write_batch([message(number)])
+    with pytest.raises(JournalError):
+        producer.flush()
+    with pytest.raises(JournalError):
+        producer.close()
+    assert channel.ring.durable == durable
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"durability": "replicated"}, "durability = 'replicated': replication is not built; use durability wal"),
+        ({"replication": "tcp://127.0.0.1:1"}, "replication = 'tcp://127.0.0.1:1': replication is not built"),
+        ({"durability": "disk"}, "durability = 'disk': must be memory or wal"),
+        ({"durability": "wal"}, "wal_dir = None: durability wal needs the directory"),
+        ({"wal_dir": "journals"}, "wal_dir = 'journals': only durability wal has a journal"),
+        ({"durability": "wal", "wal_dir": "journals", "mode": "mpsc"}, "mode = 'mpsc': a journaled channel has one"),
+        ({"durability": "wal", "wal_dir": "journals", "journal_sync_interval_ms": 0}, "must be at least 1"),
+        (
+            {"durability": "wal", "wal_dir": "journals", "group": 0},
+            "group = 0: a journaled channel is its user's alone",
+        ),
+        ({"db_backend": "rocksdb"}, "db_backend = 'rocksdb': the only one is lmdb"),
+        ({"snapshot_interval_ms": 100}, "snapshot_interval_ms = 100: snapshots of a channel's state are not built"),
+        ({"buffer_file": "/dev/shm/{name}"}, r"buffer_file = '/dev/shm/\{name\}': must end with /\{name\}.ring"),
+        ({"dtype": NUMBER, "schema": "trades"}, "schema = 'trades': the records have a dtype already"),
+        ({"bufer_size": 4096}, "bufer_size is no option of a channel; did you mean buffer_size?"),
+        ({"colour": "red"}, "colour is no option of a channel; there are dtype, schema, buffer_size"),
+        ({"schema": "candles"}, "schema = 'candles' is not published"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_not_built_or_contradicts_itself_is_refused_by_name(
+    rings: Path, asked: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(ChannelUsageError, match=told) as error:
+        tb.create_channel("numbers", asked, directory=rings)
+    assert "\n" not in str(error.value)
+    assert list(rings.iterdir()) == []
+
+
+def test_options_are_also_a_mapping_and_say_where_ring_and_journal_are(rings: Path, tmp_path: Path) -> None:
+    asked = {
+        "dtype": NUMBER,
+        "buffer_file": f"{rings}/own/{{name}}.ring",
+        "durability": "wal",
+        "wal_dir": f"{tmp_path}/{{name}}/wal",
+        "db_backend": "lmdb",
+    }
+    channel = tb.create_channel("numbers", asked)
+    assert channel.path == rings / "own/numbers.ring"
+    assert (tmp_path / "numbers/wal").is_dir()
+    assert tb.open_channel("numbers", directory=rings / "own").ring.epoch == channel.ring.epoch
+    with pytest.raises(ChannelUsageError, match="buffer_file and directory both say where the ring is"):
+        tb.create_channel("numbers", asked, directory=rings)
+
+
+def test_a_channel_is_not_taken_for_one_of_another_durability(rings: Path, tmp_path: Path) -> None:
+    memory = tb.create_channel("numbers", tb.ChannelOptions(dtype=NUMBER), directory=rings)
+    with pytest.raises(ChannelUsageError, match="is there with durability memory, asked for was wal"):
+        tb.create_channel("numbers", options(tmp_path), directory=rings)
+    with tb.open_producer(memory) as producer:
+        producer.write(message(1))
+        assert producer.flush() == 1
+        assert producer.guarantee()["text"].startswith("memory, published up to 1: survives the death of any process")
+        with pytest.raises(ChannelUsageError, match="has no journal here; make it with durability wal"):
+            producer.write(message(2), wait="durable")
+        with pytest.raises(ChannelUsageError, match="wait = 'later' is none of published, durable"):
+            producer.write(message(2), wait="later")  # type: ignore[arg-type]
+        assert producer.published == 1
+    with pytest.raises(ChannelUsageError, match="policy = 'spill' is not built"):
+        tb.open_consumer(memory, policy="spill")  # type: ignore[arg-type]
+    memory.remove()
+    tb.create_channel("numbers", options(tmp_path), directory=rings)
+    with pytest.raises(ChannelUsageError, match="is there with durability wal, asked for was memory"):
+        tb.create_channel("numbers", tb.ChannelOptions(dtype=NUMBER), directory=rings)
