@@ -23,6 +23,36 @@ fn numbers(messages: &[(u64, Vec<u8>)]) -> Vec<(u64, u64)> {
     messages.iter().map(|(seq, payload)| (*seq, u64::from_le_bytes(payload[..].try_into().unwrap()))).collect()
 }
 
+/// Method: a producer that has seen one consumer far ahead need not look again for nearly a lap; then a second one joins at
+/// the oldest message and reads nothing until the producer gives up.
+#[test]
+fn a_consumer_that_joins_is_waited_for_although_its_producer_knew_all_others() {
+    let shared = [RingOptions::slots(8, 64).mpsc(2), RingOptions::runs(64, 64).mpsc(2)];
+    for options in [RingOptions::slots(8, 64), RingOptions::frames(4096)].into_iter().chain(shared) {
+        for before in [0, 1, 63, 64, 65, 130, 200] {
+            let rings = Rings::new();
+            let ring = rings.create(&options);
+            let mut producer = ring.producer().unwrap();
+            let mut ahead = ring.consumer(&ConsumerOptions::named("ahead").policy(BLOCK_FOR_EVER)).unwrap();
+            for number in 0..before {
+                write_numbers(&mut producer, number..number + 1);
+                assert_eq!(drain(&mut ahead, 100).len(), 1, "{options:?}");
+            }
+            let late = ConsumerOptions::named("late").start(Start::Earliest).policy(BLOCK_FOR_EVER);
+            let mut late = ring.consumer(&late).unwrap();
+            let first = late.next_sequence();
+            let mut last = before;
+            while let Written::At(sequence) = producer.write_within(&last.to_le_bytes(), Duration::ZERO).unwrap() {
+                last = sequence;
+                drain(&mut ahead, 100);
+            }
+            assert!(last >= before, "{options:?}");
+            let expected: Vec<_> = (first..=last).map(|sequence| (sequence, sequence - 1)).collect();
+            assert_eq!(numbers(&drain(&mut late, 100)), expected, "{options:?}, {before} before");
+        }
+    }
+}
+
 #[test]
 fn messages_arrive_in_order_numbered_from_one_over_many_laps() {
     for options in kinds() {
