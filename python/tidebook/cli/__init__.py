@@ -11,6 +11,30 @@ from tidebook.cli.boundary import run
 # Command -> (import path of its function, its line in `tidebook --help`). The line stands here so that help imports no
 # command; `tests/house/test_cli.py` holds that it is the first line of the function's docstring.
 COMMANDS = {
+    "channel cursor ls": ("tidebook.cli.channel.cursor:ls", "List the consumers of channels with their cursors."),
+    "channel cursor remove": (
+        "tidebook.cli.channel.cursor:remove",
+        "Forget a consumer that is not open, with its cursor.",
+    ),
+    "channel cursor reset": ("tidebook.cli.channel.cursor:reset", "Move the cursor of a consumer that is not open."),
+    "channel doctor": (
+        "tidebook.cli.channel.doctor:doctor",
+        "Examine the machine and every channel; the exit code says whether something is wrong.",
+    ),
+    "channel dump": ("tidebook.cli.channel.dump:dump", "Write the messages of a channel into a file."),
+    "channel ls": (
+        "tidebook.cli.channel.ls:ls",
+        "List every channel: size, rate, how full, producers, consumers, worst lag, trouble.",
+    ),
+    "channel tail": ("tidebook.cli.channel.tail:tail", "Show the newest messages of a channel, decoded."),
+    "channel top": (
+        "tidebook.cli.channel.top:top",
+        "Watch channels: rates, how full, lag and latency of each consumer, waits, gaps.",
+    ),
+    "channel verify": (
+        "tidebook.cli.channel.verify:verify",
+        "Check every line and committed message of channels; the exit code says whether all are whole.",
+    ),
     "config keys": ("tidebook.cli.config:list_keys", "List every key with its default and what it does."),
     "config show": ("tidebook.cli.config:show", "Show every setting in force and what overrides its default."),
     "export": ("tidebook.cli.export:export", "Write a raw journal as a capture file, the recorded bytes bit for bit."),
@@ -43,8 +67,10 @@ COMMANDS = {
     "version": ("tidebook.cli.version:version", "Show the versions of Tidebook, Python and every record layout."),
 }
 
-# First word of commands of two words -> its line in `tidebook --help`.
+# What comes before the last word of a command -> its line in the help above it; a group before the groups in it.
 GROUPS = {
+    "channel": "Channels: what goes through them, who reads and who is in the way.",
+    "channel cursor": "Cursors of consumers: where they stand, and to move them.",
     "config": "Settings: what is in force, and what can be set.",
     "feeds": "Feeds: what they are subscribed to, and how they are doing.",
     "journal": "Journals: what they hold, and whether they are whole.",
@@ -61,12 +87,14 @@ def build_app() -> App:
         version=version(),
         suppress_keyboard_interrupt=False,  # ours to report: `boundary`
     )
-    groups = {name: App(name=name, help=help_line) for name, help_line in GROUPS.items()}
-    for group in groups.values():
-        app.command(group)
+    groups = {"": app}
+    for name, help_line in GROUPS.items():
+        above, _, word = name.rpartition(" ")
+        groups[name] = App(name=word, help=help_line)
+        groups[above].command(groups[name])
     for name, (target, help_line) in COMMANDS.items():
-        group_name, _, word = name.rpartition(" ")
-        (groups[group_name] if group_name else app).command(target, name=word, help=help_line)
+        above, _, word = name.rpartition(" ")
+        groups[above].command(target, name=word, help=help_line)
     return app
 
 

@@ -14,6 +14,7 @@ import signal
 import sys
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from tidebook._core import MarketDataEngine, ring_directory
@@ -34,6 +35,8 @@ from tidebook.observe.logs import logger
 from tidebook.storage.follower import FollowerOptions
 from tidebook.storage.part import PartOptions
 from tidebook.storage.writer import WriterOptions
+from tidebook.transport.channel import make_private
+from tidebook.transport.metrics import ChannelCollector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -101,7 +104,7 @@ async def run(options: LiveOptions, started: Callable[[str], None]) -> dict[str,
         claim = stack.enter_context(claimed(options.data, options.node))
         stack.enter_context(owned(options.data))
         rings = ring_directory(options.node)
-        rings.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(rings)
 
         feeds = _open(options, rings, stack)
         engine = _engine(feeds, rings, options.engine)
@@ -112,6 +115,7 @@ async def run(options: LiveOptions, started: Callable[[str], None]) -> dict[str,
             feed.storing.start()
             log.info("channel open", channel=feed.channel, capture=feed.capture.recovery["text"], rings=str(rings))
 
+        channels = ChannelCollector(node=options.node)
         view = MarketView([feed.venue for feed in feeds])
         source = RingSource(rings)
         stack.callback(source.close)
@@ -119,7 +123,7 @@ async def run(options: LiveOptions, started: Callable[[str], None]) -> dict[str,
             view,
             source,
             ApiOptions(loopback_only=not options.allow_remote),
-            more_metrics=lambda: node_metrics(feeds, engine),
+            more_metrics=lambda: chain(node_metrics(feeds, engine), channels.collect()),
             unwell=lambda: _unwell(feeds),
             history=StoredHistory(options.data),
         )

@@ -1,1 +1,1 @@
-"""What the outside sees of a running process: logs (`tidebook.observe.logs`). Every package may use it."""
+"""What the outside sees of a running process, and what a process sees of the outside. Every package may use it."""

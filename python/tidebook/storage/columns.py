@@ -28,10 +28,10 @@ TYPES: Final = ("instruments", "trades", "quotes", "depth", "orders", "bars", "s
 
 TIMESTAMP: Final = pa.timestamp("ns", tz="UTC")
 
-_TIMES: Final = {"ts_event", "ts_recv", "ts_open"}
+TIMES: Final = {"ts_event", "ts_recv", "ts_open"}
 
 # Decimal fields and the field that holds their exponent.
-_DECIMALS: Final = {
+DECIMALS: Final = {
     **dict.fromkeys(("price", "bid_price", "ask_price", "open", "high", "low", "close", "tick"), "price_exp"),
     **dict.fromkeys(("size", "remaining", "bid_size", "ask_size", "volume", "buy_volume", "lot"), "size_exp"),
 }
@@ -40,7 +40,7 @@ _DECIMALS: Final = {
 _ABSENT_IS_ZERO: Final = {"ts_event", "venue_sequence"}
 
 # Columns that rise by small steps: delta encoding makes them nearly free. All others repeat: a dictionary does.
-_DELTA: Final = _TIMES | {"source_sequence", "source_index", "trade_id", "order_id", "venue_sequence"}
+_DELTA: Final = TIMES | {"source_sequence", "source_index", "trade_id", "order_id", "venue_sequence"}
 
 _CHUNK_ROWS = 8_192
 
@@ -132,8 +132,8 @@ def to_table(type: str, columns: Columns, symbols: pa.Array) -> tuple[pa.Table, 
     decimals = {}
     exact = True
     for name in fields(type):
-        if name in _DECIMALS:
-            decimals[name], proven = to_doubles(columns[name], columns[_DECIMALS[name]])
+        if name in DECIMALS:
+            decimals[name], proven = to_doubles(columns[name], columns[DECIMALS[name]])
             exact = exact and proven
     names, arrays = ["symbol"], [symbols]
     for name in fields(type):
@@ -160,13 +160,13 @@ def to_columns(type: str, table: pa.Table) -> Columns:
     columns: Columns = {}
     dtype = record_dtype(type)
     for name in fields(type):
-        if name not in _DECIMALS:
+        if name not in DECIMALS:
             columns[name] = _unplain(table[name], dtype[name])
     for name in fields(type):
         if f"{name}_units" in table.column_names:
             columns[name] = _numpy(table[f"{name}_units"])
-        elif name in _DECIMALS:
-            columns[name] = to_units(_numpy(table[name]), columns[_DECIMALS[name]])
+        elif name in DECIMALS:
+            columns[name] = to_units(_numpy(table[name]), columns[DECIMALS[name]])
     return columns
 
 
@@ -190,7 +190,7 @@ def schema(type: str, *, units: bool = False) -> pa.Schema:
     table, _ = to_table(type, ColumnBuffer(type).columns(), pa.array([], pa.string()))
     found = table.schema
     if units:
-        for name in [name for name in found.names if name in _DECIMALS]:
+        for name in [name for name in found.names if name in DECIMALS]:
             found = found.insert(found.get_field_index(name) + 1, pa.field(f"{name}_units", pa.int64()))
     return found
 
@@ -212,7 +212,7 @@ def _rank(name: str) -> int:
 def _plain(name: str, values: NDArray[Any]) -> pa.Array:
     if values.dtype.kind == "u" and values.itemsize > 1:
         values = values.view(f"<i{values.itemsize}")
-    arrow = TIMESTAMP if name in _TIMES else pa.from_numpy_dtype(values.dtype)
+    arrow = TIMESTAMP if name in TIMES else pa.from_numpy_dtype(values.dtype)
     absent = values == 0 if name in _ABSENT_IS_ZERO else None
     if absent is not None and absent.any():
         return pa.array(values, mask=absent).cast(arrow)

@@ -171,6 +171,12 @@ def _compare(channel: Channel, expected: tuple[str, int]) -> None:
     )
 
 
+def make_private(directory: Path) -> None:
+    """Makes a directory for rings, and those above it that are not there, for this user alone, whatever the umask."""
+    for missing in reversed([path for path in (directory, *directory.parents) if not path.exists()]):
+        missing.mkdir(mode=0o700, exist_ok=True)
+
+
 def group_number(group: str | int | None) -> int | None:
     """The number of a group. Raises: ChannelUsageError for one that this machine does not know."""
     if group is None or isinstance(group, int):

@@ -1,0 +1,155 @@
+"""`tidebook channel cursor`: where consumers stand; the one thing here that writes to a channel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tidebook.cli.channel.inputs import AllowOthers, Node, Rings  # noqa: TC001 - cyclopts reads annotations
+from tidebook.cli.channel.shown import Column, table
+from tidebook.cli.output import Json, console, print_json
+from tidebook.errors import TidebookError, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tidebook._core import Ring
+
+_STATES = {"gating": "waited for", "lossy": "overwritten", "detached": "given up"}
+
+
+def ls(*names: str, node: Node = None, rings: Rings = None, json: Json = False) -> None:
+    """List the consumers of channels with their cursors.
+
+    Parameters
+    ----------
+    names
+        Channels, such as md.trades or desk/md.trades, or paths of rings; default: all.
+    """
+    from tidebook.transport.view import ChannelView, channel_files, find_channel
+
+    files = [find_channel(name, node=node, root=rings) for name in names] or channel_files(rings, node=node)
+    found: list[dict[str, Any]] = []
+    for file in files:
+        try:
+            status = ChannelView(file, allow_others=True).status()
+        except TidebookError as error:
+            if names:
+                raise
+            found.append({"channel": file.title, "error": str(error)})
+            continue
+        found += [
+            {
+                "channel": file.title,
+                "consumer": one["name"],
+                **{
+                    name: one[name]
+                    for name in ("line", "state", "alive", "process_id", "next", "lag", "detach_after_ms")
+                },
+                "published": status["published"],
+            }
+            for one in status["consumers"]
+        ]
+    if json:
+        print_json({"consumers": found})
+        return
+    if not found:
+        print("no consumers")
+        return
+    _print(found)
+
+
+def _print(found: list[dict[str, Any]]) -> None:
+    rows = []
+    for one in found:
+        if "error" in one:
+            rows.append([one["channel"], "[red]not usable[/]", "", "", "", ""])
+            continue
+        name = one["consumer"] or f"[dim]#{one['line']} without a name[/]"
+        open_by = f"process {one['process_id']}" if one["alive"] else "[yellow]nobody[/]"
+        state = _STATES[one["state"]]
+        if one["state"] == "gating" and not one["alive"]:
+            after = one["detach_after_ms"]
+            state += " for ever" if after is None else f", {after / 1000:g} s when full"
+        rows.append([one["channel"], name, open_by, state, f"{one['next']:,}", f"{one['lag']:,}"])
+    screen = console()
+    screen.print(table(_COLUMNS, rows, screen.width))
+
+
+_COLUMNS = (
+    *(Column(name, right=False) for name in ("channel", "consumer", "open by", "is")),
+    Column("next"),
+    Column("lag"),
+)
+
+
+def reset(
+    name: str,
+    consumer: str,
+    *,
+    to: str,
+    node: Node = None,
+    rings: Rings = None,
+    allow_others: AllowOthers = False,
+    json: Json = False,
+) -> None:
+    """Move the cursor of a consumer that is not open.
+
+    Parameters
+    ----------
+    name
+        Channel, such as md.trades or desk/md.trades, or the path of its ring.
+    consumer
+        Name of the consumer.
+    to
+        `earliest` (the oldest message there is), `latest` (what comes next), or the sequence to read next.
+    """
+    word, sequence = _place(to)
+    path, ring = _opened(name, node, rings, allow_others)
+    after = ring.move_consumer(consumer, word, sequence)
+    if json:
+        print_json({"channel": name, "path": str(path), "consumer": consumer, "next": after})
+    else:
+        print(f"{name}: {consumer} reads message {after:,} next")
+
+
+def remove(
+    name: str,
+    consumer: str,
+    *,
+    node: Node = None,
+    rings: Rings = None,
+    allow_others: AllowOthers = False,
+    json: Json = False,
+) -> None:
+    """Forget a consumer that is not open, with its cursor.
+
+    Parameters
+    ----------
+    name
+        Channel, such as md.trades or desk/md.trades, or the path of its ring.
+    consumer
+        Name of the consumer.
+    """
+    path, ring = _opened(name, node, rings, allow_others)
+    ring.remove_consumer(consumer)
+    if json:
+        print_json({"channel": name, "path": str(path), "removed": consumer})
+    else:
+        print(f"{name}: {consumer} is forgotten")
+
+
+def _place(to: str) -> tuple[str, int]:
+    if to in ("earliest", "latest"):
+        return to, 0
+    digits = to.replace(",", "").replace("_", "")
+    if not digits.isdecimal() or int(digits) < 1 or int(digits) >= 1 << 63:
+        raise UsageError(f"--to {to}: name earliest, latest, or a sequence from 1 on", option="to", value=to)
+    return "sequence", int(digits)
+
+
+def _opened(name: str, node: str | None, rings: Path | None, allow_others: bool) -> tuple[Path, Ring]:
+    from tidebook._core import Ring
+    from tidebook.transport.view import find_channel
+
+    file = find_channel(name, node=node, root=rings)
+    return file.path, Ring.open(file.path, allow_others=allow_others)

@@ -1,0 +1,83 @@
+"""Numbers and tables as commands on channels show them: narrow, because a terminal is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+    from rich.text import Text
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table."""
+
+    name: str
+    right: bool = True
+    """Numbers are aligned at their end."""
+    if_used: bool = False
+    """Left out where no row has anything in it."""
+    width_min: int = 0
+    """Left out in terminals narrower than this."""
+
+
+def table(columns: Sequence[Column], rows: Sequence[Sequence[str | Text]], width: int) -> Table:
+    """Rows under headings, two spaces between columns, a line under the head."""
+    from rich.box import Box
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = [
+        at
+        for at, column in enumerate(columns)
+        if width >= column.width_min and (not column.if_used or any(str(row[at]) for row in rows))
+    ]
+    # Only the line under the head.
+    box = Box("    \n    \n ── \n    \n    \n    \n    \n    \n")
+    found = Table(box=box, padding=(0, 2, 0, 0), pad_edge=False, show_edge=False, header_style="bold")
+    for at in shown:
+        column = columns[at]
+        is_last = at == shown[-1] and not column.right
+        found.add_column(
+            column.name,
+            justify="right" if column.right else "left",
+            no_wrap=not is_last,
+            overflow="fold" if is_last else "ellipsis",
+        )
+    for row in rows:
+        found.add_row(
+            *(Text.from_markup(cell) if isinstance(cell, str) else cell for cell in (row[at] for at in shown))
+        )
+    return found
+
+
+def amount(number: float) -> str:
+    """`0`, `3.2`, `950`, `12.4k`, `3.10M`: three digits, for a table that changes."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e4)):
+        if number >= size * 0.9995:
+            number /= 1e3 if unit == "k" else size
+            return f"{number:.3g}{unit}" if number < 1000 else f"{number:,.0f}{unit}"
+    return f"{number:,.1f}" if number < 10 and number % 1 else f"{number:,.0f}"
+
+
+def size(size_bytes: float) -> str:
+    """`4 KB`, `1.9 MB`, `64 MB`: powers of two."""
+    for unit, power in (("GB", 30), ("MB", 20)):
+        if size_bytes >= 1 << power:
+            value = size_bytes / (1 << power)
+            return f"{value:.1f} {unit}" if value < 10 else f"{value:,.0f} {unit}"
+    return f"{size_bytes / 1024:,.0f} KB"
+
+
+def duration(nanoseconds: int | None) -> str:
+    """`96 ns`, `3.1 µs`, `1.5 ms`, `2.1 s`; empty when nothing was measured."""
+    if nanoseconds is None:
+        return ""
+    for unit, length in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
+        if nanoseconds >= length:
+            return f"{nanoseconds / length:.3g} {unit}"
+    return f"{nanoseconds} ns"

@@ -1,0 +1,76 @@
+"""`tidebook channel ...` over a ring that was written before: what an operator sees, and the exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tidebook as tb
+
+
+@pytest.fixture
+def ticks(rings: Path) -> tb.Channel:
+    """A hundred records; a consumer that read sixty and is gone."""
+    dtype = [("price", "<i8"), ("size", "<i8")]
+    channel = tb.create_channel("ticks", tb.ChannelOptions(dtype=dtype), directory=rings / "default")
+    records = np.zeros(100, dtype)
+    records["price"] = np.arange(100)
+    with tb.open_producer(channel) as producer, tb.open_consumer(channel, "reader") as consumer:
+        producer.write_batch(records)
+        batch = consumer.poll_batch(60)
+        assert isinstance(batch, tb.Batch)
+        batch.release()
+    return channel
+
+
+def run(rings: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tidebook", "channel", *arguments]
+    environment = {**os.environ, "TIDEBOOK_RINGS": str(rings)}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+def test_ls_shows_what_is_there_and_who_lags(rings: Path, ticks: tb.Channel) -> None:
+    shown = run(rings, "ls")
+    assert shown.returncode == 0, shown.stderr
+    assert ticks.name in shown.stdout
+    assert "100" in shown.stdout
+
+
+def test_tail_decodes_records_and_filters_them(rings: Path, ticks: tb.Channel) -> None:
+    rows = run(rings, "tail", ticks.name, "--where", "price > 97").stdout.splitlines()
+    assert [row.split() for row in rows] == [["sequence", "price", "size"], ["99", "98", "0"], ["100", "99", "0"]]
+
+
+def test_dump_writes_every_message_there_is(rings: Path, ticks: tb.Channel, tmp_path: Path) -> None:
+    out = tmp_path / "ticks.jsonl"
+    assert run(rings, "dump", ticks.name, "--format", "jsonl", "-o", str(out)).returncode == 0
+    assert [json.loads(line)["price"] for line in out.read_text().splitlines()] == list(range(100))
+
+
+def test_verify_names_the_first_damaged_message_and_fails(rings: Path, ticks: tb.Channel) -> None:
+    assert run(rings, "verify", ticks.name).returncode == 0
+    with ticks.path.open("r+b") as file:
+        # In the price of the last record: slots are the end of the file.
+        stride = ticks.ring.slot[1]
+        file.seek(ticks.path.stat().st_size - (ticks.ring.capacity - 100) * stride + 16)
+        file.write(b"\xff")
+    damaged = run(rings, "verify", ticks.name)
+    assert damaged.returncode != 0
+    assert "100" in damaged.stdout + damaged.stderr
+
+
+def test_the_cursor_of_a_consumer_that_is_gone_can_be_moved(rings: Path, ticks: tb.Channel) -> None:
+    assert run(rings, "cursor", "reset", ticks.name, "reader", "--to", "91").returncode == 0
+    with tb.open_consumer(ticks, "reader") as reader:
+        assert reader.next_sequence == 91
+
+
+def test_doctor_says_what_it_examined_and_that_nothing_is_wrong(rings: Path, ticks: tb.Channel) -> None:
+    told = run(rings, "doctor")
+    assert told.returncode == 0, told.stdout
+    assert "/dev/shm" in told.stdout
+    assert ticks.name in told.stdout
