@@ -56,7 +56,11 @@ format: setup ## rewrite Rust and Python the way the linters want
 	@$(BIN)/ruff check -q --fix .
 	@$(BIN)/ruff format -q .
 
-bench: build $(STAMPS)/bench ## all benches, or one area: make bench ONLY=feeds
+# Those who measure beside our rings in Rust and C are built only for the area that needs them.
+RIVALS := benches/rivals
+WANTS_RIVALS := $(if $(ONLY),$(filter transport,$(ONLY)),all)
+
+bench: build $(STAMPS)/bench $(if $(WANTS_RIVALS),$(STAMPS)/rivals) ## all benches, or one area: make bench ONLY=feeds
 	@$(BIN)/python -m benches $(ONLY)
 
 docs: build ## the documentation as pages in site/
@@ -68,7 +72,7 @@ wheel: build console ## a wheel in target/wheels, with the console's page in it
 	@ls target/wheels/*.whl
 
 clean: ## everything that was built or set up here; recorded data stays
-	@rm -rf target $(STAMPS) $(VENV) $(CONSOLE)/node_modules python/tidebook/console/dist site benches/out \
+	@rm -rf target $(RIVALS)/target $(STAMPS) $(VENV) $(CONSOLE)/node_modules python/tidebook/console/dist site benches/out \
 	    .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache python/tidebook/*.so
 	@find python tests benches -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -99,6 +103,15 @@ $(STAMPS)/bench: requirements/bench.lock $(STAMPS)/python
 	@while read -r peer; do \
 	    $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps "$$peer" || echo "setup: peer $$peer cannot be installed; its comparison will be printed as missed"; \
 	done < requirements/bench.lock
+	@touch $@
+
+$(STAMPS)/rivals: $(RIVALS)/Cargo.lock $(wildcard $(RIVALS)/src/*.rs $(RIVALS)/src/bin/*.rs) \
+        crates/ring/examples/transport/rounds.rs $(STAMPS)/bench
+	@mkdir -p $(STAMPS)
+	@echo "setup: rivals of $(RIVALS), some minutes the first time"
+	@{ setup/apt clang clang libbsd-dev uuid-dev && \
+	    CMAKE=$(BIN)/cmake cargo build -q --release --manifest-path $(RIVALS)/Cargo.toml; } || \
+	    echo "setup: rivals cannot be built; their comparison will be printed as missed"
 	@touch $@
 
 $(STAMPS)/chromium: setup/apt

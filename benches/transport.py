@@ -1,199 +1,135 @@
-"""Messages between processes: one record handed over, and a thousand taken at once.
+"""Messages of 64 bytes between processes: handed over, streamed, from many producers, to many consumers.
 
-The hand-over is measured in Rust (`crates/ring/examples/hand_over.rs`), because at 200 ns Python would be all one sees,
-and once more between Python programs beside what those use instead (`benches/hand_over.py`); taking a batch is measured
-where it is used, in Python.
+Measured in Rust (`benches/ends.py`), because Python would be all one sees at 50 ns, beside a bare ring, which nobody can
+beat, iceoryx2 and Aeron's C client; and in Python (`benches/transport_in_python.py`) beside what Python programs use
+instead. What each figure means: `docs/transport-speed.md`.
 """
 
-import asyncio
-import json
-import multiprocessing
-import signal
-import statistics
 import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
-import numpy as np
+from benches.ends import (
+    HAND_OVER,
+    MANY_PRODUCERS,
+    RIVALS,
+    ROOT,
+    STREAM,
+    Role,
+    Way,
+    cost,
+    fan_out,
+    in_turn,
+    one_way,
+    rate,
+)
+from benches.harness import Bench, times_better, within
+from benches.transport_in_python import hand_over, wake_a_task, write_and_take
 
-from benches import wake_a_task as wake
-from benches.hand_over import SIZE_BYTES, WAYS, End, connect
-from benches.harness import Bench, Sample, at_most, measure, times_better, within
-from tidebook import _core
-from tidebook.transport import Batch, ChannelOptions, create_channel, open_consumer, open_producer
-
-ROOT = Path(__file__).parent.parent
-BATCH = 1024
-BATCHES = 16  # timed together: one alone is over before the clock has settled
 SHARED_MEMORY = "/dev/shm"
+BARE, BARE_WITH_CRC, ICEORYX2, AERON = "bare ring", "bare ring with CRC", "iceoryx2", "Aeron C"
+CONSUMERS = 64
 
 
 def run(bench: Bench) -> None:
+    profile = bench.size("release", "debug")
+    build = ["cargo", "build", "-q", "-p", "tidebook-ring", "--example", "transport"]
+    subprocess.run(build + ["--release"] * (profile == "release"), cwd=ROOT, check=True)
     with tempfile.TemporaryDirectory(prefix="tidebook-bench-", dir=SHARED_MEMORY) as directory:
+        ours = Ours(bench, directory, profile)
+        ours.hand_over()
+        ours.stream()
+        ours.many_producers()
+        ours.many_consumers()
         hand_over(bench, directory)
-        hand_over_in_python(bench, directory)
         wake_a_task(bench, directory)
-        take_a_batch(bench, directory)
+        write_and_take(bench, directory)
 
 
-def hand_over(bench: Bench, directory: str) -> None:
-    profile = bench.size(["--release"], [])
-    command = ["cargo", "run", "-q", *profile, "-p", "tidebook-ring", "--example", "hand_over", "--", directory]
-    rounds, messages = bench.size((15, 100_000), (2, 200))
-    shown = subprocess.run([*command, str(rounds), str(messages)], cwd=ROOT, check=True, capture_output=True, text=True)
-    # A round trip is two hand-overs.
-    samples = {name: Sample.of([ns / 2 for ns in times], "ns") for name, times in json.loads(shown.stdout).items()}
-    bench.figure(
-        "hand-over of 64 B to another process, p50",
-        samples["ours"],
-        peers={"bare ring": samples["bare"]},
-        goals=[within(1.35, "bare ring")],
-        note="half a round trip, both spinning; ours with checksum, cursors and liveness",
-    )
+class Ours:
+    """The figures of what is written in Rust."""
 
+    def __init__(self, bench: Bench, directory: str, profile: str) -> None:
+        self._bench = bench
+        self._directory = directory
+        self._program = ROOT / "target" / profile / "examples/transport"
 
-def hand_over_in_python(bench: Bench, directory: str) -> None:
-    """What a Python program sees: `bytes` in, `bytes` out, all ways taking turns."""
-    rounds, messages = bench.size((15, 2_000), (2, 20))
-    medians: dict[str, list[float]] = {}
-    with ExitStack() as echoes:
-        ways: dict[str, tuple[End, subprocess.Popen[str]]] = {}
-        for way in WAYS:
-            folder = Path(directory, way.replace(" ", "-"))
-            folder.mkdir(mode=0o700)
-            try:
-                end = connect(way, folder, "out", "back")
-            except ImportError:
-                continue  # printed as missing
-            ways[way] = end, echoes.enter_context(echo("benches.hand_over", way, folder))
-            medians[way] = []
-        for _ in range(rounds):
-            for way, (end, process) in ways.items():
-                process.send_signal(signal.SIGCONT)
-                medians[way].append(round_trip_ns(end, messages) / 2)
-                # An idle end must not keep a core while another way is measured.
-                process.send_signal(signal.SIGSTOP)
-    samples = {way: Sample.of(values, "ns").in_unit("µs") for way, values in medians.items()}
-    peers = {way: samples.get(way) for way in WAYS if way != "ours"}
-    bench.figure(
-        "hand-over of 64 B between Python processes, p50",
-        samples["ours"],
-        peers=peers,
-        goals=[times_better(2, "iceoryx2"), times_better(4, "pyzmq ipc")],
-        note="half a round trip, bytes in and bytes out; iceoryx2 and ours poll, ZeroMQ waits in the kernel",
-    )
+    def _way(self, word: str, roles: tuple[Role, ...]) -> Way:
+        return Way(self._program, word, roles)
 
+    def _rival(self, word: str, roles: tuple[Role, ...]) -> Way:
+        return Way(RIVALS / "tidebook-rivals", word, roles)
 
-def wake_a_task(bench: Bench, directory: str) -> None:
-    """What an asyncio program sees: both ends sleep in their loops until a message comes."""
-    rounds, messages = bench.size((15, 500), (2, 10))
-    medians: dict[str, list[float]] = {}
-    folders = {way: Path(directory, f"wake-{way.replace(' ', '-')}") for way in wake.WAYS}
-    for folder in folders.values():
-        folder.mkdir(mode=0o700)
+    def _all(self, roles: tuple[Role, ...]) -> dict[str, Way]:
+        """Everybody with one producer: records in slots, messages in frames, and whom they are compared to."""
+        return {
+            "slots": self._way("slots", roles),
+            "frames": self._way("frames", roles),
+            BARE: self._way("bare", roles),
+            BARE_WITH_CRC: self._way("bare with crc", roles),
+            ICEORYX2: self._rival("iceoryx2", roles),
+            AERON: self._rival("aeron", roles),
+        }
 
-    async def play() -> None:
-        with ExitStack() as echoes:
-            ways: dict[str, tuple[wake.End, subprocess.Popen[str]]] = {}
-            for way, folder in folders.items():
-                try:
-                    end = wake.connect(way, folder, "out", "back")
-                except ImportError:
-                    continue  # printed as missing
-                ways[way] = end, echoes.enter_context(echo("benches.wake_a_task", way, folder))
-                medians[way] = []
-            for _ in range(rounds):
-                for way, (end, process) in ways.items():
-                    process.send_signal(signal.SIGCONT)
-                    times = []
-                    for _ in range(messages):
-                        start = time.perf_counter_ns()
-                        await end.send(bytes(wake.SIZE_BYTES))
-                        await end.receive()
-                        times.append(time.perf_counter_ns() - start)
-                    medians[way].append(statistics.median(times) / 2)
-                    process.send_signal(signal.SIGSTOP)
+    def hand_over(self) -> None:
+        rounds, messages = self._bench.size((15, 50_000), (2, 100))
+        said = in_turn(self._all(HAND_OVER), self._directory, rounds, messages)
+        for kind, what in (("slots", "64 B handed over"), ("frames", "the same, a message of any length")):
+            for share, name in ((0.5, "p50"), (0.99, "p99")):
+                samples = {way: one_way(each, share) for way, each in said.items()}
+                peers = {peer: samples.get(peer) for peer in (BARE, BARE_WITH_CRC, ICEORYX2, AERON)}
+                goals = [within(1.15, BARE_WITH_CRC), within(1.35, BARE)]
+                self._bench.figure(
+                    f"{what}, {name}",
+                    samples[kind],
+                    peers=peers,
+                    goals=goals if share == 0.5 else [within(1.4, BARE_WITH_CRC)],
+                    note="one way: half a round trip between two pinned processes that poll; ours with CRC",
+                )
 
-    asyncio.run(play())
-    samples = {way: Sample.of(values, "ns").in_unit("µs") for way, values in medians.items()}
-    bench.figure(
-        "a sleeping task woken by another process, p50",
-        samples["ours"],
-        peers={way: samples.get(way) for way in wake.WAYS if way != "ours"},
-        goals=[within(2, "asyncio pipe"), times_better(1, "pyzmq ipc")],
-        note="half a round trip of 64 B between asyncio tasks; one thread of each process waits for all its channels",
-    )
+    def stream(self) -> None:
+        rounds, messages = self._bench.size((25, 500_000), (2, 1_000))
+        said = in_turn(self._all(STREAM), self._directory, rounds, messages)
+        rates = {way: rate(each) for way, each in said.items()}
+        for kind, what in (("slots", "64 B streamed"), ("frames", "the same, messages of any length")):
+            self._bench.figure(
+                what,
+                rates[kind],
+                peers={peer: rates.get(peer) for peer in (BARE, BARE_WITH_CRC, ICEORYX2, AERON)},
+                goals=[times_better(0.5, BARE), times_better(2, AERON)],
+                note="one producer, one consumer, each write by itself; received, counted; ours with CRC",
+            )
 
+    def many_producers(self) -> None:
+        rounds, messages = self._bench.size((25, 300_000), (2, 900))
+        ways = {
+            "ours": self._way("mpsc", MANY_PRODUCERS),
+            ICEORYX2: self._rival("iceoryx2", MANY_PRODUCERS),
+            AERON: self._rival("aeron, many producers", MANY_PRODUCERS),
+        }
+        said = in_turn(ways, self._directory, rounds, messages)
+        rates = {way: rate(each) for way, each in said.items()}
+        self._bench.figure(
+            "64 B streamed by three producers",
+            rates["ours"],
+            peers={peer: rates.get(peer) for peer in (ICEORYX2, AERON)},
+            goals=[times_better(1, ICEORYX2), times_better(1, AERON)],
+            note="three processes on one processor, the consumer on another; each producer's order is checked",
+        )
 
-@contextmanager
-def echo(module: str, way: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """The other end, in a process of its own that stands still until it is continued."""
-    command = [sys.executable, "-m", module, way, str(folder)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        process.send_signal(signal.SIGSTOP)
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def round_trip_ns(end: End, messages: int) -> float:
-    """Median of this many round trips."""
-    message = bytes([1]) * SIZE_BYTES
-    times = []
-    for _ in range(messages):
-        start = time.perf_counter_ns()
-        end.send(message)
-        end.receive()
-        times.append(time.perf_counter_ns() - start)
-    return statistics.median(times)
-
-
-def take_a_batch(bench: Bench, directory: str) -> None:
-    """64-byte records in batches of 1,024: checked, and seen as one numpy array; the peer takes bytes from a pipe."""
-    rounds = bench.size(101, 3)
-    records = np.zeros(BATCH, _core.schemas()["trades"].dtype())
-    channel = create_channel("bench", ChannelOptions(schema="trades", buffer_size=4 << 20), directory=directory)
-    reader, writer = multiprocessing.Pipe(duplex=False)
-    message = bytes(records.dtype.itemsize)
-    with open_producer(channel) as producer, open_consumer(channel, "reader", start="earliest") as consumer:
-
-        def ours() -> None:
-            for _ in range(BATCHES):
-                batch = consumer.poll_batch(BATCH)
-                assert isinstance(batch, Batch)
-                assert len(batch.array) == BATCH
-
-        def pipe() -> None:
-            for _ in range(pipe_count):
-                reader.recv_bytes()
-
-        pipe_count = 256  # as many as a pipe surely holds
-        # Sequences begin at 1 and a batch ends where the ring wraps: from here on every batch is a whole one.
-        producer.write_batch(records[1:])
-        consumer.poll_batch(BATCH)
-        samples: dict[str, list[float]] = {"ours": [], "pipe": []}
-        for _ in range(rounds):
-            for _ in range(BATCHES):
-                producer.write_batch(records)
-            for _ in range(pipe_count):
-                writer.send_bytes(message)
-            once = measure({"ours": ours, "pipe": pipe}, rounds=1, warmup=0)
-            samples["ours"].append(once["ours"].per(BATCHES * BATCH).in_unit("ns").value)
-            samples["pipe"].append(once["pipe"].per(pipe_count).in_unit("ns").value)
-    reader.close()
-    writer.close()
-    bench.figure(
-        "poll_batch(1024), per record of 64 B",
-        Sample.of(samples["ours"], "ns"),
-        peers={"multiprocessing.Pipe": Sample.of(samples["pipe"], "ns")},
-        goals=[at_most(25)],
-        note="checksums verified, one numpy view; the peer copies bytes one by one",
-    )
+    def many_consumers(self) -> None:
+        rounds, messages = self._bench.size((25, 51_200), (2, 512))
+        one, many = "ours with 1", f"{ICEORYX2} with {CONSUMERS}"
+        ways = {
+            one: self._way("slots", fan_out(1)),
+            "ours": self._way("slots", fan_out(CONSUMERS)),
+            many: self._rival("iceoryx2", fan_out(CONSUMERS)),
+        }
+        said = in_turn(ways, self._directory, rounds, messages)
+        costs = {way: cost(each) for way, each in said.items()}
+        self._bench.figure(
+            f"publish 64 B to {CONSUMERS} consumers",
+            costs["ours"],
+            peers={peer: costs.get(peer) for peer in (one, many)},
+            goals=[within(1.3, one)],
+            note="bursts of 256, after which all consumers, in another process, read them; none is lost",
+        )

@@ -1,6 +1,6 @@
 """64 bytes from a task of one Python process to a task of another and back, both asleep in their event loops before.
 
-`benches/transport.py` starts one process per way as `python -m benches.wake_a_task WAY DIRECTORY`; it echoes until it
+`benches/transport_in_python.py` starts one process per way as `python -m benches.wake_a_task WAY DIRECTORY`; it echoes until it
 is killed. Everyone waits in the kernel: what is measured is a waking, not a poll.
 """
 
