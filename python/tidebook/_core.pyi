@@ -443,8 +443,12 @@ class Ring:
         consumers_max: int = 16,
         producers_max: int | None = None,
         group: int | None = None,
+        last_values: tuple[int, int, int] | None = None,
     ) -> Ring:
-        """With `producers_max` in mode mpsc. `group`: the number of the group that may have it too."""
+        """With `producers_max` in mode mpsc. `group`: the number of the group that may have it too.
+
+        `last_values`: keys, where the key stands in a record, its bytes.
+        """
     @staticmethod
     def create_runs(
         path: str | os.PathLike[str],
@@ -490,6 +494,12 @@ class Ring:
         """Bytes from the start of a slot to its record, and from slot to slot."""
     @property
     def schema(self) -> tuple[str, int, str] | None: ...
+    @property
+    def last_values(self) -> tuple[int, int, int] | None: ...
+    def read_last_value(self, key: int) -> bytes | None:
+        """The newest record of a key behind its sequence of 8 bytes; None when it had none yet."""
+    def read_last_values(self) -> bytes:
+        """As many of these as there are keys; zeros where there was none yet. Releases the GIL."""
     @property
     def epoch(self) -> int: ...
     @property

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyBytes, PyDict};
 use tidebook_ring::tuning::{MemoryTuning, pin_thread};
-use tidebook_ring::{Access, MoveTo, RingOptions, RingSchema, paths};
+use tidebook_ring::{Access, LastValues, MoveTo, RingOptions, RingSchema, paths};
 
 use crate::ring_errors::raised;
 use crate::ring_status::{self, kind_name, mode_name};
@@ -22,7 +22,7 @@ impl Ring {
     /// Makes a ring of slots.
     #[staticmethod]
     #[pyo3(signature = (path, record_size_bytes, count, *, schema=None, crc=true, parking=false, consumers_max=16,
-        producers_max=None, group=None))]
+        producers_max=None, group=None, last_values=None))]
     #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
     fn create_slots(
         path: PathBuf,
@@ -34,8 +34,11 @@ impl Ring {
         consumers_max: u32,
         producers_max: Option<u32>,
         group: Option<u32>,
+        last_values: Option<(u64, u32, u32)>,
     ) -> PyResult<Self> {
         let mut options = RingOptions::slots(record_size_bytes, count);
+        options.last_values =
+            last_values.map(|(count, key_offset, key_size)| LastValues { count, key_offset, key_size });
         if let Some(max) = producers_max {
             options = options.mpsc(max);
         }
@@ -137,6 +140,35 @@ impl Ring {
     #[getter]
     fn schema(&self) -> Option<Schema> {
         self.0.info().schema.clone().map(|schema| (schema.name, schema.version, schema.text))
+    }
+
+    /// Keys, where the key stands, its bytes; `None` without last values.
+    #[getter]
+    fn last_values(&self) -> Option<(u64, u32, u32)> {
+        self.0.info().last_values.map(|table| (table.count, table.key_offset, table.key_size))
+    }
+
+    /// The newest record of a key behind its sequence; `None` when it had none yet.
+    fn read_last_value<'py>(&self, py: Python<'py>, key: u64) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let found = self.0.last_value(key).map_err(raised)?;
+        Ok(found.map(|value| PyBytes::new(py, &[&value.sequence.to_le_bytes()[..], &value.record].concat())))
+    }
+
+    /// The newest record of each key behind its sequence, one after the other; zeros where there was none yet.
+    fn read_last_values<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let values = py.detach(|| {
+            let info = self.0.info();
+            let size = 8 + info.record_size().unwrap_or(0);
+            let count = info.last_values.map_or(0, |table| table.count);
+            let mut values = vec![0; count as usize * size];
+            self.0.last_values(|key, sequence, record| {
+                let value = &mut values[key as usize * size..][..size];
+                value[..8].copy_from_slice(&sequence.to_le_bytes());
+                value[8..].copy_from_slice(record);
+            })?;
+            Ok(values)
+        });
+        values.map(|values| PyBytes::new(py, &values)).map_err(raised)
     }
 
     #[getter]

@@ -40,6 +40,12 @@ impl From<RingError> for Raised {
             E::StartGone { asked, oldest } => {
                 (errors::CHANNEL_USAGE, vec![("asked", Fact::Number(*asked)), ("oldest", Fact::Number(*oldest))])
             }
+            E::KeyRange { key, count } => {
+                (errors::CHANNEL_USAGE, vec![("key", Fact::Number(*key)), ("count", Fact::Number(*count))])
+            }
+            E::LastValueHeld { key, line } => {
+                (errors::ENDPOINT_BUSY, vec![("key", Fact::Number(*key)), ("line", Fact::Number(*line as u64))])
+            }
             E::Watermark { from, to, .. } => {
                 (errors::CHANNEL_USAGE, vec![("from", Fact::Number(*from)), ("to", Fact::Number(*to))])
             }

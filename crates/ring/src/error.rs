@@ -155,6 +155,24 @@ pub enum RingError {
         /// The oldest one.
         oldest: u64,
     },
+    /// A record whose key has no last value.
+    #[error("key {key} of a record: the last values of this ring are of keys below {count}")]
+    KeyRange {
+        /// The key.
+        key: u64,
+        /// Keys of the table.
+        count: u64,
+    },
+    /// A producer that stopped while it wrote a key's last value.
+    #[error(
+        "producer {line} stopped within the last value of key {key}; resume or kill its process, and write the message again"
+    )]
+    LastValueHeld {
+        /// The key.
+        key: u64,
+        /// Its line.
+        line: usize,
+    },
     /// A message that this ring cannot carry.
     #[error("message of {size_bytes} bytes; this ring takes at most {max_bytes}")]
     TooLarge {

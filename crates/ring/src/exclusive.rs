@@ -13,6 +13,7 @@ use crate::claims::{clear, follow, publish};
 use crate::error::RingError;
 use crate::floor;
 use crate::frame::{Look, Place};
+use crate::last_values::commit_with;
 use crate::layout::frame_size_bytes;
 use crate::layout::{FRAME_FIRST, FRAME_LAST, FRAME_PAD, FRAME_SIZE_MIN_BYTES, FRAME_WHOLE, HEADER_SIZE_BYTES};
 use crate::lock::EndpointLock;
@@ -58,6 +59,7 @@ impl ExclusiveProducer {
         words.process_id.store(u64::from(std::process::id()), Ordering::Relaxed);
 
         let next = settle(mapping)?;
+        mapping.settle_last_values(0, |sequence| sequence < next.sequence);
         let floor = mapping.oldest();
         if floor.position > next.position || next.position - floor.position > mapping.mask + 1 {
             return Err(RingError::Corrupt { sequence: next.sequence, reason: "floor" });
@@ -66,7 +68,8 @@ impl ExclusiveProducer {
         let mut producer = Self {
             lock,
             next,
-            record_size: mapping.info.record_size(),
+            // With last values a write is more than that.
+            record_size: mapping.info.record_size().filter(|_| mapping.info.last_values.is_none()),
             floor: floor.position,
             // The first write asks the consumers: the producer before may have died between raising the floor and
             // seeing who had joined below it.
@@ -126,7 +129,10 @@ impl ExclusiveProducer {
             }
             let room = (self.limit - self.next.position) as usize;
             for record in records.by_ref().take(room) {
-                self.fill_slot(record);
+                match self.ring.mapping.key_of(record)? {
+                    None => self.fill_slot(record),
+                    Some(key) => self.fill_slot_of(key, record),
+                }
                 written.count += 1;
             }
             self.announce();
@@ -169,11 +175,15 @@ impl ExclusiveProducer {
         if payload.len() != expected {
             return Err(RingError::RecordSize { expected, found: payload.len() });
         }
+        let key = self.ring.mapping.key_of(payload)?;
         if let Some(obstacle) = self.reserve(self.next.position + 1, timeout)? {
             return Ok(Written::Full(obstacle));
         }
         let sequence = self.next.sequence;
-        self.fill_slot(payload);
+        match key {
+            None => self.fill_slot(payload),
+            Some(key) => self.fill_slot_of(key, payload),
+        }
         self.announce();
         Ok(Written::At(sequence))
     }
@@ -190,6 +200,30 @@ impl ExclusiveProducer {
         fill(mapping, offset, sequence, FRAME_WHOLE, payload);
         stamp(mapping, sequence);
         publish(mapping.sequence_word(offset), sequence);
+        self.next = Place { sequence: sequence + 1, position: sequence + 1 };
+    }
+
+    /// As [`ExclusiveProducer::fill_slot`], with the last value of its key.
+    fn fill_slot_of(&mut self, key: u64, payload: &[u8]) {
+        let (offset, sequence) = (self.slot_offset(), self.next.sequence);
+        fill(&self.ring.mapping, offset, sequence, FRAME_WHOLE, payload);
+        self.commit_slot_of(key, offset);
+    }
+
+    /// Commits a record that is in its slot, with the last value of its key.
+    fn commit_slot_of(&mut self, key: u64, offset: usize) {
+        let sequence = self.next.sequence;
+        let mapping = &self.ring.mapping;
+        let entry = mapping.last_value(key);
+        // Nobody else writes; whoever comes after us looks for what we leave.
+        entry.writer.store(1, Ordering::Relaxed);
+        let frame = mapping.words(offset, frame_size_bytes(mapping.part_max()));
+        let committed = commit_with(&entry, sequence, frame, || {
+            stamp(mapping, sequence);
+            publish(mapping.sequence_word(offset), sequence);
+            Ok(())
+        });
+        debug_assert!(committed.is_ok(), "a lone producer's commit cannot fail");
         self.next = Place { sequence: sequence + 1, position: sequence + 1 };
     }
 
@@ -411,11 +445,19 @@ impl ExclusiveClaim<'_> {
         producer.check_owner()?;
         let mapping = &producer.ring.mapping;
         let sequence = producer.next.sequence;
+        let key = match mapping.info.last_values {
+            None => None,
+            Some(_) => mapping.key_of(mapping.bytes(offset + HEADER_SIZE_BYTES, size_bytes))?,
+        };
         seal(mapping, offset, sequence, FRAME_WHOLE, size_bytes);
         match mapping.info.kind {
             RingKind::Frames { .. } => {
                 let start = producer.place(producer.next.position, size_bytes);
                 producer.commit_frames(offset, start + frame_size_bytes(size_bytes) as u64);
+            }
+            _ if key.is_some() => {
+                producer.commit_slot_of(key.unwrap_or(0), offset);
+                producer.announce();
             }
             _ => {
                 stamp(mapping, sequence);

@@ -318,6 +318,11 @@ const _: () = assert!(size_of::<HotLines>() == 16 * LINE_SIZE_BYTES);
 const _: () = assert!(size_of::<Line<ProducerLine>>() == LINE_SIZE_BYTES);
 const _: () = assert!(size_of::<ConsumerLines>() == 6 * LINE_SIZE_BYTES);
 
+/// Bytes of an entry of the last-value table before its copies: `[8 version][8 writer]`.
+pub const LAST_VALUE_HEAD_SIZE_BYTES: usize = 16;
+/// Keys of a last-value table at most.
+pub const LAST_VALUES_MAX: u64 = 1 << 24;
+
 /// Where the consumer lines start.
 pub const fn consumers_offset(producers_max: u32) -> usize {
     PRODUCERS_OFFSET + producers_max as usize * LINE_SIZE_BYTES

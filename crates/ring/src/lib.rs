@@ -26,6 +26,7 @@ mod error;
 mod exclusive;
 pub mod floor;
 mod frame;
+pub mod last_values;
 pub mod layout;
 mod lock;
 mod mapping;
@@ -53,6 +54,7 @@ pub use consumer::{Consumer, ConsumerOptions, Gap, Policy, Read, Start, wait_any
 pub use cursor::MoveTo;
 pub use error::RingError;
 pub use frame::Place;
+pub use last_values::{LastValue, LastValues};
 pub use mapping::RingInfo;
 pub use options::{Mode, RingKind, RingOptions, RingSchema};
 pub use producer::{Claim, Claimed, Obstacle, Producer, Written, WrittenRecords};

@@ -19,6 +19,7 @@ use zerocopy::{FromBytes, FromZeros, IntoBytes};
 use crate::access::Access;
 use crate::crc;
 use crate::error::RingError;
+use crate::last_values::{self, LastValues};
 use crate::layout::{self, ConsumerLines, HotLines, Line, ProducerLine, Stamp, Superblock};
 use crate::options::{Mode, RingKind, RingOptions, RingSchema};
 use crate::sleep::Bell;
@@ -46,6 +47,8 @@ pub struct RingInfo {
     pub producers_max: u32,
     /// The producer waits for nobody.
     pub never_waits: bool,
+    /// The newest record of each key is kept.
+    pub last_values: Option<LastValues>,
     /// Numbering of the messages.
     pub epoch: u64,
     /// This file among all that had its name.
@@ -86,6 +89,8 @@ pub(crate) struct Mapping {
     pub info: RingInfo,
     data_offset: usize,
     data_size: usize,
+    /// 0 where there are none.
+    last_values_offset: usize,
     /// `capacity - 1`: of slots or of bytes.
     pub mask: u64,
 }
@@ -187,13 +192,16 @@ impl Mapping {
         };
         let map = map.map_err(io_error("map", path))?;
         let data_offset = superblock.data_offset as usize;
+        let last_values_offset = superblock.last_values_offset as usize;
         Ok(Self {
             map,
             file,
             path: path.to_owned(),
             info,
             data_offset,
-            data_size: superblock.file_size_bytes as usize - data_offset,
+            data_size: superblock.capacity as usize
+                * if superblock.stride == 0 { 1 } else { superblock.stride as usize },
+            last_values_offset,
             mask: superblock.capacity - 1,
         })
     }
@@ -255,6 +263,19 @@ impl Mapping {
         unsafe {
             let first = self.map.as_mut_ptr().add(self.data_offset + offset).cast::<AtomicU64>();
             std::slice::from_raw_parts(first, size_bytes / 8)
+        }
+    }
+
+    /// The words of a key's entry in the last-value table.
+    pub fn last_value_words(&self, key: u64) -> &[AtomicU64] {
+        let table = self.info.last_values.expect("asked for of a ring with last values");
+        assert!(key < table.count, "key {key} of {}", table.count);
+        let size = last_values::entry_size_bytes(self.info.record_size().unwrap_or(0) as u32);
+        // SAFETY: the file holds `count` entries from this offset on, a multiple of 4096 (checked by `map`); in bounds by
+        // the assert, and the mapping lives as long as `self`.
+        unsafe {
+            let first = self.map.as_mut_ptr().add(self.last_values_offset + key as usize * size);
+            std::slice::from_raw_parts(first.cast::<AtomicU64>(), size / 8)
         }
     }
 
@@ -436,6 +457,11 @@ fn superblock(options: &RingOptions) -> Result<Superblock, RingError> {
     block.consumers_max = options.consumers_max;
     block.data_offset = data_offset(options.producers_max, options.consumers_max);
     block.file_size_bytes = block.data_offset + data_size;
+    if let Some(table) = options.last_values {
+        (block.last_value_count, block.last_value_key_offset) = (table.count, table.key_offset);
+        block.last_value_key_size = table.key_size;
+        (block.last_values_offset, block.file_size_bytes) = table_place(block.file_size_bytes, options);
+    }
     block.epoch = options.epoch.unwrap_or(now);
     block.generation = now;
     block.first_sequence = options.first_sequence;
@@ -461,6 +487,15 @@ impl Superblock {
 const fn data_offset(producers_max: u32, consumers_max: u32) -> u64 {
     (layout::consumers_offset(producers_max) + consumers_max as usize * size_of::<ConsumerLines>())
         .next_multiple_of(4096) as u64
+}
+
+/// Where the last-value table starts behind data that end here, and where it ends.
+fn table_place(data_end: u64, options: &RingOptions) -> (u64, u64) {
+    let (Some(table), RingKind::Slots { record_size_bytes, .. }) = (options.last_values, options.kind) else {
+        return (0, data_end);
+    };
+    let start = data_end.next_multiple_of(4096);
+    (start, start + table.count * last_values::entry_size_bytes(record_size_bytes) as u64)
 }
 
 /// The options a superblock states, or `None` when its numbers do not agree with each other.
@@ -498,6 +533,11 @@ fn info_of(block: &Superblock) -> Option<RingInfo> {
         mode,
         producers_max: block.producers_max,
         never_waits: block.flags & layout::RING_NEVER_WAITS != 0,
+        last_values: (block.last_value_count != 0).then_some(LastValues {
+            count: block.last_value_count,
+            key_offset: block.last_value_key_offset,
+            key_size: block.last_value_key_size,
+        }),
         epoch: Some(block.epoch),
         first_sequence: block.first_sequence,
         access: Access::default(),
@@ -509,7 +549,7 @@ fn info_of(block: &Superblock) -> Option<RingInfo> {
     };
     let agrees = block.stride == options.stride()
         && block.data_offset == data_offset(block.producers_max, block.consumers_max)
-        && block.file_size_bytes == block.data_offset + data_size;
+        && (block.last_values_offset, block.file_size_bytes) == table_place(block.data_offset + data_size, &options);
     agrees.then(|| RingInfo {
         kind,
         stride: options.stride() as usize,
@@ -521,6 +561,7 @@ fn info_of(block: &Superblock) -> Option<RingInfo> {
         mode: options.mode,
         producers_max: options.producers_max,
         never_waits: options.never_waits,
+        last_values: options.last_values,
         epoch: block.epoch,
         generation: block.generation,
         first_sequence: block.first_sequence,

@@ -4,6 +4,7 @@ use tidebook_types::{FieldKind, Schema};
 
 use crate::access::Access;
 use crate::error::RingError;
+use crate::last_values::LastValues;
 use crate::layout::{self, SCHEMA_NAME_MAX, SCHEMA_TEXT_MAX};
 
 /// How the data area is divided.
@@ -121,6 +122,8 @@ pub struct RingOptions {
     pub producers_max: u32,
     /// The producer waits for nobody: every consumer is overwritten, and to ask for more is an error.
     pub never_waits: bool,
+    /// The newest record of each key is kept beside the slots.
+    pub last_values: Option<LastValues>,
     /// Numbering of the messages; a new one from the clock when `None`.
     pub epoch: Option<u64>,
     /// Sequence of the first message; above 1 when a journal already holds those before.
@@ -141,6 +144,7 @@ impl RingOptions {
             mode: Mode::Spsc,
             producers_max: 1,
             never_waits: false,
+            last_values: None,
             epoch: None,
             first_sequence: 1,
             access: Access::Private,
@@ -194,6 +198,13 @@ impl RingOptions {
     #[must_use]
     pub fn never_waits(mut self, on: bool) -> Self {
         self.never_waits = on;
+        self
+    }
+
+    /// Sets [`RingOptions::last_values`].
+    #[must_use]
+    pub fn last_values(mut self, table: LastValues) -> Self {
+        self.last_values = Some(table);
         self
     }
 
@@ -284,6 +295,7 @@ impl RingOptions {
         if self.first_sequence == 0 || self.first_sequence > 1 << 62 {
             return refuse("first_sequence", self.first_sequence.to_string(), "must be at least 1 and below 2^62");
         }
+        self.check_last_values()?;
         if let Some(schema) = &self.schema {
             if schema.name.is_empty() || schema.name.len() > SCHEMA_NAME_MAX {
                 return refuse("schema.name", schema.name.clone(), "must have 1 to 48 bytes");
@@ -291,6 +303,28 @@ impl RingOptions {
             if schema.text.len() > SCHEMA_TEXT_MAX {
                 return refuse("schema.text", format!("{} bytes", schema.text.len()), "must fit 3840 bytes");
             }
+        }
+        Ok(())
+    }
+
+    fn check_last_values(&self) -> Result<(), RingError> {
+        let refuse = |option, value: String, reason| Err(RingError::Option { option, value, reason });
+        let Some(table) = self.last_values else { return Ok(()) };
+        let RingKind::Slots { record_size_bytes, .. } = self.kind else {
+            return refuse("last_values", table.count.to_string(), "only records have keys");
+        };
+        if !(1..=layout::LAST_VALUES_MAX).contains(&table.count) {
+            return refuse("last_values", table.count.to_string(), "must be from 1 to 16777216 keys");
+        }
+        if ![1, 2, 4, 8].contains(&table.key_size)
+            || table.key_offset.saturating_add(table.key_size) > record_size_bytes
+        {
+            let value = format!("{} bytes at {}", table.key_size, table.key_offset);
+            return refuse("last_value_key", value, "must be an integer within the record");
+        }
+        if self.visible_durable {
+            let reason = "a record is told before it is durable; only memory channels have last values";
+            return refuse("last_values", table.count.to_string(), reason);
         }
         Ok(())
     }

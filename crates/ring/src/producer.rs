@@ -95,7 +95,8 @@ impl Producer {
     /// Commits a message and gives its sequence, waiting for room as long as somebody living holds it up.
     ///
     /// # Errors
-    /// [`RingError::TooLarge`], [`RingError::RecordSize`], [`RingError::Fenced`], [`RingError::Forked`];
+    /// [`RingError::TooLarge`], [`RingError::RecordSize`], [`RingError::KeyRange`], [`RingError::Fenced`],
+    /// [`RingError::Forked`];
     /// [`RingError::Refused`] when a consumer in the way is, by its policy, not to be waited for longer.
     #[inline]
     pub fn write(&mut self, payload: &[u8]) -> Result<u64, RingError> {
@@ -125,9 +126,11 @@ impl Producer {
     /// Commits records that lie one after the other and gives the last sequence.
     ///
     /// # Errors
-    /// [`RingError::Kind`] on rings of messages, [`RingError::RecordSize`] when `records` is not a whole number of them.
+    /// [`RingError::Kind`] on rings of messages, [`RingError::RecordSize`] when `records` is not a whole number of them,
+    /// [`RingError::KeyRange`]; nothing was written then.
     pub fn write_records(&mut self, records: &[u8]) -> Result<u64, RingError> {
         record_size(self.ring(), records)?;
+        self.ring().mapping.check_keys(records)?;
         let batch = either!(&mut self.0, producer => producer.write_records(records, None))?;
         match batch.full {
             Some(obstacle) => Err(self.refused(obstacle)),
@@ -141,6 +144,7 @@ impl Producer {
     /// Those of [`Producer::write_records`].
     pub fn write_records_within(&mut self, records: &[u8], timeout: Duration) -> Result<WrittenRecords, RingError> {
         record_size(self.ring(), records)?;
+        self.ring().mapping.check_keys(records)?;
         either!(&mut self.0, producer => producer.write_records(records, Some(timeout)))
     }
 
@@ -240,8 +244,8 @@ impl Claim<'_> {
     /// Commits it and gives its sequence.
     ///
     /// # Errors
-    /// [`RingError::Fenced`] when the ring's producers were deposed meanwhile, [`RingError::Forked`]; nothing of it is
-    /// visible then.
+    /// [`RingError::Fenced`] when the ring's producers were deposed meanwhile, [`RingError::Forked`],
+    /// [`RingError::KeyRange`], [`RingError::LastValueHeld`]; nothing of it is visible then.
     pub fn commit(self) -> Result<u64, RingError> {
         match self.0 {
             InnerClaim::Exclusive(claim) => claim.commit(),

@@ -98,6 +98,7 @@ impl Ring {
         differ("mode", format!("{:?}", options.mode), format!("{:?}", info.mode))?;
         differ("producers_max", options.producers_max.to_string(), info.producers_max.to_string())?;
         differ("parking", options.parking.to_string(), info.parking.to_string())?;
+        differ("last_values", format!("{:?}", options.last_values), format!("{:?}", info.last_values))?;
         differ("never_waits", options.never_waits.to_string(), info.never_waits.to_string())?;
         let schema = |schema: &Option<crate::RingSchema>| {
             schema.as_ref().map_or("none".to_owned(), |s| format!("{} v{} ({})", s.name, s.version, s.text))

@@ -13,10 +13,13 @@ use crate::crc::frame_checksum;
 use crate::error::RingError;
 use crate::floor::{self, Room};
 use crate::frame::{Look, Place};
-use crate::layout::{FRAME_FIRST, FRAME_LAST, FRAME_VOID, FRAME_WHOLE, HEADER_SIZE_BYTES, header_word};
+use crate::last_values::commit_with;
+use crate::layout::{
+    FRAME_FIRST, FRAME_LAST, FRAME_VOID, FRAME_WHOLE, HEADER_SIZE_BYTES, frame_size_bytes, header_word,
+};
 use crate::lock::{self, EndpointLock};
 use crate::mapping::{Mapping, io_error};
-use crate::options::RingKind;
+use crate::options::{Mode, RingKind};
 use crate::producer::{Obstacle, Written, WrittenRecords, fill, seal, stamp};
 use crate::ring::Ring;
 use crate::room::{FLOOR_STEPS, LIVENESS_INTERVAL, Slowest, Waiting};
@@ -25,6 +28,9 @@ use crate::room::{FLOOR_STEPS, LIVENESS_INTERVAL, Slowest, Waiting};
 const LOST_MAX: u32 = 1000;
 /// How often one who opens looks for a line again, a tenth of a millisecond apart.
 const REPAIR_WAITS: u32 = 50;
+
+/// How long the commit of a claim waits for a producer that stopped within the same key's last value.
+const HELD_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) struct SharedProducer {
@@ -62,13 +68,7 @@ impl SharedProducer {
         if mapping.room().replace(line as u64 + 1) {
             hot.repairs.0.raisers.fetch_add(1, Ordering::Relaxed);
         }
-        let mut from = None;
-        while let Some((spot, claim)) = mapping.find_claim(from, |claim| usize::from(claim.producer()) == line) {
-            from = Some(spot.after(claim.run()));
-            if void(mapping, spot, claim) {
-                hot.repairs.0.claims.fetch_add(1, Ordering::Relaxed);
-            }
-        }
+        ring.settle_producer(line);
         let words = &mapping.producers()[line].0;
         words.opens.fetch_add(1, Ordering::Relaxed);
         words.process_id.store(u64::from(std::process::id()), Ordering::Relaxed);
@@ -113,12 +113,14 @@ impl SharedProducer {
             }
             _ => payload.len().div_ceil(part_max).max(1) as u64,
         };
+        let key = mapping.key_of(payload)?;
         if let Some(obstacle) = self.claim_next(run, timeout)? {
             return Ok(Written::Full(obstacle));
         }
-        let sequence = self.fill_and_commit(payload)?;
+        self.fill(payload);
+        let written = self.commit(key, timeout)?;
         self.ring.mapping.wake();
-        Ok(Written::At(sequence))
+        Ok(written)
     }
 
     pub fn write_records(&mut self, records: &[u8], timeout: Option<Duration>) -> Result<WrittenRecords, RingError> {
@@ -129,7 +131,14 @@ impl SharedProducer {
             if written.full.is_some() {
                 break;
             }
-            written.last = Some(self.fill_and_commit(record)?);
+            self.fill(record);
+            match self.commit(self.ring.mapping.key_of(record)?, timeout)? {
+                Written::At(sequence) => written.last = Some(sequence),
+                Written::Full(obstacle) => {
+                    written.full = Some(obstacle);
+                    break;
+                }
+            }
             written.count += 1;
         }
         self.ring.mapping.wake();
@@ -184,9 +193,9 @@ impl SharedProducer {
         }
     }
 
-    /// Fills what is claimed with a message that has just as many slots, and commits it.
+    /// Fills what is claimed with a message that has just as many slots.
     #[inline]
-    fn fill_and_commit(&mut self, payload: &[u8]) -> Result<u64, RingError> {
+    fn fill(&mut self, payload: &[u8]) {
         let (spot, claim) = self.open.expect("claimed before");
         let mapping = &self.ring.mapping;
         let (part_max, run) = (mapping.part_max(), claim.run());
@@ -202,20 +211,33 @@ impl SharedProducer {
                 }
             }
         }
-        self.commit()
     }
 
-    /// Makes what is claimed and filled visible.
+    /// Makes what is claimed and filled visible, with the last value of its key where it has one. `Full`: another producer
+    /// stopped within that; the claim is given back.
     #[inline]
-    fn commit(&mut self) -> Result<u64, RingError> {
+    fn commit(&mut self, key: Option<u64>, timeout: Option<Duration>) -> Result<Written, RingError> {
+        if let Some(key) = key {
+            return self.commit_of(key, timeout);
+        }
+        let (spot, claim) = self.open.take().expect("claimed before");
+        settle(&self.ring.mapping, spot, claim).map(Written::At)
+    }
+
+    #[inline(never)]
+    fn commit_of(&mut self, key: u64, timeout: Option<Duration>) -> Result<Written, RingError> {
+        let seized = self.ring.seize_last_value(key, self.line, timeout);
+        if !matches!(seized, Ok(None)) {
+            self.give_back();
+        }
+        if let Some(obstacle) = seized? {
+            return Ok(Written::Full(obstacle));
+        }
         let (spot, claim) = self.open.take().expect("claimed before");
         let mapping = &self.ring.mapping;
-        stamp(mapping, spot.sequence);
-        if claims::settle(mapping.word(spot.position), claim, spot.sequence) {
-            Ok(spot.sequence)
-        } else {
-            Err(RingError::Voided { sequence: spot.sequence })
-        }
+        let frame = mapping.words(mapping.slot_offset(spot.position), frame_size_bytes(mapping.part_max()));
+        let entry = mapping.last_value(key);
+        commit_with(&entry, spot.sequence, frame, || settle(mapping, spot, claim)).map(Written::At)
     }
 
     /// Voids a claim that was dropped or forgotten.
@@ -323,10 +345,18 @@ impl SharedClaim<'_> {
         producer.ring.check_producer(!producer.lock.is_ours(), producer.fence_epoch)?;
         let mapping = &producer.ring.mapping;
         let (spot, _) = producer.open.expect("claimed before");
+        let key = match mapping.info.last_values {
+            None => None,
+            Some(_) => mapping.key_of(mapping.bytes(offset + HEADER_SIZE_BYTES, size_bytes))?,
+        };
         seal(mapping, offset, spot.sequence, FRAME_WHOLE, size_bytes);
-        let sequence = producer.commit()?;
+        let written = producer.commit(key, Some(HELD_MAX))?;
         producer.ring.mapping.wake();
-        Ok(sequence)
+        match (written, key) {
+            (Written::At(sequence), _) => Ok(sequence),
+            (Written::Full(Obstacle::Producer(line)), Some(key)) => Err(RingError::LastValueHeld { key, line }),
+            (Written::Full(obstacle), _) => unreachable!("{obstacle:?} of a claim"),
+        }
     }
 }
 
@@ -372,6 +402,17 @@ fn raise_floor(ring: &Ring, known: &mut Slowest, end: u64, slow: bool) -> Result
     })
 }
 
+/// Makes a message visible that was claimed and filled.
+#[inline]
+fn settle(mapping: &Mapping, spot: Spot, claim: Claim) -> Result<u64, RingError> {
+    stamp(mapping, spot.sequence);
+    if claims::settle(mapping.word(spot.position), claim, spot.sequence) {
+        Ok(spot.sequence)
+    } else {
+        Err(RingError::Voided { sequence: spot.sequence })
+    }
+}
+
 /// Turns a claim into an empty message. Only by its owner, or with its owner's lock in hand.
 fn void(mapping: &Mapping, spot: Spot, claim: Claim) -> bool {
     let offset = mapping.slot_offset(spot.position);
@@ -384,7 +425,7 @@ fn void(mapping: &Mapping, spot: Spot, claim: Claim) -> bool {
 
 impl Ring {
     /// Runs `work` if the producer of this line is dead, and keeps anybody from becoming it meanwhile.
-    fn if_dead(&self, line: usize, work: impl FnOnce()) -> Result<bool, RingError> {
+    pub(crate) fn if_dead(&self, line: usize, work: impl FnOnce()) -> Result<bool, RingError> {
         let mapping = &self.mapping;
         let Some(words) = mapping.producers().get(line) else { return Ok(false) };
         let offset = mapping.lock_offset_of(words);
@@ -399,11 +440,36 @@ impl Ring {
         Ok(held.is_some())
     }
 
+    /// Ends what a dead producer had begun: its claims, and what of it was to be the last value of a key. With its line's
+    /// lock in hand.
+    pub(crate) fn settle_producer(&self, line: usize) {
+        let mapping = &self.mapping;
+        if mapping.info.mode == Mode::Spsc {
+            let next = mapping.newest().sequence;
+            return mapping.settle_last_values(line, |sequence| sequence < next);
+        }
+        let is_its = |claim: Claim| usize::from(claim.producer()) == line;
+        let mut found = mapping.find_claim(None, is_its);
+        // It prepares a last value only with the claim of its message. Where that stands, it did not commit.
+        let is_committed = found.is_none();
+        mapping.settle_last_values(line, |_| is_committed);
+        while let Some((spot, claim)) = found {
+            if void(mapping, spot, claim) {
+                mapping.hot().repairs.0.claims.fetch_add(1, Ordering::Relaxed);
+            }
+            found = mapping.find_claim(Some(spot.after(claim.run())), is_its);
+        }
+    }
+
     /// Voids the claim at this place if its producer is dead; whether it did.
     pub(crate) fn repair(&self, place: Place, claim: Claim) -> Result<bool, RingError> {
         let mut repaired = false;
         self.if_dead(claim.producer().into(), || {
-            repaired = self.mapping.claim_at(place) == Some(claim) && void(&self.mapping, place.into(), claim);
+            if self.mapping.claim_at(place) == Some(claim) {
+                // Before the claim is gone: without one, what it prepared counts as committed.
+                self.mapping.settle_last_values(claim.producer().into(), |_| false);
+                repaired = void(&self.mapping, place.into(), claim);
+            }
         })?;
         if repaired {
             self.mapping.hot().repairs.0.claims.fetch_add(1, Ordering::Relaxed);

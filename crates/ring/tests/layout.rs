@@ -32,6 +32,32 @@ macro_rules! lines {
 }
 
 #[test]
+fn the_page_shows_an_entry_of_last_values_as_it_is() {
+    let fixed = [(0, 8, "version"), (8, 8, "writer")];
+    assert_eq!(table("Last values"), fixed.map(|(offset, size, name)| (offset, size, name.to_owned())));
+    assert_eq!(LAST_VALUE_HEAD_SIZE_BYTES, 16);
+    // 16 and two frames of 88 bytes for records of 64; both ends of the table are those of the file.
+    let private = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o700);
+    let directory = tempfile::Builder::new().permissions(private).tempdir_in("/dev/shm").unwrap();
+    let last_values = tidebook_ring::LastValues { count: 10, key_offset: 8, key_size: 4 };
+    let options = tidebook_ring::RingOptions::slots(64, 8).last_values(last_values);
+    let ring = tidebook_ring::Ring::create(directory.path().join("keys.ring"), &options).unwrap();
+    let data_end = consumers_offset(1) + 16 * size_of::<ConsumerLines>();
+    let table_at = (data_end.next_multiple_of(4096) + 8 * 88).next_multiple_of(4096);
+    assert_eq!(ring.info().file_size_bytes as usize, table_at + 10 * 192);
+    let mut record = [7; 64];
+    record[8..12].copy_from_slice(&3_u32.to_le_bytes());
+    ring.producer().unwrap().write(&record).unwrap();
+    let file = std::fs::File::open(ring.path()).unwrap();
+    let mut entry = [0; 192];
+    std::os::unix::fs::FileExt::read_exact_at(&file, &mut entry, (table_at + 3 * 192) as u64).unwrap();
+    let word = |at: usize| u64::from_le_bytes(entry[at..at + 8].try_into().unwrap());
+    // The second copy is the first that is written: version 1, writer 0.
+    assert_eq!([word(0), word(8), word(16), word(104)], [1, 0, 0, 1]);
+    assert_eq!((word(112), &entry[120..184]), (header_word(64, FRAME_WHOLE), &record[..]));
+}
+
+#[test]
 fn the_page_shows_the_superblock_as_it_is() {
     let expected = rows!(Superblock {
         magic, version, kind, flags, consumers_max, capacity, stride, record_size_bytes, data_offset,

@@ -15,6 +15,7 @@ use loom::thread;
 use model::{Make, Read, Seen, Writer, assert_order, value};
 use tidebook_ring::Word;
 use tidebook_ring::claims::{self, Found, Spot};
+use tidebook_ring::last_values::Entry;
 use tidebook_ring::pair::PairCell;
 use tidebook_ring::sleep::Bell;
 
@@ -175,6 +176,101 @@ explored! {
         reader.join().unwrap();
         writer.join().unwrap();
         assert_eq!(pair.load(), (2, 12));
+    })
+}
+
+/// A key's entry with frames of three words.
+struct LastValue {
+    version: U64,
+    writer: U64,
+    copies: [[U64; 3]; 2],
+    /// Sequence of the last message that was committed.
+    committed: U64,
+}
+
+impl LastValue {
+    fn new() -> Arc<Self> {
+        let copy = || [(); 3].map(|()| U64::default());
+        let [version, writer, committed] = [(); 3].map(|()| U64::default());
+        Arc::new(Self { version, writer, copies: [copy(), copy()], committed })
+    }
+
+    fn entry(&self) -> Entry<'_, U64> {
+        Entry { version: &self.version, writer: &self.writer, copies: [&self.copies[0], &self.copies[1]] }
+    }
+
+    /// As a producer does it whose message is this one.
+    fn write(&self, own: u64, sequence: u64) {
+        let frame = [sequence, sequence + 10, sequence + 20].map(U64::make);
+        while self.entry().seize(own).is_err() {
+            U64::pause();
+        }
+        let is_newest = self.entry().prepare(sequence, &frame);
+        self.committed.store(sequence, Relaxed);
+        if is_newest {
+            self.entry().publish();
+        }
+        self.entry().release();
+    }
+
+    /// The sequence of the current frame, which is whole.
+    fn read(&self) -> u64 {
+        let mut words = [0; 3];
+        assert!(self.entry().read(&mut words));
+        let [sequence, one, two] = words;
+        assert!(words == [0; 3] || (one, two) == (sequence + 10, sequence + 20), "{words:?}");
+        sequence
+    }
+}
+
+explored! {
+    /// Two producers with one key, in any order, and a reader beside them.
+    fn a_last_value_is_whole_and_never_an_older_one,
+    a_last_value_is_whole_and_never_an_older_one_full, 1, 3, explore(|| {
+        let value = LastValue::new();
+        let writers = [1, 2].map(|own| {
+            let value = value.clone();
+            thread::spawn(move || value.write(own, own))
+        });
+        let reader = value.clone();
+        let reader = thread::spawn(move || {
+            let first = reader.read();
+            assert!(reader.read() >= first);
+        });
+        reader.join().unwrap();
+        for writer in writers {
+            writer.join().unwrap();
+        }
+        assert_eq!(value.read(), 2);
+    })
+}
+
+explored! {
+    /// The writer dies at each of its steps; who holds its lock settles what it left, with a reader beside it.
+    fn a_last_value_whose_writer_dies_is_that_of_its_last_commit,
+    a_last_value_whose_writer_dies_is_that_of_its_last_commit_full, 2, 3, explore_deaths(|steps| {
+        let value = LastValue::new();
+        let writer = value.clone();
+        let writer = thread::spawn(move || dies_after(steps, || {
+            writer.write(1, 1);
+            writer.write(1, 2);
+        }));
+        let reader = value.clone();
+        let reader = thread::spawn(move || reader.read());
+        let died = writer.join().unwrap();
+        let committed = value.committed.load(Relaxed);
+        if value.writer.load(Relaxed) == 1 {
+            value.entry().settle(|sequence| sequence <= committed);
+        }
+        let seen = reader.join().unwrap();
+        assert_eq!(value.read(), committed);
+        assert!(seen <= committed);
+        // Settling again, and a writer after it, find nothing of the dead one.
+        value.entry().settle(|_| true);
+        assert_eq!(value.read(), committed);
+        value.write(2, 7);
+        assert_eq!(value.read(), 7);
+        died
     })
 }
 

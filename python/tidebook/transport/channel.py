@@ -8,6 +8,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tidebook._core import Ring, ring_directory, ring_path, schemas
 from tidebook.errors import (
     ChannelExistsError,
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
-    import numpy as np
     from numpy.typing import DTypeLike
 
 DEFAULT_NODE = "default"
@@ -55,6 +56,36 @@ class Channel:
         """Layout of its records; None for plain messages."""
         schema = self.ring.schema
         return None if schema is None else from_text(schema[2], self.ring.record_size_bytes)
+
+    def last_value(self, key: int) -> np.void | None:
+        """The newest record of a key, without joining the channel; None when it had none yet.
+
+        Fields: `sequence` and `record`; a copy. It is of a message that was committed, also when its producer was killed
+        right after that.
+        Raises: ChannelUsageError on a channel without last values and for a key that is too high; CorruptMessageError.
+        """
+        dtype = self._last_value_dtype()
+        found = self.ring.read_last_value(key)
+        if found is None:
+            return None
+        value: np.void = np.frombuffer(found, dtype)[0]
+        return value
+
+    def last_values(self) -> np.ndarray[Any, Any]:
+        """The newest record of every key, each as in `last_value`; of moments close to each other.
+
+        Shape:  (last_values,); `sequence` is 0 for a key that had none yet.
+        """
+        dtype = self._last_value_dtype()
+        return np.frombuffer(self.ring.read_last_values(), dtype)
+
+    def _last_value_dtype(self) -> np.dtype[Any]:
+        if self.ring.last_values is None or self.dtype is None:
+            raise ChannelUsageError(
+                f"channel {self.name} has no last values; make it with last_value_key and last_values",
+                option="last_value_key",
+            )
+        return np.dtype([("sequence", "<u8"), ("record", self.dtype)])
 
     def status(self) -> dict[str, Any]:
         """oldest, published, durable, replicated (sequences), producer_alive, consumers (name, state, lag, ...)."""
@@ -117,6 +148,15 @@ def create_channel(
                 found=found,
             )
     _compare(channel, (schema[2], schema[3]) if schema else ("", 0))
+    expected_table, found_table = _last_values(schema, options), channel.ring.last_values
+    if expected_table != found_table:
+        raise ChannelUsageError(
+            f"channel {name} is there with {_told(found_table)}, asked for was {_told(expected_table)}; use that or another "
+            "name",
+            option="last_values",
+            expected=expected_table,
+            found=found_table,
+        )
     return channel
 
 
@@ -255,7 +295,30 @@ def _made(path: Path, schema: tuple[str, int, str, int] | None, options: Channel
         consumers_max=consumers,
         producers_max=producers,
         group=group,
+        last_values=_last_values(schema, options),
     )
+
+
+def _last_values(schema: tuple[str, int, str, int] | None, options: ChannelOptions) -> tuple[int, int, int] | None:
+    """Keys, and where the key stands in a record with how many bytes. Raises: ChannelUsageError for what is no key."""
+    key = options.last_value_key
+    if schema is None or options.last_values is None or key is None:
+        return None
+    fields = dict(from_text(schema[2], schema[3]).fields or {})
+    if key not in fields:
+        raise ChannelUsageError(
+            f"last_value_key = {key!r}: the records have {', '.join(fields)}", option="last_value_key", value=key
+        )
+    field, offset = fields[key][:2]
+    if field.kind not in "iu":
+        raise ChannelUsageError(
+            f"last_value_key = {key!r}: a key is an integer, this is {field}", option="last_value_key", value=key
+        )
+    return options.last_values, offset, field.itemsize
+
+
+def _told(table: tuple[int, int, int] | None) -> str:
+    return "no last values" if table is None else f"last values of {table[0]} keys at byte {table[1]}"
 
 
 def _journaled(

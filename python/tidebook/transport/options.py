@@ -49,6 +49,11 @@ class ChannelOptions:
     """Of durability wal: the directory its journal is made in, as `<wal_dir>/<name>`, or where `{name}` stands."""
     journal_sync_interval_ms: int | None = 10
     """Of durability wal: how often the journal is synced; None: as soon as the last sync has ended."""
+    last_value_key: str | None = None
+    """Field of the records that is a dense key, from 0 on, such as `instrument_id`: the newest record of each key is kept
+    beside the ring, for `Channel.last_value`."""
+    last_values: int | None = None
+    """How many keys there are: each is below this."""
     group: str | int | None = None
     """Name or number of a group whose members may have it too (0660 in 0770). None: its user alone (0600 in 0700)."""
     db_backend: str = "lmdb"
@@ -71,6 +76,10 @@ class ChannelOptions:
             self._refuse("schema", "the records have a dtype already; give one of the two")
         if self.buffer_file is not None and Path(self.buffer_file).name != RING_FILE:
             self._refuse("buffer_file", f"must end with /{RING_FILE}, where others look for it")
+        if (self.last_value_key is None) != (self.last_values is None):
+            self._refuse("last_value_key", "needs last_values, the number of keys, and that needs a key; give both")
+        if self.last_values is not None and self.dtype is None and self.schema is None:
+            self._refuse("last_value_key", "plain messages have no key; give the records a dtype or a schema")
         if self.durability == "memory" and self.wal_dir is not None:
             self._refuse("wal_dir", "only durability wal has a journal; ask for it or leave wal_dir out")
         if self.durability == "wal":
@@ -83,6 +92,8 @@ class ChannelOptions:
             self._refuse(
                 "mode", "a journaled channel has one producer; write from many through a memory channel and one process"
             )
+        if self.last_values is not None:
+            self._refuse("last_values", "a last value is told before it is durable; only memory channels have them")
         if self.group is not None:
             self._refuse("group", "a journaled channel is its user's alone; leave it out, or use a memory channel")
         interval_ms = self.journal_sync_interval_ms
