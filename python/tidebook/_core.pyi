@@ -39,6 +39,10 @@ __all__ = [
     "format_units",
     "inspect_journal",
     "instrument_name",
+    "measure_drain",
+    "measure_echo",
+    "measure_hand_over",
+    "measure_stream",
     "pack_message",
     "parse_units",
     "pin_thread",
@@ -723,6 +727,22 @@ def instrument_name(venue: str, symbol: str) -> str:
 
     Raises: UnknownVenueError for a venue without a decoder.
     """
+
+def measure_hand_over(
+    out: str | os.PathLike[str], back: str | os.PathLike[str], size_bytes: int, rounds: int, spin: bool
+) -> list[int]:
+    """Round trips of a message that another process sends back, ns each; fewer when that is gone."""
+
+def measure_echo(
+    out: str | os.PathLike[str], back: str | os.PathLike[str], size_bytes: int, rounds: int, spin: bool
+) -> int:
+    """The other end of it: how many it sent back."""
+
+def measure_stream(path: str | os.PathLike[str], size_bytes: int, count: int) -> int:
+    """Writes messages as fast as there is room: how many."""
+
+def measure_drain(path: str | os.PathLike[str], count: int, spin: bool) -> tuple[int, float]:
+    """Reads messages: how many, and seconds from the first on."""
 
 def pack_message(ts_recv: int, connection: int, kind: int, body: bytes, context: bytes | None = None) -> bytes:
     """The payload of one raw message: `feed.<venue>` frames and journal records hold these bytes.

@@ -14,6 +14,7 @@ mod engine;
 mod errors;
 mod feed_channel;
 mod journal;
+mod measure;
 mod owned_channel;
 mod payloads;
 mod recording;
@@ -52,6 +53,8 @@ mod _core {
     use super::feed_channel::FeedChannel;
     #[pymodule_export]
     use super::journal::{JournalReader, JournalWriter, inspect_journal, verify_journal};
+    #[pymodule_export]
+    use super::measure::{measure_drain, measure_echo, measure_hand_over, measure_stream};
     #[pymodule_export]
     use super::payloads::{Payloads, pack_message, unpack_message};
     #[pymodule_export]

@@ -30,6 +30,7 @@ pub mod last_values;
 pub mod layout;
 mod lock;
 mod mapping;
+pub mod measure;
 mod options;
 pub mod pair;
 pub mod paths;
