@@ -174,6 +174,31 @@ def test_another_process_reads_the_live_channels(tmp_path: Path, rings: Path) ->
         assert set(trades["side"].tolist()) <= {-1, 1}
 
 
+def test_the_channels_of_a_node_are_in_its_metrics_and_whole_for_the_commands(tmp_path: Path, rings: Path) -> None:
+    with node(tmp_path / "data", rings, "--venues", "binance", "--rate", "800") as (_, address):
+
+        def metrics() -> dict[str, float]:
+            with urllib.request.urlopen(f"{address}/metrics", timeout=30) as answer:
+                lines = [line.rpartition(" ") for line in answer.read().decode().splitlines() if line[0] != "#"]
+            return {name: float(value) for name, _, value in lines}
+
+        of = 'channel="feed.binance",node="default"'
+        wait_for(lambda: metrics().get(f"tidebook_channel_durable_total{{{of}}}", 0) > 100)
+        found = metrics()
+        assert found[f"tidebook_channel_published_total{{{of}}}"] >= found[f"tidebook_channel_durable_total{{{of}}}"]
+        journal = 'channel="feed.binance",consumer="journal",node="default"'
+        assert found[f"tidebook_channel_consumer_open{{{journal}}}"] == 1
+        assert found[f"tidebook_channel_consumer_lost_total{{{journal}}}"] == 0
+        assert found['tidebook_channel_producers{channel="md.trades",node="default"}'] == 1
+        environment = os.environ | {"TIDEBOOK_RINGS": str(rings)}
+        command = [sys.executable, "-m", "tidebook", "channel"]
+        verified = subprocess.run([*command, "verify"], env=environment, capture_output=True, text=True, check=False)
+        assert verified.returncode == 0, verified.stdout + verified.stderr
+        tail = [*command, "tail", "md.trades", "-n", "1", "--json"]
+        shown = subprocess.run(tail, env=environment, capture_output=True, text=True, check=True)
+        assert json.loads(shown.stdout)["instrument"].endswith(".BINANCE")
+
+
 def test_a_port_in_use_is_one_line_and_touches_nothing(tmp_path: Path, rings: Path) -> None:
     with node(tmp_path / "data", rings, "--venues", "binance") as (_, address):
         port = address.rpartition(":")[2]

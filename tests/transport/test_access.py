@@ -9,6 +9,7 @@ import pytest
 
 import tidebook as tb
 from tidebook.errors import ChannelAccessError, ChannelUsageError
+from tidebook.transport.channel import make_private
 
 # Users and groups that are nobody's on this machine.
 MEMBER, OTHER_MEMBER, STRANGER, GROUP = 54_301, 54_302, 54_303, 54_310
@@ -80,3 +81,14 @@ def test_a_group_that_is_not_there_is_refused_by_name(rings: Path) -> None:
     with pytest.raises(ChannelUsageError, match="group = 'nosuchgroup': there is no such group"):
         tb.create_channel("ticks", tb.ChannelOptions(group="nosuchgroup"), directory=rings)
     assert list(rings.iterdir()) == []
+
+
+def test_directories_of_rings_are_private_whatever_the_umask(rings: Path) -> None:
+    before = os.umask(0o002)
+    try:
+        make_private(rings / "a" / "b")
+        channel = tb.create_channel("ticks", directory=rings / "c" / "d")
+    finally:
+        os.umask(before)
+    modes = {path.stat().st_mode & 0o777 for path in rings.rglob("*") if path.is_dir()}
+    assert (modes, channel.path.stat().st_mode & 0o777) == ({0o700}, 0o600)

@@ -11,6 +11,10 @@ from tidebook.cli.boundary import run
 # Command -> (import path of its function, its line in `tidebook --help`). The line stands here so that help imports no
 # command; `tests/house/test_cli.py` holds that it is the first line of the function's docstring.
 COMMANDS = {
+    "channel bench": (
+        "tidebook.cli.channel.bench:bench",
+        "Measure on this machine: hand-over between processes, throughput, calls from Python.",
+    ),
     "channel cursor ls": ("tidebook.cli.channel.cursor:ls", "List the consumers of channels with their cursors."),
     "channel cursor remove": (
         "tidebook.cli.channel.cursor:remove",

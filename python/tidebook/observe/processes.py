@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-_COMMAND_MAX = 200
+_COMMAND_MAX = 100
 
 
 @dataclass(frozen=True, kw_only=True)

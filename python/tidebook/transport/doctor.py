@@ -70,7 +70,7 @@ def _unusable(file: ChannelFile, error: Exception) -> Finding:
     return Finding(
         level="problem",
         subject=file.title,
-        what=str(error),
+        what=str(error).partition(";")[0],
         remedy=f"when nothing of it is needed any more: rm {file.path}",
         short="not usable",
         facts={"path": str(file.path), "error": type(error).__name__},

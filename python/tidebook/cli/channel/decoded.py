@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 KINDS = {1: "ws", 2: "rest", 3: "state", 4: "timer"}
-_LIST_SHOWN = 3
+_LIST_SHOWN = 1
 _TEXTS = {"symbol", "asset"}
 # What an operator looks for first, and what he hardly ever does.
 _FIRST = ("ts_event", "ts_open", "instrument")
@@ -121,11 +121,11 @@ def text_or_hex(payload: bytes) -> str:
     try:
         text = payload.decode()
     except UnicodeDecodeError:
-        return payload.hex(" ", 4)
+        return payload.hex(" ", -4)
     return (
         text
         if text.isprintable() or all(char.isprintable() or char in "\t\r\n" for char in text)
-        else payload.hex(" ", 4)
+        else payload.hex(" ", -4)
     )
 
 
@@ -183,7 +183,7 @@ def cell(name: str, value: Any) -> str:
         return time_text(value)
     if isinstance(value, list):
         shown = " ".join(str(one) for one in value[:_LIST_SHOWN])
-        return f"{shown} … ({len(value)})" if len(value) > _LIST_SHOWN else shown
+        return f"{shown} ({len(value)})" if len(value) > _LIST_SHOWN else shown
     if isinstance(value, float):
         return f"{value:.6g}"
     return " ".join(str(value).split("\n"))

@@ -47,7 +47,8 @@ def doctor(name: str | None = None, *, node: Node = None, rings: Rings = None, j
         )
         return 1 if bad else 0
     screen = console()
-    width = max([len(finding.subject) for finding in [*machine, *channels]] + [len(file.title) for file in files])
+    subjects = [finding.subject for finding in [*machine, *channels]] + [file.title for file in files]
+    width = max(map(len, subjects), default=0)
     _print("machine", machine, width, screen)
     _print(f"channels ({counted(len(files), 'ring')})", channels, width, screen)
     well = [file.title for file, findings in examined if not findings]

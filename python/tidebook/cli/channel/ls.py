@@ -104,12 +104,11 @@ class _Looked:
 
 
 _COLUMNS = (
-    Column("node", right=False, if_used=True),
     Column("channel", right=False),
     Column("kind", right=False),
     Column("mode", right=False, width_min=130),
     Column("epoch", right=False, width_min=150),
-    Column("size"),
+    Column("size", width_min=110),
     Column("published"),
     Column("msg/s"),
     Column("MB/s", width_min=120),
@@ -122,18 +121,16 @@ _COLUMNS = (
 
 
 def _table(looked: list[_Looked], width: int) -> Table:
-    several = len({one.file.node for one in looked}) > 1
-    return table(_COLUMNS, [_row(one, several, width) for one in looked], width)
+    return table(_COLUMNS, [_row(one, width) for one in looked], width)
 
 
-def _row(one: _Looked, several: bool, width: int) -> list[str | Text]:
+def _row(one: _Looked, width: int) -> list[str | Text]:
     from rich.text import Text
 
     told = sorted(one.findings, key=lambda finding: finding.level != "problem")
     trouble = Text(", ").join(Text(finding.short, _STYLES[finding.level]) for finding in told)
-    first: list[str | Text] = [one.file.node if several else "", one.file.name]
     if one.view is None or one.rates is None:
-        return [*first, *[""] * (len(_COLUMNS) - 3), trouble]
+        return [one.file.title, *[""] * (len(_COLUMNS) - 2), trouble]
     rates, info = one.rates, one.view.info
     gated = any(consumer.state == "gating" for consumer in rates.consumers)
     full = f"{rates.occupancy:.0%}" if gated else ""
@@ -141,7 +138,7 @@ def _row(one: _Looked, several: bool, width: int) -> list[str | Text]:
     kind = f"{one.kind} mpsc" if info["mode"] == "mpsc" and width < _WIDE else one.kind
     lag = rates.worst_lag
     return [
-        *first,
+        one.file.title,
         kind,
         info["mode"],
         _epoch(info["epoch"]),

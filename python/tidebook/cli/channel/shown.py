@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
+_LAST_WIDTH_MIN = 14
+"""Of words at the end of a line, which may go on below themselves."""
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of a table."""
@@ -47,6 +51,7 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str | Text]], width
             justify="right" if column.right else "left",
             no_wrap=not is_last,
             overflow="fold" if is_last else "ellipsis",
+            min_width=_LAST_WIDTH_MIN if is_last else None,
         )
     for row in rows:
         found.add_row(
