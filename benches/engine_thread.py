@@ -1,4 +1,4 @@
-"""What the engine's thread spends on a message, and what its latency histograms and further feeds add.
+"""What the engine's thread spends on a message, and what counting latencies by stage and further feeds add.
 
 Messages come from rings without a journal, as fast as they can be written, so every one of them is live; the time is
 the thread's own on a core, which the machine's other work hardly changes. All variants take turns.
@@ -13,6 +13,8 @@ from benches.harness import Bench, Sample, within
 from tidebook._core import MarketDataEngine, Ring, RingProducer
 
 RING_SIZE_BYTES = 1 << 26
+STAGES_EVERY = 32
+"""What an engine does unless it is told otherwise."""
 FEEDS = ("binance", "binance-us")
 """Both speak the same dialect, so that the same messages can be given to one and to both."""
 
@@ -20,24 +22,24 @@ FEEDS = ("binance", "binance-us")
 def engine_thread(bench: Bench, payloads: list[bytes], source: str) -> None:
     """The figures of this file, for the area `feeds`; `payloads` are messages of Binance spot."""
     variants = {
-        "without stages": (FEEDS[:1], 0),
-        "one feed": (FEEDS[:1], 8),
-        "two feeds": (FEEDS, 8),
+        "without latencies": (FEEDS[:1], 0),
+        "one feed": (FEEDS[:1], STAGES_EVERY),
+        "two feeds": (FEEDS, STAGES_EVERY),
     }
     spent: dict[str, list[float]] = {name: [] for name in variants}
-    for round_index in range(bench.size(16, 2)):
+    for round_index in range(bench.size(40, 2)):
         for name, (feeds, stages_every) in variants.items():
             value = thread_ns(feeds, stages_every, payloads) / (len(payloads) * len(feeds))
             if round_index > 0:
                 spent[name].append(value)
     samples = {name: Sample.of(values, "ns") for name, values in spent.items()}
-    ratios = [one / without for one, without in zip(spent["one feed"], spent["without stages"], strict=True)]
+    ratios = [one / without for one, without in zip(spent["one feed"], spent["without latencies"], strict=True)]
     note = f"{len(payloads):,} messages of {source}; time of the thread on its core, all records published"
     bench.figure(
         "engine: a live message, latencies by stage on",
         samples["one feed"],
-        peers={"without stages": samples["without stages"]},
-        goals=[within(1.02, "without stages")] if not bench.small else [],
+        peers={"without latencies": samples["without latencies"]},
+        goals=[within(1.02, "without latencies")] if not bench.small else [],
         note=f"{note}; median of the ratios in each round {median(ratios):.3f}",
     )
     bench.figure(

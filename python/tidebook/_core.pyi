@@ -332,7 +332,7 @@ class MarketDataEngine:
         rings_dir: str | os.PathLike[str],
         *,
         wait: str = "park",
-        stages_every: int = 8,
+        stages_every: int = 32,
         cpu: int | None = None,
         lock_memory: bool = False,
         huge_pages: bool = False,
@@ -362,8 +362,7 @@ class MarketDataEngine:
         """
     def latency(self) -> dict[str, dict[str, dict[str, Any]]]:
         """How long live messages took, by venue and stage: exchange_received (two clocks: below 0 counts as 0),
-        received_decoded, decoded_book (messages that change a book), book_published, and of every message
-        received_published.
+        received_decoded, decoded_book (messages that change a book), book_published, received_published (the whole).
 
         Each: count; sum_ns; p50_ns, p90_ns, p99_ns, p999_ns and max_ns (at most 6.25 % too high; None without any);
         buckets, those that hold something by size: (largest value in ns, values).

@@ -64,13 +64,13 @@ pub struct EngineOptions {
 }
 
 impl EngineOptions {
-    /// Parks without input, times one message in eight, and is neither pinned nor confined.
+    /// Parks without input, times one message in 32, and is neither pinned nor confined.
     pub fn new(feeds: Vec<FeedSource>, rings_dir: PathBuf) -> Self {
         Self {
             feeds,
             rings_dir,
             wait: Wait::Park,
-            stages_every: 8,
+            stages_every: 32,
             cpu: None,
             memory: MemoryTuning::default(),
             confinement: Confinement::Off,

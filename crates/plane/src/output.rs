@@ -21,7 +21,7 @@ use tidebook_types::{
 use zerocopy::FromBytes;
 
 use crate::error::PlaneError;
-use crate::latency::{Latencies, StageClock, now};
+use crate::latency::{Latencies, StageClock};
 use crate::positions::{Point, Position, Positions};
 
 /// Layout and count of slots of each channel. Small rings decide the tail of the latency; a depth snapshot of
@@ -467,7 +467,7 @@ impl FeedChannels<'_> {
             write(tops, top, failure);
         });
         if let Some(latencies) = latencies {
-            latencies.published(ts_recv, now(), clock);
+            latencies.published(ts_recv, clock);
         }
     }
 

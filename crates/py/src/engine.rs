@@ -31,7 +31,7 @@ pub struct MarketDataEngine(Mutex<Option<tidebook_plane::MarketDataEngine>>);
 #[pymethods]
 impl MarketDataEngine {
     #[new]
-    #[pyo3(signature = (feeds, rings_dir, *, wait="park", stages_every=8, cpu=None, lock_memory=false, huge_pages=false,
+    #[pyo3(signature = (feeds, rings_dir, *, wait="park", stages_every=32, cpu=None, lock_memory=false, huge_pages=false,
         numa_node=None, seccomp="off"))]
     #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
     fn new(
