@@ -16,6 +16,8 @@ def check(day: Day, hours: int) -> None:
     assert day.books_compared == hours * books
     assert day.reconnects > 0
     assert day.resyncs > 0
+    for venue, found in day.found.items():
+        assert min(found.disconnects, found.stalls, found.gaps) > 0, f"{venue}: {found}"
     # A REST connection may be kept open beside the streams, and storage may be writing a file.
     first, last = day.checkpoints[0], day.checkpoints[-1]
     assert last.sockets <= first.sockets + 2

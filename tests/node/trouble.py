@@ -1,8 +1,8 @@
 """A day of trouble on five simulated venues, compressed into minutes, under a node as a user runs it.
 
-An hour is a handful of faults on each venue, then a checkpoint: the venues are stopped, and every book that the node's
-API gives must be the venue's own. Open files, sockets and memory of the node are taken there too. The venues are
-processes of their own, so what they keep is not the node's.
+An hour is a handful of faults on each venue, the first of all a disconnect, a stall and a gap, then a checkpoint: the
+venues are stopped, and every book that the node's API gives must be the venue's own. Open files, sockets and memory of
+the node are taken there too. The venues are processes of their own, so what they keep is not the node's.
 
 Run as a program for a report: python -m tests.node.trouble HOURS SEED
 """
@@ -26,8 +26,9 @@ from typing import Any
 
 import psutil
 
-from tidebook._core import instrument_name
+from tidebook._core import FeedDecoder, JournalReader, instrument_name, unpack_message
 from tidebook.feeds.registry import FEEDS
+from tidebook.feeds.sink import MessageKind
 
 RATE = 300
 LEVELS = 25
@@ -61,12 +62,26 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
+class Found:
+    """Troubles of one venue, as the node captured and decoded them."""
+
+    disconnects: int
+    """Sessions that the venue ended."""
+    stalls: int
+    """Sessions given up because nothing came."""
+    gaps: int
+    """Messages or trades that never came, and books that lost their checksum."""
+
+
+@dataclass(frozen=True)
 class Day:
     """What a day of trouble came to."""
 
     checkpoints: list[Checkpoint]
     faults: dict[str, int]
     """Kind -> how many were asked for."""
+    found: dict[str, Found]
+    """What each venue's journal tells of them."""
     books_compared: int
     gaps: int
     resyncs: int
@@ -74,18 +89,27 @@ class Day:
     seconds: float
 
 
-def troubles(venue: str) -> list[list[Fault]]:
-    """What may go wrong on a venue and can be found by its own means; what belongs together in one list.
+def certain_troubles(venue: str) -> list[list[Fault]]:
+    """What every venue has once at least: a connection lost, one that falls silent, messages that never come.
 
-    Coinbase Exchange numbers no changes of a book: of what it loses only a connection that falls silent can be seen.
+    Coinbase Exchange numbers no changes of a book, so there it is trades that are lost.
     """
+    lost = "matches:*" if venue == "coinbase" else BOOKS[venue]
+    return [
+        [{"kind": "disconnect"}],
+        [{"kind": "stall", "seconds": LONG_STALL_S}],
+        [{"kind": "drop", "stream": lost, "count": 4}],
+    ]
+
+
+def troubles(venue: str) -> list[list[Fault]]:
+    """What may go wrong on a venue and can be found by its own means; what belongs together in one list."""
     book = BOOKS[venue]
     found: list[list[Fault]] = [
-        [{"kind": "disconnect"}],
+        *certain_troubles(venue),
         [{"kind": "disconnect", "stream": book}, {"kind": "refuse", "status": 503, "count": 2}],
         [{"kind": "close"}],
         [{"kind": "shutdown", "seconds": 0.3}],
-        [{"kind": "stall", "seconds": LONG_STALL_S}],
         [{"kind": "malformed", "stream": book, "count": 2}],
         [{"kind": "duplicate", "stream": book, "count": 3}],
         [{"kind": "slow", "seconds": 0.5}],
@@ -144,6 +168,9 @@ class Trouble:
         self._api = f"{address}/api/v1"
         self._venues = venues
         self._choose = random.Random(seed)
+        self._due = {venue: certain_troubles(venue) for venue in venues}
+        for due in self._due.values():
+            self._choose.shuffle(due)
 
     def feeds(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = ask(f"{self._api}/feeds")
@@ -158,7 +185,8 @@ class Trouble:
         """Faults on every venue, then a checkpoint."""
         for _ in range(TROUBLES_AN_HOUR):
             for venue, facts in self._venues.items():
-                chosen = self._choose.choice(troubles(venue))
+                due = self._due[venue]
+                chosen = due.pop() if due else self._choose.choice(troubles(venue))
                 for fault in chosen:
                     self.faults[fault["kind"]] = self.faults.get(fault["kind"], 0) + 1
                 ask(f"{facts['rest']}/sim/faults", chosen)
@@ -203,6 +231,22 @@ class Trouble:
         return sum(bool(one.raddr) and one.raddr.port in ports for one in self._node.net_connections("tcp"))
 
 
+def found_in_journal(data: Path, venue: str) -> Found:
+    """Decodes all that was captured of a venue."""
+    decoder, reader = FeedDecoder(venue), JournalReader(data / f"journal/feed.{venue}")
+    disconnects, stalls = 0, 0
+    while read := reader.next(1_000):
+        sequence, payloads = read
+        decoder.decode(sequence, payloads)
+        for index in range(len(payloads)):
+            _, _, kind, _, body = unpack_message(payloads[index])
+            if kind == MessageKind.STATE and b'"event":"disconnected"' in body:
+                reason = json.loads(body)["reason"]
+                stalls += reason.startswith("stalled")
+                disconnects += not reason.startswith(("stalled", "stopped"))
+    return Found(disconnects, stalls, decoder.report()["counters"]["gaps"])
+
+
 def had_its_faults(rest: str) -> bool:
     return bool(ask(f"{rest}/sim/status")["faults_pending"] == 0)
 
@@ -238,8 +282,9 @@ def run_day(directory: Path, hours: int, seed: int) -> Day:
         feeds = trouble.feeds()
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 0
+    found = {venue: found_in_journal(directory / "data", venue) for venue in FEEDS}
     sums = {what: sum(feed[what] for feed in feeds) for what in ("gaps", "resyncs", "reconnects")}
-    return Day(checkpoints, trouble.faults, trouble.books_compared, seconds=time.monotonic() - began, **sums)
+    return Day(checkpoints, trouble.faults, found, trouble.books_compared, seconds=time.monotonic() - began, **sums)
 
 
 if __name__ == "__main__":
