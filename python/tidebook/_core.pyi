@@ -3,7 +3,7 @@
 import os
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, final
+from typing import Any, Literal, NoReturn, final
 
 import numpy
 
@@ -212,8 +212,9 @@ class FeedDecoder:
 
 @final
 class Full:
-    """No room in time: a value, not an error."""
+    """No room in time: a value that is false, not an error."""
 
+    def __bool__(self) -> Literal[False]: ...
     @property
     def written(self) -> int:
         """Messages of the call that were written before."""

@@ -27,7 +27,7 @@ def key(name: str, channel: str, consumer: str | None = None, **more: str) -> st
 
 
 def test_a_scrape_says_what_stands_in_the_rings(rings: Path) -> None:
-    channel = tb.create_channel("ticks", tb.ChannelOptions(dtype=TICK, buffer_size=4096), directory=rings / "desk")
+    channel = tb.create_channel("ticks", tb.ChannelOptions(dtype=TICK, buffer_size=1 << 15), directory=rings / "desk")
     capacity = channel.ring.capacity
     collector = ChannelCollector(root=rings)
     lossy = tb.open_consumer(channel, "lossy", policy="overwrite", start="earliest")

@@ -17,6 +17,7 @@ mod journal;
 mod measure;
 mod owned_channel;
 mod payloads;
+mod processor;
 mod recording;
 mod records;
 mod ring;
@@ -83,6 +84,11 @@ mod _core {
     use super::venues::{instrument_name, venues};
     #[pymodule_export]
     use super::version;
+
+    #[pymodule_init]
+    fn init(_module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
+        super::processor::check()
+    }
 }
 
 /// Version of the workspace this module was built from.

@@ -76,7 +76,7 @@ impl From<RingError> for Raised {
                 (errors::ENDPOINT_BUSY, vec![path(file), ("max", Fact::Number((*max).into()))])
             }
             E::Refused { consumer } => (errors::NO_ROOM, vec![("consumer", Fact::Text(consumer.clone()))]),
-            E::Forked | E::Fenced { .. } | E::Voided { .. } => (errors::ENDPOINT_LOST, Vec::new()),
+            E::Forked | E::Fenced { .. } => (errors::ENDPOINT_LOST, Vec::new()),
             E::Corrupt { sequence, .. } => (errors::CORRUPT_MESSAGE, vec![("sequence", Fact::Number(*sequence))]),
             E::Access { path: file, .. } => (errors::CHANNEL_ACCESS, vec![path(file)]),
             E::Io { path: file, .. } => (errors::CHANNEL, vec![path(file)]),

@@ -36,6 +36,10 @@ impl Full {
         format!("Full(written={}, consumer={:?}{producer})", self.written, self.consumer)
     }
 
+    fn __bool__(&self) -> bool {
+        false
+    }
+
     /// Nothing was claimed that could be filled: for `with` over a claim.
     fn __enter__(&self) -> PyResult<()> {
         let consumer = ("consumer", Fact::Text(self.consumer.clone()));

@@ -2,7 +2,7 @@
 //!
 //! The word of a slot holds the sequence of an earlier lap (or 0) while it is free. A producer claims the message at the
 //! end of the ring by turning that into a *claim* (who, how many slots, which sequence) with one compare-exchange, fills
-//! the slots, and turns the claim into the sequence with another: that is the commit. Who finds a claim goes on to the
+//! the slots, and writes the sequence over the claim: that is the commit. Who finds a claim goes on to the
 //! slot after it, so a claim costs nobody else a wait. Because the claim stands where everybody looks, there is no moment
 //! in which a slot is taken and it cannot be seen by whom: a dead producer's claim names it, and whoever proves the death
 //! turns the claim into an empty message.
@@ -111,15 +111,15 @@ pub fn claim<W: Word>(word: &W, free: u64, claim: Claim) -> bool {
     word.compare_exchange(free, claim.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
 }
 
-/// Commits what was claimed and filled, or turns it into an empty message; false when somebody else did that already,
-/// because he was sure that the claimant is dead or deposed.
+/// Turns a claim into an empty message, of which all else was written; false when it is none any more. Only by its owner,
+/// or by who has the lock of its dead owner in hand.
 #[inline]
-pub fn settle<W: Word>(word: &W, claim: Claim, sequence: u64) -> bool {
+pub fn void<W: Word>(word: &W, claim: Claim, sequence: u64) -> bool {
     debug_assert!(claim.is_of(sequence));
     word.compare_exchange(claim.0, sequence, Ordering::Release, Ordering::Relaxed).is_ok()
 }
 
-/// Commits a message where nobody else writes.
+/// Commits a message. Nobody else writes its word: there is one producer, or it stands there as claimed by one who lives.
 #[inline]
 pub fn publish<W: Word>(word: &W, sequence: u64) {
     word.store(sequence, Ordering::Release);

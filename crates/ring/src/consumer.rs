@@ -13,7 +13,7 @@ use rustix::thread::futex;
 
 use crate::error::RingError;
 use crate::floor::{self, Line};
-use crate::frame::{Frame, Look, Place};
+use crate::frame::{Frame, Look, Place, WholeSlot};
 use crate::layout::{self, CONSUMER_NAME_MAX, ConsumerLines};
 use crate::lock::EndpointLock;
 use crate::mapping::{Mapping, io_error};
@@ -355,7 +355,11 @@ impl Consumer {
             return Ok(Read::Gap(gap));
         }
         let from = self.next.sequence;
-        let mut count = 0;
+        let (mut count, end) = self.read_whole_slots(limit, &mut each);
+        if end == RunEnd::Broke || end == RunEnd::Nothing && !self.is_missing() {
+            self.measure(from);
+            return Ok(Read::Messages(count));
+        }
         while count < limit && self.is_visible() {
             let first = match self.ring.mapping.look(self.next) {
                 Look::Frame(frame) if frame.is_void() => {
@@ -411,6 +415,32 @@ impl Consumer {
         }
         self.measure(from);
         Ok(Read::Messages(count))
+    }
+
+    /// Records that are there and hold, read in place: nearly all there ever are. How many, and why not more.
+    #[inline]
+    fn read_whole_slots(
+        &mut self,
+        limit: usize,
+        each: &mut impl FnMut(u64, &[u8]) -> ControlFlow<()>,
+    ) -> (usize, RunEnd) {
+        let mapping = &*self.ring.mapping;
+        let Some(slots) = mapping.slots().filter(|_| self.gating && !self.bounded) else { return (0, RunEnd::Other) };
+        let mut count = 0;
+        while count < limit {
+            let sequence = self.next.sequence;
+            let record = match slots.at(sequence) {
+                WholeSlot::Record(record) => record,
+                WholeSlot::Free => return (count, RunEnd::Nothing),
+                WholeSlot::Other => break,
+            };
+            if each(sequence, record).is_break() {
+                return (count, RunEnd::Broke);
+            }
+            self.next = Place { sequence: sequence + 1, position: sequence + 1 };
+            count += 1;
+        }
+        (count, RunEnd::Other)
     }
 
     /// Goes past the claim of a message that never came.
@@ -697,6 +727,17 @@ impl Consumer {
     pub fn slots(&mut self, limit: usize) -> Result<SlotBatch, RingError> {
         SlotBatch::read(self, limit)
     }
+}
+
+/// Why [`Consumer::read_whole_slots`] ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum RunEnd {
+    /// `each` wanted no more.
+    Broke,
+    /// Nobody has claimed the next slot.
+    Nothing,
+    /// So many were asked for, or what stands next needs a closer look.
+    Other,
 }
 
 /// Looks that find nothing before it is asked whether there must be something.

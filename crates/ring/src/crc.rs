@@ -81,6 +81,13 @@ fn short(sequence: u64, header_word: u64, payload: &[u8]) -> u32 {
     use std::arch::x86_64::{_mm_crc32_u8, _mm_crc32_u64};
     let mut state = _mm_crc32_u64(_mm_crc32_u64(u64::from(u32::MAX), sequence), header_word);
     let (words, rest) = payload.as_chunks::<8>();
+    let (fours, words) = words.as_chunks::<4>();
+    for [first, second, third, fourth] in fours {
+        state = _mm_crc32_u64(state, u64::from_le_bytes(*first));
+        state = _mm_crc32_u64(state, u64::from_le_bytes(*second));
+        state = _mm_crc32_u64(state, u64::from_le_bytes(*third));
+        state = _mm_crc32_u64(state, u64::from_le_bytes(*fourth));
+    }
     for word in words {
         state = _mm_crc32_u64(state, u64::from_le_bytes(*word));
     }

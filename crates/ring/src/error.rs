@@ -232,14 +232,6 @@ pub enum RingError {
         /// `producers_max`.
         max: u32,
     },
-    /// A claim that somebody voided because its producer was taken for dead.
-    #[error(
-        "message {sequence} was given up before it was committed: this producer was taken for dead; write it again"
-    )]
-    Voided {
-        /// The sequence it would have had.
-        sequence: u64,
-    },
     /// A consumer in the way is, by its own policy, not to be waited for.
     #[error("no room: consumer {consumer:?} lags a whole ring and by its policy nobody waits for it longer")]
     Refused {

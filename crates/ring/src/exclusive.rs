@@ -197,9 +197,9 @@ impl ExclusiveProducer {
     fn fill_slot(&mut self, payload: &[u8]) {
         let (offset, sequence) = (self.slot_offset(), self.next.sequence);
         let mapping = &self.ring.mapping;
-        fill(mapping, offset, sequence, FRAME_WHOLE, payload);
+        let sequence_word = fill(mapping, offset, sequence, FRAME_WHOLE, payload);
         stamp(mapping, sequence);
-        publish(mapping.sequence_word(offset), sequence);
+        publish(sequence_word, sequence);
         self.next = Place { sequence: sequence + 1, position: sequence + 1 };
     }
 
@@ -218,12 +218,10 @@ impl ExclusiveProducer {
         // Nobody else writes; whoever comes after us looks for what we leave.
         entry.writer.store(1, Ordering::Relaxed);
         let frame = mapping.words(offset, frame_size_bytes(mapping.part_max()));
-        let committed = commit_with(&entry, sequence, frame, || {
+        commit_with(&entry, sequence, frame, || {
             stamp(mapping, sequence);
             publish(mapping.sequence_word(offset), sequence);
-            Ok(())
         });
-        debug_assert!(committed.is_ok(), "a lone producer's commit cannot fail");
         self.next = Place { sequence: sequence + 1, position: sequence + 1 };
     }
 
@@ -331,7 +329,12 @@ impl ExclusiveProducer {
     #[inline]
     fn announce(&self) {
         let mapping = &self.ring.mapping;
-        mapping.hot().published.0.store(self.next.sequence - 1, self.next.position);
+        let published = &mapping.hot().published.0;
+        match mapping.info.kind {
+            // The position is the sequence.
+            RingKind::Slots { .. } => published.store_first(self.next.sequence - 1),
+            _ => published.store(self.next.sequence - 1, self.next.position),
+        }
         mapping.wake();
     }
 

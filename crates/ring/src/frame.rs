@@ -5,7 +5,7 @@
 //!
 //! Positions count slots, or bytes of frames. A message of a ring of runs has its parts in consecutive slots.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::claims::{self, Claim, Found, RUN_MAX, Spot};
 use crate::crc::frame_checksum;
@@ -59,6 +59,72 @@ pub(crate) enum Look {
     Frame(Frame),
     Nothing,
     Bad(&'static str),
+}
+
+/// All that reading records in place needs of a mapping, at hand: a shorter way to what [`Mapping::look`] and
+/// [`Frame::holds`] say.
+pub(crate) struct SlotArea<'m> {
+    words: &'m [AtomicU64],
+    mask: u64,
+    /// Words from slot to slot.
+    stride: usize,
+    /// Bytes of a record.
+    size: usize,
+    header_word: u64,
+    crc: bool,
+}
+
+/// What stands in a slot.
+pub(crate) enum WholeSlot<'m> {
+    /// The record, as it was committed.
+    Record(&'m [u8]),
+    /// Nobody has claimed it.
+    Free,
+    /// Anything else.
+    Other,
+}
+
+impl<'m> SlotArea<'m> {
+    #[inline(always)]
+    fn slot(&self, sequence: u64) -> &'m [AtomicU64] {
+        let start = (sequence & self.mask) as usize * self.stride;
+        &self.words[start..start + self.stride]
+    }
+
+    /// The record in a slot, not verified; what else stands there.
+    #[inline(always)]
+    fn record(&self, sequence: u64) -> WholeSlot<'m> {
+        let [word, header_word, payload @ ..] = self.slot(sequence) else { return WholeSlot::Other };
+        let found = word.load(Ordering::Acquire);
+        if found != sequence {
+            return if found < sequence { WholeSlot::Free } else { WholeSlot::Other };
+        }
+        if header_word.load(Ordering::Relaxed) != self.header_word || self.size > payload.len() * 8 {
+            return WholeSlot::Other;
+        }
+        // SAFETY: in bounds by the check; initialised since creation; no producer changes what the cursor of a reader that
+        // is waited for has not passed.
+        WholeSlot::Record(unsafe { std::slice::from_raw_parts(payload.as_ptr().cast::<u8>(), self.size) })
+    }
+
+    #[inline(always)]
+    fn crc(&self, sequence: u64) -> u32 {
+        let at = layout::crc_offset(self.size);
+        (self.slot(sequence)[at / 8].load(Ordering::Relaxed) >> (at % 8 * 8)) as u32
+    }
+
+    /// The record of this sequence.
+    #[inline(always)]
+    pub fn at(&self, sequence: u64) -> WholeSlot<'m> {
+        match self.record(sequence) {
+            WholeSlot::Record(record)
+                if self.crc && self.crc(sequence) != frame_checksum(sequence, self.header_word, record) =>
+            {
+                WholeSlot::Other
+            }
+            found => found,
+        }
+    }
 }
 
 impl Frame {
@@ -186,6 +252,20 @@ impl Mapping {
         }
         let (sequence, payload_size) = (place.sequence, record_size_bytes as usize);
         Look::Frame(Frame { sequence, offset, header_word, payload_size, end: place.position + 1 })
+    }
+
+    /// The slots as readers that are waited for see them; `None` of a ring of another kind.
+    #[inline]
+    pub fn slots(&self) -> Option<SlotArea<'_>> {
+        let RingKind::Slots { record_size_bytes, .. } = self.info.kind else { return None };
+        Some(SlotArea {
+            words: self.words(0, self.data_size()),
+            mask: self.mask,
+            stride: self.info.stride / 8,
+            size: record_size_bytes as usize,
+            header_word: layout::header_word(record_size_bytes, FRAME_WHOLE),
+            crc: self.info.crc,
+        })
     }
 
     #[inline]

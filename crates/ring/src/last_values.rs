@@ -313,14 +313,14 @@ pub(crate) fn commit_with<T>(
     entry: &Entry<'_, AtomicU64>,
     sequence: u64,
     frame: &[AtomicU64],
-    commit: impl FnOnce() -> Result<T, RingError>,
-) -> Result<T, RingError> {
+    commit: impl FnOnce() -> T,
+) -> T {
     let is_newest = entry.prepare(sequence, frame);
     // What is prepared is there before the message is.
     fence(Ordering::Release);
     let committed = commit();
     if is_newest {
-        if committed.is_ok() { entry.publish() } else { entry.forget() }
+        entry.publish();
     }
     entry.release();
     committed

@@ -158,7 +158,7 @@ pub const STAMP_LINES: usize = 2;
 pub const STAMPS_PER_LINE: usize = LINE_SIZE_BYTES / size_of::<Stamp>();
 /// Every message whose sequence is a multiple of this is stamped, in the stamp of index `sequence / STAMP_EVERY`,
 /// modulo their number.
-pub const STAMP_EVERY: u64 = 64;
+pub const STAMP_EVERY: u64 = 256;
 
 /// When a message was committed.
 #[derive(Debug)]

@@ -28,6 +28,12 @@ impl<W: Word> PairCell<W> {
         self.version.store(version, Ordering::Release);
     }
 
+    /// Replaces the first word of the pair, where nobody looks at the second one.
+    #[inline]
+    pub fn store_first(&self, first: u64) {
+        self.pairs[(self.version.load(Ordering::Relaxed) & 1) as usize][0].store(first, Ordering::Release);
+    }
+
     /// The current pair.
     #[inline]
     pub fn load(&self) -> (u64, u64) {

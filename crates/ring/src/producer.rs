@@ -254,14 +254,14 @@ impl Claim<'_> {
     }
 }
 
-/// Everything of a frame but its sequence word.
+/// Everything of a frame but its sequence word, which is given back.
 #[inline]
-pub(crate) fn fill(mapping: &Mapping, offset: usize, sequence: u64, flags: u8, payload: &[u8]) {
+pub(crate) fn fill<'m>(mapping: &'m Mapping, offset: usize, sequence: u64, flags: u8, payload: &[u8]) -> &'m AtomicU64 {
     let header = header_word(payload.len() as u32, flags);
     match payload.as_chunks::<8>() {
         (words, []) if words.len() <= SHORT_WORDS => {
             let frame = mapping.words(offset, HEADER_SIZE_BYTES + payload.len() + 8);
-            let [_, first, inner @ .., last] = frame else { unreachable!("a frame has three words") };
+            let [sequence_word, first, inner @ .., last] = frame else { unreachable!("a frame has three words") };
             first.store(header, Ordering::Relaxed);
             let crc = if mapping.info.crc {
                 copy_with_checksum(sequence, header, words, inner)
@@ -270,8 +270,45 @@ pub(crate) fn fill(mapping: &Mapping, offset: usize, sequence: u64, flags: u8, p
                 0
             };
             last.store(crc.into(), Ordering::Relaxed);
+            sequence_word
         }
-        _ => fill_bytes(mapping, offset, sequence, header, payload),
+        _ => {
+            let crc = if mapping.info.crc { frame_checksum(sequence, header, payload) } else { 0 };
+            fill_bytes(mapping, offset, header, payload, crc);
+            mapping.sequence_word(offset)
+        }
+    }
+}
+
+/// The checksum that a payload's frame has with one sequence.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sum {
+    pub sequence: u64,
+    crc: u32,
+}
+
+impl Sum {
+    /// Of a frame with this sequence and these flags. Nothing is summed on rings without CRC.
+    #[inline]
+    pub fn of(mapping: &Mapping, sequence: u64, flags: u8, payload: &[u8]) -> Self {
+        let header = header_word(payload.len() as u32, flags);
+        Self { sequence, crc: if mapping.info.crc { frame_checksum(sequence, header, payload) } else { 0 } }
+    }
+}
+
+/// As [`fill`], of the sequence that was summed before.
+#[inline]
+pub(crate) fn fill_summed(mapping: &Mapping, offset: usize, flags: u8, payload: &[u8], sum: Sum) {
+    let header = header_word(payload.len() as u32, flags);
+    match payload.as_chunks::<8>() {
+        (words, []) if words.len() <= SHORT_WORDS => {
+            let frame = mapping.words(offset, HEADER_SIZE_BYTES + payload.len() + 8);
+            let [_, first, inner @ .., last] = frame else { unreachable!("a frame has three words") };
+            first.store(header, Ordering::Relaxed);
+            copy_words(words, inner);
+            last.store(sum.crc.into(), Ordering::Relaxed);
+        }
+        _ => fill_bytes(mapping, offset, header, payload, sum.crc),
     }
 }
 
@@ -279,16 +316,12 @@ pub(crate) fn fill(mapping: &Mapping, offset: usize, sequence: u64, flags: u8, p
 const SHORT_WORDS: usize = 32;
 
 #[inline(never)]
-fn fill_bytes(mapping: &Mapping, offset: usize, sequence: u64, header: u64, payload: &[u8]) {
+fn fill_bytes(mapping: &Mapping, offset: usize, header: u64, payload: &[u8], crc: u32) {
     let (whole, rest) = payload.as_chunks::<8>();
     let frame = mapping.words(offset, frame_size_bytes(payload.len()));
     frame[1].store(header, Ordering::Relaxed);
     mapping.bytes_mut(offset + HEADER_SIZE_BYTES, whole.len() * 8).copy_from_slice(whole.as_flattened());
-    close(
-        &frame[2 + whole.len()..],
-        rest,
-        if mapping.info.crc { frame_checksum(sequence, header, payload) } else { 0 },
-    );
+    close(&frame[2 + whole.len()..], rest, crc);
 }
 
 /// Length, flags, padding and CRC around a payload that is in place.

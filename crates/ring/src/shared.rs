@@ -20,7 +20,7 @@ use crate::layout::{
 use crate::lock::{self, EndpointLock};
 use crate::mapping::{Mapping, io_error};
 use crate::options::{Mode, RingKind};
-use crate::producer::{Obstacle, Written, WrittenRecords, fill, seal, stamp};
+use crate::producer::{Obstacle, Sum, Written, WrittenRecords, fill, fill_summed, seal, stamp};
 use crate::ring::Ring;
 use crate::room::{FLOOR_STEPS, LIVENESS_INTERVAL, Slowest, Waiting};
 
@@ -108,16 +108,20 @@ impl SharedProducer {
             RingKind::Slots { .. } if payload.len() != part_max => {
                 return Err(RingError::RecordSize { expected: part_max, found: payload.len() });
             }
+            _ if payload.len() <= part_max => 1,
             _ if payload.len() > mapping.message_max() => {
                 return Err(RingError::TooLarge { size_bytes: payload.len(), max_bytes: mapping.message_max() });
             }
-            _ => payload.len().div_ceil(part_max).max(1) as u64,
+            _ => payload.len().div_ceil(part_max) as u64,
         };
         let key = mapping.key_of(payload)?;
+        // Of the sequence it will most likely have: a claim waits for all stores before it, and the sum for none.
+        let summed = if run == 1 { payload } else { &[] };
+        let expected = Sum::of(mapping, self.tail.sequence, FRAME_WHOLE, summed);
         if let Some(obstacle) = self.claim_next(run, timeout)? {
             return Ok(Written::Full(obstacle));
         }
-        self.fill(payload);
+        self.fill(payload, expected);
         let written = self.commit(key, timeout)?;
         self.ring.mapping.wake();
         Ok(written)
@@ -127,11 +131,12 @@ impl SharedProducer {
         let mut written = WrittenRecords::default();
         for record in records.chunks_exact(self.ring.mapping.part_max()) {
             self.begin()?;
+            let expected = Sum::of(&self.ring.mapping, self.tail.sequence, FRAME_WHOLE, record);
             written.full = self.claim_next(1, timeout)?;
             if written.full.is_some() {
                 break;
             }
-            self.fill(record);
+            self.fill(record, expected);
             match self.commit(self.ring.mapping.key_of(record)?, timeout)? {
                 Written::At(sequence) => written.last = Some(sequence),
                 Written::Full(obstacle) => {
@@ -195,12 +200,17 @@ impl SharedProducer {
 
     /// Fills what is claimed with a message that has just as many slots.
     #[inline]
-    fn fill(&mut self, payload: &[u8]) {
+    fn fill(&mut self, payload: &[u8], expected: Sum) {
         let (spot, claim) = self.open.expect("claimed before");
         let mapping = &self.ring.mapping;
         let (part_max, run) = (mapping.part_max(), claim.run());
         if run == 1 {
-            fill(mapping, mapping.slot_offset(spot.position), spot.sequence, FRAME_WHOLE, payload);
+            let offset = mapping.slot_offset(spot.position);
+            if expected.sequence == spot.sequence {
+                fill_summed(mapping, offset, FRAME_WHOLE, payload, expected);
+            } else {
+                fill(mapping, offset, spot.sequence, FRAME_WHOLE, payload);
+            }
         } else {
             for (index, part) in (0..run).zip(payload.chunks(part_max)) {
                 let offset = mapping.slot_offset(spot.position + index);
@@ -220,8 +230,8 @@ impl SharedProducer {
         if let Some(key) = key {
             return self.commit_of(key, timeout);
         }
-        let (spot, claim) = self.open.take().expect("claimed before");
-        settle(&self.ring.mapping, spot, claim).map(Written::At)
+        let (spot, _) = self.open.take().expect("claimed before");
+        Ok(Written::At(commit(&self.ring.mapping, spot)))
     }
 
     #[inline(never)]
@@ -233,11 +243,11 @@ impl SharedProducer {
         if let Some(obstacle) = seized? {
             return Ok(Written::Full(obstacle));
         }
-        let (spot, claim) = self.open.take().expect("claimed before");
+        let (spot, _) = self.open.take().expect("claimed before");
         let mapping = &self.ring.mapping;
         let frame = mapping.words(mapping.slot_offset(spot.position), frame_size_bytes(mapping.part_max()));
         let entry = mapping.last_value(key);
-        commit_with(&entry, spot.sequence, frame, || settle(mapping, spot, claim)).map(Written::At)
+        Ok(Written::At(commit_with(&entry, spot.sequence, frame, || commit(mapping, spot))))
     }
 
     /// Voids a claim that was dropped or forgotten.
@@ -402,15 +412,13 @@ fn raise_floor(ring: &Ring, known: &mut Slowest, end: u64, slow: bool) -> Result
     })
 }
 
-/// Makes a message visible that was claimed and filled.
+/// Makes a message visible that was claimed and filled. Nobody else writes the word of a claim whose producer lives: who
+/// voids one has its producer's lock in hand.
 #[inline]
-fn settle(mapping: &Mapping, spot: Spot, claim: Claim) -> Result<u64, RingError> {
+fn commit(mapping: &Mapping, spot: Spot) -> u64 {
     stamp(mapping, spot.sequence);
-    if claims::settle(mapping.word(spot.position), claim, spot.sequence) {
-        Ok(spot.sequence)
-    } else {
-        Err(RingError::Voided { sequence: spot.sequence })
-    }
+    claims::publish(mapping.word(spot.position), spot.sequence);
+    spot.sequence
 }
 
 /// Turns a claim into an empty message. Only by its owner, or with its owner's lock in hand.
@@ -420,7 +428,7 @@ fn void(mapping: &Mapping, spot: Spot, claim: Claim) -> bool {
     mapping.header_word(offset).store(header, Ordering::Relaxed);
     let crc = if mapping.info.crc { frame_checksum(spot.sequence, header, &[]) } else { 0 };
     mapping.sequence_word(offset + HEADER_SIZE_BYTES).store(crc.into(), Ordering::Relaxed);
-    claims::settle(mapping.word(spot.position), claim, spot.sequence)
+    claims::void(mapping.word(spot.position), claim, spot.sequence)
 }
 
 impl Ring {

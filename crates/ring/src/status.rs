@@ -77,7 +77,7 @@ pub struct RepairCounts {
     pub detached: u64,
 }
 
-/// Latencies from commit to being read, of one message in 64.
+/// Latencies from commit to being read, of one message in 256.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LatencyCounts {
     /// Sum of all, ns.

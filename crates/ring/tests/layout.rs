@@ -77,7 +77,7 @@ fn the_page_shows_the_hot_lines_as_they_are() {
     expected.extend(rows!(HotLines { stamps, reserved } at HOT_OFFSET));
     assert_eq!(table("Hot lines"), expected);
     assert_eq!((HOT_OFFSET, PRODUCERS_OFFSET, consumers_offset(1)), (4096, 6144, 6272));
-    assert_eq!((STAMP_EVERY, STAMP_LINES * STAMPS_PER_LINE, size_of::<Stamp>()), (64, 16, 16));
+    assert_eq!((STAMP_EVERY, STAMP_LINES * STAMPS_PER_LINE, size_of::<Stamp>()), (256, 16, 16));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::{Rings, drain};
 use rustix::process::{Pid, Signal, kill_process};
+use tidebook_ring::layout::STAMP_EVERY;
 use tidebook_ring::*;
 
 /// Records of 16 bytes, and messages of one to about five slots.
@@ -229,7 +230,7 @@ fn the_latency_of_stamped_messages_is_counted_by_their_reader() {
             drain(&mut consumer, 100);
         }
         let latency = &ring.status().unwrap().consumers[0].latency;
-        assert_eq!(latency.counts.iter().sum::<u64>(), 1000 / 64);
+        assert_eq!(latency.counts.iter().sum::<u64>(), 1000 / STAMP_EVERY);
         assert!(latency.sum_ns > 0);
     }
 }

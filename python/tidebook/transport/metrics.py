@@ -101,7 +101,7 @@ class _Families:
         self.corrupt = counter("consumer_corrupt", "Damaged messages it met.", _CONSUMER)
         self.latency = HistogramMetricFamily(
             "tidebook_channel_consumer_latency_seconds",
-            "From commit to being read, of one message in 64.",
+            "From commit to being read, of one message in 256.",
             labels=_CONSUMER,
         )
         self.unreadable = gauge("unreadable", "1 for a ring that cannot be opened.")

@@ -39,7 +39,7 @@ class ConsumerRates:
     """These three since it first had its name."""
     p50_ns: int | None
     p99_ns: int | None
-    """From commit to being read, of one message in 64; the upper end of a bucket half an octave wide. None: none was measured."""
+    """From commit to being read, of one message in 256; the upper end of a bucket half an octave wide. None: none was measured."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -161,15 +161,17 @@ impl<W: Word + Make<u64> + Default, S: Word<u32> + Make<u32>> Ring<W, S> {
         }
     }
 
-    pub fn commit(&self, (spot, claim): (Spot, Claim)) -> bool {
-        claims::settle(self.word(spot.position), claim, spot.sequence)
+    pub fn commit(&self, (spot, claim): (Spot, Claim)) {
+        let word = self.word(spot.position);
+        assert_eq!(word.load(Relaxed), claim.word(), "nobody voids the claim of one who lives");
+        claims::publish(word, spot.sequence);
     }
 
     /// Writes a message and gives its sequence; `None` when there was no room or somebody else was always faster.
     pub fn write(&self, writer: &mut Writer, run: u64, value: u64, attempts: u32) -> Option<u64> {
         let claimed = self.claim(writer, run, attempts)?;
         self.fill(claimed, value);
-        assert!(self.commit(claimed), "nobody voids the claim of one who lives");
+        self.commit(claimed);
         Some(claimed.0.sequence)
     }
 
@@ -350,7 +352,7 @@ impl<W: Word + Make<u64> + Default, S: Word<u32> + Make<u32>> Ring<W, S> {
     fn void(&self, spot: Spot, claim: Claim) {
         let flags = u64::from(FRAME_VOID | FRAME_FIRST | FRAME_LAST);
         self.slot(spot.position).header.store(flags << 32 | claim.run(), Relaxed);
-        assert!(claims::settle(self.word(spot.position), claim, spot.sequence), "only one voids, and none commits");
+        assert!(claims::void(self.word(spot.position), claim, spot.sequence), "only one voids, and none commits");
     }
 
     // --- consumers

@@ -1,0 +1,95 @@
+"""Every call that may wait lets other threads run meanwhile, and Ctrl-C ends it.
+
+Method: a process of its own makes the call in its main thread; another of its threads says when the call has been going on
+for a while in which it ran itself. Then the process gets the signal of Ctrl-C.
+"""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = """
+import sys, threading, time
+import numpy as np
+import tidebook as tb
+
+DTYPE = np.dtype([("number", "<u8"), ("square", "<u8")])
+records, message = np.zeros(50, DTYPE), bytes(16)
+directory = sys.argv[1]
+full = tb.create_channel("full", {{"dtype": DTYPE, "buffer_size": 4096}}, directory=directory)
+many = tb.create_channel("many", {{"mode": "mpsc", "buffer_size": 4096}}, directory=directory)
+quiet = tb.create_channel("quiet", {{"dtype": DTYPE}}, directory=directory)
+# Nothing is synced within the life of a test.
+slow = {{"durability": "wal", "wal_dir": directory + "/wal", "journal_sync_interval_ms": 600_000}}
+durable = tb.create_channel("durable", slow, directory=directory)
+
+begun = threading.Event()
+
+
+def other_thread():
+    begun.wait()
+    for _ in range(50):
+        time.sleep(0.001)
+    print("others run", flush=True)
+
+
+def fill(producer):
+    while producer.write(message, timeout=0):
+        pass
+
+
+threading.Thread(target=other_thread, daemon=True).start()
+with (
+    tb.open_consumer(quiet, "reader") as reader,
+    tb.open_consumer(full, "asleep"),
+    tb.open_consumer(many, "asleep"),
+    tb.open_producer(full) as producer,
+    tb.open_producer(many) as one,
+    tb.open_producer(durable) as journaled,
+):
+    fill(producer)
+    fill(one)
+    print("ready", flush=True)
+    begun.set()
+    try:
+        {call}
+        print("returned", flush=True)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+"""
+
+CALLS = {
+    "write": "producer.write(message)",
+    "write_within": "producer.write(message, timeout=600)",
+    "write_batch_array": "producer.write_batch(records)",
+    "write_batch_list": "producer.write_batch([message] * 3)",
+    "claim": "producer.claim()",
+    "claim_within": "producer.claim(timeout=600)",
+    "write_of_many": "one.write(message)",
+    "write_batch_of_many": "one.write_batch([message] * 3)",
+    "claim_of_many": "one.claim(16)",
+    "write_durable": "journaled.write(message, wait='durable')",
+    "flush": "journaled.write(message) and journaled.flush()",
+    "poll": "reader.poll(print, timeout=None)",
+    "poll_within": "reader.poll(print, timeout=600)",
+    "poll_batch": "reader.poll_batch(1, timeout=None)",
+    "poll_batch_within": "reader.poll_batch(1, timeout=600)",
+    "iteration": "next(iter(reader))",
+    "next_batch": "__import__('asyncio').run(reader.next_batch())",
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_call_that_waits_lets_threads_run_and_obeys_ctrl_c(name: str, rings: Path) -> None:
+    command = [sys.executable, "-c", PROGRAM.format(call=CALLS[name]), str(rings)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        said = [process.stdout.readline(), process.stdout.readline()]
+        assert said == ["ready\n", "others run\n"], process.stderr.read()
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(timeout=60)
+    assert (rest, process.returncode) == ("interrupted\n", 0), errors
