@@ -228,6 +228,7 @@ impl Consumer {
         identity.block_ms.store(milliseconds(patience), Ordering::Relaxed);
         identity.detach_after_ms.store(milliseconds(detach_after), Ordering::Relaxed);
         identity.process_id.store(std::process::id(), Ordering::Relaxed);
+        identity.opens.fetch_add(1, Ordering::Relaxed);
 
         let state = if gating { layout::CONSUMER_GATING } else { layout::CONSUMER_LOSSY };
         let joins = &mapping.hot().joins.0;

@@ -271,8 +271,8 @@ pub struct ConsumerIdentity {
     pub corrupt: AtomicU64,
     /// How long a producer waits for it while it lives, ms; `u32::MAX` for ever.
     pub block_ms: AtomicU32,
-    /// Zero.
-    pub reserved: AtomicU32,
+    /// Rises with each consumer that opens this line: a death is one opening's.
+    pub opens: AtomicU32,
 }
 
 /// From commit to being read, of stamped messages.

@@ -74,8 +74,8 @@ impl RingInfo {
 pub(crate) enum Use {
     /// Endpoints.
     Write,
-    /// Nothing but reading: a write to it would be a fault. Only [`crate::RingView`] has such a mapping, and it calls
-    /// nothing that writes. Loads of up to eight bytes, acquiring ones too, are plain loads on the machines we run on, so
+    /// Nothing but reading: a write to it would be a fault. Only what [`crate::RingView::open`] gives has such a mapping,
+    /// and it calls nothing that writes. Loads of up to eight bytes, acquiring ones too, are plain loads on the machines we run on, so
     /// they work on memory that cannot be written.
     Look,
 }

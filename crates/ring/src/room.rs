@@ -22,8 +22,9 @@ pub(crate) const LIVENESS_INTERVAL: Duration = Duration::from_millis(1);
 /// What a producer remembers of its waits.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
-    /// When each consumer's lock was first found free.
-    dead_since: Vec<Option<Instant>>,
+    /// When each consumer's lock was first found free, and which opening of its line that ended: one that came back and
+    /// died again while nobody looked has its whole time before it.
+    dead_since: Vec<Option<(u32, Instant)>>,
     /// Since when there was no room, over calls that gave up.
     blocked_since: Option<Instant>,
 }
@@ -91,13 +92,16 @@ impl Waiting {
         self.dead_since.resize(ring.info().consumers_max as usize, None);
         for (lines, dead_since) in ring.mapping.consumers().iter().zip(&mut self.dead_since) {
             let identity = &lines.identity.0;
+            // Before the lock is asked about: it is this opening's, or of one that lives.
+            let opens = identity.opens.load(Ordering::Acquire);
             if identity.state.load(Ordering::Acquire) != layout::CONSUMER_GATING || ring.is_alive(lines)? {
                 *dead_since = None;
                 continue;
             }
             let named = identity.name_size.load(Ordering::Relaxed) != 0;
             let detach_after_ms = identity.detach_after_ms.load(Ordering::Relaxed);
-            let dead_for = now - *dead_since.get_or_insert(now);
+            let (_, since) = *dead_since.insert(dead_since.filter(|(died, _)| *died == opens).unwrap_or((opens, now)));
+            let dead_for = now - since;
             if named && (detach_after_ms == u32::MAX || dead_for < Duration::from_millis(detach_after_ms.into())) {
                 continue;
             }
@@ -106,6 +110,7 @@ impl Waiting {
             let registry = EndpointLock::acquire(&ring.mapping.file, offset).map_err(io_error("lock", ring.path()))?;
             if registry.is_some()
                 && identity.state.load(Ordering::Acquire) == layout::CONSUMER_GATING
+                && identity.opens.load(Ordering::Acquire) == opens
                 && !lock::is_held(&ring.mapping.file, ring.mapping.lock_offset_of(lines))
                     .map_err(io_error("examine locks of", ring.path()))?
             {

@@ -19,6 +19,7 @@ use crate::frame::{Look, Place};
 use crate::layout::{FRAME_SIZE_MIN_BYTES, HEADER_SIZE_BYTES, crc_offset};
 use crate::mapping::{Mapping, RingInfo, Use, io_error};
 use crate::options::{Mode, RingKind};
+use crate::ring::Ring;
 use crate::status::RingStatus;
 use crate::verify::Verifier;
 
@@ -44,6 +45,11 @@ impl RingView {
     pub fn open(path: impl AsRef<Path>, access: Access) -> Result<Self, RingError> {
         let mapping = Mapping::open(path.as_ref(), access, Use::Look)?;
         Ok(Self { mapping: Arc::new(mapping) })
+    }
+
+    /// Looks at a ring that is open: what only looks needs no line among its consumers.
+    pub fn of(ring: &Ring) -> Self {
+        Self { mapping: ring.mapping.clone() }
     }
 
     /// What it was made with.

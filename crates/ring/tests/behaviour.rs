@@ -381,6 +381,43 @@ fn a_dead_consumer_gates_for_its_time_and_gets_a_gap_when_it_returns() {
     }
 }
 
+/// Method: a producer without patience finds the consumer dead and goes away; meanwhile that is opened again, reads all and
+/// dies once more, and the ring is full again when the producer looks next.
+#[test]
+fn a_consumer_that_came_back_has_its_whole_time_when_it_dies_again() {
+    for options in kinds() {
+        for reads in [true, false] {
+            let rings = Rings::new();
+            let ring = rings.create(&options);
+            let mut producer = ring.producer().unwrap();
+            let detach_after = Duration::from_millis(300);
+            let policy = Policy::Block { patience: None, detach_after: Some(detach_after) };
+            let named = ConsumerOptions::named("a").policy(policy);
+            let fill = |producer: &mut Producer| {
+                let mut writes = (0..1000).map(|_| producer.write_within(&[7; 8], Duration::ZERO).unwrap());
+                assert!(
+                    writes.any(|written| written == Written::Full(Obstacle::Consumer(0))),
+                    "{reads}: not waited for"
+                );
+            };
+            drop(ring.consumer(&named).unwrap());
+            fill(&mut producer);
+            std::thread::sleep(detach_after);
+            let mut consumer = ring.consumer(&named).unwrap();
+            if reads {
+                drain(&mut consumer, 1000);
+            }
+            drop(consumer);
+            let died = std::time::Instant::now();
+            fill(&mut producer);
+            assert_eq!(ring.status().unwrap().consumers[0].state, ConsumerState::Gating, "{options:?}, {reads}");
+            producer.write(&[7; 8]).unwrap();
+            assert!(died.elapsed() >= detach_after, "{options:?}, {reads}");
+            assert_eq!(ring.status().unwrap().consumers[0].state, ConsumerState::Detached);
+        }
+    }
+}
+
 #[test]
 fn a_living_consumer_gates_however_short_its_time_after_death() {
     for options in kinds() {

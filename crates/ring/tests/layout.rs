@@ -100,7 +100,7 @@ fn a_latency_is_in_the_bucket_that_ends_at_or_above_it() {
 fn the_page_shows_the_consumer_lines_as_they_are() {
     let mut expected = rows!(ConsumerCursor { position, sequence } at offset_of!(ConsumerLines, cursor));
     expected.extend(rows!(ConsumerIdentity {
-        state, detach_after_ms, process_id, name_size, name, gaps, lost, corrupt, block_ms, reserved,
+        state, detach_after_ms, process_id, name_size, name, gaps, lost, corrupt, block_ms, opens,
     } at offset_of!(ConsumerLines, identity)));
     expected.extend(rows!(ConsumerLatency { sum_ns, counts } at offset_of!(ConsumerLines, latency)));
     assert_eq!(table("Consumer lines"), expected);
