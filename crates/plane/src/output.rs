@@ -12,7 +12,7 @@
 use std::path::Path;
 
 use tidebook_feed::{Consolidator, RecordSink, Stage};
-use tidebook_ring::{ConsumerOptions, Producer, Ring, RingError, RingOptions, Start};
+use tidebook_ring::{Producer, Ring, RingError, RingOptions, RingView, Walked};
 use tidebook_types::{
     Bar, BookImage, ConsolidatedTop, Depth, Health, Instrument, InstrumentId, MessageKind, Order, Quote, Record,
     Schema, Status, Trade, Venue,
@@ -38,6 +38,10 @@ pub const CHANNELS: [(Schema, u64); 10] = [
     (Health::SCHEMA, 1 << 10),
     (ConsolidatedTop::SCHEMA, 1 << 13),
 ];
+
+/// Readers of each channel at one time, names that are not open included: nobody removes those by himself. A line of them
+/// costs 768 bytes.
+const CONSUMERS_MAX: u32 = 64;
 /// Places in `CHANNELS` of those that do not go by the order of one feed's records.
 const BOOK: usize = 4;
 const INSTRUMENTS: usize = 6;
@@ -174,7 +178,7 @@ impl MarketDataChannels {
                         table.take_up(*code, *position);
                     }
                     let mut channels = Self::with(producers, found.table.expect("it was just used"));
-                    tops_told(&rings[TOPS], &mut channels.consolidator)?;
+                    tops_told(&rings[TOPS], &mut channels.consolidator);
                     return Ok(Opened { channels, resume: of(&entries), made_anew: None });
                 }
                 Err(error @ RingError::Corrupt { .. }) => reason = Some(error.to_string()),
@@ -370,7 +374,8 @@ fn channel(schema: &Schema) -> String {
 }
 
 fn options(schema: &Schema, count: u64, epoch: u64) -> RingOptions {
-    RingOptions::records(schema, count).parking(true).never_waits(true).continuing(epoch, 1)
+    let options = RingOptions::records(schema, count).consumers_max(CONSUMERS_MAX);
+    options.parking(true).never_waits(true).continuing(epoch, 1)
 }
 
 /// Who has a ring open, if anybody lives.
@@ -391,15 +396,18 @@ fn newest_of(ring: &Ring) -> Result<Option<(u8, Point)>, RingError> {
     if published == 0 {
         return Ok(None);
     }
-    let options = ConsumerOptions::named("").start(Start::Sequence(published)).peek(true);
     let mut point = None;
-    ring.consumer(&options)?.read(1, |_, payload| {
+    // Not as a consumer: the lines of this ring are its readers', and may all be taken by names that are not open.
+    let walked = RingView::of(ring).walk(published, true).read(1, usize::MAX, |_, payload| {
         // All records begin alike: ts_event, ts_recv, source_sequence, source_index, instrument_id.
         let number =
             |at: usize| payload.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
         let sequence = payload.get(16..24).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
         point = sequence.zip(number(24)).zip(number(28));
-    })?;
+    });
+    if walked != Walked::Messages(1) {
+        return Err(RingError::Corrupt { sequence: published, reason: "it is not the newest record" });
+    }
     // An image's index is always 0; which book it is of tells how far the images of a batch had got.
     let is_image = ring.info().schema.as_ref().is_some_and(|schema| schema.name == BookImage::SCHEMA.name);
     Ok(point.map(|((sequence, index), id)| {
@@ -408,14 +416,14 @@ fn newest_of(ring: &Ring) -> Result<Option<(u8, Point)>, RingError> {
 }
 
 /// Gives the tops that a ring holds, so that the same are not told again.
-fn tops_told(ring: &Ring, consolidator: &mut Consolidator) -> Result<(), RingError> {
-    let mut consumer = ring.consumer(&ConsumerOptions::named("").start(Start::Earliest).peek(true))?;
-    consumer.read(usize::MAX, |_, payload| {
+fn tops_told(ring: &Ring, consolidator: &mut Consolidator) {
+    let mut walker = RingView::of(ring).walk(0, true);
+    let mut tell = |_, payload: &[u8]| {
         if let Ok(top) = ConsolidatedTop::read_from_bytes(payload) {
             consolidator.told(&top);
         }
-    })?;
-    Ok(())
+    };
+    while walker.read(usize::MAX, usize::MAX, &mut tell) != Walked::Messages(0) {}
 }
 
 /// Where a feed goes on: behind what the table says, or behind what the batch in progress had published.

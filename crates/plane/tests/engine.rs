@@ -7,8 +7,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use common::{Feed, directory, run_to_end, start, try_start, wait_for_all};
-use tidebook_plane::{EngineOptions, LatencyStage, MarketDataEngine, PlaneError};
-use tidebook_ring::{ConsumerOptions, ConsumerState, Policy, Read, Ring, RingOptions, Start};
+use tidebook_plane::{CHANNELS, EngineOptions, LatencyStage, MarketDataEngine, PlaneError};
+use tidebook_ring::{ConsumerOptions, ConsumerState, Policy, Read, Ring, RingError, RingOptions, Start};
 use zerocopy::FromBytes;
 
 use tidebook_types::{
@@ -243,6 +243,32 @@ fn an_engine_started_again_goes_on_without_gap_or_duplicate() {
     run_to_end(rings.path(), &[&other, &one]);
     assert_all_published(&one);
     assert_all_published(&other);
+}
+
+/// Method: readers of other names come and go on every channel until its lines are all taken.
+#[test]
+fn an_engine_starts_whoever_has_read_its_channels_before() {
+    let rings = directory();
+    let mut feed = Feed::new(rings.path(), Venue::Binance);
+    feed.write_market(0, 20);
+    run_to_end(rings.path(), &[&feed]);
+    let channels = CHANNELS.map(|(schema, _)| Ring::open(ring(rings.path(), &format!("md.{}", schema.name))).unwrap());
+    let mut names = BTreeSet::new();
+    for channel in &channels {
+        let refused = (0..2000).map(|name| name.to_string()).find_map(|name| {
+            let joined = channel.consumer(&ConsumerOptions::named(&name)).map(drop);
+            names.insert(name);
+            joined.err()
+        });
+        assert!(matches!(refused, Some(RingError::ConsumersFull { max: 64, .. })), "{refused:?}");
+    }
+    feed.write_market(20, 20);
+    run_to_end(rings.path(), &[&feed]);
+    for (channel, name) in channels.iter().flat_map(|channel| names.iter().map(move |name| (channel, name))) {
+        // The last of them never joined.
+        let _ = channel.remove_consumer(name);
+    }
+    assert_all_published(&feed);
 }
 
 #[test]
