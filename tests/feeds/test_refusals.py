@@ -4,15 +4,17 @@ import asyncio
 import time
 from collections import deque
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
 from tests.feeds.scripted import Client, KrakenVenue, Scripted, scripted
+from tidebook._core import FeedChannel
 from tidebook.feeds.backoff import Backoff
 from tidebook.feeds.protocol import VenueProtocol
-from tidebook.feeds.rest import SnapshotPace
+from tidebook.feeds.rest import ANSWER_BYTES_MAX, SnapshotPace
 from tidebook.feeds.sink import MessageKind
 from tidebook.feeds.venues.binance import Binance
 from tidebook.feeds.venues.coinbase import Coinbase
@@ -459,6 +461,16 @@ async def test_an_answer_larger_than_any_book_is_not_kept(monkeypatch: pytest.Mo
         reasons = [state["reason"] for state in feed.states("snapshot_failed")]
         assert reasons == ["an answer of more than 1000 bytes"] * 2
         assert max(len(message.body) for message in feed.sink.messages) == 1_000
+
+
+def test_the_largest_answer_that_is_taken_fits_into_a_capture(tmp_path: Path) -> None:
+    """A message that a capture refuses ends the node, and with it the feeds of every venue."""
+    rings = tmp_path / "rings"
+    rings.mkdir(mode=0o700)
+    channel = FeedChannel("feed.coinbase", rings, tmp_path / "journal")
+    body, target = b" " * ANSWER_BYTES_MAX, b"/" * 8_192
+    assert channel.write(1, 1, MessageKind.REST, target, body) == 1
+    channel.close()
 
 
 # Answers that come late

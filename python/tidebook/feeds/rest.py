@@ -21,8 +21,9 @@ from tidebook.feeds.stop_signs import StopSigns, stop_s
 from tidebook.feeds.weight import WeightBudget
 
 FETCHES_AT_ONCE_MAX = 4
-# Every order of Coinbase's largest book is some tens of megabytes.
-ANSWER_BYTES_MAX = 128 * 1024 * 1024
+# A message of a capture is at most half its ring, 32 MiB, and what cannot be written must not be kept: the rest is for
+# the header and the request. Every order of a large book of Coinbase is some tens of megabytes.
+ANSWER_BYTES_MAX = 32 * 1024 * 1024 - 64 * 1024
 REQUEST_TIMEOUT_S = 10.0
 # A venue answers 400 or 404 to what it will not answer otherwise.
 HOPELESS_STATUSES = frozenset({400, 404})
