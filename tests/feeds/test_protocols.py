@@ -211,6 +211,22 @@ def test_frames_of_binance_are_told_apart() -> None:
         assert type(binance.notice(shutdown)).__name__ == "Shutdown"
 
 
+@pytest.mark.parametrize("venue", list(FEEDS))
+def test_a_frame_of_brackets_in_brackets_says_nothing(venue: str) -> None:
+    """Venues send none; what comes from outside must not end a session all the same."""
+    protocol = build_protocol(venue, FEEDS[venue].settings(Settings()), credentials=NoCredentials())
+    heads = (
+        b"",
+        b'{"a":',
+        b'{"type":"snapshot","a":',
+        b'{"channel":"book","type":"snapshot","a":',
+        b'{"stream":"!x","a":',
+    )
+    for head in heads:
+        for deep in (b"[" * 100_000, b'{"a":' * 100_000):
+            assert protocol.notice(head + deep) in (None, SnapshotSeen("")), (head, deep[:5])
+
+
 def lines(path: Path) -> Iterator[str]:
     with pa.input_stream(str(path), compression="zstd") as file:
         yield from (line.decode() for line in file.read().splitlines())

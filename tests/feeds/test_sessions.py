@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gc
 import json
 from typing import Any
 
@@ -216,6 +217,23 @@ async def test_a_message_in_many_frames_and_one_of_many_megabytes_are_written_wh
         assert huge.encode() in bodies
         await venue.until(lambda: bool(venue.states("subscribed")))
         assert (venue.connector.status().snapshot_count, venue.states("disconnected")) == (1, [])
+
+
+async def test_a_frame_larger_than_any_ends_its_session_and_is_no_error_of_ours() -> None:
+    """Method: the loop's handler of errors that nobody took."""
+    untaken: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: untaken.append(context))
+
+    async def talk(client: Client, request: dict[str, Any]) -> None:
+        await client.say({"type": "subscriptions", "channels": []})
+        if len(venue.clients) == 1:
+            await client.socket.send_str(" " * (16 * 1024 * 1024 + 1))
+
+    async with scripted(coinbase, talk, ("BTC-USD",), heartbeat={"type": "heartbeat"}) as venue:
+        await venue.until(lambda: len(venue.states("connected")) == 2)
+        assert len(venue.states("disconnected")) == 1
+    gc.collect()
+    assert untaken == []
 
 
 @pytest.mark.parametrize("venue_name", ["coinbase", "coinbase-advanced"])

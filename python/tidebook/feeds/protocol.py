@@ -250,8 +250,8 @@ def json_object(body: bytes) -> dict[str, Any] | None:
         return None
     try:
         value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None  # the last for brackets in brackets, some hundreds deep
     return value if isinstance(value, dict) else None
 
 

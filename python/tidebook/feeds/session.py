@@ -164,6 +164,7 @@ class Session(WSListener):
         self._asked: _Asked | None = None
         self._request_count = 0
         self._end_reason = "connection lost"
+        self._seen_off: asyncio.Task[None] | None = None
 
     @classmethod
     async def connect(
@@ -354,9 +355,18 @@ class Session(WSListener):
             transport.send_close(WSCloseCode.OK)
             transport.disconnect()
 
-    def on_ws_disconnected(self, _transport: WSTransport) -> None:
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
         """The socket is gone."""
         self._end(self._end_reason)
+        self._seen_off = asyncio.create_task(self._see_off(transport), name=f"end of {self.number}")
+
+    async def _see_off(self, transport: WSTransport) -> None:
+        """Takes what broke the connection, if anything did: an error nobody takes asyncio would report as ours."""
+        try:
+            await transport.wait_disconnected()
+        except Exception as error:  # noqa: BLE001 - picows hands on whatever it was; the session has ended already
+            reason = f"{type(error).__name__}: {error}"
+            log.warning("connection broken off", venue=self._protocol.venue, connection=self.number, reason=reason)
 
     def _on_notice(self, notice: Notice) -> None:
         if notice is HEARTBEAT:
