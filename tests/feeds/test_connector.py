@@ -332,6 +332,18 @@ async def test_a_step_of_the_wall_clock_is_a_message(monkeypatch: pytest.MonkeyP
     assert back == pytest.approx(-3_600_000_000_000, abs=10_000_000)
 
 
+async def test_a_start_before_the_newest_message_of_the_feed_says_that_the_clock_was_stepped() -> None:
+    hour_ns = 3_600_000_000_000
+    async with running(last_ts_recv_ns=time.time_ns() + hour_ns) as bench:
+        await bench.until(bench.books_good)
+        assert bench.states("clock_stepped")[0]["step_ns"] == pytest.approx(-hour_ns, rel=0.01)
+        kinds = [json.loads(message.body)["event"] for message in bench.sink.messages[:2]]
+        assert kinds == ["clock_stepped", "started"]
+    async with running(last_ts_recv_ns=time.time_ns()) as bench:
+        await bench.until(bench.books_good)
+        assert bench.states("clock_stepped") == []
+
+
 def test_settings_become_a_connector_of_the_real_venue() -> None:
     connector = build_connector("binance", BinanceSettings(symbols=("btcusdt",)), MemorySink())
     assert connector.protocol.endpoints == Endpoints("wss://stream.binance.com:9443", "https://api.binance.com")

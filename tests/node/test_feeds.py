@@ -15,10 +15,13 @@ import pytest
 
 from tests.node.test_live import get, node, wait_for
 from tidebook.config.settings import Settings
+from tidebook.feeds.sink import MessageKind
 from tidebook.node.change_requests import Change
 from tidebook.node.changes import change_feed, subscribed
 from tidebook.node.presence import running_node
-from tidebook.node.venue_feed import FeedPlan
+from tidebook.node.venue_feed import FeedOptions, FeedPlan, VenueFeed
+from tidebook.storage.follower import FollowerOptions
+from tidebook.storage.writer import WriterOptions
 
 
 @pytest.fixture
@@ -99,6 +102,22 @@ def test_a_feed_whose_last_symbol_was_given_up_comes_back_empty_and_takes_the_ne
     assert feeds(data, "rm", "kraken", "BTC/USD").returncode == 0
     assert plan.resolved_symbols(data) == (), "named again, without a word about symbols"
     assert plan.resolved_symbols(tmp_path / "new") == ("BTC/USD", "ETH/USD")
+
+
+def test_a_connector_is_told_how_late_its_feed_has_been(tmp_path: Path, rings: Path) -> None:
+    options = FeedOptions(simulated=True, sync_interval_ms=1, follower=FollowerOptions(), writer=WriterOptions())
+    plan = FeedPlan(venue="kraken", settings=Settings().kraken, symbols=("BTC/USD",))
+
+    def told(ts_recv_ns: int) -> int | None:
+        """What the connector is told at a start; then a message comes."""
+        feed = VenueFeed(plan, tmp_path / "data", rings, options)
+        try:
+            feed.capture.write(ts_recv_ns, 0, MessageKind.TIMER, b"", b"")
+            return feed.connector(plan.symbols, None).options.last_ts_recv_ns
+        finally:
+            feed.capture.close()
+
+    assert [told(ts_recv_ns) for ts_recv_ns in (7_000, 5_000, 0)] == [None, 7_000, 5_000]
 
 
 def test_a_lock_alone_says_that_a_node_runs(tmp_path: Path, rings: Path) -> None:

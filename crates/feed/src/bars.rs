@@ -125,6 +125,8 @@ struct Series {
     next_open: i64,
     /// Close of the last bar closed.
     last_close: i64,
+    /// End of the newest closed interval that had a trade: all bars given since then are empty.
+    traded_until: i64,
 }
 
 impl Series {
@@ -137,6 +139,7 @@ impl Series {
             closed_max,
             next_open: 0,
             last_close: 0,
+            traded_until: 0,
         }
     }
 
@@ -195,6 +198,7 @@ impl Series {
             Err(_) => return Added::TooLate,
         };
         let bar = self.closed[index];
+        self.traded_until = self.traded_until.max(bar.ts_open.saturating_add(self.interval));
         if index + 1 == self.closed.len() {
             self.last_close = bar.close;
         }
@@ -235,8 +239,16 @@ impl Series {
                     }
                 }
             };
+            if bar.trade_count == 0 {
+                // One given before, when the clock was ahead: what it repeats may have changed.
+                let BarState { ts_open, revision, flags, .. } = bar;
+                bar = BarState { revision, flags, ..BarState::empty(ts_open, self.last_close) };
+            }
             bar.flags |= flags;
             self.next_open += self.interval;
+            if bar.trade_count > 0 {
+                self.traded_until = self.next_open;
+            }
             self.last_close = bar.close;
             if self.closed.len() == self.closed_max {
                 self.closed.pop_front();
@@ -244,6 +256,46 @@ impl Series {
             self.closed.push_back(bar);
             closed(&bar);
         }
+    }
+}
+
+impl Series {
+    /// Opens again what a clock closed that was ahead of `clock`, so that it closes again, one revision higher, when it is
+    /// really over. What was given with trades and is no longer kept stays closed.
+    #[cold]
+    fn step_back(&mut self, clock: i64) {
+        let from = self.start_of(clock);
+        if self.next_open == 0 || from >= self.next_open {
+            return;
+        }
+        let all_kept = self.closed.len() < self.closed_max;
+        let kept = self.closed.partition_point(|bar| bar.ts_open < from);
+        let mut again: Vec<_> = self.closed.drain(kept..).collect();
+        again.iter_mut().for_each(|bar| bar.revision += 1);
+        let oldest = again.first().map_or(self.next_open, |bar| bar.ts_open);
+        self.last_close = match (self.closed.back(), again.first()) {
+            (Some(bar), _) => bar.close,
+            // An empty bar repeats the close before it.
+            (None, Some(bar)) => bar.open,
+            (None, None) => self.last_close,
+        };
+        self.next_open = if !self.closed.is_empty() || !self.fills && (all_kept || again.is_empty()) {
+            from
+        } else if self.fills {
+            // Those that are no longer kept were empty, back to the last trade, and given as often as the oldest kept one.
+            let revision = again.first().map_or(1, |bar| bar.revision);
+            let from = from.max(self.traded_until).max(oldest.saturating_sub(EMPTY_MAX_NS));
+            let times = (0..).map(|number| from + number * self.interval).take_while(|ts_open| *ts_open < oldest);
+            let mut all: Vec<_> =
+                times.map(|ts_open| BarState { revision, ..BarState::empty(ts_open, self.last_close) }).collect();
+            all.append(&mut again);
+            again = all;
+            from.min(oldest)
+        } else {
+            oldest
+        };
+        again.append(&mut self.open);
+        self.open = again;
     }
 }
 
@@ -308,6 +360,11 @@ impl Bars {
     /// Marks the open bars that `ts_event` falls into as possibly lacking trades.
     pub(crate) fn doubt(&mut self, ts_event: i64) {
         self.series.iter_mut().for_each(|series| series.doubt(ts_event));
+    }
+
+    /// The clock that closed bars was wrong, and is `clock` now.
+    pub(crate) fn step_back(&mut self, clock: i64) {
+        self.series.iter_mut().for_each(|series| series.step_back(clock));
     }
 
     /// Closes every interval that ends at or before `clock`, shorter lengths first. `by_trade` says that a trade at or
@@ -429,6 +486,39 @@ mod tests {
         assert_eq!((bar.revision, bar.open, bar.close, bar.trade_count), (1, 9, 9, 1));
         assert_eq!(close(&mut bars, 180, 60), [(2, [9; 4], 0, 0)]);
         assert!(!bars.add(&trade(2, 4, 8, 1), |_, _| ()), "too late");
+    }
+
+    #[test]
+    fn what_a_clock_ahead_had_closed_closes_again_when_it_is_over_one_revision_higher() {
+        let mut bars = Bars::new(60);
+        let minutes = |bars: &mut Bars, minute: i64| {
+            let mut closed = Vec::new();
+            bars.close_until(86_400 * SECOND_NS + minute * MINUTE_NS, false, |length, bar| {
+                if length == 60 {
+                    let start = (bar.ts_open / SECOND_NS - 86_400) / 60;
+                    closed.push((start, [bar.open, bar.close], bar.trade_count, bar.revision));
+                }
+            });
+            closed
+        };
+        add(&mut bars, &trade(1, 1, 10, 1));
+        add(&mut bars, &trade(61, 2, 12, 1));
+        // Three hours ahead, of which an hour of minutes is kept.
+        assert_eq!(minutes(&mut bars, 180).len(), 180);
+        bars.step_back(86_400 * SECOND_NS + 2 * MINUTE_NS + 30 * SECOND_NS);
+        assert_eq!(minutes(&mut bars, 2), []);
+        assert_eq!(add(&mut bars, &trade(155, 3, 13, 1)), []);
+        assert_eq!(add(&mut bars, &trade(245, 4, 14, 1)), []);
+        assert_eq!(minutes(&mut bars, 5), [(2, [13, 13], 1, 1), (3, [13, 13], 0, 1), (4, [14, 14], 1, 1)]);
+        assert_eq!(minutes(&mut bars, 180)[174], (179, [14, 14], 0, 1), "an empty bar repeats what is new");
+        assert_eq!(minutes(&mut bars, 181), [(180, [14, 14], 0, 0)]);
+        // A minute that is kept had trades: they stay in it.
+        bars.step_back(86_400 * SECOND_NS + 180 * MINUTE_NS);
+        assert_eq!(add(&mut bars, &trade(180 * 60 + 1, 5, 15, 1)), []);
+        assert_eq!(minutes(&mut bars, 181), [(180, [15, 15], 1, 1)]);
+        bars.step_back(86_400 * SECOND_NS + 180 * MINUTE_NS);
+        add(&mut bars, &trade(180 * 60 + 2, 6, 16, 1));
+        assert_eq!(minutes(&mut bars, 181), [(180, [15, 16], 2, 2)]);
     }
 
     #[test]

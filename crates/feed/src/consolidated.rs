@@ -72,7 +72,7 @@ pub struct Consolidator {
     by_name: HashMap<AssetName, usize>,
     /// By number of the venue.
     venues: Vec<VenueState>,
-    /// The furthest any feed's clock has come.
+    /// The furthest any feed's clock has come since one said that ours was stepped.
     clock: i64,
     /// Whether changes are told; see [`Consolidator::tell_all`].
     speaks: bool,
@@ -170,7 +170,17 @@ impl Consolidator {
                     }
                 }
             }
+            Some(StatusKind::ClockStepped) => self.step_clock(record.ts_recv),
             _ => {}
+        }
+    }
+
+    /// Our clock is another from here on: what was silent stays so until it speaks, and how long the others say nothing is
+    /// counted anew.
+    fn step_clock(&mut self, ts_recv: i64) {
+        self.clock = ts_recv;
+        for state in &mut self.venues {
+            state.said_at = if state.silent { i64::MIN } else { ts_recv };
         }
     }
 
@@ -436,9 +446,13 @@ mod tests {
         }
 
         fn status(&mut self, kind: StatusKind, id: InstrumentId) -> Vec<String> {
+            self.status_at(kind, id, 0)
+        }
+
+        fn status_at(&mut self, kind: StatusKind, id: InstrumentId, ts_recv: i64) -> Vec<String> {
             let record = Status {
                 ts_event: 0,
-                ts_recv: 0,
+                ts_recv,
                 source_sequence: 9,
                 source_index: 0,
                 instrument_id: id.get(),
@@ -585,6 +599,33 @@ mod tests {
             desk.message(Venue::Kraken, 121, MessageKind::Ws),
             ["BTC/USD 101x1@coinbase 102x1@coinbase of 2 without 1, e22"]
         );
+    }
+
+    #[test]
+    fn after_a_step_of_our_clock_a_feed_that_speaks_counts_and_one_that_falls_silent_does_not() {
+        for step in [-3_600, 3_600] {
+            let mut desk = desk();
+            for venue in [Venue::Kraken, Venue::Coinbase] {
+                desk.message(venue, 5_000, MessageKind::Ws);
+            }
+            desk.book(Venue::Kraken, (100, 5), (103, 6));
+            desk.book(Venue::Coinbase, (101, 1), (102, 1));
+            let now = 5_001 + step;
+            let whole = InstrumentId::whole_feed(Venue::Kraken);
+            assert_eq!(desk.status_at(StatusKind::ClockStepped, whole, now * SECOND), [""; 0]);
+            for second in now..now + 10 {
+                assert_eq!(desk.message(Venue::Kraken, second, MessageKind::Ws), [""; 0]);
+                assert_eq!(desk.message(Venue::Kraken, second, MessageKind::Timer), [""; 0]);
+            }
+            desk.message(Venue::Kraken, now + 11, MessageKind::Ws);
+            let without = "BTC/USD 100x5@kraken 103x6@kraken of 1 without 2, e22";
+            assert_eq!(desk.message(Venue::Kraken, now + 11, MessageKind::Timer), [without]);
+            // What is silent stays so over a step.
+            desk.status_at(StatusKind::ClockStepped, whole, (now - 500) * SECOND);
+            assert_eq!(desk.message(Venue::Kraken, now - 500, MessageKind::Timer), [""; 0]);
+            let with = "BTC/USD 101x1@coinbase 102x1@coinbase of 2 without 1, e22";
+            assert_eq!(desk.message(Venue::Coinbase, now - 499, MessageKind::Ws), [with]);
+        }
     }
 
     #[test]

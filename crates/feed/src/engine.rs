@@ -5,7 +5,8 @@
 //! [`FeedEngine::state_hash`].
 //!
 //! Bars close by the feed's clock. Once a `Timer` message was seen, timers are that clock; until then every message's
-//! receive time is, so that recordings without timers close their bars too.
+//! receive time is, so that recordings without timers close their bars too. It never goes back, but where the feed says
+//! that our clock was stepped: from there on it is the new one.
 
 use tidebook_types::{BookImage, InstrumentId, MessageKind, RawMessage, Venue};
 
@@ -203,7 +204,7 @@ pub struct FeedEngine {
     connections: Connections,
     health: HealthWindow,
     timers_seen: bool,
-    /// Furthest the clock has come; it never goes back.
+    /// Furthest the clock has come since it was stepped last.
     clock: i64,
     /// Second of the clock that bars were last closed for.
     closed_for: i64,
@@ -311,8 +312,8 @@ impl FeedEngine {
     /// only, since recorders may note what they like.
     fn on_state<S: RecordSink>(&mut self, connection: u32, body: &[u8], emit: &mut Emitter<'_, S>) {
         self.markets.counters.states += 1;
-        let event = match event(body) {
-            Ok(event) => event,
+        let (event, step_ns) = match event(body) {
+            Ok(found) => found,
             Err(error) => return self.quarantine.add(&mut self.markets.counters, error, emit),
         };
         match event {
@@ -340,8 +341,20 @@ impl FeedEngine {
                     quarantine.add(&mut markets.counters, error, emit);
                 }
             }
-            b"clock_stepped" => Self::tell(StatusKind::ClockStepped, connection, emit),
+            b"clock_stepped" => {
+                Self::tell(StatusKind::ClockStepped, connection, emit);
+                self.step_clock(step_ns, emit.ts_recv);
+            }
             _ => {}
+        }
+    }
+
+    /// What was over by a clock that was ahead is not, and everything that waited for it to be reached again goes on.
+    fn step_clock(&mut self, step_ns: Option<i64>, ts_recv: i64) {
+        self.health.step_clock(step_ns);
+        if ts_recv < self.clock {
+            (self.clock, self.closed_for) = (i64::MIN, i64::MIN);
+            self.markets.step_clock_back(ts_recv);
         }
     }
 
@@ -461,19 +474,22 @@ pub struct BookView<'a> {
     pub venue_sequence: u64,
 }
 
-/// Value of the key `event` of a state message.
-fn event(body: &[u8]) -> Result<&[u8], ScanError> {
+/// Values of the keys `event` and `step_ns` of a state message.
+fn event(body: &[u8]) -> Result<(&[u8], Option<i64>), ScanError> {
     let mut scanner = Scanner::new(body);
-    let mut event = None;
+    let (mut event, mut step_ns) = (None, None);
     scanner.expect(b'{', "an object")?;
     let mut first = true;
     while let Some(key) = scanner.key(&mut first)? {
         if key == b"event" {
             event = Some(scanner.string()?);
+        } else if key == b"step_ns" {
+            step_ns = std::str::from_utf8(scanner.skip()?).ok().and_then(|text| text.parse().ok());
         } else {
             scanner.skip()?;
         }
     }
     scanner.end()?;
-    event.ok_or(ScanError { offset: body.len(), expected: "`event`" })
+    let event = event.ok_or(ScanError { offset: body.len(), expected: "`event`" })?;
+    Ok((event, step_ns))
 }

@@ -44,6 +44,17 @@ impl HealthWindow {
         self.timed += 1;
     }
 
+    /// The receiving clock was stepped; by how much, where that is known. The lags of the clock before say nothing of this
+    /// one.
+    pub(crate) fn step_clock(&mut self, step_ns: Option<i64>) {
+        if self.since != 0 {
+            self.since = step_ns.map_or(0, |step_ns| self.since.saturating_add(step_ns));
+        }
+        (self.timed, self.lag_min, self.lag_max, self.lag_sum) = (0, 0, 0, 0);
+        self.smallest.clear();
+        self.next = 0;
+    }
+
     /// Writes a record and begins anew. The first call only begins.
     pub(crate) fn tell<S: RecordSink>(
         &mut self,

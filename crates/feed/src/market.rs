@@ -807,6 +807,12 @@ impl Markets {
         });
     }
 
+    /// Our clock was ahead and is `ts_recv` now.
+    pub(crate) fn step_clock_back(&mut self, ts_recv: i64) {
+        let clock = ts_recv.saturating_sub(self.options.bar_delay_ns);
+        self.all.iter_mut().for_each(|market| market.bars.step_back(clock));
+    }
+
     /// Fills the image of one book.
     pub(crate) fn fill_image(&self, id: InstrumentId, image: &mut BookImage) -> bool {
         let Some(market) = self.all.get(id.index()).filter(|market| market.id == id) else { return false };

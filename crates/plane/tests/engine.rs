@@ -172,6 +172,84 @@ fn the_best_of_all_venues_is_told_and_after_a_restart_only_what_has_changed() {
     assert_eq!(tops(rings.path())[2..], [((200, 10, 1), (800, 20, 1), 1, 1)]);
 }
 
+/// A clock that was fifty minutes ahead is put right. Method: the same with an engine that is stopped and started between, which
+/// reads the step from the journal; a venue's trades go on in true time all the while.
+#[test]
+fn after_a_step_of_our_clock_bars_health_and_tops_go_on_and_a_restart_reads_the_step_from_the_journal() {
+    const SECOND_NS: i64 = 1_000_000_000;
+    const AHEAD_S: i64 = 3_000;
+    let rings = directory();
+    let (mut one, mut other) = two(rings.path());
+    let mut engine = start(rings.path(), &[&one, &other]);
+    for (feed, size) in [(&mut one, "1.0"), (&mut other, "2.0")] {
+        feed.ahead_ns = AHEAD_S * SECOND_NS;
+        let depth = |id: u64| {
+            format!(
+                r#"{{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":{id},"u":{id},"b":[["1.00","{size}"]],"a":[["9.00","{size}"]]}}"#
+            )
+        };
+        feed.write(MessageKind::Ws, "", &depth(1));
+        let snapshot = r#"{"lastUpdateId":1,"bids":[],"asks":[]}"#;
+        feed.write(MessageKind::Rest, "/api/v3/depth?symbol=BTCUSDT&limit=1000", snapshot);
+        feed.write(MessageKind::Ws, "", &depth(2));
+        wait_for_all(&engine, &[feed]);
+    }
+    let mut id = 1_000;
+    let mut second = |feed: &mut Feed, second: i64, error_s: i64| {
+        feed.ahead_ns = (second + error_s) * SECOND_NS;
+        id += 1;
+        feed.write(MessageKind::Timer, "", "");
+        let ms = 1_700_000_000_000 + second * 1_000;
+        let trade =
+            format!(r#"{{"e":"trade","E":{ms},"s":"BTCUSDT","t":{id},"p":"10.01","q":"0.5","T":{ms},"m":false}}"#);
+        feed.write(MessageKind::Ws, "", &trade);
+    };
+    for n in 0..200 {
+        second(&mut one, n, AHEAD_S);
+        second(&mut other, n, AHEAD_S);
+        wait_for_all(&engine, &[&one, &other]);
+    }
+    wait_for_all(&engine, &[&one, &other]);
+    let before = [&one, &other].map(Feed::last);
+    for feed in [&mut one, &mut other] {
+        feed.ahead_ns = 200 * SECOND_NS;
+        feed.write(MessageKind::State, "", r#"{"event":"clock_stepped","step_ns":-3000000000000}"#);
+    }
+    for n in 200..500 {
+        second(&mut one, n, 0);
+        second(&mut other, n, 0);
+        wait_for_all(&engine, &[&one, &other]);
+        if n == 350 {
+            engine.stop().unwrap();
+            engine = start(rings.path(), &[&one, &other]);
+        }
+    }
+    for (feed, before) in [&one, &other].into_iter().zip(before) {
+        let bars: Vec<Bar> = published(feed);
+        assert_eq!(bars, feed.derived().bars);
+        let of = |interval_s: u32| {
+            let of = bars.iter().filter(move |bar| bar.source_sequence > before && bar.interval_s == interval_s);
+            of.map(|bar| (bar.trade_count, bar.revision > 0)).collect::<Vec<_>>()
+        };
+        assert!(of(1).len() > 290, "{}", of(1).len());
+        // Those that had been given as empty, and the one that was open in true time.
+        assert_eq!(of(60)[1..], [(60, true); 4]);
+        let health: Vec<Health> = published(feed);
+        assert_eq!(health, feed.derived_health());
+        let after: Vec<_> = health.iter().filter(|record| record.source_sequence > before).collect();
+        assert_eq!(after.len(), 300);
+        assert!(after.iter().all(|record| (0..2 * SECOND_NS).contains(&record.interval_ns)));
+        assert_eq!(after[299].clock_offset_ns / SECOND_NS, 0, "the lags of a clock that was ahead say nothing now");
+    }
+    // One falls silent in the time that had been before.
+    for n in 500..512 {
+        second(&mut one, n, 0);
+        wait_for_all(&engine, &[&one]);
+    }
+    engine.stop().unwrap();
+    assert_eq!(tops(rings.path()).iter().map(|told| (told.2, told.3)).collect::<Vec<_>>(), [(1, 0), (2, 0), (1, 1)]);
+}
+
 #[test]
 fn what_was_asked_for_speed_is_told_for_thread_and_rings_and_an_engine_works_without_it() {
     let rings = directory();

@@ -121,6 +121,10 @@ class Connector:
     async def run(self) -> None:
         """Connects, stays connected, writes. Ends only by cancellation or with what the sink raised."""
         self._failure = asyncio.get_running_loop().create_future()
+        ahead_ns = (self.options.last_ts_recv_ns or 0) - time.time_ns()
+        if ahead_ns >= CLOCK_STEP_MIN_NS:
+            # Nobody saw it, but the feed has been later than it is now. At least by so much.
+            self.write_state("clock_stepped", 0, step_ns=-ahead_ns)
         self.write_state("started", 0)
         timer = asyncio.create_task(self._keep_time(), name=f"{self.protocol.venue} timer")
         try:

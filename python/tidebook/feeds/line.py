@@ -38,6 +38,8 @@ class ConnectorOptions:
 
     symbols: tuple[str, ...] | None = None
     state_file: Path | None = None
+    last_ts_recv_ns: int | None = None
+    """Receive time of the newest message that the feed has; a clock that is behind it was stepped meanwhile."""
     symbols_per_connection: int | None = None
     """Fewer than the venue allows; None takes as many as it does."""
     timer_ms: int = 100

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tidebook._core import FeedChannel
+from tidebook._core import FeedChannel, JournalReader, unpack_message
 from tidebook.errors import CaptureLogError, ConfigError
 from tidebook.feeds.capture_log import CaptureLog
 from tidebook.feeds.registry import build_connector, build_protocol, feed_kind
@@ -81,6 +81,7 @@ class VenueFeed:
             sync_interval_ms=options.sync_interval_ms,
             evidence=stored_position(data, self.channel),
         )
+        self._last_ts_recv_ns = _last_ts_recv_ns(self.journal, self.capture)
         self.storing = Storing(data, plan.venue, self.journal, self.channel, options.follower, options.writer)
 
     def connector(self, symbols: tuple[str, ...], endpoints: Endpoints | None) -> Connector:
@@ -92,11 +93,19 @@ class VenueFeed:
             endpoints=endpoints,
             symbols=symbols,
             state_file=subscriptions_file(self._data, self.venue),
+            last_ts_recv_ns=self._last_ts_recv_ns,
         )
 
     def stored(self) -> int:
         """Last message that is stored."""
         return stored_position(self._data, self.channel)
+
+
+def _last_ts_recv_ns(journal: Path, capture: FeedChannel) -> int | None:
+    """Receive time of the newest message; None of a capture that has none."""
+    durable = int(capture.guarantee()["durable"])
+    read = JournalReader(journal, from_sequence=durable).next(1) if durable else None
+    return None if read is None else unpack_message(read[1][len(read[1]) - 1])[0]
 
 
 def _refuse_unfinished(journal: Path) -> None:

@@ -23,11 +23,13 @@ pub struct Feed {
     pub rings: PathBuf,
     channel: Option<(Producer, Channel)>,
     pub written: Vec<Vec<u8>>,
+    /// Of the receiving clock, against one that goes a millisecond a message.
+    pub ahead_ns: i64,
 }
 
 impl Feed {
     pub fn new(rings: &Path, venue: Venue) -> Self {
-        let mut feed = Self { venue, rings: rings.to_owned(), channel: None, written: Vec::new() };
+        let mut feed = Self { venue, rings: rings.to_owned(), channel: None, written: Vec::new(), ahead_ns: 0 };
         feed.open();
         feed
     }
@@ -68,7 +70,7 @@ impl Feed {
 
     pub fn write(&mut self, kind: MessageKind, context: &str, body: &str) {
         let mut payload = Vec::new();
-        let ts_recv = 1_700_000_000_000_000_000 + self.written.len() as i64 * 1_000_000;
+        let ts_recv = 1_700_000_000_000_000_000 + self.ahead_ns + self.written.len() as i64 * 1_000_000;
         let (context, body) = (context.as_bytes(), body.as_bytes());
         RawMessage { ts_recv, connection: 1, kind, context, body }.write_to(&mut payload);
         let sequence = self.channel.as_mut().unwrap().0.write(&payload).unwrap();
