@@ -50,7 +50,7 @@ impl Side {
 }
 
 /// All orders at one price.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Level {
     /// In price units.
     pub price: i64,

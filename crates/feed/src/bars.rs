@@ -36,7 +36,7 @@ pub(crate) struct BarTrade {
 }
 
 /// Trades of one interval so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct BarState {
     pub(crate) ts_open: i64,
     pub(crate) trade_count: u32,
@@ -111,7 +111,7 @@ enum Added {
 }
 
 /// The bars of one length.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 struct Series {
     interval: i64,
     /// Whether an interval without trades gives a bar that repeats the close. Seconds do not: most have none.
@@ -300,7 +300,7 @@ impl Series {
 }
 
 /// The bars of one instrument.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub(crate) struct Bars {
     series: [Series; INTERVALS_S.len()],
     /// The trade added last was fetched after the fact: trades behind it may not have been.
@@ -320,20 +320,6 @@ impl Bars {
     /// Forgets everything, as a change of exponents demands.
     pub(crate) fn reset(&mut self) {
         *self = Self::new(self.series[MINUTE].closed_max);
-    }
-
-    /// What the state hash is made of: all that is open, and the last close of each length.
-    pub(crate) fn hash(&self, mut mix: impl FnMut(u64)) {
-        for series in &self.series {
-            mix(series.next_open as u64);
-            mix(series.last_close as u64);
-            for bar in &series.open {
-                for value in [bar.ts_open, bar.open, bar.high, bar.low, bar.close, bar.volume, bar.buy_volume] {
-                    mix(value as u64);
-                }
-                mix(bar.trade_count.into());
-            }
-        }
     }
 
     /// The closed minute that starts at `ts_open`, if it is still kept.

@@ -1,7 +1,7 @@
 //! Which sessions with the venue are open, as the feed's own state messages tell it.
 
 /// Numbers of the open sessions, oldest first. A feed has a handful, so a list beats any map.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Hash)]
 pub(crate) struct Connections(Vec<u32>);
 
 impl Connections {
@@ -25,11 +25,5 @@ impl Connections {
     /// Takes any session that is still open; None when there is none.
     pub(crate) fn take(&mut self) -> Option<u32> {
         self.0.pop()
-    }
-
-    pub(crate) fn hash(&self, mut mix: impl FnMut(u64)) {
-        for &connection in &self.0 {
-            mix(connection.into());
-        }
     }
 }

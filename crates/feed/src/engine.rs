@@ -8,6 +8,8 @@
 //! receive time is, so that recordings without timers close their bars too. It never goes back, but where the feed says
 //! that our clock was stepped: from there on it is the new one.
 
+use std::hash::{Hash, Hasher};
+
 use tidebook_types::{BookImage, InstrumentId, MessageKind, RawMessage, Venue};
 
 use crate::binance::BinanceFeed;
@@ -23,10 +25,11 @@ use crate::market::{Emitter, Markets, StatusRecord};
 use crate::oracles::Oracles;
 use crate::scan::{ScanError, Scanner, Unknown};
 use crate::sink::RecordSink;
+use crate::state_hash::StateHasher;
 use crate::status::StatusKind;
 
 /// Bounds of an engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FeedOptions {
     /// How long after its end a bar waits for trades on their way, ns of the feed's clock.
     pub bar_delay_ns: i64,
@@ -418,46 +421,25 @@ impl FeedEngine {
         self.markets.drain_dirty(each);
     }
 
-    /// A number that two engines share exactly when the same records would follow from the same messages, up to 64-bit
-    /// collisions; the same on every machine. Reads all books.
+    /// A number of all that is kept from one message to the next: engines that share it, up to 64-bit collisions, write the
+    /// same records for the same messages. The same on every machine; not stored, another version may give another. Reads
+    /// all books.
     pub fn state_hash(&self) -> u64 {
-        let mut hash = self.markets.venue as u64;
-        let mut mix = |value: u64| {
-            hash = (hash.rotate_left(5) ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            hash ^= hash >> 29;
-        };
-        mix(self.clock as u64);
-        mix(u64::from(self.timers_seen));
-        self.connections.hash(&mut mix);
-        self.health.hash(&mut mix);
-        for market in self.markets.all() {
-            for &byte in &market.symbol {
-                mix(byte.into());
-            }
-            let exponents = u64::from(market.price_exp) << 8 | u64::from(market.size_exp);
-            for value in [
-                market.version.into(),
-                exponents,
-                market.state as u64,
-                market.venue_sequence,
-                market.trade_ids.last().map_or(0, |id| id.wrapping_add(1)),
-                market.book.state_hash(),
-            ] {
-                mix(value);
-            }
-            market.bars.hash(&mut mix);
+        // Frames set aside are remembered for a report only.
+        let Self { markets, dialect, quarantine: _, connections, health, timers_seen, clock, closed_for } = self;
+        let mut state = StateHasher::default();
+        (markets, connections, health, timers_seen, clock, closed_for).hash(&mut state);
+        match dialect {
+            Dialect::Binance(feed) => feed.hash(&mut state),
+            Dialect::Kraken(feed) => feed.hash(&mut state),
+            Dialect::KrakenV1(feed) => feed.hash(&mut state),
+            Dialect::Coinbase(feed) => feed.hash(&mut state),
+            Dialect::CoinbaseAdvanced(feed) => feed.hash(&mut state),
+            Dialect::Bitstamp(feed) => feed.hash(&mut state),
+            Dialect::Lobster(feed) => feed.hash(&mut state),
+            Dialect::Itch(feed) => feed.hash(&mut state),
         }
-        match &self.dialect {
-            Dialect::Binance(feed) => feed.hash(&mut mix),
-            Dialect::Kraken(feed) => feed.hash(&mut mix),
-            Dialect::KrakenV1(feed) => feed.hash(&mut mix),
-            Dialect::Coinbase(feed) => feed.hash(&mut mix),
-            Dialect::CoinbaseAdvanced(feed) => feed.hash(&mut mix),
-            Dialect::Bitstamp(feed) => feed.hash(&mut mix),
-            Dialect::Lobster(feed) => feed.hash(&mut mix),
-            Dialect::Itch(feed) => feed.hash(&mut mix),
-        }
-        hash
+        state.finish()
     }
 }
 

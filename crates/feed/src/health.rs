@@ -13,7 +13,7 @@ use crate::sink::RecordSink;
 const OFFSET_RECORDS: usize = 60;
 
 /// What came since the last record.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Hash)]
 pub(crate) struct HealthWindow {
     /// Clock of the last record; 0 before the first.
     since: i64,
@@ -101,17 +101,5 @@ impl HealthWindow {
         };
         emit.sink.health(&record);
         (self.messages, self.timed, self.lag_min, self.lag_max, self.lag_sum) = (0, 0, 0, 0, 0);
-    }
-
-    pub(crate) fn hash(&self, mut mix: impl FnMut(u64)) {
-        for value in [self.since, self.lag_min, self.lag_max, self.lag_sum as i64] {
-            mix(value as u64);
-        }
-        mix(self.messages);
-        mix(self.timed);
-        mix(self.next as u64);
-        for &lag in &self.smallest {
-            mix(lag as u64);
-        }
     }
 }

@@ -24,6 +24,7 @@ mod oracles;
 mod orders;
 pub mod scan;
 mod sink;
+mod state_hash;
 mod status;
 mod trades;
 

@@ -4,7 +4,7 @@
 //! here, so that both emit the same records in the same way.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use tidebook_book::{DepthBook, Level, Side};
 use tidebook_types::records::{ACTION_CLEAR, ACTION_SET, FLAG_BACKFILL, FLAG_DERIVED, FLAG_LAST, FLAG_SNAPSHOT};
@@ -31,7 +31,7 @@ const NAME_BYTES_MAX: usize = 40;
 const WANTED_AGAIN_AFTER_NS: u64 = 15_000_000_000;
 
 /// Whether a book may be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum BookState {
     /// No snapshot yet, or none since messages were lost.
     Waiting,
@@ -58,7 +58,7 @@ impl BookState {
 }
 
 /// Best level of each side; a missing one has size 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Top {
     pub(crate) bid: Level,
     pub(crate) ask: Level,
@@ -82,7 +82,7 @@ impl Top {
 }
 
 /// Price and size steps of an instrument, each in units of its own exponent; 0 where not known.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Steps {
     pub(crate) tick: (i64, Exponent),
     pub(crate) lot: (i64, Exponent),
@@ -152,6 +152,36 @@ pub(crate) struct Market {
     changed: (i64, i64, u64),
 }
 
+impl Hash for Market {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        let Self {
+            id,
+            symbol,
+            // Follows from the symbol.
+            name: _,
+            version,
+            price_exp,
+            size_exp,
+            steps,
+            book,
+            state,
+            venue_sequence,
+            connection,
+            wanted,
+            wanted_at,
+            had_snapshot,
+            top,
+            trade_ids,
+            bars,
+            // Which images are due, and of what, is a matter of who drains them.
+            dirty: _,
+            changed: _,
+        } = self;
+        (id, symbol, version, price_exp, size_exp, steps, book.state_hash(), state).hash(hasher);
+        (venue_sequence, connection, wanted, wanted_at, had_snapshot, top, trade_ids, bars).hash(hasher);
+    }
+}
+
 /// A public trade as decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Print {
@@ -198,6 +228,15 @@ pub(crate) struct Markets {
     /// Found last; most messages are about the instrument of the message before.
     recent: usize,
     dirty: Vec<usize>,
+}
+
+impl Hash for Markets {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // The indices follow from the instruments. Of what is counted, these are told in records of health.
+        let Self { venue, options, counters, oracles: _, all, by_symbol: _, recent: _, dirty: _ } = self;
+        let Counters { gaps, resyncs, malformed, .. } = counters;
+        (venue, options, gaps, resyncs, malformed, all).hash(state);
+    }
 }
 
 impl Markets {

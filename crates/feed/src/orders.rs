@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::collections::hash_map::{Entry, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use tidebook_types::Exponent;
 use tidebook_types::records::{
@@ -17,6 +17,7 @@ use tidebook_types::records::{
 use crate::market::{Emitter, Markets};
 use crate::scan::{ScanError, Scanner};
 use crate::sink::RecordSink;
+use crate::state_hash::StateHasher;
 
 /// Orders remembered. More than any instrument has; beyond it events are written as of unknown orders, so that damaged ids
 /// cannot fill memory.
@@ -56,7 +57,7 @@ impl OrderLine {
 }
 
 /// What is known of an order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Known {
     /// `SIDE_NONE` where it was never told.
     pub(crate) side: i8,
@@ -75,6 +76,21 @@ pub(crate) struct OrderTable {
     orders: HashMap<u64, Known, BuildHasherDefault<IdHasher>>,
     /// Ids that [`Self::apply`] deleted lately, oldest first.
     deleted: VecDeque<u64>,
+}
+
+impl Hash for OrderTable {
+    /// Tables with the same content hash alike, in whatever order it came to be.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { orders, deleted } = self;
+        let one = |order: (&u64, &Known)| {
+            let mut hasher = StateHasher::default();
+            order.hash(&mut hasher);
+            hasher.finish()
+        };
+        orders.len().hash(state);
+        orders.iter().map(one).fold(0, u64::wrapping_add).hash(state);
+        deleted.hash(state);
+    }
 }
 
 impl OrderTable {
@@ -168,15 +184,6 @@ impl OrderTable {
         self.deleted.clear();
     }
 
-    /// A number that tables with the same content share, in whatever order it came to be.
-    pub(crate) fn hash(&self) -> u64 {
-        const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
-        self.orders.iter().fold(self.orders.len() as u64, |sum, (&id, known)| {
-            let price = (known.price as u64 ^ known.side as u64).wrapping_mul(SPREAD);
-            sum.wrapping_add((id ^ (known.remaining as u64).rotate_left(32) ^ price).wrapping_mul(SPREAD))
-        })
-    }
-
     #[inline]
     fn rest(&mut self, order_id: u64, now: Known, known: bool) {
         if known || self.orders.len() < ORDERS_MAX {
@@ -197,7 +204,7 @@ impl OrderTable {
 }
 
 /// One recording of an instrument, as the state `capture` in front of it tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Recording {
     connection: u32,
     /// Index of the instrument.
@@ -210,7 +217,7 @@ pub(crate) struct Recording {
 const RECORDINGS_MAX: usize = 1_024;
 
 /// The order tables of a feed, and which recording is of which instrument.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Hash)]
 pub(crate) struct OrderTables {
     /// By index of the instrument.
     tables: Vec<OrderTable>,
@@ -301,16 +308,6 @@ impl OrderTables {
             self.void(markets, recording.index, emit);
         }
         self.recordings.retain(|recording| recording.connection != connection);
-    }
-
-    pub(crate) fn hash(&self, mut mix: impl FnMut(u64)) {
-        for table in &self.tables {
-            mix(table.hash());
-        }
-        for recording in &self.recordings {
-            mix(u64::from(recording.connection) << 32 | recording.index as u64);
-            mix(recording.midnight_ns as u64);
-        }
     }
 }
 

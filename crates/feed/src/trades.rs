@@ -22,7 +22,7 @@ pub(crate) enum TradeStep {
 }
 
 /// Ids seen.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub(crate) struct TradeIds {
     last: Option<u64>,
     recent: [u64; RECENT],

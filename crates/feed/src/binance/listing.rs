@@ -18,7 +18,7 @@ pub(crate) fn is_listing(target: &[u8]) -> bool {
 const LISTED_MAX: usize = 50_000;
 
 /// What the venue lists, also of symbols that never had a message.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Hash)]
 pub(crate) struct Listing(BTreeMap<Box<[u8]>, Steps>);
 
 impl Listing {
@@ -34,17 +34,6 @@ impl Listing {
     /// Steps of a symbol; none known of one that was not listed.
     pub(crate) fn get(&self, symbol: &[u8]) -> Steps {
         self.0.get(symbol).copied().unwrap_or_default()
-    }
-
-    pub(crate) fn hash(&self, mut mix: impl FnMut(u64)) {
-        for (symbol, Steps { tick, lot }) in &self.0 {
-            for &byte in symbol {
-                mix(byte.into());
-            }
-            for value in [tick.0, tick.1.into(), lot.0, lot.1.into()] {
-                mix(value as u64);
-            }
-        }
     }
 }
 

@@ -10,6 +10,8 @@ mod rules;
 mod sync;
 mod ticker;
 
+use std::hash::{Hash, Hasher};
+
 use tidebook_book::Level;
 use tidebook_types::{Exponent, Venue};
 
@@ -36,6 +38,14 @@ pub(crate) struct BinanceFeed {
     listing: Listing,
     /// By index of the instrument.
     syncs: Vec<Sync>,
+}
+
+impl Hash for BinanceFeed {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // The decoder holds nothing from one message to the next.
+        let Self { rules, decoder: _, listing, syncs } = self;
+        (rules, listing, syncs).hash(state);
+    }
 }
 
 impl BinanceFeed {
@@ -184,13 +194,6 @@ impl BinanceFeed {
                 }
             }
         }
-    }
-
-    pub(crate) fn hash(&self, mut mix: impl FnMut(u64)) {
-        for sync in &self.syncs {
-            sync.hash(&mut mix);
-        }
-        self.listing.hash(mix);
     }
 
     /// Index of the instrument, announced if it is new.

@@ -6,7 +6,7 @@
 use tidebook_types::{Exponent, Venue};
 
 /// Differences of one venue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Rules {
     /// How a depth message tells which one it follows.
     pub(crate) chain: Chain,
@@ -19,7 +19,7 @@ pub(crate) struct Rules {
 }
 
 /// How a depth message tells which one it follows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Chain {
     /// `U` is one more than `u` of the one before: update ids count one instrument's changes.
     First,
@@ -28,7 +28,7 @@ pub(crate) enum Chain {
 }
 
 /// When bookTickers come that belong to a depth message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum TickerTime {
     /// All with an id up to `u` before the depth message that ends with `u`.
     Before,

@@ -44,7 +44,7 @@ pub(super) struct Change<'a> {
 }
 
 /// A depth message kept.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 struct Kept {
     ts_event: i64,
     previous: u64,
@@ -55,7 +55,7 @@ struct Kept {
 }
 
 /// What stays of the last message received.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Hash)]
 struct Received {
     ts_event: i64,
     previous: u64,
@@ -73,7 +73,7 @@ enum Step {
 }
 
 /// Sequencing state of one instrument.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub(super) struct Sync {
     rules: Rules,
     /// The last message received, whether or not there was a book to apply it to.
@@ -159,18 +159,6 @@ impl Sync {
     pub(super) fn rescale(&mut self) {
         self.forget();
         self.tickers = Tickers::default();
-    }
-
-    pub(super) fn hash(&self, mix: &mut impl FnMut(u64)) {
-        if let Some(Received { ts_event, previous, first, last }) = self.received {
-            for value in [ts_event as u64, previous, first, last, self.older.into()] {
-                mix(value);
-            }
-        }
-        let behind = self.behind.map_or(0, |behind| u64::from(behind) + 1);
-        for value in [self.left_off, self.kept.len() as u64, behind] {
-            mix(value);
-        }
     }
 
     #[inline]

@@ -29,7 +29,7 @@ const WAITING_MAX: usize = 4_096;
 const DISPUTED_MAX: usize = 16;
 
 /// bookTickers of one instrument that no depth message has covered yet, and the last one covered.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Hash)]
 pub(super) struct Tickers {
     ahead: VecDeque<(u64, Top)>,
     covered: Option<(u64, Top)>,
@@ -97,7 +97,7 @@ pub(super) struct Compared {
 }
 
 /// Our tops, by the depth message they are of, that a bookTicker still to come may belong to.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Hash)]
 pub(super) struct Waiting(VecDeque<(u64, Top)>);
 
 impl Waiting {
@@ -128,7 +128,7 @@ impl Waiting {
 }
 
 /// Prices that a disagreement put in doubt and that were not sent anew since.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Hash)]
 pub(super) struct Dispute {
     prices: Vec<(Side, i64)>,
     /// More than are followed.

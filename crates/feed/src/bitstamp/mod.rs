@@ -18,7 +18,7 @@ use decode::{EXPONENTS, Line};
 const PRECISION_ROUNDS_MAX: usize = 4;
 
 /// State of the dialect.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Hash)]
 pub(crate) struct BitstampFeed {
     tables: OrderTables,
 }
@@ -57,10 +57,6 @@ impl BitstampFeed {
         emit: &mut Emitter<'_, S>,
     ) {
         self.tables.on_disconnect(markets, connection, emit);
-    }
-
-    pub(crate) fn hash(&self, mix: impl FnMut(u64)) {
-        self.tables.hash(mix);
     }
 
     fn on_line<S: RecordSink>(

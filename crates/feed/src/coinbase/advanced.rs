@@ -4,6 +4,8 @@
 //! that something was lost, and since nothing says what, every book of the session waits for a snapshot then. The ticker
 //! is not in step with the book and is no oracle here.
 
+use std::hash::{Hash, Hasher};
+
 use tidebook_types::records::FLAG_BACKFILL;
 
 use super::advanced_decode::{self, BookEvent, Channel, Decoder, Frame, TickerEvent, TradeEvent};
@@ -17,7 +19,7 @@ use crate::sink::{RecordSink, Stage};
 use crate::status::StatusKind;
 
 /// What one session said last.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Hash)]
 struct Session {
     connection: u32,
     sequence: u64,
@@ -33,6 +35,14 @@ pub(crate) struct AdvancedFeed {
     products: Products,
     /// Open sessions; a feed has a handful.
     sessions: Vec<Session>,
+}
+
+impl Hash for AdvancedFeed {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // The decoder holds nothing from one message to the next.
+        let Self { decoder: _, products, sessions } = self;
+        (products, sessions).hash(state);
+    }
 }
 
 impl AdvancedFeed {
@@ -132,16 +142,6 @@ impl AdvancedFeed {
     ) {
         self.sessions.retain(|session| session.connection != connection);
         lose_books(markets, connection, StatusKind::Disconnected, 0, emit);
-    }
-
-    pub(crate) fn hash(&self, mut mix: impl FnMut(u64)) {
-        self.products.hash(&mut mix);
-        for session in &self.sessions {
-            mix(session.connection.into());
-            mix(session.sequence);
-            mix(session.ts_event as u64);
-            mix(session.heartbeat.map_or(0, |counter| counter.wrapping_add(1)));
-        }
     }
 
     /// Takes a message into the sequence of its session; false when it repeats the one before. What was lost before it is

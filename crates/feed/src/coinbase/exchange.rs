@@ -5,6 +5,8 @@
 //! makes every book of the session wait for a snapshot, which the connector gets by subscribing again. Trades have ids,
 //! and a heartbeat tells the last; the full channel has a sequence of its own for each product.
 
+use std::hash::{Hash, Hasher};
+
 use tidebook_types::records::FLAG_BACKFILL;
 
 use super::exchange_decode::{self, Decoder, Frame};
@@ -26,7 +28,7 @@ const AHEAD_MAX: u32 = 4;
 const REPEATED_MAX: u64 = 1_000;
 
 /// A ticker that disagrees.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Hash)]
 struct Dispute {
     prices: Prices,
     /// State of the book before.
@@ -36,7 +38,7 @@ struct Dispute {
 }
 
 /// What one instrument needs beside its market.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Hash)]
 struct Product {
     states: States,
     dispute: Option<Dispute>,
@@ -61,6 +63,14 @@ pub(crate) struct ExchangeFeed {
     products: Products,
     /// By index of the instrument.
     states: Vec<Product>,
+}
+
+impl Hash for ExchangeFeed {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // The decoder holds nothing from one message to the next.
+        let Self { decoder: _, products, states } = self;
+        (products, states).hash(state);
+    }
 }
 
 impl ExchangeFeed {
@@ -197,22 +207,6 @@ impl ExchangeFeed {
             }
         }
         lose_books(markets, connection, StatusKind::Disconnected, 0, emit);
-    }
-
-    pub(crate) fn hash(&self, mut mix: impl FnMut(u64)) {
-        self.products.hash(&mut mix);
-        for product in &self.states {
-            let sessions = [product.level2, product.trades, product.full.map(|(session, _)| session)];
-            for session in sessions {
-                mix(session.map_or(0, |session| u64::from(session) + 1));
-            }
-            let numbers = [product.last_trade_id, product.ticker, product.full.map(|(_, last)| last)];
-            for number in numbers {
-                mix(number.map_or(0, |number| number.wrapping_add(1)));
-            }
-            mix(product.changed as u64);
-            mix(product.dispute.map_or(0, |dispute| u64::from(dispute.left) + 1));
-        }
     }
 
     #[inline]

@@ -4,7 +4,7 @@
 //! /api/v3/brokerage/market/products` of Advanced Trade with an object that holds one (`product_id`, `price_increment`).
 //! Both lists are read by one function, since they differ in names alone.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use tidebook_types::{Exponent, parse_units};
 
@@ -20,7 +20,7 @@ use crate::status::StatusKind;
 const PLACES_MAX: Exponent = 12;
 
 /// One product.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Product {
     /// Places of the increments.
     pub(super) exponents: (Exponent, Exponent),
@@ -40,8 +40,8 @@ impl Product {
 }
 
 /// Products by symbol.
-#[derive(Debug, Default)]
-pub(super) struct Products(HashMap<Box<[u8]>, Product>);
+#[derive(Debug, Default, Hash)]
+pub(super) struct Products(BTreeMap<Box<[u8]>, Product>);
 
 impl Products {
     /// Exponents to begin an instrument with.
@@ -71,10 +71,6 @@ impl Products {
             self.0.insert(symbol.into(), product);
         }
         Ok(any)
-    }
-
-    pub(super) fn hash(&self, mut mix: impl FnMut(u64)) {
-        mix(self.0.len() as u64);
     }
 }
 

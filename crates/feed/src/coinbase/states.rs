@@ -27,7 +27,7 @@ pub(super) enum Verdict {
 }
 
 /// The last states of a book with the venue time of the message that made each; 0 for a snapshot.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Hash)]
 pub(super) struct States(VecDeque<(i64, Prices)>);
 
 impl States {

@@ -9,6 +9,8 @@
 
 pub(crate) mod decode;
 
+use std::hash::{Hash, Hasher};
+
 use tidebook_types::Exponent;
 use tidebook_types::records::{FLAG_HIDDEN, FLAG_UNKNOWN_ORDER, ORDER_CANCEL, ORDER_DELETE, ORDER_EXECUTE, SIDE_NONE};
 
@@ -30,7 +32,7 @@ const REPEATED_BYTES_MAX: usize = 64;
 const NO_INDEX: u32 = u32::MAX;
 
 /// A stock by its number of the day.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Stock {
     symbol: Symbol,
     /// Index of the instrument.
@@ -44,7 +46,7 @@ impl Stock {
 }
 
 /// The day that messages are of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Day {
     connection: u32,
     /// ns since 1970 UTC.
@@ -67,6 +69,13 @@ pub(crate) struct ItchFeed {
 impl Default for ItchFeed {
     fn default() -> Self {
         Self { day: None, stocks: Vec::new(), tables: Vec::new(), last: [0; REPEATED_BYTES_MAX], last_size: 0 }
+    }
+}
+
+impl Hash for ItchFeed {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { day, stocks, tables, last, last_size } = self;
+        (day, stocks, tables, &last[..*last_size]).hash(state);
     }
 }
 
@@ -124,24 +133,6 @@ impl ItchFeed {
         if self.day.is_some_and(|day| day.connection == connection) {
             self.void(markets, emit);
             self.day = None;
-        }
-    }
-
-    pub(crate) fn hash(&self, mut mix: impl FnMut(u64)) {
-        if let Some(Day { connection, midnight_ns }) = self.day {
-            mix(connection.into());
-            mix(midnight_ns as u64);
-        }
-        for (locate, stock) in self.stocks.iter().enumerate().filter(|(_, stock)| **stock != Stock::UNKNOWN) {
-            mix((locate as u64) << 32 | u64::from(stock.index));
-            mix(u64::from_be_bytes(stock.symbol));
-            mix(stock.last_ns as u64);
-        }
-        for table in &self.tables {
-            mix(table.hash());
-        }
-        for &byte in &self.last[..self.last_size] {
-            mix(byte.into());
         }
     }
 

@@ -14,6 +14,8 @@ pub(crate) mod rest;
 pub(crate) mod symbol;
 pub(crate) mod time;
 
+use std::hash::{Hash, Hasher};
+
 use tidebook_book::Side;
 use tidebook_types::Exponent;
 use tidebook_types::records::{FLAG_SNAPSHOT, FLAG_UNPROVEN};
@@ -37,7 +39,7 @@ pub(crate) const PRECISION_ROUNDS_MAX: usize = 4;
 const VENUE_BARS_MAX: usize = 1_440;
 
 /// What one instrument needs beside its market.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Hash)]
 struct Subscription {
     /// Levels a side, as acknowledged.
     depth: Option<usize>,
@@ -57,6 +59,14 @@ pub(crate) struct KrakenFeed {
     cut: Cut,
     /// Trades of the message at hand.
     trades: Vec<(usize, u32, Print)>,
+}
+
+impl Hash for KrakenFeed {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // The others hold nothing from one message to the next.
+        let Self { decoder: _, subscriptions, pairs, cut: _, trades: _ } = self;
+        (subscriptions, pairs).hash(state);
+    }
 }
 
 impl KrakenFeed {
@@ -193,14 +203,6 @@ impl KrakenFeed {
         emit: &mut Emitter<'_, S>,
     ) {
         book::lose_books(markets, connection, StatusKind::Disconnected, emit);
-    }
-
-    pub(crate) fn hash(&self, mut mix: impl FnMut(u64)) {
-        for subscription in &self.subscriptions {
-            mix(subscription.depth.map_or(0, |depth| depth as u64 + 1));
-            mix(subscription.venue_bars.len() as u64);
-        }
-        self.pairs.hash(mix);
     }
 
     fn market<S: RecordSink>(

@@ -16,7 +16,7 @@ use crate::sink::RecordSink;
 use crate::status::StatusKind;
 
 /// What the answer says of one pair.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Pair {
     pub(crate) price_decimals: Exponent,
     pub(crate) size_decimals: Exponent,
@@ -25,7 +25,7 @@ pub(crate) struct Pair {
 }
 
 /// Every pair the venue has told us of, by its WebSocket v2 name.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Hash)]
 pub(crate) struct Pairs(BTreeMap<Box<[u8]>, Pair>);
 
 impl Pairs {
@@ -96,18 +96,6 @@ impl Pairs {
             }
         }
         Ok(answered)
-    }
-
-    pub(crate) fn hash(&self, mut mix: impl FnMut(u64)) {
-        for (name, pair) in &self.0 {
-            for &byte in name {
-                mix(byte.into());
-            }
-            let Steps { tick, lot } = pair.steps;
-            for value in [tick.0, tick.1.into(), lot.0, lot.1.into()] {
-                mix(value as u64);
-            }
-        }
     }
 }
 

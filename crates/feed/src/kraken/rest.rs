@@ -125,7 +125,7 @@ pub(crate) fn trades<'a>(
 }
 
 /// A bar as the venue computed it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct VenueBar {
     pub(crate) ts_open: i64,
     pub(crate) open: i64,

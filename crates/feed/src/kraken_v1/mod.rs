@@ -7,7 +7,7 @@
 mod decode;
 
 use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use tidebook_book::Side;
 use tidebook_types::Exponent;
@@ -37,6 +37,14 @@ pub(crate) struct KrakenV1Feed {
     cut: Cut,
     /// Trades of the message at hand.
     prints: Vec<Print>,
+}
+
+impl Hash for KrakenV1Feed {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // Which instrument a pair is of follows from their names; the others hold nothing from one message to the next.
+        let Self { decoder: _, pairs, by_pair: _, held, cut: _, prints: _ } = self;
+        (pairs, held).hash(state);
+    }
 }
 
 impl KrakenV1Feed {
@@ -83,13 +91,6 @@ impl KrakenV1Feed {
         emit: &mut Emitter<'_, S>,
     ) {
         self.lose_books(markets, connection, StatusKind::Disconnected, emit);
-    }
-
-    pub(crate) fn hash(&self, mut mix: impl FnMut(u64)) {
-        for &held in &self.held {
-            mix(held.into());
-        }
-        self.pairs.hash(mix);
     }
 
     fn on_frame<S: RecordSink>(

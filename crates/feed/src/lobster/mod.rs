@@ -27,7 +27,7 @@ const EXPONENTS: (Exponent, Exponent) = (4, 0);
 const HIDDEN_SIDES_END_NS: i64 = 1_405_310_400_000_000_000;
 
 /// State of the dialect.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Hash)]
 pub(crate) struct LobsterFeed {
     tables: OrderTables,
 }
@@ -66,10 +66,6 @@ impl LobsterFeed {
         emit: &mut Emitter<'_, S>,
     ) {
         self.tables.on_disconnect(markets, connection, emit);
-    }
-
-    pub(crate) fn hash(&self, mix: impl FnMut(u64)) {
-        self.tables.hash(mix);
     }
 
     fn on_row<S: RecordSink>(
