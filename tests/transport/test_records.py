@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,16 +43,120 @@ def test_instances_of_a_dataclass_go_in_and_come_out(rings: Path) -> None:
         assert isinstance(batch, tb.Batch)
         assert batch.records() == TICKS
         assert batch.array["symbol"].tolist() == [b"BTC"] * 5
-        with pytest.raises(ChannelUsageError, match="a Tick does not fit its record"):
+        with pytest.raises(ChannelUsageError, match="field 'price' of this Tick cannot hold"):
             producer.write(Tick(1 << 70, np.uint32(1), 0.0, firm=False, symbol=b"", levels=[0, 0, 0]))  # type: ignore[arg-type]
-        with pytest.raises(TypeError):
-            producer.write(One(np.uint8(1)))
     ones = tb.create_channel("ones", tb.ChannelOptions(dtype=One), directory=rings)
     with tb.open_producer(ones) as producer, tb.open_consumer(ones, "reader") as consumer:
         producer.write(One(np.uint8(7)))
         batch = consumer.poll_batch()
         assert isinstance(batch, tb.Batch)
         assert batch.records() == [One(np.uint8(7))]
+
+
+@dataclass
+class Every:
+    """A field of each kind."""
+
+    number: int = 0
+    small: np.int8 = 0  # type: ignore[assignment]
+    count: np.uint32 = 0  # type: ignore[assignment]
+    weight: float = 0.0
+    ratio: np.float32 = 0.0  # type: ignore[assignment]
+    firm: bool = False
+    symbol: Annotated[bytes, 4] = b""
+    levels: Annotated[np.int64, 3] = (0, 0, 0)  # type: ignore[assignment]
+    marks: Annotated[bool, 2] = (False, False)  # type: ignore[assignment]
+    sizes: Annotated[np.float32, 2] = (0.0, 0.0)  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("number", [1.9, 1.0, "12", None, 1 << 63, -(1 << 63) - 1, b"1"]),
+        ("small", [128, -129, np.int64(300), 0.5]),
+        ("count", [-1, 1 << 32]),
+        ("weight", ["1.5", None, (1 << 53) + 1, np.int64((1 << 53) + 1), 10**400, Decimal("0.1"), [1.0]]),
+        ("ratio", [1e39, -1e39, np.float64(1e300), (1 << 24) + 1]),
+        ("firm", ["no", "", 1, 0.0, None]),
+        ("symbol", [b"AAPL.OQ", None, "AAPL", 7, b"AB\0", bytearray(5)]),
+        ("levels", [[1], [1, 2, 3, 4], 1, None, [1, 2, 3.0], [1, 2, 1 << 63], np.zeros((3, 1), np.int64), "123"]),
+        ("marks", [[True], [True, "no"], [1, 0]]),
+        ("sizes", [[1e39, 0.0], np.array([1e300, 0.0]), [0.0, "1"]]),
+    ],
+    ids=lambda one: one if isinstance(one, str) else "values",
+)
+def test_a_value_that_would_be_read_back_as_another_is_refused_by_its_field(
+    rings: Path, field: str, values: list[Any]
+) -> None:
+    """One at a time and in a batch; nothing of the batch is written then."""
+    channel = tb.create_channel("every", {"dtype": Every}, directory=rings)
+    with tb.open_producer(channel) as producer:
+        for value in values:
+            wrong = Every(**{field: value})
+            with pytest.raises(ChannelUsageError, match=f"^field '{field}' of this Every cannot hold .*: it takes "):
+                producer.write(wrong)
+            with pytest.raises(ChannelUsageError, match=f"^field '{field}' of this Every cannot hold "):
+                producer.write_batch([Every(), wrong])
+        assert producer.published == 0
+
+
+def test_what_a_field_can_hold_is_read_back_equal(rings: Path) -> None:
+    """Numbers of every kind that are equal to one the field has; a float is rounded to the size of its field."""
+    held = [
+        Every(number=-(1 << 63), small=np.int8(-128), count=(1 << 32) - 1, weight=3, ratio=1 << 24),  # type: ignore[arg-type]
+        Every(number=np.uint8(7), count=True, weight=np.float32(0.5), firm=np.bool_(1)),  # type: ignore[arg-type]
+        Every(weight=Decimal("0.5"), symbol=bytearray(b"A\0BC"), levels=np.array([1, -2, 3])),  # type: ignore[arg-type]
+        Every(weight=float("inf"), sizes=np.array([0.5, -0.25]), marks=[True, False]),  # type: ignore[arg-type]
+    ]
+    channel = tb.create_channel("every", {"dtype": Every}, directory=rings)
+    with tb.open_producer(channel) as producer, tb.open_consumer(channel) as consumer:
+        producer.write_batch(held[:3])
+        producer.write(held[3])
+        producer.write(Every(ratio=0.1))  # type: ignore[arg-type]
+        batch = consumer.poll_batch()
+        assert isinstance(batch, tb.Batch)
+        *read, rounded = batch.records()
+        assert rounded.ratio == np.float32(0.1)
+        for one, other in zip(read, held, strict=True):
+            for name in vars(other):
+                given = getattr(other, name)
+                assert getattr(one, name) == (list(given) if isinstance(given, tuple | np.ndarray) else given), name
+
+
+def test_what_is_no_message_of_the_channel_is_refused_with_what_it_takes(rings: Path) -> None:
+    again: Any = dataclass(type("One", (), {"__annotations__": {"value": np.uint8}}))
+    ones = tb.create_channel("ones", {"dtype": One}, directory=rings)
+    arrays = tb.create_channel("arrays", {"dtype": [("value", "u1")]}, directory=rings)
+    texts = tb.create_channel("texts", directory=rings)
+    with (
+        tb.open_producer(ones) as producer,
+        tb.open_producer(arrays) as by_dtype,
+        tb.open_producer(texts) as plain,
+    ):
+        for writer, message, told in (
+            (producer, {"value": 1}, "expected was an instance of One, or its bytes, and not of dict"),
+            (producer, (1,), "expected was an instance of One, or its bytes, and not of tuple"),
+            (producer, again(np.uint8(1)), "another class of that name .* open it again with dtype=One"),
+            (
+                by_dtype,
+                One(np.uint8(1)),
+                "nothing written to arrays: it was opened without a dataclass; open it with dtype=One",
+            ),
+            (by_dtype, (1,), "expected were the bytes of one record, and not tuple"),
+            (plain, "text", "nothing written to texts: expected were bytes, and not str; encode it"),
+        ):
+            with pytest.raises(ChannelUsageError, match=told):
+                writer.write(message)
+            with pytest.raises(ChannelUsageError, match=told):
+                writer.write_batch([message])
+        with pytest.raises(
+            ChannelUsageError, match=r"^message 1 of the batch: expected was an instance of One.* not of int"
+        ):
+            producer.write_batch([One(np.uint8(1)), 5])
+        for no_batch in ("abc", b"abc", 5, iter([b"a"])):
+            with pytest.raises(ChannelUsageError, match=r"write_batch takes a structured array, a list or a tuple"):
+                plain.write_batch(no_batch)  # type: ignore[arg-type]
+        assert (producer.published, by_dtype.published, plain.published) == (0, 0, 0)
 
 
 def test_a_dataclass_is_the_layout_its_fields_say_without_holes(rings: Path) -> None:

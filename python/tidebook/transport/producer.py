@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, Self
+from collections.abc import Sequence
+from dataclasses import is_dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import numpy as np
 
@@ -16,7 +17,6 @@ from tidebook.transport.record import Packing
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
     from types import TracebackType
 
     from numpy.typing import DTypeLike
@@ -61,17 +61,20 @@ class Producer:
 
         Gives its sequence, or `Full` when `timeout` s passed, or a consumer in the way is not to be waited for longer.
         With `wait="durable"` it gives it only when it is synced, however long that takes.
-        Raises: ChannelUsageError for a value that its field cannot hold, and for `durable` on a memory channel;
-                JournalError when the journal has stopped: nothing more is acknowledged.
+        Raises: ChannelUsageError for a value that its field cannot hold, which is every one that would be read back as
+                another, but floats, that are rounded to their size; for what is no message of this channel, and for
+                `durable` on a memory channel; JournalError when the journal has stopped: nothing more is acknowledged.
         """
         if wait != "published":
             return self._synced(self._journal_for(wait), self.write(message, timeout))
+        packing = self._packing
+        payload = packing.pack(message) if packing is not None and isinstance(message, packing.record) else message
         try:
-            return self._producer.write(message, timeout)
+            return self._producer.write(payload, timeout)
         except TypeError:
-            if self._packing is None or not isinstance(message, self._packing.record):
+            if _is_bytes(message):
                 raise
-            return self._producer.write(self._packing.pack([message]).tobytes(), timeout)
+            raise self._not_written(message) from None
         except EndpointLostError:
             self._tell_failure()
             raise
@@ -86,22 +89,52 @@ class Producer:
         """
         if wait != "published":
             return self._synced(self._journal_for(wait), self.write_batch(messages, timeout))
-        if not isinstance(messages, np.ndarray):
-            if self._packing is not None and messages and isinstance(messages[0], self._packing.record):
-                messages = self._packing.pack(messages)
-        elif messages.dtype != self._dtype:
+        packing = self._packing
+        records: memoryview | None = None
+        if isinstance(messages, np.ndarray):
+            records = self._bytes_of(messages)
+        elif isinstance(messages, str | bytes | bytearray | memoryview) or not isinstance(messages, Sequence):
             raise ChannelUsageError(
-                f"array of {messages.dtype} written to {self.channel.name}, whose records are "
-                f"{'plain messages' if self._dtype is None else self._dtype}",
-                option="dtype",
+                f"messages of {type(messages).__name__}: write_batch takes a structured array, a list or a tuple; `write` "
+                "takes one message",
+                option="messages",
             )
+        elif packing is not None and messages and not isinstance(messages[0], bytes | bytearray | memoryview):
+            records = memoryview(packing.pack_all(messages))
         try:
-            if isinstance(messages, np.ndarray):
-                return self._producer.write_records(np.ascontiguousarray(messages).view(np.uint8).data, timeout)
-            return self._producer.write_messages(messages, timeout)
+            if records is not None:
+                return self._producer.write_records(records, timeout)
+            return self._producer.write_messages(cast("Sequence[bytes]", messages), timeout)
+        except TypeError:
+            wrong = [one for one in messages if not _is_bytes(one)]
+            if not wrong:
+                raise
+            raise self._not_written(wrong[0]) from None
         except EndpointLostError:
             self._tell_failure()
             raise
+
+    def _bytes_of(self, records: np.ndarray[Any, Any]) -> memoryview:
+        if records.dtype != self._dtype:
+            raise ChannelUsageError(
+                f"array of {records.dtype} written to {self.channel.name}, whose records are "
+                f"{'plain messages' if self._dtype is None else self._dtype}",
+                option="dtype",
+            )
+        return np.ascontiguousarray(records).view(np.uint8).data
+
+    def _not_written(self, message: object) -> ChannelUsageError:
+        """Why what is no bytes is no message of this channel either."""
+        name, kind = self.channel.name, type(message).__name__
+        if self._packing is not None:
+            told = self._packing.unlike(message)
+        elif self._dtype is None:
+            told = f"expected were bytes, and not {kind}; encode it, or make the channel with a dtype"
+        elif is_dataclass(message):
+            told = f"it was opened without a dataclass; open it with dtype={kind}"
+        else:
+            told = f"expected were the bytes of one record, and not {kind}; an array of records is for write_batch"
+        return ChannelUsageError(f"nothing written to {name}: {told}", option="message")
 
     def _journal_for(self, wait: str) -> Journal:
         """The journal to wait for, before anything is written."""
@@ -202,6 +235,14 @@ def open_producer(
     except BaseException:
         journal.close()
         raise
+
+
+def _is_bytes(message: Any) -> bool:
+    try:
+        memoryview(message).release()
+    except TypeError:
+        return False
+    return True
 
 
 def _check_journal_runs(channel: Channel) -> None:
