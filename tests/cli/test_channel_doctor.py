@@ -115,7 +115,7 @@ def test_stopped_consumers_and_producers_are_named(directory: Path, tidebook: Ru
 
 
 @pytest.mark.parametrize(("after", "level"), [("10", "note"), ("never", "problem")])
-def test_a_dead_consumer_that_is_waited_for_is_named_with_how_long(
+def test_an_absent_consumer_that_is_waited_for_is_named_with_how_long(
     directory: Path, tidebook: Run, process: Start, after: str, level: str
 ) -> None:
     channel = tb.create_channel("ticks", tb.ChannelOptions(dtype=TICK, buffer_size=4096), directory=directory)
@@ -125,7 +125,7 @@ def test_a_dead_consumer_that_is_waited_for_is_named_with_how_long(
         reader.wait()
         producer.write_batch(np.zeros(10, TICK))
         (found,) = tidebook("channel", "doctor", "ticks", "--json").json["channels"]
-        assert (found["level"], found["short"], found["facts"]["lag"]) == (level, "dead consumer", 10)
+        assert (found["level"], found["short"], found["facts"]["lag"]) == (level, "absent consumer", 10)
         assert ("for ever" in found["what"]) == (after == "never")
         assert "tidebook channel cursor remove ticks other" in found["remedy"]
         # Full, it is one that others wait for.
@@ -134,6 +134,45 @@ def test_a_dead_consumer_that_is_waited_for_is_named_with_how_long(
         assert (full["level"], full["facts"]["lag"]) == ("problem", channel.ring.capacity)
         assert tidebook("channel", "cursor", "remove", "ticks", "other").code == 0
         assert tidebook("channel", "doctor", "ticks", "--json").json["channels"] == []
+
+
+def test_who_left_a_channel_that_nobody_writes_is_in_nobodys_way(directory: Path, tidebook: Run) -> None:
+    """Neither `with` that ends a named consumer nor one that ends a durable channel is anything to mend."""
+    ticks = tb.create_channel("ticks", {"dtype": TICK}, directory=directory)
+    orders = tb.create_channel("orders", {"durability": "wal", "wal_dir": str(directory / "wal")}, directory=directory)
+    for channel, message in ((ticks, bytes(TICK.itemsize)), (orders, b"buy")):
+        with tb.open_producer(channel) as producer, tb.open_consumer(channel, "notebook", start="earliest"):
+            producer.write(message)
+    shown = tidebook("channel", "doctor", "--json")
+    assert [(one["subject"], one["level"], one["short"]) for one in shown.json["channels"]] == [
+        ("orders", "note", "nobody"),
+        ("ticks", "note", "nobody"),
+    ]
+    assert shown.code == 0 or any(one["level"] == "problem" for one in shown.json["machine"])
+    for command in (("remove",), ("reset", "--to", "latest")):
+        refused = tidebook("channel", "cursor", command[0], "orders", "journal", *command[1:])
+        assert refused.code == 2
+        assert "journal of orders is its journal" in refused.err
+
+
+def test_what_a_killed_producer_left_beside_its_journal_is_told_with_what_to_do(directory: Path, tidebook: Run) -> None:
+    """Method: the two looks given by hand, with a journal that has not read and is not open."""
+    from tidebook.transport.doctor import channel_findings
+    from tidebook.transport.view import ChannelView, find_channel
+
+    orders = tb.create_channel("orders", {"durability": "wal", "wal_dir": str(directory / "wal")}, directory=directory)
+    with tb.open_producer(orders) as producer:
+        producer.write(b"buy", wait="durable")
+    view = ChannelView(find_channel("orders"))
+    status = view.status()
+    (journal,) = status["consumers"]
+    journal["lag"] = 3
+    told = channel_findings(view, status, status)
+    assert [(one.level, one.short) for one in told] == [("note", "not on disk"), ("note", "nobody")]
+    assert told[0].what == "3 messages of the ring are not in the journal yet"
+    assert "cursor" not in told[0].remedy
+    (unread,) = channel_findings(view, status, status | {"producer_alive": True})
+    assert (unread.level, unread.short) == ("problem", "not journaled")
 
 
 def test_a_consumer_that_does_not_read_is_told_from_one_that_is_slow(directory: Path) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+JOURNAL_CONSUMER = "journal"
+"""Of a durable channel: its cursor is how far the journal is."""
 _FULL = 0.75
 """From here on a consumer that does not move is about to make producers wait."""
 
@@ -228,15 +230,7 @@ class _Examination:
                 stopped=True, **facts,
             )  # fmt: skip
         elif gates and not one["alive"]:
-            for_ever = one["detach_after_ms"] is None
-            until = "for ever" if for_ever else f"{one['detach_after_ms'] / 1000:g} s from when the ring is full"
-            level = "problem" if for_ever or self._full >= _FULL else "note"
-            yield self._finding(
-                level, "dead consumer",
-                f"consumer {name} is not open and is waited for, {until}; {lag}",
-                f"start it again; or give it up: tidebook channel cursor remove {title} {name}",
-                dead=True, **facts,
-            )  # fmt: skip
+            yield from self._absent(one, name, lag, facts)
         elif gates and self._full >= _FULL:
             moves = earlier is not None and earlier["next"] != one["next"]
             how = "is slow" if moves else "does not read"
@@ -265,6 +259,33 @@ class _Examination:
                 f"tidebook channel verify {title} names them; whoever wrote past its bounds maps this file",
                 **facts,
             )  # fmt: skip
+
+    def _absent(self, one: Mapping[str, Any], name: str, lag: str, facts: dict[str, Any]) -> Iterator[Finding]:
+        """One that nobody has open: left, or killed, which the ring does not tell apart. Whether it matters is a matter of room."""
+        written = self._now["producer_alive"]
+        if name == JOURNAL_CONSUMER and self._view.info["visible_durable"]:
+            # Never to be removed: what the ring holds beyond the journal would be lost to it.
+            if written:
+                yield self._finding(
+                    "problem", "not journaled", f"a producer writes and nobody journals; {lag}",
+                    "end its producer and start it again: opening it journals what the ring holds", absent=True, **facts,
+                )  # fmt: skip
+            elif one["lag"]:
+                yield self._finding(
+                    "note", "not on disk", f"{one['lag']:,} messages of the ring are not in the journal yet",
+                    "start its producer (or node) again: opening it journals them first", absent=True, **facts,
+                )  # fmt: skip
+            return
+        for_ever = one["detach_after_ms"] is None
+        if not written and self._full < _FULL and not for_ever:
+            return
+        until = "for ever" if for_ever else f"{one['detach_after_ms'] / 1000:g} s from when the ring is full"
+        yield self._finding(
+            "problem" if self._full >= _FULL or (for_ever and written) else "note", "absent consumer",
+            f"consumer {name} is not open and is waited for, {until}; {lag}",
+            f"start it again; or give it up: tidebook channel cursor remove {self._view.file.title} {name}",
+            absent=True, **facts,
+        )  # fmt: skip
 
     def abandoned(self) -> Iterator[Finding]:
         """A ring that nobody has open."""

@@ -104,7 +104,7 @@ def reset(
         `earliest` (the oldest message there is), `latest` (what comes next), or the sequence to read next.
     """
     word, sequence = _place(to)
-    path, ring = _opened(name, node, rings, allow_others)
+    path, ring = _opened(name, consumer, node, rings, allow_others)
     after = ring.move_consumer(consumer, word, sequence)
     if json:
         print_json({"channel": name, "path": str(path), "consumer": consumer, "next": after})
@@ -130,7 +130,7 @@ def remove(
     consumer
         Name of the consumer.
     """
-    path, ring = _opened(name, node, rings, allow_others)
+    path, ring = _opened(name, consumer, node, rings, allow_others)
     ring.remove_consumer(consumer)
     if json:
         print_json({"channel": name, "path": str(path), "removed": consumer})
@@ -147,9 +147,18 @@ def _place(to: str) -> tuple[str, int]:
     return "sequence", int(digits)
 
 
-def _opened(name: str, node: str | None, rings: Path | None, allow_others: bool) -> tuple[Path, Ring]:
+def _opened(name: str, consumer: str, node: str | None, rings: Path | None, allow_others: bool) -> tuple[Path, Ring]:
     from tidebook._core import Ring
+    from tidebook.transport.doctor import JOURNAL_CONSUMER
     from tidebook.transport.view import find_channel
 
     file = find_channel(name, node=node, root=rings)
-    return file.path, Ring.open(file.path, allow_others=allow_others)
+    ring = Ring.open(file.path, allow_others=allow_others)
+    if ring.visible_durable and consumer == JOURNAL_CONSUMER:
+        raise UsageError(
+            f"{consumer} of {file.title} is its journal, which reads on by itself when its producer is opened; without its "
+            "cursor messages would be lost",
+            option="consumer",
+            value=consumer,
+        )
+    return file.path, ring
