@@ -1,5 +1,6 @@
 """Channels from Python: a second process reads thousands of records as one numpy view, and nothing is lost silently."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -234,3 +235,57 @@ def test_a_closed_consumers_name_is_free_when_no_array_of_its_batches_is_left(ri
         assert array["price"].tolist() == [1, 2, 3, 4, 5]
         del array
         tb.open_consumer(channel, "reader").close()
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"producers_max": 4}, "producers_max = 4: mode spsc has one producer; add mode='mpsc' for several"),
+        ({"buffer_size": -1}, "buffer_size = -1: must be from 1 to 1099511627776"),
+        ({"buffer_size": 1 << 50}, "buffer_size = 1125899906842624: must be from 1 to 1099511627776"),
+        ({"buffer_size": 100}, "buffer_size = 100: plain messages need at least 4096"),
+        ({"buffer_size": "1MiB"}, "buffer_size = '1MiB': must be an integer, such as 1 << 20"),
+        ({"buffer_size": True}, "buffer_size = True: must be an integer"),
+        ({"consumers_max": 0}, "consumers_max = 0: must be from 1 to 1024"),
+        ({"mode": "mpsc", "producers_max": 256}, "producers_max = 256: must be from 1 to 255"),
+        ({"dtype": TICK, "last_value_key": "price", "last_values": -1}, "last_values = -1: must be from 1 to 16777216"),
+        (
+            {"durability": "wal", "wal_dir": "w", "journal_sync_interval_ms": 0},
+            "journal_sync_interval_ms = 0: must be from 1",
+        ),
+        (Path, "give a mapping or ChannelOptions; records of a type are {'dtype': Path}"),
+    ],
+)
+def test_an_option_that_cannot_be_is_refused_by_its_own_name(rings: Path, asked: object, told: str) -> None:
+    with pytest.raises(ChannelUsageError, match=re.escape(told)):
+        tb.create_channel("wrong", asked, directory=rings)  # type: ignore[arg-type]
+    assert list(rings.iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", ["spsc", "mpsc"])
+@pytest.mark.parametrize("dtype", [None, TICK], ids=["messages", "records"])
+@pytest.mark.parametrize("size", [5_000, 3_000_000, np.int64(1 << 16)])
+def test_any_buffer_size_is_rounded_down_to_what_a_ring_can_have(
+    rings: Path, mode: str, dtype: "np.dtype | None", size: int
+) -> None:
+    channel = tb.create_channel("ticks", {"mode": mode, "dtype": dtype, "buffer_size": size}, directory=rings)
+    unit = channel.ring.slot[1] if dtype is not None else 128 if mode == "mpsc" else 1
+    assert size / 2 < channel.ring.capacity * unit <= size * 2
+    assert channel.ring.capacity & channel.ring.capacity - 1 == 0
+
+
+def test_a_second_producer_of_one_is_told_of_the_mode_for_several(rings: Path) -> None:
+    channel = tb.create_channel("ticks", directory=rings)
+    with tb.open_producer(channel), pytest.raises(EndpointBusyError, match=r"living producer .* mode='mpsc'"):
+        tb.open_producer(channel)
+
+
+def test_records_of_plain_messages_are_refused_with_what_they_have(rings: Path) -> None:
+    channel = tb.create_channel("texts", directory=rings)
+    with tb.open_producer(channel) as producer, tb.open_consumer(channel) as consumer:
+        producer.write(b"one")
+        batch = consumer.poll_batch()
+        assert isinstance(batch, tb.Batch)
+        for asked in (batch.records, lambda: batch.array):
+            with pytest.raises(ChannelUsageError, match=r"plain messages have no .*; use messages\(\)"):
+                asked()

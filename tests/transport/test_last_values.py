@@ -56,6 +56,9 @@ print(values["sequence"][[3, 4, 7]].tolist())
 def test_a_key_that_is_too_high_is_refused_and_nothing_of_its_call_is_written(rings: Path, mode: str) -> None:
     written = channel(rings, mode)
     with tb.open_producer(written) as producer:
+        for no_key in (-1, 1.5, "BTC"):
+            with pytest.raises(ChannelUsageError, match=f"key = {no_key!r}: keys are integers from 0 on"):
+                written.last_value(no_key)  # type: ignore[arg-type]
         with pytest.raises(ChannelUsageError, match=r"key 50 of a record: .* are of keys below 50") as error:
             producer.write(quotes((50, 1)).tobytes())
         assert {"key": 50, "count": 50}.items() <= error.value.facts.items()
@@ -86,7 +89,7 @@ def test_a_published_layout_has_last_values_too(rings: Path) -> None:
         ({"last_value_key": "bid", "last_values": 5}, "plain messages have no key"),
         ({"last_value_key": "id", "last_values": 5, "dtype": QUOTE}, "'id': the records have bid, instrument_id, ask"),
         ({"last_value_key": "x", "last_values": 5, "dtype": [("x", "<f8")]}, "a key is an integer, this is float64"),
-        ({"last_value_key": "bid", "last_values": 0, "dtype": QUOTE}, "must be from 1 to 16777216 keys"),
+        ({"last_value_key": "bid", "last_values": 0, "dtype": QUOTE}, "last_values = 0: must be from 1 to 16777216"),
         (
             {"last_value_key": "bid", "last_values": 5, "dtype": QUOTE, "durability": "wal", "wal_dir": "journals"},
             "only memory channels have them",

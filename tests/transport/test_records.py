@@ -210,6 +210,24 @@ def test_another_record_type_is_refused_field_by_field_whoever_opens(rings: Path
         tb.open_consumer(texts, dtype=asked)
 
 
+def local_types() -> type[Any]:
+    """A dataclass whose annotations are texts, of a name that its module does not have."""
+    code = """
+from __future__ import annotations
+from dataclasses import dataclass
+def made():
+    import numpy as numbers
+    @dataclass
+    class Tick:
+        price: numbers.int64
+    return Tick
+"""
+    names: dict[str, Any] = {"__name__": __name__}
+    exec(code, names)  # the future import is of a whole module
+    made: type[Any] = names["made"]()
+    return made
+
+
 def test_what_has_no_fixed_layout_is_refused_by_its_field(rings: Path) -> None:
     @dataclass
     class Text:
@@ -219,12 +237,20 @@ def test_what_has_no_fixed_layout_is_refused_by_its_field(rings: Path) -> None:
     class Bytes:
         name: bytes
 
+    class Forgotten:
+        name: int
+
     for asked, told in (
         (Text, "field 'name' of Text is <class 'str'>"),
         (Bytes, "field 'name' of Bytes is <class 'bytes'>"),
         ([("name", "O")], "field 'name' of type object"),
         ([("name", ">i8")], "field 'name' of type >i8"),
-        ("<i8", "a record has named fields"),
+        ("<i8", r"a record has named fields; use \[\('value', '<i8'\)\] or a dataclass"),
+        (int, r"a record has named fields; use \[\('value', '<i8'\)\]"),
+        (object, r"dtype = object: .*@dataclass"),
+        (Forgotten, "dtype = Forgotten: this class is no dataclass; write @dataclass above it"),
+        ("tick", "dtype = 'tick': data type 'tick' not understood; use a list of fields"),
+        (local_types(), "the fields of Tick cannot be read: name 'numbers' is not defined; .* names of the module"),
     ):
         with pytest.raises(ChannelUsageError, match=told):
             tb.create_channel("wrong", tb.ChannelOptions(dtype=asked), directory=rings)

@@ -64,11 +64,14 @@ class Batch:
     def records(self) -> list[Any]:
         """The records as instances of the dataclass they were declared as, copied.
 
-        Raises: ChannelUsageError where the channel was opened without one; BufferError once the batch is released.
+        Raises: ChannelUsageError where the channel was opened without one, or has plain messages; BufferError once the batch is released.
         """
+        if self._slot is None:
+            raise ChannelUsageError("plain messages have no records; use messages()", option="dtype")
         if self._packing is None:
             raise ChannelUsageError(
-                "this channel was opened without a dataclass; open it with dtype=, or use array", option="dtype"
+                "this channel was opened without a dataclass; open it with dtype= the dataclass, or use array",
+                option="dtype",
             )
         return self._packing.unpack(self.array)
 

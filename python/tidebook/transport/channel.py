@@ -20,7 +20,7 @@ from tidebook.errors import (
 )
 from tidebook.transport.journal import Journal, JournalPlace, RingShape
 from tidebook.transport.layout import difference, from_text, to_text
-from tidebook.transport.options import ChannelOptions, options_of
+from tidebook.transport.options import PRODUCERS_MAX, ChannelOptions, is_integer, options_of
 from tidebook.transport.record import dtype_of, record_class
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 DEFAULT_NODE = "default"
 _HEADER_AND_CRC_BYTES = 24
+_SLOTS_MIN, _SLOTS_MAX = 8, 1 << 32
 _RUN_SLOT_BYTES = 128
 """Of messages of many producers: 108 of them payload, so that most take one slot."""
 
@@ -65,6 +66,8 @@ class Channel:
         Raises: ChannelUsageError on a channel without last values and for a key that is too high; CorruptMessageError.
         """
         dtype = self._last_value_dtype()
+        if not is_integer(key) or key < 0:
+            raise ChannelUsageError(f"key = {key!r}: keys are integers from 0 on", option="key", value=key)
         found = self.ring.read_last_value(key)
         if found is None:
             return None
@@ -266,14 +269,13 @@ def _schema(name: str, options: ChannelOptions) -> tuple[str, int, str, int] | N
 
 def _made(path: Path, schema: tuple[str, int, str, int] | None, options: ChannelOptions) -> Ring:
     crc, parking, consumers = options.crc, options.parking, options.consumers_max
-    producers = options.producers_max if options.mode == "mpsc" else None
+    producers = (options.producers_max or PRODUCERS_MAX) if options.mode == "mpsc" else None
     group = group_number(options.group)
     if schema is None and producers is not None:
-        slots = max(8, options.buffer_size // _RUN_SLOT_BYTES)
         return Ring.create_runs(
             path,
             _RUN_SLOT_BYTES,
-            _power_of_two(slots),
+            _slots(_RUN_SLOT_BYTES, options),
             producers,
             crc=crc,
             parking=parking,
@@ -282,13 +284,13 @@ def _made(path: Path, schema: tuple[str, int, str, int] | None, options: Channel
         )
     if schema is None:
         return Ring.create_frames(
-            path, options.buffer_size, crc=crc, parking=parking, consumers_max=consumers, group=group
+            path, _power_of_two(options.buffer_size), crc=crc, parking=parking, consumers_max=consumers, group=group
         )
     label, version, text, size_bytes = schema
     return Ring.create_slots(
         path,
         size_bytes,
-        _slots(size_bytes, options),
+        _slots(size_bytes + _HEADER_AND_CRC_BYTES, options),
         schema=(label, version, text),
         crc=crc,
         parking=parking,
@@ -334,7 +336,7 @@ def _journaled(
     size_bytes = schema[3] if schema else 0
     shape = RingShape(
         record_size_bytes=size_bytes,
-        capacity=_slots(size_bytes, options) if schema else options.buffer_size,
+        capacity=_slots(size_bytes + _HEADER_AND_CRC_BYTES, options) if schema else _power_of_two(options.buffer_size),
         schema=schema[:3] if schema else None,
         crc=options.crc,
         parking=options.parking,
@@ -344,10 +346,10 @@ def _journaled(
     return Ring.open(path)
 
 
-def _slots(size_bytes: int, options: ChannelOptions) -> int:
-    return _power_of_two(max(8, options.buffer_size // (size_bytes + _HEADER_AND_CRC_BYTES)))
+def _slots(slot_size_bytes: int, options: ChannelOptions) -> int:
+    return min(_power_of_two(max(_SLOTS_MIN, options.buffer_size // slot_size_bytes)), _SLOTS_MAX)
 
 
 def _power_of_two(most: int) -> int:
     """The largest one up to this."""
-    return 1 << (most.bit_length() - 1)
+    return 1 << (int(most).bit_length() - 1)

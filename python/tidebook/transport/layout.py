@@ -12,7 +12,7 @@ import numpy as np
 
 from tidebook.errors import ChannelUsageError
 
-_KINDS = "iufbS"
+KINDS = "iufbS"
 """Signed and unsigned integers, floats, bool, bytes of a fixed length, in numpy's spelling."""
 
 
@@ -23,7 +23,7 @@ def to_text(dtype: np.dtype[Any]) -> str:
         field, offset = dtype.fields[name][:2]  # type: ignore[index]
         scalar, count = field.base, int(np.prod(field.shape, dtype=np.int64))
         kind = f"{scalar.kind}{scalar.itemsize}"
-        if scalar.kind not in _KINDS or scalar.byteorder == ">" or set(name) & set(":;") or not scalar.itemsize:
+        if scalar.kind not in KINDS or scalar.byteorder == ">" or set(name) & set(":;") or not scalar.itemsize:
             raise ChannelUsageError(
                 f"field {name!r} of type {field} cannot be in a channel: use little-endian integers, floats, bool, bytes "
                 "of a fixed length, or arrays of them",

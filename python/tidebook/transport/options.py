@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
 
 from tidebook.errors import ChannelUsageError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
 
     from numpy.typing import DTypeLike
 
 RING_FILE = "{name}.ring"
+PRODUCERS_MAX = 16
+"""Of mode mpsc, unless another number is asked for."""
+_FRAMES_MIN_BYTES = 4096
+_BOUNDS = {
+    "buffer_size": (1, 1 << 40),
+    "consumers_max": (1, 1024),
+    "producers_max": (1, 255),
+    "last_values": (1, 1 << 24),
+    "journal_sync_interval_ms": (1, 86_400_000),
+}
+"""Least and most of the options that are numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +42,7 @@ class ChannelOptions:
     schema: str | None = None
     """Name of a published layout instead (`trades`, `quotes`, ...)."""
     buffer_size: int = 1 << 20
-    """Bytes for messages, or about as many for records: the nearest power of two of slots that fits."""
+    """Bytes, rounded down to a power of two of them, or of slots where there are records or many producers; at least 4096 or 8."""
     buffer_file: str | None = None
     """Where the ring is, instead of the node's directory: `/dev/shm/mine/{name}.ring`; others open it by `directory`."""
     crc: bool = True
@@ -40,8 +51,8 @@ class ChannelOptions:
     consumers_max: int = 16
     mode: str = "spsc"
     """`spsc`: one producer; `mpsc`: up to `producers_max` at one time, whose messages all consumers see in one order."""
-    producers_max: int = 16
-    """Of mode mpsc, up to 255."""
+    producers_max: int | None = None
+    """Of mode mpsc, up to 255; None: 16."""
     durability: str = "memory"
     """`memory`: messages survive the death of any process, not of the machine; `wal`: the channel's producer journals them,
     and consumers see what is synced."""
@@ -63,6 +74,9 @@ class ChannelOptions:
     def __post_init__(self) -> None:
         if self.mode not in ("spsc", "mpsc"):
             self._refuse("mode", "must be spsc (one producer) or mpsc (many)")
+        if self.mode == "spsc" and self.producers_max not in (None, 1):
+            self._refuse("producers_max", "mode spsc has one producer; add mode='mpsc' for several")
+        self._check_numbers()
         if self.durability == "replicated" or self.replication is not None:
             option = "durability" if self.durability == "replicated" else "replication"
             self._refuse(option, "replication is not built; use durability wal, which holds what one machine can")
@@ -85,6 +99,19 @@ class ChannelOptions:
         if self.durability == "wal":
             self._check_journal()
 
+    def _check_numbers(self) -> None:
+        for option, (least, most) in _BOUNDS.items():
+            value = getattr(self, option)
+            if value is None:
+                continue
+            if not is_integer(value):
+                example = ", such as 1 << 20" if option == "buffer_size" else ""
+                self._refuse(option, f"must be an integer{example}")
+            if not least <= value <= most:
+                self._refuse(option, f"must be from {least} to {most}")
+        if self.dtype is None and self.schema is None and self.mode == "spsc" and self.buffer_size < _FRAMES_MIN_BYTES:
+            self._refuse("buffer_size", f"plain messages need at least {_FRAMES_MIN_BYTES}")
+
     def _check_journal(self) -> None:
         if self.wal_dir is None:
             self._refuse("wal_dir", "durability wal needs the directory for its journal")
@@ -96,9 +123,6 @@ class ChannelOptions:
             self._refuse("last_values", "a last value is told before it is durable; only memory channels have them")
         if self.group is not None:
             self._refuse("group", "a journaled channel is its user's alone; leave it out, or use a memory channel")
-        interval_ms = self.journal_sync_interval_ms
-        if interval_ms is not None and interval_ms < 1:
-            self._refuse("journal_sync_interval_ms", "must be at least 1; None syncs as soon as it can")
 
     def _refuse(self, option: str, reason: str) -> NoReturn:
         value = getattr(self, option)
@@ -112,12 +136,24 @@ class ChannelOptions:
         return Path(given.replace("{name}", name)) if "{name}" in given else Path(given) / name
 
 
+def is_integer(value: object) -> bool:
+    """Of Python or numpy, and no bool."""
+    return isinstance(value, SupportsIndex) and not isinstance(value, bool)
+
+
 def options_of(options: ChannelOptions | Mapping[str, Any] | None) -> ChannelOptions:
     """The options, from any form. Raises: ChannelUsageError for a key that is none, naming the nearest."""
     if options is None:
         return ChannelOptions()
     if isinstance(options, ChannelOptions):
         return options
+    if not isinstance(options, Mapping):
+        raise ChannelUsageError(
+            f"options = {options!r}: give a mapping or ChannelOptions; records of a type are {{'dtype': "
+            f"{getattr(options, '__name__', '...')}}}",
+            option="options",
+            value=options,
+        )
     known = [field.name for field in fields(ChannelOptions)]
     for key in options:
         if key not in known:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, cast
 import numpy as np
 
 from tidebook._core import Full, Ring, RingProducer
-from tidebook.errors import ChannelUsageError, EndpointLostError
+from tidebook.errors import ChannelUsageError, EndpointBusyError, EndpointLostError
 from tidebook.transport.channel import DEFAULT_NODE, Channel, declared, open_channel
 from tidebook.transport.claim import Claim
 from tidebook.transport.journal import Journal, RingShape
@@ -225,7 +225,12 @@ def open_producer(
     opened = declared(opened, dtype)
     if opened.journal is None:
         _check_journal_runs(opened)
-        return Producer(opened, RingProducer(opened.ring))
+        try:
+            return Producer(opened, RingProducer(opened.ring))
+        except EndpointBusyError as error:
+            if opened.ring.mode != "spsc":
+                raise
+            raise EndpointBusyError(f"{error}, unless it was made with mode='mpsc'", **error.facts) from None
     path, shape = opened.path, RingShape.of(opened.ring)
     journal = Journal(opened.name, path, opened.journal, shape)
     try:

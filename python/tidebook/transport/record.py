@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeGuard, get_args, get_origi
 import numpy as np
 
 from tidebook.errors import ChannelUsageError
-from tidebook.transport.layout import to_text
+from tidebook.transport.layout import KINDS, to_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,19 +48,47 @@ _BYTES = (bytes, bytearray)
 def dtype_of(declared: DTypeLike | type[Any]) -> np.dtype[Any]:
     """The dtype of a declared record type. Raises: ChannelUsageError for a field that has no fixed plain layout."""
     if not _is_record_class(declared):
-        dtype = np.dtype(declared)
+        dtype = _numpy_dtype(declared)
         if dtype.names is None:
+            known = dtype.kind in KINDS and dtype.itemsize
+            asked = f"[('value', {dtype.str!r})]" if known else "[('value', '<i8')]"
             raise ChannelUsageError(
-                f"dtype = {dtype}: a record has named fields; use [('value', {dtype.str!r})] or a dataclass",
+                f"dtype = {dtype}: a record has named fields; use {asked} or a dataclass",
                 option="dtype",
                 value=str(dtype),
             )
         to_text(dtype)
         return dtype
-    hints = get_type_hints(declared, include_extras=True)
+    try:
+        hints = get_type_hints(declared, include_extras=True)
+    except NameError as error:
+        raise ChannelUsageError(
+            f"the fields of {declared.__name__} cannot be read: {error}; with `from __future__ import annotations` the types of "
+            "fields are looked for among the names of the module: import or define it there, and not in a function",
+            option="dtype",
+            value=declared.__name__,
+        ) from None
     names = [field.name for field in dataclasses.fields(declared)]
     dtype = np.dtype([(name, *_format(declared, name, hints[name])) for name in names])
     to_text(dtype)
+    return dtype
+
+
+def _numpy_dtype(declared: Any) -> np.dtype[Any]:
+    if isinstance(declared, type) and not issubclass(declared, np.generic) and declared not in _PLAIN:
+        raise ChannelUsageError(
+            f"dtype = {declared.__name__}: this class is no dataclass; write @dataclass above it",
+            option="dtype",
+            value=declared.__name__,
+        )
+    try:
+        dtype: np.dtype[Any] = np.dtype(declared)
+    except (TypeError, ValueError) as error:
+        raise ChannelUsageError(
+            f"dtype = {declared!r}: {error}; use a list of fields such as [('price', '<i8')], or a dataclass",
+            option="dtype",
+            value=declared,
+        ) from None
     return dtype
 
 
