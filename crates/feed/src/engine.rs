@@ -344,6 +344,13 @@ impl FeedEngine {
                     quarantine.add(&mut markets.counters, error, emit);
                 }
             }
+            // What other venues answer says so itself.
+            b"subscribed" | b"unsubscribed" => {
+                let Self { markets, dialect: Dialect::Binance(feed), quarantine, .. } = self else { return };
+                if let Err(error) = feed.on_streams(markets, connection, (body, event == b"subscribed"), emit) {
+                    quarantine.add(&mut markets.counters, error, emit);
+                }
+            }
             b"clock_stepped" => {
                 Self::tell(StatusKind::ClockStepped, connection, emit);
                 self.step_clock(step_ns, emit.ts_recv);

@@ -529,6 +529,11 @@ impl Markets {
         emit.status(market.id.get(), ts_event, StatusRecord::because(StatusKind::SnapshotWanted, reason));
     }
 
+    /// No snapshot is wanted any more, whether or not one was asked for.
+    pub(crate) fn want_no_snapshot(&mut self, index: usize) {
+        self.all[index].wanted = false;
+    }
+
     /// A message came damaged. It may have been the snapshot that a waiting book wanted, so each that does wants it anew:
     /// whoever fetches snapshots saw one come.
     #[cold]

@@ -19,8 +19,8 @@ fn levels(text: &str) -> String {
 }
 
 /// One line of a script:
-/// `depth 5-7 | bids | asks` (futures: `depth 3<5-7`, behind id 3), `snapshot 4 | bids | asks`, `ticker 7 | 99x5 | 101x2`, `trade 12 99x1`, `state <event>`,
-/// or any JSON frame.
+/// `depth 5-7 | bids | asks` (futures: `depth 3<5-7`, behind id 3), `snapshot 4 | bids | asks`, `ticker 7 | 99x5 | 101x2`, `trade 12 99x1`,
+/// `state <event>`, `state <event> | <stream>`, or any JSON frame.
 fn message(line: &str, index: usize) -> Message {
     let ts_recv = 1_700_000_000_000_000_000 + index as i64 * 1_000_000;
     let ms = ts_recv / 1_000_000;
@@ -55,7 +55,10 @@ fn message(line: &str, index: usize) -> Message {
                 "{{\"e\":\"trade\",\"E\":{ms},\"s\":\"XY\",\"t\":{id},\"p\":\"{price}.0\",\"q\":\"{size}.0\",\"T\":170000000000{id},\"m\":true}}"
             ))
         }
-        "state" => Message::new(MessageKind::State, ts_recv, "", &format!("{{\"event\":\"{rest}\"}}")),
+        "state" => {
+            let streams = parts.get(1).map_or_else(String::new, |names| format!(",\"streams\":[\"{names}\"]"));
+            Message::new(MessageKind::State, ts_recv, "", &format!("{{\"event\":\"{rest}\"{streams}}}"))
+        }
         _ => ws(line.to_owned()),
     }
 }
@@ -695,4 +698,35 @@ fn exchange_info_changes_exponents_only_where_a_step_needs_it() {
     assert_eq!(rows, [(1, 8, 3, 0, 0), (2, 8, 5, 0, 0), (3, 8, 5, 10_000_000, 1)]);
     assert!(picture.starts_with("unusable"));
     assert_eq!(definitions(&[snapshot.clone(), finer, snapshot]).1, book);
+}
+
+#[test]
+fn a_book_whose_diff_stream_was_unsubscribed_waits_and_no_late_snapshot_makes_it_good() {
+    let begin = ["depth 1-2 | 99x1 | 101x1", "snapshot 2 | 99x1 | 101x1"];
+    let script = [
+        "state unsubscribed | xy@trade",
+        "state unsubscribed | xy@depth@100ms",
+        "snapshot 9 | 99x1 | 101x1",
+        r#"{"result":null,"id":7}"#,
+        "state subscribed | xy@depth@100ms",
+        "depth 21-22 | 98x1 | ",
+        "snapshot 22 | 98x1 | 101x1",
+    ];
+    for venue in [Venue::Binance, Venue::BinanceUs] {
+        let (engine, batch) = play_as(venue, &[&begin[..], &script[..4]].concat());
+        assert_eq!(picture(&engine), "unusable 2: 99x1 | 101x1");
+        assert_eq!(
+            told(&batch)[3..],
+            ["4: book_unusable (unsubscribed)", "5: snapshot_refused (unsubscribed)"],
+            "and nothing is asked for"
+        );
+        let (engine, batch) = play_as(venue, &[&begin[..], &script[..]].concat());
+        assert_eq!(picture(&engine), "22: 98x1 | 101x1");
+        assert_eq!(told(&batch)[5], "8: snapshot_wanted (started)");
+    }
+    // The stream of another session than the book's: the book moved on to one that is open.
+    let mut messages: Vec<_> = begin.iter().enumerate().map(|(index, line)| message(line, index)).collect();
+    messages.push(Message { connection: 2, ..message(script[1], 2) });
+    let (engine, _) = run(Venue::Binance, &messages);
+    assert_eq!(picture(&engine), "2: 99x1 | 101x1");
 }

@@ -19,7 +19,7 @@ use crate::engine::Quarantine;
 use crate::failure::{Failure, Quantity};
 use crate::market::{BookState, Emitter, Markets, StatusRecord, Steps};
 use crate::oracles::Oracle;
-use crate::scan::Unknown;
+use crate::scan::{ScanError, Scanner, Unknown};
 use crate::sink::{RecordSink, Stage};
 use crate::status::StatusKind;
 use decode::{Decoder, Frame, depth_symbol};
@@ -120,6 +120,9 @@ impl BinanceFeed {
         match self.decode(markets, quarantine, body, Some(symbol), emit) {
             Some(Frame::Snapshot { ts_event, last_update_id }) => {
                 let Some(index) = self.market(markets, symbol, emit) else { return };
+                if self.syncs[index].refuse_unfed(markets, index, emit) {
+                    return;
+                }
                 // An answer that comes late may be of a session before the one that feeds the book.
                 let fed_by = &mut markets.get(index).connection;
                 *fed_by = connection.max(*fed_by);
@@ -133,7 +136,9 @@ impl BinanceFeed {
                 }
                 let damaged = markets.counters.malformed > malformed;
                 let reason = if damaged { StatusKind::Malformed } else { StatusKind::Refused };
-                if let Some(index) = markets.find(symbol) {
+                if let Some(index) = markets.find(symbol)
+                    && !self.syncs.get(index).is_some_and(|sync| sync.refuse_unfed(markets, index, emit))
+                {
                     let status = StatusRecord::because(StatusKind::SnapshotRefused, reason);
                     markets.refuse_snapshot(index, status, emit);
                 }
@@ -176,6 +181,31 @@ impl BinanceFeed {
             }
             markets.set_steps(index, steps, emit);
         }
+    }
+
+    /// Session `connection` carries these streams from here on, or no more. The venue's answers name none, so this is what
+    /// the connector noted: a book without its diff stream waits, and is not to be made anew.
+    pub(crate) fn on_streams<S: RecordSink>(
+        &mut self,
+        markets: &mut Markets,
+        connection: u32,
+        (body, subscribed): (&[u8], bool),
+        emit: &mut Emitter<'_, S>,
+    ) -> Result<(), ScanError> {
+        for stream in streams(body)? {
+            let Some(symbol) = diff_symbol(stream) else { continue };
+            let Some(index) = markets.find(&symbol.to_ascii_uppercase()).filter(|&index| index < self.syncs.len())
+            else {
+                continue;
+            };
+            if subscribed {
+                self.syncs[index].on_subscribed();
+            } else if [0, connection].contains(&markets.get(index).connection) {
+                markets.get(index).connection = 0;
+                self.syncs[index].on_unsubscribed(markets, index, emit);
+            }
+        }
+        Ok(())
     }
 
     /// Books fed by `connection` wait for a snapshot.
@@ -257,7 +287,7 @@ impl BinanceFeed {
                     self.syncs[index].rescale();
                 }
                 Err(Failure::Precision { .. }) => {
-                    let error = crate::scan::ScanError { offset: 0, expected: "numbers that share exponents" };
+                    let error = ScanError { offset: 0, expected: "numbers that share exponents" };
                     quarantine.add(&mut markets.counters, error, emit);
                     return None;
                 }
@@ -271,6 +301,32 @@ impl BinanceFeed {
 #[cold]
 fn first_exponents(rules: Rules, listing: &Listing, symbol: &[u8]) -> (Exponent, Exponent) {
     listing.get(symbol).widened(rules.exponents)
+}
+
+/// Names in the `streams` of a state message.
+fn streams(body: &[u8]) -> Result<Vec<&[u8]>, ScanError> {
+    let mut scanner = Scanner::new(body);
+    let (mut names, mut first) = (Vec::new(), true);
+    scanner.expect(b'{', "an object")?;
+    while let Some(key) = scanner.key(&mut first)? {
+        if key != b"streams" {
+            scanner.skip()?;
+            continue;
+        }
+        scanner.expect(b'[', "a list of streams")?;
+        let mut first = true;
+        while scanner.element(&mut first)? {
+            names.push(scanner.string()?);
+        }
+    }
+    Ok(names)
+}
+
+/// The symbol, in lower case, of a stream that books are made of: `btcusdt@depth@100ms`.
+fn diff_symbol(stream: &[u8]) -> Option<&[u8]> {
+    let at = stream.iter().position(|&byte| byte == b'@')?;
+    let rest = stream[at..].strip_prefix(b"@depth")?;
+    (rest.is_empty() || rest[0] == b'@').then(|| &stream[..at])
 }
 
 /// Whether prices fall (bids) or rise (asks) strictly.

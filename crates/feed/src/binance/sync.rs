@@ -86,6 +86,8 @@ pub(super) struct Sync {
     kept_levels: usize,
     /// The book is a snapshot, and no change that covers the id behind it came yet; this many came that end before.
     behind: Option<u32>,
+    /// Why no change will come: a snapshot would become a book that nothing keeps true. Ends with the next change.
+    unfed: Option<StatusKind>,
     tickers: Tickers,
     waiting: Waiting,
     dispute: Dispute,
@@ -101,6 +103,7 @@ impl Sync {
             kept: VecDeque::new(),
             kept_levels: 0,
             behind: None,
+            unfed: None,
             tickers: Tickers::default(),
             waiting: Waiting::default(),
             dispute: Dispute::default(),
@@ -143,7 +146,39 @@ impl Sync {
     /// A new session begins: nothing received before says anything about what comes, but that no older book does.
     pub(super) fn restart(&mut self) {
         let left_off = self.received.map_or(self.left_off, |received| received.last);
-        *self = Self { left_off, ..Self::new(self.rules) };
+        *self = Self { left_off, unfed: self.unfed, ..Self::new(self.rules) };
+    }
+
+    /// The diff stream was unsubscribed from: the book waits, and no snapshot is wanted.
+    pub(super) fn on_unsubscribed<S: RecordSink>(
+        &mut self,
+        markets: &mut Markets,
+        index: usize,
+        emit: &mut Emitter<'_, S>,
+    ) {
+        self.restart();
+        self.unfed = Some(StatusKind::Unsubscribed);
+        markets.lose_book(index, StatusKind::Unsubscribed, 0, false, emit);
+        markets.want_no_snapshot(index);
+    }
+
+    /// The diff stream was subscribed to.
+    pub(super) fn on_subscribed(&mut self) {
+        self.unfed = None;
+    }
+
+    /// Refuses a snapshot that nothing would keep true, and asks for no other; false when there is no such reason.
+    pub(super) fn refuse_unfed<S: RecordSink>(
+        &self,
+        markets: &mut Markets,
+        index: usize,
+        emit: &mut Emitter<'_, S>,
+    ) -> bool {
+        let Some(reason) = self.unfed else { return false };
+        markets.counters.snapshots_refused += 1;
+        markets.want_no_snapshot(index);
+        emit.status(markets.get(index).id.get(), 0, StatusRecord::because(StatusKind::SnapshotRefused, reason));
+        true
     }
 
     /// Drops what was kept for a snapshot.
@@ -204,6 +239,7 @@ impl Sync {
         let Change { ts_event, previous, first, last, .. } = *change;
         self.received = Some(Received { ts_event, previous, first, last });
         self.older = 0;
+        self.unfed = None;
         self.advance(markets, index, change, emit);
     }
 
