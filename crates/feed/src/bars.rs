@@ -99,17 +99,6 @@ impl BarState {
     }
 }
 
-/// What a trade did to the bar of one length.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Added {
-    /// It is in a bar that is still open.
-    Open,
-    /// It changed a closed bar, given here one revision higher; or made one of an interval that had no trades.
-    Closed(BarState),
-    /// Its bar closed too long ago to be kept.
-    TooLate,
-}
-
 /// The bars of one length.
 #[derive(Debug, Clone, Hash)]
 struct Series {
@@ -127,6 +116,8 @@ struct Series {
     last_close: i64,
     /// End of the newest closed interval that had a trade: all bars given since then are empty.
     traded_until: i64,
+    /// First and last interval that trades were lost in.
+    doubted: Option<(i64, i64)>,
 }
 
 impl Series {
@@ -140,6 +131,7 @@ impl Series {
             next_open: 0,
             last_close: 0,
             traded_until: 0,
+            doubted: None,
         }
     }
 
@@ -152,33 +144,41 @@ impl Series {
         self.closed.get(index)
     }
 
+    /// Flags of a bar that begins.
+    fn flags_of(&self, ts_open: i64) -> u8 {
+        let is_doubted = self.doubted.is_some_and(|(from, to)| from <= ts_open && ts_open <= to);
+        if is_doubted { FLAG_UNPROVEN } else { 0 }
+    }
+
+    /// Adds a trade. The closed bars it changed, or made, are given one revision higher, or first; false when its bar
+    /// closed too long ago to be kept.
     #[inline]
-    fn add(&mut self, trade: &BarTrade) -> Added {
+    fn add(&mut self, trade: &BarTrade, changed: impl FnMut(&BarState)) -> bool {
         let ts_open = self.start_of(trade.ts_event);
-        let mut flags = 0;
-        // The first trades of a feed may come in any order: no second before theirs has given a bar.
-        let begins = self.next_open == 0 || !self.fills && self.closed.is_empty() && ts_open < self.next_open;
+        // Until a bar is given the feed may begin earlier than its first trade said: trades may come in any order, and
+        // the clock of one may be far ahead.
+        let begins = self.next_open == 0 || self.traded_until == 0 && ts_open < self.next_open;
         if begins {
             self.next_open = ts_open;
-            // What happened in this interval before the feed began is not known.
-            flags = FLAG_UNPROVEN;
         }
         if ts_open < self.next_open {
-            return self.add_late(ts_open, trade);
+            return self.add_late(ts_open, trade, changed);
         }
         let index = match self.open.binary_search_by_key(&ts_open, |bar| bar.ts_open) {
             Ok(index) => index,
             Err(index) => {
+                // What happened in its first interval before the feed began is not known.
+                let flags = if begins { FLAG_UNPROVEN } else { self.flags_of(ts_open) };
                 self.open.insert(index, BarState { flags, ..BarState::empty(ts_open, trade.price) });
                 index
             }
         };
         self.open[index].add(trade);
-        Added::Open
+        true
     }
 
     #[cold]
-    fn add_late(&mut self, ts_open: i64, trade: &BarTrade) -> Added {
+    fn add_late(&mut self, ts_open: i64, trade: &BarTrade, mut changed: impl FnMut(&BarState)) -> bool {
         let index = match self.closed.binary_search_by_key(&ts_open, |bar| bar.ts_open) {
             Ok(index) => {
                 let bar = &mut self.closed[index];
@@ -188,27 +188,56 @@ impl Series {
             }
             // An interval that had no trades gave no bar; it does now, if its neighbours are still kept.
             Err(index) if !self.fills && index > 0 => {
-                let mut bar = BarState::empty(ts_open, trade.price);
+                let mut bar = BarState { flags: self.flags_of(ts_open), ..BarState::empty(ts_open, trade.price) };
                 bar.add(trade);
                 self.closed.insert(index, bar);
                 let excess = self.closed.len().saturating_sub(self.closed_max);
                 self.closed.drain(..excess);
                 index - excess
             }
-            Err(_) => return Added::TooLate,
+            Err(_) => return false,
         };
-        let bar = self.closed[index];
-        self.traded_until = self.traded_until.max(bar.ts_open.saturating_add(self.interval));
-        if index + 1 == self.closed.len() {
-            self.last_close = bar.close;
+        self.traded_until = self.traded_until.max(ts_open.saturating_add(self.interval));
+        let close = self.closed[index].close;
+        changed(&self.closed[index]);
+        let mut behind = index + 1;
+        // Empty bars repeat the close before them, so they follow it.
+        while let Some(bar) = self.closed.get_mut(behind).filter(|bar| bar.trade_count == 0 && bar.close != close) {
+            let BarState { ts_open, flags, revision, .. } = *bar;
+            *bar = BarState { flags, revision: revision + 1, ..BarState::empty(ts_open, close) };
+            changed(bar);
+            behind += 1;
         }
-        Added::Closed(bar)
+        if let Some(last) = self.closed.back() {
+            self.last_close = last.close;
+        }
+        true
     }
 
-    fn doubt(&mut self, ts_event: i64) {
-        let ts_open = self.start_of(ts_event);
-        if let Some(bar) = self.open.iter_mut().find(|bar| bar.ts_open == ts_open) {
-            bar.flags |= FLAG_UNPROVEN;
+    /// Marks every bar from the one of `from` to the one of `to`, those to come included. Closed ones are given one
+    /// revision higher.
+    #[cold]
+    fn doubt(&mut self, from: i64, to: i64, mut changed: impl FnMut(&BarState)) {
+        let (mut first, mut last) = (self.start_of(from), self.start_of(to));
+        for bar in self.closed.iter_mut().rev().skip_while(|bar| bar.ts_open > last) {
+            if bar.ts_open < first {
+                break;
+            }
+            if bar.flags & FLAG_UNPROVEN == 0 {
+                bar.flags |= FLAG_UNPROVEN;
+                bar.revision += 1;
+                changed(bar);
+            }
+        }
+        // What an earlier loss put in doubt and is still to come stays so.
+        if let Some((before, until)) = self.doubted.filter(|&(_, until)| until >= self.next_open) {
+            (first, last) = (first.min(before), last.max(until));
+        }
+        self.doubted = Some((first, last));
+        for bar in &mut self.open {
+            if first <= bar.ts_open && bar.ts_open <= last {
+                bar.flags |= FLAG_UNPROVEN;
+            }
         }
     }
 
@@ -226,7 +255,10 @@ impl Series {
             } else {
                 let silence = due.unwrap_or(self.start_of(clock)).saturating_sub(self.next_open);
                 match due {
-                    _ if self.fills && silence <= EMPTY_MAX_NS => BarState::empty(self.next_open, self.last_close),
+                    _ if self.fills && silence <= EMPTY_MAX_NS => {
+                        let flags = self.flags_of(self.next_open);
+                        BarState { flags, ..BarState::empty(self.next_open, self.last_close) }
+                    }
                     Some(ts_open) => {
                         self.next_open = ts_open;
                         continue;
@@ -286,8 +318,12 @@ impl Series {
             let revision = again.first().map_or(1, |bar| bar.revision);
             let from = from.max(self.traded_until).max(oldest.saturating_sub(EMPTY_MAX_NS));
             let times = (0..).map(|number| from + number * self.interval).take_while(|ts_open| *ts_open < oldest);
-            let mut all: Vec<_> =
-                times.map(|ts_open| BarState { revision, ..BarState::empty(ts_open, self.last_close) }).collect();
+            let mut all: Vec<_> = times
+                .map(|ts_open| {
+                    let flags = self.flags_of(ts_open);
+                    BarState { revision, flags, ..BarState::empty(ts_open, self.last_close) }
+                })
+                .collect();
             all.append(&mut again);
             again = all;
             from.min(oldest)
@@ -305,6 +341,8 @@ pub(crate) struct Bars {
     series: [Series; INTERVALS_S.len()],
     /// The trade added last was fetched after the fact: trades behind it may not have been.
     backfilled: bool,
+    /// Time of the trade added last; `None` before any.
+    last: Option<i64>,
 }
 
 impl Bars {
@@ -314,7 +352,7 @@ impl Bars {
             let closed_max = if index == MINUTE { minutes_max } else { CLOSED_MAX[index] };
             Series::new(INTERVALS_S[index], closed_max)
         });
-        Self { series, backfilled: false }
+        Self { series, backfilled: false, last: None }
     }
 
     /// Forgets everything, as a change of exponents demands.
@@ -332,20 +370,21 @@ impl Bars {
     #[inline]
     pub(crate) fn add(&mut self, trade: &BarTrade, mut changed: impl FnMut(u32, &BarState)) -> bool {
         self.backfilled = trade.flags & FLAG_BACKFILL != 0;
+        self.last = Some(trade.ts_event);
         let mut in_time = true;
         for (series, interval_s) in self.series.iter_mut().zip(INTERVALS_S) {
-            match series.add(trade) {
-                Added::Open => {}
-                Added::Closed(bar) => changed(interval_s, &bar),
-                Added::TooLate => in_time = false,
-            }
+            in_time &= series.add(trade, |bar| changed(interval_s, bar));
         }
         in_time
     }
 
-    /// Marks the open bars that `ts_event` falls into as possibly lacking trades.
-    pub(crate) fn doubt(&mut self, ts_event: i64) {
-        self.series.iter_mut().for_each(|series| series.doubt(ts_event));
+    /// Trades were lost between the one added last and one at `ts_event`: marks every bar that may lack them, and gives
+    /// the closed ones again.
+    pub(crate) fn doubt(&mut self, ts_event: i64, mut changed: impl FnMut(u32, &BarState)) {
+        let from = self.last.map_or(ts_event, |last| last.min(ts_event));
+        for (series, interval_s) in self.series.iter_mut().zip(INTERVALS_S) {
+            series.doubt(from, ts_event, |bar| changed(interval_s, bar));
+        }
     }
 
     /// The clock that closed bars was wrong, and is `clock` now.
@@ -522,12 +561,77 @@ mod tests {
         for second in [1, 61, 121] {
             add(&mut bars, &trade(second, second as u64, 10, 1));
         }
-        bars.doubt((86_400 + 70) * SECOND_NS);
-        assert_eq!(flags(&mut bars, 3, false), [true, true, false]);
+        assert_eq!(flags(&mut bars, 3, false), [true, false, false], "the first began before the feed did");
         for second in [181, 241] {
             add(&mut bars, &BarTrade { flags: FLAG_BACKFILL, ..trade(second, second as u64, 10, 1) });
         }
         assert_eq!(flags(&mut bars, 4, true), [false]);
         assert_eq!(flags(&mut bars, 5, false), [true]);
+    }
+
+    /// (start in minutes, prices, trades, revision, whether it may lack trades) of a minute.
+    fn minute((length, bar): (u32, BarState)) -> Option<(i64, i64, u32, u32, bool)> {
+        let start = bar.ts_open / MINUTE_NS - 1_440;
+        let unproven = bar.flags & FLAG_UNPROVEN != 0;
+        (length == 60).then_some((start, bar.close, bar.trade_count, bar.revision, unproven))
+    }
+
+    fn close_minutes(bars: &mut Bars, seconds: i64) -> Vec<(i64, i64, u32, u32, bool)> {
+        let mut closed = Vec::new();
+        bars.close_until((86_400 + seconds) * SECOND_NS, false, |length, bar| closed.extend(minute((length, *bar))));
+        closed
+    }
+
+    #[test]
+    fn every_bar_between_two_trades_with_lost_ones_in_between_may_lack_trades() {
+        let mut bars = Bars::new(8);
+        for second in [1, 61, 119] {
+            add(&mut bars, &trade(second, second as u64, 10, 1));
+        }
+        assert_eq!(
+            close_minutes(&mut bars, 245),
+            [(0, 10, 1, 0, true), (1, 10, 2, 0, false), (2, 10, 0, 0, false), (3, 10, 0, 0, false)]
+        );
+        let mut again = Vec::new();
+        bars.doubt((86_400 + 310) * SECOND_NS, |length, bar| again.push((length, *bar)));
+        let mut minutes: Vec<_> = again.iter().copied().filter_map(minute).collect();
+        minutes.sort_unstable();
+        assert_eq!(minutes, [(1, 10, 2, 1, true), (2, 10, 0, 1, true), (3, 10, 0, 1, true)]);
+        let seconds: Vec<_> = again.iter().filter(|(length, _)| *length == 1).map(|(_, bar)| bar.ts_open).collect();
+        assert_eq!(seconds, [(86_400 + 119) * SECOND_NS], "a second without a bar stays without");
+        add(&mut bars, &trade(310, 310, 12, 1));
+        add(&mut bars, &trade(370, 370, 13, 1));
+        assert_eq!(
+            close_minutes(&mut bars, 420),
+            [(4, 10, 0, 0, true), (5, 12, 1, 0, true), (6, 13, 1, 0, false)],
+            "the one that was open, the one of the trade that told, and no more"
+        );
+        assert!(bars.series[4].open[0].flags & FLAG_UNPROVEN != 0, "and the day");
+    }
+
+    #[test]
+    fn the_empty_bars_behind_a_close_follow_it() {
+        let mut bars = Bars::new(8);
+        add(&mut bars, &trade(10, 1, 100, 1));
+        assert_eq!(close_minutes(&mut bars, 180).len(), 3);
+        let again: Vec<_> = add(&mut bars, &trade(50, 2, 101, 1)).into_iter().filter_map(minute).collect();
+        assert_eq!(again, [(0, 101, 2, 1, true), (1, 101, 0, 1, false), (2, 101, 0, 1, false)]);
+        assert_eq!(close_minutes(&mut bars, 240), [(3, 101, 0, 0, false)]);
+        let again: Vec<_> = add(&mut bars, &trade(20, 3, 99, 1)).into_iter().filter_map(minute).collect();
+        assert_eq!(again, [(0, 101, 3, 2, true)], "another close is not changed by it");
+        let again: Vec<_> = add(&mut bars, &trade(130, 4, 98, 1)).into_iter().filter_map(minute).collect();
+        assert_eq!(again, [(2, 98, 1, 2, false), (3, 98, 0, 1, false)]);
+    }
+
+    #[test]
+    fn a_first_trade_with_a_time_far_ahead_stops_no_bar() {
+        let mut bars = Bars::new(8);
+        add(&mut bars, &trade(3_550, 1, 100, 1));
+        for second in [10, 70, 130] {
+            assert!(bars.add(&trade(second, second as u64, 10, 1), |_, bar| panic!("{bar:?}")));
+        }
+        assert_eq!(close_minutes(&mut bars, 180), [(0, 10, 1, 0, true), (1, 10, 1, 0, false), (2, 10, 1, 0, false)]);
+        assert_eq!(close(&mut bars, 300, 300), [(0, [10; 4], 3, 3)]);
+        assert_eq!(close(&mut bars, 3_600, 3_600), [(0, [10, 100, 10, 100], 4, 4)]);
     }
 }

@@ -763,7 +763,6 @@ impl Markets {
             TradeStep::Gap { expected, missing } => {
                 self.oracles.count(oracle, false);
                 self.counters.gaps += 1;
-                market.bars.doubt(print.ts_event);
                 let kind = StatusRecord::of(StatusKind::TradeGap);
                 Some(StatusRecord { expected, found: print.trade_id, count: missing, ..kind })
             }
@@ -776,6 +775,9 @@ impl Markets {
         };
         if let Some(status) = status {
             emit.status(id, print.ts_event, status);
+        }
+        if let TradeStep::Gap { .. } = step {
+            self.doubt_bars(index, print.ts_event, emit);
         }
         if print.size == 0 {
             self.counters.trades_empty += 1;
@@ -832,6 +834,21 @@ impl Markets {
             emit.sink.bar(&record);
         });
         counters.trades_too_late += u64::from(!in_time);
+    }
+
+    /// Trades were lost between the last one and one at `ts_event`.
+    #[cold]
+    pub(crate) fn doubt_bars<S: RecordSink>(&mut self, index: usize, ts_event: i64, emit: &mut Emitter<'_, S>) {
+        let Self { all, counters, .. } = self;
+        let Market { bars, id, price_exp, size_exp, .. } = &mut all[index];
+        // Our time where the venue gives none, as for the bars, or one that cannot be.
+        let is_none = ts_event == 0 || ts_event.saturating_sub(emit.ts_recv) > TRADE_CLOCKS_DIFFER_NS;
+        let ts_event = if is_none { emit.ts_recv } else { ts_event };
+        bars.doubt(ts_event, |interval_s, bar| {
+            counters.bar_revisions += 1;
+            let record = bar_record(interval_s, bar, (id.get(), *price_exp, *size_exp), emit);
+            emit.sink.bar(&record);
+        });
     }
 
     /// Closes the bars of one instrument.

@@ -323,7 +323,6 @@ impl ExchangeFeed {
         }
         let market = markets.get(index);
         market.trade_ids.miss_until(told);
-        market.bars.doubt(ts_event);
         markets.counters.gaps += 1;
         let status = StatusRecord {
             expected: last + 1,
@@ -332,6 +331,7 @@ impl ExchangeFeed {
             ..StatusRecord::of(StatusKind::TradeGap)
         };
         emit.status(markets.get(index).id.get(), ts_event, status);
+        markets.doubt_bars(index, ts_event, emit);
     }
 
     /// A message of the full channel, in the sequence of its product.
