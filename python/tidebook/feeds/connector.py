@@ -19,6 +19,7 @@ from typing import Any
 
 from tidebook.errors import ConfigError, VenueError
 from tidebook.feeds.backoff import Backoff
+from tidebook.feeds.book_watch import BookWatch
 from tidebook.feeds.line import ConnectorOptions, Line, LineParts, LineStatus
 from tidebook.feeds.pace import Pace, connect_pace
 from tidebook.feeds.protocol import RestRequest, Route, VenueProtocol
@@ -102,11 +103,18 @@ class Connector:
             rare=lambda: self._parts.rare(),
             pace=options.snapshots,
         )
+        self._watch = BookWatch(
+            protocol.about,
+            protocol.name_in_frames,
+            silent_after_s=options.book_silent_after_s,
+            quiet_after_s=options.quiet_after_s,
+            quiet_max_s=options.quiet_max_s,
+        )
         limits = protocol.limits
         self._connects = connect_pace(limits)
         requests = Pace(limits.request_spacing_s) if limits.requests_shared else None
         self._parts = LineParts(
-            protocol, options, sink, self._connects, requests, signs, self._fetcher, self._random, self
+            protocol, options, sink, self._connects, requests, signs, self._fetcher, self._watch, self._random, self
         )
         self._lines: list[Line] = []
         self._book_lines: dict[str, Line] = {}
@@ -197,6 +205,7 @@ class Connector:
             return
         self._keep({symbol: None for symbol in self._symbols if symbol not in gone})
         self._fetcher.forget(gone)
+        self._watch.forget(gone)
         lines = [line for line in self._lines if not line.symbols.keys().isdisjoint(gone)]
         for symbol in gone:
             self._book_lines.pop(symbol, None)

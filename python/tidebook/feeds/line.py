@@ -9,13 +9,14 @@ import asyncio
 import random
 import ssl
 import time
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from tidebook.errors import VenueError
 from tidebook.feeds.backoff import Backoff
+from tidebook.feeds.book_watch import BookWatch, Silence
 from tidebook.feeds.pace import Pace
 from tidebook.feeds.protocol import Route, Snapshots, SymbolStream, VenueProtocol
 from tidebook.feeds.rest import SnapshotFetcher, SnapshotPace
@@ -27,6 +28,11 @@ from tidebook.feeds.stop_signs import StopSigns
 from tidebook.observe.logs import logger
 
 log = logger("feeds.line")
+
+T = TypeVar("T")
+
+# How often books are asked whether they are silent: of hundreds it takes a while.
+BOOKS_CHECK_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +61,13 @@ class ConnectorOptions:
     stalled_after_s: float = 15.0
     """Silence after which the session is given up."""
     quiet_after_s: float = 60.0
-    """Time with heartbeats and no market data after which one book is subscribed anew, to see whether it lives."""
+    """Time without market data on a connection that lives: then one book is subscribed anew, to see whether it lives,
+    or where a book does not come with its subscription the connection is replaced. Also the time without a change after
+    which a book is subscribed anew while others change."""
+    quiet_max_s: float = 900.0
+    """What is quiet again and again is looked at ever more rarely, at last after this time."""
+    book_silent_after_s: float = 10.0
+    """Time of trades and best prices without a change of their book after which the book is subscribed anew."""
     snapshot_timeout_s: float = 10.0
     """Until a snapshot that should have come with a subscription is asked for again."""
     refused_retry_s: float = 60.0
@@ -127,6 +139,7 @@ class LineParts:
     """Of the messages of all lines, where the venue counts them together; None where each connection has its own."""
     signs: StopSigns
     fetcher: SnapshotFetcher
+    watch: BookWatch
     random: random.Random
     owner: LineOwner
 
@@ -151,7 +164,7 @@ class Line:
         self._standing = Standing(parts.options.refused_retry_s)
         self._subscribed = False
         self._changing = asyncio.Lock()
-        self._changes: set[asyncio.Task[dict[str, str]]] = set()
+        self._changes: set[asyncio.Task[Any]] = set()
         self._resubscriber: Resubscriber | None = None
         self._useless = False
         """The last session was given up because its books did not live."""
@@ -161,6 +174,10 @@ class Line:
         self._data_count = 0
         self._last_data_s = 0.0
         self._pinged = False
+        self._quiet_after_s = parts.options.quiet_after_s
+        self._books_checked_s = 0.0
+        self.data_seen = parts.watch.saw
+        """What a session tells of each frame of market data; the watch itself, since it is called so often."""
 
     # For the connector
 
@@ -214,10 +231,7 @@ class Line:
         session = self._session
         if session is None or not session.alive:
             return {}
-        change = asyncio.create_task(self._reconcile(session), name=f"change {session.number}")
-        self._changes.add(change)
-        change.add_done_callback(self._changes.discard)
-        return await asyncio.shield(change)
+        return await asyncio.shield(self._begin_change(self._reconcile(session), session))
 
     def request_count(self) -> int:
         """How many messages subscribe everything."""
@@ -233,14 +247,14 @@ class Line:
         return self._resubscriber.want(symbol) if self._resubscriber is not None else None
 
     def check_silence(self, now_s: float) -> None:
-        """Gives a silent session up; called with every tick of the feed's timer."""
+        """Gives a silent session up, has a quiet one replaced, takes silent books anew; called with every tick of the timer."""
         session, options = self._session, self._parts.options
         if session is None or not session.alive:
             return
         heartbeats = self._parts.protocol.heartbeats
-        data_count = session.message_count - session.heartbeat_count
-        if data_count != self._data_count:
-            self._data_count, self._last_data_s = data_count, now_s
+        if session.data_count != self._data_count:
+            self._data_count, self._last_data_s = session.data_count, now_s
+            self._quiet_after_s = options.quiet_after_s
         # Where the venue sends heartbeats, a pong says less than they do.
         sign_count = session.message_count if heartbeats else session.frame_count
         if sign_count != self._sign_count:
@@ -251,10 +265,11 @@ class Line:
         elif silent_s >= options.ping_after_s and not self._pinged and not heartbeats:
             self._pinged = True
             session.ping()
-        elif now_s - self._last_data_s >= options.quiet_after_s and self._resubscriber is not None:
-            # Heartbeats go on beside a dead book: only a snapshot proves that it lives.
-            self._last_data_s = now_s
-            self._resubscriber.want_any()
+        elif now_s - self._last_data_s >= self._quiet_after_s:
+            self._look_into_quiet(session, now_s)
+        elif now_s - self._books_checked_s >= min(BOOKS_CHECK_S, options.book_silent_after_s / 4):
+            self._books_checked_s = now_s
+            self._check_books(session, now_s)
 
     def status(self) -> LineStatus:
         """How it is doing now."""
@@ -276,7 +291,7 @@ class Line:
     def session_opened(self, session: Session) -> None:
         """The new session is the live one from this message on; the one before is retired."""
         if self._session is not None:
-            self._session.retire("rotation")
+            self._session.retire(self._session.relief_reason or "rotation")
         now_s = time.monotonic()
         parts = self._parts
         self._session, self._subscribed, self._useless = session, False, False
@@ -354,6 +369,7 @@ class Line:
         dialed = [SymbolStream(symbol, stream) for symbol in dial.symbols for stream in self.route.streams]
         try:
             async with self._changing:
+                self._expect_books(dialed)
                 self._standing.grant(dialed)
                 await self._change(session, dialed)
                 refused = self._standing.reasons(self.symbols)
@@ -436,7 +452,68 @@ class Line:
             log.warning("subscription refused", venue=venue, symbol=symbol, streams=names, reason=reason)
             self._parts.owner.write_state("refused", session.number, symbol=symbol, streams=names, reason=reason)
 
+    def _begin_change(self, work: Coroutine[Any, Any, T], session: Session) -> "asyncio.Task[T]":
+        change = asyncio.create_task(work, name=f"change {session.number}")
+        self._changes.add(change)
+        change.add_done_callback(self._changes.discard)
+        return change
+
     # Books
+
+    def _look_into_quiet(self, session: Session, now_s: float) -> None:
+        quiet_s = now_s - self._last_data_s
+        self._last_data_s = now_s
+        if self._resubscriber is not None:
+            # Heartbeats go on beside a dead book: only a snapshot proves that it lives.
+            self._resubscriber.want_any()
+        else:
+            # Pongs and heartbeats go on beside a session that sends nothing more: only another session tells. One that
+            # is as quiet waits twice as long for the next, since then nobody may be trading.
+            quiet_max_s = max(self._parts.options.quiet_after_s, self._parts.options.quiet_max_s)
+            self._quiet_after_s = min(2 * self._quiet_after_s, quiet_max_s)
+            session.relieve(f"quiet: no market data for {quiet_s:.1f} s")
+
+    def _check_books(self, session: Session, now_s: float) -> None:
+        """Subscribes a silent book anew; if that does not help, replaces the session; at last counts it as refused."""
+        if not self.route.books or not self._subscribed:
+            return
+        with_book = [symbol for symbol in self.symbols if self._has_book(symbol)]
+        others_move = now_s - self._last_data_s < self._parts.options.book_silent_after_s
+        silent = self._parts.watch.check(with_book, now_s, others_move=others_move)
+        if not silent:
+            return
+        for symbol, silence in silent.items():
+            tell = log.warning if silence.attempt else log.info
+            tell("book silent", venue=self._parts.protocol.venue, symbol=symbol, reason=silence.reason)
+            self._parts.owner.write_state("book_silent", session.number, symbol=symbol, reason=silence.reason)
+            if silence.attempt == 2:
+                session.relieve(f"book of {symbol} silent after it was subscribed anew: {silence.reason}")
+        taken_anew = {symbol: silence for symbol, silence in silent.items() if silence.attempt != 2}
+        if taken_anew:
+            self._begin_change(self._take_anew(session, taken_anew), session)
+
+    async def _take_anew(self, session: Session, silent: dict[str, Silence]) -> None:
+        """Gives silent books up and takes them again, at once or, after attempts that did not help, when it is time."""
+        protocol, books = self._parts.protocol, self.route.books
+        try:
+            async with self._changing:
+                carried = [symbol for symbol in silent if self._has_book(symbol)]
+                if session is not self._session or not carried:
+                    return
+                gone = [SymbolStream(symbol, stream) for symbol in carried for stream in books]
+                self._forget_books(gone)
+                for streams, symbols in by_streams(gone):
+                    await session.ask(protocol.unsubscribe(streams, symbols))
+                self._standing.give_up(gone)
+                self._parts.owner.write_state("unsubscribed", session.number, streams=self._names(gone))
+                self._parts.fetcher.cancel(carried)
+                hopeless = {
+                    stream: silent[stream.symbol].reason for stream in gone if silent[stream.symbol].attempt > 2
+                }
+                self._refuse(session, hopeless)
+                await self._change(session, ())
+        except VenueError:
+            pass  # the session ended, and told it
 
     def _has_book(self, symbol: str) -> bool:
         return bool(self.route.books) and self._standing.has(symbol, self.route.books)
@@ -446,8 +523,11 @@ class Line:
         return list(dict.fromkeys(symbol for symbol, stream in streams if stream in self.route.books and symbol))
 
     def _expect_books(self, streams: Iterable[SymbolStream]) -> None:
+        symbols = self._with_books(streams)
+        # Known before they are granted: the first change may come before the answer does.
+        self._parts.watch.begin(symbols, time.monotonic())
         if self._resubscriber is not None:
-            self._resubscriber.expect(self._with_books(streams))
+            self._resubscriber.expect(symbols)
 
     def _forget_books(self, streams: Iterable[SymbolStream]) -> None:
         if self._resubscriber is not None:
@@ -455,6 +535,7 @@ class Line:
 
     def _begin_books(self, streams: Iterable[SymbolStream]) -> None:
         symbols = self._with_books(streams)
+        self._parts.watch.begin(symbols, time.monotonic())
         if self._resubscriber is not None:
             self._resubscriber.subscribed(symbols)
         elif self._parts.protocol.snapshots is Snapshots.REST:
@@ -486,10 +567,11 @@ class Line:
         # Spread over an hour of a day, or connections opened together would all change over together.
         until_s = time.monotonic() + rotate_after_s * (1 - self._parts.random.random() / 24)
         retry_s = self._parts.options.refused_retry_s
-        while (now_s := time.monotonic()) < until_s:
+        while (now_s := time.monotonic()) < until_s and not session.relief_reason:
             # Whatever is refused while this waits is not due before it looks again.
             due_s = min(until_s, now_s + retry_s, self._standing.again_s())
-            if await session.wait_end(max(0.0, due_s - now_s)):
+            await session.wait_relief(max(0.0, due_s - now_s))
+            if not session.alive:
                 return True
             if self._standing.again_s() <= time.monotonic():
                 await self.reconcile()

@@ -16,6 +16,8 @@ import msgspec
 
 # Notices are small; a longer frame with an unknown beginning is damaged data, which is not ours to judge.
 NOTICE_BYTES_MAX = 1 << 20
+# No venue has longer names of instruments or streams.
+WORD_BYTES_MAX = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +212,18 @@ class VenueProtocol(ABC):
     def notice(self, body: bytes) -> Notice | None:
         """What the frame says besides market data; None almost always. Called for each frame, and never raises."""
 
+    def about(self, body: bytes) -> tuple[bytes, bool] | None:
+        """The instrument of a frame, as frames name it, and whether the frame changes its book or proves that it changed.
+
+        None for all other frames. Called for each one that is no notice, and never raises.
+        """
+        del body
+        return None
+
+    def name_in_frames(self, symbol: str) -> bytes:
+        """What `about` calls the symbol."""
+        return symbol.encode()
+
     @property
     def feed_streams(self) -> tuple[str, ...]:
         """Streams of no symbol that one connection has for the whole feed; subscribed before its symbols."""
@@ -258,6 +272,16 @@ def json_object(body: bytes) -> dict[str, Any] | None:
 def is_too_fast(reason: str) -> bool:
     """Whether a refusal is one for coming too fast. Venues that have no code for it have words: "Exceeded msg rate"."""
     return any(words in reason.lower() for words in ("msg rate", "rate limit", "too many requests"))
+
+
+def word_after(body: bytes, mark: bytes, within: int) -> bytes | None:
+    """The word in quotes behind `mark`, which ends with the first of them; None when the first `within` bytes have none."""
+    begin = body.find(mark, 0, within)
+    if begin < 0:
+        return None
+    begin += len(mark)
+    end = body.find(b'"', begin, begin + WORD_BYTES_MAX)
+    return body[begin:end] if end >= 0 else None
 
 
 def text_of(value: object) -> str:

@@ -11,6 +11,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol, Self
 
@@ -70,6 +71,9 @@ class SessionOwner(Protocol):
 
     def session_ended(self, session: "Session", reason: str) -> None:
         """An opened session ended, or was retired; no frame will be written any more."""
+
+    def data_seen(self, body: bytes) -> None:
+        """A frame of market data was written."""
 
     def snapshot_seen(self, symbol: str) -> None:
         """A book's snapshot was written."""
@@ -149,14 +153,18 @@ class Session(WSListener):
         """Everything that came, control frames too."""
         self.message_count = 0
         """Messages that were written."""
-        self.heartbeat_count = 0
-        """Of them heartbeats."""
+        self.data_count = 0
+        """Of them market data: neither heartbeats nor answers nor snapshots."""
+        self.relief_reason = ""
+        """Why a successor is wanted; empty while none is."""
         self._protocol = protocol
         self._notice = protocol.notice
+        self._data_seen = owner.data_seen
         self._sink_write = sink.write
         self._owner = owner
         self._pacing = pacing
         self._ended = asyncio.Event()
+        self._done_for = asyncio.Event()
         self._transport: WSTransport | None = None
         self._parts: list[bytes] = []
         self._parts_bytes = 0
@@ -219,6 +227,17 @@ class Session(WSListener):
         except TimeoutError:
             return False
         return True
+
+    async def wait_relief(self, timeout_s: float) -> None:
+        """Waits for the end, for `relieve`, or for the time to pass."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._done_for.wait()
+
+    def relieve(self, reason: str) -> None:
+        """Wants a successor, until whose opening the session goes on."""
+        self.relief_reason = self.relief_reason or reason
+        self._done_for.set()
 
     def retire(self, reason: str) -> None:
         """Ends the session from our side, at once: nothing is written after this returns."""
@@ -346,7 +365,10 @@ class Session(WSListener):
                 return
             self.message_count += 1
             notice = self._notice(body)
-            if notice is not None:
+            if notice is None:
+                self.data_count += 1
+                self._data_seen(body)
+            elif notice is not HEARTBEAT:
                 self._on_notice(notice)
         elif kind is WSMsgType.CLOSE:
             payload = frame.get_payload_as_bytes()
@@ -369,9 +391,7 @@ class Session(WSListener):
             log.warning("connection broken off", venue=self._protocol.venue, connection=self.number, reason=reason)
 
     def _on_notice(self, notice: Notice) -> None:
-        if notice is HEARTBEAT:
-            self.heartbeat_count += 1
-        elif isinstance(notice, SnapshotSeen):
+        if isinstance(notice, SnapshotSeen):
             self._owner.snapshot_seen(notice.symbol)
         elif isinstance(notice, Answer):
             if self._asked is not None:
@@ -387,6 +407,7 @@ class Session(WSListener):
         if self._ended.is_set():
             return
         self._ended.set()
+        self._done_for.set()
         if self._asked is not None and not self._asked.done.done():
             self._asked.done.set_exception(self._lost(reason))
             self._asked.done.exception()  # its waiter may be gone; it was told

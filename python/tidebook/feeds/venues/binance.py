@@ -29,6 +29,7 @@ from tidebook.feeds.protocol import (
     json_bytes,
     json_object,
     text_of,
+    word_after,
 )
 
 DEFAULT_STREAMS = ("trade", "bookTicker", "depth@100ms")
@@ -39,6 +40,8 @@ EXCHANGE_INFO_SYMBOLS_MAX = 100
 # Every combined frame begins `{"stream":"<name>"`; the venue's own notices have a name that begins with `!`.
 _WRAPPER = slice(2, 8)
 _NAME_START = slice(11, 12)
+_STREAM = b'{"stream":"'
+_MOVES = frozenset({b"trade", b"aggTrade", b"bookTicker"})
 
 
 class Binance(VenueProtocol):
@@ -124,6 +127,20 @@ class Binance(VenueProtocol):
             refused = f"{error.get('code')} {text_of(error.get('msg'))}"
             return Answer(message["id"], refused=refused, too_fast=is_too_fast(refused))
         return None
+
+    def about(self, body: bytes) -> tuple[bytes, bool] | None:
+        """Told by the stream's name."""
+        stream = word_after(body, _STREAM, len(_STREAM))
+        if stream is None:
+            return None
+        name, _, kind = stream.partition(b"@")
+        if kind in _MOVES:
+            return name, False
+        return (name, True) if kind == b"depth" or kind.startswith(b"depth@") else None
+
+    def name_in_frames(self, symbol: str) -> bytes:
+        """In lower case, as in the names of streams."""
+        return symbol.lower().encode()
 
     def snapshot_request(self, symbol: str, symbol_count: int) -> RestRequest:
         """As many levels as a minute's budget gives all symbols together, so that a feed of hundreds starts at once."""

@@ -37,6 +37,7 @@ from tidebook.feeds.protocol import (
     json_bytes,
     json_object,
     text_of,
+    word_after,
 )
 
 DEFAULT_STREAMS = ("level2_batch", "matches", "ticker", "heartbeat")
@@ -51,6 +52,9 @@ VERIFY_PATH = "/users/self/verify"
 """What a subscription signs in place of a request of its own."""
 
 _TYPE = b'{"type":"'
+_PRODUCT = b'"product_id":"'
+_HEAD_BYTES = 512
+_MOVING = frozenset({b"l2update", b"match", b"ticker"})
 _DATA = frozenset(
     {b"l2update", b"match", b"last_match", b"ticker", b"received", b"open", b"done", b"change", b"activate"}
 )
@@ -173,6 +177,14 @@ class Coinbase(VenueProtocol):
             refused = ": ".join(words) or "no reason given"
             return Answer(refused=refused, too_fast=is_too_fast(refused))
         return Answer() if message.get("type") == "subscriptions" else None
+
+    def about(self, body: bytes) -> tuple[bytes, bool] | None:
+        """Told by the type, where a level2 channel is subscribed."""
+        kind = word_after(body, _TYPE, len(_TYPE)) if self._snapshots is Snapshots.RESUBSCRIBE else None
+        if kind not in _MOVING:
+            return None
+        product = word_after(body, _PRODUCT, _HEAD_BYTES)
+        return None if product is None else (product, kind == b"l2update")
 
     def _requests(self, kind: str, streams: tuple[str, ...], symbols: Sequence[str]) -> list[Request]:
         def encode(number: int, part: Sequence[str]) -> bytes:

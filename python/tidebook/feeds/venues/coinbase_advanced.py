@@ -39,6 +39,7 @@ from tidebook.feeds.protocol import (
     json_bytes,
     json_object,
     text_of,
+    word_after,
 )
 from tidebook.feeds.venues.coinbase import product_id
 
@@ -53,6 +54,7 @@ TOKEN_LIFETIME_S = 120
 _CHANNEL = b'{"channel":"'
 _SNAPSHOT = b'"type":"snapshot"'
 _PRODUCT = b'"product_id":"'
+_MOVING = frozenset({b"l2_data", b"market_trades", b"ticker"})
 # The envelope before the first event; the type of the event follows it at once.
 _HEAD_BYTES = 400
 
@@ -159,6 +161,14 @@ class CoinbaseAdvanced(VenueProtocol):
             refused = text_of(message.get("message") or message.get("error") or "no reason given")
             return Answer(refused=refused, too_fast=is_too_fast(refused))
         return Answer() if message.get("channel") == "subscriptions" else None
+
+    def about(self, body: bytes) -> tuple[bytes, bool] | None:
+        """Told by the channel and the first product; candles and ticker_batch come without a trade too."""
+        channel = word_after(body, _CHANNEL, len(_CHANNEL))
+        if channel not in _MOVING:
+            return None
+        product = word_after(body, _PRODUCT, 2 * _HEAD_BYTES)
+        return None if product is None else (product, channel == b"l2_data")
 
     def _requests(self, kind: str, channel: str, symbols: Sequence[str]) -> list[Request]:
         def encode(number: int, part: Sequence[str]) -> bytes:

@@ -28,6 +28,7 @@ from tidebook.feeds.protocol import (
     json_bytes,
     json_object,
     text_of,
+    word_after,
 )
 
 BOOK = "book"
@@ -38,6 +39,9 @@ DEPTHS = (10, 25, 100, 500, 1_000)
 
 _CHANNEL = b'{"channel":"'
 _HEARTBEAT = b'{"channel":"heartbeat"'
+_SYMBOL = b'"symbol":"'
+_HEAD_BYTES = 128
+_MOVING = frozenset({b"book", b"trade", b"ticker"})
 _SNAPSHOT = b'{"channel":"book","type":"snapshot"'
 _SNAPSHOT_SYMBOL = b'{"channel":"book","type":"snapshot","data":[{"symbol":"'
 
@@ -129,6 +133,14 @@ class Kraken(VenueProtocol):
         if message is None or "channel" in message:
             return None
         return _answer(message)
+
+    def about(self, body: bytes) -> tuple[bytes, bool] | None:
+        """Told by the channel; an ohlc comes without a trade too."""
+        channel = word_after(body, _CHANNEL, len(_CHANNEL))
+        if channel not in _MOVING:
+            return None
+        symbol = word_after(body, _SYMBOL, _HEAD_BYTES)
+        return None if symbol is None else (symbol, channel == b"book")
 
     def _requests(self, method: str, stream: str, symbols: Sequence[str]) -> list[Request]:
         params: dict[str, Any] = {"channel": stream}
