@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tidebook.config import ChannelSettings, keys, keys_page, load, parse
+from tidebook.config import keys, keys_page, load
 from tidebook.config.settings import NOT_IN_EFFECT
 from tidebook.errors import ConfigError
 
@@ -38,15 +38,15 @@ def test_without_a_file_the_defaults_are_in_force() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        'data_directory = "/d"\nkeep_snapshots = 3\ncompaction_threshold = "2 GiB"\n[channel]\nbuffer_size = 8192\n',
-        'dataDirectory = "/d"\nkeepSnapshots = 3\ncompactionThreshold = 2147483648\n[channel]\nbufferSize = "8 KiB"\n',
+        'data_directory = "/d"\nkeep_snapshots = 3\ncompaction_threshold = "2 GiB"\n[storage]\nflush_interval_s = 60\n',
+        'dataDirectory = "/d"\nkeepSnapshots = 3\ncompactionThreshold = 2147483648\n[storage]\nflushIntervalS = 60\n',
     ],
 )
 def test_both_spellings_and_both_forms_of_a_size_mean_the_same(text: str) -> None:
     written(text)
     settings = load()
     assert (settings.data_directory, settings.keep_snapshots) == (Path("/d"), 3)
-    assert (settings.compaction_threshold, settings.channel.buffer_size) == (2 << 30, 8192)
+    assert (settings.compaction_threshold, settings.storage.flush_interval_s) == (2 << 30, 60)
 
 
 def test_every_key_is_understood_in_both_spellings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,12 +65,12 @@ def test_every_key_is_understood_in_both_spellings(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_environment_overrides_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    written("journalSyncIntervalMs = 20\n[channel]\nmode = 'mpsc'\nbuffer_size = 8192\n")
+    written("journalSyncIntervalMs = 20\n[api]\nhost = '::1'\nport = 8192\n")
     monkeypatch.setenv("TIDEBOOK_JOURNAL_SYNC_INTERVAL_MS", "30")
-    monkeypatch.setenv("TIDEBOOK_CHANNEL_BUFFER_SIZE", "1MiB")
+    monkeypatch.setenv("TIDEBOOK_API_PORT", "8193")
     settings = load()
     assert settings.journal_sync_interval_ms == 30
-    assert (settings.channel.mode, settings.channel.buffer_size) == ("mpsc", 1 << 20)
+    assert (settings.api.host, settings.api.port) == ("::1", 8193)
 
 
 def test_a_file_named_by_the_environment_is_read_and_must_exist(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,8 +95,8 @@ def test_a_file_named_by_the_environment_is_read_and_must_exist(monkeypatch: pyt
             "tidebook.toml: keep_snapshots = 1: Input should be greater than or equal to 2",
         ),
         (
-            "[channel]\ndb_backend = 'rocksdb'",
-            "tidebook.toml: channel.db_backend = 'rocksdb': the only backend is 'lmdb', 'rocksdb' is not built",
+            "[kraken]\ndepth = 11",
+            "tidebook.toml: kraken.depth = 11: no book has so many levels; choose 10, 25, 100, 500 or 1000",
         ),
         ("x = ", "tidebook.toml: is no TOML: Invalid value (at end of document)"),
         ("api = 3", "tidebook.toml: api = 3: Input should be a valid dictionary or instance of ApiSettings"),
@@ -119,13 +119,6 @@ def test_a_mistake_in_the_environment_names_the_variable(monkeypatch: pytest.Mon
         load()
 
 
-def test_options_of_a_channel_follow_the_same_rules() -> None:
-    options = parse(ChannelSettings, {"bufferSize": "64 KiB", "wal_dir": "/w/{name}"}, "channel 'orders'")
-    assert (options.buffer_size, options.wal_dir) == (65536, "/w/{name}")
-    with pytest.raises(ConfigError, match=r"^channel 'orders': unknown key 'buffer_sice'; did you mean 'buffer_size'"):
-        parse(ChannelSettings, {"buffer_sice": 1}, "channel 'orders'")
-
-
 def test_every_key_is_read_somewhere_or_says_that_it_is_not(root: Path) -> None:
     code = "\n".join(
         path.read_text() for path in (root / "python/tidebook").rglob("*.py") if path.parent.name != "config"
@@ -137,8 +130,8 @@ def test_every_key_is_read_somewhere_or_says_that_it_is_not(root: Path) -> None:
 
 
 def test_keys_without_effect_are_named_when_somebody_sets_them() -> None:
-    Path("tidebook.toml").write_text('keep_snapshots = 3\ndata_directory = "/d"\n[channel]\nbuffer_size = 8192\n')
-    assert load().without_effect() == ("keep_snapshots", "channel")
+    Path("tidebook.toml").write_text('keep_snapshots = 3\ndata_directory = "/d"\n')
+    assert load().without_effect() == ("keep_snapshots",)
     Path("tidebook.toml").write_text('data_directory = "/d"\n')
     assert load().without_effect() == ()
 

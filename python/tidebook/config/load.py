@@ -8,7 +8,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -17,8 +17,6 @@ from tidebook.config.settings import Settings
 from tidebook.errors import ConfigError
 
 FILE_NAME = "tidebook.toml"
-
-Options = TypeVar("Options", bound=BaseModel)
 
 
 def load(path: Path | str | None = None) -> Settings:
@@ -37,17 +35,6 @@ def load(path: Path | str | None = None) -> Settings:
         return Settings(**written)
     except ValidationError as error:
         raise _one_line(error, str(file) if written else "settings") from None
-
-
-def parse(model: type[Options], options: Mapping[str, object], source: str) -> Options:
-    """`options` as `model`, by the rules of the settings file; `source` says in errors where they were written.
-
-    Raises: ConfigError as `load` does.
-    """
-    try:
-        return model(**_normalised(options, model, source))
-    except ValidationError as error:
-        raise _one_line(error, source) from None
 
 
 def _read(file: Path) -> dict[str, object]:

@@ -19,35 +19,10 @@ from pydantic_settings import (
 )
 
 
-def _only_lmdb(value: object) -> object:
-    if value != "lmdb":
-        raise ValueError(f"the only backend is 'lmdb', {value!r} is not built")
-    return value
-
-
 class Section(BaseModel):
     """A table of `tidebook.toml`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ChannelSettings(Section):
-    """Options of `create_channel`, and in `[channel]` the defaults of every channel."""
-
-    buffer_file: str | None = Field(
-        default=None,
-        description="Path of the ring, `{name}` standing for the channel; default: a file in shared memory.",
-    )
-    buffer_size: ByteSize = Field(default=ByteSize(1 << 20), ge=4096, description="Bytes of the ring.")
-    mode: Literal["spsc", "mpsc"] = Field(default="spsc", description="One producer (spsc) or several (mpsc).")
-    wal_dir: str | None = Field(
-        default=None, description="Directory of the journal, `{name}` standing for the channel; default: no journal."
-    )
-    db_backend: Annotated[Literal["lmdb"], BeforeValidator(_only_lmdb)] = Field(
-        default="lmdb", description="Where cursors and checkpoints are kept."
-    )
-    replication: str | None = Field(default=None, description="URL of the stream that replicates the channel.")
-    snapshot_interval_ms: int = Field(default=5_000, ge=1, description="Time between two checkpoints of a cursor.")
 
 
 class LogSettings(Section):
@@ -217,8 +192,8 @@ class StorageSettings(Section):
     compression: Literal["zstd", "snappy", "lz4"] = Field(default="zstd", description="Codec of Parquet pages.")
 
 
-# Keys and tables that are understood and not obeyed: what they steer is not built. `without_effect` names those set.
-NOT_IN_EFFECT = ("snapshot_interval_min", "keep_snapshots", "compaction_threshold", "channel")
+# Keys that are understood and not obeyed: what they steer is not built. `without_effect` names those set.
+NOT_IN_EFFECT = ("snapshot_interval_min", "keep_snapshots", "compaction_threshold")
 
 
 class _Environment(EnvSettingsSource):
@@ -265,9 +240,6 @@ class Settings(BaseSettings):
     venues: Words = Field(
         default=(),
         description="Venues of a node; nothing named: those of the last run, else binance, coinbase, kraken.",
-    )
-    channel: ChannelSettings = Field(
-        default_factory=ChannelSettings, description="Not in effect yet. Defaults of channels."
     )
     binance: BinanceSettings = Field(default_factory=BinanceSettings, description="Feed of Binance spot.")
     binance_usdm: BinanceUsdmSettings = Field(
