@@ -48,6 +48,7 @@ def test_every_command_of_the_page_does_what_it_is_for(
     definition["instrument_id"] = 7
     definition["symbol"][0][:15] = list(b"BTCUSDT.BINANCE")
     tb.open_consumer(channel, "notebook").close()
+    tb.create_channel("scratch", directory=directory)
     with tb.open_producer(channel) as producer, tb.open_producer(defining) as defines:
         defines.write_batch(definition)
         producer.write_batch(records)
@@ -62,6 +63,18 @@ def test_every_command_of_the_page_does_what_it_is_for(
             assert shown.out, command
             assert shown.err == "", command
     named = {" ".join(command[:3]) for command in ran} | {" ".join(command[:2]) for command in ran}
-    verbs = ("bench", "cursor ls", "cursor remove", "cursor reset", "doctor", "dump", "ls", "tail", "top", "verify")
+    verbs = (
+        "bench",
+        "cursor ls",
+        "cursor remove",
+        "cursor reset",
+        "doctor",
+        "dump",
+        "ls",
+        "rm",
+        "tail",
+        "top",
+        "verify",
+    )
     assert {f"channel {verb}" for verb in verbs} <= named
     assert {path.name for path in tmp_path.iterdir()} == {"trades.parquet", "some.csv"}

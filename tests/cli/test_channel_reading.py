@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from rich.console import Console
 
 import tidebook as tb
 from tests.cli.conftest import Shown
@@ -414,3 +415,91 @@ with tb.open_producer("fast", directory=sys.argv[1]) as producer:
                 assert found.first == after
                 after = found.first + found.count
     assert after == 20_001
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 160, 200])
+def test_a_table_leaves_columns_out_by_name_and_cuts_no_cell(node: Path, width: int) -> None:
+    """What matters most, lag and trouble, is there at every width."""
+    from tidebook.cli.channel.ls import _Looked, _sample_all, _table
+    from tidebook.transport.view import channel_files
+
+    looked = [_Looked.at(file) for file in channel_files()]
+    _sample_all(looked)
+    screen = io.StringIO()
+    Console(file=screen, width=width).print(_table(looked, width))
+    lines = screen.getvalue().splitlines()
+    assert "…" not in screen.getvalue()
+    head = lines[0].split()
+    assert [head[0], *head[-2:]] == ["channel", "lag", "trouble"]
+    assert any(line.split()[-2:] == ["40", "nobody"] for line in lines if line.startswith("ticks "))
+    told = re.search(r"not shown: (.*?) \(", " ".join(lines))
+    left_out = [] if told is None else told[1].split(", ")
+    assert {*head, *left_out} == {
+        *("channel", "kind", "mode", "epoch", "size", "published", "msg/s", "MB/s", "full", "prod", "cons", "lag", "trouble"),
+    }  # fmt: skip
+    assert not set(head) & set(left_out)
+
+
+def test_the_epoch_of_a_durable_channel_is_its_journals_number(
+    root: Path, tidebook: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = root / "default"
+    tb.create_channel("orders", {"durability": "wal", "wal_dir": str(root / "wal")}, directory=directory)
+    tb.create_channel("ticks", directory=directory)
+    lines = {line.split()[0]: line for line in tidebook("channel", "ls").out.splitlines()[2:]}
+    assert re.search(r" journal [0-9a-f]+ ", lines["orders"])
+    assert re.search(r" \d{4}-\d\d-\d\d \d\d:\d\d:\d\d ", lines["ticks"])
+
+
+@pytest.mark.parametrize("words", [["ls"], ["top", "--once"], ["verify"], ["doctor"], ["cursor", "ls"]], ids=" ".join)
+def test_a_node_that_is_not_there_is_said_to_be_the_reason(node: Path, tidebook: Run, words: list[str]) -> None:
+    shown = tidebook("channel", *words, "--node", "nope")
+    assert shown.code == 1
+    assert "node nope has no channels in " in shown.err
+    assert shown.err.endswith("nodes with channels are default, desk\n")
+
+
+def test_rm_removes_channels_that_nobody_has_open(node: Path, tidebook: Run) -> None:
+    with tb.open_producer("ticks", directory=node):
+        refused = tidebook("channel", "rm", "notes", "ticks")
+        assert (refused.code, refused.out) == (1, "")
+        assert f"channel ticks is open: a producer (process {os.getpid()}); close it first" in refused.err
+    with tb.open_consumer("ticks", "reader", directory=node):
+        refused = tidebook("channel", "rm", "ticks")
+        assert f"channel ticks is open: consumer reader (process {os.getpid()}); close it first" in refused.err
+    assert (node / "notes.ring").exists(), "all are looked at before the first is removed"
+    (remedy,) = (
+        one["remedy"]
+        for one in tidebook("channel", "doctor", "--json").json["channels"]
+        if (one["subject"], one["short"]) == ("desk/orders", "nobody")
+    )
+    assert "tidebook channel rm desk/orders" in remedy
+    shown = tidebook("channel", "rm", "notes", "ticks", "desk/orders")
+    assert (shown.code, shown.out) == (0, "notes: removed\nticks: removed\ndesk/orders: removed\n")
+    assert not {"notes.ring", "ticks.ring", "orders.ring"} & {path.name for path in node.parent.rglob("*.ring")}
+    assert tidebook("channel", "rm").code == 2
+    assert "no channel ticks in " in tidebook("channel", "rm", "ticks").err
+
+
+def test_rm_refuses_what_a_journal_does_not_have_yet(
+    root: Path, tidebook: Run, process: Callable[..., "subprocess.Popen[str]"]
+) -> None:
+    """Method: a producer whose journal waits a day for its next sync is killed, so that the ring alone has the message."""
+    directory = root / "default"
+    code = """
+import sys, tidebook as tb
+options = {"durability": "wal", "wal_dir": sys.argv[2], "journal_sync_interval_ms": 86_400_000}
+producer = tb.open_producer(tb.create_channel("orders", options, directory=sys.argv[1]))
+print(producer.write(b"buy"), flush=True)
+sys.stdin.read()
+"""
+    child = process(code, str(directory), str(root / "wal"))
+    child.kill()
+    child.wait()
+    refused = tidebook("channel", "rm", "orders")
+    assert refused.code == 2
+    assert "channel orders holds 1 message not in its journal yet" in refused.err
+    assert "not on disk" in tidebook("channel", "ls").out
+    options = {"durability": "wal", "wal_dir": str(root / "wal")}
+    tb.open_producer(tb.create_channel("orders", options, directory=directory)).close()
+    assert tidebook("channel", "rm", "orders").code == 0

@@ -30,6 +30,10 @@ COMMANDS = {
         "tidebook.cli.channel.ls:ls",
         "List every channel: size, rate, how full, producers, consumers, worst lag, trouble.",
     ),
+    "channel rm": (
+        "tidebook.cli.channel.rm:rm",
+        "Remove channels that nobody has open, with what is in their rings; a journal stays.",
+    ),
     "channel tail": ("tidebook.cli.channel.tail:tail", "Show the newest messages of a channel, decoded."),
     "channel top": (
         "tidebook.cli.channel.top:top",

@@ -9,6 +9,7 @@ import urllib.request
 from pathlib import Path  # noqa: TC003 - cyclopts reads annotations
 from typing import TYPE_CHECKING, Any
 
+from tidebook.cli.channel.shown import Column, amount, table
 from tidebook.cli.inputs import data_directory
 from tidebook.cli.output import Json, console, print_json
 from tidebook.errors import OperationError, UsageError
@@ -103,12 +104,12 @@ def top(*, data: Path | None = None, once: bool = False, interval_s: float = 1.0
         return
     screen = console()
     if once or not sys.stdout.isatty():
-        screen.print(_table(node.address, _feeds(node.address)))
+        screen.print(_table(node.address, _feeds(node.address), screen.width))
         return
-    with Live(_table(node.address, _feeds(node.address)), console=screen, auto_refresh=False) as live:
+    with Live(_table(node.address, _feeds(node.address), screen.width), console=screen, auto_refresh=False) as live:
         while True:
             time.sleep(max(0.1, interval_s))
-            live.update(_table(node.address, _feeds(node.address)), refresh=True)
+            live.update(_table(node.address, _feeds(node.address), screen.width), refresh=True)
 
 
 def _change(data: Path | None, venue: str, json: bool, **change: tuple[str, ...]) -> None:
@@ -136,33 +137,35 @@ def _feeds(address: str) -> list[dict[str, Any]]:
         raise OperationError(f"the node at {address} does not answer ({error}); has it ended?") from error
 
 
-def _table(address: str, feeds: list[dict[str, Any]]) -> Table:
-    from rich.table import Table
-
-    table = Table(title=f"feeds at {address}", title_justify="left")
-    for name in (
-        "venue",
-        "state",
-        "messages/s",
-        "messages",
-        "delay ms",
-        "gaps",
-        "resyncs",
-        "set aside",
-        "reconnects",
-        "books",
-    ):
-        table.add_column(name, justify="left" if name in ("venue", "state") else "right")
+def _table(address: str, feeds: list[dict[str, Any]], width: int) -> Table:
+    rows = []
     for feed in feeds:
-        delay = "" if feed["delay_us"] is None else f"{feed['delay_us'] / 1000:.1f}"
         style = _STATE_STYLES.get(feed["state"], "")
-        table.add_row(
-            feed["venue"],
-            f"[{style}]{feed['state']}[/]" if style else feed["state"],
-            f"{feed['messages_per_second']:,.0f}",
-            f"{feed['messages']:,}",
-            delay,
-            *(f"{feed[name]:,}" for name in ("gaps", "resyncs", "quarantined", "reconnects")),
-            f"{feed['books_usable']}/{feed['instruments']}",
+        rows.append(
+            [
+                feed["venue"],
+                f"[{style}]{feed['state']}[/]" if style else feed["state"],
+                f"{feed['books_usable']}/{feed['instruments']}",
+                f"{feed['messages_per_second']:,.0f}",
+                amount(feed["messages"]),
+                "" if feed["delay_us"] is None else f"{feed['delay_us'] / 1000:.1f}",
+                *(f"{feed[name]:,}" for name in ("gaps", "reconnects", "resyncs", "quarantined")),
+            ]
         )
-    return table
+    shown = table(_COLUMNS, rows, width)
+    shown.title, shown.title_justify = f"feeds at {address}", "left"
+    return shown
+
+
+_COLUMNS = (
+    Column("venue", right=False),
+    Column("state", right=False),
+    Column("books"),
+    Column("messages/s"),
+    Column("messages", give_up=1),
+    Column("delay ms", give_up=4),
+    Column("gaps"),
+    Column("reconnects"),
+    Column("resyncs", give_up=3),
+    Column("set aside", give_up=2),
+)

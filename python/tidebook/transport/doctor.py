@@ -294,5 +294,5 @@ class _Examination:
         size, path = self._view.info["file_size_bytes"], self._view.file.path
         yield self._finding(
             "note", "nobody", f"nobody has it open; it keeps {megabytes(size)} of shared memory",
-            f"if its node does not come back: rm {path}", path=str(path), size_bytes=size,
+            f"if nothing of it is needed any more: tidebook channel rm {self._view.file.title}", path=str(path), size_bytes=size,
         )  # fmt: skip

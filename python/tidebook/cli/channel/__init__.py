@@ -1,1 +1,3 @@
-"""`tidebook channel`: channels seen from outside, while they are used. Only `cursor reset` and `cursor remove` write."""
+"""`tidebook channel`: channels seen from outside, while they are used. Only `cursor reset`, `cursor remove` and `rm`
+change anything.
+"""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tidebook.cli.channel.inputs import AllowOthers, Node, Rings  # noqa: TC001 - cyclopts reads annotations
+from tidebook.cli.channel.inputs import AllowOthers, Node, Rings, all_channels
 from tidebook.cli.channel.shown import Column, table
 from tidebook.cli.output import Json, console, print_json
 from tidebook.errors import TidebookError, UsageError
@@ -25,9 +25,9 @@ def ls(*names: str, node: Node = None, rings: Rings = None, json: Json = False) 
     names
         Channels, such as md.trades or desk/md.trades, or paths of rings; default: all.
     """
-    from tidebook.transport.view import ChannelView, channel_files, find_channel
+    from tidebook.transport.view import ChannelView, find_channel
 
-    files = [find_channel(name, node=node, root=rings) for name in names] or channel_files(rings, node=node)
+    files = [find_channel(name, node=node, root=rings) for name in names] or all_channels(node, rings)
     found: list[dict[str, Any]] = []
     for file in files:
         try:

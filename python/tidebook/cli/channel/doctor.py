@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from tidebook.cli.channel.inputs import Node, Rings  # noqa: TC001 - cyclopts reads annotations
+from tidebook.cli.channel.inputs import Node, Rings, all_channels
 from tidebook.cli.output import Json, console, counted, print_json
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ def doctor(name: str | None = None, *, node: Node = None, rings: Rings = None, j
     """
     from tidebook.observe.machine import examine_machine
     from tidebook.transport.doctor import examine_files
-    from tidebook.transport.view import channel_files, find_channel
+    from tidebook.transport.view import find_channel
 
-    files = channel_files(rings, node=node) if name is None else [find_channel(name, node=node, root=rings)]
+    files = all_channels(node, rings) if name is None else [find_channel(name, node=node, root=rings)]
     examined = examine_files(files)
     sizes = [file.path.stat().st_size for file in files if file.path.exists()]
     machine = examine_machine(sum(sizes))

@@ -6,7 +6,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from tidebook.cli.channel.inputs import Node, Rings  # noqa: TC001 - cyclopts reads annotations
+from tidebook.cli.channel.inputs import Node, Rings, all_channels
 from tidebook.cli.channel.shown import Column, amount, size, table
 from tidebook.cli.output import Json, console, print_json
 
@@ -27,9 +27,9 @@ _EPOCHS_FROM = 1_500_000_000  # seconds; of 2017, before there was any ring
 
 def ls(*, node: Node = None, rings: Rings = None, json: Json = False) -> None:
     """List every channel: size, rate, how full, producers, consumers, worst lag, trouble."""
-    from tidebook.transport.view import channel_files, rings_root
+    from tidebook.transport.view import rings_root
 
-    looked = [_Looked.at(file) for file in channel_files(rings, node=node)]
+    looked = [_Looked.at(file) for file in all_channels(node, rings)]
     _sample_all(looked)
     if json:
         print_json({"rings": str(rings_root(rings)), "channels": [one.facts() for one in looked]})
@@ -105,16 +105,16 @@ class _Looked:
 
 _COLUMNS = (
     Column("channel", right=False),
-    Column("kind", right=False),
-    Column("mode", right=False, width_min=130),
-    Column("epoch", right=False, width_min=150),
-    Column("size", width_min=110),
-    Column("published"),
-    Column("msg/s"),
-    Column("MB/s", width_min=120),
-    Column("full", if_used=True),
-    Column("prod"),
-    Column("cons"),
+    Column("kind", right=False, give_up=5),
+    Column("mode", right=False, width_min=130, give_up=2),
+    Column("epoch", right=False, width_min=150, give_up=1),
+    Column("size", width_min=110, give_up=3),
+    Column("published", give_up=6),
+    Column("msg/s", give_up=9),
+    Column("MB/s", width_min=120, give_up=4),
+    Column("full", if_used=True, give_up=10),
+    Column("prod", give_up=7),
+    Column("cons", give_up=8),
     Column("lag", if_used=True),
     Column("trouble", right=False, if_used=True),
 )
@@ -141,7 +141,7 @@ def _row(one: _Looked, width: int) -> list[str | Text]:
         one.file.title,
         kind,
         info["mode"],
-        _epoch(info["epoch"]),
+        _epoch(info["epoch"], info["visible_durable"]),
         size(info["file_size_bytes"]),
         f"{rates.published:,}",
         amount(rates.messages_per_s),
@@ -154,10 +154,12 @@ def _row(one: _Looked, width: int) -> list[str | Text]:
     ]
 
 
-def _epoch(epoch: int) -> str:
-    """Epochs are times of making unless somebody chose another number."""
+def _epoch(epoch: int, is_durable: bool) -> str:
+    """Whose messages the sequences count: those since a time of making, or those of a journal, by its number."""
     from datetime import UTC, datetime
 
+    if is_durable:
+        return f"journal {epoch:x}"
     at = epoch / 1e9
     if not _EPOCHS_FROM <= at <= time.time() + 86_400:
         return str(epoch)

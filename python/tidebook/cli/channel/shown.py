@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
+_BETWEEN = 3
+"""Characters between two columns: two of padding and the edge of the box, a space."""
 _LAST_WIDTH_MIN = 14
 """Of words at the end of a line, which may go on below themselves."""
 
@@ -27,19 +29,21 @@ class Column:
     """Left out where no row has anything in it."""
     width_min: int = 0
     """Left out in terminals narrower than this."""
+    give_up: int = 0
+    """Left out in this order, 1 first, where all do not fit; 0: never."""
 
 
 def table(columns: Sequence[Column], rows: Sequence[Sequence[str | Text]], width: int) -> Table:
-    """Rows under headings, two spaces between columns, a line under the head."""
+    """Rows under headings, two spaces between columns, a line under the head, and below which columns found no room."""
     from rich.box import Box
     from rich.table import Table
     from rich.text import Text
 
-    shown = [
-        at
-        for at, column in enumerate(columns)
-        if width >= column.width_min and (not column.if_used or any(str(row[at]) for row in rows))
-    ]
+    texts = [[str(Text.from_markup(cell) if isinstance(cell, str) else cell) for cell in row] for row in rows]
+    used = [at for at, column in enumerate(columns) if not column.if_used or any(row[at] for row in texts)]
+    shown = [at for at in used if width >= columns[at].width_min]
+    while _needed(columns, texts, shown) > width and any(columns[at].give_up for at in shown):
+        shown.remove(min((at for at in shown if columns[at].give_up), key=lambda at: columns[at].give_up))
     # Only the line under the head.
     box = Box("    \n    \n ── \n    \n    \n    \n    \n    \n")
     found = Table(box=box, padding=(0, 2, 0, 0), pad_edge=False, show_edge=False, header_style="bold")
@@ -57,7 +61,18 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str | Text]], width
         found.add_row(
             *(Text.from_markup(cell) if isinstance(cell, str) else cell for cell in (row[at] for at in shown))
         )
+    if left_out := [columns[at].name for at in used if at not in shown]:
+        found.caption = f"not shown: {', '.join(left_out)} (wider terminal, or --json)"
+        found.caption_justify = "left"
     return found
+
+
+def _needed(columns: Sequence[Column], texts: Sequence[Sequence[str]], shown: Sequence[int]) -> int:
+    """Characters of a line in which no cell is cut."""
+    widths = [max(len(columns[at].name), *(len(row[at]) for row in texts), 0) for at in shown]
+    if shown and not columns[shown[-1]].right:
+        widths[-1] = min(widths[-1], _LAST_WIDTH_MIN)
+    return sum(widths) + _BETWEEN * (len(widths) - 1)
 
 
 def amount(number: float) -> str:

@@ -7,7 +7,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from tidebook.cli.channel.inputs import Node, Rings  # noqa: TC001 - cyclopts reads annotations
+from tidebook.cli.channel.inputs import Node, Rings, all_channels
 from tidebook.cli.channel.shown import Column, amount, duration, table
 from tidebook.cli.output import Json, console, counted, print_json
 from tidebook.errors import AddressError, TidebookError, UsageError
@@ -95,6 +95,8 @@ class _Watch:
         from tidebook.transport.view import find_channel, rings_root
 
         self.directory = rings_root(rings)
+        if not names:
+            all_channels(node, rings)
         self._node = node
         self._rings = rings
         self._only = {find_channel(name, node=node, root=rings) for name in names}
@@ -155,7 +157,8 @@ class _Watch:
         shown.title = f"channels in {self.directory}   {time.strftime('%H:%M:%S')}"
         shown.title_justify = "left"
         if hidden:
-            shown.caption = f"and {counted(hidden, 'more channel')}: name channels, or make the terminal taller"
+            below = f"\n{shown.caption}" if shown.caption else ""
+            shown.caption = f"and {counted(hidden, 'more channel')}: name channels, or make the terminal taller{below}"
             shown.caption_justify = "left"
         return shown
 
@@ -163,16 +166,16 @@ class _Watch:
 _COLUMNS = (
     Column("channel, consumers", right=False),
     Column("msg/s"),
-    Column("MB/s"),
+    Column("MB/s", give_up=1),
     Column("full", if_used=True),
     Column("lag"),
-    Column("p50"),
+    Column("p50", give_up=5),
     Column("p99"),
     Column("waiting", if_used=True),
-    Column("waits", if_used=True),
-    Column("gaps", if_used=True),
+    Column("waits", if_used=True, give_up=3),
+    Column("gaps", if_used=True, give_up=4),
     Column("lost", if_used=True),
-    Column("repaired", if_used=True),
+    Column("repaired", if_used=True, give_up=2),
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tidebook.cli.channel.inputs import AllowOthers, Node, Rings  # noqa: TC001 - cyclopts reads annotations
+from tidebook.cli.channel.inputs import AllowOthers, Node, Rings, all_channels
 from tidebook.cli.channel.shown import size
 from tidebook.cli.output import Json, console, counted, print_json
 from tidebook.cli.progress import progress_bar
@@ -27,9 +27,9 @@ def verify(
     names
         Channels, such as md.trades or desk/md.trades, or paths of rings; default: all.
     """
-    from tidebook.transport.view import channel_files, find_channel, rings_root
+    from tidebook.transport.view import find_channel, rings_root
 
-    files = [find_channel(name, node=node, root=rings) for name in names] or channel_files(rings, node=node)
+    files = [find_channel(name, node=node, root=rings) for name in names] or all_channels(node, rings)
     if not files and not json:
         print(f"no channels in {rings_root(rings)}")
     results = []

@@ -1,0 +1,67 @@
+"""`tidebook channel rm`: the ring of a channel that nobody has open, given up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tidebook.cli.channel.inputs import AllowOthers, Node, Rings  # noqa: TC001 - cyclopts reads annotations
+from tidebook.cli.output import Json, counted, print_json
+from tidebook.errors import EndpointBusyError, UsageError
+
+if TYPE_CHECKING:
+    from tidebook.transport.view import ChannelFile
+
+
+def rm(
+    *names: str, node: Node = None, rings: Rings = None, allow_others: AllowOthers = False, json: Json = False
+) -> None:
+    """Remove channels that nobody has open, with what is in their rings; a journal stays.
+
+    Parameters
+    ----------
+    names
+        Channels, such as md.trades or desk/md.trades, or paths of rings.
+    """
+    from tidebook._core import Ring
+    from tidebook.transport.view import find_channel
+
+    if not names:
+        raise UsageError("channel rm: name at least one channel; `tidebook channel ls` shows them", option="names")
+    files = list(dict.fromkeys(find_channel(name, node=node, root=rings) for name in names))
+    # All are looked at before the first is gone.
+    for file in files:
+        _check(file, allow_others)
+    for file in files:
+        Ring.remove(file.path)
+    if json:
+        print_json({"removed": [{"channel": file.title, "path": str(file.path)} for file in files]})
+        return
+    for file in files:
+        print(f"{file.title}: removed")
+
+
+def _check(file: ChannelFile, allow_others: bool) -> None:
+    """Raises: EndpointBusyError naming who has it open; UsageError while it holds what its journal does not."""
+    from tidebook.transport.doctor import JOURNAL_CONSUMER
+    from tidebook.transport.view import ChannelView
+
+    view = ChannelView(file, allow_others=allow_others)
+    status = view.status()
+    holders = [f"a producer (process {one['process_id']})" for one in status["producers"] if one["alive"]]
+    holders += [
+        f"consumer {one['name'] or '#' + str(one['line'])} (process {one['process_id']})"
+        for one in status["consumers"]
+        if one["alive"]
+    ]
+    if holders:
+        raise EndpointBusyError(
+            f"channel {file.title} is open: {', '.join(holders)}; close it first", path=str(file.path)
+        )
+    if view.info["visible_durable"]:
+        left = next((one["lag"] for one in status["consumers"] if one["name"] == JOURNAL_CONSUMER), 0)
+        if left:
+            raise UsageError(
+                f"channel {file.title} holds {counted(left, 'message')} not in its journal yet; open its producer, or start its "
+                "node, which journals them",
+                option="names",
+            )
