@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from tidebook.errors import (
     ChannelUsageError,
     CorruptMessageError,
     EndpointBusyError,
+    EndpointLostError,
 )
 
 TICK = np.dtype([("price", "<i8"), ("size", "<i8"), ("venue", "u1", (8,))])
@@ -289,3 +291,73 @@ def test_records_of_plain_messages_are_refused_with_what_they_have(rings: Path) 
         for asked in (batch.records, lambda: batch.array):
             with pytest.raises(ChannelUsageError, match=r"plain messages have no .*; use messages\(\)"):
                 asked()
+
+
+@pytest.mark.parametrize("mode", ["spsc", "mpsc"])
+def test_of_messages_of_which_one_cannot_be_written_none_is(rings: Path, mode: str) -> None:
+    plain = tb.create_channel("plain", {"mode": mode, "buffer_size": 4096}, directory=rings)
+    records = tb.create_channel(
+        "records", {"mode": mode, "dtype": [("value", "<i8")], "buffer_size": 4096}, directory=rings
+    )
+    with tb.open_producer(plain) as producer:
+        with pytest.raises(ChannelUsageError, match="100000 bytes"):
+            producer.write_batch([b"good", bytes(100_000), b"good"])
+        with pytest.raises(ChannelUsageError, match="nothing written"):
+            producer.write_batch([b"good", "text", b"good"])
+        assert producer.published == 0
+        assert producer.write_batch([b"good", b"good"]) == 2
+    with tb.open_producer(records) as producer:
+        with pytest.raises(ChannelUsageError, match="slots of this ring hold 8"):
+            producer.write_batch([bytes(8), bytes(7), bytes(8)])
+        assert producer.published == 0
+
+
+@pytest.mark.parametrize("is_array", [True, False])
+def test_the_timeout_of_a_batch_is_of_the_call_and_not_of_each_message(rings: Path, is_array: bool) -> None:
+    """Method: a reader that takes one message at a time, so that there is room again well before the timeout, each time."""
+    channel = tb.create_channel("slow", {"dtype": TICK, "buffer_size": 512}, directory=rings)
+    messages = ticks(1, 200)
+    stop = threading.Event()
+
+    def read() -> None:
+        with tb.open_consumer(channel, "slow") as consumer:
+            joined.set()
+            while not stop.wait(0.05):
+                consumer.poll(lambda _, __: None, limit=1)
+
+    joined = threading.Event()
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert joined.wait(10)
+    with tb.open_producer(channel) as producer:
+        written = producer.write_batch(messages if is_array else [one.tobytes() for one in messages], timeout=0.4)
+        published = producer.published
+    stop.set()
+    reader.join()
+    assert isinstance(written, tb.Full)
+    assert (written.consumer, written.written) == ("slow", published)
+    assert 8 < published < 200
+
+
+@pytest.mark.parametrize("is_array", [True, False])
+def test_what_ends_a_batch_in_the_middle_says_how_many_were_written(rings: Path, is_array: bool) -> None:
+    """Method: the producer is deposed while it waits, by the word of the ring that says so (docs/formats/ring.md)."""
+    channel = tb.create_channel("deposed", {"dtype": TICK, "buffer_size": 512}, directory=rings)
+    messages = ticks(1, 20)
+    raised = []
+
+    def write(producer: tb.Producer) -> None:
+        with pytest.raises(EndpointLostError) as caught:
+            producer.write_batch(messages if is_array else [one.tobytes() for one in messages])
+        raised.append(caught.value)
+
+    with tb.open_consumer(channel, "stays"), tb.open_producer(channel) as producer:
+        writer = threading.Thread(target=write, args=(producer,))
+        writer.start()
+        while channel.ring.published < 8:
+            pass
+        with channel.path.open("r+b") as file:
+            file.seek(4736)
+            file.write((1).to_bytes(8, "little"))
+        writer.join()
+    assert raised[0].facts["written"] == channel.ring.published == 8

@@ -85,9 +85,9 @@ const ALL: &[ErrorClass] = &[
 
 /// An error on its way to Python: the class, one line for people, and the facts as attributes.
 pub struct Raised {
-    class: ErrorClass,
+    pub(crate) class: ErrorClass,
     message: String,
-    facts: Vec<(&'static str, Fact)>,
+    pub(crate) facts: Vec<(&'static str, Fact)>,
 }
 
 /// Value of a fact.

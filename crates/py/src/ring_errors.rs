@@ -7,9 +7,15 @@ use crate::errors::{self, Fact, Raised};
 
 impl From<RingError> for Raised {
     fn from(error: RingError) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<&RingError> for Raised {
+    fn from(error: &RingError) -> Self {
         use RingError as E;
         let path = |path: &std::path::Path| ("path", Fact::Text(path.display().to_string()));
-        let (class, facts) = match &error {
+        let (class, facts) = match error {
             E::Option { option, value, .. } => (
                 errors::CHANNEL_USAGE,
                 vec![("option", Fact::Text((*option).to_owned())), ("value", Fact::Text(value.clone()))],
@@ -75,6 +81,11 @@ impl From<RingError> for Raised {
             E::ConsumersFull { path: file, max } | E::ProducersFull { path: file, max } => {
                 (errors::ENDPOINT_BUSY, vec![path(file), ("max", Fact::Number((*max).into()))])
             }
+            E::Partly { written, cause } => {
+                let Self { class, facts, .. } = Self::from(&**cause);
+                return Self::with_facts(class, error.to_string(), facts)
+                    .fact("written", Fact::Number(*written as u64));
+            }
             E::Refused { consumer } => (errors::NO_ROOM, vec![("consumer", Fact::Text(consumer.clone()))]),
             E::Forked | E::Fenced { .. } => (errors::ENDPOINT_LOST, Vec::new()),
             E::Corrupt { sequence, .. } => (errors::CORRUPT_MESSAGE, vec![("sequence", Fact::Number(*sequence))]),
@@ -89,6 +100,15 @@ impl From<RingError> for Raised {
 /// For `map_err`.
 pub fn raised(error: RingError) -> PyErr {
     Raised::from(error).into()
+}
+
+/// What happened to a call after `before` of its messages were written, with how many were by then.
+pub fn after(before: usize, error: RingError) -> Raised {
+    match error {
+        RingError::Partly { written, cause } => Raised::from(RingError::Partly { written: before + written, cause }),
+        cause if before > 0 => Raised::from(RingError::Partly { written: before, cause: Box::new(cause) }),
+        cause => Raised::from(cause).fact("written", Fact::Number(0)),
+    }
 }
 
 /// An endpoint that was closed, or is in use by another thread or by its own callback.

@@ -1,18 +1,18 @@
 //! `RingProducer`: a writer of a ring.
 
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use tidebook_ring::{Obstacle, Producer, Window, Written};
+use tidebook_ring::{Obstacle, Producer, RingError, Window, Written};
 
 use crate::blocking;
 use crate::bytes::with_bytes;
 use crate::errors::{self, Fact, Raised};
 use crate::ring::Ring;
 use crate::ring_claim::{Held, OpenClaim, Refusal, RingClaim};
-use crate::ring_errors::{raised, unavailable};
+use crate::ring_errors::{after, raised, unavailable};
 
 /// No room in time: a value, not an error.
 #[pyclass(frozen, eq, module = "tidebook._core")]
@@ -152,10 +152,10 @@ impl RingProducer {
     #[pyo3(signature = (payload, timeout=None))]
     fn write(&self, py: Python<'_>, payload: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<Outcome> {
         let mut endpoint = self.lock()?;
-        with_bytes(payload, |bytes| write_one(py, endpoint.open()?, bytes, timeout))
+        with_bytes(payload, |bytes| write_one(py, endpoint.open()?, bytes, || blocking::timeout(timeout), raised))
     }
 
-    /// Commits messages in order.
+    /// Commits messages in order, none of them if one is such that it could not be.
     #[pyo3(signature = (payloads, timeout=None))]
     fn write_messages(
         &self,
@@ -165,9 +165,15 @@ impl RingProducer {
     ) -> PyResult<Outcome> {
         let mut endpoint = self.lock()?;
         let producer = endpoint.open()?;
+        let deadline = blocking::timeout(timeout)?.and_then(|timeout| Instant::now().checked_add(timeout));
+        let left = || Ok(deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())));
+        for payload in &payloads {
+            with_bytes(payload, |bytes| producer.check(bytes).map_err(raised))?;
+        }
         let mut last = None;
         for (written, payload) in payloads.iter().enumerate() {
-            match with_bytes(payload, |bytes| write_one(py, producer, bytes, timeout))? {
+            let failed = |error| PyErr::from(after(written, error));
+            match with_bytes(payload, |bytes| write_one(py, producer, bytes, left, failed))? {
                 Outcome::Full(full) => return Ok(Outcome::Full(Full { written, ..full })),
                 Outcome::Sequence(sequence) => last = Some(sequence),
             }
@@ -185,12 +191,16 @@ impl RingProducer {
             let size = producer.ring().info().record_size().unwrap_or(1);
             let (mut done, mut last, mut full) = (0, None, None);
             blocking::wait(py, timeout, |slice| {
-                let batch = producer.write_records_within(&bytes[done * size..], slice)?;
+                if full.is_some() {
+                    producer.go_on_waiting();
+                }
+                let written = producer.write_records_within(&bytes[done * size..], slice);
+                let batch = written.map_err(|error| after(done, error))?;
                 done += batch.count;
                 last = batch.last.or(last);
                 full = batch.full;
                 let refused = matches!(full, Some(Obstacle::Refusing(_)));
-                Ok::<_, tidebook_ring::RingError>((full.is_none() || refused).then_some(()))
+                Ok::<_, Raised>((full.is_none() || refused).then_some(()))
             })?;
             Ok(match full {
                 None => Outcome::Sequence(last.unwrap_or_else(|| producer.published())),
@@ -266,15 +276,21 @@ fn claim_one(
 ) -> (Option<Producer>, PyResult<Result<Held, Obstacle>>) {
     let mut idle = Some(producer);
     let mut in_the_way = None;
-    let mut attempt = |slice| match Held::claim(idle.take().expect("it came back"), size_bytes, slice) {
-        Ok(held) => Ok(Some(Ok(held))),
-        Err((producer, refusal)) => {
-            idle = Some(producer);
-            match refusal {
-                Refusal::Failed(error) => Err(error),
-                Refusal::Full(obstacle) => {
-                    in_the_way = Some(obstacle);
-                    Ok(matches!(obstacle, Obstacle::Refusing(_)).then_some(Err(obstacle)))
+    let mut attempt = |slice| {
+        let mut producer = idle.take().expect("it came back");
+        if in_the_way.is_some() {
+            producer.go_on_waiting();
+        }
+        match Held::claim(producer, size_bytes, slice) {
+            Ok(held) => Ok(Some(Ok(held))),
+            Err((producer, refusal)) => {
+                idle = Some(producer);
+                match refusal {
+                    Refusal::Failed(error) => Err(error),
+                    Refusal::Full(obstacle) => {
+                        in_the_way = Some(obstacle);
+                        Ok(matches!(obstacle, Obstacle::Refusing(_)).then_some(Err(obstacle)))
+                    }
                 }
             }
         }
@@ -291,23 +307,37 @@ fn claim_one(
     (idle, outcome)
 }
 
-fn write_one(py: Python<'_>, producer: &mut Producer, bytes: &[u8], timeout: Option<f64>) -> PyResult<Outcome> {
+/// `failed` makes an exception of what went wrong; `timeout` is asked for only if there is no room.
+fn write_one(
+    py: Python<'_>,
+    producer: &mut Producer,
+    bytes: &[u8],
+    timeout: impl FnOnce() -> PyResult<Option<Duration>>,
+    failed: impl Fn(RingError) -> PyErr,
+) -> PyResult<Outcome> {
     // Nearly always there is room, and giving the GIL away costs more than the write.
-    if let Written::At(sequence) = producer.write_within(bytes, Duration::ZERO).map_err(raised)? {
-        return Ok(Outcome::Sequence(sequence));
-    }
-    let mut in_the_way = None;
-    let written = blocking::wait(py, blocking::timeout(timeout)?, |slice| {
-        Ok::<_, tidebook_ring::RingError>(match producer.write_within(bytes, slice)? {
-            Written::At(sequence) => Some(Some(sequence)),
-            Written::Full(obstacle) => {
-                in_the_way = Some(obstacle);
+    let mut in_the_way = match producer.write_within(bytes, Duration::ZERO).map_err(&failed)? {
+        Written::At(sequence) => return Ok(Outcome::Sequence(sequence)),
+        Written::Full(obstacle) => obstacle,
+    };
+    let mut failure = None;
+    let written = blocking::wait(py, timeout()?, |slice| {
+        producer.go_on_waiting();
+        Ok::<_, RingError>(match producer.write_within(bytes, slice) {
+            Ok(Written::At(sequence)) => Some(Some(sequence)),
+            Ok(Written::Full(obstacle)) => {
+                in_the_way = obstacle;
                 matches!(obstacle, Obstacle::Refusing(_)).then_some(None)
+            }
+            Err(error) => {
+                failure = Some(error);
+                Some(None)
             }
         })
     })?;
-    match (written.flatten(), in_the_way) {
-        (None, Some(obstacle)) => Full::new(producer.ring(), 0, obstacle).map(Outcome::Full),
-        (sequence, _) => Ok(Outcome::Sequence(sequence.expect("a wait ends with a sequence or somebody in the way"))),
+    match (written.flatten(), failure) {
+        (_, Some(error)) => Err(failed(error)),
+        (Some(sequence), None) => Ok(Outcome::Sequence(sequence)),
+        (None, None) => Full::new(producer.ring(), 0, in_the_way).map(Outcome::Full),
     }
 }

@@ -238,6 +238,14 @@ pub enum RingError {
         /// Its name.
         consumer: String,
     },
+    /// Something that happened after some of a call's records were written.
+    #[error("{cause}; {written} records of the call were written before")]
+    Partly {
+        /// So many, in order.
+        written: usize,
+        /// What happened.
+        cause: Box<RingError>,
+    },
     /// Parking on a ring made without it.
     #[error("this ring was made without parking; wait hybrid, or create it with parking on")]
     NoParking,
@@ -251,4 +259,11 @@ pub enum RingError {
         /// Where it was to go.
         to: u64,
     },
+}
+
+impl RingError {
+    /// This, if nothing was written before it; otherwise with how much was.
+    pub(crate) fn after(self, written: usize) -> Self {
+        if written == 0 { self } else { Self::Partly { written, cause: Box::new(self) } }
+    }
 }

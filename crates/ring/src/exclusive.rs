@@ -21,7 +21,7 @@ use crate::mapping::{Mapping, io_error};
 use crate::options::RingKind;
 use crate::producer::{Obstacle, Written, WrittenRecords, fill, seal, stamp};
 use crate::ring::Ring;
-use crate::room::{FLOOR_STEPS, Slowest, Waiting};
+use crate::room::{Allowance, FLOOR_STEPS, Slowest, Waiting};
 
 /// The ring's producer. Its lock is held until it is dropped.
 #[derive(Debug)]
@@ -121,24 +121,34 @@ impl ExclusiveProducer {
     pub fn write_records(&mut self, records: &[u8], timeout: Option<Duration>) -> Result<WrittenRecords, RingError> {
         let mut records = records.chunks_exact(self.ring.mapping.part_max());
         let mut written = WrittenRecords::default();
+        let mut allowance = Allowance::new(timeout);
         while records.len() > 0 {
-            self.check_owner()?;
-            written.full = self.reserve(self.next.position + 1, timeout)?;
-            if written.full.is_some() {
-                break;
+            self.check_owner().map_err(|error| error.after(written.count))?;
+            if self.next.position >= self.limit {
+                let reserved = self.wait_for_room(self.next.position + 1, allowance.left());
+                written.full = reserved.map_err(|error| error.after(written.count))?;
+                if written.full.is_some() {
+                    break;
+                }
             }
             let room = (self.limit - self.next.position) as usize;
-            for record in records.by_ref().take(room) {
+            let filled = records.by_ref().take(room).try_for_each(|record| {
                 match self.ring.mapping.key_of(record)? {
                     None => self.fill_slot(record),
                     Some(key) => self.fill_slot_of(key, record),
                 }
                 written.count += 1;
-            }
+                Ok::<_, RingError>(())
+            });
             self.announce();
+            filled.map_err(|error| error.after(written.count))?;
             written.last = Some(self.next.sequence - 1);
         }
         Ok(written)
+    }
+
+    pub fn go_on_waiting(&mut self) {
+        self.waiting.go_on();
     }
 
     /// Makes sure of room for [`ExclusiveProducer::claim`]. The size is one that the ring takes.

@@ -192,7 +192,7 @@ pub struct ProducerLine {
     pub process_id: AtomicU64,
     /// How often it found no room and waited.
     pub waits: AtomicU64,
-    /// How long all these waits took, ns.
+    /// How long all these waits took, ns. Those that gave up too.
     pub waited_ns: AtomicU64,
 }
 

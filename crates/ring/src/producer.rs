@@ -123,22 +123,43 @@ impl Producer {
         either!(&mut self.0, producer => producer.write(payload, Some(timeout)))
     }
 
+    /// The next call goes on with the wait of the last one, which found no room: a consumer's patience is counted from the
+    /// beginning of that. For who waits in slices for the same message; every other call has a wait of its own.
+    pub fn go_on_waiting(&mut self) {
+        either!(&mut self.0, producer => producer.go_on_waiting());
+    }
+
+    /// Refuses a message that [`Producer::write`] would refuse whatever room there is.
+    ///
+    /// # Errors
+    /// [`RingError::TooLarge`], [`RingError::RecordSize`], [`RingError::KeyRange`].
+    pub fn check(&self, payload: &[u8]) -> Result<(), RingError> {
+        let mapping = &self.ring().mapping;
+        let (size_bytes, max_bytes) = (payload.len(), mapping.message_max());
+        match mapping.info.record_size() {
+            Some(expected) if size_bytes != expected => Err(RingError::RecordSize { expected, found: size_bytes }),
+            None if size_bytes > max_bytes => Err(RingError::TooLarge { size_bytes, max_bytes }),
+            _ => mapping.key_of(payload).map(drop),
+        }
+    }
+
     /// Commits records that lie one after the other and gives the last sequence.
     ///
     /// # Errors
     /// [`RingError::Kind`] on rings of messages, [`RingError::RecordSize`] when `records` is not a whole number of them,
-    /// [`RingError::KeyRange`]; nothing was written then.
+    /// [`RingError::KeyRange`]; nothing was written then. [`RingError::Partly`] for anything that happened after some of
+    /// them were.
     pub fn write_records(&mut self, records: &[u8]) -> Result<u64, RingError> {
         record_size(self.ring(), records)?;
         self.ring().mapping.check_keys(records)?;
         let batch = either!(&mut self.0, producer => producer.write_records(records, None))?;
         match batch.full {
-            Some(obstacle) => Err(self.refused(obstacle)),
+            Some(obstacle) => Err(self.refused(obstacle).after(batch.count)),
             None => Ok(batch.last.unwrap_or_else(|| self.published())),
         }
     }
 
-    /// As [`Producer::write_records`], but gives up when there is no room for `timeout`.
+    /// As [`Producer::write_records`], but gives up when it has waited for room for `timeout`, all its waits together.
     ///
     /// # Errors
     /// Those of [`Producer::write_records`].

@@ -25,11 +25,18 @@ pub(crate) struct Waiting {
     /// When each consumer's lock was first found free, and which opening of its line that ended: one that came back and
     /// died again while nobody looked has its whole time before it.
     dead_since: Vec<Option<(u32, Instant)>>,
-    /// Since when there was no room, over calls that gave up.
-    blocked_since: Option<Instant>,
+    /// When the last wait began.
+    since: Option<Instant>,
+    /// The next wait is that one going on.
+    goes_on: bool,
 }
 
 impl Waiting {
+    /// The next wait is the last one going on: of one who waits in slices.
+    pub fn go_on(&mut self) {
+        self.goes_on = true;
+    }
+
     /// Calls `attempt` until it finds room (`None`), now and then with time to ask the kernel (`true`); otherwise says what was in the way when `timeout` passed, or when
     /// a consumer's own bound did. `check` is asked now and then whether to go on at all.
     pub fn wait(
@@ -40,30 +47,49 @@ impl Waiting {
         mut attempt: impl FnMut(bool) -> Result<Option<Obstacle>, RingError>,
         check: impl Fn() -> Result<(), RingError>,
     ) -> Result<Option<Obstacle>, RingError> {
-        let Some(mut obstacle) = attempt(false)? else { return Ok(self.found(line)) };
+        let goes_on = std::mem::take(&mut self.goes_on);
+        let Some(obstacle) = attempt(false)? else { return Ok(None) };
+        let began = Instant::now();
+        let since = match self.since.filter(|_| goes_on) {
+            Some(since) => since,
+            None => {
+                raise(&line.waits, 1);
+                *self.since.insert(began)
+            }
+        };
+        let waited = self.wait_at(ring, (obstacle, since), timeout, attempt, check);
+        raise(&line.waited_ns, u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        waited
+    }
+
+    /// The wait itself, at this obstacle and since then.
+    fn wait_at(
+        &mut self,
+        ring: &Ring,
+        (mut obstacle, since): (Obstacle, Instant),
+        timeout: Option<Duration>,
+        mut attempt: impl FnMut(bool) -> Result<Option<Obstacle>, RingError>,
+        check: impl Fn() -> Result<(), RingError>,
+    ) -> Result<Option<Obstacle>, RingError> {
         let deadline = deadline(timeout);
         let mut backoff = Backoff::new(Wait::Hybrid);
         let mut asked: Option<Instant> = None;
-        if self.blocked_since.is_none() {
-            raise(&line.waits, 1);
-        }
         loop {
             if backoff.is_slow() {
                 let now = Instant::now();
-                let blocked_for = now - *self.blocked_since.get_or_insert(now);
                 if asked.is_none_or(|asked| now - asked >= LIVENESS_INTERVAL) {
                     asked = Some(now);
                     self.give_up_the_dead(ring, now)?;
                     check()?;
                     // Room may have come of it.
                     match attempt(true)? {
-                        None => return Ok(self.found(line)),
+                        None => return Ok(None),
                         Some(found) => obstacle = found,
                     }
                 }
                 if let Obstacle::Consumer(index) = obstacle {
                     let block_ms = ring.mapping.consumers()[index].identity.0.block_ms.load(Ordering::Relaxed);
-                    if block_ms != u32::MAX && blocked_for >= Duration::from_millis(block_ms.into()) {
+                    if block_ms != u32::MAX && now - since >= Duration::from_millis(block_ms.into()) {
                         return Ok(Some(Obstacle::Refusing(index)));
                     }
                 }
@@ -73,18 +99,10 @@ impl Waiting {
             }
             backoff.pause();
             match attempt(false)? {
-                None => return Ok(self.found(line)),
+                None => return Ok(None),
                 Some(found) => obstacle = found,
             }
         }
-    }
-
-    /// There is room: the wait, if it was one, is over.
-    fn found(&mut self, line: &ProducerLine) -> Option<Obstacle> {
-        if let Some(since) = self.blocked_since.take() {
-            raise(&line.waited_ns, u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX));
-        }
-        None
     }
 
     /// Stops waiting for consumers whose lock is free: unnamed ones at once, named ones after their `detach_after`.
@@ -121,6 +139,35 @@ impl Waiting {
             }
         }
         Ok(())
+    }
+}
+
+/// How long one call may still wait, over all its waits. Counted from the first of them: a call that does not wait reads no
+/// clock.
+#[derive(Debug)]
+pub(crate) struct Allowance {
+    timeout: Option<Duration>,
+    end: Option<Instant>,
+}
+
+impl Allowance {
+    pub const fn new(timeout: Option<Duration>) -> Self {
+        Self { timeout, end: None }
+    }
+
+    pub fn is_zero(&self) -> bool {
+        self.timeout == Some(Duration::ZERO)
+    }
+
+    /// For a wait that begins now.
+    pub fn left(&mut self) -> Option<Duration> {
+        let timeout = self.timeout?;
+        if timeout.is_zero() {
+            return Some(timeout);
+        }
+        let now = Instant::now();
+        self.end = self.end.or_else(|| now.checked_add(timeout));
+        self.end.map(|end| end.saturating_duration_since(now))
     }
 }
 

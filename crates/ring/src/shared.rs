@@ -22,7 +22,7 @@ use crate::mapping::{Mapping, io_error};
 use crate::options::{Mode, RingKind};
 use crate::producer::{Obstacle, Sum, Written, WrittenRecords, fill, fill_summed, seal, stamp};
 use crate::ring::Ring;
-use crate::room::{FLOOR_STEPS, LIVENESS_INTERVAL, Slowest, Waiting};
+use crate::room::{Allowance, FLOOR_STEPS, LIVENESS_INTERVAL, Slowest, Waiting};
 
 /// Walks to the end that may fail in a row before the ring is taken for damaged.
 const LOST_MAX: u32 = 1000;
@@ -129,25 +129,49 @@ impl SharedProducer {
 
     pub fn write_records(&mut self, records: &[u8], timeout: Option<Duration>) -> Result<WrittenRecords, RingError> {
         let mut written = WrittenRecords::default();
+        let mut allowance = Allowance::new(timeout);
+        let mut failure = None;
         for record in records.chunks_exact(self.ring.mapping.part_max()) {
-            self.begin()?;
-            let expected = Sum::of(&self.ring.mapping, self.tail.sequence, FRAME_WHOLE, record);
-            written.full = self.claim_next(1, timeout)?;
-            if written.full.is_some() {
-                break;
-            }
-            self.fill(record, expected);
-            match self.commit(self.ring.mapping.key_of(record)?, timeout)? {
-                Written::At(sequence) => written.last = Some(sequence),
-                Written::Full(obstacle) => {
+            match self.write_record(record, &mut allowance) {
+                Ok(Written::At(sequence)) => written.last = Some(sequence),
+                Ok(Written::Full(obstacle)) => {
                     written.full = Some(obstacle);
+                    break;
+                }
+                Err(error) => {
+                    failure = Some(error.after(written.count));
                     break;
                 }
             }
             written.count += 1;
         }
+        // Also those that were committed before something went wrong.
         self.ring.mapping.wake();
-        Ok(written)
+        failure.map_or(Ok(written), Err)
+    }
+
+    /// One of many: nobody is woken.
+    #[inline]
+    fn write_record(&mut self, record: &[u8], allowance: &mut Allowance) -> Result<Written, RingError> {
+        self.begin()?;
+        let key = self.ring.mapping.key_of(record)?;
+        let expected = Sum::of(&self.ring.mapping, self.tail.sequence, FRAME_WHOLE, record);
+        // Nearly always there is room, and no clock to be read.
+        let mut full = self.claim_next(1, Some(Duration::ZERO))?;
+        if full.is_some() && !allowance.is_zero() {
+            self.waiting.go_on();
+            full = self.claim_next(1, allowance.left())?;
+        }
+        if let Some(obstacle) = full {
+            return Ok(Written::Full(obstacle));
+        }
+        self.fill(record, expected);
+        let timeout = if key.is_some() { allowance.left() } else { None };
+        self.commit(key, timeout)
+    }
+
+    pub fn go_on_waiting(&mut self) {
+        self.waiting.go_on();
     }
 
     pub fn reserve_claim(

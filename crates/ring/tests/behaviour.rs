@@ -442,6 +442,61 @@ fn a_living_consumer_gates_however_short_its_time_after_death() {
     }
 }
 
+/// Method: a call that gives up at once, a pause longer than the consumer's patience, and another call.
+#[test]
+fn a_consumers_patience_is_of_one_write_and_nobody_waits_between_two() {
+    let patience = Duration::from_millis(300);
+    for options in kinds().into_iter().chain([RingOptions::slots(8, 8).mpsc(2)]) {
+        let rings = Rings::new();
+        let ring = rings.create(&options);
+        let mut producer = ring.producer().unwrap();
+        let policy = Policy::Block { patience: Some(patience), detach_after: None };
+        let mut consumer = ring.consumer(&ConsumerOptions::named("a").policy(policy)).unwrap();
+        let full = Written::Full(Obstacle::Consumer(0));
+        assert!((0..1000).any(|_| producer.write_within(&[7; 8], Duration::ZERO).unwrap() == full));
+        std::thread::sleep(patience);
+        assert_eq!(producer.write_within(&[7; 8], Duration::ZERO).unwrap(), full, "{options:?}");
+        let waited = |ring: &Ring| Duration::from_nanos(ring.status().unwrap().producers[0].waited_ns);
+        assert!(waited(&ring) < patience, "{options:?}: {:?}", waited(&ring));
+        // One who waits in slices comes to its end.
+        let slice = Duration::from_millis(20);
+        let slices = (0..1000).map(|_| {
+            producer.go_on_waiting();
+            producer.write_within(&[7; 8], slice).unwrap()
+        });
+        let slices = slices.take_while(|written| *written == full).count();
+        assert!((1..=patience.div_duration_f64(slice) as usize).contains(&slices), "{options:?}: {slices}");
+        assert_eq!(ring.status().unwrap().producers[0].waits, 2, "{options:?}");
+        drain(&mut consumer, 1000);
+        producer.write(&[7; 8]).unwrap();
+    }
+}
+
+/// Method: the producer is deposed while it waits in the middle of a call.
+#[test]
+fn what_ends_a_call_after_some_records_were_written_says_how_many() {
+    for options in [RingOptions::slots(8, 8), RingOptions::slots(8, 8).mpsc(2)] {
+        let rings = Rings::new();
+        let ring = rings.create(&options);
+        let mut producer = ring.producer().unwrap();
+        let mut consumer = ring.consumer(&ConsumerOptions::named("a").policy(BLOCK_FOR_EVER)).unwrap();
+        let records: Vec<u8> = (0..20_u64).flat_map(u64::to_le_bytes).collect();
+        let failed = std::thread::scope(|scope| {
+            let writing = scope.spawn(|| producer.write_records(&records).unwrap_err());
+            while ring.published() < 8 {
+                std::thread::yield_now();
+            }
+            ring.fence();
+            writing.join().unwrap()
+        });
+        let RingError::Partly { written, cause } = failed else { panic!("{failed}") };
+        assert!(matches!(*cause, RingError::Fenced { .. }), "{cause}");
+        let expected: Vec<_> = (0..written as u64).map(|number| (number + 1, number)).collect();
+        assert_eq!(numbers(&drain(&mut consumer, 100)), expected, "{options:?}");
+        assert_eq!(written, 8);
+    }
+}
+
 #[test]
 fn a_read_that_breaks_hands_the_message_out_again() {
     let rings = Rings::new();

@@ -84,8 +84,9 @@ class Producer:
     ) -> int | Full:
         """Commits many: a structured array of the channel's layout, or a sequence of what `write` takes.
 
-        Gives the last sequence, or `Full` with how many were written; `wait` as in `write`.
-        Raises: ChannelUsageError for an array of another layout, and as `write`.
+        Gives the last sequence, or `Full` with how many were written; `timeout` is of the whole call, `wait` as in `write`.
+        Raises: ChannelUsageError for an array of another layout, and as `write`; none is written then. What goes wrong
+                after some were written says how many: `facts["written"]`.
         """
         if wait != "published":
             return self._synced(self._journal_for(wait), self.write_batch(messages, timeout))
