@@ -1,5 +1,6 @@
 """Channels from Python: a second process reads thousands of records as one numpy view, and nothing is lost silently."""
 
+import asyncio
 import re
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ from tidebook.errors import (
     EndpointBusyError,
     EndpointLostError,
 )
+from tidebook.transport.view import ChannelView, find_channel
 
 TICK = np.dtype([("price", "<i8"), ("size", "<i8"), ("venue", "u1", (8,))])
 
@@ -361,3 +363,48 @@ def test_what_ends_a_batch_in_the_middle_says_how_many_were_written(rings: Path,
             file.write((1).to_bytes(8, "little"))
         writer.join()
     assert raised[0].facts["written"] == channel.ring.published == 8
+
+
+@pytest.mark.parametrize("kind", [{}, {"dtype": TICK}])
+def test_a_start_before_the_first_sequence_is_refused(rings: Path, kind: dict[str, object]) -> None:
+    channel = tb.create_channel("first", kind, directory=rings)
+    for start in (0, -1, -(1 << 70)):
+        with pytest.raises(ChannelUsageError, match=f"start = {start}") as caught:
+            tb.open_consumer(channel, "early", start=start)
+        assert caught.value.facts["option"] == "start"
+    with pytest.raises(ChannelUsageError, match="beyond the end"):
+        tb.open_consumer(channel, "late", start=1 << 70)
+    with tb.open_consumer(channel, "first", start=1) as consumer:
+        assert (consumer.next_sequence, consumer.committed) == (1, 0)
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_limit_below_one_is_refused_by_every_call_that_takes_one(rings: Path, limit: int) -> None:
+    channel = tb.create_channel("limits", {}, directory=rings)
+    with tb.open_producer(channel) as producer, tb.open_consumer(channel, "a") as consumer:
+        producer.write(b"waits")
+        calls = [
+            lambda: consumer.poll(lambda _, __: None, limit),
+            lambda: consumer.poll_batch(limit),
+            lambda: asyncio.run(consumer.next_batch(limit, timeout=0.2)),
+            lambda: next(ChannelView(find_channel("limits", node=rings.name, root=rings.parent)).read(limit=limit)),
+        ]
+        for call in calls:
+            with pytest.raises(ChannelUsageError, match=f"limit = {limit}") as caught:
+                call()
+            assert caught.value.facts["option"] == "limit"
+        assert consumer.poll(lambda _, __: None, 1) == 1
+
+
+def test_a_lossy_consumer_waits_behind_a_claim_that_was_given_back(rings: Path) -> None:
+    channel = tb.create_channel("given-back", {"mode": "mpsc", "dtype": TICK}, directory=rings)
+    with tb.open_producer(channel) as producer, tb.open_consumer(channel, "a", policy="overwrite") as consumer:
+        claim = producer.claim()
+        assert isinstance(claim, tb.Claim)
+        claim.abort()
+        writer = threading.Timer(0.05, producer.write, (ticks(1, 1).tobytes(),))
+        writer.start()
+        batch = consumer.poll_batch(timeout=10.0)
+        writer.join()
+        assert isinstance(batch, tb.Batch)
+        assert (batch.first_sequence, len(batch)) == (2, 1)

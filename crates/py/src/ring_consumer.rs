@@ -187,9 +187,10 @@ impl RingConsumer {
         &self,
         py: Python<'_>,
         callback: &Bound<'_, PyAny>,
-        limit: usize,
+        limit: isize,
         timeout: Option<f64>,
     ) -> PyResult<Polled> {
+        let limit = at_least_one(limit)?;
         let shared = self.shared()?;
         let mut reader = lock(&shared)?;
         finish_outstanding(&mut reader);
@@ -224,7 +225,8 @@ impl RingConsumer {
     }
 
     /// The next messages as one batch; `None` when nothing came in time. All batches before it are done.
-    fn take(&self, py: Python<'_>, limit: usize, timeout: Option<f64>) -> PyResult<Option<Taken>> {
+    fn take(&self, py: Python<'_>, limit: isize, timeout: Option<f64>) -> PyResult<Option<Taken>> {
+        let limit = at_least_one(limit)?;
         let shared = self.shared()?;
         let mut reader = lock(&shared)?;
         finish_outstanding(&mut reader);
@@ -350,6 +352,13 @@ impl RingConsumer {
         let shared = self.reader.lock().map_err(|_| unavailable("consumer", "failed in another thread"))?;
         shared.clone().ok_or_else(|| unavailable("consumer", "was closed; open another"))
     }
+}
+
+/// How many messages a call may give at most; who asks for none would wait for ever.
+pub fn at_least_one(limit: isize) -> PyResult<usize> {
+    usize::try_from(limit).ok().filter(|limit| *limit > 0).ok_or_else(|| {
+        raised(RingError::Option { option: "limit", value: limit.to_string(), reason: "must be at least 1" })
+    })
 }
 
 fn lock(shared: &SharedReader) -> PyResult<MutexGuard<'_, Reader>> {

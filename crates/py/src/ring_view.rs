@@ -8,7 +8,7 @@ use pyo3::types::{PyBytes, PyDict, PyList};
 use tidebook_ring::{Verifier, Walked, Walker};
 
 use crate::ring::access;
-use crate::ring_consumer::Gap;
+use crate::ring_consumer::{Gap, at_least_one};
 use crate::ring_errors::{raised, unavailable};
 use crate::ring_status;
 
@@ -154,7 +154,8 @@ impl RingWalker {
     }
 
     /// Up to `limit` messages, the gap or the damage before the next one, or `None` when nothing new is visible.
-    fn read(&self, py: Python<'_>, limit: usize, size_max_bytes: usize) -> PyResult<Option<Sight>> {
+    fn read(&self, py: Python<'_>, limit: isize, size_max_bytes: usize) -> PyResult<Option<Sight>> {
+        let limit = at_least_one(limit)?;
         let mut walker = lock(&self.0)?;
         let walker = &mut *walker;
         let mut seen = Seen::default();

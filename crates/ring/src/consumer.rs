@@ -31,7 +31,7 @@ pub enum Start {
     Earliest,
     /// After the newest.
     Latest,
-    /// At this one. If it is overwritten already, at the oldest still there with a [`Gap`] first.
+    /// At this one, from 1 on. If it is overwritten already, at the oldest still there with a [`Gap`] first.
     Sequence(u64),
     /// Where the consumer of this name left; a new name starts at the oldest.
     #[default]
@@ -165,6 +165,9 @@ impl Consumer {
         }
         if options.wait == Wait::Park && !ring.info().parking {
             return Err(RingError::NoParking);
+        }
+        if options.start == Start::Sequence(0) {
+            return Err(RingError::Option { option: "start", value: "0".to_owned(), reason: "sequences begin with 1" });
         }
         let policy = match (options.policy, ring.info().never_waits) {
             (Some(Policy::Block { .. }), true) => {
@@ -609,12 +612,12 @@ impl Consumer {
     /// Whether a read would find something: a message, a gap or damage.
     pub fn is_ready(&mut self) -> bool {
         // What was never committed is nothing to read.
-        while self.gating
-            && self.ring.info().mode == Mode::Mpsc
+        while self.ring.info().mode == Mode::Mpsc
             && self.is_visible()
             && let Look::Frame(frame) = self.ring.mapping.look(self.next)
             && frame.is_void()
             && frame.holds(&self.ring.mapping, &[])
+            && (self.gating || !self.overtaken())
         {
             self.pass(frame);
         }

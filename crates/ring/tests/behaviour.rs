@@ -498,6 +498,19 @@ fn what_ends_a_call_after_some_records_were_written_says_how_many() {
 }
 
 #[test]
+fn a_start_before_the_first_sequence_is_refused() {
+    for options in kinds() {
+        let rings = Rings::new();
+        let ring = rings.create(&options);
+        let from = |start| ConsumerOptions::named("a").start(Start::Sequence(start));
+        let refused = ring.consumer(&from(0)).unwrap_err();
+        assert!(matches!(refused, RingError::Option { option: "start", .. }), "{refused}");
+        assert_eq!(ring.status().unwrap().consumers, []);
+        assert_eq!(ring.consumer(&from(1)).unwrap().committed(), 0);
+    }
+}
+
+#[test]
 fn a_read_that_breaks_hands_the_message_out_again() {
     let rings = Rings::new();
     let ring = rings.create(&RingOptions::frames(4096));

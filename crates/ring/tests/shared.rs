@@ -493,3 +493,33 @@ fn thousands_of_killed_producers_lose_nothing() {
     let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64 | 1;
     kinds().iter().for_each(|options| kill_producers(2500, options, seed));
 }
+
+#[test]
+fn a_claim_that_was_given_back_is_nothing_to_read_whoever_waits() {
+    for options in [RingOptions::slots(8, 8).mpsc(1), RingOptions::runs(64, 8).mpsc(1)] {
+        for policy in [Policy::default(), Policy::Overwrite] {
+            let rings = Rings::new();
+            let ring = rings.create(&options);
+            let mut producer = ring.producer().unwrap();
+            let mut consumer = ring.consumer(&ConsumerOptions::named("a").policy(policy)).unwrap();
+            drop(producer.claim(8).unwrap());
+            assert!(!consumer.wait(Some(Duration::from_millis(1))).unwrap(), "{options:?}, {policy:?}");
+            let written = producer.write(&[7; 8]).unwrap();
+            assert!(consumer.wait(Some(Duration::ZERO)).unwrap(), "{options:?}, {policy:?}");
+            assert_eq!(common::drain(&mut consumer, 10), [(written, vec![7; 8])]);
+        }
+        // One that was overwritten is a gap.
+        let rings = Rings::new();
+        let ring = rings.create(&options);
+        let mut producer = ring.producer().unwrap();
+        let mut consumer = ring.consumer(&ConsumerOptions::named("a").policy(Policy::Overwrite)).unwrap();
+        for _ in 0..20 {
+            drop(producer.claim(8).unwrap());
+        }
+        let last = producer.write(&[7; 8]).unwrap();
+        assert!(consumer.wait(Some(Duration::ZERO)).unwrap());
+        let Read::Gap(gap) = consumer.read(10, |_, _| ()).unwrap() else { panic!("{options:?}") };
+        assert_eq!(gap.first, 1);
+        assert_eq!(common::drain(&mut consumer, 10), [(last, vec![7; 8])]);
+    }
+}

@@ -30,6 +30,7 @@ WaitMode = Literal["spin", "hybrid", "park"]
 Acknowledge = Literal["batch", "manual"]
 
 _TURN_S = 0.001
+_SEQUENCE_MAX = (1 << 64) - 1
 
 
 class Consumer:
@@ -61,6 +62,7 @@ class Consumer:
         """Hands up to `limit` messages to `callback(sequence, payload)`; how many, or the gap before the next one.
 
         Waits `timeout` s for the first (None: until one comes). A message whose callback raises is read again.
+        Raises: ChannelUsageError for a limit below 1.
         """
         return self._consumer.poll(callback, limit, timeout)
 
@@ -68,7 +70,7 @@ class Consumer:
         """The next messages as one batch, the gap before the next one, or None when nothing came in time.
 
         The batch before is done with this call: its arrays keep their place in the ring until they are gone.
-        Raises: CorruptMessageError at a damaged message; `skip` goes past it.
+        Raises: CorruptMessageError at a damaged message; `skip` goes past it. ChannelUsageError for a limit below 1.
         """
         taken = self._consumer.take(limit, timeout)
         return Batch(taken, self._slot, self._packing) if isinstance(taken, RingBatch) else taken
@@ -172,7 +174,7 @@ def open_consumer(
             `acknowledge` says does, and a gating consumer holds producers up a whole buffer after that.
     dtype:  the record type, as in `ChannelOptions`; a channel of another one is refused, field by field. With a dataclass
             `Batch.records()` gives instances of it.
-    Raises: ChannelUsageError for a word that is none of these and a start beyond the end; EndpointBusyError while a
+    Raises: ChannelUsageError for a word that is none of these, a start below 1 and one beyond the end; EndpointBusyError while a
             consumer of this name lives or all places are taken; ChannelNotFoundError and ChannelFormatError for a channel
             given by name.
     """
@@ -192,7 +194,9 @@ def open_consumer(
     opened = declared(opened, dtype)
     if isinstance(start, datetime | np.datetime64):
         start = first_sequence_at(opened, start, peek=peek)
-    word, sequence = ("sequence", start) if isinstance(start, int) else (start, 0)
+    if isinstance(start, int) and start < 1:
+        raise ChannelUsageError(f"start = {start}: sequences begin with 1", option="start", value=start)
+    word, sequence = ("sequence", min(start, _SEQUENCE_MAX)) if isinstance(start, int) else (start, 0)
     consumer = RingConsumer(
         opened.ring,
         name,
