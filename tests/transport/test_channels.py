@@ -8,6 +8,7 @@ import sys
 import textwrap
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -23,6 +24,9 @@ from tidebook.errors import (
     EndpointLostError,
 )
 from tidebook.transport.view import ChannelView, find_channel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TICK = np.dtype([("price", "<i8"), ("size", "<i8"), ("venue", "u1", (8,))])
 
@@ -383,7 +387,7 @@ def test_a_limit_below_one_is_refused_by_every_call_that_takes_one(rings: Path, 
     channel = tb.create_channel("limits", {}, directory=rings)
     with tb.open_producer(channel) as producer, tb.open_consumer(channel, "a") as consumer:
         producer.write(b"waits")
-        calls = [
+        calls: list[Callable[[], object]] = [
             lambda: consumer.poll(lambda _, __: None, limit),
             lambda: consumer.poll_batch(limit),
             lambda: asyncio.run(consumer.next_batch(limit, timeout=0.2)),
@@ -408,3 +412,22 @@ def test_a_lossy_consumer_waits_behind_a_claim_that_was_given_back(rings: Path) 
         writer.join()
         assert isinstance(batch, tb.Batch)
         assert (batch.first_sequence, len(batch)) == (2, 1)
+
+
+@pytest.mark.parametrize("kind", [{}, {"dtype": TICK}, {"mode": "mpsc"}, {"mode": "mpsc", "dtype": TICK}])
+def test_a_channel_that_is_there_with_other_options_is_refused_naming_each(
+    rings: Path, kind: dict[str, object]
+) -> None:
+    made = {**kind, "buffer_size": 8192}
+    channel = tb.create_channel("there", made, directory=rings)
+    assert tb.create_channel("there", made, directory=rings).ring.capacity == channel.ring.capacity
+    other = {"buffer_size": 1 << 20, "crc": False, "parking": False, "consumers_max": 64}
+    if kind.get("mode") == "mpsc":
+        other["producers_max"] = 3
+    for option, value in other.items():
+        with pytest.raises(ChannelUsageError, match=f"there is there with {option} ") as caught:
+            tb.create_channel("there", {**made, option: value}, directory=rings)
+        assert caught.value.facts["differ"] == [option]
+    with pytest.raises(ChannelUsageError) as caught:
+        tb.create_channel("there", {**made, **other}, directory=rings)
+    assert caught.value.facts["differ"] == list(other)

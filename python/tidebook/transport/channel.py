@@ -138,29 +138,49 @@ def create_channel(
         return Channel(name, ring, record_class(options.dtype), place)
     except ChannelExistsError:
         channel = Channel(name, Ring.open(path, group=group_number(options.group)), record_class(options.dtype), place)
-    durability = "wal" if channel.ring.visible_durable else "memory"
-    for option, expected, found in (
-        ("mode", options.mode, channel.ring.mode),
-        ("durability", options.durability, durability),
-    ):
-        if expected != found:
-            raise ChannelUsageError(
-                f"channel {name} is there with {option} {found}, asked for was {expected}; use that or another name",
-                option=option,
-                expected=expected,
-                found=found,
-            )
-    _compare(channel, (schema[2], schema[3]) if schema else ("", 0))
-    expected_table, found_table = _last_values(schema, options), channel.ring.last_values
-    if expected_table != found_table:
-        raise ChannelUsageError(
-            f"channel {name} is there with {_told(found_table)}, asked for was {_told(expected_table)}; use that or another "
-            "name",
-            option="last_values",
-            expected=expected_table,
-            found=found_table,
-        )
+    _require(channel, schema, options)
     return channel
+
+
+def _require(channel: Channel, schema: tuple[str, int, str, int] | None, options: ChannelOptions) -> None:
+    """Refuses a channel that was made with other options, naming each that differs."""
+    ring = channel.ring
+    first = {
+        "mode": (options.mode, ring.mode),
+        "durability": (options.durability, "wal" if ring.visible_durable else "memory"),
+    }
+    _refuse_others(channel, first)
+    _compare(channel, (schema[2], schema[3]) if schema else ("", 0))
+    unit = "bytes" if schema is None and options.mode == "spsc" else "slots"
+    rest = {
+        "buffer_size": (f"{_capacity(schema, options)} {unit}", f"{ring.capacity} {unit}"),
+        "crc": (options.crc, ring.crc),
+        "parking": (options.parking, ring.parking),
+        "consumers_max": (options.consumers_max, ring.consumers_max),
+        "producers_max": (_producers_max(options) or 1, ring.producers_max),
+        "last_values": (_told(_last_values(schema, options)), _told(ring.last_values)),
+    }
+    _refuse_others(channel, rest)
+
+
+def _refuse_others(channel: Channel, pairs: Mapping[str, tuple[object, object]]) -> None:
+    differ = {option: pair for option, pair in pairs.items() if pair[0] != pair[1]}
+    if not differ:
+        return
+    # What is said of last values has its words already.
+    found = ", ".join(
+        f"{there}" if option == "last_values" else f"{option} {there}" for option, (_, there) in differ.items()
+    )
+    asked = ", ".join(f"{expected}" for expected, _ in differ.values())
+    option, (expected, there) = next(iter(differ.items()))
+    raise ChannelUsageError(
+        f"channel {channel.name} is there with {found}, asked for was {asked}; use that or another name",
+        option=option,
+        expected=expected,
+        found=there,
+        differ=list(differ),
+        path=str(channel.path),
+    )
 
 
 def open_channel(
@@ -269,13 +289,13 @@ def _schema(name: str, options: ChannelOptions) -> tuple[str, int, str, int] | N
 
 def _made(path: Path, schema: tuple[str, int, str, int] | None, options: ChannelOptions) -> Ring:
     crc, parking, consumers = options.crc, options.parking, options.consumers_max
-    producers = (options.producers_max or PRODUCERS_MAX) if options.mode == "mpsc" else None
+    producers, capacity = _producers_max(options), _capacity(schema, options)
     group = group_number(options.group)
     if schema is None and producers is not None:
         return Ring.create_runs(
             path,
             _RUN_SLOT_BYTES,
-            _slots(_RUN_SLOT_BYTES, options),
+            capacity,
             producers,
             crc=crc,
             parking=parking,
@@ -283,14 +303,12 @@ def _made(path: Path, schema: tuple[str, int, str, int] | None, options: Channel
             group=group,
         )
     if schema is None:
-        return Ring.create_frames(
-            path, _power_of_two(options.buffer_size), crc=crc, parking=parking, consumers_max=consumers, group=group
-        )
+        return Ring.create_frames(path, capacity, crc=crc, parking=parking, consumers_max=consumers, group=group)
     label, version, text, size_bytes = schema
     return Ring.create_slots(
         path,
         size_bytes,
-        _slots(size_bytes + _HEADER_AND_CRC_BYTES, options),
+        capacity,
         schema=(label, version, text),
         crc=crc,
         parking=parking,
@@ -299,6 +317,18 @@ def _made(path: Path, schema: tuple[str, int, str, int] | None, options: Channel
         group=group,
         last_values=_last_values(schema, options),
     )
+
+
+def _producers_max(options: ChannelOptions) -> int | None:
+    """How many may write; None of mode spsc."""
+    return (options.producers_max or PRODUCERS_MAX) if options.mode == "mpsc" else None
+
+
+def _capacity(schema: tuple[str, int, str, int] | None, options: ChannelOptions) -> int:
+    """Slots, or bytes of messages of one producer."""
+    if schema is not None:
+        return _slots(schema[3] + _HEADER_AND_CRC_BYTES, options)
+    return _slots(_RUN_SLOT_BYTES, options) if options.mode == "mpsc" else _power_of_two(options.buffer_size)
 
 
 def _last_values(schema: tuple[str, int, str, int] | None, options: ChannelOptions) -> tuple[int, int, int] | None:
@@ -336,7 +366,7 @@ def _journaled(
     size_bytes = schema[3] if schema else 0
     shape = RingShape(
         record_size_bytes=size_bytes,
-        capacity=_slots(size_bytes + _HEADER_AND_CRC_BYTES, options) if schema else _power_of_two(options.buffer_size),
+        capacity=_capacity(schema, options),
         schema=schema[:3] if schema else None,
         crc=options.crc,
         parking=options.parking,
