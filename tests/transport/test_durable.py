@@ -1,6 +1,7 @@
 """Channels with a journal: what was acknowledged stays, whatever happens to processes and to shared memory."""
 
 import asyncio
+import os
 import shutil
 import signal
 import subprocess
@@ -187,6 +188,92 @@ def test_a_journal_that_stops_is_told_to_who_writes_and_nothing_more_is_acknowle
     with pytest.raises(JournalError):
         producer.close()
     assert channel.ring.durable == durable
+
+
+FORKING = """
+import os
+import signal
+import sys
+import tidebook as tb
+
+channel = tb.create_channel("numbers", {"durability": "wal", "wal_dir": sys.argv[2]}, directory=sys.argv[1])
+producer = tb.open_producer(channel)
+producer.write(b"of the parent", wait="durable")
+child = os.fork()
+"""
+
+
+def forking(rings: Path, wal_dir: Path, then: str) -> subprocess.Popen[str]:
+    """A process that opens a durable channel, forks, and goes on with this in both."""
+    command = [sys.executable, "-W", "ignore", "-c", FORKING + then, str(rings), str(wal_dir)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+KILLED_WITH_A_CHILD = """
+if child:
+    print(child, flush=True)
+    signal.pause()
+sys.stdin.read()
+"""
+
+CLOSED_WITH_A_CHILD = """
+if child:
+    producer.close()
+    print(child, flush=True)
+    signal.pause()
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("then", [KILLED_WITH_A_CHILD, CLOSED_WITH_A_CHILD], ids=["killed", "closed"])
+def test_a_journal_whose_owner_is_gone_opens_while_a_child_it_forked_lives(
+    rings: Path, tmp_path: Path, then: str
+) -> None:
+    process = forking(rings, tmp_path, then)
+    assert process.stdout is not None
+    child = int(process.stdout.readline())
+    if then == KILLED_WITH_A_CHILD:
+        process.kill()
+        process.wait(60)
+    try:
+        channel = tb.create_channel("numbers", {"durability": "wal", "wal_dir": tmp_path}, directory=rings)
+        with tb.open_producer(channel) as producer:
+            assert producer.write(b"of the next", wait="durable") == 2
+        os.kill(child, 0)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+CHILDREN = {
+    "closes": "producer.close()",
+    "forgets": "del producer",
+    "ends": "sys.exit(0)",
+    "writes": """
+assert "forked from the one that runs it" in producer.guarantee()["failure"]
+try:
+    producer.write(b"of the child")
+except (tb.errors.EndpointLostError, tb.errors.JournalError) as error:
+    assert "fork" in str(error), error
+else:
+    raise SystemExit("written")
+""",
+}
+
+
+@pytest.mark.parametrize("act", CHILDREN.values(), ids=CHILDREN)
+def test_a_forked_child_leaves_the_journal_of_its_parent_alone(rings: Path, tmp_path: Path, act: str) -> None:
+    parent = """
+if child:
+    _, status = os.waitpid(child, 0)
+    assert status == 0, status
+    assert producer.write(b"of the parent still", wait="durable") == 2
+    producer.close()
+    sys.exit(0)
+"""
+    process = forking(rings, tmp_path, parent + act)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (0, "")
 
 
 @pytest.mark.parametrize(

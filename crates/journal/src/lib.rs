@@ -20,6 +20,7 @@
 //! ```
 
 mod error;
+mod fork;
 mod frame;
 mod reader;
 pub mod recovery;

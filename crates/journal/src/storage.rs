@@ -4,12 +4,14 @@
 //! shortens, refuses and forgets writes.
 
 use std::fmt::Debug;
-use std::fs::{File, Metadata, OpenOptions, TryLockError};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
+
+use crate::fork::FileLock;
 
 /// A flat directory of files.
 pub trait Storage: Debug + Send + Sync {
@@ -31,15 +33,15 @@ pub trait Storage: Debug + Send + Sync {
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Makes creations, renames and removals durable.
     fn sync_directory(&self) -> io::Result<()>;
-    /// Takes the exclusive lock that only the kernel releases, when the guard drops or the process dies;
-    /// `None` while another holds it.
+    /// Takes the exclusive lock that only the kernel releases, when the guard drops or the process dies,
+    /// whatever children it had; `None` while another holds it.
     fn try_lock(&self, name: &str) -> io::Result<Option<Box<dyn StorageLock>>>;
 }
 
 /// Holds a lock until it drops.
 pub trait StorageLock: Debug + Send + Sync {}
 
-impl StorageLock for File {}
+impl StorageLock for FileLock {}
 
 /// What tells an open file from every other, whatever its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,11 +179,7 @@ impl Storage for Directory {
     fn try_lock(&self, name: &str) -> io::Result<Option<Box<dyn StorageLock>>> {
         let path = self.path(name);
         let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Box::new(file))),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error),
-        }
+        Ok(FileLock::acquire(file)?.map(|lock| Box::new(lock) as Box<dyn StorageLock>))
     }
 }
 

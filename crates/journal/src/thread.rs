@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::error::JournalError;
+use crate::fork::Owner;
 use crate::writer::JournalWriter;
 
 /// When the thread syncs.
@@ -59,6 +60,7 @@ pub struct JournalThread {
     shared: Arc<Shared>,
     durable: Arc<AtomicU64>,
     thread: Option<JoinHandle<Result<(), JournalError>>>,
+    owner: Owner,
 }
 
 /// How long an idle thread sleeps before it looks at its source again, if the source cannot wake it.
@@ -72,6 +74,7 @@ impl JournalThread {
     pub fn spawn(writer: JournalWriter, policy: SyncPolicy, mut source: impl Source) -> Self {
         let shared = Arc::new(Shared::default());
         let durable = writer.durable_shared();
+        let owner = Owner::here();
         let seen = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("journal".into())
@@ -87,7 +90,7 @@ impl JournalThread {
                 result
             })
             .expect("a thread for the journal");
-        Self { shared, durable, thread: Some(thread) }
+        Self { shared, durable, thread: Some(thread), owner }
     }
 
     /// Highest durable sequence.
@@ -102,10 +105,14 @@ impl JournalThread {
 
     /// Why the thread ended, if it failed.
     pub fn failure(&self) -> Option<String> {
+        if !self.owner.is_here() {
+            return Some("this process was forked from the one that runs it".to_owned());
+        }
         self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Takes what the source still has, syncs, closes the journal and ends the thread.
+    /// Takes what the source still has, syncs, closes the journal and ends the thread. Does nothing in a forked child: the
+    /// thread is its parent's.
     ///
     /// # Errors
     /// What ended the thread earlier, or what closing returned.
@@ -113,21 +120,27 @@ impl JournalThread {
     /// # Panics
     /// When dropping the source panics.
     pub fn stop(mut self) -> Result<(), JournalError> {
+        self.end().map_or(Ok(()), |ended| ended.expect("a panic of the journal thread is an error of its own"))
+    }
+
+    /// What the thread ended with; `None` where there is none: it was joined before, or is another process's.
+    fn end(&mut self) -> Option<std::thread::Result<Result<(), JournalError>>> {
+        let thread = self.thread.take()?;
+        if !self.owner.is_here() {
+            // Neither joined nor detached: here its handle names nothing.
+            std::mem::forget(thread);
+            return None;
+        }
         self.shared.stopping.store(true, Ordering::Release);
-        let thread = self.thread.take().expect("a thread is joined once");
         thread.thread().unpark();
-        thread.join().expect("a panic of the journal thread is an error of its own")
+        Some(thread.join())
     }
 }
 
 impl Drop for JournalThread {
     /// As [`Self::stop`], but a failure is only kept in [`Self::failure`].
     fn drop(&mut self) {
-        self.shared.stopping.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            drop(thread.join());
-        }
+        drop(self.end());
     }
 }
 

@@ -19,12 +19,13 @@ pub(crate) struct OwnedChannel {
     /// `None` once closed.
     channel: Mutex<Option<Channel>>,
     report: ChannelReport,
+    process_id: u32,
 }
 
 impl OwnedChannel {
     pub(crate) fn open(ring_path: &Path, journal_dir: &Path, options: &ChannelOptions) -> Result<Self, ChannelError> {
         let (channel, report) = Channel::open(ring_path, journal_dir, options)?;
-        Ok(Self { channel: Mutex::new(Some(channel)), report })
+        Ok(Self { channel: Mutex::new(Some(channel)), report, process_id: std::process::id() })
     }
 
     /// Runs `work` on the open channel; call it without the GIL.
@@ -74,8 +75,12 @@ impl OwnedChannel {
         }
     }
 
-    /// Journals all that is published, syncs and ends.
+    /// Journals all that is published, syncs and ends. In a forked child there is nothing to end, and the lock may be one
+    /// that a thread of the parent had.
     pub(crate) fn close(&self, py: Python<'_>) -> PyResult<()> {
+        if std::process::id() != self.process_id {
+            return Ok(());
+        }
         py.detach(|| {
             let channel = self.channel.lock().expect("a channel call does not panic").take();
             channel.map_or(Ok(()), Channel::close)
