@@ -111,7 +111,8 @@ impl Channel {
     ///
     /// # Errors
     /// [`JournalError::Locked`] while another process owns the channel, [`JournalError::Damaged`] when the journal
-    /// lacks what the ring knows to be durable, [`ChannelError::Hole`], [`ChannelError::InUse`].
+    /// lacks what the ring knows to be durable, [`ChannelError::Hole`], [`ChannelError::InUse`],
+    /// [`ChannelError::Stranger`].
     pub fn open(
         ring_path: &Path,
         journal_path: &Path,
@@ -146,7 +147,12 @@ impl Channel {
             Ring::remove(ring_path)?;
         }
         if let Some(ring) = stranger {
-            discarded = Some(discard(&ring, "it belongs to another journal", None)?);
+            let unsynced = ring.published().saturating_sub(ring.durable());
+            if unsynced > 0 {
+                let (ring, journal) = (ring_path.to_owned(), journal_path.to_owned());
+                return Err(ChannelError::Stranger { ring, journal, unsynced });
+            }
+            discarded = Some(discard(&ring, "it belongs to another journal", Some(0))?);
         }
         let mut replayed = 0;
         if let Some(ring) = &found {

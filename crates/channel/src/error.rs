@@ -36,6 +36,19 @@ pub enum ChannelError {
         /// Why it cannot stay.
         reason: String,
     },
+    /// The ring belongs to another journal and holds what that has not: its last producer was killed.
+    #[error(
+        "ring {ring} belongs to another journal than {journal} and holds {unsynced} messages that were never synced; open \
+         it once with the journal it was made with, or remove the ring to go on without them"
+    )]
+    Stranger {
+        /// The ring.
+        ring: PathBuf,
+        /// The journal it was opened with.
+        journal: PathBuf,
+        /// Messages that are nowhere else.
+        unsynced: u64,
+    },
     /// A message the ring takes would not fit a segment.
     #[error(
         "the ring takes messages of {ring_max} bytes, a journal segment holds {journal_max}; raise segment_size_bytes"

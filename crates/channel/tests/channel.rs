@@ -233,14 +233,32 @@ fn a_ring_of_another_journal_is_never_continued() {
 #[test]
 fn a_ring_is_never_continued_into_the_journal_of_another_directory() {
     let (place, other) = (Place::lived(20), Place::lived(5));
+    let (channel, report) = Channel::open(&place.ring(), &other.journal(), &options()).unwrap();
+    assert_eq!((report.next_sequence, report.replayed_from_ring), (6, 0));
+    let discarded = report.discarded.unwrap();
+    assert!(discarded.reason.contains("another journal"));
+    assert_eq!(discarded.lost, Some(0));
+    channel.close().unwrap();
+    assert_eq!(other.journaled(), 5);
+}
+
+#[test]
+fn a_ring_with_messages_never_synced_is_kept_from_another_journal_until_its_own_has_them() {
+    let (place, other) = (Place::lived(20), Place::lived(5));
     let mut producer = Ring::open(place.ring()).unwrap().producer().unwrap();
     producer.write(&payload(21)).unwrap();
     drop(producer);
-    let (channel, report) = Channel::open(&place.ring(), &other.journal(), &options()).unwrap();
-    assert_eq!((report.next_sequence, report.replayed_from_ring), (6, 0));
-    assert!(report.discarded.unwrap().reason.contains("another journal"));
+    let error = Channel::open(&place.ring(), &other.journal(), &options()).unwrap_err();
+    assert!(matches!(error, ChannelError::Stranger { unsynced: 1, .. }), "{error}");
+    let said = error.to_string();
+    for path in [place.ring(), other.journal()] {
+        assert!(said.contains(path.to_str().unwrap()), "{said}");
+    }
+    let (channel, report) = place.open();
+    assert_eq!((report.replayed_from_ring, report.next_sequence), (1, 22));
     channel.close().unwrap();
-    assert_eq!(other.journaled(), 5);
+    assert_eq!((place.journaled(), other.journaled()), (21, 5));
+    Channel::open(&place.ring(), &other.journal(), &options()).unwrap();
 }
 
 #[test]
