@@ -259,7 +259,11 @@ fn child() {
         let bytes = message(&ring, life, number);
         if number % 5 == 4 && bytes.len() <= 44 {
             let mut claim = producer.claim(bytes.len()).unwrap();
-            claim.payload().copy_from_slice(&bytes);
+            let (first, second) = bytes.split_at(bytes.len() / 2);
+            claim.payload()[..first.len()].copy_from_slice(first);
+            // Half filled for most of its time, so that many die there.
+            (0..500).for_each(|_| std::hint::spin_loop());
+            claim.payload()[first.len()..].copy_from_slice(second);
             claim.commit().unwrap();
         } else {
             producer.write(&bytes).unwrap();
