@@ -119,6 +119,35 @@ def test_a_mistake_in_the_environment_names_the_variable(monkeypatch: pytest.Mon
         load()
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("ws_url", "ws://[::1", "is no address: Invalid IPv6 URL"),
+        ("ws_url", "ws://127.0.0.1:99999", "is no address: Port out of range 0-65535"),
+        ("ws_url", "ws://127.0.0.1:0", "is no address: port 0 takes no connections"),
+        ("ws_url", "ws://", "an address names a host"),
+        ("ws_url", "ws://:9443", "an address names a host"),
+        ("ws_url", "http://x", "an address begins with ws://, wss://"),
+        ("ws_url", "", "an address begins with ws://, wss://"),
+        ("ws_url", "ws://a b", "an address has no spaces"),
+        ("rest_url", "http://[::1", "is no address: Invalid IPv6 URL"),
+        ("rest_url", "ws://x", "an address begins with http://, https://"),
+        ("stalled_after_s", "inf", "Input should be less than or equal to 3600"),
+        ("stalled_after_s", "nan", "Input should be less than or equal to 3600"),
+    ],
+)
+def test_what_no_feed_can_be_connected_by_is_named_before_it_tries(
+    key: str, value: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for table in ("binance", "binance_usdm", "coinbase", "coinbase_advanced", "kraken"):
+        with monkeypatch.context() as only:
+            variable = f"TIDEBOOK_{table}_{key}".upper()
+            only.setenv(variable, value)
+            with pytest.raises(ConfigError) as caught:
+                load()
+            assert str(caught.value) == f"environment {variable} = {value!r}: {message}"
+
+
 def test_every_key_is_read_somewhere_or_says_that_it_is_not(root: Path) -> None:
     code = "\n".join(
         path.read_text() for path in (root / "python/tidebook").rglob("*.py") if path.parent.name != "config"

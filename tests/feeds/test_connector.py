@@ -7,6 +7,7 @@ import ssl
 import subprocess
 import time
 from contextlib import suppress
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -355,12 +356,26 @@ def test_settings_become_a_connector_of_the_real_venue() -> None:
     assert [line.symbols for line in connector.status().lines] == [("BTCUSDT",), ("ETHUSDT",)]
 
 
+@pytest.mark.parametrize("number", [-5, 1 << 32])
+def test_a_connection_number_that_no_message_carries_is_damage_of_the_file(tmp_path: Path, number: int) -> None:
+    file = tmp_path / "binance.json"
+    file.write_text(json.dumps({"version": 1, "symbols": ["BTCUSDT"], "connection": number}))
+    with pytest.raises(
+        SubscriptionsError, match=r"not a list of subscriptions .* delete it and name the symbols again"
+    ):
+        Connector(Binance(Binance.local(1)), ConnectorOptions(state_file=file), MemorySink())
+
+
 def test_options_that_cannot_be_are_named(tmp_path: Path) -> None:
     protocol = Binance(Binance.local(1))
     with pytest.raises(ConfigError, match="'BTC/USDT' is no Binance symbol"):
         Connector(protocol, ConnectorOptions(symbols=("BTC/USDT",)), MemorySink())
-    greedy = Binance(Binance.local(1), [f"kline_{number}m" for number in range(1_025)])
-    with pytest.raises(ConfigError, match="1025 streams a symbol exceed the 1024 that binance allows"):
+
+    class Narrow(Binance):
+        limits = replace(Binance.limits, streams_per_connection=2)
+
+    greedy = Narrow(Binance.local(1), ["trade", "aggTrade", "bookTicker"])
+    with pytest.raises(ConfigError, match="3 streams a symbol exceed the 2 that binance allows"):
         Connector(greedy, ConnectorOptions(symbols=SYMBOLS), MemorySink())
     with pytest.raises(ConfigError, match="no symbols are named"):
         Connector(protocol, ConnectorOptions(), MemorySink())

@@ -153,9 +153,27 @@ def test_what_cannot_be_asked_is_named() -> None:
         (BinanceUsdm(at), "BTC-USDT"),
         (Binance(at), "BTC/USDT"),
         (Kraken(at), "BTC/"),
+        (Kraken(at), "A B/USD"),
+        (Kraken(at), "AB/U\tD"),
+        (Kraken(at), "AB/U\\D"),
     ):
         with pytest.raises(ConfigError, match="is no "):
             protocol.normal(symbol)
+
+
+@pytest.mark.parametrize("protocol", [Binance, BinanceUsdm])
+def test_streams_that_binance_does_not_have_or_that_make_one_book_twice_are_refused(protocol: type[Binance]) -> None:
+    """A venue says nothing of a stream it does not have; two of one book would break each other's order."""
+    at = protocol.local(1)
+    for stream in ("nonsense", "a b/c?d", "depth@", "Trade", "kline_7m", ""):
+        with pytest.raises(ConfigError, match=r"no stream is called .*; there are trade, aggTrade, "):
+            protocol(at, ["trade", stream])
+    with pytest.raises(ConfigError, match="depth and depth@100ms make the same book; name one"):
+        protocol(at, ["trade", "depth", "depth@100ms"])
+    with pytest.raises(ConfigError, match="'trade' is named twice"):
+        protocol(at, ["trade", "bookTicker", "trade"])
+    routes = protocol(at, ["aggTrade", "kline_1m", "depth20@100ms", "ticker", "depth"]).routes
+    assert [books for route in routes if (books := route.books)] == [("depth",)], "a depth20 is no diff stream"
 
 
 # Answers told from data
@@ -334,7 +352,7 @@ def test_half_a_key_is_an_error_that_names_the_other_half(word: str, missing: st
         Coinbase(Coinbase.local(1), key=replace(EXCHANGE_KEY, passphrase=""))
 
 
-@pytest.mark.parametrize("secret", ["not base64!", "AAAA=BBBB"])
+@pytest.mark.parametrize("secret", ["not base64!", "AAAA=BBBB", "s\u00e9cret"])
 def test_a_secret_that_cannot_be_one_is_not_repeated(secret: str) -> None:
     for build in (Coinbase, CoinbaseAdvanced):
         with pytest.raises(ConfigError) as caught:
@@ -346,6 +364,24 @@ def test_a_secret_that_cannot_be_one_is_not_repeated(secret: str) -> None:
     pem = wrong_curve.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     with pytest.raises(ConfigError, match="P-256"):
         CoinbaseAdvanced(CoinbaseAdvanced.local(1), key=ApiKey("name", pem))
+
+
+def test_a_key_of_a_curve_that_nobody_here_knows_is_no_key_of_ours() -> None:
+    """Method: the curve that a key of P-256 names is made another one, SM2, which the library does not have."""
+    private = ec.generate_private_key(ec.SECP256R1()).private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    named = private.replace(bytes.fromhex("06082a8648ce3d030107"), bytes.fromhex("06082a811ccf5501822d"))
+    assert named != private
+    pem = f"-----BEGIN PRIVATE KEY-----\n{base64.encodebytes(named).decode()}-----END PRIVATE KEY-----\n"
+    with pytest.raises(ConfigError, match="the secret is no private key"):
+        CoinbaseAdvanced(CoinbaseAdvanced.local(1), key=ApiKey("name", pem))
+
+
+@pytest.mark.parametrize("field", ["name", "passphrase"])
+def test_a_key_that_no_request_can_carry_is_refused_before_one_is_made(field: str) -> None:
+    for text in ("a\nb", "a\r", "a\u00e9"):
+        with pytest.raises(ConfigError, match="line break or another character that no request can carry") as caught:
+            Coinbase(Coinbase.local(1), key=replace(EXCHANGE_KEY, **{field: text}))
+        assert text not in str(caught.value)
 
 
 # Registry

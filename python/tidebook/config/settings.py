@@ -7,6 +7,7 @@ changes when they change it.
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field
 from pydantic.fields import FieldInfo
@@ -55,6 +56,28 @@ def _comma_separated(value: object) -> object:
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)]
 
 
+def _address(value: str, schemes: tuple[str, ...]) -> str:
+    """Refused here, in the words of the setting: whoever connects would only say that it cannot."""
+    if not value.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+        raise ValueError(f"an address begins with {'://, '.join(schemes)}://")
+    if not value.isprintable() or " " in value:
+        raise ValueError("an address has no spaces")
+    try:
+        parts = urlsplit(value)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError(f"is no address: {error}") from None
+    if not host:
+        raise ValueError("an address names a host")
+    if port == 0:
+        raise ValueError("is no address: port 0 takes no connections")
+    return value
+
+
+WsUrl = Annotated[str, AfterValidator(lambda value: _address(value, ("ws", "wss")))]
+HttpUrl = Annotated[str, AfterValidator(lambda value: _address(value, ("http", "https")))]
+
+
 class FeedSettings(Section):
     """What the feeds of all venues have."""
 
@@ -62,10 +85,13 @@ class FeedSettings(Section):
         default=(), description="What to subscribe to; nothing named: what the feed was subscribed to last."
     )
     streams: Words = Field(default=(), description="Streams of each symbol.")
-    ws_url: str = Field(default="", pattern="^wss?://", description="Base address of the streams.")
-    rest_url: str = Field(default="", pattern="^https?://", description="Base address of REST requests.")
+    ws_url: WsUrl = Field(default="", description="Base address of the streams.")
+    rest_url: HttpUrl = Field(default="", description="Base address of REST requests.")
     stalled_after_s: float = Field(
-        default=15.0, gt=1, description="Seconds without a frame, our ping unanswered, until a connection is replaced."
+        default=15.0,
+        gt=1,
+        le=3_600,
+        description="Seconds without a frame, our ping unanswered, until a connection is replaced.",
     )
     symbols_per_connection: int | None = Field(
         default=None, ge=1, description="Symbols on one connection; default: as many as the venue allows."
@@ -78,12 +104,8 @@ class BinanceSettings(FeedSettings):
     streams: Words = Field(
         default=("trade", "bookTicker", "depth@100ms"), min_length=1, description="Streams of each symbol."
     )
-    ws_url: str = Field(
-        default="wss://stream.binance.com:9443", pattern="^wss?://", description="Base address of the streams."
-    )
-    rest_url: str = Field(
-        default="https://api.binance.com", pattern="^https?://", description="Base address of REST requests."
-    )
+    ws_url: WsUrl = Field(default="wss://stream.binance.com:9443", description="Base address of the streams.")
+    rest_url: HttpUrl = Field(default="https://api.binance.com", description="Base address of REST requests.")
 
 
 class BinanceUsdmSettings(FeedSettings):
@@ -92,19 +114,15 @@ class BinanceUsdmSettings(FeedSettings):
     streams: Words = Field(
         default=("trade", "bookTicker", "depth@100ms"), min_length=1, description="Streams of each symbol."
     )
-    ws_url: str = Field(
+    ws_url: WsUrl = Field(
         default="wss://fstream.binance.com/public",
-        pattern="^wss?://",
         description="Base address of the streams of books and best prices.",
     )
-    market_ws_url: str = Field(
+    market_ws_url: WsUrl = Field(
         default="wss://fstream.binance.com/market",
-        pattern="^wss?://",
         description="Base address of the other streams; the same address has all on one connection.",
     )
-    rest_url: str = Field(
-        default="https://fapi.binance.com", pattern="^https?://", description="Base address of REST requests."
-    )
+    rest_url: HttpUrl = Field(default="https://fapi.binance.com", description="Base address of REST requests.")
 
 
 class CoinbaseSettings(FeedSettings):
@@ -115,12 +133,8 @@ class CoinbaseSettings(FeedSettings):
         description="Channels of each product; default: `level2_batch,matches,ticker,heartbeat`, with a key `level2` "
         "in place of `level2_batch`.",
     )
-    ws_url: str = Field(
-        default="wss://ws-feed.exchange.coinbase.com", pattern="^wss?://", description="Address of the feed."
-    )
-    rest_url: str = Field(
-        default="https://api.exchange.coinbase.com", pattern="^https?://", description="Base address of REST requests."
-    )
+    ws_url: WsUrl = Field(default="wss://ws-feed.exchange.coinbase.com", description="Address of the feed.")
+    rest_url: HttpUrl = Field(default="https://api.exchange.coinbase.com", description="Base address of REST requests.")
 
 
 class CoinbaseAdvancedSettings(FeedSettings):
@@ -131,12 +145,8 @@ class CoinbaseAdvancedSettings(FeedSettings):
         min_length=1,
         description="Channels of each product; heartbeats are always subscribed.",
     )
-    ws_url: str = Field(
-        default="wss://advanced-trade-ws.coinbase.com", pattern="^wss?://", description="Address of market data."
-    )
-    rest_url: str = Field(
-        default="https://api.coinbase.com", pattern="^https?://", description="Base address of REST requests."
-    )
+    ws_url: WsUrl = Field(default="wss://advanced-trade-ws.coinbase.com", description="Address of market data.")
+    rest_url: HttpUrl = Field(default="https://api.coinbase.com", description="Base address of REST requests.")
 
 
 def _kraken_depth(value: int) -> int:
@@ -154,10 +164,8 @@ class KrakenSettings(FeedSettings):
     depth: Annotated[int, AfterValidator(_kraken_depth)] = Field(
         default=100, description="Levels a side of each book: 10, 25, 100, 500 or 1000."
     )
-    ws_url: str = Field(default="wss://ws.kraken.com/v2", pattern="^wss?://", description="Address of WebSocket v2.")
-    rest_url: str = Field(
-        default="https://api.kraken.com", pattern="^https?://", description="Base address of REST requests."
-    )
+    ws_url: WsUrl = Field(default="wss://ws.kraken.com/v2", description="Address of WebSocket v2.")
+    rest_url: HttpUrl = Field(default="https://api.kraken.com", description="Base address of REST requests.")
 
 
 class EngineSettings(Section):

@@ -5,6 +5,7 @@ connection number is on disk before the connection is tried: in one capture no n
 """
 
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -12,6 +13,8 @@ from tidebook.errors import SubscriptionsError
 from tidebook.persistence.files import replace_durably
 
 FORMAT_VERSION = 1
+# Messages carry 32 bits. Nobody comes near; what is above was not written by us, and half is left for what follows.
+CONNECTION_MAX = 1 << 31
 
 
 class Subscriptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -19,7 +22,7 @@ class Subscriptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
     version: int = FORMAT_VERSION
     symbols: tuple[str, ...] = ()
-    connection: int = 0
+    connection: Annotated[int, msgspec.Meta(ge=0, le=CONNECTION_MAX)] = 0
 
 
 class SubscriptionsFile:

@@ -5,7 +5,8 @@ shutdown) and "REST API" (limits, order book, exchange information).
 """
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 from urllib.parse import quote
 
@@ -33,6 +34,7 @@ from tidebook.feeds.protocol import (
 )
 
 DEFAULT_STREAMS = ("trade", "bookTicker", "depth@100ms")
+INTERVALS = "(1s|1m|3m|5m|15m|30m|1h|2h|4h|6h|8h|12h|1d|3d|1w|1M)"
 # A request target stays below what servers commonly take (8 KiB); further streams are subscribed by message.
 URL_STREAMS_MAX = 150
 EXCHANGE_INFO_SYMBOLS_MAX = 100
@@ -45,7 +47,7 @@ _MOVES = frozenset({b"trade", b"aggTrade", b"bookTicker"})
 
 
 class Binance(VenueProtocol):
-    """Spot. `streams` are those of each symbol; books need the diff stream, `depth` or `depth@100ms`."""
+    """Spot. `streams` are those of each symbol; books need one diff stream, `depth` or `depth@100ms`."""
 
     venue: ClassVar[str] = "binance"
     limits: ClassVar[ConnectionLimits] = ConnectionLimits(
@@ -68,10 +70,38 @@ class Binance(VenueProtocol):
     exchange_info_path: ClassVar[str] = "/api/v3/exchangeInfo"
     exchange_info_weight: ClassVar[int] = 20
 
+    streams_known: ClassVar[Mapping[str, str]] = {
+        "trade": "trade",
+        "aggTrade": "aggTrade",
+        "blockTrade": "blockTrade",
+        "bookTicker": "bookTicker",
+        "depth": "depth",
+        "depth@100ms": "depth@100ms",
+        "depth<5, 10 or 20>": "depth(5|10|20)(@100ms)?",
+        "kline_<interval>": rf"kline_{INTERVALS}(@\+08:00)?",
+        "miniTicker": "miniTicker",
+        "ticker": "ticker(_(1h|4h|1d))?",
+        "avgPrice": "avgPrice",
+    }
+    """Streams of a symbol as people are told of them, each with its pattern. One that is asked for and is none has no answer."""
+
     def __init__(self, endpoints: Endpoints, streams: Sequence[str] = DEFAULT_STREAMS) -> None:
+        """Raises: ConfigError for a stream the venue does not have, one named twice, and two that make the same book."""
         super().__init__(endpoints)
-        self._routes = self._routes_of(tuple(streams))
-        self._has_books = bool(diffs(streams))
+        streams = tuple(streams)
+        for stream in streams:
+            if not any(re.fullmatch(pattern, stream) for pattern in self.streams_known.values()):
+                known = ", ".join(self.streams_known)
+                raise ConfigError(
+                    f"{self.venue}: no stream is called {stream!r}; there are {known}", key="streams", value=stream
+                )
+        books = diffs(streams)
+        twice = next((stream for number, stream in enumerate(streams) if stream in streams[:number]), None)
+        if twice is not None or len(books) > 1:
+            why = f"{twice!r} is named twice" if twice is not None else f"{' and '.join(books)} make the same book"
+            raise ConfigError(f"{self.venue}: {why}; name one", key="streams", value=",".join(streams))
+        self._routes = self._routes_of(streams)
+        self._has_books = bool(books)
 
     def _routes_of(self, streams: tuple[str, ...]) -> tuple[Route, ...]:
         return (Route(self.endpoints.ws, streams, diffs(streams)),)

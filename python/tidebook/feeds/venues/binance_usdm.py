@@ -7,12 +7,12 @@ Source: Binance API documentation, USD-M futures, "WebSocket Market Streams" (ge
 "Order Book", "Exchange Information"; announcement of 2026-03-06 on the addresses.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from tidebook.errors import ConfigError
 from tidebook.feeds.protocol import ConnectionLimits, Endpoints, RestLimits, RestRequest, Route
-from tidebook.feeds.venues.binance import Binance, diffs
+from tidebook.feeds.venues.binance import INTERVALS, Binance, diffs
 
 DEFAULT_STREAMS = ("trade", "bookTicker", "depth@100ms")
 # The end of a perpetual's name, by which the engine tells it from spot: BTCUSDT-PERP.BINANCE.
@@ -41,6 +41,21 @@ class BinanceUsdm(Binance):
     depth_weights: ClassVar[tuple[tuple[int, int], ...]] = ((1_000, 20), (500, 10), (100, 5), (50, 2))
     exchange_info_path: ClassVar[str] = "/fapi/v1/exchangeInfo"
     exchange_info_weight: ClassVar[int] = 1
+
+    streams_known: ClassVar[Mapping[str, str]] = {
+        "trade": "trade",
+        "aggTrade": "aggTrade",
+        "bookTicker": "bookTicker",
+        "depth": "depth",
+        "depth<@100ms, @250ms or @500ms>": "depth@(100|250|500)ms",
+        "depth<5, 10 or 20>": "depth(5|10|20)(@(100|250|500)ms)?",
+        "rpiDepth@500ms": "rpiDepth@500ms",
+        "kline_<interval>": f"kline_{INTERVALS}",
+        "miniTicker": "miniTicker",
+        "ticker": "ticker",
+        "markPrice": "markPrice(@1s)?",
+        "forceOrder": "forceOrder",
+    }
 
     @classmethod
     def local(cls, port: int) -> Endpoints:

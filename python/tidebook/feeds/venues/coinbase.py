@@ -9,7 +9,6 @@ authentication", "REST API: get product book".
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
 import time
@@ -109,6 +108,13 @@ class Coinbase(VenueProtocol):
             )
         self._key = key
         self._secret = secret_bytes(key) if key is not None else b""
+        for word, text in (("key", key.name), ("passphrase", key.passphrase)) if key is not None else ():
+            if not (text.isascii() and text.isprintable()):
+                raise ConfigError(
+                    f"coinbase: the {word} has a line break or another character that no request can carry; set "
+                    f"TIDEBOOK_{word.upper()}_COINBASE as the venue gave it out",
+                    key=word,
+                )
         if key is not None and not key.passphrase:
             raise ConfigError(
                 "coinbase: the key has no passphrase, which the venue gave out with it; set TIDEBOOK_PASSPHRASE_COINBASE",
@@ -228,7 +234,7 @@ def secret_bytes(key: ApiKey) -> bytes:
     """The signing key in the text the venue gave out. Raises: ConfigError, which does not repeat it."""
     try:
         return base64.b64decode(key.secret, validate=True)
-    except binascii.Error:
+    except ValueError:  # binascii's own, and that of letters beyond ASCII
         raise ConfigError("coinbase: the secret is no base64 text, as the venue gives it out", key="secret") from None
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
@@ -188,7 +189,7 @@ def signing_key(key: ApiKey) -> ec.EllipticCurvePrivateKey:
     """The private key in the PEM text the venue gave out. Raises: ConfigError, which does not repeat it."""
     try:
         loaded = load_pem_private_key(key.secret.encode(), password=None)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # the last for curves that the library does not have
         raise ConfigError("coinbase-advanced: the secret is no private key in PEM form", key="secret") from None
     if not isinstance(loaded, ec.EllipticCurvePrivateKey) or not isinstance(loaded.curve, ec.SECP256R1):
         raise ConfigError("coinbase-advanced: the secret is no key of the curve P-256 (ES256)", key="secret")

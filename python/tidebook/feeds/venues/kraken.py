@@ -99,7 +99,8 @@ class Kraken(VenueProtocol):
     def normal(cls, symbol: str) -> str:
         """As v2 spells it: `BTC/USD`."""
         base, slash, quote = symbol.partition("/")
-        if not slash or not base or not quote or '"' in symbol or not symbol.isascii():
+        # Printable ASCII has no tabs, and of other characters only these would break what is sent.
+        if not (slash and base and quote and symbol.isascii() and symbol.isprintable()) or set(symbol) & set(' "\\'):
             raise ConfigError(
                 f"feeds: {symbol!r} is no Kraken symbol, which is BTC/USD or the like", key="symbols", value=symbol
             )
