@@ -171,3 +171,44 @@ def test_a_forked_child_loses_its_endpoints_and_does_not_keep_the_parents_alive(
     _, status = os.waitpid(child, 0)
     os.close(read)
     assert os.waitstatus_to_exitcode(status) == 0
+
+
+CHANGER = """
+import sys
+import numpy as np
+
+memory = np.memmap(sys.argv[1], np.uint8, "r+")
+print("ready", flush=True)
+while True:
+    for value in range(256):
+        memory[:] = value
+"""
+
+
+@pytest.mark.parametrize(
+    ("mode", "size", "count"), [("spsc", 8192, 2_000), ("mpsc", 8192, 2_000), ("mpsc", 64, 100_000)]
+)
+@pytest.mark.parametrize("kind", ["records", "messages"])
+def test_memory_that_changes_while_it_is_published_makes_no_damaged_message(
+    rings: Path, mode: str, size: int, count: int, kind: str
+) -> None:
+    """Method: another process writes to the memory all the time; damage would be an error of the consumer."""
+    memory = np.memmap(rings / "memory", np.uint8, "w+", shape=(size,))
+    dtype = np.dtype([("bytes", "u1", (size,))]) if kind == "records" else None
+    channel = tb.create_channel("c", tb.ChannelOptions(dtype=dtype, mode=mode, buffer_size=1 << 20), directory=rings)
+    process = subprocess.Popen([sys.executable, "-c", CHANGER, str(rings / "memory")], stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        changes: set[bytes] = set()
+        with tb.open_producer(channel) as producer, tb.open_consumer(channel, "reader") as consumer:
+            for number in range(1, count + 1):
+                assert producer.write(memory.data) == number
+                batch = consumer.poll_batch()
+                assert isinstance(batch, tb.Batch)
+                with batch:
+                    changes.add(batch.messages()[0][:1])
+    finally:
+        process.kill()
+        process.communicate()
+    assert len(changes) > 1, "nobody changed the memory"

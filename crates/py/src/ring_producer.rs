@@ -1,5 +1,6 @@
 //! `RingProducer`: a writer of a ring.
 
+use std::hint::black_box;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use pyo3::types::PyTuple;
 use tidebook_ring::{Obstacle, Producer, RingError, Window, Written};
 
 use crate::blocking;
-use crate::bytes::with_bytes;
+use crate::bytes::{with_bytes, with_still_bytes};
 use crate::errors::{self, Fact, Raised};
 use crate::ring::Ring;
 use crate::ring_claim::{Held, OpenClaim, Refusal, RingClaim};
@@ -152,7 +153,7 @@ impl RingProducer {
     #[pyo3(signature = (payload, timeout=None))]
     fn write(&self, py: Python<'_>, payload: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<Outcome> {
         let mut endpoint = self.lock()?;
-        with_bytes(payload, |bytes| write_one(py, endpoint.open()?, bytes, || blocking::timeout(timeout), raised))
+        write_object(py, endpoint.open()?, payload, || blocking::timeout(timeout), raised)
     }
 
     /// Commits messages in order, none of them if one is such that it could not be.
@@ -173,7 +174,7 @@ impl RingProducer {
         let mut last = None;
         for (written, payload) in payloads.iter().enumerate() {
             let failed = |error| PyErr::from(after(written, error));
-            match with_bytes(payload, |bytes| write_one(py, producer, bytes, left, failed))? {
+            match write_object(py, producer, payload, left, failed)? {
                 Outcome::Full(full) => return Ok(Outcome::Full(Full { written, ..full })),
                 Outcome::Sequence(sequence) => last = Some(sequence),
             }
@@ -187,20 +188,42 @@ impl RingProducer {
         let mut endpoint = self.lock()?;
         let producer = endpoint.open()?;
         let timeout = blocking::timeout(timeout)?;
+        // Copied before, where it must be still, in parts that stay in the cache; in one where no record may be written
+        // before the key of each was checked.
+        let part_max = match (producer.reads_twice(), producer.ring().info().last_values) {
+            (false, _) => None,
+            (true, None) => Some(STILL_SIZE_BYTES),
+            (true, Some(_)) => Some(usize::MAX),
+        };
         with_bytes(records, |bytes| {
             let size = producer.ring().info().record_size().unwrap_or(1);
             let (mut done, mut last, mut full) = (0, None, None);
             blocking::wait(py, timeout, |slice| {
-                if full.is_some() {
-                    producer.go_on_waiting();
+                let end = Instant::now() + slice;
+                loop {
+                    let slice = end.saturating_duration_since(Instant::now());
+                    if full.is_some() {
+                        producer.go_on_waiting();
+                    }
+                    let left = &bytes[done * size..];
+                    let batch = match part_max {
+                        None => producer.write_records_within(left, slice),
+                        Some(part_max) => {
+                            let part = left.len().min((part_max / size).max(1) * size);
+                            let copy = left[..part].to_vec();
+                            producer.write_records_within(black_box(&copy), slice)
+                        }
+                    };
+                    let batch = batch.map_err(|error| after(done, error))?;
+                    done += batch.count;
+                    last = batch.last.or(last);
+                    full = batch.full;
+                    match full {
+                        None if done * size < bytes.len() => {}
+                        Some(obstacle) if !matches!(obstacle, Obstacle::Refusing(_)) => return Ok(None),
+                        _ => return Ok::<_, Raised>(Some(())),
+                    }
                 }
-                let written = producer.write_records_within(&bytes[done * size..], slice);
-                let batch = written.map_err(|error| after(done, error))?;
-                done += batch.count;
-                last = batch.last.or(last);
-                full = batch.full;
-                let refused = matches!(full, Some(Obstacle::Refusing(_)));
-                Ok::<_, Raised>((full.is_none() || refused).then_some(()))
             })?;
             Ok(match full {
                 None => Outcome::Sequence(last.unwrap_or_else(|| producer.published())),
@@ -305,6 +328,23 @@ fn claim_one(
         found.unwrap_or_else(|| Err(in_the_way.expect("a wait ends with a claim or somebody in the way")))
     });
     (idle, outcome)
+}
+
+/// Records that are copied at a time.
+const STILL_SIZE_BYTES: usize = 1 << 16;
+
+/// As [`write_one`], of bytes that stay as they are where the producer needs that.
+fn write_object(
+    py: Python<'_>,
+    producer: &mut Producer,
+    payload: &Bound<'_, PyAny>,
+    timeout: impl FnOnce() -> PyResult<Option<Duration>>,
+    failed: impl Fn(RingError) -> PyErr,
+) -> PyResult<Outcome> {
+    if producer.reads_twice() {
+        return with_still_bytes(payload, |bytes| write_one(py, producer, bytes, timeout, failed));
+    }
+    with_bytes(payload, |bytes| write_one(py, producer, bytes, timeout, failed))
 }
 
 /// `failed` makes an exception of what went wrong; `timeout` is asked for only if there is no room.

@@ -92,6 +92,13 @@ impl Producer {
         either!(&self.0, producer => producer.published())
     }
 
+    /// Whether it reads what it is given more than once. It must not change meanwhile then, or the message is a damaged one;
+    /// otherwise the message is whatever was there.
+    pub fn reads_twice(&self) -> bool {
+        let info = self.ring().info();
+        info.mode == Mode::Mpsc || info.last_values.is_some()
+    }
+
     /// Commits a message and gives its sequence, waiting for room as long as somebody living holds it up.
     ///
     /// # Errors
@@ -294,8 +301,9 @@ pub(crate) fn fill<'m>(mapping: &'m Mapping, offset: usize, sequence: u64, flags
             sequence_word
         }
         _ => {
-            let crc = if mapping.info.crc { frame_checksum(sequence, header, payload) } else { 0 };
-            fill_bytes(mapping, offset, header, payload, crc);
+            // Summed where it was copied to: its memory may be one that somebody changes meanwhile.
+            mapping.bytes_mut(offset + HEADER_SIZE_BYTES, payload.len()).copy_from_slice(payload);
+            seal(mapping, offset, sequence, flags, payload.len());
             mapping.sequence_word(offset)
         }
     }
