@@ -76,6 +76,18 @@ def test_a_batch_is_not_overwritten_while_an_array_refers_to_it(rings: Path) -> 
         assert isinstance(producer.write_batch(ticks(1, 8), timeout=5.0), int)
 
 
+def test_a_channel_that_was_removed_and_made_again_is_not_removed_by_who_has_the_old_one(rings: Path) -> None:
+    old = tb.create_channel("ticks", tb.ChannelOptions(dtype=TICK), directory=rings)
+    tb.open_channel("ticks", directory=rings).remove()
+    with pytest.raises(ChannelNotFoundError, match="no ring"):
+        old.remove()
+    with tb.open_producer(tb.create_channel("ticks", tb.ChannelOptions(dtype=TICK), directory=rings)) as producer:
+        producer.write_batch(ticks(1, 1))
+        with pytest.raises(ChannelNotFoundError, match="was removed, and another has its name"):
+            old.remove()
+        assert tb.open_channel("ticks", directory=rings).ring.published == 1
+
+
 def test_an_overwritten_reader_is_told_the_gap(rings: Path) -> None:
     channel = tb.create_channel("ticks", tb.ChannelOptions(dtype=TICK, buffer_size=4_096), directory=rings)
     with (

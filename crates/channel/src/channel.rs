@@ -327,6 +327,6 @@ fn discard(ring: &Ring, reason: &str, lost: Option<u64>) -> Result<Discarded, Ch
     if status.producer_alive || status.consumers.iter().any(|consumer| consumer.alive) {
         return Err(ChannelError::InUse { ring: ring.path().into(), reason: reason.into() });
     }
-    Ring::remove(ring.path())?;
+    ring.unlink()?;
     Ok(Discarded { reason: reason.into(), lost })
 }

@@ -93,6 +93,11 @@ impl Ring {
         tidebook_ring::Ring::remove(path).map_err(raised)
     }
 
+    /// Removes its own file.
+    fn unlink(&self) -> PyResult<()> {
+        self.0.unlink().map_err(raised)
+    }
+
     #[getter]
     fn path(&self) -> PathBuf {
         self.0.path().to_owned()

@@ -57,7 +57,7 @@ impl From<&RingError> for Raised {
             }
             E::ConsumerUnknown { name } => (errors::CHANNEL_USAGE, vec![("name", Fact::Text(name.clone()))]),
             E::Kind { .. } | E::NoParking => (errors::CHANNEL_USAGE, Vec::new()),
-            E::NotFound { path: file } => (errors::CHANNEL_NOT_FOUND, vec![path(file)]),
+            E::NotFound { path: file } | E::Replaced { path: file } => (errors::CHANNEL_NOT_FOUND, vec![path(file)]),
             E::Exists { path: file } => (errors::CHANNEL_EXISTS, vec![path(file)]),
             E::Version { path: file, found, expected } => (
                 errors::CHANNEL_FORMAT,

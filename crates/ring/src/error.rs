@@ -39,6 +39,12 @@ pub enum RingError {
         /// The ring.
         path: PathBuf,
     },
+    /// The file that has the ring's name is another one by now.
+    #[error("ring {path} was removed, and another has its name; open that one")]
+    Replaced {
+        /// The ring.
+        path: PathBuf,
+    },
     /// The file is something else or its superblock is damaged.
     #[error("{path} is no usable ring: {reason}; remove it and create the channel again")]
     NotARing {

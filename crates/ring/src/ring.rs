@@ -1,5 +1,6 @@
 //! A ring: the mapped file and what anyone may ask of it. Endpoints are made here and live in their own files.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -75,6 +76,23 @@ impl Ring {
             std::io::ErrorKind::NotFound => RingError::NotFound { path: path.to_owned() },
             _ => io_error("remove", path)(source),
         })
+    }
+
+    /// Removes this ring's file, and no other that has its name by now.
+    ///
+    /// # Errors
+    /// [`RingError::Replaced`]; those of [`Ring::remove`].
+    pub fn unlink(&self) -> Result<(), RingError> {
+        let path = self.path();
+        let own = self.mapping.file.metadata().map_err(io_error("examine", path))?;
+        let named = std::fs::symlink_metadata(path).map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => RingError::NotFound { path: path.to_owned() },
+            _ => io_error("examine", path)(source),
+        })?;
+        if (own.dev(), own.ino()) != (named.dev(), named.ino()) {
+            return Err(RingError::Replaced { path: path.to_owned() });
+        }
+        Self::remove(path)
     }
 
     fn of(mapping: Mapping) -> Self {

@@ -97,13 +97,14 @@ class Channel:
     def remove(self) -> None:
         """Deletes the ring; consumers that have it open keep it, and a journal stays where it is.
 
-        Raises: EndpointBusyError while a producer lives.
+        Raises: EndpointBusyError while a producer lives; ChannelNotFoundError when it is gone already, also where another
+                ring has its name by now: that stays.
         """
         if self.ring.status()["producer_alive"]:
             raise EndpointBusyError(
                 f"channel {self.name} has a living producer; close it before the ring is removed", path=str(self.path)
             )
-        Ring.remove(self.path)
+        self.ring.unlink()
 
 
 def create_channel(
