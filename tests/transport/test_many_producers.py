@@ -1,7 +1,10 @@
 """Channels that several processes write."""
 
+import os
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -88,3 +91,104 @@ def test_a_consumer_that_fails_a_full_channel_is_not_waited_for(rings: Path) -> 
             batch.release()
             assert impatient.poll_batch() is None
             assert producer.write(b"x") == len(written)
+
+
+SHORT = """
+import sys
+import tidebook as tb
+
+with tb.open_producer("orders", directory=sys.argv[1]) as producer:
+    print("ready", flush=True)
+    while True:
+        producer.write(b"short", timeout=1.0)
+"""
+
+READER = """
+import sys
+import time
+import tidebook as tb
+
+with tb.open_consumer("orders", "slow", directory=sys.argv[1]) as consumer:
+    print("ready", flush=True)
+    while True:
+        batch = consumer.poll_batch(4, timeout=1.0)
+        if batch is not None:
+            batch.release()
+        time.sleep(float(sys.argv[2]))
+"""
+
+
+def started(script: str, *arguments: object) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, *map(str, arguments)], stdout=subprocess.PIPE, stdin=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    return process
+
+
+def ended(processes: list[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+LONG = """
+import sys
+import tidebook as tb
+
+producer = tb.open_producer("orders", directory=sys.argv[1])
+print("ready", flush=True)
+number = 0
+while True:
+    sys.stdin.buffer.read(1)
+    answer = producer.write(b"L" * 6_600, timeout=None if sys.argv[2] == "None" else float(sys.argv[2]))
+    print(type(answer).__name__, flush=True)
+"""
+
+
+def test_a_long_message_whose_room_others_take_is_given_up_in_time_and_for_ctrl_c(rings: Path) -> None:
+    """Method: a slow reader makes room for short messages of two others all the time, and for half a buffer seldom."""
+    tb.create_channel("orders", tb.ChannelOptions(mode="mpsc", buffer_size=1 << 14), directory=rings)
+    processes = [started(READER, rings, 0.0005), started(SHORT, rings), started(SHORT, rings)]
+    try:
+        long = started(LONG, rings, 0.2)
+        processes.append(long)
+        assert long.stdin is not None
+        assert long.stdout is not None
+        for _ in range(5):
+            long.stdin.write(b".")
+            long.stdin.flush()
+            assert long.stdout.readline() in {b"Full\n", b"int\n"}
+        forever = started(LONG, rings, None)
+        processes.append(forever)
+        assert forever.stdin is not None
+        forever.stdin.write(b"." * 1_000)
+        forever.stdin.flush()
+        forever.send_signal(signal.SIGINT)
+        assert forever.wait(60) != 0
+    finally:
+        ended(processes)
+
+
+@pytest.mark.parametrize("mode", ["spsc", "mpsc"])
+@pytest.mark.parametrize("kind", ["array", "list"])
+def test_a_batch_ends_in_time_and_for_ctrl_c_while_a_slow_reader_makes_a_little_room(
+    rings: Path, mode: str, kind: str
+) -> None:
+    """Method: the whole batch would take the reader minutes; a signal is on its way while it is written."""
+    channel = tb.create_channel("orders", tb.ChannelOptions(dtype=ORDER, mode=mode, buffer_size=2_560), directory=rings)
+    batch = np.zeros(100_000, ORDER) if kind == "array" else [bytes(16)] * 100_000
+    reader = started(READER, rings, 0.004)
+    try:
+        with tb.open_producer(channel) as producer:
+            full = producer.write_batch(batch, timeout=0.2)
+            assert isinstance(full, tb.Full)
+            assert 0 < full.written < 100_000
+            alarm = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+            alarm.start()
+            with pytest.raises(KeyboardInterrupt):
+                producer.write_batch(batch)
+            alarm.join()
+    finally:
+        ended([reader])

@@ -1,5 +1,6 @@
 //! `RingProducer`: a writer of a ring.
 
+use std::cell::Cell;
 use std::hint::black_box;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -167,13 +168,21 @@ impl RingProducer {
         let mut endpoint = self.lock()?;
         let producer = endpoint.open()?;
         let deadline = blocking::timeout(timeout)?.and_then(|timeout| Instant::now().checked_add(timeout));
-        let left = || Ok(deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())));
+        let waited = Cell::new(false);
+        let left = || {
+            waited.set(true);
+            Ok(deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())))
+        };
         for payload in &payloads {
             with_bytes(payload, |bytes| producer.check(bytes).map_err(raised))?;
         }
         let mut last = None;
         for (written, payload) in payloads.iter().enumerate() {
             let failed = |error| PyErr::from(after(written, error));
+            // Room that comes bit by bit ends each wait before it looks for Ctrl-C.
+            if waited.take() {
+                py.check_signals()?;
+            }
             match write_object(py, producer, payload, left, failed)? {
                 Outcome::Full(full) => return Ok(Outcome::Full(Full { written, ..full })),
                 Outcome::Sequence(sequence) => last = Some(sequence),

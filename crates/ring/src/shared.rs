@@ -22,8 +22,10 @@ use crate::mapping::{Mapping, io_error};
 use crate::options::{Mode, RingKind};
 use crate::producer::{Obstacle, Sum, Written, WrittenRecords, fill, fill_summed, seal, stamp};
 use crate::ring::Ring;
-use crate::room::{Allowance, FLOOR_STEPS, LIVENESS_INTERVAL, Slowest, Waiting};
+use crate::room::{Allowance, FLOOR_STEPS, LIVENESS_INTERVAL, Slowest, Waiting, slowest_gating};
 
+/// How often others may take the room that was found, when the time is over.
+const BEATEN_MAX: u32 = 3;
 /// Walks to the end that may fail in a row before the ring is taken for damaged.
 const LOST_MAX: u32 = 1000;
 /// How often one who opens looks for a line again, a tenth of a millisecond apart.
@@ -198,6 +200,8 @@ impl SharedProducer {
     #[inline]
     fn claim_next(&mut self, run: u64, timeout: Option<Duration>) -> Result<Option<Obstacle>, RingError> {
         let mut lost = 0;
+        let mut allowance = Allowance::new(timeout);
+        let mut waits = 0_u32;
         loop {
             match take(&*self.ring.mapping, &mut self.tail, self.limit, self.line as u8, run) {
                 Take::Claimed(spot, claim) => {
@@ -206,7 +210,17 @@ impl SharedProducer {
                 }
                 Take::Beaten => {}
                 Take::NoRoom => {
-                    if let Some(obstacle) = self.wait_for_room(self.tail.position + run, timeout)? {
+                    let left = allowance.left();
+                    // Others may take the room this one waited for, again and again.
+                    if waits > 0 {
+                        self.waiting.go_on();
+                    }
+                    if waits > BEATEN_MAX && left == Some(Duration::ZERO) {
+                        let slowest = slowest_gating(&self.ring.mapping).map_or(0, |(_, index)| index);
+                        return Ok(Some(Obstacle::Consumer(slowest)));
+                    }
+                    waits = waits.saturating_add(1);
+                    if let Some(obstacle) = self.wait_for_room(self.tail.position + run, left)? {
                         return Ok(Some(obstacle));
                     }
                 }
