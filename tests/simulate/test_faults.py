@@ -207,6 +207,27 @@ async def test_huge_and_slow_messages_are_whole(venue: str) -> None:
         assert client.running.faults.pending == []
 
 
+async def test_nothing_overtakes_a_slow_message_or_comes_in_the_middle_of_it() -> None:
+    """Many trades a turn, of which some are slow and others follow at once; at last a close follows a slow one."""
+    options = VenueOptions(venue="binance", symbols=("BTCUSDT",), rate=3_000, seed=6)
+    async with serving(options) as (running, http), http.ws_connect(running.ws_url + "/ws/btcusdt@trade") as socket:
+        ids: list[int] = []
+        for _ in range(10):
+            for _ in range(3):
+                await ask(http, kind="slow", seconds=0.02)
+            ids += [json.loads((await socket.receive(timeout=5)).data)["t"] for _ in range(60)]
+        assert ids == list(range(ids[0], ids[0] + len(ids)))
+        await paused(http)
+        await drained(socket)
+        await ask(http, kind="slow", seconds=0.3)
+        await ask(http, kind="close")
+        await resumed(http)
+        texts = []
+        while (message := await socket.receive(timeout=5)).type is aiohttp.WSMsgType.TEXT:
+            texts.append(json.loads(message.data))
+        assert (message.type, socket.close_code, bool(texts)) == (aiohttp.WSMsgType.CLOSE, 1001, True)
+
+
 @every_venue
 async def test_upgrades_requests_and_frames_are_refused_as_asked(venue: str) -> None:
     async with subscribed(venue) as client:

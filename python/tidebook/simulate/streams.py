@@ -11,7 +11,7 @@ import re
 import struct
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,8 +50,8 @@ class Connection:
     """Stream -> the frame that a reorder fault keeps back until the stream's next one."""
     silent_until: float = 0.0
     """Monotonic time until which a stall fault lasts; 0 = none."""
-    slow: bool = False
-    """A frame is on its way in pieces; what comes after it waits."""
+    slow: asyncio.Task[None] | None = None
+    """Sends a frame in pieces; what comes after it waits, a close too."""
     pings: dict[bytes, float] = field(default_factory=dict)
     """Pings not answered yet and when they left."""
     incoming: deque[float] = field(default_factory=deque)
@@ -130,7 +130,7 @@ class StreamHub:
 
     def write(self, connection: Connection) -> None:
         """Everything added to this connection leaves, unless a slow frame is before it."""
-        if connection.slow:
+        if connection.slow is not None:
             return
         frames, connection.outgoing = connection.outgoing, []
         transport = connection.transport
@@ -148,8 +148,7 @@ class StreamHub:
 
         async def close() -> None:
             await asyncio.sleep(after_s)
-            self.write(connection)
-            await connection.socket.close(code=code, message=reason)
+            await self._end(connection, code, reason)
 
         self._run(close(), f"close connection {connection.number}")
 
@@ -201,10 +200,12 @@ class StreamHub:
             case FaultKind.SLOW:
                 assert fault is not None
                 self.write(connection)
-                if connection.slow:
+                if connection.slow is not None:
                     connection.outgoing.append(ready)
                 else:
-                    self._run(self._trickle(connection, ready, fault.seconds), f"slow frame to {connection.number}")
+                    # From now on, not from when the task begins: until then the next frame would overtake this one.
+                    trickle = self._trickle(connection, ready, fault.seconds)
+                    connection.slow = self._run(trickle, f"slow frame to {connection.number}")
             case FaultKind.DISCONNECT:
                 self.write(connection)
                 connection.transport.abort()
@@ -230,7 +231,6 @@ class StreamHub:
 
     async def _trickle(self, connection: Connection, ready: bytes, seconds: float) -> None:
         """Sends one frame in pieces over so many seconds."""
-        connection.slow = True
         try:
             size = max(1, len(ready) // SLOW_PIECES)
             pieces = [ready[at : at + size] for at in range(0, len(ready), size)]
@@ -240,13 +240,21 @@ class StreamHub:
                 connection.transport.write(piece)
                 await asyncio.sleep(seconds / len(pieces))
         finally:
-            connection.slow = False
+            connection.slow = None
         self.write(connection)
 
-    def _run(self, work: Any, name: str) -> None:
+    async def _end(self, connection: Connection, code: int, reason: bytes) -> None:
+        """Closes politely behind all that was added: a close inside a slow frame would be bytes of that frame."""
+        while connection.slow is not None:
+            await asyncio.wait({connection.slow})
+        self.write(connection)
+        await connection.socket.close(code=code, message=reason)
+
+    def _run(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     # Sockets
 
@@ -305,7 +313,7 @@ class StreamHub:
                 now = time.monotonic()
                 reason = self._why_it_ends(connection, opened, now)
                 if reason is not None:
-                    await connection.socket.close(code=reason[0], message=reason[1])
+                    await self._end(connection, *reason)
                     return
                 if now >= second_at:
                     second_at += SECOND_S
