@@ -39,6 +39,25 @@ async def test_books_are_the_venues_own_with_every_checksum_right() -> None:
     assert [b'"type":"snapshot"' in message.body for message in instruments] == [False, True], "answer, then snapshot"
 
 
+async def test_a_tokenised_stock_is_asked_for_as_kraken_writes_it() -> None:
+    """Symbols are understood in any case, but for the small x of such a stock, without which the venue has none."""
+    kraken = Kraken(Kraken.local(1))
+    spelled = {
+        word: kraken.normal(word) for word in ("AAPLx/USD", "AAPLx/usd", "btc/usd", "Btc/Usd", "TRX/USD", "x/usd")
+    }
+    assert spelled == {
+        "AAPLx/USD": "AAPLx/USD",
+        "AAPLx/usd": "AAPLx/USD",
+        "btc/usd": "BTC/USD",
+        "Btc/Usd": "BTC/USD",
+        "TRX/USD": "TRX/USD",
+        "x/usd": "X/USD",
+    }
+    async with running_venue("kraken", ("AAPLx/USD",), settings=DEPTH) as feed:
+        await feed.until(feed.ready)
+        await feed.equals_the_venue(levels=25)
+
+
 async def test_a_wrong_checksum_is_healed_by_subscribing_that_book_anew() -> None:
     """The other book on the same connection goes on undisturbed."""
     async with running_venue("kraken", SYMBOLS, settings=DEPTH) as feed:

@@ -147,6 +147,10 @@ def test_what_cannot_be_asked_is_named() -> None:
         Coinbase(at, ["matches"])
     with pytest.raises(ConfigError, match="no channel is called 'matches'; there are level2, "):
         CoinbaseAdvanced(at, ["matches"])
+    with pytest.raises(
+        ConfigError, match="is no Binance symbol that can be read here, which has letters of ASCII only"
+    ):
+        Binance(at).normal("\u5e01\u5b89USDT")
     for protocol, symbol in (
         (Coinbase(at), "BTCUSD"),
         (CoinbaseAdvanced(at), 'BTC-"USD'),

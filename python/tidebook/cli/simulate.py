@@ -15,6 +15,7 @@ from tidebook.cli.output import Json, print_json
 from tidebook.errors import UsageError
 from tidebook.simulate import DIALECTS, RecordingPlayer, Simulator, VenueOptions
 from tidebook.simulate.certificate import make_certificate
+from tidebook.simulate.specs import spelled
 
 SYMBOLS_SHOWN = 10
 
@@ -89,7 +90,7 @@ def _symbols(venue: str, asked: str | None) -> tuple[str, ...]:
         return dialect.default_symbols
     if asked.strip().isdecimal():
         return dialect.made_symbols(int(asked))
-    return tuple(symbol.strip().upper() for symbol in asked.split(",") if symbol.strip())
+    return tuple(spelled(symbol.strip()) for symbol in asked.split(",") if symbol.strip())
 
 
 async def _serve(

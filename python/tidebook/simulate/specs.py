@@ -77,10 +77,16 @@ def split_symbol(symbol: str, separator: str, venue: str) -> tuple[str, str]:
     else:
         quote = next((known for known in QUOTES if symbol.endswith(known)), "")
         base = symbol[: len(symbol) - len(quote)]
-    if not (base.isalnum() and quote.isalnum() and symbol.isascii() and symbol == symbol.upper()):
+    if not (base.isalnum() and quote.isalnum() and symbol.isascii() and symbol == spelled(symbol)):
         example = f"BTC{separator or ''}{'USD' if separator else 'USDT'}"
         raise ConfigError(f"simulator: {symbol} is no symbol of {venue}; write {example}", key="symbols", value=symbol)
     return base, quote
+
+
+def spelled(symbol: str) -> str:
+    """As venues write it: in upper case, but for the small x of Kraken's tokenised stocks (`AAPLx/USD`)."""
+    base, slash, quote = symbol.partition("/")
+    return symbol if slash and base.endswith("x") and f"{base[:-1]}{quote}".isupper() else symbol.upper()
 
 
 def magnitude(base: str, quote: str) -> int:

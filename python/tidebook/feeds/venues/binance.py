@@ -118,9 +118,10 @@ class Binance(VenueProtocol):
 
     @classmethod
     def normal(cls, symbol: str) -> str:
-        """Upper case letters and digits."""
+        """Upper case letters and digits. The venue has a few symbols in other letters, which the engine does not read."""
         if not symbol.isalnum() or not symbol.isascii():
-            raise ConfigError(f"feeds: {symbol!r} is no Binance symbol", key="symbols", value=symbol)
+            why = "" if symbol.isascii() else " that can be read here, which has letters of ASCII only"
+            raise ConfigError(f"feeds: {symbol!r} is no Binance symbol{why}", key="symbols", value=symbol)
         return symbol.upper()
 
     def stream_name(self, of: SymbolStream) -> str:

@@ -97,14 +97,16 @@ class Kraken(VenueProtocol):
 
     @classmethod
     def normal(cls, symbol: str) -> str:
-        """As v2 spells it: `BTC/USD`."""
+        """As v2 spells it: `BTC/USD`, and `AAPLx/USD` for a tokenised stock, whose x is small."""
         base, slash, quote = symbol.partition("/")
         # Printable ASCII has no tabs, and of other characters only these would break what is sent.
         if not (slash and base and quote and symbol.isascii() and symbol.isprintable()) or set(symbol) & set(' "\\'):
             raise ConfigError(
                 f"feeds: {symbol!r} is no Kraken symbol, which is BTC/USD or the like", key="symbols", value=symbol
             )
-        return symbol.upper()
+        # `aaplx/usd` may be meant either way, and is no stock.
+        stock = base.endswith("x") and base[:-1].isupper()
+        return f"{base if stock else base.upper()}/{quote.upper()}"
 
     def dial(self, route: Route, symbols: Sequence[str]) -> Dial:
         """Everything is subscribed by message."""
