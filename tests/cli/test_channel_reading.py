@@ -503,3 +503,43 @@ sys.stdin.read()
     options = {"durability": "wal", "wal_dir": str(root / "wal")}
     tb.open_producer(tb.create_channel("orders", options, directory=directory)).close()
     assert tidebook("channel", "rm", "orders").code == 0
+
+
+def test_fields_of_bytes_are_text_where_they_are_text_and_else_hexadecimal(
+    node: Path, tidebook: Run, tmp_path: Path
+) -> None:
+    layout = np.dtype([("symbol", "S4"), ("legs", "S2", (2,))])
+    channel = tb.create_channel("names", {"dtype": layout}, directory=node)
+    with tb.open_producer(channel) as producer:
+        producer.write_batch(np.array([(b"AAPL", [b"a", b"bc"]), (b"\xff\x01", [b"\xfe", b"x"])], layout))
+    assert tidebook("channel", "tail", "names", "--json").objects == [
+        {"sequence": 1, "symbol": "AAPL", "legs": ["a", "bc"]},
+        {"sequence": 2, "symbol": "ff01", "legs": ["fe", "x"]},
+    ]
+    assert len(tidebook("channel", "tail", "names", "--where", "symbol = 'AAPL'", "--json").objects) == 1
+    assert tidebook("channel", "dump", "names").objects == [
+        {"sequence": 1, "symbol": "AAPL", "legs": ["a", "bc"]},
+        {"sequence": 2, "symbol_hex": "ff01", "legs_hex": ["fe", "78"]},
+    ]
+    assert tidebook("channel", "dump", "names", "--format", "csv").out.splitlines() == [
+        '"sequence","symbol","symbol_hex","legs_0","legs_0_hex","legs_1","legs_1_hex"',
+        '1,"AAPL",,"a",,"bc",',
+        '2,,"ff01",,"fe","x",',
+    ]
+    assert tidebook("channel", "dump", "names", "-o", str(tmp_path / "names.parquet")).code == 0
+    assert pl.read_parquet(tmp_path / "names.parquet")["symbol"].to_list() == [b"AAPL", b"\xff\x01"]
+
+
+def test_what_happened_to_a_book_is_told_in_words(node: Path, tidebook: Run) -> None:
+    channel = tb.create_channel("md.status", {"schema": "status"}, directory=node)
+    records = np.zeros(3, channel.dtype)
+    records["kind"], records["reason"] = [2, 3, 14], [7, 5, 0]
+    with tb.open_producer(channel) as producer:
+        producer.write_batch(records)
+    rows = tidebook("channel", "tail", "md.status", "--json").objects
+    assert [(row["kind"], row["reason"]) for row in rows] == [
+        ("book_unusable", "checksum_mismatch"),
+        ("book_usable", "snapshot_applied"),
+        ("connected", ""),
+    ]
+    assert len(tidebook("channel", "tail", "md.status", "--where", "kind = 'book_unusable'", "--json").objects) == 1

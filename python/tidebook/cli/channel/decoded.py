@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tidebook._core import format_units, unpack_message
+from tidebook.api.status import said
 from tidebook.errors import RawMessageError, TidebookError, UsageError
 from tidebook.storage.columns import DECIMALS, TIMES
 from tidebook.transport.view import ChannelFile, ChannelView, Messages, channel_files
@@ -72,10 +73,15 @@ class Decoder:
     def _record_rows(self, sequences: np.ndarray[Any, Any], records: np.ndarray[Any, Any]) -> list[dict[str, Any]]:
         columns: dict[str, list[Any]] = {"sequence": sequences.tolist()}
         fields = records.dtype.names or ()
+        is_status = (self._view.info["schema"] or ("",))[0] == "status"
         for name in (name for name in fields if name != "reserved"):
             values, exponent = records[name], DECIMALS.get(name)
             if name in _TEXTS and values.dtype == np.uint8 and values.ndim > 1:
                 columns[name] = [bytes(text).rstrip(b"\0").decode(errors="replace") for text in values]
+            elif values.dtype.kind == "S":
+                columns[name] = [_text(one) for one in values.tolist()]
+            elif is_status and name in ("kind", "reason"):
+                columns[name] = [said(number) if number else "" for number in values.tolist()]
             elif exponent in fields:
                 columns[name] = [
                     _decimal(*pair) for pair in zip(values.tolist(), records[exponent].tolist(), strict=True)
@@ -114,6 +120,10 @@ class Decoder:
 
 def _decimal(units: int | list[int], exponent: int) -> str | list[str]:
     return [format_units(one, exponent) for one in units] if isinstance(units, list) else format_units(units, exponent)
+
+
+def _text(value: bytes | list[bytes]) -> str | list[str]:
+    return [text_or_hex(one) for one in value] if isinstance(value, list) else text_or_hex(value)
 
 
 def text_or_hex(payload: bytes) -> str:

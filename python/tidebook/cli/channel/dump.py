@@ -206,22 +206,30 @@ def _columns(messages: Messages, *, flat: bool = False) -> dict[str, Any]:
 
 
 def _text_columns(messages: Messages, *, flat: bool) -> dict[str, Any]:
-    """As `_columns`, with a payload that is text as `message` and one that is none as `message_hex`."""
-    columns = _columns(messages, flat=flat)
-    if messages.payloads is not None:
-        texts = [_text(payload) for payload in messages.payloads]
-        columns["message"] = texts
-        columns["message_hex"] = [
-            payload.hex() if text is None else None for payload, text in zip(messages.payloads, texts, strict=True)
-        ]
+    """As `_columns`, with bytes (payloads and fields of them) that are text under their name, and others under `<name>_hex`."""
+    import pyarrow as pa
+
+    columns: dict[str, Any] = {}
+    for name, values in _columns(messages, flat=flat).items():
+        kind = values.type.value_type if pa.types.is_fixed_size_list(values.type) else values.type
+        if not pa.types.is_binary(kind):
+            columns[name] = values
+            continue
+        found = values.to_pylist()
+        columns[name] = texts = [_text(one) for one in found]
+        columns[f"{name}_hex"] = [_hex(one) if text is None else None for one, text in zip(found, texts, strict=True)]
     return columns
 
 
-def _text(payload: bytes) -> str | None:
+def _text(value: bytes | list[bytes]) -> str | list[str] | None:
     try:
-        return payload.decode()
+        return [one.decode() for one in value] if isinstance(value, list) else value.decode()
     except UnicodeDecodeError:
         return None
+
+
+def _hex(value: bytes | list[bytes]) -> str | list[str]:
+    return [one.hex() for one in value] if isinstance(value, list) else value.hex()
 
 
 class _Writer:
@@ -295,8 +303,9 @@ class _Csv(_ArrowWriter):
         import pyarrow as pa
 
         columns = _text_columns(messages, flat=True)
-        texts = {name: pa.array(columns[name], pa.string()) for name in ("message", "message_hex") if name in columns}
-        return pa.table(columns | texts)
+        return pa.table(
+            {name: pa.array(one, pa.string()) if isinstance(one, list) else one for name, one in columns.items()}
+        )
 
     def _open(self, schema: pa.Schema) -> Any:
         import pyarrow.csv
