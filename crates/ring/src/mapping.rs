@@ -128,7 +128,10 @@ impl Mapping {
         file.write_all_at(room.as_bytes(), line(offset_of!(HotLines, room))).map_err(io_error("write", path))?;
 
         let held = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-        match rustix::fs::linkat(rustix::fs::CWD, &held, rustix::fs::CWD, path, rustix::fs::AtFlags::SYMLINK_FOLLOW) {
+        // Into the directory that was examined, whatever the path leads to by now.
+        let named = directory.join(path.file_name().unwrap_or_default());
+        let flags = rustix::fs::AtFlags::SYMLINK_FOLLOW;
+        match rustix::fs::linkat(rustix::fs::CWD, &held, rustix::fs::CWD, &named, flags) {
             Ok(()) => Self::map(file, path, Use::Write),
             Err(rustix::io::Errno::EXIST) => Err(RingError::Exists { path: path.to_owned() }),
             Err(errno) => Err(io_error("name", path)(errno.into())),

@@ -5,6 +5,7 @@ mod common;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::Rings;
 use tidebook_ring::*;
@@ -157,4 +158,39 @@ fn what_is_no_file_is_refused_at_once() {
     fs::remove_dir(&path).unwrap();
     symlink("/dev/null", &path).unwrap();
     assert!(RingView::open(&path, Access::Private).is_err());
+}
+
+/// Method: the link on the way is turned to and fro between a private directory and one that others can write; a ring may be
+/// refused, but it is never put where it would be.
+#[test]
+fn a_ring_is_made_in_the_directory_that_was_examined() {
+    let rings = Rings::new();
+    let at = |name: &str| rings.path().with_file_name(name);
+    for (name, mode) in [("private", 0o700), ("open", 0o777)] {
+        fs::create_dir(at(name)).unwrap();
+        set_mode(&at(name), mode);
+        symlink(at(name), at(&format!("to-{name}"))).unwrap();
+    }
+    fs::rename(at("to-private"), at("link")).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                for target in ["open", "private"] {
+                    symlink(at(target), at("next")).unwrap();
+                    fs::rename(at("next"), at("link")).unwrap();
+                }
+            }
+        });
+        for number in 0..1000 {
+            let ring = at("link").join(format!("{number}.ring"));
+            let _ = Ring::create(&ring, &RingOptions::slots(8, 8));
+            if fs::read_dir(at("open")).unwrap().next().is_some() {
+                break;
+            }
+            let _ = fs::remove_file(at("private").join(format!("{number}.ring")));
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(fs::read_dir(at("open")).unwrap().count(), 0);
 }
