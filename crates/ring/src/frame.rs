@@ -102,8 +102,8 @@ impl<'m> SlotArea<'m> {
         if header_word.load(Ordering::Relaxed) != self.header_word || self.size > payload.len() * 8 {
             return WholeSlot::Other;
         }
-        // SAFETY: in bounds by the check; initialised since creation; no producer changes what the cursor of a reader that
-        // is waited for has not passed.
+        // SAFETY: in bounds by the check; initialised since creation; no producer that keeps to the protocol changes what
+        // the cursor of a reader that is waited for has not passed. See `Mapping::bytes` for one that does not.
         WholeSlot::Record(unsafe { std::slice::from_raw_parts(payload.as_ptr().cast::<u8>(), self.size) })
     }
 

@@ -295,40 +295,49 @@ impl Mapping {
         (word >> (offset % 8 * 8)) as u32
     }
 
-    /// Bytes of the data area as the reader of a gated consumer may see them: the producer changes none of them until
-    /// that consumer's cursor has passed. A process that breaks this rule is what the CRC is for.
+    /// Bytes of the data area as the reader of a consumer that is waited for may see them, or a producer those that it is
+    /// filling.
     #[inline]
     pub fn bytes(&self, offset: usize, size: usize) -> &[u8] {
         if offset > self.data_size || size > self.data_size - offset {
             outside(size, offset);
         }
-        // SAFETY: in bounds by the check; initialised since creation; see above for who writes.
+        // SAFETY: in bounds by the check; initialised since creation. That nobody writes them meanwhile is the protocol's
+        // promise and not the compiler's: producers write nothing that such a consumer's cursor has not passed, and nothing
+        // of another's claim. A process that breaks it (a hostile one, or a stray pointer) makes this a data race, which the
+        // language leaves undefined; on the machines we run on it gives other bytes, and the CRC says so where there is
+        // one. Copying first would close that and costs every reader a copy.
         unsafe { std::slice::from_raw_parts(self.map.as_mut_ptr().add(self.data_offset + offset), size) }
     }
 
-    /// Bytes of the data area for the one producer, which holds the lock.
+    /// Bytes of the data area for the producer whose they are: in mode spsc the one that holds the lock, in mode mpsc the
+    /// one whose claim they are in.
     #[inline]
-    #[expect(clippy::mut_from_ref, reason = "the memory is the file's; the producer's lock makes it the only writer")]
+    #[expect(clippy::mut_from_ref, reason = "the memory is the file's; the claim makes its producer the only writer")]
     pub fn bytes_mut(&self, offset: usize, size: usize) -> &mut [u8] {
         if offset > self.data_size || size > self.data_size - offset {
             outside(size, offset);
         }
-        // SAFETY: in bounds by the check; only the producer calls this, one frame at a time.
+        // SAFETY: in bounds by the check. No other producer writes here: there is none, or it would have to take the claim,
+        // which needs this one's lock. No consumer that is waited for reads here: the place is below the limit, so all of
+        // them have passed what stood there, and what comes is not committed. A lossy reader may still copy what stood
+        // there, by loads of words ([`Mapping::copy_racing`]), and throws that away; beside these plain stores of long
+        // payloads that is a race which the language does not define, and the processor does.
         unsafe { std::slice::from_raw_parts_mut(self.map.as_mut_ptr().add(self.data_offset + offset), size) }
     }
 
-    /// Copies bytes a producer may be overwriting; the caller checks afterwards whether it did.
+    /// Copies bytes a producer may be overwriting, word by word, from an offset that is a multiple of eight. The caller
+    /// checks afterwards whether it did.
     #[inline]
     pub fn copy_racing(&self, offset: usize, into: &mut [u8]) {
-        assert!(offset <= self.data_size && into.len() <= self.data_size - offset, "copy at {offset} outside the data");
-        // SAFETY: in bounds by the check. Racing with the producer is expected: the copy is thrown away unread when
-        // the floor has passed it, and a raw copy, unlike a slice, promises nothing about stillness.
-        unsafe {
-            std::ptr::copy_nonoverlapping(
-                self.map.as_mut_ptr().add(self.data_offset + offset),
-                into.as_mut_ptr(),
-                into.len(),
-            );
+        let words = self.words(offset, into.len().next_multiple_of(8));
+        let (whole, rest) = into.as_chunks_mut::<8>();
+        for (word, bytes) in words.iter().zip(whole.iter_mut()) {
+            *bytes = word.load(Ordering::Relaxed).to_ne_bytes();
+        }
+        if let Some(word) = words.get(whole.len()) {
+            let size = rest.len();
+            rest.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes()[..size]);
         }
     }
 
