@@ -35,6 +35,11 @@ impl Effect {
     fn new(option: &'static str, in_force: bool, detail: impl Into<String>) -> Self {
         Self { option, in_force, detail: detail.into() }
     }
+
+    /// What is in force is told with how much of it there is, also where the kernel refused to do it once more.
+    fn of(option: &'static str, in_force: bool, found: String, refused: Option<String>) -> Self {
+        Self::new(option, in_force, refused.filter(|_| !in_force).unwrap_or(found))
+    }
 }
 
 impl Ring {
@@ -74,18 +79,20 @@ impl Ring {
         let mut effects = vec![Effect::new("prefault", pages.resident_kib >= size as u64 / 1024, resident)];
         if wanted.lock {
             let locked = format!("{} of {} KiB are locked", pages.locked_kib, size / 1024);
-            effects.push(Effect::new("lock", pages.locked_kib > 0, refused[0].take().unwrap_or(locked)));
+            let is_whole = pages.locked_kib >= size as u64 / 1024;
+            effects.push(Effect::of("lock", is_whole, locked, refused[0].take()));
         }
         if wanted.huge_pages {
             let huge = format!("{} of {} KiB are in huge pages", pages.huge_kib, size / 1024);
-            effects.push(Effect::new("huge_pages", pages.huge_kib > 0, refused[1].take().unwrap_or(huge)));
+            let can_be = huge_kib_max(address as u64, size as u64);
+            effects.push(Effect::of("huge_pages", can_be > 0 && pages.huge_kib >= can_be, huge, refused[1].take()));
         }
         if let Some(node) = wanted.numa_node {
             let placed = nodes_of(address as u64);
             let there = placed.iter().find(|(found, _)| *found == node).map_or(0, |(_, pages)| *pages);
             let all: u64 = placed.iter().map(|(_, pages)| pages).sum();
-            let detail = refused[2].take().unwrap_or(format!("{there} of {all} pages are on node {node}"));
-            effects.push(Effect::new("numa_node", there > 0 && there == all, detail));
+            let on_node = format!("{there} of {all} pages are on node {node}");
+            effects.push(Effect::of("numa_node", there > 0 && there == all, on_node, refused[2].take()));
         }
         effects
     }
@@ -123,6 +130,8 @@ fn isolated(cpu: u32) -> bool {
 
 /// Since Linux 6.1; not in libc for all targets.
 const MADV_COLLAPSE: libc::c_int = 25;
+/// Of x86-64, and of 64-bit ARM with pages of 4 KiB.
+const HUGE_PAGE_SIZE_BYTES: u64 = 2 << 20;
 const MPOL_BIND: libc::c_int = 2;
 const MPOL_MF_MOVE: libc::c_uint = 2;
 
@@ -150,6 +159,13 @@ struct Pages {
     huge_kib: u64,
 }
 
+/// How much of a mapping whole huge pages can hold: it need neither begin nor end with one.
+const fn huge_kib_max(address: u64, size: u64) -> u64 {
+    let first = address.next_multiple_of(HUGE_PAGE_SIZE_BYTES);
+    let last = (address + size) / HUGE_PAGE_SIZE_BYTES * HUGE_PAGE_SIZE_BYTES;
+    last.saturating_sub(first) / 1024
+}
+
 impl Pages {
     fn of(address: u64) -> Self {
         let mut pages = Self::default();
@@ -163,10 +179,13 @@ impl Pages {
             {
                 inside = (first..last).contains(&address);
             } else if inside && let Some((name, rest)) = line.split_once(':') {
+                // Not `Locked`, which divides each page by those who have it mapped.
+                if name == "VmFlags" && rest.split_whitespace().any(|flag| flag == "lo") {
+                    pages.locked_kib = pages.resident_kib;
+                }
                 let kib = rest.trim().trim_end_matches(" kB").parse().unwrap_or(0);
                 match name {
                     "Rss" => pages.resident_kib = kib,
-                    "Locked" => pages.locked_kib = kib,
                     "ShmemPmdMapped" | "FilePmdMapped" => pages.huge_kib += kib,
                     _ => {}
                 }
@@ -185,4 +204,22 @@ fn nodes_of(address: u64) -> Vec<(u32, u64)> {
         .filter_map(|word| word.strip_prefix('N')?.split_once('='))
         .filter_map(|(node, pages)| Some((node.parse().ok()?, pages.parse().ok()?)))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Method: a limit that forbids locking binds no privileged user, so what a refusal comes to is asked directly.
+    #[test]
+    fn a_part_is_not_in_force_and_what_is_in_force_is_told_without_a_refusal() {
+        let refusal = || Some("no".to_owned());
+        assert_eq!(Effect::of("lock", false, "1 of 2".into(), refusal()), Effect::new("lock", false, "no"));
+        assert_eq!(Effect::of("lock", false, "1 of 2".into(), None), Effect::new("lock", false, "1 of 2"));
+        assert_eq!(Effect::of("lock", true, "2 of 2".into(), refusal()), Effect::new("lock", true, "2 of 2"));
+        let mib = |count: u64| count << 20;
+        assert_eq!(huge_kib_max(mib(2), mib(5)), 4096);
+        assert_eq!(huge_kib_max(mib(3), mib(5)), 4096);
+        assert_eq!(huge_kib_max(mib(3), mib(2)), 0);
+    }
 }

@@ -19,6 +19,14 @@ fn a_ring_is_prefaulted_and_locked_if_asked_and_goes_on_working() {
     let lock = effect(&effects, "lock");
     // Where the limit forbids it the limit is named.
     assert!(lock.in_force || lock.detail.contains("ulimit -l"), "{lock:?}");
+    if lock.in_force {
+        let size_kib = ring.info().file_size_bytes / 1024;
+        assert_eq!(lock.detail, format!("{size_kib} of {size_kib} KiB are locked"));
+        // Other mappings of the same pages make it no less so.
+        let _other = Ring::open(ring.path()).unwrap();
+        let again = ring.tune(MemoryTuning { lock: true, ..MemoryTuning::default() });
+        assert_eq!(effect(&again, "lock"), lock);
+    }
     let node = effect(&effects, "numa_node");
     assert_eq!(node.in_force, node.detail.ends_with("pages are on node 0"), "{node:?}");
     ring.producer().unwrap().write(b"as before").unwrap();
