@@ -20,6 +20,7 @@ from rich.console import Console
 import tidebook as tb
 from tests.cli.conftest import Shown
 from tidebook._core import pack_message, schemas
+from tidebook.cli.channel.decoded import time_text
 from tidebook.transport.view import ChannelView, Messages, find_channel
 
 Run = Callable[..., Shown]
@@ -543,3 +544,32 @@ def test_what_happened_to_a_book_is_told_in_words(node: Path, tidebook: Run) -> 
         ("connected", ""),
     ]
     assert len(tidebook("channel", "tail", "md.status", "--where", "kind = 'book_unusable'", "--json").objects) == 1
+
+
+def test_tail_of_a_durable_channel_begins_at_the_newest_it_shows(
+    root: Path, tidebook: Run, process: Callable[..., Any]
+) -> None:
+    """Method: a producer whose journal is not synced, after one that synced its own."""
+    directory = root / "default"
+    code = """
+import sys, tidebook as tb
+options = {"durability": "wal", "wal_dir": sys.argv[2]}
+with tb.open_producer(tb.create_channel("orders", options, directory=sys.argv[1])) as producer:
+    producer.write_batch([b"synced %d" % number for number in range(5)])
+options["journal_sync_interval_ms"] = 86_400_000
+producer = tb.open_producer(tb.create_channel("orders", options, directory=sys.argv[1]))
+print(producer.write_batch([b"not yet %d" % number for number in range(10)]), flush=True)
+sys.stdin.read()
+"""
+    child = process(code, str(directory), str(root / "wal"))
+    shown = tidebook("channel", "tail", "orders", "-n", "2")
+    assert [line.split("  ")[-1].strip() for line in shown.out.splitlines()[-2:]] == ["synced 3", "synced 4"]
+    assert tidebook("channel", "tail", "orders", "-n", "2", "--peek").out.splitlines()[-1].endswith("not yet 9")
+    child.kill()
+    child.wait()
+
+
+def test_a_time_is_cut_and_not_rounded_to_the_next_second() -> None:
+    second = 1_700_000_000
+    assert time_text(second * 10**9 + 999_999_999) == "2023-11-14 22:13:20.999999"
+    assert time_text(second * 10**9 + 1_000) == "2023-11-14 22:13:20.000001"

@@ -205,8 +205,10 @@ def time_text(nanoseconds: int) -> str:
 
     if not nanoseconds:
         return ""
-    at = datetime.fromtimestamp(nanoseconds / 1e9, UTC)
-    clock = f"{at:%H:%M:%S}.{nanoseconds // 1000 % 1_000_000:06d}"
+    # Not through a float, which rounds 20.9999999 s up to the next second.
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    at = datetime.fromtimestamp(seconds, UTC)
+    clock = f"{at:%H:%M:%S}.{rest // 1000:06d}"
     return clock if at.date() == datetime.now(UTC).date() else f"{at:%Y-%m-%d} {clock}"
 
 

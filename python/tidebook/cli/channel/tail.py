@@ -60,7 +60,9 @@ def tail(
     # What is seen while the newest are looked for is kept until it is known which they are.
     kept: deque[Row] = deque(maxlen=lines)
     status = view.status()
-    first = 0 if condition is not None else max(1, status["published"] + 1 - lines)
+    # The newest that are shown: behind them a durable channel has those that are not on disk yet.
+    newest = status["durable"] if view.info["visible_durable"] and not peek else status["published"]
+    first = 0 if condition is not None else max(1, newest + 1 - lines)
     after = _each(view, Decoder(view, rings), condition, 0 if first <= status["oldest"] else first, peek, kept, show)
     show.rows(list(kept))
     while follow:
