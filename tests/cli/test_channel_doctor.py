@@ -14,7 +14,8 @@ from tests.cli.conftest import Shown
 from tidebook.observe import machine
 from tidebook.observe.machine import examine_machine
 from tidebook.observe.processes import process as process_of
-from tidebook.transport.doctor import examine_channels
+from tidebook.transport.doctor import examine_files
+from tidebook.transport.view import channel_files
 
 Run = Callable[..., Shown]
 Start = Callable[..., Any]
@@ -378,7 +379,7 @@ def test_a_machine_without_trouble_and_without_channels_is_well(
     monkeypatch.setattr(machine, "examine_machine", lambda _: [])
     shown = tidebook("channel", "doctor")
     assert (shown.code, shown.out.splitlines()[-1]) == (0, "nothing is wrong")
-    assert examine_channels(root) == []
+    assert examine_files(channel_files(root)) == []
 
 
 def test_cursors_are_listed_moved_and_forgotten(directory: Path, tidebook: Run) -> None:

@@ -72,11 +72,6 @@ impl Slots {
         }
     }
 
-    /// Whether the bytes lie in the ring.
-    pub fn is_in_place(&self) -> bool {
-        matches!(self.memory, Memory::Ring(..))
-    }
-
     /// The records in order.
     pub fn records(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.bytes()

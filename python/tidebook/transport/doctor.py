@@ -15,24 +15,15 @@ from tidebook.errors import ChannelAccessError, ChannelNotFoundError, TidebookEr
 from tidebook.observe.finding import Finding
 from tidebook.observe.machine import megabytes
 from tidebook.observe.processes import maps_file, process
-from tidebook.transport.view import ChannelFile, ChannelView, channel_files
+from tidebook.transport.view import ChannelFile, ChannelView
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 JOURNAL_CONSUMER = "journal"
 """Of a durable channel: its cursor is how far the journal is."""
 _FULL = 0.75
 """From here on a consumer that does not move is about to make producers wait."""
-
-
-def examine_channels(
-    root: Path | None = None, *, node: str | None = None, name: str | None = None, apart_s: float = 0.2
-) -> list[Finding]:
-    """What there is to say about every channel, or one; channels without a word are well."""
-    files = [file for file in channel_files(root, node=node) if name in (None, file.name)]
-    return [finding for _, findings in examine_files(files, apart_s=apart_s) for finding in findings]
 
 
 def examine_files(files: list[ChannelFile], *, apart_s: float = 0.2) -> list[tuple[ChannelFile, list[Finding]]]:
