@@ -730,3 +730,27 @@ fn a_book_whose_diff_stream_was_unsubscribed_waits_and_no_late_snapshot_makes_it
     let (engine, _) = run(Venue::Binance, &messages);
     assert_eq!(picture(&engine), "2: 99x1 | 101x1");
 }
+
+#[test]
+fn a_snapshot_without_a_side_is_refused_and_asked_for_again() {
+    for empty in ["snapshot 2 |  | ", "snapshot 2 | 99x1 | ", "snapshot 2 |  | 101x1"] {
+        let (engine, batch) = play(&["depth 1-2 | 99x1 | 101x1", empty, "snapshot 2 | 99x1 | 101x1"]);
+        assert_eq!(picture(&engine), "2: 99x1 | 101x1");
+        assert_eq!(
+            told(&batch)[1..3],
+            ["2: snapshot_refused (malformed) 0 2 0", "2: snapshot_wanted (snapshot_refused)"],
+            "{empty}"
+        );
+    }
+}
+
+#[test]
+fn a_symbol_with_a_letter_of_the_wrong_case_is_damage_and_no_instrument() {
+    let plain = r#"{"e":"trade","E":1700000000000,"s":"BTCUSDt","t":1,"p":"1.0","q":"1.0","T":1700000000000,"m":true}"#;
+    let combined = format!(r#"{{"stream":"btcusdt@trade","data":{plain}}}"#);
+    let (engine, batch) = play(&[plain, &combined]);
+    assert_eq!((engine.instruments().count(), engine.counters().malformed), (0, 2));
+    assert_eq!(batch.trades.len(), 0);
+    let (engine, _) = play(&[&combined.replace("BTCUSDt", "BTCUSDT")]);
+    assert_eq!(engine.instruments().count(), 1);
+}

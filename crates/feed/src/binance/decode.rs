@@ -382,9 +382,15 @@ impl Decoder {
             _ => return Ok(Frame::Unknown),
         }
         let symbol = fields.text(Key::Symbol, "`s` as a symbol")?;
+        // The venue writes none in lower case: it would be another instrument with the name of this one.
+        if let Value::Text { at, .. } = fields.get(Key::Symbol)
+            && symbol.iter().any(u8::is_ascii_lowercase)
+        {
+            return Err(ScanError { offset: at, expected: "a symbol in upper case" }.into());
+        }
         if let Value::Text { text: stream, at } = fields.get(Key::Stream)
             && let Some(size) = stream.iter().position(|&byte| byte == b'@')
-            && !stream[..size].eq_ignore_ascii_case(symbol)
+            && !stream[..size].iter().copied().eq(symbol.iter().map(u8::to_ascii_lowercase))
         {
             return Err(ScanError { offset: at, expected: "a stream of the message's symbol" }.into());
         }

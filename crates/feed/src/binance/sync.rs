@@ -463,7 +463,10 @@ impl Sync {
             (None, Some(received)) => received.last,
             (None, None) => self.left_off.max(market.venue_sequence),
         };
-        let refused = if !in_order(bids, true) || !in_order(asks, false) {
+        // A market of this venue has orders on both sides: an answer without them is the venue's trouble, not its book.
+        let refused = if bids.is_empty() || asks.is_empty() {
+            Some(StatusRecord::because(StatusKind::SnapshotRefused, StatusKind::Malformed))
+        } else if !in_order(bids, true) || !in_order(asks, false) {
             Some(StatusRecord::because(StatusKind::SnapshotRefused, StatusKind::OutOfOrder))
         } else if let (Some(bid), Some(ask)) = (bids.first(), asks.first())
             && bid.price >= ask.price
