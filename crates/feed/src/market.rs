@@ -30,6 +30,10 @@ const NAME_BYTES_MAX: usize = 40;
 /// Longer than a connector needs for a snapshot it was asked for.
 const WANTED_AGAIN_AFTER_NS: u64 = 15_000_000_000;
 
+/// How long a venue may tell best prices that are not those of a book which no message changes: longer than any venue
+/// leaves between a change and its message.
+const LEFT_BEHIND_AFTER_NS: i64 = 5_000_000_000;
+
 /// Whether a book may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum BookState {
@@ -145,6 +149,8 @@ pub(crate) struct Market {
     had_snapshot: bool,
     /// Top of the last derived quote.
     top: Top,
+    /// Since when the venue tells other best prices than the book's, while no message changes it.
+    apart_since: Option<i64>,
     pub(crate) trade_ids: TradeIds,
     pub(crate) bars: Bars,
     dirty: bool,
@@ -171,6 +177,7 @@ impl Hash for Market {
             wanted_at,
             had_snapshot,
             top,
+            apart_since,
             trade_ids,
             bars,
             // Which images are due, and of what, is a matter of who drains them.
@@ -178,7 +185,7 @@ impl Hash for Market {
             changed: _,
         } = self;
         (id, symbol, version, price_exp, size_exp, steps, book.state_hash(), state).hash(hasher);
-        (venue_sequence, connection, wanted, wanted_at, had_snapshot, top, trade_ids, bars).hash(hasher);
+        (venue_sequence, connection, wanted, wanted_at, had_snapshot, top, apart_since, trade_ids, bars).hash(hasher);
     }
 }
 
@@ -324,6 +331,7 @@ impl Markets {
             wanted_at: 0,
             had_snapshot: false,
             top: Top::EMPTY,
+            apart_since: None,
             trade_ids: TradeIds::new(),
             bars: Bars::new(self.options.closed_bars_max),
             dirty: false,
@@ -532,6 +540,52 @@ impl Markets {
     /// No snapshot is wanted any more, whether or not one was asked for.
     pub(crate) fn want_no_snapshot(&mut self, index: usize) {
         self.all[index].wanted = false;
+    /// Takes in best prices that the venue told; `differs` compares the book's top with them. Says whether they have
+    /// differed for so long, while no message changed the book, that its changes must be lost.
+    #[inline]
+    pub(crate) fn is_left_behind(&mut self, index: usize, differs: impl Fn(Top) -> bool, ts_recv: i64) -> bool {
+        let market = &mut self.all[index];
+        if market.state == BookState::Waiting || !differs(Top::of(&market.book)) {
+            market.apart_since = None;
+            return false;
+        }
+        let since = *market.apart_since.get_or_insert(ts_recv);
+        ts_recv.saturating_sub(since) >= LEFT_BEHIND_AFTER_NS
+    }
+
+    /// Takes in the best prices of a ticker that is no part of the book's stream, and loses a book that was left behind.
+    pub(crate) fn hold_against_ticker<S: RecordSink>(
+        &mut self,
+        index: usize,
+        ts_event: i64,
+        (top, sequence): (Top, u64),
+        emit: &mut Emitter<'_, S>,
+    ) {
+        let differs = |ours: Top| {
+            let other = |side| top.level(side).price != 0 && top.level(side).price != ours.level(side).price;
+            Side::BOTH.into_iter().any(other)
+        };
+        if self.is_left_behind(index, differs, emit.ts_recv) {
+            self.leave_behind(index, (ts_event, sequence), true, emit);
+        }
+    }
+
+    /// The changes of the book do not come, as the venue's own best prices show: it waits.
+    #[cold]
+    pub(crate) fn leave_behind<S: RecordSink>(
+        &mut self,
+        index: usize,
+        (ts_event, told): (i64, u64),
+        want_snapshot: bool,
+        emit: &mut Emitter<'_, S>,
+    ) {
+        let market = &mut self.all[index];
+        market.apart_since = None;
+        let kind = StatusRecord::of(StatusKind::OracleDisagrees);
+        emit.status(market.id.get(), ts_event, StatusRecord { expected: told, found: market.venue_sequence, ..kind });
+        self.lose_book(index, StatusKind::OracleDisagrees, ts_event, want_snapshot, emit);
+    }
+
     }
 
     /// A message came damaged. It may have been the snapshot that a waiting book wanted, so each that does wants it anew:
@@ -616,6 +670,7 @@ impl Markets {
         let market = &self.all[index];
         let flags = market.state.flag() | if snapshot { FLAG_SNAPSHOT } else { 0 };
         let mut left = changes.iter().map(|(_, levels)| levels.len()).sum::<usize>();
+        self.all[index].apart_since = None;
         self.counters.depth_messages += 1;
         self.counters.depth_levels += left as u64;
         let mut record = Depth {

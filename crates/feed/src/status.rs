@@ -48,8 +48,8 @@ status_kinds! {
     SnapshotRefused = 6 "snapshot_refused",
     /// Kraken's CRC32: `expected` from the venue, `found` over our book.
     ChecksumMismatch = 7 "checksum_mismatch",
-    /// Our best prices are not the venue's (Binance's bookTicker, Coinbase's ticker): `expected` its update id or sequence,
-    /// `found` our book's where it has one.
+    /// Our best prices are not the venue's (Binance's bookTicker, Coinbase's ticker; Kraken's, of a book that nothing
+    /// changes): `expected` its update id or sequence, `found` our book's where it has one.
     OracleDisagrees = 8 "oracle_disagrees",
     /// The tops agree again; on Binance every level of the disagreement was sent again since.
     OracleAgrees = 9 "oracle_agrees",

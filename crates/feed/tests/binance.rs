@@ -754,3 +754,46 @@ fn a_symbol_with_a_letter_of_the_wrong_case_is_damage_and_no_instrument() {
     let (engine, _) = play(&[&combined.replace("BTCUSDt", "BTCUSDT")]);
     assert_eq!(engine.instruments().count(), 1);
 }
+
+/// The script, one line a second.
+fn play_slowly(venue: Venue, script: &[&str]) -> (FeedEngine, RecordBatch) {
+    let messages: Vec<_> = script.iter().enumerate().map(|(index, line)| message(line, index * 1_000)).collect();
+    run(venue, &messages)
+}
+
+#[test]
+fn a_book_whose_changes_stay_away_is_lost_by_the_venues_own_best_prices() {
+    let begin = |venue| match venue {
+        Venue::Binance => ["depth 1-2 | 99x1 | 101x1", "snapshot 2 | 99x1 | 101x1"],
+        _ => ["depth 0<1-2 | 99x1 | 101x1", "snapshot 2 | 99x1 | 101x1"],
+    };
+    let ahead = ["ticker 3 | 99x1 | 102x1", "ticker 4 | 99x1 | 103x1", "ticker 5 | 99x2 | 103x1"];
+    let later = ["ticker 6 | 98x2 | 103x1", "ticker 7 | 99x2 | 103x1", "ticker 8 | 100x1 | 103x1"];
+    for venue in [Venue::Binance, Venue::BinanceUsdm] {
+        let (engine, _) = play_slowly(venue, &[&begin(venue)[..], &ahead, &later[..2]].concat());
+        assert!(engine.book(InstrumentId::new(venue, 0)).unwrap().usable, "its change may be on its way");
+        let heal = [
+            "snapshot 8 | 100x1 | 103x1",
+            if venue == Venue::Binance { "depth 9-10 | 100x2 | " } else { "depth 8<9-10 | 100x2 | " },
+            "snapshot 10 | 100x2 | 103x1",
+        ];
+        let (engine, batch) = play_slowly(venue, &[&begin(venue)[..], &ahead, &later, &heal[..1]].concat());
+        assert!(picture(&engine).starts_with("unusable"));
+        assert_eq!(
+            told(&batch)[3..],
+            [
+                "8: oracle_disagrees 8 2 0",
+                "8: book_unusable (oracle_disagrees)",
+                "9: snapshot_refused (oracle_disagrees)"
+            ],
+            "a snapshot that nothing would keep true is refused"
+        );
+        let (engine, batch) = play_slowly(venue, &[&begin(venue)[..], &ahead, &later, &heal].concat());
+        assert_eq!(picture(&engine), "10: 100x2 | 103x1");
+        assert!(told(&batch).iter().any(|line| line.starts_with("10: snapshot_wanted")), "{:?}", told(&batch));
+        // A quiet market, whose prices come back to the book's, loses nothing.
+        let quiet = ["ticker 9 | 98x1 | 101x1", "ticker 10 | 99x1 | 101x1"].repeat(4);
+        let (engine, _) = play_slowly(venue, &[&begin(venue)[..], &quiet].concat());
+        assert!(engine.book(InstrumentId::new(venue, 0)).unwrap().usable);
+    }
+}

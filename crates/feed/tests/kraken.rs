@@ -100,3 +100,26 @@ fn a_ticker_that_makes_no_sense_makes_the_books_of_its_session_wait() {
         assert_eq!(quotes(&batch).len(), 0, "{from}");
     }
 }
+
+#[test]
+fn a_book_whose_updates_stay_away_is_lost_by_tickers_that_say_other_prices_for_seconds() {
+    let other = ticker("update", "A/B", ["99.9", "2", "100.3", "1"]);
+    let play = |tickers: &[(i64, &String)]| {
+        let begin = Message::new(MessageKind::Ws, 1_700_000_000_000_000_000, "", &snapshot());
+        let ticker = |&(second, body): &(i64, &String)| {
+            Message::new(MessageKind::Ws, 1_700_000_000_000_000_000 + second * 1_000_000_000, "", body)
+        };
+        let messages: Vec<_> = std::iter::once(begin).chain(tickers.iter().map(ticker)).collect();
+        run(Venue::Kraken, &messages)
+    };
+    let (engine, batch) = play(&[(60, &other), (64, &other), (65, &other)]);
+    assert!(!is_usable(&engine));
+    assert_eq!(
+        told(&batch)[2..],
+        ["4: oracle_disagrees", "4: book_unusable (oracle_disagrees)", "4: snapshot_wanted (oracle_disagrees)"]
+    );
+    let (engine, _) = play(&[(60, &other), (64, &other), (64, &ticker("update", "A/B", TOP)), (70, &other)]);
+    assert!(is_usable(&engine), "prices that come back were ahead for a moment");
+    let (engine, _) = play(&[(10, &ticker("update", "A/B", TOP)), (90, &ticker("update", "A/B", TOP))]);
+    assert!(is_usable(&engine), "a quiet market is no lost one");
+}

@@ -125,6 +125,12 @@ impl Sync {
         if self.rules.tickers == TickerTime::Around {
             self.compare_waiting(markets, index, ts_event, emit);
         }
+        if markets.is_left_behind(index, |ours| ours != top, emit.ts_recv) {
+            self.forget();
+            self.unfed = Some(StatusKind::OracleDisagrees);
+            markets.leave_behind(index, (ts_event, update_id), false, emit);
+            markets.want_no_snapshot(index);
+        }
         true
     }
 

@@ -6,7 +6,7 @@
 
 use std::hash::{Hash, Hasher};
 
-use tidebook_types::records::FLAG_BACKFILL;
+use tidebook_types::records::{FLAG_BACKFILL, FLAG_SNAPSHOT};
 
 use super::advanced_decode::{self, BookEvent, Channel, Decoder, Frame, TickerEvent, TradeEvent};
 use super::products::{self, Products};
@@ -101,6 +101,9 @@ impl AdvancedFeed {
                     let Some(index) = market(markets, &self.products, &body[symbol.clone()], emit) else { continue };
                     markets.counters.quotes += 1;
                     markets.emit_quote(index, ts_event, *top, sequence, *flags, emit);
+                    if flags & FLAG_SNAPSHOT == 0 {
+                        markets.hold_against_ticker(index, ts_event, (*top, sequence), emit);
+                    }
                 }
             }
             Channel::Candles { count } => markets.counters.candles += count,

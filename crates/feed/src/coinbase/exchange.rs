@@ -147,6 +147,7 @@ impl ExchangeFeed {
                 }
                 markets.counters.quotes += 1;
                 markets.emit_quote(index, ts_event, top, sequence, 0, emit);
+                markets.hold_against_ticker(index, ts_event, (top, sequence), emit);
                 let market = markets.get(index);
                 if market.connection == connection && market.state != BookState::Waiting {
                     self.on_ticker(markets, index, (sequence, ts_event, prices(&top)), emit);

@@ -395,6 +395,9 @@ impl KrakenFeed {
                     markets.set_exponents(index, exponents, emit);
                     markets.counters.quotes += 1;
                     markets.emit_quote(index, ts_event, top, 0, flags, emit);
+                    if flags & FLAG_SNAPSHOT == 0 {
+                        markets.hold_against_ticker(index, ts_event, (top, 0), emit);
+                    }
                     return Ok(());
                 }
                 Err(Failure::Malformed(error)) => return Err(error),
