@@ -74,6 +74,18 @@ impl BarState {
         }
     }
 
+    /// Says the same in other units, if they can.
+    fn rescale(&mut self, price: i32, size: i32) -> Option<()> {
+        for value in [&mut self.open, &mut self.high, &mut self.low, &mut self.close] {
+            *value = rescaled(*value, price)?;
+        }
+        for value in [&mut self.volume, &mut self.buy_volume] {
+            *value = rescaled(*value, size)?;
+        }
+        self.notional = rescaled(self.notional, price + size)?;
+        Some(())
+    }
+
     fn add(&mut self, trade: &BarTrade) {
         let place = (trade.ts_event, trade.trade_id);
         if self.trade_count == 0 {
@@ -97,6 +109,19 @@ impl BarState {
         self.trade_count = self.trade_count.saturating_add(1);
         self.flags |= trade.flags & (FLAG_BACKFILL | FLAG_UNPROVEN);
     }
+}
+
+/// A number in units of so many more decimals, or fewer; `None` when there is no such number.
+fn rescaled<N: TryFrom<i128>>(units: impl Into<i128>, more: i32) -> Option<N> {
+    let (units, power) = (units.into(), 10i128.checked_pow(more.unsigned_abs())?);
+    let units = if more >= 0 {
+        units.checked_mul(power)?
+    } else if units % power == 0 {
+        units / power
+    } else {
+        return None;
+    };
+    N::try_from(units).ok()
 }
 
 /// The bars of one length.
@@ -212,6 +237,14 @@ impl Series {
             self.last_close = last.close;
         }
         true
+    }
+
+    fn rescale(&mut self, price: i32, size: i32) -> Option<()> {
+        for bar in self.open.iter_mut().chain(&mut self.closed) {
+            bar.rescale(price, size)?;
+        }
+        self.last_close = rescaled(self.last_close, price)?;
+        Some(())
     }
 
     /// Marks every bar from the one of `from` to the one of `to`, those to come included. Closed ones are given one
@@ -355,9 +388,17 @@ impl Bars {
         Self { series, backfilled: false, last: None }
     }
 
-    /// Forgets everything, as a change of exponents demands.
-    pub(crate) fn reset(&mut self) {
-        *self = Self::new(self.series[MINUTE].closed_max);
+    /// Prices and sizes have so many more decimals from here on, or fewer. Bars keep what they say in the new units; all of
+    /// them are forgotten when one cannot be said in these.
+    #[cold]
+    pub(crate) fn rescale(&mut self, (price, size): (i32, i32)) {
+        let mut rescaled = self.clone();
+        let all = rescaled.series.iter_mut().map(|series| series.rescale(price, size));
+        *self = if all.fold(Some(()), Option::and).is_some() {
+            rescaled
+        } else {
+            Self::new(self.series[MINUTE].closed_max)
+        };
     }
 
     /// The closed minute that starts at `ts_open`, if it is still kept.
@@ -633,5 +674,30 @@ mod tests {
         assert_eq!(close_minutes(&mut bars, 180), [(0, 10, 1, 0, true), (1, 10, 1, 0, false), (2, 10, 1, 0, false)]);
         assert_eq!(close(&mut bars, 300, 300), [(0, [10; 4], 3, 3)]);
         assert_eq!(close(&mut bars, 3_600, 3_600), [(0, [10, 100, 10, 100], 4, 4)]);
+    }
+
+    #[test]
+    fn bars_go_on_in_other_units_or_begin_anew_where_these_cannot_hold_them() {
+        let mut bars = Bars::new(4);
+        for second in [1, 61] {
+            add(&mut bars, &trade(second, second as u64, 10, 7));
+        }
+        assert_eq!(close(&mut bars, 60, 60), [(0, [10; 4], 7, 1)]);
+        bars.rescale((4, 1));
+        add(&mut bars, &trade(62, 62, 100_001, 3));
+        let again = add(&mut bars, &trade(2, 2, 99_999, 1)).into_iter().find(|(length, _)| *length == 60).unwrap().1;
+        assert_eq!((again.open, again.close, again.volume, again.notional), (100_000, 99_999, 71, 7_099_999));
+        assert_eq!(close(&mut bars, 120, 60), [(1, [100_000, 100_001, 100_000, 100_001], 73, 2)]);
+        let day = bars.series[4].open[0];
+        assert_eq!((day.trade_count, day.volume, day.notional), (4, 144, 14_400_002));
+        let before = bars.clone();
+        bars.rescale((2, 0));
+        bars.rescale((-2, 0));
+        assert_eq!(bars.series[4].open, before.series[4].open);
+        bars.rescale((-4, 0));
+        assert_eq!(bars.series[4].open, [], "99,999 has no tenth");
+        let mut bars = before;
+        bars.rescale((16, 0));
+        assert_eq!(bars.series[4].open, [], "too large");
     }
 }

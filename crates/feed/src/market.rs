@@ -425,7 +425,8 @@ impl StatusRecord {
 }
 
 impl Markets {
-    /// Gives an instrument exponents; a change of those in force is a new version, drops the book and restarts bars.
+    /// Gives an instrument exponents; a change of those in force is a new version and drops the book. Bars go on in the
+    /// new units, or begin anew where these cannot hold them.
     pub(crate) fn set_exponents<S: RecordSink>(
         &mut self,
         index: usize,
@@ -437,13 +438,15 @@ impl Markets {
             return;
         }
         let changed = market.version > 0;
+        let digits = |from: Exponent, to: Exponent| i32::from(to) - i32::from(from);
+        let more = (digits(market.price_exp, price_exp), digits(market.size_exp, size_exp));
         (market.price_exp, market.size_exp) = (price_exp, size_exp);
         self.announce(index, emit);
         if changed {
             self.counters.precision_changes += 1;
             let market = &mut self.all[index];
             emit.status(market.id.get(), 0, StatusRecord::of(StatusKind::PrecisionChanged));
-            market.bars.reset();
+            market.bars.rescale(more);
             market.book.clear();
             if market.state != BookState::Waiting {
                 self.lose_book(index, StatusKind::PrecisionChanged, 0, true, emit);
@@ -537,9 +540,6 @@ impl Markets {
         emit.status(market.id.get(), ts_event, StatusRecord::because(StatusKind::SnapshotWanted, reason));
     }
 
-    /// No snapshot is wanted any more, whether or not one was asked for.
-    pub(crate) fn want_no_snapshot(&mut self, index: usize) {
-        self.all[index].wanted = false;
     /// Takes in best prices that the venue told; `differs` compares the book's top with them. Says whether they have
     /// differed for so long, while no message changed the book, that its changes must be lost.
     #[inline]
@@ -586,6 +586,9 @@ impl Markets {
         self.lose_book(index, StatusKind::OracleDisagrees, ts_event, want_snapshot, emit);
     }
 
+    /// No snapshot is wanted any more, whether or not one was asked for.
+    pub(crate) fn want_no_snapshot(&mut self, index: usize) {
+        self.all[index].wanted = false;
     }
 
     /// A message came damaged. It may have been the snapshot that a waiting book wanted, so each that does wants it anew:
@@ -667,10 +670,10 @@ impl Markets {
         emit: &mut Emitter<'_, S>,
     ) {
         emit.reached(Stage::Booked, if snapshot { 0 } else { ts_event });
+        self.all[index].apart_since = None;
         let market = &self.all[index];
         let flags = market.state.flag() | if snapshot { FLAG_SNAPSHOT } else { 0 };
         let mut left = changes.iter().map(|(_, levels)| levels.len()).sum::<usize>();
-        self.all[index].apart_since = None;
         self.counters.depth_messages += 1;
         self.counters.depth_levels += left as u64;
         let mut record = Depth {

@@ -797,3 +797,25 @@ fn a_book_whose_changes_stay_away_is_lost_by_the_venues_own_best_prices() {
         assert!(engine.book(InstrumentId::new(venue, 0)).unwrap().usable);
     }
 }
+
+#[test]
+fn a_trade_with_more_decimals_leaves_the_bars_that_are_open() {
+    let trade = |id: i64, price: &str| {
+        let ts_recv = 1_700_000_000_000_000_000 + id * 1_000_000_000;
+        let body = format!(
+            r#"{{"e":"trade","E":{0},"s":"XY","t":{id},"p":"{price}","q":"1.0","T":{0},"m":true}}"#,
+            ts_recv / 1_000_000
+        );
+        Message::new(MessageKind::Ws, ts_recv, "", &body)
+    };
+    let mut messages: Vec<_> = (1..200).map(|id| trade(id, "100.00000000")).collect();
+    messages.push(trade(200, "100.000000000001"));
+    messages.push(Message::new(MessageKind::Timer, 1_700_100_000_000_000_000, "", ""));
+    let (engine, batch) = run(Venue::Binance, &messages);
+    assert_eq!(engine.counters().precision_changes, 1);
+    let day = batch.bars.iter().find(|bar| bar.interval_s == 86_400).unwrap();
+    assert_eq!((day.trade_count, day.price_exp), (200, 12));
+    assert_eq!((day.low, day.high), (100_000_000_000_000, 100_000_000_000_001));
+    let minutes = batch.bars.iter().filter(|bar| bar.interval_s == 60).map(|bar| bar.trade_count).sum::<u32>();
+    assert_eq!(minutes, 200);
+}
