@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.api.conftest import BTC, SECOND, START, XRP, Clock, Desk, book, trade
+from tests.api.conftest import BTC, BTC_DEFINITION, SECOND, START, XRP, Clock, Desk, book, trade
 from tests.market import records
 from tidebook.api import MarketView
 from tidebook.api.status import StatusKind
@@ -79,6 +79,75 @@ def test_a_lost_book_takes_its_tops_along_until_it_is_good_again_or_the_venue_sa
         assert (top.bid_price, top.ask_price is not None, top.usable) == (bid, bid is not None, usable)
         assert (line.bid_price, line.ask_price, line.bid_size) == (top.bid_price, top.ask_price, top.bid_size)
         assert view.top_version > before, "subscribers of the top hear of it"
+
+
+def own_quote(sequence: int, bid: int) -> dict[str, Any]:
+    row = {"instrument_id": BTC, "source_sequence": sequence, "flags": 0, "price_exp": 2, "size_exp": 5}
+    return {**row, "bid_price": bid, "bid_size": 1, "ask_price": bid + 1, "ask_size": 1}
+
+
+def test_the_venues_own_top_ends_with_what_brings_it(desk: Desk) -> None:
+    """Sessions and subscriptions in a table: what is published, and the bid that the top and the line then say."""
+    view = desk.view.instrument("BTCUSDT.BINANCE")
+
+    def told(kind: StatusKind, sequence: int, **more: int) -> tuple[str, dict[str, Any]]:
+        row = {"kind": kind, "instrument_id": BTC, "source_sequence": sequence, "ts_recv": desk.clock.now}
+        return "md.status", {**row, **more}
+
+    def lost(sequence: int, reason: StatusKind) -> list[tuple[str, dict[str, Any]]]:
+        image = book([(100, 1)], [(101, 1)], source_sequence=sequence, usable=0)
+        return [told(StatusKind.BOOK_UNUSABLE, sequence, reason=reason), ("md.book", image)]
+
+    good = told(StatusKind.BOOK_USABLE, 0), ("md.book", book([(100, 1)], [(101, 1)], source_sequence=0))
+    for published, bid in (
+        ([*good, told(StatusKind.CONNECTED, 1, found=1), told(StatusKind.CONNECTED, 2, found=2)], "1.00"),
+        ([("md.quotes", own_quote(3, 200))], "2.00"),
+        (lost(4, StatusKind.GAP), "2.00"),  # the venue's own is none of the book's
+        ([told(StatusKind.DISCONNECTED, 5, found=1)], "2.00"),  # the other one may bring quotes
+        ([told(StatusKind.DISCONNECTED, 6, found=2)], None),
+        ([told(StatusKind.CONNECTED, 7, found=3)], None),
+        ([("md.quotes", own_quote(8, 300))], "3.00"),
+        ([told(StatusKind.BOOK_USABLE, 9), *lost(10, StatusKind.UNSUBSCRIBED)], None),
+        ([("md.quotes", own_quote(11, 400))], "4.00"),
+    ):
+        before = view.version
+        for channel, row in published:
+            desk.source.put(channel, row)
+        desk.step()
+        top, line = view.top(), view.line()
+        assert top is not None
+        assert (top.bid_price, top.usable, line.bid_price) == (bid, bid is not None, bid), published
+        assert view.version > before, "subscribers hear of it"
+
+
+def test_what_the_channels_hold_of_a_venue_that_nobody_feeds_any_more_is_not_usable() -> None:
+    for no_others in (False, True):
+        view = MarketView(["kraken"], Clock(), Clock(), no_others=no_others)
+        view.feed("md.instruments", records("md.instruments", BTC_DEFINITION))
+        view.feed("md.book", records("md.book", book([(100, 1)], [(101, 1)], ts_recv=START)))
+        view.feed("md.quotes", records("md.quotes", own_quote(3, 200)))
+        found = view.instrument("BTCUSDT.BINANCE")
+        depth, top, line = found.depth(5), found.top(), found.line()
+        assert depth is not None
+        assert top is not None
+        assert (depth.usable, top.usable, line.book) == (
+            (False, False, "unusable") if no_others else (True, True, "usable")
+        )
+        if no_others:
+            assert (depth.unusable_since, top.bid_price, line.bid_price) == (START // 1000, None, None)
+            assert depth.unusable_reason == line.unusable_reason
+            assert depth.unusable_reason is not None
+        assert {feed.venue: feed.books_usable for feed in view.health()} == {"binance": 1 - no_others, "kraken": 0}
+
+
+def test_a_name_of_another_case_hides_no_market() -> None:
+    view = MarketView()
+    names = ("BTCUSDT.BINANCE", "BTCUSDt.BINANCE", "Xusdt.BINANCE", "xUSDT.BINANCE")
+    for number, name in enumerate(names):
+        view.feed("md.instruments", records("md.instruments", {"instrument_id": BTC + number, "symbol": name}))
+    assert [view.instrument(name).name for name in names] == list(names)
+    assert [view.instrument(name).name for name in ("btcusdt.binance", "XUSDT.BINANCE")] == [names[0], names[2]]
+    assert [found.name for found in view.instruments()] == sorted(names)
 
 
 def test_a_burst_beyond_what_is_kept_is_counted_and_not_hidden(desk: Desk) -> None:
@@ -222,6 +291,7 @@ def test_status_records_count_towards_the_health_of_their_feed(desk: Desk) -> No
         (["connected 1 @1", "connected 2 @3", "disconnected 1 @5"], "live"),
         (["connected 1 @1", "connected 2 @3", "disconnected 1 @5", "disconnected 2 @6"], "disconnected"),
         (["disconnected 1 @5", "trade @4"], "disconnected"),  # of the session that ended, read after its end
+        (["disconnected 1 @5", "trade @5"], "disconnected"),  # what the end brings about, as a book that is lost
         (["disconnected 1 @5", "trade @7"], "live"),  # of a session whose beginning was overwritten unread
     ],
 )

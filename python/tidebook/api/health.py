@@ -44,6 +44,8 @@ class FeedHealth:
     _began_at: int = 0
     _ended_at: int = 0
     _market_at: int = 0
+    # The newest end of a session that left none open.
+    _alone_at: int = -1
     # Instruments whose book has been usable: a snapshot of one of these is a resync and no beginning.
     _synced: set[int] = field(default_factory=set)
 
@@ -86,7 +88,13 @@ class FeedHealth:
             case StatusKind.DISCONNECTED:
                 self._open.discard(int(status["found"]))
                 self._ended_at = max(self._ended_at, at)
+                if not self._open:
+                    self._alone_at = max(self._alone_at, at)
                 self.reconnects += 1
+
+    def ended_after(self, sequence: int) -> bool:
+        """Whether the feed has been without a session since this message of it: what it said then holds no more."""
+        return sequence <= self._alone_at
 
     def usable(self, instrument_id: int) -> None:
         """Notes that the instrument's book is in use."""
@@ -115,7 +123,8 @@ class FeedHealth:
     def state(self, steady_ns: int, silent_ns: int = 0) -> wire.FeedState:
         """Where the feed stands, silent for so long by the count of its frames."""
         # A session whose beginning was overwritten before it was read is known by what it brings.
-        if not self._open and self._ended_at > max(self._began_at, self._market_at):
+        # What the end itself brings, books that are lost, stands where the end does.
+        if not self._open and self._ended_at >= max(self._began_at, self._market_at, 1):
             return "disconnected"
         if self.last_message_ns == 0:
             return "waiting"

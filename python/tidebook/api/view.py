@@ -23,7 +23,7 @@ from tidebook.api import wire
 from tidebook.api.bars import Bar, Bars
 from tidebook.api.health import FeedHealth
 from tidebook.api.outages import BookOutages, FeedSilences, Outage, in_order
-from tidebook.api.status import StatusKind
+from tidebook.api.status import StatusKind, said
 from tidebook.api.whole_book import Levels, WholeBook, group
 from tidebook.errors import DecimalError, UnknownInstrumentError
 
@@ -54,6 +54,8 @@ _SAID_BY_CLOCK = ("md.health", "md.bars")
 # Channels of which only the newest is wanted: what was overwritten is not missed.
 _STATES = ("md.book", "md.quotes", "md.health")
 _FLAG_DERIVED = 16
+# Reasons that say that nothing of the market comes any more, the venue's own quotes included.
+_UNFED = (said(StatusKind.DISCONNECTED), said(StatusKind.UNSUBSCRIBED))
 _STEP = re.compile(r"0\.0*[125]|[125]0*")
 _VENUES = venues()
 _SIDES: dict[int, wire.Side] = {1: "buy", -1: "sell", 0: "none"}
@@ -82,6 +84,9 @@ class InstrumentView:
     outages: BookOutages = field(default_factory=BookOutages)
     # Of the instrument's venue, shared by all of them.
     silences: FeedSilences = field(default_factory=FeedSilences)
+    feed: FeedHealth = field(default_factory=lambda: FeedHealth(""))
+    # Whether this node has a feed of the venue; of one left out at its start the channels still hold what was.
+    fed: bool = True
     # Rises with every change that a line of `tops` shows.
     version: int = 0
     # The line as JSON, and the version it was made of.
@@ -101,6 +106,22 @@ class InstrumentView:
             tick=format_units(tick, price_exp) if tick else None,
             lot=format_units(lot, size_exp) if lot else None,
         )
+
+    @property
+    def usable(self) -> bool:
+        """Whether there is a book, it may be used, and somebody feeds it."""
+        return self.fed and self.book is not None and bool(self.book["usable"])
+
+    def _outage(self) -> tuple[int | None, str | None]:
+        """Since when its book cannot be used, in us, and why; nothing of a book that can."""
+        lasting = self.outages.lasting
+        if self.usable:
+            return None, None
+        if lasting is not None:
+            return lasting.since // 1000, lasting.reason
+        if not self.fed and self.book is not None:
+            return int(self.book["ts_recv"]) // 1000, said(StatusKind.DISCONNECTED)
+        return None, None
 
     def depth(self, levels: int) -> wire.Depth | None:
         """The best `levels` of both sides; None before the first book image."""
@@ -146,15 +167,14 @@ class InstrumentView:
         self, sequence: int, sides: tuple[Levels, Levels], price_exp: int, size_exp: int, step: str | None
     ) -> wire.Depth:
         row = self.book
-        lasting = self.outages.lasting
-        usable = bool(row["usable"])
+        since, reason = self._outage()
         counts = self.whole_book.counts() if self.whole_book.whole else (int(row["bid_count"]), int(row["ask_count"]))
         return wire.Depth(
             instrument=self.name,
             last_update_id=sequence,
-            usable=usable,
-            unusable_since=None if usable or lasting is None else lasting.since // 1000,
-            unusable_reason=None if usable or lasting is None else lasting.reason,
+            usable=self.usable,
+            unusable_since=since,
+            unusable_reason=reason,
             ts_event=int(row["ts_event"]) // 1000,
             ts_recv=int(row["ts_recv"]) // 1000,
             bid_count=counts[0],
@@ -169,7 +189,8 @@ class InstrumentView:
         """Top of book: the newest quote, the venue's or our book's, else that of the book image; None before any.
 
         A book that was lost since takes its tops along: both sides are null until it is good again or the venue says
-        its own.
+        its own. So does the end of what brings them, the last session of the feed or the market's subscription, with
+        the venue's own.
         """
         book, quote = self.book, self.quote
         if quote is not None:
@@ -183,9 +204,10 @@ class InstrumentView:
         else:
             return None
         # A top is derived of good books only, so the one of a later message than the image says that this book is good again.
-        lost = derived and book is not None and not book["usable"] and row["source_sequence"] <= book["source_sequence"]
-        if lost:
-            row, bid, ask = book, (0, 0), (0, 0)
+        before = book is not None and not book["usable"] and row["source_sequence"] <= book["source_sequence"]
+        lost = before and (derived or self._outage()[1] in _UNFED)
+        if lost or not self.fed or self.feed.ended_after(int(row["source_sequence"])):
+            row, bid, ask, lost = row if book is None else book, (0, 0), (0, 0), True
         price_exp, size_exp = int(row["price_exp"]), int(row["size_exp"])
         bid_price, bid_size = _level_or_none(*bid, price_exp, size_exp)
         ask_price, ask_size = _level_or_none(*ask, price_exp, size_exp)
@@ -208,11 +230,11 @@ class InstrumentView:
         trade = self.trades[-1][1] if self.trades else None
         last = None if trade is None else _trade(trade)
         updated = [int(row["ts_recv"]) for row in (self.book, self.quote, trade) if row is not None]
-        unusable = self.outages.lasting if self.book is None or not self.book["usable"] else None
+        since, reason = self._outage()
         return wire.Top(
             instrument=self.name,
             venue=self.venue,
-            book="none" if self.book is None else "usable" if self.book["usable"] else "unusable",
+            book="none" if self.book is None else "usable" if self.usable else "unusable",
             bid_price=None if top is None else top.bid_price,
             bid_size=None if top is None else top.bid_size,
             ask_price=None if top is None else top.ask_price,
@@ -224,8 +246,8 @@ class InstrumentView:
             updated_at=max(updated, default=0) // 1000,
             gaps=self.gaps,
             gap_at=self.gap_ns // 1000,
-            unusable_since=None if unusable is None else unusable.since // 1000,
-            unusable_reason=None if unusable is None else unusable.reason,
+            unusable_since=since,
+            unusable_reason=reason,
         )
 
     def encoded_line(self) -> msgspec.Raw:
@@ -320,8 +342,9 @@ def _trade(row: Any) -> wire.Trade:
 class MarketView:
     """Latest state of all instruments and feeds of one node.
 
-    `venues` are the feeds that are expected, so that a page can show one before its first record. `clock` gives ns
-    since 1970 UTC, `steady_clock` ns since any moment; tests and replays pass their own.
+    `venues` are the feeds that are expected, so that a page can show one before its first record; `no_others` says that
+    nobody else feeds the channels, so that what they hold of other venues is a thing of the past. `clock` gives ns since
+    1970 UTC, `steady_clock` ns since any moment; tests and replays pass their own.
     """
 
     def __init__(
@@ -329,13 +352,18 @@ class MarketView:
         venues: Iterable[str] = (),
         clock: Callable[[], int] = time.time_ns,
         steady_clock: Callable[[], int] = time.monotonic_ns,
+        *,
+        no_others: bool = False,
     ) -> None:
         self.clock = clock
         self._steady_clock = steady_clock
         self.feeds: dict[str, FeedHealth] = {venue: FeedHealth(venue) for venue in venues}
+        self._fed = frozenset(self.feeds) if no_others else frozenset(_VENUES.values())
         self._silences: dict[str, FeedSilences] = {}
         self._by_id: dict[int, InstrumentView] = {}
         self._by_name: dict[str, InstrumentView] = {}
+        # By the name in upper case: of several that differ in case only, the one that is written so, or the first.
+        self._by_folded: dict[str, InstrumentView] = {}
         self.version = 0
         """Rises with every change of any instrument."""
         self.bars_missed = 0
@@ -412,11 +440,11 @@ class MarketView:
         return [self._by_name[name] for name in sorted(self._by_name)]
 
     def instrument(self, name: str) -> InstrumentView:
-        """The instrument called `name`, in any case.
+        """The instrument called `name`; in any case where none is written so.
 
         Raises: UnknownInstrumentError, naming the nearest.
         """
-        found = self._by_name.get(name.upper())
+        found = self._by_name.get(name) or self._by_folded.get(name.upper())
         if found is None:
             near = difflib.get_close_matches(name.upper(), self._by_name, n=2)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
@@ -429,7 +457,7 @@ class MarketView:
         said = []
         for venue in sorted(self.feeds):
             own = [view for view in self._by_id.values() if view.venue == venue]
-            usable = sum(1 for view in own if view.book is not None and view.book["usable"])
+            usable = sum(1 for view in own if view.usable)
             silence = self._silences_of(venue).lasting
             silent_ns = 0 if silence is None else self.clock() - silence.since
             said.append(self.feeds[venue].said(now, len(own), usable, silent_ns))
@@ -444,6 +472,8 @@ class MarketView:
             health = self._health(int(row["instrument_id"]) >> 24)
             if health is not None:
                 health.happened(row)
+                if int(row["kind"]) in (StatusKind.CONNECTED, StatusKind.DISCONNECTED):
+                    self._session_changed(health)
             view = self._by_id.get(int(row["instrument_id"]))
             if view is None:
                 continue
@@ -455,6 +485,12 @@ class MarketView:
                 self._changed(view)
             if view.outages.version != before:
                 view.book_version += 1
+                self._changed(view)
+
+    def _session_changed(self, feed: FeedHealth) -> None:
+        for view in self._by_id.values():
+            if view.feed is feed:
+                view.top_version += 1
                 self._changed(view)
 
     def _take_health(self, records: Records) -> None:
@@ -474,15 +510,25 @@ class MarketView:
             self.feeds.setdefault(venue, FeedHealth(venue))
             view = self._by_id.get(instrument_id)
             if view is None:
-                view = InstrumentView(name, venue, silences=self._silences_of(venue))
-                self._by_id[instrument_id] = self._by_name[name.upper()] = view
+                view = InstrumentView(
+                    name,
+                    venue,
+                    silences=self._silences_of(venue),
+                    feed=self.feeds[venue],
+                    fed=venue in self._fed,
+                )
+                self._by_id[instrument_id] = self._by_name[name] = view
+                if name == name.upper():
+                    self._by_folded[name] = view
+                else:
+                    self._by_folded.setdefault(name.upper(), view)
             view.definition = row
             self._changed(view)
 
     def _take_books(self, records: Records) -> None:
         for view, rows in self._by_instrument(records):
             view.book = rows[-1]
-            view.outages.shown(bool(view.book["usable"]), int(view.book["ts_recv"]))
+            view.outages.shown(view.usable, int(view.book["ts_recv"]))
             if view.book["usable"]:
                 self.feeds[view.venue].usable(int(view.book["instrument_id"]))
             view.book_version += 1

@@ -116,7 +116,7 @@ async def run(options: LiveOptions, started: Callable[[str], None]) -> dict[str,
             log.info("channel open", channel=feed.channel, capture=feed.capture.recovery["text"], rings=str(rings))
 
         channels = ChannelCollector(node=options.node)
-        view = MarketView([feed.venue for feed in feeds])
+        view = MarketView([feed.venue for feed in feeds], no_others=True)
         source = RingSource(rings)
         stack.callback(source.close)
         app = create_app(
