@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from tests.feeds.scripted import Client, KrakenVenue, Scripted, scripted
 from tidebook.config import Settings
@@ -181,15 +182,30 @@ async def test_a_dead_book_is_taken_anew_then_its_session_replaced_then_counted_
         story = done_to_the_book(venue)
         assert story[:3] == ["connected 1", "book_silent 1", "unsubscribed 1"], "the first time it is taken anew"
         assert story[3:6] == ["book_silent 1", "disconnected 1", "connected 2"], "the second time on another session"
-        assert story[6:] == ["book_silent 2", "unsubscribed 2", "refused 2"] * 2, "at last now and then"
+        assert story[6:12] == ["book_silent 2", "unsubscribed 2", "refused 2"] * 2, "at last now and then"
         (refused, *_) = venue.states("refused")
         assert refused["symbol"] == symbol
         assert refused["reason"].startswith("no change of the book for 0.")
         streams = ["btcusdt@depth@100ms"] if name == "binance" else ["BTC/USD@book"]
         assert {tuple(state["streams"]) for state in venue.states("unsubscribed")} == {tuple(streams)}, "nothing else"
         assert venue.states("disconnected")[0]["reason"].startswith(f"book of {symbol} silent after it was ")
-        snapshots = venue.connector.status().snapshot_count
-        assert snapshots == 4, "one with each subscription: the first, anew, another session, once more"
+        assert len(venue.states("subscribed")) == 4, "the first, anew, on another session, once more"
+
+
+async def test_a_session_that_waits_for_its_successor_goes_on_and_its_books_are_left_alone() -> None:
+    """The venue takes no second connection: the first has the other books meanwhile."""
+    opened = 0
+
+    def admit(_: web.Request) -> web.Response | None:
+        nonlocal opened
+        opened += 1
+        return web.Response(status=503) if opened > 1 else None
+
+    options = {**QUICK, "heartbeat": TRADE, "admit": admit, "max_retry_s": 0.2}
+    async with scripted(kraken, KrakenVenue(), (BTC,), **options) as venue:
+        await venue.until(lambda: len(venue.states("connect_failed")) == 5, 30)
+        assert done_to_the_book(venue) == ["connected 1", "book_silent 1", "unsubscribed 1", "book_silent 1"]
+        assert venue.connector.status().connected
 
 
 async def test_a_book_that_says_nothing_while_others_do_is_taken_anew_and_they_are_not() -> None:

@@ -265,6 +265,8 @@ class Line:
         elif silent_s >= options.ping_after_s and not self._pinged and not heartbeats:
             self._pinged = True
             session.ping()
+        elif session.relief_reason:
+            pass  # its successor is on the way, and begins anew
         elif now_s - self._last_data_s >= self._quiet_after_s:
             self._look_into_quiet(session, now_s)
         elif now_s - self._books_checked_s >= min(BOOKS_CHECK_S, options.book_silent_after_s / 4):
