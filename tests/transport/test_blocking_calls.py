@@ -4,12 +4,23 @@ Method: a process of its own makes the call in its main thread; another of its t
 for a while in which it ran itself. Then the process gets the signal of Ctrl-C.
 """
 
+import fcntl
+import os
+import re
 import signal
+import struct
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+import tidebook as tb
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PROGRAM = """
 import sys, threading, time
@@ -93,3 +104,27 @@ def test_a_call_that_waits_lets_threads_run_and_obeys_ctrl_c(name: str, rings: P
         process.send_signal(signal.SIGINT)
         rest, errors = process.communicate(timeout=60)
     assert (rest, process.returncode) == ("interrupted\n", 0), errors
+
+
+@pytest.mark.parametrize("call", ["open", "remove", "move"])
+def test_other_threads_run_while_a_call_waits_for_who_joins(rings: Path, call: str) -> None:
+    """Method: this thread holds the lock of those who join, and gives it back once the kernel lists the other as waiting."""
+    channel = tb.create_channel("ticks", directory=rings)
+    tb.open_consumer(channel, "left").close()
+    calls: dict[str, Callable[[], object]] = {
+        "open": lambda: tb.open_consumer(channel, "joins").close(),
+        "remove": lambda: channel.ring.remove_consumer("left"),
+        "move": lambda: channel.ring.move_consumer("left", "latest"),
+    }
+    with channel.path.open("r+b") as file:
+        # One byte at `joins` (docs/formats/ring.md).
+        lock = struct.pack("hhxxxxqqixxxx", fcntl.F_WRLCK, os.SEEK_SET, 4352, 1, 0)
+        fcntl.fcntl(file, fcntl.F_OFD_SETLK, lock)
+        other = threading.Thread(target=calls[call])
+        other.start()
+        waiting = re.compile(rf"-> OFDLCK .*:{channel.path.stat().st_ino} ")
+        while not waiting.search(Path("/proc/locks").read_text()):
+            assert other.is_alive()
+        fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hhxxxxqqixxxx", fcntl.F_UNLCK, os.SEEK_SET, 4352, 1, 0))
+        other.join(10)
+    assert not other.is_alive()

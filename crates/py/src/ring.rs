@@ -220,24 +220,24 @@ impl Ring {
     }
 
     /// Forgets a named consumer that is not open.
-    fn remove_consumer(&self, name: &str) -> PyResult<()> {
-        self.0.remove_consumer(name).map_err(raised)
+    fn remove_consumer(&self, py: Python<'_>, name: &str) -> PyResult<()> {
+        py.detach(|| self.0.remove_consumer(name)).map_err(raised)
     }
 
     /// Moves the cursor of a named consumer that is not open: to `earliest`, `latest`, or a sequence.
     #[pyo3(signature = (name, to, sequence=0))]
-    fn move_consumer(&self, name: &str, to: &str, sequence: u64) -> PyResult<u64> {
+    fn move_consumer(&self, py: Python<'_>, name: &str, to: &str, sequence: u64) -> PyResult<u64> {
         let to = match to {
             "earliest" => MoveTo::Earliest,
             "latest" => MoveTo::Latest,
             _ => MoveTo::Sequence(sequence),
         };
-        self.0.move_consumer(name, to).map_err(raised)
+        py.detach(|| self.0.move_consumer(name, to)).map_err(raised)
     }
 
     /// How it stands, as a dict of numbers with lists of producers and consumers.
     fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        ring_status::as_dict(py, &self.0.status().map_err(raised)?)
+        ring_status::as_dict(py, &py.detach(|| self.0.status()).map_err(raised)?)
     }
 }
 

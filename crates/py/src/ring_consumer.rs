@@ -136,6 +136,7 @@ impl RingConsumer {
         wait="hybrid", manual=false))]
     #[expect(clippy::too_many_arguments, reason = "keywords of the Python call")]
     fn new(
+        py: Python<'_>,
         ring: &Ring,
         name: &str,
         start: &str,
@@ -171,7 +172,7 @@ impl RingConsumer {
         let is_gating = policy != Policy::Overwrite;
         let policy = Some(policy);
         let options = ConsumerOptions { name: name.to_owned(), start, policy, peek, wait };
-        let consumer = ring.0.consumer(&options).map_err(raised)?;
+        let consumer = py.detach(|| ring.0.consumer(&options)).map_err(raised)?;
         let reader = Reader {
             consumer: Some(consumer),
             is_leaving: false,

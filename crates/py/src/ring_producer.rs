@@ -145,8 +145,8 @@ pub struct RingProducer(Arc<Mutex<Endpoint>>);
 #[pymethods]
 impl RingProducer {
     #[new]
-    fn new(ring: &Ring) -> PyResult<Self> {
-        let state = State::Open(ring.0.producer().map_err(raised)?);
+    fn new(py: Python<'_>, ring: &Ring) -> PyResult<Self> {
+        let state = State::Open(py.detach(|| ring.0.producer()).map_err(raised)?);
         Ok(Self(Arc::new(Mutex::new(Endpoint { state, window: None }))))
     }
 
