@@ -107,8 +107,10 @@ def test_the_venues_own_top_ends_with_what_brings_it(desk: Desk) -> None:
         ([told(StatusKind.DISCONNECTED, 6, found=2)], None),
         ([told(StatusKind.CONNECTED, 7, found=3)], None),
         ([("md.quotes", own_quote(8, 300))], "3.00"),
-        ([told(StatusKind.BOOK_USABLE, 9), *lost(10, StatusKind.UNSUBSCRIBED)], None),
-        ([("md.quotes", own_quote(11, 400))], "4.00"),
+        ([told(StatusKind.BOOK_USABLE, 9), *lost(10, StatusKind.DISCONNECTED)], None),  # of its own session
+        ([("md.quotes", own_quote(11, 400))], "4.00"),  # of another one
+        ([told(StatusKind.BOOK_USABLE, 12), *lost(13, StatusKind.UNSUBSCRIBED)], None),
+        ([("md.quotes", own_quote(14, 500))], None),  # on its way when the market was given up
     ):
         before = view.version
         for channel, row in published:

@@ -54,8 +54,9 @@ _SAID_BY_CLOCK = ("md.health", "md.bars")
 # Channels of which only the newest is wanted: what was overwritten is not missed.
 _STATES = ("md.book", "md.quotes", "md.health")
 _FLAG_DERIVED = 16
-# Reasons that say that nothing of the market comes any more, the venue's own quotes included.
-_UNFED = (said(StatusKind.DISCONNECTED), said(StatusKind.UNSUBSCRIBED))
+# Reasons of a lost book that say the same of the venue's own quotes: of those so far, or of all, since streams of a market
+# that is given up end one after the other.
+_DISCONNECTED, _UNSUBSCRIBED = said(StatusKind.DISCONNECTED), said(StatusKind.UNSUBSCRIBED)
 _STEP = re.compile(r"0\.0*[125]|[125]0*")
 _VENUES = venues()
 _SIDES: dict[int, wire.Side] = {1: "buy", -1: "sell", 0: "none"}
@@ -120,7 +121,7 @@ class InstrumentView:
         if lasting is not None:
             return lasting.since // 1000, lasting.reason
         if not self.fed and self.book is not None:
-            return int(self.book["ts_recv"]) // 1000, said(StatusKind.DISCONNECTED)
+            return int(self.book["ts_recv"]) // 1000, _DISCONNECTED
         return None, None
 
     def depth(self, levels: int) -> wire.Depth | None:
@@ -205,7 +206,8 @@ class InstrumentView:
             return None
         # A top is derived of good books only, so the one of a later message than the image says that this book is good again.
         before = book is not None and not book["usable"] and row["source_sequence"] <= book["source_sequence"]
-        lost = before and (derived or self._outage()[1] in _UNFED)
+        reason = self._outage()[1]
+        lost = (before and (derived or reason == _DISCONNECTED)) or reason == _UNSUBSCRIBED
         if lost or not self.fed or self.feed.ended_after(int(row["source_sequence"])):
             row, bid, ask, lost = row if book is None else book, (0, 0), (0, 0), True
         price_exp, size_exp = int(row["price_exp"]), int(row["size_exp"])
