@@ -14,6 +14,7 @@ use tidebook_types::records::{
     SIDE_NONE,
 };
 
+use crate::kraken::time::is_time;
 use crate::market::{Emitter, Markets};
 use crate::scan::{ScanError, Scanner};
 use crate::sink::RecordSink;
@@ -216,6 +217,12 @@ pub(crate) struct Recording {
 /// Recordings remembered; a feed reads a handful at a time.
 const RECORDINGS_MAX: usize = 1_024;
 
+/// The midnight at the scanner, ns since 1970 UTC: one that a time of the day can be added to.
+pub(crate) fn midnight(scanner: &mut Scanner<'_>) -> Result<i64, ScanError> {
+    let ns = i64::try_from(scanner.unsigned()?).ok().filter(|&ns| is_time(ns));
+    ns.ok_or_else(|| scanner.error("a midnight from 1970 to 2200"))
+}
+
 /// The order tables of a feed, and which recording is of which instrument.
 #[derive(Debug, Default, Hash)]
 pub(crate) struct OrderTables {
@@ -242,14 +249,13 @@ impl OrderTables {
         while let Some(key) = scanner.key(&mut first)? {
             match key {
                 b"symbol" => symbol = Some(scanner.string()?),
-                b"midnight_ns" => midnight_ns = scanner.unsigned()?,
+                b"midnight_ns" => midnight_ns = midnight(&mut scanner)?,
                 _ => {
                     scanner.skip()?;
                 }
             }
         }
         let symbol = symbol.ok_or(ScanError { offset: body.len(), expected: "`symbol`" })?;
-        let midnight_ns = i64::try_from(midnight_ns).map_err(|_| scanner.error("a midnight that fits 64 bits"))?;
         let Some(index) = markets.find_or_open(symbol) else { return Ok(()) };
         if index >= self.tables.len() {
             self.tables.resize_with(index + 1, OrderTable::default);

@@ -274,6 +274,27 @@ fn a_hidden_fill_has_no_side_since_the_exchange_says_none() {
     }
 }
 
+#[test]
+fn a_midnight_that_no_time_of_a_day_can_be_added_to_is_damage_of_the_state_that_says_it() {
+    let row = ws("34200.1,4,7,40,5853300,1");
+    // A system event at the last nanosecond of a day.
+    let body = [&b"S\0\0\0\0"[..], &86_399_999_999_999_u64.to_be_bytes()[2..], b"O"].concat();
+    let event = Message { body, ..ws("") };
+    for (venue, message) in [(Venue::Lobster, row), (Venue::Nasdaq, event)] {
+        for (midnight, malformed) in [
+            ("7258118399999999999", 0),
+            ("7258118400000000000", 2),
+            ("9223372036854775807", 2),
+            ("18446744073709551615", 2),
+        ] {
+            let capture = state(&AAPL.replace("1340251200000000000", midnight));
+            let (engine, batch) = run(venue, &[capture, message.clone()]);
+            assert_eq!(engine.counters().malformed, malformed, "{midnight} of {}", venue.name());
+            assert_eq!(batch.orders.len(), usize::from(malformed == 0 && venue == Venue::Lobster));
+        }
+    }
+}
+
 /// The number by which a line names its order or trade, if it does.
 fn id_of(venue: Venue, body: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(body).ok()?;

@@ -16,7 +16,7 @@ use tidebook_types::records::{FLAG_HIDDEN, FLAG_UNKNOWN_ORDER, ORDER_CANCEL, ORD
 
 use crate::engine::Quarantine;
 use crate::market::{Emitter, Markets, Print, StatusRecord, Steps};
-use crate::orders::{OrderLine, OrderTable};
+use crate::orders::{OrderLine, OrderTable, midnight};
 use crate::scan::{ScanError, Scanner};
 use crate::sink::RecordSink;
 use crate::status::StatusKind;
@@ -108,8 +108,7 @@ impl ItchFeed {
         let mut first = true;
         while let Some(key) = scanner.key(&mut first)? {
             if key == b"midnight_ns" {
-                let ns = i64::try_from(scanner.unsigned()?);
-                midnight_ns = Some(ns.map_err(|_| scanner.error("a midnight that fits 64 bits"))?);
+                midnight_ns = Some(midnight(&mut scanner)?);
             } else {
                 scanner.skip()?;
             }
