@@ -95,45 +95,61 @@ mod tests {
         }
     }
 
-    /// The worked example of a recorded opening snapshot: one decimal in prices, eight in sizes.
+    /// CRC-32 bit by bit, as its definition has it.
+    fn crc32(text: &[u8]) -> u32 {
+        let mut crc = u32::MAX;
+        for &byte in text {
+            crc ^= u32::from(byte);
+            for _ in 0..8 {
+                crc = if crc & 1 == 0 { crc >> 1 } else { (crc >> 1) ^ 0xedb8_8320 };
+            }
+        }
+        !crc
+    }
+
+    /// A made-up book of one decimal in prices, eight in sizes. Its text is put together from the decimals as the venue's rule
+    /// says; zlib gives the same number.
     #[test]
-    fn the_published_rule_gives_the_venue_s_number() {
+    fn the_published_rule_gives_the_checksum() {
         let asks = [
-            (633_888, 34_887_114),
-            (633_890, 5_100),
-            (633_898, 12_000),
-            (633_902, 1_586_649),
-            (633_921, 5_100),
-            (633_922, 3_016_950),
-            (633_953, 5_100),
-            (633_960, 157_739),
-            (633_981, 22_148_007),
-            (633_982, 74_355_413),
+            ("25000.1", "0.00000007"),
+            ("25000.5", "0.00001250"),
+            ("25001.5", "0.40000000"),
+            ("25003.1", "0.99999999"),
+            ("25005.3", "1.00000000"),
+            ("25008.1", "1.23456789"),
+            ("25011.5", "0.00005000"),
+            ("25015.5", "0.00000310"),
+            ("25020.1", "0.02718281"),
+            ("25025.3", "0.00000060"),
         ];
         let bids = [
-            (633_887, 25_761_908),
-            (633_881, 78_879_110),
-            (633_874, 23_660_683),
-            (633_869, 78_880_630),
-            (633_868, 1_612_983),
-            (633_864, 23_660_676),
-            (633_861, 5_955_181),
-            (633_859, 5_100),
-            (633_858, 74_197_679),
-            (633_845, 78_883_523),
+            ("25000.0", "0.31415926"),
+            ("24999.7", "0.00000008"),
+            ("24999.0", "5.00000000"),
+            ("24997.9", "0.00010000"),
+            ("24996.4", "0.00000077"),
+            ("24994.5", "10.00000007"),
+            ("24992.2", "0.00000640"),
+            ("24989.5", "0.25000000"),
+            ("24986.4", "0.00000009"),
+            ("24982.9", "0.00086400"),
         ];
-        let mut book = DepthBook::new();
-        for (price, size) in asks {
-            book.apply(Side::Ask, price, size);
+        let units = |text, exponent| tidebook_types::parse_units(text, exponent).unwrap();
+        let (mut book, mut text) = (DepthBook::new(), String::new());
+        for (side, levels) in [(Side::Ask, asks), (Side::Bid, bids)] {
+            for (price, size) in levels {
+                book.apply(side, units(price.as_bytes(), 1), units(size.as_bytes(), 8));
+                text += price.replace('.', "").trim_start_matches('0');
+                text += size.replace('.', "").trim_start_matches('0');
+            }
         }
-        for (price, size) in bids {
-            book.apply(Side::Bid, price, size);
-        }
-        assert_eq!(of(&book), 3_726_153_463);
+        assert_eq!(crc32(text.as_bytes()), 4_163_101_735);
+        assert_eq!(of(&book), 4_163_101_735);
         // Below the tenth level anything may happen.
-        book.apply(Side::Bid, 633_810, 1);
-        assert_eq!(of(&book), 3_726_153_463);
-        book.apply(Side::Bid, 633_887, 25_761_909);
-        assert_ne!(of(&book), 3_726_153_463);
+        book.apply(Side::Bid, 249_000, 1);
+        assert_eq!(of(&book), 4_163_101_735);
+        book.apply(Side::Bid, 250_000, 31_415_927);
+        assert_ne!(of(&book), 4_163_101_735);
     }
 }
