@@ -13,6 +13,7 @@ mod connections;
 mod consolidated;
 mod decimal;
 mod engine;
+mod exponents;
 mod failure;
 mod health;
 mod itch;
@@ -26,6 +27,7 @@ pub mod scan;
 mod sink;
 mod state_hash;
 mod status;
+mod time;
 mod trades;
 
 pub use consolidated::{Consolidator, SILENCE_NS};

@@ -85,6 +85,12 @@ impl Top {
     }
 }
 
+/// Whether a snapshot's levels stand best first, each price once.
+pub(crate) fn is_best_first(bids: &[Level], asks: &[Level]) -> bool {
+    bids.windows(2).all(|pair| pair[0].price > pair[1].price)
+        && asks.windows(2).all(|pair| pair[0].price < pair[1].price)
+}
+
 /// Price and size steps of an instrument, each in units of its own exponent; 0 where not known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Steps {

@@ -14,11 +14,11 @@ use tidebook_types::records::{
     SIDE_NONE,
 };
 
-use crate::kraken::time::is_time;
 use crate::market::{Emitter, Markets};
 use crate::scan::{ScanError, Scanner};
 use crate::sink::RecordSink;
 use crate::state_hash::StateHasher;
+use crate::time::is_time;
 
 /// Orders remembered. More than any instrument has; beyond it events are written as of unknown orders, so that damaged ids
 /// cannot fill memory.

@@ -12,11 +12,11 @@ mod ticker;
 
 use std::hash::{Hash, Hasher};
 
-use tidebook_book::Level;
 use tidebook_types::{Exponent, Venue};
 
 use crate::engine::Quarantine;
-use crate::failure::{Failure, Quantity};
+use crate::exponents::{PRECISION_ROUNDS_MAX, change_exponent, unfit};
+use crate::failure::Failure;
 use crate::market::{BookState, Emitter, Markets, StatusRecord, Steps};
 use crate::oracles::Oracle;
 use crate::scan::{ScanError, Scanner, Unknown};
@@ -26,9 +26,6 @@ use decode::{Decoder, Frame, depth_symbol};
 use listing::{Listed, Listing, is_listing, listed};
 use rules::Rules;
 use sync::Sync;
-
-/// A message may change exponents of price and size up and down; more is damage.
-const PRECISION_ROUNDS_MAX: usize = 4;
 
 /// State of a dialect.
 #[derive(Debug)]
@@ -278,17 +275,11 @@ impl BinanceFeed {
                 }
                 Err(Failure::Precision { symbol, quantity, exponent }) if round < PRECISION_ROUNDS_MAX => {
                     let index = self.market(markets, symbol, emit)?;
-                    let (price_exp, size_exp) = markets.exponents(symbol, self.rules.exponents);
-                    let changed = match quantity {
-                        Quantity::Price => (exponent, size_exp),
-                        Quantity::Size => (price_exp, exponent),
-                    };
-                    markets.set_exponents(index, changed, emit);
+                    change_exponent(markets, index, quantity, exponent, emit);
                     self.syncs[index].rescale();
                 }
                 Err(Failure::Precision { .. }) => {
-                    let error = ScanError { offset: 0, expected: "numbers that share exponents" };
-                    quarantine.add(&mut markets.counters, error, emit);
+                    quarantine.add(&mut markets.counters, unfit(0), emit);
                     return None;
                 }
             }
@@ -327,9 +318,4 @@ fn diff_symbol(stream: &[u8]) -> Option<&[u8]> {
     let at = stream.iter().position(|&byte| byte == b'@')?;
     let rest = stream[at..].strip_prefix(b"@depth")?;
     (rest.is_empty() || rest[0] == b'@').then(|| &stream[..at])
-}
-
-/// Whether prices fall (bids) or rise (asks) strictly.
-fn in_order(levels: &[Level], falling: bool) -> bool {
-    levels.windows(2).all(|pair| if falling { pair[0].price > pair[1].price } else { pair[0].price < pair[1].price })
 }

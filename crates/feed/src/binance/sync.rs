@@ -18,10 +18,9 @@ use std::collections::VecDeque;
 
 use tidebook_book::{Level, Side};
 
-use super::in_order;
 use super::rules::{Rules, TickerTime};
 use super::ticker::{Compared, Dispute, Tickers, Waiting};
-use crate::market::{BookState, Emitter, Markets, StatusRecord, Top};
+use crate::market::{BookState, Emitter, Markets, StatusRecord, Top, is_best_first};
 use crate::oracles::Oracle;
 use crate::sink::RecordSink;
 use crate::status::StatusKind;
@@ -472,7 +471,7 @@ impl Sync {
         // A market of this venue has orders on both sides: an answer without them is the venue's trouble, not its book.
         let refused = if bids.is_empty() || asks.is_empty() {
             Some(StatusRecord::because(StatusKind::SnapshotRefused, StatusKind::Malformed))
-        } else if !in_order(bids, true) || !in_order(asks, false) {
+        } else if !is_best_first(bids, asks) {
             Some(StatusRecord::because(StatusKind::SnapshotRefused, StatusKind::OutOfOrder))
         } else if let (Some(bid), Some(ask)) = (bids.first(), asks.first())
             && bid.price >= ask.price

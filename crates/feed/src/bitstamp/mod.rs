@@ -7,15 +7,13 @@
 mod decode;
 
 use crate::engine::Quarantine;
-use crate::failure::{Failure, Quantity};
+use crate::exponents::{PRECISION_ROUNDS_MAX, change_exponent, unfit};
+use crate::failure::Failure;
 use crate::market::{Emitter, Markets};
 use crate::orders::OrderTables;
 use crate::scan::{ScanError, Unknown};
 use crate::sink::RecordSink;
 use decode::{EXPONENTS, Line};
-
-/// A line may change exponents of price and size up and down; more is damage.
-const PRECISION_ROUNDS_MAX: usize = 4;
 
 /// State of the dialect.
 #[derive(Debug, Default, Hash)]
@@ -85,18 +83,14 @@ impl BitstampFeed {
                 Ok(Line::Unknown) => markets.counters.unknown += 1,
                 Err(Failure::Malformed(error)) => return Err(error),
                 Err(Failure::Precision { quantity, exponent, .. }) => {
-                    let exponents = match quantity {
-                        Quantity::Price => (exponent, size_exp),
-                        Quantity::Size => (price_exp, exponent),
-                    };
                     // Sizes known so far are of the old exponent.
                     self.tables.void(markets, index, emit);
-                    markets.set_exponents(index, exponents, emit);
+                    change_exponent(markets, index, quantity, exponent, emit);
                     continue;
                 }
             }
             return Ok(());
         }
-        Err(ScanError { offset: 0, expected: "numbers that share exponents" })
+        Err(unfit(0))
     }
 }

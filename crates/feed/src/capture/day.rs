@@ -1,7 +1,7 @@
 //! The day of a recording whose times count from midnight in New York.
 
-use crate::kraken::time::days_since_1970;
 use crate::scan::parse_unsigned;
+use crate::time::days_since_1970;
 
 const DAY_NS: i64 = 86_400_000_000_000;
 const HOUR_NS: i64 = 3_600_000_000_000;

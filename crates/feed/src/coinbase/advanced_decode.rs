@@ -16,9 +16,9 @@ use super::exchange_decode::aggressor;
 use super::levels::{Scale, level, snapshot_failure};
 use crate::decimal::quoted;
 use crate::failure::{Failure, Quantity};
-use crate::kraken::time::rfc3339;
 use crate::market::{NO_LEVEL, Print, Top};
 use crate::scan::{ScanError, Scanner, Unknown, parse_unsigned};
+use crate::time::rfc3339;
 
 /// What a frame is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 use tidebook_book::Level;
 use tidebook_types::{DecimalError, Exponent, parse_units, units::EXPONENT_MAX};
 
-use super::UNFIT;
 use crate::decimal::{quoted, significant_decimals};
+use crate::exponents::unfit;
 use crate::failure::{Failure, Quantity};
 use crate::scan::{ScanError, Scanner};
 
@@ -71,8 +71,9 @@ pub(super) fn snapshot_failure<'a>(
     texts: impl FnOnce(&mut dyn FnMut(&[u8])),
 ) -> Failure<'a> {
     let now = scale.exponent(quantity);
-    let unfit = matches!(parse_units(text, now), Err(DecimalError::TooPrecise { .. } | DecimalError::Overflow { .. }));
-    if !unfit {
+    let does_not_fit =
+        matches!(parse_units(text, now), Err(DecimalError::TooPrecise { .. } | DecimalError::Overflow { .. }));
+    if !does_not_fit {
         return failed;
     }
     let (mut whole, mut places) = (0, 0);
@@ -88,6 +89,6 @@ pub(super) fn snapshot_failure<'a>(
         Ok(exponent) if exponent != now && usize::from(exponent) + whole <= usize::from(EXPONENT_MAX) => {
             Failure::Precision { symbol: scale.symbol, quantity, exponent }
         }
-        _ => Failure::Malformed(UNFIT),
+        _ => Failure::Malformed(unfit(0)),
     }
 }

@@ -16,8 +16,9 @@ mod states;
 use tidebook_book::{Level, Side};
 use tidebook_types::Exponent;
 
+use crate::exponents::{PRECISION_ROUNDS_MAX, change_exponent, unfit};
 use crate::failure::{Failure, Quantity};
-use crate::market::{BookState, Emitter, Markets, StatusRecord};
+use crate::market::{BookState, Emitter, Markets, StatusRecord, is_best_first};
 use crate::scan::ScanError;
 use crate::sink::RecordSink;
 use crate::status::StatusKind;
@@ -28,12 +29,6 @@ pub(crate) use exchange::ExchangeFeed;
 
 /// Exponents of an instrument whose product is not known: Coinbase prints at most eight places of nearly all.
 const EXPONENTS: (Exponent, Exponent) = (8, 8);
-
-/// A message may change exponents of price and size up and down; more is damage.
-const PRECISION_ROUNDS_MAX: usize = 4;
-
-/// Numbers that would need more exponents than a message may ask for.
-const UNFIT: ScanError = ScanError { offset: 0, expected: "numbers that share exponents" };
 
 /// Tells the exponents of a symbol.
 type Exponents<'m> = &'m dyn Fn(&[u8]) -> (Exponent, Exponent);
@@ -65,12 +60,7 @@ fn refine<S: RecordSink>(
     emit: &mut Emitter<'_, S>,
 ) -> Option<()> {
     let index = market(markets, products, symbol, emit)?;
-    let market = markets.get(index);
-    let exponents = match quantity {
-        Quantity::Price => (exponent, market.size_exp),
-        Quantity::Size => (market.price_exp, exponent),
-    };
-    markets.set_exponents(index, exponents, emit);
+    change_exponent(markets, index, quantity, exponent, emit);
     Some(())
 }
 
@@ -90,11 +80,11 @@ fn with_exponents<'a, S: RecordSink, T>(
             Ok(decoded) => return Ok(decoded),
             Err(Failure::Malformed(error)) => return Err(error),
             Err(Failure::Precision { symbol, quantity, exponent }) => {
-                refine(markets, products, (symbol, quantity, exponent), emit).ok_or(UNFIT)?;
+                refine(markets, products, (symbol, quantity, exponent), emit).ok_or(unfit(0))?;
             }
         }
     }
-    Err(UNFIT)
+    Err(unfit(0))
 }
 
 /// Every book that `connection` feeds waits for a snapshot.
@@ -122,8 +112,6 @@ fn apply_snapshot<S: RecordSink>(
     (bids, asks): (&[Level], &[Level]),
     emit: &mut Emitter<'_, S>,
 ) -> bool {
-    let in_order = bids.windows(2).all(|pair| pair[0].price > pair[1].price)
-        && asks.windows(2).all(|pair| pair[0].price < pair[1].price);
     let market = markets.get(index);
     market.book.clear();
     // Worst first: the book grows at its best end without moving what it holds.
@@ -134,7 +122,7 @@ fn apply_snapshot<S: RecordSink>(
     }
     market.connection = connection;
     market.venue_sequence = venue_sequence;
-    let reason = if !in_order {
+    let reason = if !is_best_first(bids, asks) {
         Some(StatusKind::OutOfOrder)
     } else if market.book.is_crossed() {
         Some(StatusKind::Crossed)

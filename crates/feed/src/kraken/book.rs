@@ -42,12 +42,6 @@ pub(crate) fn apply(book: &mut DepthBook, bids: &[Level], asks: &[Level]) {
     }
 }
 
-/// Whether a snapshot's levels stand best first, each price once.
-pub(crate) fn is_in_order(bids: &[Level], asks: &[Level]) -> bool {
-    bids.windows(2).all(|pair| pair[0].price > pair[1].price)
-        && asks.windows(2).all(|pair| pair[0].price < pair[1].price)
-}
-
 /// Whether the book has the venue's checksum; counts it, and says so when not.
 pub(crate) fn check<S: RecordSink>(
     markets: &mut Markets,

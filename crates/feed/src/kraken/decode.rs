@@ -11,11 +11,11 @@ use tidebook_book::Level;
 use tidebook_types::records::{SIDE_BUY, SIDE_NONE, SIDE_SELL};
 use tidebook_types::{Exponent, decimals, parse_units};
 
-use super::time::rfc3339;
 use crate::decimal::until;
 use crate::failure::{Failure, Quantity};
 use crate::market::{NO_LEVEL, Print, Top};
 use crate::scan::{ScanError, Scanner, Unknown};
+use crate::time::rfc3339;
 
 /// What a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

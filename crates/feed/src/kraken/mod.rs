@@ -12,7 +12,6 @@ pub(crate) mod decode;
 pub(crate) mod pairs;
 pub(crate) mod rest;
 pub(crate) mod symbol;
-pub(crate) mod time;
 
 use std::hash::{Hash, Hasher};
 
@@ -21,8 +20,9 @@ use tidebook_types::Exponent;
 use tidebook_types::records::{FLAG_SNAPSHOT, FLAG_UNPROVEN};
 
 use crate::engine::Quarantine;
-use crate::failure::{Failure, Quantity};
-use crate::market::{BookState, Emitter, Markets, Print, StatusRecord};
+use crate::exponents::{PRECISION_ROUNDS_MAX, change_exponent, unfit};
+use crate::failure::Failure;
+use crate::market::{BookState, Emitter, Markets, Print, StatusRecord, is_best_first};
 use crate::oracles::Oracle;
 use crate::scan::{ScanError, Scanner, Unknown};
 use crate::sink::{RecordSink, Stage};
@@ -31,9 +31,6 @@ use book::{Cut, DEPTHS, check};
 use decode::{BookEntry, Decoder, Frame, TickerEntry, TradeEntry, ticker_entry, trade_entry};
 use pairs::Pairs;
 use rest::{Request, VenueBar};
-
-/// A message may change exponents of price and size up and down; more is damage.
-pub(crate) const PRECISION_ROUNDS_MAX: usize = 4;
 
 /// Venue bars that wait for ours, an instrument: a day of minutes.
 const VENUE_BARS_MAX: usize = 1_440;
@@ -299,7 +296,7 @@ impl KrakenFeed {
         book::apply(&mut market.book, bids, asks);
         let reason = if !check(markets, index, entry.ts_event, entry.checksum, Oracle::KrakenBookChecksum, emit) {
             Some(StatusKind::ChecksumMismatch)
-        } else if !book::is_in_order(bids, asks) {
+        } else if !is_best_first(bids, asks) {
             Some(StatusKind::OutOfOrder)
         } else {
             None
@@ -335,7 +332,7 @@ impl KrakenFeed {
             }
         }
         self.trades.clear();
-        Err(ScanError { offset: data, expected: "numbers that share exponents" })
+        Err(unfit(data))
     }
 
     fn on_trade_entry<S: RecordSink>(
@@ -366,7 +363,7 @@ impl KrakenFeed {
                 }
             }
         }
-        Err(scanner.error("numbers that share exponents"))
+        Err(unfit(scanner.position()))
     }
 
     fn on_ticker_entry<S: RecordSink>(
@@ -412,7 +409,7 @@ impl KrakenFeed {
                 }
             }
         }
-        Err(scanner.error("numbers that share exponents"))
+        Err(unfit(scanner.position()))
     }
 
     fn on_rest_trades<S: RecordSink>(
@@ -423,7 +420,6 @@ impl KrakenFeed {
         emit: &mut Emitter<'_, S>,
     ) -> Result<(), ScanError> {
         let symbol = markets.get(index).symbol.clone();
-        let unfit = ScanError { offset: place, expected: "numbers that share exponents" };
         let read = (0..PRECISION_ROUNDS_MAX).find_map(|_| {
             let exponents = |printed| markets.exponents(&symbol, printed);
             match rest::trades(body, place, &symbol, exponents) {
@@ -435,7 +431,7 @@ impl KrakenFeed {
                 }
             }
         });
-        let (prints, exponents) = read.unwrap_or(Err(unfit))?;
+        let (prints, exponents) = read.unwrap_or(Err(unfit(place)))?;
         markets.set_exponents(index, exponents, emit);
         let known = markets.get(index).trade_ids.last();
         for print in &prints {
@@ -497,20 +493,4 @@ fn entries<'a>(
         each(&mut scanner)?;
     }
     Ok(())
-}
-
-/// Gives one of an instrument's exponents another value.
-pub(crate) fn change_exponent<S: RecordSink>(
-    markets: &mut Markets,
-    index: usize,
-    quantity: Quantity,
-    exponent: Exponent,
-    emit: &mut Emitter<'_, S>,
-) {
-    let market = markets.get(index);
-    let exponents = match quantity {
-        Quantity::Price => (exponent, market.size_exp),
-        Quantity::Size => (market.price_exp, exponent),
-    };
-    markets.set_exponents(index, exponents, emit);
 }

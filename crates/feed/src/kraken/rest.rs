@@ -7,11 +7,11 @@ use tidebook_types::records::{FLAG_BACKFILL, SIDE_BUY, SIDE_SELL};
 use tidebook_types::{Exponent, decimals};
 
 use super::decode::units;
-use super::time::seconds;
 use crate::bars::BarState;
 use crate::failure::{Failure, Quantity};
 use crate::market::Print;
 use crate::scan::{ScanError, Scanner};
+use crate::time::seconds;
 
 /// Which answer a request target asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,9 +15,9 @@ use crate::decimal::quoted;
 use crate::failure::{Failure, Quantity};
 use crate::kraken::book::DEPTHS;
 use crate::kraken::decode::{behind, units};
-use crate::kraken::time::{TIME_EXPONENT, is_time, seconds};
 use crate::market::{Print, Top};
 use crate::scan::{ScanError, Scanner, Unknown, parse_unsigned};
+use crate::time::{TIME_EXPONENT, is_time, seconds};
 
 /// What a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

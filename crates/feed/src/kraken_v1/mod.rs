@@ -13,12 +13,13 @@ use tidebook_book::Side;
 use tidebook_types::Exponent;
 
 use crate::engine::Quarantine;
+use crate::exponents::{self, PRECISION_ROUNDS_MAX, unfit};
 use crate::failure::{Failure, Quantity};
 use crate::kraken::book::{self, Cut, check};
 use crate::kraken::pairs::Pairs;
 use crate::kraken::rest::Request;
-use crate::kraken::{PRECISION_ROUNDS_MAX, symbol};
-use crate::market::{BookState, Emitter, Markets, Print, StatusRecord, SymbolHasher};
+use crate::kraken::symbol;
+use crate::market::{BookState, Emitter, Markets, Print, StatusRecord, SymbolHasher, is_best_first};
 use crate::oracles::Oracle;
 use crate::scan::{ScanError, Unknown};
 use crate::sink::{RecordSink, Stage};
@@ -123,7 +124,7 @@ impl KrakenV1Feed {
                     Err(Failure::Precision { quantity, exponent, .. }) if known.is_some() => {
                         self.change_exponent(markets, index, quantity, exponent, emit);
                     }
-                    Err(Failure::Precision { .. }) => return Err(UNFIT),
+                    Err(Failure::Precision { .. }) => return Err(unfit(0)),
                 }
             }
             Frame::Trades { pair, rows } => {
@@ -196,7 +197,7 @@ impl KrakenV1Feed {
         market.connection = connection;
         market.book.clear();
         book::apply(&mut market.book, bids, asks);
-        self.held[index] = book::is_in_order(bids, asks);
+        self.held[index] = is_best_first(bids, asks);
         if !self.held[index] {
             let status = StatusRecord::because(StatusKind::SnapshotRefused, StatusKind::OutOfOrder);
             markets.refuse_snapshot(index, status, emit);
@@ -293,7 +294,7 @@ impl KrakenV1Feed {
                 }
             }
         }
-        Err(UNFIT)
+        Err(unfit(0))
     }
 
     fn change_exponent<S: RecordSink>(
@@ -304,7 +305,7 @@ impl KrakenV1Feed {
         exponent: Exponent,
         emit: &mut Emitter<'_, S>,
     ) {
-        crate::kraken::change_exponent(markets, index, quantity, exponent, emit);
+        exponents::change_exponent(markets, index, quantity, exponent, emit);
         if std::mem::take(&mut self.held[index]) {
             markets.want_snapshot(index, StatusKind::PrecisionChanged, 0, emit);
         }
@@ -346,8 +347,6 @@ impl KrakenV1Feed {
         Some(index)
     }
 }
-
-const UNFIT: ScanError = ScanError { offset: 0, expected: "numbers that share exponents" };
 
 /// The WebSocket v2 name of a pair.
 fn normal(pair: &[u8]) -> Vec<u8> {

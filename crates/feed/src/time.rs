@@ -1,4 +1,4 @@
-//! Kraken's times: RFC 3339 on the WebSocket, decimal seconds in REST.
+//! Times as venues write them: RFC 3339 (Coinbase, Kraken's WebSocket), decimal seconds (Kraken's REST), days of a calendar.
 
 use tidebook_types::{Exponent, parse_units};
 
