@@ -5,6 +5,7 @@ import json
 import random
 import ssl
 import subprocess
+import threading
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -24,7 +25,9 @@ from tidebook.feeds.line import ConnectorOptions
 from tidebook.feeds.protocol import Endpoints
 from tidebook.feeds.registry import build_connector
 from tidebook.feeds.sink import MemorySink, MessageKind
+from tidebook.feeds.subscriptions import Subscriptions, SubscriptionsFile
 from tidebook.feeds.venues.binance import Binance
+from tidebook.persistence.files import replace_durably
 from tidebook.simulate import Simulator, VenueLimits, VenueOptions
 
 
@@ -253,6 +256,59 @@ async def test_subscriptions_resume_after_a_restart_with_a_new_connection_number
         assert not any(b"btcusdt" in message.body for message in bench.sink.messages[mark:])
     async with running(state_file=state_file, symbols=None) as bench:
         assert bench.connector.status().symbols == ("ETHUSDT",)
+
+
+async def test_no_frame_waits_for_the_disk_that_keeps_numbers_of_sessions_and_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Method: the file is written by a disk that answers when the test lets it."""
+    disk, asked = threading.Event(), threading.Event()
+    disk.set()
+
+    def replace_slowly(path: Path, data: bytes) -> None:
+        asked.set()
+        assert disk.wait(20), "everything waits for the disk"
+        replace_durably(path, data)
+
+    monkeypatch.setattr("tidebook.feeds.subscriptions.replace_durably", replace_slowly)
+    state_file = tmp_path / "binance.json"
+
+    async with running(
+        state_file=state_file, symbols=("BTCUSDT",), symbols_per_connection=1, stable_after_s=0.0
+    ) as bench:
+        await bench.until(lambda: bool(bench.states("subscribed")))
+
+        async def frames_go_on() -> None:
+            await bench.until(asked.is_set)
+            mark = len(bench.sink.messages)
+            kinds = {MessageKind.WS, MessageKind.TIMER}
+            await bench.until(lambda: {message.kind for message in bench.sink.messages[mark:]} >= kinds)
+
+        asked.clear()
+        disk.clear()
+        change = asyncio.create_task(bench.connector.subscribe(["ETHUSDT"]))
+        gone = asyncio.create_task(bench.connector.unsubscribe(["ETHUSDT"]))
+        await frames_go_on()
+        assert bench.connector.status().symbols == ("BTCUSDT",), "what is not on disk does not count"
+        # Who asked is gone; what was begun is done, and in its order.
+        change.cancel()
+        disk.set()
+        with suppress(asyncio.CancelledError):
+            await change
+        await gone
+        assert bench.connector.status().symbols == ("BTCUSDT",)
+        await bench.connector.subscribe(["ETHUSDT"])
+        await bench.until(bench.books_good)
+        # A new session's number is waited for by its own connection alone.
+        asked.clear()
+        disk.clear()
+        await bench.fault(kind="disconnect", stream="ethusdt@trade")
+        await frames_go_on()
+        disk.set()
+        await bench.until(lambda: bench.connector.status().connected and bench.books_good())
+        number = bench.connector.status().connection
+    kept = SubscriptionsFile(state_file).load()
+    assert kept == Subscriptions(symbols=SYMBOLS, connection=number)
 
 
 async def test_many_streams_are_subscribed_partly_by_message() -> None:

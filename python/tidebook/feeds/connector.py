@@ -12,10 +12,10 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 from tidebook.errors import ConfigError, VenueError
 from tidebook.feeds.backoff import Backoff
@@ -30,6 +30,8 @@ from tidebook.feeds.subscriptions import Subscriptions, SubscriptionsFile
 from tidebook.observe.logs import logger
 
 log = logger("feeds.connector")
+
+_T = TypeVar("_T")
 
 # A clock that is only slewed drifts by at most 50 us in a timer's 100 ms; reading two clocks costs far less.
 CLOCK_STEP_MIN_NS = 5_000_000
@@ -120,6 +122,8 @@ class Connector:
         self._book_lines: dict[str, Line] = {}
         self._jobs: dict[Line, asyncio.Task[None]] = {}
         self._side_jobs: set[asyncio.Task[None]] = set()
+        self._changing = asyncio.Lock()
+        self._changes: set[asyncio.Task[Any]] = set()
         for route in protocol.routes:
             for part in _spread(list(self._symbols), self._line_size(route)):
                 self._add_line(route, part)
@@ -147,6 +151,8 @@ class Connector:
             for finished in done:
                 finished.result()
         finally:
+            # What a change begins must be there to be ended.
+            await self._changes_done()
             jobs = [timer, *self._jobs.values(), *self._side_jobs]
             self._jobs.clear()
             for job in jobs:
@@ -154,6 +160,7 @@ class Connector:
             for line in self._lines:
                 line.retire("stopped")
             await asyncio.gather(*jobs, *(line.close() for line in self._lines), return_exceptions=True)
+            await self._changes_done()
             await self._fetcher.close()
             await self._client.close()
             if self._failure.done():
@@ -182,13 +189,7 @@ class Connector:
         Raises: ConfigError for what cannot be a symbol; VenueError when the venue refuses all of one, which is then not
         kept. What it refuses in part is kept, and the rest asked for again.
         """
-        normal = map(self.protocol.normal, symbols)
-        added = [symbol for symbol in dict.fromkeys(normal) if symbol not in self._symbols]
-        if not added:
-            return
-        self._keep(self._symbols | dict.fromkeys(added))
-        lines = [line for route in self.protocol.routes for line in self._place(route, added)]
-        self._fetch_reference(added)
+        added, lines = await self._change(self._take_in([self.protocol.normal(symbol) for symbol in symbols]))
         refused: dict[str, str] = {}
         for answer in await asyncio.gather(*(line.reconcile() for line in lines)):
             refused |= answer
@@ -200,10 +201,25 @@ class Connector:
 
     async def unsubscribe(self, symbols: Iterable[str]) -> None:
         """Gives symbols up, durably."""
-        gone = [symbol for symbol in dict.fromkeys(map(self._known, symbols)) if symbol in self._symbols]
+        lines = await self._change(self._give_up([self._known(symbol) for symbol in symbols]))
+        await asyncio.gather(*(line.reconcile() for line in lines))
+
+    async def _take_in(self, symbols: list[str]) -> tuple[list[str], list[Line]]:
+        """Those of `symbols` that are new, and the lines that have to act."""
+        added = [symbol for symbol in dict.fromkeys(symbols) if symbol not in self._symbols]
+        if not added:
+            return [], []
+        await self._keep(self._symbols | dict.fromkeys(added), self._connection)
+        lines = [line for route in self.protocol.routes for line in self._place(route, added)]
+        self._fetch_reference(added)
+        return added, lines
+
+    async def _give_up(self, symbols: list[str]) -> list[Line]:
+        """The lines that have to act."""
+        gone = [symbol for symbol in dict.fromkeys(symbols) if symbol in self._symbols]
         if not gone:
-            return
-        self._keep({symbol: None for symbol in self._symbols if symbol not in gone})
+            return []
+        await self._keep({symbol: None for symbol in self._symbols if symbol not in gone}, self._connection)
         self._fetcher.forget(gone)
         self._watch.forget(gone)
         lines = [line for line in self._lines if not line.symbols.keys().isdisjoint(gone)]
@@ -219,7 +235,7 @@ class Connector:
             # The line that had what is subscribed once for the whole feed is gone: the next one takes it over.
             self._lines[0].carries_shared = True
             lines = list(dict.fromkeys((self._lines[0], *lines)))
-        await asyncio.gather(*(line.reconcile() for line in lines))
+        return lines
 
     def status(self) -> ConnectorStatus:
         """How it is doing now."""
@@ -240,10 +256,12 @@ class Connector:
 
     # What a line tells
 
-    def next_connection(self) -> int:
+    async def next_connection(self) -> int:
         """The number of a new session, on disk before it is tried."""
-        self._connection += 1
-        self._save()
+        return await self._change(self._count_connection())
+
+    async def _count_connection(self) -> int:
+        await self._keep(self._symbols, self._connection + 1)
         return self._connection
 
     def session_opened_on(self, line: Line) -> None:
@@ -411,13 +429,37 @@ class Connector:
                 refused[symbol] = f"{refused[symbol]}; {why}" if symbol in refused else why
         return refused
 
-    def _keep(self, symbols: dict[str, None]) -> None:
-        """On disk before it counts: what cannot be kept is not changed. Raises: OperationError."""
-        self._file.save(Subscriptions(symbols=tuple(symbols), connection=self._connection))
-        self._symbols = symbols
+    async def _change(self, change: Coroutine[Any, Any, _T]) -> _T:
+        """What `change` gives. Changes are made one after the other, each to its end though its caller be cancelled: what is
+        on disk is what counts.
+        """
 
-    def _save(self) -> None:
-        self._file.save(Subscriptions(symbols=tuple(self._symbols), connection=self._connection))
+        async def alone() -> _T:
+            async with self._changing:
+                return await change
+
+        task = asyncio.create_task(alone(), name=f"{self.protocol.venue} change")
+        self._changes.add(task)
+        task.add_done_callback(self._change_ended)
+        return await asyncio.shield(task)
+
+    def _change_ended(self, task: asyncio.Task[Any]) -> None:
+        self._changes.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen: who asked for it may be gone
+
+    async def _changes_done(self) -> None:
+        while self._changes:
+            await asyncio.wait(self._changes)
+
+    async def _keep(self, symbols: dict[str, None], connection: int) -> None:
+        """On disk before it counts: what cannot be kept is not changed. Only within a change. Raises: OperationError.
+
+        A thread of its own waits for the disk: the event loop stamps the frames of every venue.
+        """
+        if self.options.state_file is not None:
+            await asyncio.to_thread(self._file.save, Subscriptions(symbols=tuple(symbols), connection=connection))
+        self._symbols, self._connection = symbols, connection
 
     def _write(
         self, kind: MessageKind, connection: int, body: bytes, context: bytes = b"", ts_recv_ns: int | None = None

@@ -108,7 +108,7 @@ class LineStatus:
 class LineOwner(Protocol):
     """The connector, as its lines see it."""
 
-    def next_connection(self) -> int:
+    async def next_connection(self) -> int:
         """The number of a new session, given once and for all."""
 
     def write_state(self, event: str, connection: int, /, **facts: Any) -> None:
@@ -187,7 +187,7 @@ class Line:
         backoff = Backoff(options.first_retry_s, options.max_retry_s, parts.random)
         while True:
             await self._turn_to_connect()
-            number = parts.owner.next_connection()
+            number = await parts.owner.next_connection()
             began = time.monotonic()
             try:
                 session = await self._open(number)
