@@ -9,7 +9,7 @@ from tests.api.conftest import BTC, BTC_DEFINITION, SECOND, START, Desk, book, t
 from tidebook.api.hub import CLOSE_SLOW_CONSUMER, Client, Hub
 from tidebook.api.mailbox import EVENTS_MAX
 from tidebook.api.problems import ApiError
-from tidebook.api.status import StatusKind
+from tidebook.feeds.status import StatusKind
 
 DEPTH = "btcusdt.binance@depth20"
 TRADE = "btcusdt.binance@trade"

@@ -6,7 +6,7 @@ import pytest
 
 from tests.api.conftest import BTC, BTC_DEFINITION, SECOND, START, XRP, Desk, book
 from tidebook.api.outages import OUTAGES_KEPT, BookOutages, FeedSilences, Outages
-from tidebook.api.status import StatusKind, said
+from tidebook.feeds.status import StatusKind, said
 
 UNUSABLE, USABLE, WANTED = StatusKind.BOOK_UNUSABLE, StatusKind.BOOK_USABLE, StatusKind.SNAPSHOT_WANTED
 GAP, CHECKSUM, STARTED, DISCONNECTED = (

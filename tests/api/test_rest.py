@@ -8,7 +8,7 @@ import pytest
 from tests.api.conftest import BTC, START, Desk, book, trade
 from tidebook.api import MarketView, create_app
 from tidebook.api.problems import MEDIA_TYPE
-from tidebook.api.status import StatusKind
+from tidebook.feeds.status import StatusKind
 
 PATHS = {
     "/api/v1/ping",

@@ -1,8 +1,6 @@
 """The market view keeps the newest state, exactly, and says what it has missed."""
 
-import re
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +9,9 @@ import pytest
 from tests.api.conftest import BTC, BTC_DEFINITION, SECOND, START, XRP, Clock, Desk, book, trade
 from tests.market import records
 from tidebook.api import MarketView
-from tidebook.api.status import StatusKind
 from tidebook.api.view import TRADES_KEPT
 from tidebook.errors import UnknownInstrumentError
+from tidebook.feeds.status import StatusKind
 
 
 def test_levels_are_exact_decimals_best_first_without_the_missing_ones(desk: Desk) -> None:
@@ -324,12 +322,6 @@ def test_status_of_a_whole_feed_is_of_the_venue_its_id_names() -> None:
     kraken = 2 << 24 | (1 << 24) - 1
     view.feed("md.status", records("md.status", {"kind": StatusKind.DISCONNECTED, "instrument_id": kraken}))
     assert [(feed.venue, feed.reconnects) for feed in view.health()] == [("binance", 0), ("kraken", 1)]
-
-
-def test_kinds_have_the_numbers_of_the_engine_that_writes_them(root: Path) -> None:
-    source = (root / "crates/feed/src/status.rs").read_text()
-    written = {name: int(number) for number, name in re.findall(r"^    \w+ = (\d+) \"(\w+)\",$", source, re.MULTILINE)}
-    assert {kind.name.lower(): kind.value for kind in StatusKind} == written
 
 
 def test_a_channel_that_is_not_kept_is_refused(desk: Desk) -> None:

@@ -22,8 +22,8 @@ import uvloop
 from tests.market import LISTINGS, ClosedBars, Depths, SyntheticMarket, many, records
 from tidebook.api import Bar, Batch, MarketView, Outage, create_app, listen, serving
 from tidebook.api.bars import TIMEFRAMES
-from tidebook.api.status import StatusKind
 from tidebook.console import mount_console
+from tidebook.feeds.status import StatusKind
 
 STEP_NS = 40_000_000
 WARM_STEPS = 700

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tidebook.api import wire
-from tidebook.api.status import StatusKind
+from tidebook.feeds.status import StatusKind
 
 RATE_WINDOW_NS = 2_000_000_000
 QUIET_AFTER_NS = 2_000_000_000

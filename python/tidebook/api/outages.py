@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
-from tidebook.api.status import StatusKind, said
+from tidebook.feeds.status import StatusKind, said
 
 OUTAGES_KEPT: Final = 500
 

@@ -23,9 +23,9 @@ from tidebook.api import wire
 from tidebook.api.bars import Bar, Bars
 from tidebook.api.health import FeedHealth
 from tidebook.api.outages import BookOutages, FeedSilences, Outage, in_order
-from tidebook.api.status import StatusKind, said
 from tidebook.api.whole_book import Levels, WholeBook, group
 from tidebook.errors import DecimalError, UnknownInstrumentError
+from tidebook.feeds.status import StatusKind, said
 
 Records = NDArray[np.void]
 

@@ -12,8 +12,8 @@ from cyclopts import Parameter
 from tidebook.cli import inputs
 from tidebook.cli.output import Json, counted, print_json
 from tidebook.errors import JournalDamagedError, RawMessageError, UsageError
+from tidebook.feeds.sink import MessageKind
 
-KINDS = {1: "ws", 2: "rest", 3: "state", 4: "timer"}
 _PREVIEW_BYTES = 96
 
 
@@ -123,7 +123,7 @@ def _described(payload: bytes) -> dict[str, object]:
         return {"payload": payload.hex()}
     return {
         "ts_recv": ts_recv,
-        "kind": KINDS[kind],
+        "kind": MessageKind(kind).name.lower(),
         "connection": connection,
         "context": context.decode(errors="replace"),
         "body": body.decode(errors="replace"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tidebook.feeds.status import StatusKind
 from tidebook.storage.columns import symbol_texts
 
 if TYPE_CHECKING:
@@ -13,10 +14,7 @@ if TYPE_CHECKING:
 
     from tidebook._core import FeedDecoder, Payloads
 
-# Numbers of `Status.kind` (`crates/feed/src/status.rs`).
-_BOOK_USABLE = 3
-_SNAPSHOT_WANTED = 4
-_SNAPSHOT_REFUSED = 6
+_TOLD = (StatusKind.BOOK_USABLE, StatusKind.SNAPSHOT_WANTED, StatusKind.SNAPSHOT_REFUSED)
 
 
 class BookWatch:
@@ -25,7 +23,7 @@ class BookWatch:
     def __init__(self, decoder: FeedDecoder) -> None:
         self._decoder = decoder
         self._names: dict[int, str] = {}
-        self._seen: dict[int, set[int]] = {kind: set() for kind in (_BOOK_USABLE, _SNAPSHOT_WANTED, _SNAPSHOT_REFUSED)}
+        self._seen: dict[int, set[int]] = {kind: set() for kind in _TOLD}
 
     def decode(self, first_sequence: int, messages: Payloads, /) -> Mapping[str, NDArray[Any]]:
         """As of the decoder."""
@@ -43,13 +41,13 @@ class BookWatch:
     @property
     def usable(self) -> list[str]:
         """Instruments whose book was usable at some time, by name."""
-        return self._named(self._seen[_BOOK_USABLE])
+        return self._named(self._seen[StatusKind.BOOK_USABLE])
 
     @property
     def never_usable(self) -> dict[str, str]:
         """Instruments that sent changes of a book which was never usable, by name, and why it was not."""
-        refused = self._seen[_SNAPSHOT_REFUSED]
-        never = (self._seen[_SNAPSHOT_WANTED] | refused) - self._seen[_BOOK_USABLE]
+        refused = self._seen[StatusKind.SNAPSHOT_REFUSED]
+        never = (self._seen[StatusKind.SNAPSHOT_WANTED] | refused) - self._seen[StatusKind.BOOK_USABLE]
         unfit = set(self._named(refused))
         return {name: "no snapshot fitted" if name in unfit else "no snapshot" for name in self._named(never)}
 

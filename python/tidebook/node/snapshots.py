@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from tidebook._core import venues
 from tidebook.errors import VenueError
+from tidebook.feeds.status import StatusKind
 from tidebook.observe.logs import logger
 from tidebook.transport import Consumer, Gap, open_consumer
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 log = logger("node.snapshots")
 
-SNAPSHOT_WANTED = 4
-"""`tidebook_feed::StatusKind::SnapshotWanted`; stored in files, so it never changes."""
 _POLL_INTERVAL_S = 0.02
 _BATCH_MAX = 4_096
 
@@ -67,7 +66,7 @@ class SnapshotRequests:
         for row in _rows(self._instruments)[0]:
             name = bytes(row["symbol"]).rstrip(b"\0").decode()
             self._symbols[int(row["instrument_id"])] = name.rpartition(".")[0]
-        wanted = {int(row["instrument_id"]) for row in told if row["kind"] == SNAPSHOT_WANTED}
+        wanted = {int(row["instrument_id"]) for row in told if row["kind"] == StatusKind.SNAPSHOT_WANTED}
         for instrument_id in sorted(self._symbols if missed else wanted & self._symbols.keys()):
             venue = self._venues.get(instrument_id >> 24, "")
             if venue in self._connectors:

@@ -20,6 +20,7 @@ from aiohttp import WSMsgType, web
 
 from tidebook._core import Recording, unpack_message
 from tidebook.errors import CaptureError
+from tidebook.feeds.sink import MessageKind
 from tidebook.simulate.serving import serve_on
 from tidebook.simulate.streams import PONG_FRAME, frame
 from tidebook.simulate.wire import dialect_of
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
     from types import TracebackType
-
-WS, REST, STATE = 1, 2, 3
 
 CHUNK_MESSAGES = 8_192
 # What may lie unread between us and the client before we wait for it.
@@ -142,11 +141,11 @@ class RecordingPlayer:
         while len(chunk := recording.next(CHUNK_MESSAGES)):
             for index in range(len(chunk)):
                 ts_ns, _, kind, context, body = unpack_message(chunk[index])
-                if kind == WS:
+                if kind == MessageKind.WS:
                     self._items.append(_Item(ts_ns, body))
-                elif kind == REST:
+                elif kind == MessageKind.REST:
                     self._items.append(_Item(ts_ns, body, target=context.decode()))
-                elif kind == STATE and json.loads(body).get("event") == "disconnected":
+                elif kind == MessageKind.STATE and json.loads(body).get("event") == "disconnected":
                     self._items.append(_Item(ts_ns, b"", ends=True))
 
     # REST

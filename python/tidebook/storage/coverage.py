@@ -11,19 +11,21 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 import polars as pl
 
+from tidebook.feeds.status import StatusKind
 from tidebook.storage.manifest import FileEntry
 
 if TYPE_CHECKING:
     from tidebook.storage.store import Store
 
-# Numbers of `Status.kind` (`crates/feed/src/status.rs`).
-_DEPTH_GAP: Final = 1
-_BOOK_UNUSABLE: Final = 2
-_BOOK_USABLE: Final = 3
-_TRADE_GAP: Final = 10
-_CONNECTED: Final = 14
-_DISCONNECTED: Final = 15
-
+# What coverage is made of.
+_COUNTED: Final = (
+    StatusKind.GAP,
+    StatusKind.BOOK_UNUSABLE,
+    StatusKind.BOOK_USABLE,
+    StatusKind.TRADE_GAP,
+    StatusKind.CONNECTED,
+    StatusKind.DISCONNECTED,
+)
 # What a session brings. Bars go on without one: a timer closes them.
 _SESSION_TYPES: Final = ("trades", "quotes", "depth", "orders")
 # What lacks rows when it ends; instruments and status only tell about it.
@@ -140,26 +142,26 @@ class _FeedGaps:
         down_from = 0
         symbols_down: dict[str, int] = {}
         for kind, reason, symbol, ts_recv, sequence, expected, found, count in self._statuses():
-            if kind in (_DEPTH_GAP, _TRADE_GAP):
+            if kind in (StatusKind.GAP, StatusKind.TRADE_GAP):
                 numbers = {"expected": expected, "found": found, "count": count}
                 gap = Gap(kind="missed", ts_start=ts_recv, ts_recv=ts_recv, source_sequence=sequence, **numbers)
-                self._missed.setdefault(("depth" if kind == _DEPTH_GAP else "trades", symbol), []).append(gap)
-            elif kind == _CONNECTED:
+                self._missed.setdefault(("depth" if kind == StatusKind.GAP else "trades", symbol), []).append(gap)
+            elif kind == StatusKind.CONNECTED:
                 if not sessions:
                     self._down += self._downtime(down_from or sequence, ts_recv, sequence)
                     symbols_down.clear()
                 sessions.add(found)
-            elif kind == _DISCONNECTED:
+            elif kind == StatusKind.DISCONNECTED:
                 sessions.discard(found)
                 down_from = sequence
-            elif kind == _BOOK_UNUSABLE and reason == _DISCONNECTED:
+            elif kind == StatusKind.BOOK_UNUSABLE and reason == StatusKind.DISCONNECTED:
                 symbols_down[symbol] = sequence
-            elif kind == _BOOK_USABLE and symbol in symbols_down:
+            elif kind == StatusKind.BOOK_USABLE and symbol in symbols_down:
                 gaps = self._downtime(symbols_down.pop(symbol), ts_recv, sequence, symbol)
                 self._symbol_down.setdefault(symbol, []).extend(gaps)
 
     def _statuses(self) -> Iterator[tuple[int, int, str, int, int, int, int, int]]:
-        kinds = [_DEPTH_GAP, _BOOK_UNUSABLE, _BOOK_USABLE, _TRADE_GAP, _CONNECTED, _DISCONNECTED]
+        kinds = [int(kind) for kind in _COUNTED]
         files = [entry for entry in self._entries if entry.type == "status"]
         rows = (
             self._store.read("status", files)

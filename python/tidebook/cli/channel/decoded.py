@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tidebook._core import format_units, unpack_message
-from tidebook.api.status import said
 from tidebook.errors import RawMessageError, TidebookError, UsageError
+from tidebook.feeds.sink import MessageKind
+from tidebook.feeds.status import said
 from tidebook.storage.columns import DECIMALS, TIMES
 from tidebook.transport.view import ChannelFile, ChannelView, Messages, channel_files
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-KINDS = {1: "ws", 2: "rest", 3: "state", 4: "timer"}
 _LIST_SHOWN = 1
 _TEXTS = {"symbol", "asset"}
 # What an operator looks for first, and what he hardly ever does.
@@ -110,7 +110,7 @@ class Decoder:
             else:
                 return {
                     "ts_recv": ts_recv,
-                    "kind": KINDS[kind],
+                    "kind": MessageKind(kind).name.lower(),
                     "connection": connection,
                     "context": context.decode(errors="replace"),
                     "body": body.decode(errors="replace"),
