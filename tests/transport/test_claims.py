@@ -223,3 +223,33 @@ with tb.open_producer("ticks", directory=sys.argv[1]) as producer:
             with batch:
                 read += batch.array.tolist()
         assert read == [(1, 1), (3, 3)]
+
+
+FORKING = """
+import os
+import sys
+import tidebook as tb
+
+channel = tb.create_channel("messages", directory=sys.argv[1])
+with tb.open_producer(channel) as producer, tb.open_consumer(channel, "reader") as consumer:
+    claim = producer.claim(16)
+    buffer = claim.buffer
+    buffer[:] = b"A" * 16
+    ready, go = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.read(ready, 1)
+        buffer[:] = b"Z" * 16
+        os._exit(0)
+    del buffer
+    claim.commit()
+    os.write(go, b".")
+    assert os.waitpid(child, 0)[1] == 0
+    print(consumer.poll_batch().messages())
+"""
+
+
+def test_a_forked_child_writes_into_no_claim_of_its_parent(rings: Path) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", FORKING, str(rings)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.stdout, done.stderr) == (f"[{b'A' * 16!r}]\n", "")

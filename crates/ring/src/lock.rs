@@ -15,6 +15,8 @@ use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
 use std::sync::Once;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
+use crate::window;
+
 /// Endpoints one process can hold.
 const ENDPOINTS_MAX: usize = 4096;
 
@@ -33,6 +35,7 @@ extern "C" fn close_in_child() {
             unsafe { libc::close(fd) };
         }
     }
+    window::revoke_in_child();
 }
 
 /// A held lock. Dropping it frees the line.
@@ -47,7 +50,7 @@ impl EndpointLock {
     /// Takes the lock at `offset` of the file, or `None` when another endpoint holds it.
     pub fn acquire(file: &File, offset: u64) -> io::Result<Option<Self>> {
         HANDLER.call_once(|| {
-            // SAFETY: the handler only touches atomics and calls close, both allowed after a fork.
+            // SAFETY: the handler only touches atomics and calls close and mmap, all allowed after a fork.
             unsafe { libc::pthread_atfork(None, None, Some(close_in_child)) };
         });
         let own = reopen(file)?;

@@ -40,6 +40,8 @@ class Batch:
         """The records as one read-only structured array of the channel's dtype, without a copy.
 
         Shape:  (len(self),), strided: between records lie the ring's own headers.
+        Memory: the ring's, for this process; a forked child that inherits the array sees it change when its parent reads
+                on, so hand it a copy.
         Raises: ChannelUsageError on a channel of plain messages; BufferError once the batch is released.
         """
         array: np.ndarray[Any, Any] = self._slots()["record"]
