@@ -14,7 +14,7 @@ import pytest
 
 import tidebook as tb
 from tidebook._core import JournalReader
-from tidebook.errors import ChannelUsageError, EndpointBusyError, JournalError
+from tidebook.errors import ChannelError, ChannelUsageError, EndpointBusyError, JournalError
 
 NUMBER = np.dtype([("number", "<u8")])
 KINDS = pytest.mark.parametrize("dtype", [NUMBER, None], ids=["records", "messages"])
@@ -164,6 +164,31 @@ def test_a_durable_channel_has_one_producer_who_runs_its_journal(rings: Path, tm
     with tb.open_producer(channel) as producer:
         assert producer.published == 1
         assert producer.recovery == "next sequence 2, 0 messages from the ring"
+
+
+def test_the_name_of_the_journal_is_nobody_elses_on_a_durable_channel(rings: Path, tmp_path: Path) -> None:
+    channel = tb.create_channel("numbers", options(tmp_path), directory=rings)
+    with pytest.raises(ChannelUsageError, match="name = 'journal': on a durable channel that is its journal's"):
+        tb.open_consumer(channel, "journal")
+    memory = tb.create_channel("others", tb.ChannelOptions(dtype=NUMBER), directory=rings)
+    with tb.open_consumer(memory, "journal") as consumer:
+        assert consumer.poll_batch() is None
+
+
+def test_a_message_written_after_its_journal_was_removed_is_never_acknowledged_and_stays_in_the_ring(
+    rings: Path, tmp_path: Path
+) -> None:
+    channel = tb.create_channel("numbers", options(tmp_path), directory=rings)
+    producer = tb.open_producer(channel)
+    producer.write(message(1), wait="durable")
+    shutil.rmtree(tmp_path / "numbers")
+    with pytest.raises(JournalError, match="has stopped at 1"):
+        producer.write(message(2), wait="durable")
+    with pytest.raises(JournalError):
+        producer.close()
+    with pytest.raises(ChannelError, match=r"never synced \(1\)"):
+        tb.open_producer(channel)
+    assert channel.ring.published == 2
 
 
 def test_a_journal_that_stops_is_told_to_who_writes_and_nothing_more_is_acknowledged(

@@ -38,7 +38,7 @@ pub enum ChannelError {
     },
     /// The ring belongs to another journal and holds what that has not: its last producer was killed.
     #[error(
-        "ring {ring} belongs to another journal than {journal} and holds {unsynced} messages that were never synced; open \
+        "ring {ring} belongs to another journal than {journal} and holds messages that were never synced ({unsynced}); open \
          it once with the journal it was made with, or remove the ring to go on without them"
     )]
     Stranger {

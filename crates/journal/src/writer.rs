@@ -255,7 +255,9 @@ impl JournalWriter {
     /// As [`Self::flush`] and [`Self::look`]; a failed sync poisons.
     pub fn sync(&mut self) -> Result<u64, JournalError> {
         self.flush()?;
-        self.look()?;
+        // Each time: what was removed before a message was written is never acknowledged with it.
+        self.check_poison()?;
+        self.look_now()?;
         self.sync_flushed()?;
         Ok(self.durable())
     }
@@ -270,6 +272,10 @@ impl JournalWriter {
         if self.looked.elapsed() < self.options.look_interval {
             return Ok(());
         }
+        self.look_now()
+    }
+
+    fn look_now(&mut self) -> Result<(), JournalError> {
         self.looked = Instant::now();
         let name = segment::file_name(self.segment.header.segment);
         let path = self.storage.path(&name);

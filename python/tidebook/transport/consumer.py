@@ -13,6 +13,7 @@ from tidebook.errors import ChannelUsageError
 from tidebook.transport.batch import Batch
 from tidebook.transport.channel import DEFAULT_NODE, Channel, declared, open_channel
 from tidebook.transport.event_loop import sleepers
+from tidebook.transport.journal import JOURNAL_CONSUMER
 from tidebook.transport.layout import slot
 from tidebook.transport.moment import first_sequence_at
 from tidebook.transport.record import Packing
@@ -192,6 +193,12 @@ def open_consumer(
     _check("acknowledge", acknowledge, get_args(Acknowledge))
     opened = open_channel(channel, node=node, directory=directory) if isinstance(channel, str) else channel
     opened = declared(opened, dtype)
+    if name == JOURNAL_CONSUMER and opened.ring.visible_durable:
+        raise ChannelUsageError(
+            f"name = {name!r}: on a durable channel that is its journal's, by which producers know that it runs; use another",
+            option="name",
+            value=name,
+        )
     if isinstance(start, datetime | np.datetime64):
         start = first_sequence_at(opened, start, peek=peek)
     if isinstance(start, int) and start < 1:

@@ -15,13 +15,12 @@ from tidebook.errors import ChannelAccessError, ChannelNotFoundError, TidebookEr
 from tidebook.observe.finding import Finding
 from tidebook.observe.machine import megabytes
 from tidebook.observe.processes import maps_file, process
+from tidebook.transport.journal import JOURNAL_CONSUMER
 from tidebook.transport.view import ChannelFile, ChannelView
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-JOURNAL_CONSUMER = "journal"
-"""Of a durable channel: its cursor is how far the journal is."""
 _FULL = 0.75
 """From here on a consumer that does not move is about to make producers wait."""
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from tidebook._core import Ring
 
+JOURNAL_CONSUMER = "journal"
+"""The name under which a journal reads its ring: nobody else's on a durable channel."""
 _SEGMENT_SIZE_BYTES = 64 << 20
 _LOOK_S = 1.0
 

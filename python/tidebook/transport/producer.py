@@ -12,7 +12,7 @@ from tidebook._core import Full, Ring, RingProducer
 from tidebook.errors import ChannelUsageError, EndpointBusyError, EndpointLostError
 from tidebook.transport.channel import DEFAULT_NODE, Channel, declared, open_channel
 from tidebook.transport.claim import Claim
-from tidebook.transport.journal import Journal, RingShape
+from tidebook.transport.journal import JOURNAL_CONSUMER, Journal, RingShape
 from tidebook.transport.record import Packing
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ def _check_journal_runs(channel: Channel) -> None:
     if not channel.ring.visible_durable:
         return
     consumers = channel.status()["consumers"]
-    if not any(consumer["name"] == "journal" and consumer["alive"] for consumer in consumers):
+    if not any(consumer["name"] == JOURNAL_CONSUMER and consumer["alive"] for consumer in consumers):
         raise ChannelUsageError(
             f"channel {channel.name} is durable and nobody runs its journal: open the producer with what "
             "create_channel(..., durability='wal', wal_dir=...) gives",

@@ -149,7 +149,7 @@ def _place(to: str) -> tuple[str, int]:
 
 def _opened(name: str, consumer: str, node: str | None, rings: Path | None, allow_others: bool) -> tuple[Path, Ring]:
     from tidebook._core import Ring
-    from tidebook.transport.doctor import JOURNAL_CONSUMER
+    from tidebook.transport.journal import JOURNAL_CONSUMER
     from tidebook.transport.view import find_channel
 
     file = find_channel(name, node=node, root=rings)

@@ -42,7 +42,7 @@ def rm(
 
 def _check(file: ChannelFile, allow_others: bool) -> None:
     """Raises: EndpointBusyError naming who has it open; UsageError while it holds what its journal does not."""
-    from tidebook.transport.doctor import JOURNAL_CONSUMER
+    from tidebook.transport.journal import JOURNAL_CONSUMER
     from tidebook.transport.view import ChannelView
 
     view = ChannelView(file, allow_others=allow_others)
