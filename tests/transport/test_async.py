@@ -212,3 +212,34 @@ def test_loops_in_several_threads_wait_at_the_same_time(rings: Path) -> None:
         for thread in threads:
             thread.join(60)
     assert seen == [1, 1, 1]
+
+
+@LOOPS
+def test_a_consumer_awaited_in_a_loop_that_was_closed_is_awaited_in_the_next(
+    rings: Path, new_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """Method: the task that was pending is kept until the end, as a reference to it may be."""
+    with (
+        tb.open_producer(channel(rings, "numbers")) as producer,
+        tb.open_consumer("numbers", "reader", directory=rings) as consumer,
+    ):
+        closed = new_loop()
+        pending = closed.create_task(consumer.next_batch())
+        closed.run_until_complete(asyncio.sleep(0))
+        closed.run_until_complete(asyncio.sleep(0))
+        closed.close()
+
+        async def work() -> None:
+            assert await consumer.next_batch(timeout=0.01) is None
+            waiting = asyncio.create_task(consumer.next_batch(timeout=60))
+            await asyncio.sleep(0)
+            producer.write(bytes(8))
+            batch = await waiting
+            assert isinstance(batch, tb.Batch)
+            assert batch.first_sequence == 1
+
+        run(new_loop, work)
+        assert not pending.done()
+        pending._log_destroy_pending = False  # type: ignore[attr-defined]
+        del pending
+        gc.collect()

@@ -25,7 +25,7 @@ class Sleepers:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._alarm = RingAlarm()
         self._tokens = count()
-        self._futures: dict[int, asyncio.Future[None]] = {}
+        self._waits: dict[int, tuple[asyncio.Future[None], RingConsumer]] = {}
         loop.add_reader(self._alarm.fileno(), self._wake)
 
     async def sleep(self, consumer: RingConsumer) -> None:
@@ -33,18 +33,29 @@ class Sleepers:
         token = next(self._tokens)
         if not self._alarm.wait(consumer, token):
             return
-        self._futures[token] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waits[token] = (future, consumer)
         try:
-            await self._futures[token]
+            await future
         finally:
-            del self._futures[token]
-            self._alarm.forget(consumer, token)
+            self._forget(token)
+
+    def give_up(self) -> None:
+        """Ends all waits, of a loop that was closed with them: its tasks may be kept, and never run again."""
+        for token in list(self._waits):
+            self._forget(token)
+
+    def _forget(self, token: int) -> None:
+        # Only once: the consumer may be awaited by somebody else by now.
+        wait = self._waits.pop(token, None)
+        if wait is not None:
+            self._alarm.forget(wait[1], token)
 
     def _wake(self) -> None:
         for token in self._alarm.take():
-            future = self._futures.get(token)
-            if future is not None and not future.done():
-                future.set_result(None)
+            wait = self._waits.get(token)
+            if wait is not None and not wait[0].done():
+                wait[0].set_result(None)
 
 
 _sleepers: WeakKeyDictionary[asyncio.AbstractEventLoop, Sleepers] = WeakKeyDictionary()
@@ -55,9 +66,11 @@ def sleepers() -> Sleepers:
     """Those of the running loop."""
     loop = asyncio.get_running_loop()
     found = _sleepers.get(loop)
-    if found is None:
+    if found is None or len(_sleepers) > 1:
         with _lock:
             for other in [other for other in _sleepers if other.is_closed()]:
-                del _sleepers[other]
-            found = _sleepers[loop] = Sleepers(loop)
+                _sleepers.pop(other).give_up()
+            found = _sleepers.get(loop)
+            if found is None:
+                found = _sleepers[loop] = Sleepers(loop)
     return found
