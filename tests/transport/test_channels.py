@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import tidebook as tb
+from tidebook._core import Ring
 from tidebook.errors import (
     ChannelFormatError,
     ChannelNotFoundError,
@@ -23,7 +24,7 @@ from tidebook.errors import (
     EndpointBusyError,
     EndpointLostError,
 )
-from tidebook.transport.view import ChannelView, find_channel
+from tidebook.transport.view import ChannelFile, ChannelView, find_channel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -443,3 +444,31 @@ def test_a_channel_that_is_there_with_other_options_is_refused_naming_each(
     with pytest.raises(ChannelUsageError) as caught:
         tb.create_channel("there", {**made, **other}, directory=rings)
     assert caught.value.facts["differ"] == list(other)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x",
+        "a:O8:0",
+        "a:i8:100",
+        "a:i8:0:1000000000000",
+        "a:i8:0;a:i8:0",
+        "a:M8:0",
+        "a:i8:-8",
+        "a:zz:0",
+        ":i8:0",
+        "a:i8",
+    ],
+)
+def test_a_ring_whose_layout_is_no_layout_is_refused_as_such(rings: Path, text: str) -> None:
+    Ring.create_slots(rings / "bad.ring", 8, 8, schema=("bad", 1, text))
+    channel = tb.open_channel("bad", directory=rings)
+    for use in (tb.open_consumer, tb.open_producer, lambda bad: bad.dtype):
+        with pytest.raises(ChannelFormatError, match="the layout that the ring names for its records"):
+            use(channel)
+    with pytest.raises((ChannelFormatError, ChannelUsageError), match="layout"):
+        tb.create_channel("bad", tb.ChannelOptions(dtype=TICK), directory=rings)
+    view = ChannelView(ChannelFile("", "bad", rings / "bad.ring"))
+    with pytest.raises(ChannelFormatError, match="the layout that the ring names for its records"):
+        assert view.dtype is None

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tidebook.errors import ChannelUsageError
+from tidebook.errors import ChannelFormatError, ChannelUsageError
 
 KINDS = "iufbS"
 """Signed and unsigned integers, floats, bool, bytes of a fixed length, in numpy's spelling."""
@@ -35,14 +35,35 @@ def to_text(dtype: np.dtype[Any]) -> str:
 
 
 def from_text(text: str, itemsize: int) -> np.dtype[Any]:
-    """The dtype of records of `itemsize` bytes."""
+    """The dtype of records of `itemsize` bytes. Raises: ChannelFormatError for a text that is no layout of them."""
     names, formats, offsets = [], [], []
-    for field in text.split(";"):
-        name, kind, offset, *count = field.split(":")
+    for name, kind, offset, count in _parsed(text):
         names.append(name)
-        formats.append(f"({count[0]},)<{kind}" if count else f"<{kind}")
-        offsets.append(int(offset))
-    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": itemsize})
+        formats.append(f"<{kind}" if count is None else f"({count},)<{kind}")
+        offsets.append(offset)
+    try:
+        return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": itemsize})
+    except (ValueError, TypeError, OverflowError, MemoryError) as error:
+        raise _no_layout(text, f"of records of {itemsize} bytes: {error}") from None
+
+
+def _parsed(text: str) -> list[tuple[str, str, int, int | None]]:
+    """Name, kind, place and count of each field. Raises: ChannelFormatError."""
+    fields = []
+    for field in text.split(";"):
+        name, kind, offset, count = (*field.split(":"), "", "", "")[:4]
+        plain = kind[:1] in KINDS and kind[1:].isdecimal() and offset.isdecimal() and (count.isdecimal() or not count)
+        if not name or not plain or field.count(":") != (3 if count else 2):
+            raise _no_layout(text, f"field {field!r}")
+        fields.append((name, kind, int(offset), int(count) if count else None))
+    return fields
+
+
+def _no_layout(text: str, why: str) -> ChannelFormatError:
+    return ChannelFormatError(
+        f"the layout that the ring names for its records, {text[:200]!r}, is none ({why}); the ring is damaged or was made by "
+        "something else: remove it and create the channel again"
+    )
 
 
 def slot(record: np.dtype[Any], record_offset: int, stride: int) -> np.dtype[Any]:
@@ -76,9 +97,8 @@ def difference(expected: str, found: str) -> str:
 def _fields(text: str) -> dict[str, str]:
     """How each field of a layout is called by people: type, count, place."""
     fields = {}
-    for field in text.split(";"):
-        name, kind, offset, *count = field.split(":")
-        fields[name] = f"{kind}{f'[{count[0]}]' if count else ''} at byte {offset}"
+    for name, kind, offset, count in _parsed(text):
+        fields[name] = f"{kind}{'' if count is None else f'[{count}]'} at byte {offset}"
     return fields
 
 
