@@ -105,6 +105,9 @@ pub struct Channel {
     thread: JournalThread,
 }
 
+/// Why a ring cannot stay that another directory's journal belongs to.
+const OTHER_JOURNAL: &str = "it belongs to another journal";
+
 impl Channel {
     /// Opens the channel whose ring is the file `ring_path` and whose journal the directory `journal_path`, making
     /// what is not there, and starts journaling.
@@ -147,12 +150,14 @@ impl Channel {
             Ring::remove(ring_path)?;
         }
         if let Some(ring) = stranger {
+            // While its own node lives, what it holds is not yet synced, and no reason to remove it.
+            refuse_if_open(&ring, OTHER_JOURNAL)?;
             let unsynced = ring.published().saturating_sub(ring.durable());
             if unsynced > 0 {
                 let (ring, journal) = (ring_path.to_owned(), journal_path.to_owned());
                 return Err(ChannelError::Stranger { ring, journal, unsynced });
             }
-            discarded = Some(discard(&ring, "it belongs to another journal", Some(0))?);
+            discarded = Some(discard(&ring, OTHER_JOURNAL, Some(0))?);
         }
         let mut replayed = 0;
         if let Some(ring) = &found {
@@ -323,10 +328,15 @@ fn shares_last(ring: &Ring, journal_path: &Path, last: u64) -> Result<bool, Chan
 
 /// Removes a ring nobody has open.
 fn discard(ring: &Ring, reason: &str, lost: Option<u64>) -> Result<Discarded, ChannelError> {
+    refuse_if_open(ring, reason)?;
+    ring.unlink()?;
+    Ok(Discarded { reason: reason.into(), lost })
+}
+
+fn refuse_if_open(ring: &Ring, reason: &str) -> Result<(), ChannelError> {
     let status = ring.status()?;
     if status.producer_alive || status.consumers.iter().any(|consumer| consumer.alive) {
         return Err(ChannelError::InUse { ring: ring.path().into(), reason: reason.into() });
     }
-    ring.unlink()?;
-    Ok(Discarded { reason: reason.into(), lost })
+    Ok(())
 }

@@ -247,6 +247,8 @@ fn a_ring_with_messages_never_synced_is_kept_from_another_journal_until_its_own_
     let (place, other) = (Place::lived(20), Place::lived(5));
     let mut producer = Ring::open(place.ring()).unwrap().producer().unwrap();
     producer.write(&payload(21)).unwrap();
+    let error = Channel::open(&place.ring(), &other.journal(), &options()).unwrap_err();
+    assert!(matches!(error, ChannelError::InUse { .. }), "its own producer lives: {error}");
     drop(producer);
     let error = Channel::open(&place.ring(), &other.journal(), &options()).unwrap_err();
     assert!(matches!(error, ChannelError::Stranger { unsynced: 1, .. }), "{error}");
