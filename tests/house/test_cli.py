@@ -56,6 +56,12 @@ def test_version_as_json_is_one_object() -> None:
     assert json.loads(shown.stdout)["records"]["trades"] == 1
 
 
+def test_version_tells_every_record_layout_to_people_too() -> None:
+    shown = tidebook("version").stdout
+    assert "\nrecords: " in shown
+    assert "trades v1" in shown
+
+
 def test_an_unknown_command_is_one_line_and_a_usage_exit() -> None:
     shown = tidebook("repaly")
     assert shown.returncode == boundary.EXIT_USAGE

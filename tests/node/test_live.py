@@ -207,10 +207,26 @@ def test_a_port_in_use_is_one_line_and_touches_nothing(tmp_path: Path, rings: Pa
             [sys.executable, "-m", "tidebook", *words], capture_output=True, text=True, check=False, timeout=60
         )
     assert result.returncode == 1
-    assert result.stderr.splitlines() == [
-        f"tidebook: 127.0.0.1:{port} is in use by another program; stop it or choose another port"
-    ]
+    told = f"tidebook: 127.0.0.1:{port} is in use by another program; stop it or choose another port"
+    assert result.stderr == f"{told} (--port, or `port` under [api])\n"
     assert not (tmp_path / "other").exists()
+
+
+def test_a_second_node_of_one_name_is_told_to_take_another(tmp_path: Path, rings: Path) -> None:
+    with node(tmp_path / "data", rings, "--venues", "binance") as (_, address):
+        words = ["run", "--data", str(tmp_path / "other"), "--port", "0", "--venues", "binance"]
+        result = subprocess.run(
+            [sys.executable, "-m", "tidebook", *words],
+            env=os.environ | {"TIDEBOOK_RINGS": str(rings)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert get(address, "feeds")
+    assert result.returncode == 1
+    assert "feed.binance.ring must be made anew (it belongs to another journal)" in result.stderr
+    assert result.stderr.endswith("; a node beside the one called default needs a name of its own: --node NAME\n")
 
 
 def test_a_port_that_is_none_is_one_line(tmp_path: Path) -> None:

@@ -258,9 +258,25 @@ async def test_a_fault_that_a_venue_cannot_have_is_refused_by_name(venue: str) -
     special = {"kraken": "checksum", "coinbase-advanced": "sequence"}
     async with subscribed(venue) as client:
         for kind in ("checksum", "sequence"):
-            async with client.http.post("/sim/faults", json={"kind": kind, "stream": "no such stream"}) as answer:
+            async with client.http.post("/sim/faults", json={"kind": kind}) as answer:
                 if special.get(venue) == kind:
                     assert answer.status == 200
                 else:
                     assert answer.status == 400
                     assert f"{venue} has nothing that {kind} could befall" in await answer.text()
+
+
+@every_venue
+async def test_a_fault_that_could_never_happen_is_refused_and_none_of_its_list_is_kept(venue: str) -> None:
+    good = {"kind": "drop", "stream": CASES[venue].stream}
+    async with subscribed(venue) as client:
+        for wrong, told in (
+            ({"kind": "drop", "count": 0}, "`int` >= 1 - at `$"),
+            ({"kind": "stall", "stream": "no such stream"}, f"{venue} has no stream no such stream; it has "),
+        ):
+            async with client.http.post("/sim/faults", json=[good, wrong]) as answer:
+                assert (answer.status, told in await answer.text()) == (400, True)
+        async with client.http.get("/sim/status") as answer:
+            assert (await answer.json())["faults_pending"] == 0
+        async with client.http.post("/sim/faults", json=good | {"count": 1_000_000}) as answer:
+            assert answer.status == 200

@@ -19,6 +19,7 @@ impl From<PlaneError> for Raised {
         match error {
             PlaneError::Journal(error) => error.into(),
             PlaneError::Ring(error) => error.into(),
+            error @ PlaneError::InUse { .. } => Self::new(errors::ENDPOINT_BUSY, error.to_string()),
             error => Self::new(errors::CHANNEL, error.to_string()),
         }
     }

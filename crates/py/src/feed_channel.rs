@@ -26,6 +26,7 @@ impl From<ChannelError> for Raised {
         match error {
             ChannelError::Journal(error) => error.into(),
             ChannelError::Ring(error) => error.into(),
+            error @ ChannelError::InUse { .. } => Self::new(errors::ENDPOINT_BUSY, error.to_string()),
             error => Self::new(errors::CHANNEL, error.to_string()),
         }
     }

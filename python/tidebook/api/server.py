@@ -42,7 +42,7 @@ def listen(host: str = "127.0.0.1", port: int = 8080, *, allow_remote: bool = Fa
     except OSError as error:
         sock.close()
         if error.errno == errno.EADDRINUSE:
-            why = "is in use by another program; stop it or choose another port"
+            why = "is in use by another program; stop it or choose another port (--port, or `port` under [api])"
         elif error.errno == errno.EACCES:
             why = "needs privileges; choose a port above 1023"
         else:

@@ -58,7 +58,7 @@ def run(
     import uvloop
 
     from tidebook.config import load
-    from tidebook.errors import UsageError
+    from tidebook.errors import EndpointBusyError, UsageError
     from tidebook.feeds.registry import feed_kind
     from tidebook.node.live import LiveOptions, venues_of
     from tidebook.node.live import run as run_node
@@ -111,7 +111,12 @@ def run(
         sys.stdout.flush()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        stored = runner.run(run_node(options, started))
+        try:
+            stored = runner.run(run_node(options, started))
+        except EndpointBusyError as error:
+            raise EndpointBusyError(
+                f"{error}; a node beside the one called {node} needs a name of its own: --node NAME", **error.facts
+            ) from error
     if json:
         print_json({"stored": stored})
     else:

@@ -8,13 +8,15 @@ from tidebook.cli.output import Json, print_json
 
 def version(*, json: Json = False) -> None:
     """Show the versions of Tidebook, Python and every record layout."""
+    records = {name: schema.version for name, schema in _core.schemas().items()}
     facts = {
         "tidebook": _core.version(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "records": {name: schema.version for name, schema in _core.schemas().items()},
+        "records": records,
     }
     if json:
         print_json(facts)
         return
     print(f"tidebook {facts['tidebook']}, Python {facts['python']} on {facts['platform']}")
+    print(f"records: {', '.join(f'{name} v{number}' for name, number in records.items())}")

@@ -18,6 +18,8 @@ from tidebook.simulate.streams import StreamHub
 from tidebook.simulate.venue import SimulatedVenue
 
 LEVELS_MAX = 1_000_000
+_OF_THE_WHOLE_VENUE = ("instrument", "status", "heartbeats", "subscriptions", "!serverShutdown")
+_STREAMS_SHOWN = 3
 
 
 class Control:
@@ -115,6 +117,12 @@ class Control:
         for fault in asked:
             if fault.kind in SPECIAL_FAULTS - dialect.special_faults:
                 raise web.HTTPBadRequest(text=f"/sim/faults: {dialect.name} has nothing that {fault.kind} could befall")
+            streams = {*self._venue.streams(), *self._hub.subscribers, *_OF_THE_WHOLE_VENUE}
+            if not fault.befalls_one_of(streams):
+                examples = ", ".join(sorted(self._venue.streams())[:_STREAMS_SHOWN])
+                raise web.HTTPBadRequest(
+                    text=f"/sim/faults: {dialect.name} has no stream {fault.stream}; it has {examples} and others"
+                )
         for fault in asked:
             self._faults.add(fault)
         return web.json_response({"faults_pending": len(self._faults.pending)})

@@ -5,9 +5,10 @@ Adding a kind means a word in `FaultKind` and a branch where the server delivers
 """
 
 import math
+from collections.abc import Iterable
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from aiohttp import web
@@ -59,7 +60,7 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """One fault and what it matches. `stream` is a name or a pattern such as `btcusdt@*`."""
 
     kind: FaultKind
-    count: int = 1
+    count: Annotated[int, msgspec.Meta(ge=1)] = 1
     """How many more matching messages, connections or requests it befalls."""
     stream: str = "*"
     connection: int | None = None
@@ -67,6 +68,10 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     seconds: float = 1.0
     status: int = 429
     size_bytes: int = 8 * 1024 * 1024
+
+    def befalls_one_of(self, streams: Iterable[str]) -> bool:
+        """Whether it can ever happen on a venue of these streams."""
+        return self.kind in _ELSEWHERE or any(fnmatchcase(stream, self.stream) for stream in streams)
 
 
 class Faults:
