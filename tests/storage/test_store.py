@@ -14,7 +14,7 @@ import pytest
 import tidebook as tb
 from tests.storage import flow, scenario
 from tidebook.errors import QueryError, StorageCorruptError
-from tidebook.storage.columns import TYPES
+from tidebook.storage.columns import TYPES, record_dtype
 from tidebook.storage.disk import Disk
 from tidebook.storage.store import Store
 from tidebook.storage.timespan import Time, to_ns
@@ -105,6 +105,28 @@ def test_parts_with_and_without_integer_columns_read_as_one_table(tmp_path: Path
     frame = Store(tmp_path).scan("trades").collect()
     assert frame["size_units"].to_list() == [None] * 4 + inexact["size"].tolist()
     assert Store(tmp_path).sql("select count(size_units) from trades").fetchall() == [(4,)]
+
+
+def test_what_happened_and_why_are_told_in_words_by_scan_and_sql(tmp_path: Path) -> None:
+    """Also of a number that a later version would write: no word, and the number stays."""
+    records = np.zeros(4, record_dtype("status"))
+    records["instrument_id"], records["source_sequence"] = flow.trades(1)["instrument_id"][0], [1, 1, 2, 2]
+    records["source_index"] = [0, 1, 0, 1]
+    records["kind"], records["reason"] = [2, 3, 14, 250], [7, 5, 0, 1]
+    with StorageWriter(tmp_path, "feed.binance") as writer:
+        writer.append("instruments", flow.instruments(["S"]))
+        writer.append("status", records)
+        writer.flush(2)
+    store = Store(tmp_path)
+    expected = [
+        (2, "book_unusable", "checksum_mismatch"),
+        (3, "book_usable", "snapshot_applied"),
+        (14, "connected", None),
+        (250, None, "gap"),
+    ]
+    assert store.scan("status", columns=["kind", "what", "why"]).collect().rows() == expected
+    assert store.sql("select kind, what, why from status order by source_sequence, source_index").fetchall() == expected
+    assert store.scan("status").collect_schema().names() == store.sql("from status").columns
 
 
 def test_columns_chooses_and_orders(store: Store) -> None:

@@ -40,9 +40,10 @@ class StatusKind(IntEnum):
     TRADE_BROKEN = 28
 
 
-_NAMES = {int(kind): kind.name.lower() for kind in StatusKind}
+STATUS_WORDS = {int(kind): kind.name.lower() for kind in StatusKind}
+"""As tables and logs have them."""
 
 
 def said(number: int) -> str:
-    """The word for a kind or reason, as tables and logs have it."""
-    return _NAMES.get(number, f"status_{number}")
+    """The word for a kind or reason."""
+    return STATUS_WORDS.get(number, f"status_{number}")

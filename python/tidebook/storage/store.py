@@ -18,6 +18,7 @@ import msgspec
 import polars as pl
 
 from tidebook.errors import QueryError, StorageError
+from tidebook.feeds.status import STATUS_WORDS
 from tidebook.storage.columns import TYPES, fields, schema
 from tidebook.storage.coverage import Coverage, covered
 from tidebook.storage.disk import Disk, storage_errors
@@ -152,6 +153,7 @@ class Store:
         `<name>_units` columns are there only if a file in the answer needs them. Order: see the module.
 
         Bars:   each once, in its last revision; with `revisions` also what it was before trades came late.
+        Status: `what` and `why` are the words of `kind` and `reason`.
         Quotes: the venue's own (Binance's bookTicker) beside the tops of our books; of the latter `flags & 16` is set.
 
         Raises: QueryError for a type, symbol, column, timeframe or time that the store does not know, naming the
@@ -174,6 +176,8 @@ class Store:
         if type == "bars" and not revisions:
             # Files of a date are in the order of the feed, so the last row of a bar is its last revision.
             frame = frame.unique(BAR_KEY, keep="last", maintain_order=True)
+        if type == "status":
+            frame = frame.with_columns(_word("kind", "what"), _word("reason", "why"))
         if columns is not None:
             known = frame.collect_schema().names()
             for column in columns:
@@ -276,6 +280,11 @@ def _event_time(type: str, files: Sequence[FileEntry]) -> pl.Expr:
     if any(entry.ts_event_absent for entry in files):
         return pl.coalesce("ts_event", "ts_recv")
     return pl.col("ts_event")
+
+
+def _word(column: str, name: str) -> pl.Expr:
+    """The word of a number of status records; null for 0, which says nothing, and for a number of a later version."""
+    return pl.col(column).replace_strict(STATUS_WORDS, default=None, return_dtype=pl.String).alias(name)
 
 
 def _literal(ns: int) -> pl.Expr:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from tidebook.errors import QueryError
+from tidebook.feeds.status import STATUS_WORDS
 from tidebook.storage.columns import TIMESTAMP, TYPES, schema
 
 if TYPE_CHECKING:
@@ -64,7 +65,14 @@ def _source(connection: "duckdb.DuckDBPyConnection", store: "Store", kind: str) 
         connection.register(f"no_{kind}", expected.empty_table())
         source = f"no_{kind}"
     times = ", ".join(f"{field.name}::timestamp_ns as {field.name}" for field in expected if field.type == TIMESTAMP)
-    return f"select * replace ({times}) from {source}"  # noqa: S608 - names are ours, paths quoted
+    words = "" if kind != "status" else f", {_word('kind')} as what, {_word('reason')} as why"
+    return f"select * replace ({times}){words} from {source}"  # noqa: S608 - names are ours, paths quoted
+
+
+def _word(column: str) -> str:
+    """As `scan` gives it: null for a number that has no word."""
+    cases = " ".join(f"when {number} then {_quote(word)}" for number, word in STATUS_WORDS.items())
+    return f"case {column} {cases} end"
 
 
 def _one_line(message: str) -> str:
