@@ -145,8 +145,8 @@ fn the_best_of_all_venues_is_told_and_after_a_restart_only_what_has_changed() {
         );
         feed.write(MessageKind::Ws, "", &body);
         if id == 1 {
-            let snapshot = r#"{"lastUpdateId":1,"bids":[],"asks":[]}"#;
-            feed.write(MessageKind::Rest, "/api/v3/depth?symbol=BTCUSDT&limit=1000", snapshot);
+            let snapshot = format!(r#"{{"lastUpdateId":1,"bids":[["{bid}","1.0"]],"asks":[["{ask}","2.0"]]}}"#);
+            feed.write(MessageKind::Rest, "/api/v3/depth?symbol=BTCUSDT&limit=1000", &snapshot);
         }
     };
     let engine = start(rings.path(), &[&one, &other]);
@@ -161,7 +161,13 @@ fn the_best_of_all_venues_is_told_and_after_a_restart_only_what_has_changed() {
     write(&mut other, 3, "2.50", "8.50");
     wait_for_all(&engine, &[&other]);
     engine.stop().unwrap();
-    let expected = [((200, 10, 1), (800, 20, 1), 1, 1), ((300, 10, 5), (800, 20, 1), 2, 0)];
+    let begun = ((100, 10, 1), (900, 20, 1));
+    let expected = [
+        (begun.0, begun.1, 1, 0),
+        (begun.0, begun.1, 2, 0),
+        ((200, 10, 1), (800, 20, 1), 2, 0),
+        ((300, 10, 5), (800, 20, 1), 2, 0),
+    ];
     assert_eq!(tops(rings.path()), expected);
     run_to_end(rings.path(), &[&one, &other]);
     assert_eq!(tops(rings.path()), expected, "nothing has changed");
@@ -169,7 +175,7 @@ fn the_best_of_all_venues_is_told_and_after_a_restart_only_what_has_changed() {
     other.write(MessageKind::State, "", r#"{"event":"connected"}"#);
     other.write(MessageKind::State, "", r#"{"event":"disconnected"}"#);
     run_to_end(rings.path(), &[&one, &other]);
-    assert_eq!(tops(rings.path())[2..], [((200, 10, 1), (800, 20, 1), 1, 1)]);
+    assert_eq!(tops(rings.path())[4..], [((200, 10, 1), (800, 20, 1), 1, 1)]);
 }
 
 /// A clock that was fifty minutes ahead is put right. Method: the same with an engine that is stopped and started between, which
@@ -189,8 +195,8 @@ fn after_a_step_of_our_clock_bars_health_and_tops_go_on_and_a_restart_reads_the_
             )
         };
         feed.write(MessageKind::Ws, "", &depth(1));
-        let snapshot = r#"{"lastUpdateId":1,"bids":[],"asks":[]}"#;
-        feed.write(MessageKind::Rest, "/api/v3/depth?symbol=BTCUSDT&limit=1000", snapshot);
+        let snapshot = format!(r#"{{"lastUpdateId":1,"bids":[["1.00","{size}"]],"asks":[["9.00","{size}"]]}}"#);
+        feed.write(MessageKind::Rest, "/api/v3/depth?symbol=BTCUSDT&limit=1000", &snapshot);
         feed.write(MessageKind::Ws, "", &depth(2));
         wait_for_all(&engine, &[feed]);
     }
