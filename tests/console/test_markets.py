@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.console.conftest import Server
@@ -123,6 +124,39 @@ def test_heads_sort_and_the_keyboard_walks_the_lines(page: Page, serve: Serve) -
         expect(page.locator("tr", has=page.locator(":focus"))).to_have_attribute("data-instrument", name)
     page.keyboard.press("Enter")
     expect(page.locator(".picker-button")).to_contain_text("ETHUSDT")
+
+
+# Of every cell in sight, what is cut off of it, the venue in a name excepted; and whether the table is wider than its place.
+CUT = """() => [...document.querySelectorAll('.markets-table tbody th')]
+    .filter(name => {
+        const symbol = document.createRange();
+        symbol.selectNode(name.firstChild.firstChild);
+        return symbol.getBoundingClientRect().right > name.getBoundingClientRect().right - 8;
+    })
+    .map(name => name.textContent)
+    .concat([...document.querySelectorAll('.markets-table :is(td, thead th)')]
+    .filter(cell => cell.offsetParent !== null && cell.scrollWidth > cell.clientWidth)
+    .map(cell => `${cell.className}: ${cell.textContent}`))
+    .concat(document.querySelector('.markets-table').offsetWidth > document.querySelector('.markets-scroll').clientWidth
+        ? ['the table'] : [])"""
+
+
+@pytest.mark.parametrize("scene", ["live", "many"])
+def test_no_figure_is_cut_at_any_width_and_what_is_shown_goes_by_the_room(page: Page, serve: Serve, scene: str) -> None:
+    """A price cut short reads as another price. Method: one page made wider and narrower."""
+    open_markets(page, serve(scene))
+    columns = {}
+    for width in (390, 768, 1024, 1280, 1440):
+        page.set_viewport_size({"width": width, "height": 900})
+        version = page.locator(".markets-table tbody").get_attribute("data-version")
+        page.wait_for_function(
+            "v => Number(document.querySelector('[data-version]').dataset.version) > Number(v) + 2", arg=version
+        )
+        assert page.evaluate(CUT) == [], f"at {width}"
+        columns[width] = page.locator(".markets-table thead th:visible").count()
+    assert columns[390] >= 4, "name, bid, ask, book"
+    assert sorted(columns.values()) == list(columns.values())
+    assert columns[1280] == columns[1440] == 11
 
 
 def test_axe_finds_no_fault_in_a_long_table_with_trouble(page: Page, serve: Serve, root: Path) -> None:

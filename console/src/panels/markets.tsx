@@ -5,6 +5,7 @@ import { signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { paints, touch } from "../draw";
 import { count } from "../model/clock";
+import { fitted, type Needs } from "../model/columns";
 import { grouped, significantDecimals, withDecimals } from "../model/decimal";
 import { ago, arranged, gapIsRecent, isTrouble, whyOf, type Condition, type Line } from "../model/markets";
 import { bookPath, type SortKey } from "../model/route";
@@ -13,10 +14,63 @@ import { cell, SizeCell, TextCell } from "./cells";
 import type { Veil } from "./panel";
 
 const ROW_HEIGHT = 29;
+const PADDING = 8;
 const REARRANGED_MS = 2_000;
 const WORDS: Record<Condition, string> = { usable: "usable", unusable: "unusable", stale: "stale", none: "no book" };
 
 const shown = signal({ shown: 0, all: 0, trouble: 0 });
+
+/** How many characters the longest figure of a column has had, and how long its longest words were. */
+class Longest {
+  readonly figures: Record<"size" | "price" | "spread" | "last" | "age" | "gaps", number> = { size: 4, price: 4, spread: 4, last: 4, age: 5, gaps: 1 };
+  readonly words: Record<"name" | "suffix" | "venue" | "why", string> = { name: "", suffix: "", venue: "", why: "" };
+  grown = true;
+
+  figure(column: keyof Longest["figures"], text: string): string {
+    if (text.length > this.figures[column]) {
+      this.figures[column] = text.length;
+      this.grown = true;
+    }
+    return text;
+  }
+
+  word(column: keyof Longest["words"], text: string): string {
+    if (text.length > this.words[column].length) {
+      this.words[column] = text;
+      this.grown = true;
+    }
+    return text;
+  }
+}
+
+/** How wide the page's own fonts write, padding and the marks beside figures included; and the name with its venue. */
+function needsOf(longest: Longest): [needs: Needs, wholeNamePx: number] {
+  const pen = document.createElement("canvas").getContext("2d") as CanvasRenderingContext2D;
+  const wide = (font: string, text: string): number => {
+    pen.font = font;
+    return Math.ceil(pen.measureText(text).width);
+  };
+  const style = getComputedStyle(document.documentElement);
+  const [sans, mono] = [style.getPropertyValue("--sans"), style.getPropertyValue("--mono")];
+  const figure = (column: keyof Longest["figures"]): number => wide(`12px ${mono}`, "0".repeat(longest.figures[column])) + 2 * PADDING + 1;
+  const head = (text: string): number => wide(`500 11px ${sans}`, `${text} ↓`) + 2 * PADDING + 1;
+  const word = (column: keyof Longest["words"], font: string): number => (longest.words[column] === "" ? 0 : wide(font, longest.words[column]) + 2 * PADDING + 4);
+  // Its border, and the dots that stand for a venue there is no room for.
+  const name = Math.max(head("Instrument"), word("name", `600 13px ${sans}`) + 3);
+  const needs = {
+    name: name + wide(`600 13px ${sans}`, "…"),
+    venue: Math.max(head("Venue"), word("venue", `12px ${sans}`)),
+    size: figure("size"),
+    price: figure("price"),
+    spread: Math.max(head("Spread bp"), figure("spread")),
+    last: figure("last") + wide(`9px ${mono}`, " ▲") + 2,
+    age: Math.max(head("Age"), figure("age")),
+    gaps: Math.max(head("Gaps"), figure("gaps") + wide(`700 12px ${mono}`, "▲ ")),
+    book: wide(`700 11px ${sans}`, "unusable") + 2 * PADDING + 20,
+    why: Math.min(200, word("why", `12px ${sans}`)),
+  };
+  return [needs, name + wide(`11px ${sans}`, longest.words.suffix) + 4];
+}
 
 class MarketRow {
   readonly node = document.createElement("tr");
@@ -30,12 +84,15 @@ class MarketRow {
   private price = 0;
   private size = 0;
 
-  constructor(name: string) {
+  constructor(
+    name: string,
+    private readonly longest: Longest,
+  ) {
     const point = name.lastIndexOf(".");
     const suffix = document.createElement("span");
     suffix.className = "hint";
-    suffix.textContent = point < 0 ? "" : name.slice(point);
-    this.link.append(point < 0 ? name : name.slice(0, point), suffix);
+    suffix.textContent = longest.word("suffix", point < 0 ? "" : name.slice(point));
+    this.link.append(longest.word("name", point < 0 ? name : name.slice(0, point)), suffix);
     this.link.href = bookPath(name);
     this.link.tabIndex = -1;
     const head = cell("th", "market-name");
@@ -70,20 +127,21 @@ class MarketRow {
     for (const size of [top.bid_size, top.ask_size]) this.size = Math.max(this.size, significantDecimals(size ?? ""));
     const price = (text: string | null): string => (text === null ? "–" : grouped(withDecimals(text, this.price)));
     const size = (text: string | null): string => (text === null ? "" : grouped(withDecimals(text, this.size)));
-    this.cells.venue.set(top.venue);
-    this.bidSize.set(size(top.bid_size));
-    this.cells.bid.set(price(top.bid_price));
-    this.cells.ask.set(price(top.ask_price));
-    this.askSize.set(size(top.ask_size));
-    this.cells.spread.set(line.spreadBp === null ? "–" : line.spreadBp.toFixed(line.spreadBp < 0.1 ? 3 : 2));
-    this.cells.last.set(price(top.last_price));
+    const { longest } = this;
+    this.cells.venue.set(longest.word("venue", top.venue));
+    this.bidSize.set(longest.figure("size", size(top.bid_size)));
+    this.cells.bid.set(longest.figure("price", price(top.bid_price)));
+    this.cells.ask.set(longest.figure("price", price(top.ask_price)));
+    this.askSize.set(longest.figure("size", size(top.ask_size)));
+    this.cells.spread.set(longest.figure("spread", line.spreadBp === null ? "–" : line.spreadBp.toFixed(line.spreadBp < 0.1 ? 3 : 2)));
+    this.cells.last.set(longest.figure("last", price(top.last_price)));
     this.lastNode.dataset["side"] = top.last_side;
-    this.cells.age.set(top.updated_at === 0 ? "–" : ago(Math.max(0, nowUs - top.updated_at)));
+    this.cells.age.set(longest.figure("age", top.updated_at === 0 ? "–" : ago(Math.max(0, nowUs - top.updated_at))));
     const recent = gapIsRecent(top, nowUs);
-    this.cells.gaps.set(`${recent ? "▲ " : ""}${count(top.gaps)}`);
+    this.cells.gaps.set(`${recent ? "▲ " : ""}${longest.figure("gaps", count(top.gaps))}`);
     this.gapsNode.classList.toggle("trouble", recent);
     this.gapsNode.title = top.gaps > 0 ? `The newest ${ago(Math.max(0, nowUs - top.gap_at))} ago` : "";
-    this.cells.why.set(whyOf(line, nowUs) ?? "");
+    this.cells.why.set(longest.word("why", whyOf(line, nowUs) ?? ""));
     this.cells.book.set(WORDS[condition]);
     if (this.node.dataset["condition"] !== condition) {
       this.node.dataset["condition"] = condition;
@@ -97,12 +155,16 @@ class MarketsPainter {
   private order: string[] = [];
   private filters: unknown = null;
   private rearrangedAt = -REARRANGED_MS;
+  private readonly longest = new Longest();
+  private room = 0;
 
   constructor(
     private readonly scroll: HTMLElement,
     private readonly body: HTMLElement,
     private readonly empty: HTMLElement,
-  ) {}
+  ) {
+    void document.fonts.ready.then(() => (this.longest.grown = true));
+  }
 
   paint(): void {
     const lines = linesNow();
@@ -120,7 +182,21 @@ class MarketsPainter {
     for (const line of lines) {
       if (due || inSight.has(line.top.instrument)) this.rows.get(line.top.instrument)?.show(line, nowUs);
     }
+    this.fit();
     this.body.dataset["version"] = String(markets.version);
+  }
+
+  /** Gives each column the width its figures need, and gives up columns where there is no room for all. */
+  private fit(): void {
+    const room = this.scroll.clientWidth;
+    if (room === this.room && !this.longest.grown) return;
+    this.room = room;
+    this.longest.grown = false;
+    const { widths, without, total } = fitted(room, ...needsOf(this.longest));
+    const table = this.body.closest("table") as HTMLTableElement;
+    for (const [column, width] of Object.entries(widths)) table.style.setProperty(`--${column}-column`, `${width}px`);
+    table.style.minWidth = `${total}px`;
+    table.dataset["without"] = without.join(" ");
   }
 
   private arrange(kept: Line[], all: Line[]): void {
@@ -128,7 +204,7 @@ class MarketsPainter {
     const nowUs = serverNowUs();
     for (const line of kept) {
       if (this.rows.has(line.top.instrument)) continue;
-      const row = new MarketRow(line.top.instrument);
+      const row = new MarketRow(line.top.instrument, this.longest);
       row.show(line, nowUs);
       this.rows.set(line.top.instrument, row);
     }
@@ -266,7 +342,13 @@ export function MarketsPanel() {
   useEffect(() => {
     if (scroll.current === null || body.current === null || empty.current === null) return undefined;
     const painter = new MarketsPainter(scroll.current, body.current, empty.current);
-    return paints("markets", () => painter.paint());
+    const resized = new ResizeObserver(() => touch("markets"));
+    resized.observe(scroll.current);
+    const ends = paints("markets", () => painter.paint());
+    return () => {
+      resized.disconnect();
+      ends();
+    };
   }, []);
   const veil = veilOf();
   const lost = link.value.state !== "open";
