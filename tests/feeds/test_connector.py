@@ -500,9 +500,11 @@ async def test_a_symbol_added_while_a_connection_opens_is_not_forgotten() -> Non
     async with running(symbols=("BTCUSDT",)) as bench:
         while bench.connector.status().connection == 0:  # noqa: ASYNC110 - each turn of the loop counts
             await asyncio.sleep(0)
-        await bench.connector.subscribe(["ETHUSDT"])
+        adding = asyncio.create_task(bench.connector.subscribe(["ETHUSDT"]))
+        await asyncio.sleep(0)
         assert not bench.states("connected"), "it is under way, and its address named one symbol"
         await bench.until(bench.books_good)
+        await adding
         assert bench.states("subscribed")[-1]["streams"][-1] == "ethusdt@depth@100ms"
         await bench.equals_the_venue()
 

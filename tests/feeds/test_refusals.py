@@ -12,6 +12,7 @@ from aiohttp import web
 
 from tests.feeds.scripted import Client, KrakenVenue, Scripted, scripted
 from tidebook._core import FeedChannel
+from tidebook.errors import VenueError
 from tidebook.feeds.backoff import Backoff
 from tidebook.feeds.protocol import VenueProtocol
 from tidebook.feeds.rest import ANSWER_BYTES_MAX, SnapshotPace
@@ -447,6 +448,28 @@ async def test_a_symbol_whose_snapshot_is_refused_is_forgotten_when_it_is_given_
         mark = asked
         await after_ticks(feed, 5)
         assert (asked, feed.connector.status().refused) == (mark, {})
+
+
+@pytest.mark.parametrize("begun_with", [("BTCUSDT",), ()])
+async def test_a_symbol_that_is_added_and_has_no_snapshot_is_refused_and_not_kept(begun_with: tuple[str, ...]) -> None:
+    """Its streams were granted, as for any name, on a connection that was there or one of its own."""
+
+    def rest(request: web.Request) -> web.Response | None:
+        if request.query.get("symbol") == "BTCUSTD":
+            return web.json_response({"code": -1121, "msg": "Invalid symbol."}, status=400)
+        return None
+
+    async def grant(client: Client, request: dict[str, Any]) -> None:
+        await client.say({"result": None, "id": request["id"]})
+
+    async with scripted(binance, grant, begun_with, rest=rest) as feed:
+        await feed.until(lambda: bool(feed.states("started")) and len(feed.clients) == len(begun_with))
+        with pytest.raises(VenueError, match=r"binance: BTCUSTD refused: HTTP 400: .*Invalid symbol"):
+            await feed.connector.subscribe(["BTCUSTD"])
+        assert feed.connector.status().symbols == begun_with
+        await feed.connector.subscribe(["ETHUSDT"])
+        assert feed.connector.status().symbols == (*begun_with, "ETHUSDT")
+        assert feed.connector.status().refused == {}
 
 
 async def test_an_answer_larger_than_any_book_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:

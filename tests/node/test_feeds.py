@@ -54,8 +54,13 @@ def listed(data: Path) -> Any:
 def test_without_a_node_the_next_one_finds_the_change(tmp_path: Path) -> None:
     data = tmp_path / "data"
     assert feeds(data, "ls").stdout.startswith("no feed has run on ")
-    assert feeds(data, "add", "kraken", "btc/usd", "ETH/USD").stdout == "kraken: BTC/USD, ETH/USD\n"
-    assert feeds(data, "rm", "kraken", "BTC/USD").stdout == "kraken: ETH/USD\n"
+    begun = feeds(data, "add", "kraken", "btc/usd", "ETH/USD")
+    assert begun.stdout == "kraken: BTC/USD, ETH/USD\n"
+    where = f"note: no node runs on {data}"
+    assert begun.stderr == f"{where}, which was made for this; the next one there begins with these\n"
+    less = feeds(data, "rm", "kraken", "BTC/USD")
+    assert less.stdout == "kraken: ETH/USD\n"
+    assert less.stderr == f"{where}; the next one there begins with these\n"
     assert listed(data) == {"kraken": ["ETH/USD"]}
     refused = feeds(data, "rm", "kraken", "XRP/USD")
     assert refused.returncode != 0
@@ -79,11 +84,27 @@ def test_a_running_node_takes_a_symbol_in_and_gives_it_up(tmp_path: Path, rings:
         refused = feeds(data, "add", "kraken", "NOSUCH/USD")
         assert refused.returncode == 1
         assert len(refused.stderr.splitlines()) == 1
+        assert refused.stderr.startswith("tidebook: kraken: NOSUCH/USD refused: Currency pair not supported")
+        assert "a simulated venue trades what the node was started with" in refused.stderr
         assert listed(data) == {"kraken": ["BTC/USD"]}
         assert "a venue begins with a start" in feeds(data, "add", "binance", "BTCUSDT").stderr
         assert feeds(data, "rm", "kraken", "BTC/USD").stdout == "kraken: nothing\n"
         assert listed(data) == {"kraken": []}
     assert running_node(data) is None, "killed"
+
+
+def test_a_misspelt_symbol_is_refused_and_not_kept_on_a_venue_that_grants_streams_of_any_name(
+    tmp_path: Path, rings: Path
+) -> None:
+    data = tmp_path / "data"
+    with node(data, rings, "--venues", "binance", "--symbols", "BTCUSDT", "--rate", "200") as (_, address):
+        wait_for(lambda: get(address, "feeds")[0]["books_usable"] == 1)
+        for _ in range(3):
+            refused = feeds(data, "add", "binance", "BTCUSTD")
+            assert refused.returncode == 1
+            assert refused.stderr.startswith("tidebook: binance: BTCUSTD refused: HTTP 400: ")
+            assert "Invalid symbol" in refused.stderr
+        assert listed(data) == {"binance": ["BTCUSDT"]}
 
 
 def test_a_feed_whose_last_symbol_was_given_up_comes_back_empty_and_takes_the_next(tmp_path: Path, rings: Path) -> None:
@@ -146,9 +167,13 @@ def test_a_lock_alone_says_that_a_node_runs(tmp_path: Path, rings: Path) -> None
         assert running_node(data) is None
 
 
-def test_no_change_is_lost_while_nodes_start_stop_and_are_killed(tmp_path: Path, rings: Path) -> None:
+def test_no_change_is_lost_while_nodes_start_stop_and_are_killed(
+    tmp_path: Path, rings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Method: symbols are added and given up all the time; each change that was said to be made is made at the end."""
     data = tmp_path / "data"
+    # Books would have snapshots, which a simulated venue refuses of symbols it was not started with.
+    monkeypatch.setenv("TIDEBOOK_BINANCE_STREAMS", '["trade"]')
     expected: list[str] = []
     count = 0
     enough = threading.Event()

@@ -22,7 +22,7 @@ from tidebook.feeds.backoff import Backoff
 from tidebook.feeds.book_watch import BookWatch
 from tidebook.feeds.line import ConnectorOptions, Line, LineParts, LineStatus
 from tidebook.feeds.pace import Pace, connect_pace
-from tidebook.feeds.protocol import RestRequest, Route, VenueProtocol
+from tidebook.feeds.protocol import RestRequest, Route, Snapshots, VenueProtocol
 from tidebook.feeds.rest import HOPELESS_STATUSES, RestClient, SnapshotFetcher
 from tidebook.feeds.sink import MessageKind, RawSink
 from tidebook.feeds.stop_signs import StopSigns
@@ -37,6 +37,8 @@ _T = TypeVar("_T")
 CLOCK_STEP_MIN_NS = 5_000_000
 # A venue whose REST side is slow must not keep market data away.
 REFERENCE_WAIT_S = 2.0
+# Whoever adds a symbol waits for as long to hear whether the venue knows it.
+SNAPSHOT_WAIT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,14 +188,22 @@ class Connector:
     async def subscribe(self, symbols: Iterable[str]) -> None:
         """Adds symbols, durably; their snapshots follow.
 
-        Raises: ConfigError for what cannot be a symbol; VenueError when the venue refuses all of one, which is then not
-        kept. What it refuses in part is kept, and the rest asked for again.
+        Where snapshots are asked for over REST, what the venue says of them is waited for, since its streams are granted for any
+        name; a venue that cannot be reached leaves the symbol to the sessions to come.
+        Raises: ConfigError for what cannot be a symbol; VenueError when the venue refuses all of one, or its snapshot, which is
+        then not kept. What it refuses in part is kept, and the rest asked for again.
         """
         added, lines = await self._change(self._take_in([self.protocol.normal(symbol) for symbol in symbols]))
+        awaits = self._failure is not None and self.protocol.snapshots is Snapshots.REST
+        snapshots = asyncio.create_task(self._fetcher.first_refusals(added, SNAPSHOT_WAIT_S if awaits else 0.0))
         refused: dict[str, str] = {}
-        for answer in await asyncio.gather(*(line.reconcile() for line in lines)):
-            refused |= answer
-        refused = {symbol: reason for symbol, reason in refused.items() if symbol in added}
+        try:
+            for answer in await asyncio.gather(*(line.reconcile() for line in lines)):
+                refused |= answer
+            refused = {symbol: reason for symbol, reason in refused.items() if symbol in added}
+            refused = refused or await snapshots
+        finally:
+            snapshots.cancel()
         if refused:
             await self.unsubscribe(refused)
             words = "; ".join(f"{symbol} refused: {reason}" for symbol, reason in refused.items())

@@ -10,6 +10,7 @@ import random
 import ssl
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import aiohttp
@@ -138,6 +139,20 @@ class SnapshotFetcher:
         self._wanted: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._last_fetch: dict[str, float] = {}
+        self._first_answers: dict[str, asyncio.Event] = {}
+
+    async def first_refusals(self, symbols: Sequence[str], wait_s: float) -> dict[str, str]:
+        """Which of these symbols the venue gives no snapshot of, and why, as soon as it answered for all of them.
+
+        Asks for nothing: who wants their snapshots does so after this began to wait. After `wait_s` it is what is known by then.
+        """
+        awaited = {symbol: asyncio.Event() for symbol in symbols}
+        self._first_answers |= awaited
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                for answered in awaited.values():
+                    await answered.wait()
+        return {symbol: self.refusals[symbol] for symbol in symbols if symbol in self.refusals}
 
     def want(self, symbol: str) -> asyncio.Task[None]:
         """The fetch of this symbol: the one under way, or a new one."""
@@ -162,6 +177,7 @@ class SnapshotFetcher:
         self.cancel(symbols)
         for symbol in symbols:
             self._last_fetch.pop(symbol, None)
+            self._answered(symbol)
 
     async def close(self) -> None:
         """Ends every fetch."""
@@ -185,16 +201,24 @@ class SnapshotFetcher:
             self._last_fetch[symbol] = time.monotonic()
             if not answer.trouble:
                 self.refusals.pop(symbol, None)
+                self._answered(symbol)
                 if connection == self._connection(symbol):
                     self._write(answer, connection, request.target)
                 return
             if answer.status in HOPELESS_STATUSES:
                 self.refusals[symbol] = answer.trouble
                 self._refused(symbol, answer.trouble)
+                self._answered(symbol)
                 await asyncio.sleep(rare.next_s())
             else:
                 self._failed(symbol, answer.trouble)
                 await asyncio.sleep(backoff.next_s())
+
+    def _answered(self, symbol: str) -> None:
+        """The venue said whether there is a snapshot of this symbol, or nobody wants to know any more."""
+        answered = self._first_answers.pop(symbol, None)
+        if answered is not None:
+            answered.set()
 
     def _write(self, answer: RestAnswer, connection: int, target: str) -> None:
         try:

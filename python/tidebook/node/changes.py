@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tidebook.config import load
-from tidebook.errors import ConfigError, OperationError, TidebookError, UsageError
+from tidebook.errors import ConfigError, OperationError, TidebookError, UsageError, VenueError
 from tidebook.feeds.registry import build_protocol, feed_kind
 from tidebook.feeds.subscriptions import Subscriptions, SubscriptionsFile
 from tidebook.node.change_requests import Answer, Asked, Change, forget_old_answers, take_all
@@ -38,6 +38,9 @@ _POLL_INTERVAL_S = 0.1
 _LOCK_TIMEOUT_S = 10.0
 _TAKE_TIMEOUT_S = 20.0
 _MAKE_TIMEOUT_S = 60.0
+_OF_SIMULATED = (
+    "; a simulated venue trades what the node was started with: stop the node, add the symbol and start it again"
+)
 
 
 def change_feed(data: Path, change: Change) -> Answer:
@@ -48,13 +51,16 @@ def change_feed(data: Path, change: Change) -> Answer:
     """
     kind = feed_kind(change.venue)
     add, remove = (tuple(map(kind.protocol.normal, symbols)) for symbols in (change.add, change.remove))
+    is_new = not data.exists()
     asked = Asked(data, Change(venue=change.venue, add=add, remove=remove))
     since_s = time.monotonic()
+    made_here = False
     try:
         while (answer := asked.answer()) is None:
             with locked(data / _LOCK) as owner:
                 if owner:
                     _make_in_files(data)
+                    made_here = True
                     continue
             waited_s = time.monotonic() - since_s
             if waited_s > _TAKE_TIMEOUT_S and asked.withdraw():
@@ -70,9 +76,14 @@ def change_feed(data: Path, change: Change) -> Answer:
     finally:
         asked.withdraw()
     if answer.error:
-        message = f"{change.venue}: {answer.error}"
+        message = f"{change.venue}: {answer.error.removeprefix(f'{change.venue}: ')}"
         raise ConfigError(message, key="symbols") if answer.asked_wrong else OperationError(message)
-    return answer
+    if not made_here:
+        return answer
+    # Somebody in another directory than they think sees it here.
+    new = ", which was made for this" if is_new else ""
+    where = f"no node runs on {data.resolve()}{new}; the next one there begins with these"
+    return msgspec.structs.replace(answer, note="; ".join(filter(None, (answer.note, where))))
 
 
 @contextmanager
@@ -91,9 +102,10 @@ def owned(data: Path) -> Iterator[None]:
 class Changes:
     """Makes the changes that others ask for, on the connectors of this node, which owns the subscriptions."""
 
-    def __init__(self, data: Path, connectors: Mapping[str, Connector]) -> None:
+    def __init__(self, data: Path, connectors: Mapping[str, Connector], *, simulated: bool = False) -> None:
         self._data = data
         self._connectors = connectors
+        self._simulated = simulated
         self._trouble = ""
 
     async def run(self) -> None:
@@ -123,13 +135,15 @@ class Changes:
             await connector.subscribe(change.add)
             await connector.unsubscribe(change.remove)
         except TidebookError as error:
-            return Answer(error=str(error), asked_wrong=isinstance(error, UsageError))
+            remedy = _OF_SIMULATED if self._simulated and isinstance(error, VenueError) else ""
+            return Answer(error=f"{error}{remedy}", asked_wrong=isinstance(error, UsageError))
         log.info("subscriptions changed", venue=change.venue, add=list(change.add), remove=list(change.remove))
         status = connector.status()
         refused = [f"{symbol} {why}" for symbol, why in status.refused.items() if symbol in change.add]
-        return Answer(
-            symbols=status.symbols, note=f"not all of it is delivered: {'; '.join(refused)}" if refused else ""
-        )
+        notes = [f"not all of it is delivered: {'; '.join(refused)}"] if refused else []
+        if change.add and not status.connected:
+            notes.append(f"{change.venue} is not connected now and will be asked when it is: `tidebook feeds top`")
+        return Answer(symbols=status.symbols, note="; ".join(notes))
 
 
 def _make_in_files(data: Path) -> None:

@@ -153,7 +153,9 @@ async def run(options: LiveOptions, started: Callable[[str], None]) -> dict[str,
         jobs += [asyncio.create_task(connector.run(), name=venue) for venue, connector in connectors.items()]
         jobs += [
             asyncio.create_task(SnapshotRequests(rings, connectors).run(), name="snapshot requests"),
-            asyncio.create_task(Changes(options.data, connectors).run(), name="changes of subscriptions"),
+            asyncio.create_task(
+                Changes(options.data, connectors, simulated=not options.live).run(), name="changes of subscriptions"
+            ),
             asyncio.create_task(_watch(feeds, engine), name="watch"),
             asyncio.create_task(stop.wait(), name="signal"),
         ]

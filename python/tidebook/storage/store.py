@@ -78,6 +78,12 @@ class Store:
             )
         self._manifest = Manifest(root, self._disk)
         if not any((root / name).is_dir() for name in (MANIFEST_DIRECTORY, "journal")) and any(root.iterdir()):
+            if (root / "feeds").is_dir():
+                raise QueryError(
+                    f"nothing was recorded in {root} yet: it holds subscriptions only; start `tidebook run --data {root}`",
+                    kind="directory",
+                    value=str(root),
+                )
             raise QueryError(
                 f"{root} is not a data directory: it has neither a manifest nor a journal; name one that "
                 "`tidebook replay --data` or `tidebook run` has filled",
