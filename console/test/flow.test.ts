@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { axisMarks, Flow, segments, WINDOW_US } from "../src/model/flow";
+import { axisMarks, Flow, midText, segments, WINDOW_US } from "../src/model/flow";
 import type { Depth, Trade } from "../src/net/protocol";
 
 const depth = (us: number, bid: string, ask: string, usable = true): Depth => ({ ts_recv: us, usable, bids: [[bid, "1"]], asks: [[ask, "1"]] }) as unknown as Depth;
@@ -57,4 +57,12 @@ test("axis marks are round and within the range", () => {
   expect(axisMarks(99.2, 110.8, 5)).toEqual([100, 105, 110]);
   expect(axisMarks(0.6211, 0.6219, 5).map((mark) => mark.toFixed(4))).toEqual(["0.6212", "0.6214", "0.6216", "0.6218"]);
   expect(axisMarks(5, 5, 5)).toEqual([]);
+});
+
+test("the middle is neither of the prices it is between", () => {
+  expect(midText(61_837.5, 61_837.6, 1)).toBe("61837.55");
+  expect(midText(61_837.5, 61_837.7, 1)).toBe("61837.6");
+  expect(midText(2, 3, 0)).toBe("2.5");
+  expect(midText(2, 4, 0)).toBe("3");
+  expect(midText(0.6212, 0.6213, 4)).toBe("0.62125");
 });

@@ -51,6 +51,28 @@ def test_candles_are_the_klines_of_rest(page: Page, serve: Serve) -> None:
     expect(summary).to_contain_text(re.compile(r"\d+ candles of 1m .* open 6.*; \d outages, the newest from"))
 
 
+# Of the read-out, each part that is not wholly inside it.
+CUT = """() => {
+    const box = document.querySelector('#candles .readout').getBoundingClientRect();
+    return [...document.querySelectorAll('#candles .readout > *')]
+        .filter(part => {
+            const own = part.getBoundingClientRect();
+            return own.right > box.right + 0.5 || own.bottom > box.bottom + 0.5 || own.top < box.top - 0.5;
+        })
+        .map(part => part.textContent);
+}"""
+
+
+def test_the_read_out_of_a_candle_is_whole_at_any_width(page: Page, serve: Serve) -> None:
+    """With all it can say: of a day's bar nobody has seen the beginning."""
+    open_market(page, serve("live"))
+    page.keyboard.press("5")
+    expect(page.locator("#candles .readout .tag-warn")).to_have_text("may lack trades")
+    for width in (390, 768, 1024, 1280, 1440):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate(CUT) == [], f"at {width}"
+
+
 def test_the_open_candle_moves_and_closes(page: Page, serve: Serve) -> None:
     open_market(page, serve("live"))
     page.keyboard.press("1")

@@ -192,6 +192,35 @@ def test_keys_choose_neighbours_and_open_help(page: Page, serve: Serve) -> None:
     expect(dialog).to_be_hidden()
 
 
+def test_keys_do_what_the_help_says_after_the_picker_is_closed(page: Page, serve: Serve) -> None:
+    open_market(page, serve("live"))
+    picker, filters = page.locator(".picker-button"), page.locator(".picker-filter")
+    for closing in ("Escape", "Enter"):
+        for opening in ("/", "click"):
+            if opening == "click":
+                picker.click()
+            else:
+                page.keyboard.press(opening)
+            expect(filters).to_be_focused()
+            page.keyboard.press(closing)
+            expect(filters).to_have_count(0)
+            page.keyboard.press("Space")
+            expect(page.locator("#book .tag")).to_have_text("frozen")
+            page.keyboard.press("2")
+            expect(page.get_by_role("button", name="1m", exact=True)).to_have_attribute("aria-pressed", "true")
+            page.keyboard.press("Space")
+            expect(page.locator("#book .tag")).to_have_count(0)
+            page.keyboard.press("1")
+    # Whoever came to the button by keys finds themselves there again.
+    picker.focus()
+    page.keyboard.press("Enter")
+    expect(filters).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(picker).to_be_focused()
+    page.keyboard.press("?")
+    assert "1to 5" in (page.locator(".keys").text_content() or "")
+
+
 def test_space_freezes_the_picture_while_frames_go_on(page: Page, serve: Serve) -> None:
     frames: list[object] = []
     page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: frames.append(frame)))
@@ -226,6 +255,17 @@ def test_the_flow_chart_has_points_and_words(page: Page, serve: Serve) -> None:
     expect(page.get_by_role("img", name=re.compile(r"Best bid \d.*best ask \d"))).to_be_visible()
 
 
+@pytest.mark.parametrize("instrument", ["BTCUSDT.BINANCE", "BTC/USD.KRAKEN"])
+def test_the_middle_in_the_flow_chart_is_that_of_the_best_prices(page: Page, serve: Serve, instrument: str) -> None:
+    """Between neighbouring ticks too, where it has a decimal more. Method: the market has fallen silent."""
+    server = serve("stale")
+    open_market(page, server, instrument)
+    page.wait_for_function("() => document.querySelector('.veil-title')?.textContent.startsWith('stale')")
+    depth = server.get(f"/api/v1/depth?instrument={instrument}").json()
+    mid = (Decimal(depth["bids"][0][0]) + Decimal(depth["asks"][0][0])) / 2
+    assert Decimal((page.locator(".flow-canvas").get_attribute("data-mid") or "").replace(",", "")) == mid
+
+
 @pytest.mark.parametrize("scene", ["live", "stale", "empty", "gap"])
 def test_axe_finds_no_fault(page: Page, serve: Serve, root: Path, scene: str) -> None:
     """Method: axe-core's whole default rule set, on the page with its help open and closed."""
@@ -251,6 +291,8 @@ def test_the_reference_lists_every_operation_and_tries_one_in_place(page: Page, 
     server = serve("live")
     page.goto(f"{server.url}/docs")
     expect(page.locator(".operation")).to_have_count(len(server.get("/openapi.json").json()["paths"]))
+    assert "`" not in (page.locator(".docs").text_content() or "")
+    assert "`" in server.get("/openapi.json").text
     depth = page.locator(".operation").filter(has_text="/api/v1/depth")
     depth.locator("summary").click()
     expect(depth).to_contain_text("must not be traded on")

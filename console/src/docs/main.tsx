@@ -25,6 +25,11 @@ async function load(): Promise<void> {
   }
 }
 
+/** A text of the API's description: what stands between backticks is code. */
+function Prose({ text }: { text: string }) {
+  return <>{text.split("`").map((part, at) => (at % 2 === 1 ? <code key={at}>{part}</code> : part))}</>;
+}
+
 function Fields({ fields, caption }: { fields: Field[]; caption: string }) {
   return (
     <table class="fields">
@@ -43,7 +48,9 @@ function Fields({ fields, caption }: { fields: Field[]; caption: string }) {
               <code>{field.name}</code>
             </th>
             <td>{field.type}</td>
-            <td>{field.description}</td>
+            <td>
+              <Prose text={field.description} />
+            </td>
           </tr>
         ))}
       </tbody>
@@ -94,7 +101,9 @@ function Operation({ entry }: { entry: Entry }) {
         <code>
           <b>{entry.method}</b> {entry.path}
         </code>
-        <span>{entry.description}</span>
+        <span>
+          <Prose text={entry.description} />
+        </span>
       </summary>
       {entry.parameters.length > 0 && <Fields fields={entry.parameters} caption="Parameters" />}
       {entry.fields.length > 0 && <Fields fields={entry.fields} caption={`Answers ${entry.answer}`} />}
@@ -102,7 +111,7 @@ function Operation({ entry }: { entry: Entry }) {
         <ul class="refusals">
           {entry.refusals.map(({ status, description }) => (
             <li key={status}>
-              <code>{status}</code> {description}
+              <code>{status}</code> <Prose text={description} />
             </li>
           ))}
         </ul>
@@ -118,7 +127,9 @@ function Docs() {
   return (
     <main class="docs">
       <h1>Tidebook API {api.value !== null && <span class="hint">{api.value.info.version}</span>}</h1>
-      <p>{api.value?.info.description}</p>
+      <p>
+        <Prose text={api.value?.info.description ?? ""} />
+      </p>
       <p class="hint">
         <a href="/">The page</a> · <a href="/openapi.json">openapi.json</a> · WebSocket at <code>/ws/v1</code>
       </p>

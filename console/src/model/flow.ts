@@ -106,3 +106,9 @@ export function axisMarks(low: number, high: number, most: number): number[] {
   for (let index = Math.ceil(low / step); index * step <= high; index += 1) marks.push(index * step);
   return marks;
 }
+
+/** The middle of the best prices, exactly: between two neighbouring ticks it has a decimal more than they have. */
+export function midText(bid: number, ask: number, decimals: number): string {
+  const text = ((bid + ask) / 2).toFixed(decimals + 1);
+  return text.endsWith("0") ? text.slice(0, decimals === 0 ? -2 : -1) : text;
+}

@@ -134,19 +134,19 @@ class DepthPainter {
     context.stroke();
   }
 
-  /** Over the curve, with a rim of the ground so that both can be read. */
+  /** Over the curve, on a patch of the ground: a line that runs through figures makes others of them. */
   private sizeLabels(marks: readonly number[], y: (size: number) => number): void {
     const { context } = this;
     context.textAlign = "left";
-    context.strokeStyle = this.colours.panel;
-    context.lineWidth = 3;
-    context.lineJoin = "round";
-    context.fillStyle = this.colours.muted;
     for (const mark of marks) {
-      context.strokeText(amount(mark), 8, y(mark) + 9);
-      context.fillText(amount(mark), 8, y(mark) + 9);
+      const [text, middle] = [amount(mark), y(mark) + 9];
+      context.fillStyle = this.colours.panel;
+      context.beginPath();
+      context.roundRect(4, middle - 7, context.measureText(text).width + 8, 14, 3);
+      context.fill();
+      context.fillStyle = this.colours.muted;
+      context.fillText(text, 8, middle);
     }
-    context.lineWidth = 1;
   }
 
   /** One side as a stepped line to `edge`; null: to its last level, behind which nothing is known. */

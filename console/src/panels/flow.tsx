@@ -6,14 +6,15 @@ import { useEffect, useRef } from "preact/hooks";
 import { paints, touch } from "../draw";
 import { clockTime } from "../model/clock";
 import { grouped } from "../model/decimal";
-import { axisMarks, segments, type TopPoint } from "../model/flow";
+import { axisMarks, midText, segments, type TopPoint } from "../model/flow";
 import { bandsOf } from "../model/outages";
 import { market, serverNowUs } from "../session";
 import { palette } from "./help";
 import { coloursOf, paintBand, type Colours } from "./palette";
 import { Panel, tradesVeil } from "./panel";
 
-const AXIS_WIDTH = 84;
+const AXIS_WIDTH_MIN = 84;
+const MID = "mid";
 const AXIS_HEIGHT = 22;
 const BUBBLE_MAX = 15;
 const NOW_SHARE = 0.985;
@@ -25,6 +26,8 @@ class FlowPainter {
   private height = 0;
   private describedAt = 0;
   private bubbleScale = 0;
+  /** Grows with the longest tag. */
+  private axisWidth = AXIS_WIDTH_MIN;
   /** Where the pointer is, in CSS pixels of the canvas. */
   pointer: { x: number; y: number } | null = null;
 
@@ -54,24 +57,27 @@ class FlowPainter {
     const window = market.flow.window(now);
     const range = market.flow.range(now - window);
     this.canvas.dataset["points"] = String(market.flow.tops.length);
-    if (range === null || width < AXIS_WIDTH * 2) return;
+    const last = market.flow.tops.at(-1);
+    const decimals = market.precision?.price ?? 0;
+    const mid = last === undefined ? "" : grouped(midText(last.bid, last.ask, decimals));
+    this.canvas.dataset["mid"] = mid;
+    context.font = `11px ${this.colours.mono}`;
+    context.textBaseline = "middle";
+    this.axisWidth = Math.max(this.axisWidth, Math.ceil(context.measureText(`${MID} ${mid}`).width) + 16);
+    if (range === null || width < this.axisWidth * 2) return;
     const [low, high] = range;
-    const plotWidth = (width - AXIS_WIDTH) * NOW_SHARE;
+    const plotWidth = (width - this.axisWidth) * NOW_SHARE;
     const plotHeight = height - AXIS_HEIGHT;
     const x = (us: number): number => plotWidth - ((now - us) / window) * plotWidth;
     const y = (price: number): number => plotHeight - ((price - low) / (high - low)) * plotHeight;
 
-    context.font = `11px ${this.colours.mono}`;
-    context.textBaseline = "middle";
-    const last = market.flow.tops.at(-1);
-    const decimals = market.precision?.price ?? 0;
     const tagAt = last === undefined ? null : Math.round(y((last.bid + last.ask) / 2));
     this.priceAxis(low, high, y, plotHeight, decimals, tagAt);
     this.timeAxis(now, window, x, plotHeight);
     const tops = market.flow.tops.filter((point) => x(point.us) > -20);
     context.save();
     context.beginPath();
-    context.rect(0, 0, width - AXIS_WIDTH, plotHeight);
+    context.rect(0, 0, width - this.axisWidth, plotHeight);
     context.clip();
     const bands = bandsOf(market.outages, now);
     for (const band of bands) {
@@ -79,7 +85,7 @@ class FlowPainter {
     }
     // What was true last goes on to the edge, unless the book was lost.
     const lasting = bands.at(-1);
-    const edge = lasting?.lasts === true ? Math.min(this.width - AXIS_WIDTH, x(lasting.since)) : this.width - AXIS_WIDTH;
+    const edge = lasting?.lasts === true ? Math.min(this.width - this.axisWidth, x(lasting.since)) : this.width - this.axisWidth;
     for (const segment of segments(tops)) {
       this.edge(segment, (point) => point.bid, this.colours.up, x, y, plotHeight, edge);
       this.edge(segment, (point) => point.ask, this.colours.down, x, y, 0, edge);
@@ -87,8 +93,7 @@ class FlowPainter {
     this.bubbles(now - window, window, x, y);
     context.restore();
     if (last !== undefined && tagAt !== null) {
-      const mid = grouped(((last.bid + last.ask) / 2).toFixed(decimals));
-      this.label(width - AXIS_WIDTH + 2, tagAt, mid, this.colours.raised, this.colours.text);
+      this.label(width - this.axisWidth + 2, tagAt, `${MID} ${mid}`, this.colours.raised, this.colours.text);
     }
     if (this.pointer !== null) this.crosshair(this.pointer, now, window, low, high, plotWidth, plotHeight, decimals);
     this.describe(tops, low, high);
@@ -113,12 +118,12 @@ class FlowPainter {
       context.globalAlpha = 0.55;
       context.beginPath();
       context.moveTo(0, at);
-      context.lineTo(this.width - AXIS_WIDTH, at);
+      context.lineTo(this.width - this.axisWidth, at);
       context.stroke();
       context.globalAlpha = 1;
       context.fillStyle = this.colours.muted;
       if (tagAt !== null && Math.abs(at - tagAt) < 17) continue;
-      context.fillText(grouped(mark.toFixed(decimals)), this.width - AXIS_WIDTH + 8, at);
+      context.fillText(grouped(mark.toFixed(decimals)), this.width - this.axisWidth + 8, at);
     }
   }
 
@@ -129,7 +134,7 @@ class FlowPainter {
     context.fillStyle = this.colours.muted;
     for (let us = Math.ceil((now - window) / step) * step; us <= now; us += step) {
       const at = x(us);
-      if (at < 30 || at > this.width - AXIS_WIDTH - 24) continue;
+      if (at < 30 || at > this.width - this.axisWidth - 24) continue;
       context.fillText(clockTime(new Date(us / 1000)), at, plotHeight + AXIS_HEIGHT / 2 + 2);
     }
   }
@@ -225,23 +230,23 @@ class FlowPainter {
     plotHeight: number,
     decimals: number,
   ): void {
-    if (pointer.x > this.width - AXIS_WIDTH || pointer.y > plotHeight) return;
+    if (pointer.x > this.width - this.axisWidth || pointer.y > plotHeight) return;
     const { context } = this;
     context.strokeStyle = this.colours.muted;
     context.setLineDash([3, 4]);
     context.beginPath();
     context.moveTo(0, pointer.y + 0.5);
-    context.lineTo(this.width - AXIS_WIDTH, pointer.y + 0.5);
+    context.lineTo(this.width - this.axisWidth, pointer.y + 0.5);
     context.moveTo(pointer.x + 0.5, 0);
     context.lineTo(pointer.x + 0.5, plotHeight);
     context.stroke();
     context.setLineDash([]);
     const price = low + (1 - pointer.y / plotHeight) * (high - low);
-    this.label(this.width - AXIS_WIDTH + 2, pointer.y, grouped(price.toFixed(decimals)), this.colours.panel, this.colours.text);
+    this.label(this.width - this.axisWidth + 2, pointer.y, grouped(price.toFixed(decimals)), this.colours.panel, this.colours.text);
     const us = Math.min(now, now - ((plotWidth - pointer.x) / plotWidth) * window);
     const text = clockTime(new Date(us / 1000));
     const wide = context.measureText(text).width + 12;
-    const left = Math.min(Math.max(0, pointer.x - wide / 2), this.width - AXIS_WIDTH - wide);
+    const left = Math.min(Math.max(0, pointer.x - wide / 2), this.width - this.axisWidth - wide);
     this.label(left, plotHeight + AXIS_HEIGHT / 2 + 1, text, this.colours.panel, this.colours.text);
   }
 

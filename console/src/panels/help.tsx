@@ -21,7 +21,7 @@ const KEYS: readonly (readonly [key: string, act: string])[] = [
   ["↑ ↓", "move in the table, enter opens"],
   ["[ ]", "previous, next instrument"],
   ["+ −", "wider, narrower price groups"],
-  ["1 5", "candles of a second to a day"],
+  ["1 – 5", "candles of a second to a day"],
   ["space", "freeze and resume the picture"],
   ["?", "this help"],
   ["esc", "close what is open"],
@@ -40,9 +40,7 @@ export function Help() {
         {KEYS.map(([key, act]) => (
           <div key={key}>
             <dt>
-              {key.split(" ").map((one) => (
-                <kbd key={one}>{one}</kbd>
-              ))}
+              {key.split(" ").map((one) => (one === "–" ? <span key={one}>to </span> : <kbd key={one}>{one}</kbd>))}
             </dt>
             <dd>{act}</dd>
           </div>

@@ -9,8 +9,12 @@ const open = signal(false);
 const filter = signal("");
 const marked = signal(0);
 
-export function openPicker(): void {
+/** Where the keyboard goes back to: nowhere unless the button was reached by it, so that a key does what the help says. */
+let opener: HTMLElement | null = null;
+
+export function openPicker(by: HTMLElement | null = null): void {
   if ((instruments.value ?? []).length === 0) return;
+  opener = by;
   filter.value = "";
   marked.value = Math.max(0, matches().findIndex((name) => name === selected.value));
   open.value = true;
@@ -99,7 +103,9 @@ export function Picker() {
   const several = (instruments.value ?? []).length > 1;
   const leave = (refocus: boolean): void => {
     open.value = false;
-    if (refocus) button.current?.focus();
+    if (!refocus) return;
+    if (opener !== null) opener.focus();
+    else if (document.activeElement instanceof HTMLElement) document.activeElement.blur();
   };
   return (
     <div class="picker">
@@ -112,7 +118,7 @@ export function Picker() {
         class="picker-button"
         aria-haspopup="listbox"
         aria-expanded={open.value}
-        onClick={() => (open.value ? leave(true) : openPicker())}
+        onClick={(event) => (open.value ? leave(true) : openPicker(event.detail === 0 ? event.currentTarget : null))}
       >
         <span class="sr">Instrument: </span>
         <span class="symbol">{symbol || "no instrument"}</span>
