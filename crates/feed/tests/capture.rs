@@ -404,6 +404,38 @@ fn a_format_that_cannot_hold_a_message_says_so() {
     assert_eq!(out, b"");
 }
 
+/// A snapshot's line names no symbol: each one written is given back with its own, or the writer says that it cannot be.
+#[test]
+fn a_line_file_is_of_one_symbol_and_a_snapshot_of_another_is_refused() {
+    let stream = |body| RawMessage { ts_recv: 1, connection: 1, kind: MessageKind::Ws, context: b"", body };
+    let rest = |context, body| RawMessage { ts_recv: 2, connection: 1, kind: MessageKind::Rest, context, body };
+    let (btc, eth) =
+        (stream(b"{\"stream\":\"btcusdt@depth\",\"data\":{}}"), stream(b"{\"stream\":\"ethusdt@depth\",\"data\":{}}"));
+    let snapshot: &[u8] = b"{\"lastUpdateId\":1,\"bids\":[],\"asks\":[]}";
+    let of_btc = rest(b"/api/v3/depth?symbol=BTCUSDT&limit=1000", snapshot);
+    let of_eth = rest(b"/api/v3/depth?limit=1000&symbol=ETHUSDT", snapshot);
+    let info = rest(b"/api/v3/exchangeInfo?symbols=[]", b"{\"symbols\":[]}");
+    let written = |messages: &[&RawMessage<'_>]| {
+        let mut writer = CaptureWriter::new(CaptureFormat::HftBacktest, Venue::Binance).unwrap();
+        let mut out = Vec::new();
+        let kept = messages.iter().map(|message| writer.write(message, &mut out)).collect::<Result<Vec<_>, _>>();
+        kept.map(|kept| (kept, out))
+    };
+    for other in [&[&btc, &eth, &of_btc, &of_eth][..], &[&of_btc, &of_eth], &[&of_eth, &btc], &[&btc, &eth, &of_eth]] {
+        let error = written(other).unwrap_err();
+        assert!(matches!(error, CaptureWriteError::Symbols { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("BTCUSDT") && text.contains("ETHUSDT") && text.contains("export as tbcap"), "{text}");
+    }
+    // One symbol's snapshots come back; an answer that would be read as a frame is left out.
+    let (kept, file) = written(&[&of_btc, &info, &btc, &eth, &of_btc]).unwrap();
+    assert_eq!(kept, [true, false, true, true, true]);
+    let (_, messages) = read_as(&file, "other.log");
+    let snapshots: Vec<_> = messages.iter().filter(|message| message.2 == MessageKind::Rest).collect();
+    assert_eq!(snapshots.len(), 2);
+    assert!(snapshots.iter().all(|message| message.3.contains("symbol=BTCUSDT")));
+}
+
 #[test]
 fn content_of_no_format_is_refused_by_name() {
     for (bytes, word) in [

@@ -38,7 +38,7 @@ def export(
     channel
         Channel to export, such as feed.binance; needed when the directory has several journals.
     format
-        tbcap holds every message; hftbacktest and cbcap give such recordings back as they were.
+        tbcap holds every message; hftbacktest and cbcap give such recordings back as they were, and hold one symbol.
     force
         Replace the file if it exists.
     """

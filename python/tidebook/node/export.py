@@ -21,7 +21,7 @@ class Exported:
     channel: str
     messages: int = 0
     left_out: int = 0
-    """Messages the format has no word for (timers, connection changes)."""
+    """Messages the format has no word for (timers, connection changes, reference data)."""
     size_bytes: int = 0
 
 

@@ -15,7 +15,7 @@ use super::{CaptureError, Part, Pending, Source};
 use crate::scan::parse_unsigned;
 
 /// How every REST snapshot of the format begins; a frame begins with its stream's name.
-const SNAPSHOT: &[u8] = b"{\"lastUpdateId\"";
+pub(super) const SNAPSHOT: &[u8] = b"{\"lastUpdateId\"";
 const STREAM: &[u8] = b"{\"stream\":\"";
 
 /// Lines looked at to find the symbol and the market.
@@ -70,8 +70,17 @@ fn nanoseconds(value: u64) -> Option<i64> {
     if value < 100_000_000_000_000_000 { value.checked_mul(1_000) } else { Some(value) }
 }
 
-fn stream_symbol(line: &[u8]) -> Option<Vec<u8>> {
+/// Symbol of the first stream that a line names, in upper case.
+pub(super) fn stream_symbol(line: &[u8]) -> Option<Vec<u8>> {
     stream(line).map(|(symbol, _)| symbol.to_ascii_uppercase())
+}
+
+/// Symbol that a snapshot was asked for with, in upper case.
+pub(super) fn snapshot_symbol(target: &[u8]) -> Option<Vec<u8>> {
+    const PARAMETER: &[u8] = b"symbol=";
+    let start = memmem::find(target, PARAMETER)? + PARAMETER.len();
+    let end = memchr::memchr(b'&', &target[start..]).map_or(target.len(), |size| start + size);
+    Some(target[start..end].to_ascii_uppercase())
 }
 
 /// Symbol and kind of a line's stream: `btcusdt` and `depth@100ms`.

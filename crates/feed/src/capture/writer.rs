@@ -6,11 +6,11 @@
 
 use tidebook_types::{MessageKind, RawMessage, Venue};
 
-use super::{CaptureFormat, tbcap};
+use super::{CaptureFormat, hftbacktest, tbcap};
 use crate::scan::Scanner;
 
 /// Why messages cannot be written in a format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CaptureWriteError {
     /// The format is read-only here, or belongs to another venue.
@@ -29,6 +29,19 @@ pub enum CaptureWriteError {
         /// Receive time of the message.
         ts_recv: i64,
     },
+    /// A depth snapshot is a line without a symbol, which a reader takes for the symbol of the file's first stream.
+    #[error(
+        "{format} has no word for the symbol of a snapshot, so a file is of one; here is {first} and a snapshot of \
+         {other}; export as tbcap"
+    )]
+    Symbols {
+        /// Format asked for.
+        format: CaptureFormat,
+        /// Symbol of the file.
+        first: String,
+        /// The other one.
+        other: String,
+    },
     /// CBCAP1 begins with a header that only messages read from CBCAP1 carry.
     #[error("these messages were not recorded from cbcap, whose header they lack; export as tbcap")]
     Header,
@@ -42,6 +55,10 @@ pub struct CaptureWriter {
     started: bool,
     /// What the reader added to receive times.
     offset_ns: i64,
+    /// Of hftbacktest: upper-case symbol of the first stream, which a reader gives to every snapshot.
+    stream_symbol: Option<Vec<u8>>,
+    /// Upper-case symbol of the snapshots so far.
+    snapshot_symbol: Option<Vec<u8>>,
 }
 
 impl CaptureWriter {
@@ -53,7 +70,9 @@ impl CaptureWriter {
         match (format, venue) {
             (CaptureFormat::Tbcap, _)
             | (CaptureFormat::HftBacktest, Venue::Binance | Venue::BinanceUsdm | Venue::BinanceCoinm)
-            | (CaptureFormat::Cbcap, Venue::Kraken) => Ok(Self { format, venue, started: false, offset_ns: 0 }),
+            | (CaptureFormat::Cbcap, Venue::Kraken) => {
+                Ok(Self { format, venue, started: false, offset_ns: 0, stream_symbol: None, snapshot_symbol: None })
+            }
             _ => Err(CaptureWriteError::Format { format, venue }),
         }
     }
@@ -82,17 +101,44 @@ impl CaptureWriter {
         }
     }
 
-    fn write_line(&self, message: &RawMessage<'_>, out: &mut Vec<u8>) -> Result<bool, CaptureWriteError> {
-        if !matches!(message.kind, MessageKind::Ws | MessageKind::Rest) {
+    fn write_line(&mut self, message: &RawMessage<'_>, out: &mut Vec<u8>) -> Result<bool, CaptureWriteError> {
+        let is_held = match message.kind {
+            MessageKind::Ws => true,
+            // Any other answer would be read as a frame.
+            MessageKind::Rest => message.body.starts_with(hftbacktest::SNAPSHOT),
+            MessageKind::State | MessageKind::Timer => false,
+        };
+        if !is_held {
             return Ok(false);
         }
         if message.body.contains(&b'\n') {
             return Err(CaptureWriteError::LineBreak { format: self.format, ts_recv: message.ts_recv });
         }
+        self.know_symbol(message)?;
         out.extend_from_slice(format!("{} ", message.ts_recv).as_bytes());
         out.extend_from_slice(message.body);
         out.push(b'\n');
         Ok(true)
+    }
+
+    /// Refuses a file of which a reader would give a snapshot to another symbol than it is of.
+    fn know_symbol(&mut self, message: &RawMessage<'_>) -> Result<(), CaptureWriteError> {
+        let of_snapshot = match message.kind {
+            MessageKind::Rest => hftbacktest::snapshot_symbol(message.context),
+            _ if self.stream_symbol.is_none() => {
+                self.stream_symbol = hftbacktest::stream_symbol(message.body);
+                self.snapshot_symbol.clone()
+            }
+            _ => return Ok(()),
+        };
+        let Some(symbol) = of_snapshot else { return Ok(()) };
+        let known = [&self.stream_symbol, &self.snapshot_symbol].into_iter().flatten();
+        if let Some(first) = known.into_iter().find(|&known| *known != symbol) {
+            let text = |symbol: &[u8]| String::from_utf8_lossy(symbol).into_owned();
+            return Err(CaptureWriteError::Symbols { format: self.format, first: text(first), other: text(&symbol) });
+        }
+        self.snapshot_symbol = Some(symbol);
+        Ok(())
     }
 
     fn write_cbcap(&mut self, message: &RawMessage<'_>, out: &mut Vec<u8>) -> Result<bool, CaptureWriteError> {
