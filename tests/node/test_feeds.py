@@ -141,6 +141,37 @@ def test_a_connector_is_told_how_late_its_feed_has_been(tmp_path: Path, rings: P
     assert [told(ts_recv_ns) for ts_recv_ns in (7_000, 5_000, 0)] == [None, 7_000, 5_000]
 
 
+def test_symbols_that_are_named_replace_those_of_the_last_run_and_what_is_given_up_is_told(
+    tmp_path: Path, rings: Path
+) -> None:
+    data = tmp_path / "data"
+    assert feeds(data, "add", "kraken", "BTC/USD", "ETH/USD", "XRP/USD").returncode == 0
+    with node(data, rings, "--venues", "kraken", "--symbols", "eth/usd,SOL/USD") as (process, _):
+        assert listed(data) == {"kraken": ["ETH/USD", "SOL/USD"]}
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 0
+    (line,) = [line for line in said.splitlines() if "replace those of the last run" in line]
+    assert "BTC/USD" in line
+    assert "XRP/USD" in line
+    assert "ETH/USD" not in line
+    with node(data, rings) as (process, _):
+        assert listed(data) == {"kraken": ["ETH/USD", "SOL/USD"]}
+        process.send_signal(signal.SIGINT)
+        assert "replace those of the last run" not in process.communicate(timeout=60)[1]
+
+
+def test_a_start_that_cannot_be_makes_nothing(tmp_path: Path, rings: Path) -> None:
+    data = tmp_path / "data"
+    refused = tidebook(
+        data, "run", "--venues", "kraken", "--symbols", "kraken:FOO", "--port", "0", TIDEBOOK_RINGS=str(rings)
+    )
+    assert refused.returncode == 2
+    assert refused.stderr == "tidebook: feeds: 'FOO' is no Kraken symbol, which is BTC/USD or the like\n"
+    assert not data.exists()
+    assert list(rings.iterdir()) == []
+
+
 def test_a_lock_alone_says_that_a_node_runs(tmp_path: Path, rings: Path) -> None:
     """What a killed node left behind names a process that lives and is called tidebook, as numbers are given again."""
     data = tmp_path / "data"

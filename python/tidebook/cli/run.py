@@ -37,7 +37,8 @@ def run(
         directory, else binance,coinbase,kraken.
     symbols
         What to subscribe to, separated by commas, as VENUE:SYMBOL, or plain for the first venue; venues not named here
-        take their setting `symbols`, else those of the last run, be it none, else two of their own.
+        take their setting `symbols`, else those of the last run, be it none, else two of their own. What is named replaces
+        those of the last run, and the log says which are given up.
     live
         Connect to the real exchanges instead of simulated venues on this machine.
     rate

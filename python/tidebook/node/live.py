@@ -106,6 +106,13 @@ async def run(options: LiveOptions, started: Callable[[str], None]) -> dict[str,
         rings = ring_directory(options.node)
         make_private(rings)
 
+        for plan in options.feeds:
+            if given_up := plan.given_up(options.data):
+                log.warning(
+                    "the symbols named replace those of the last run; without --symbols and the setting it goes on with them",
+                    venue=plan.venue,
+                    given_up=list(given_up),
+                )
         feeds = _open(options, rings, stack)
         engine = _engine(feeds, rings, options.engine)
         stack.callback(engine.stop)

@@ -34,8 +34,10 @@ class FeedPlan:
     """None named resumes those of the node that ran on the data directory before, else takes the venue's default."""
 
     def check(self) -> None:
-        """Whether it can be. Raises: ConfigError for settings or keys that cannot be, before anything is made."""
-        build_protocol(self.venue, self.settings)
+        """Whether it can be. Raises: ConfigError for settings, keys or symbols that cannot be, before anything is made."""
+        protocol = build_protocol(self.venue, self.settings)
+        for symbol in self.symbols or self.settings.symbols:
+            protocol.normal(symbol)
 
     def resolved_symbols(self, data: Path) -> tuple[str, ...]:
         """The symbols it will begin with; none where the last one was given up.
@@ -46,6 +48,16 @@ class FeedPlan:
             return self.symbols or self.settings.symbols
         saved = SubscriptionsFile(subscriptions_file(data, self.venue)).load()
         return feed_kind(self.venue).default_symbols if saved is None else saved.symbols
+
+    def given_up(self, data: Path) -> tuple[str, ...]:
+        """Symbols of the last run that it will not go on with, since others are named.
+
+        Raises: SubscriptionsError for a damaged file.
+        """
+        saved = SubscriptionsFile(subscriptions_file(data, self.venue)).load()
+        normal = feed_kind(self.venue).protocol.normal
+        named = {normal(symbol) for symbol in self.resolved_symbols(data)}
+        return () if saved is None else tuple(symbol for symbol in saved.symbols if symbol not in named)
 
 
 @dataclass(frozen=True, kw_only=True)
