@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,29 @@ def test_a_start_that_cannot_be_makes_nothing(tmp_path: Path, rings: Path) -> No
     assert refused.stderr == "tidebook: feeds: 'FOO' is no Kraken symbol, which is BTC/USD or the like\n"
     assert not data.exists()
     assert list(rings.iterdir()) == []
+
+
+def test_a_node_says_where_its_simulated_venues_take_faults(tmp_path: Path, rings: Path) -> None:
+    command = [sys.executable, "-m", "tidebook", "run", "--venues", "kraken", "--port", "0", "--data", "data"]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"TIDEBOOK_RINGS": str(rings)},
+    ) as process:
+        assert process.stdout is not None
+        page = process.stdout.readline().split()[5]
+        told = process.stdout.readline()
+        assert told.startswith("Faults are asked for at POST /sim/faults of kraken http://127.0.0.1:")
+        wait_for(lambda: get(page, "feeds")[0]["reconnects"] == 0 and get(page, "feeds")[0]["books_usable"] == 2)
+        asked = urllib.request.Request(f"{told.split()[-1]}/sim/faults", b'{"kind": "disconnect"}')
+        with urllib.request.urlopen(asked, timeout=5) as answer:
+            assert answer.status == 200
+        wait_for(lambda: get(page, "feeds")[0]["reconnects"] == 1)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 0
 
 
 def test_a_lock_alone_says_that_a_node_runs(tmp_path: Path, rings: Path) -> None:

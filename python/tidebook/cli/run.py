@@ -100,13 +100,25 @@ def run(
         sync_interval_ms=settings.journal_sync_interval_ms,
     )
 
-    def started(address: str) -> None:
+    def started(address: str, simulated: dict[str, str]) -> None:
         names = ", ".join(chosen)
         source = names if live else f"simulated {names}"
         if json:
-            print_json({"address": address, "data": str(options.data), "node": node, "venues": chosen, "live": live})
+            print_json(
+                {
+                    "address": address,
+                    "data": str(options.data),
+                    "node": node,
+                    "venues": chosen,
+                    "live": live,
+                    "simulated": simulated,
+                }
+            )
         else:
             print(f"Tidebook runs on {source}: {address}  (data in {options.data}/, Ctrl-C ends)")
+            if simulated:
+                where = ", ".join(f"{venue} {at}" for venue, at in simulated.items())
+                print(f"Faults are asked for at POST /sim/faults of {where}")
             if node != DEFAULT_NODE:
                 print(f"Its channels are found by node={node!r}")
         sys.stdout.flush()

@@ -84,10 +84,10 @@ def venues_of(data: Path) -> tuple[str, ...]:
     return tuple(subscribed(data, tuple(FEEDS))) or DEFAULT_VENUES
 
 
-async def run(options: LiveOptions, started: Callable[[str], None]) -> dict[str, int]:
+async def run(options: LiveOptions, started: Callable[[str, dict[str, str]], None]) -> dict[str, int]:
     """Runs until SIGINT or SIGTERM, then stops cleanly; gives the last message of each channel that is stored.
 
-    `started` gets the address of the page when it answers.
+    `started` gets the address of the page when it answers, and those of the simulated venues.
     Raises: ConfigError, AddressError, and OperationError where another node runs, before anything is started; what ended a
             connector, a simulated venue, the engine or a capture.
     """
@@ -169,7 +169,7 @@ async def run(options: LiveOptions, started: Callable[[str], None]) -> dict[str,
         host, bound = sock.getsockname()[:2]
         address = f"http://{f'[{host}]' if ':' in host else host}:{bound}"
         claim.reachable_at(address)
-        started(address)
+        started(address, {venue: f"http://127.0.0.1:{process.port}" for venue, process in simulators.items()})
         try:
             done, _ = await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
             for job in done:
