@@ -94,6 +94,21 @@ def test_a_running_node_takes_a_symbol_in_and_gives_it_up(tmp_path: Path, rings:
     assert running_node(data) is None, "killed"
 
 
+def test_symbols_that_are_given_up_and_taken_again_are_no_trouble_in_the_log(tmp_path: Path, rings: Path) -> None:
+    data = tmp_path / "data"
+    pair = ("BTC/USD", "ETH/USD")
+    with node(data, rings, "--venues", "kraken", "--symbols", ",".join(pair), "--rate", "200") as (process, address):
+        for _ in range(2):
+            wait_for(lambda: get(address, "feeds")[0]["books_usable"] == 2)
+            assert feeds(data, "rm", "kraken", *pair).returncode == 0
+            wait_for(lambda: get(address, "feeds")[0]["books_usable"] == 0)
+            assert feeds(data, "add", "kraken", *pair).returncode == 0
+        wait_for(lambda: get(address, "feeds")[0]["books_usable"] == 2)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)[1]
+    assert [line for line in said.splitlines() if "[warning" in line or "[error" in line] == []
+
+
 def test_a_misspelt_symbol_is_refused_and_not_kept_on_a_venue_that_grants_streams_of_any_name(
     tmp_path: Path, rings: Path
 ) -> None:

@@ -77,8 +77,9 @@ class SnapshotRequests:
     async def _ask(self, venue: str, symbol: str) -> None:
         try:
             await self._connectors[venue].request_snapshot(symbol)
-        except VenueError as error:
-            log.warning("snapshot refused", venue=venue, symbol=symbol, reason=str(error))
+        except VenueError:
+            # Given up between the wish and now, by somebody who knows; the next subscription brings a snapshot anyway.
+            log.debug("snapshot of a symbol that is not subscribed any more", venue=venue, symbol=symbol)
 
 
 def _rows(consumer: Consumer) -> tuple[list[np.void], bool]:
