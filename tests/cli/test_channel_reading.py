@@ -573,3 +573,24 @@ def test_a_time_is_cut_and_not_rounded_to_the_next_second() -> None:
     second = 1_700_000_000
     assert time_text(second * 10**9 + 999_999_999) == "2023-11-14 22:13:20.999999"
     assert time_text(second * 10**9 + 1_000) == "2023-11-14 22:13:20.000001"
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are(node: Path, tidebook: Run) -> None:
+    with tb.open_consumer("ticks", "[/red]", directory=node), tb.open_consumer("notes", "[bold]x", directory=node):
+        for command in (("top", "--once", "--interval-s", "0.1"), ("cursor", "ls")):
+            shown = tidebook("channel", *command)
+            assert shown.code == 0, shown
+            assert "[/red]" in shown.out
+            assert "[bold]x" in shown.out
+
+
+def test_a_ring_that_was_cut_under_who_looks_is_no_ring_any_more(node: Path) -> None:
+    """Method: to read where the file ended would end this process."""
+    view = ChannelView(find_channel("ticks", root=node.parent))
+    reading = view.read(limit=1, follow=True)
+    assert isinstance(next(reading), Messages)
+    verifier = view.ring.verify()
+    os.truncate(node / "ticks.ring", 5_000)
+    for look in (view.status, lambda: next(reading), lambda: verifier.step(10), lambda: view.ring.walk(0)):
+        with pytest.raises(tb.errors.ChannelFormatError, match="it was cut to 5000 of its"):
+            look()

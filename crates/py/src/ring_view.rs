@@ -48,13 +48,15 @@ impl RingView {
 
     /// A walk over its messages.
     #[pyo3(signature = (first=0, *, peek=false))]
-    fn walk(&self, py: Python<'_>, first: u64, peek: bool) -> RingWalker {
-        RingWalker(Mutex::new(py.detach(|| self.0.walk(first, peek))))
+    fn walk(&self, py: Python<'_>, first: u64, peek: bool) -> PyResult<RingWalker> {
+        self.0.check_size().map_err(raised)?;
+        Ok(RingWalker(Mutex::new(py.detach(|| self.0.walk(first, peek)))))
     }
 
     /// A check of its lines and every committed frame.
-    fn verify(&self, py: Python<'_>) -> RingVerifier {
-        RingVerifier(Mutex::new(py.detach(|| self.0.verify())))
+    fn verify(&self, py: Python<'_>) -> PyResult<RingVerifier> {
+        self.0.check_size().map_err(raised)?;
+        Ok(RingVerifier(Mutex::new(py.detach(|| self.0.verify()))))
     }
 }
 
@@ -158,6 +160,7 @@ impl RingWalker {
         let limit = at_least_one(limit)?;
         let mut walker = lock(&self.0)?;
         let walker = &mut *walker;
+        walker.check_size().map_err(raised)?;
         let mut seen = Seen::default();
         let walked = py.detach(|| {
             walker.read(limit, size_max_bytes, |sequence, payload| {
@@ -190,6 +193,7 @@ impl RingVerifier {
     fn step(&self, py: Python<'_>, limit: usize) -> PyResult<bool> {
         let mut verifier = lock(&self.0)?;
         let verifier = &mut *verifier;
+        verifier.check_size().map_err(raised)?;
         Ok(py.detach(|| verifier.step(limit)))
     }
 

@@ -209,6 +209,16 @@ impl Mapping {
         })
     }
 
+    /// Refuses a file that somebody cut: where it ends, its memory can no longer be read.
+    pub fn check_size(&self) -> Result<(), RingError> {
+        let found = self.file.metadata().map_err(io_error("examine", &self.path))?.len();
+        if found >= self.map.len() as u64 {
+            return Ok(());
+        }
+        let reason = format!("it was cut to {found} of its {} bytes", self.map.len());
+        Err(RingError::NotARing { path: self.path.clone(), reason })
+    }
+
     /// The producer's and the ring's lines.
     #[inline]
     pub fn hot(&self) -> &HotLines {

@@ -7,6 +7,7 @@ use std::mem::offset_of;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::error::RingError;
 use crate::frame::{Look, Place};
 use crate::layout::{self, ConsumerLines, HotLines};
 use crate::mapping::Mapping;
@@ -86,6 +87,14 @@ impl Verifier {
     /// The sequence it looks at next.
     pub fn next_sequence(&self) -> u64 {
         self.walker.next_sequence()
+    }
+
+    /// As [`crate::RingView::check_size`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn check_size(&self) -> Result<(), RingError> {
+        self.mapping.check_size()
     }
 
     /// Looks at up to `limit` messages; false when there are no more.

@@ -65,9 +65,19 @@ impl RingView {
     /// How it stands.
     ///
     /// # Errors
-    /// [`RingError::Io`] when the locks cannot be examined.
+    /// [`RingError::Io`] when the locks cannot be examined, [`RingError::NotARing`] when its file was cut.
     pub fn status(&self) -> Result<RingStatus, RingError> {
+        self.check_size()?;
         self.mapping.status()
+    }
+
+    /// Refuses to look further where the file was cut meanwhile: to read behind its end would end this process. Before each
+    /// look; a file that is cut during one is beyond it.
+    ///
+    /// # Errors
+    /// [`RingError::NotARing`], [`RingError::Io`].
+    pub fn check_size(&self) -> Result<(), RingError> {
+        self.mapping.check_size()
     }
 
     /// Whether its file still has a name. One that was removed can be read to its end.
@@ -149,6 +159,14 @@ impl Walker {
     /// The sequence it looks for next.
     pub fn next_sequence(&self) -> u64 {
         self.next.sequence
+    }
+
+    /// As [`RingView::check_size`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn check_size(&self) -> Result<(), RingError> {
+        self.mapping.check_size()
     }
 
     pub(crate) fn place(&self) -> Place {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tidebook.cli.channel.inputs import AllowOthers, Node, Rings, all_channels
-from tidebook.cli.channel.shown import Column, table
+from tidebook.cli.channel.shown import Column, plain, table
 from tidebook.cli.output import Json, console, print_json
 from tidebook.errors import TidebookError, UsageError
 
@@ -62,15 +62,15 @@ def _print(found: list[dict[str, Any]]) -> None:
     rows = []
     for one in found:
         if "error" in one:
-            rows.append([one["channel"], "[red]not usable[/]", "", "", "", ""])
+            rows.append([plain(one["channel"]), "[red]not usable[/]", "", "", "", ""])
             continue
-        name = one["consumer"] or f"[dim]#{one['line']} without a name[/]"
+        name = plain(one["consumer"]) or f"[dim]#{one['line']} without a name[/]"
         open_by = f"process {one['process_id']}" if one["alive"] else "[yellow]nobody[/]"
         state = _STATES[one["state"]]
         if one["state"] == "gating" and not one["alive"]:
             after = one["detach_after_ms"]
             state += " for ever" if after is None else f", {after / 1000:g} s when full"
-        rows.append([one["channel"], name, open_by, state, f"{one['next']:,}", f"{one['lag']:,}"])
+        rows.append([plain(one["channel"]), name, open_by, state, f"{one['next']:,}", f"{one['lag']:,}"])
     screen = console()
     screen.print(table(_COLUMNS, rows, screen.width))
 

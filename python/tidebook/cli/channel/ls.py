@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from tidebook.cli.channel.inputs import Node, Rings, all_channels
-from tidebook.cli.channel.shown import Column, amount, size, table
+from tidebook.cli.channel.shown import Column, amount, plain, size, table
 from tidebook.cli.output import Json, console, print_json
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _row(one: _Looked, width: int) -> list[str | Text]:
     told = sorted(one.findings, key=lambda finding: finding.level != "problem")
     trouble = Text(", ").join(Text(finding.short, _STYLES[finding.level]) for finding in told)
     if one.view is None or one.rates is None:
-        return [one.file.title, *[""] * (len(_COLUMNS) - 2), trouble]
+        return [plain(one.file.title), *[""] * (len(_COLUMNS) - 2), trouble]
     rates, info = one.rates, one.view.info
     gated = any(consumer.state == "gating" for consumer in rates.consumers)
     full = f"{rates.occupancy:.0%}" if gated else ""
@@ -138,8 +138,8 @@ def _row(one: _Looked, width: int) -> list[str | Text]:
     kind = f"{one.kind} mpsc" if info["mode"] == "mpsc" and width < _WIDE else one.kind
     lag = rates.worst_lag
     return [
-        one.file.title,
-        kind,
+        plain(one.file.title),
+        plain(kind),
         info["mode"],
         _epoch(info["epoch"], info["visible_durable"]),
         size(info["file_size_bytes"]),

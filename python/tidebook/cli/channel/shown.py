@@ -33,6 +33,13 @@ class Column:
     """Left out in this order, 1 first, where all do not fit; 0: never."""
 
 
+def plain(name: str) -> str:
+    """A name that somebody chose, in a cell whose text may be marked up."""
+    from rich.markup import escape
+
+    return escape(name)
+
+
 def table(columns: Sequence[Column], rows: Sequence[Sequence[str | Text]], width: int) -> Table:
     """Rows under headings, two spaces between columns, a line under the head, and below which columns found no room."""
     from rich.box import Box

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from tidebook.cli.channel.inputs import Node, Rings, all_channels
-from tidebook.cli.channel.shown import Column, amount, duration, table
+from tidebook.cli.channel.shown import Column, amount, duration, plain, table
 from tidebook.cli.output import Json, console, counted, print_json
 from tidebook.errors import AddressError, TidebookError, UsageError
 
@@ -180,14 +180,14 @@ _COLUMNS = (
 
 
 def _unusable(file: ChannelFile) -> list[str]:
-    return [f"[bold]{file.title}[/] [red]not usable[/]", *[""] * (len(_COLUMNS) - 1)]
+    return [f"[bold]{plain(file.title)}[/] [red]not usable[/]", *[""] * (len(_COLUMNS) - 1)]
 
 
 def _channel(file: ChannelFile, found: ChannelRates) -> list[str]:
     gated = any(one.state == "gating" for one in found.consumers)
     full = f"{found.occupancy:.0%}" if gated else ""
     return [
-        f"[bold]{file.title}[/]",
+        f"[bold]{plain(file.title)}[/]",
         amount(found.messages_per_s),
         f"{found.bytes_per_s / 1e6:,.2f}",
         f"[red]{full}[/]" if full and found.occupancy >= _ALMOST_FULL else full,
@@ -203,7 +203,7 @@ def _channel(file: ChannelFile, found: ChannelRates) -> list[str]:
 
 
 def _consumer(one: ConsumerRates) -> list[str]:
-    name = one.name or f"#{one.line}"
+    name = plain(one.name) or f"#{one.line}"
     who = f"{one.process_id}" if one.alive else "[yellow]not open[/]"
     state = "" if one.state == "lossy" else " [yellow]given up[/]" if one.state == "detached" else " waited for"
     corrupt = f" [red]{one.corrupt} damaged[/]" if one.corrupt else ""
