@@ -269,7 +269,7 @@ def test_a_closed_consumers_name_is_free_when_no_array_of_its_batches_is_left(ri
         ({"buffer_size": True}, "buffer_size = True: must be an integer"),
         ({"consumers_max": 0}, "consumers_max = 0: must be from 1 to 1024"),
         ({"mode": "mpsc", "producers_max": 256}, "producers_max = 256: must be from 1 to 255"),
-        ({"dtype": TICK, "last_value_key": "price", "last_values": -1}, "last_values = -1: must be from 1 to 16777216"),
+        ({"dtype": TICK, "last_value_key": "price", "last_values": -1}, "last_values = -1: must be from 1 to 2097152"),
         (
             {"durability": "wal", "wal_dir": "w", "journal_sync_interval_ms": 0},
             "journal_sync_interval_ms = 0: must be from 1",

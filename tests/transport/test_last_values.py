@@ -89,13 +89,14 @@ def test_a_published_layout_has_last_values_too(rings: Path) -> None:
         ({"last_value_key": "bid", "last_values": 5}, "plain messages have no key"),
         ({"last_value_key": "id", "last_values": 5, "dtype": QUOTE}, "'id': the records have bid, instrument_id, ask"),
         ({"last_value_key": "x", "last_values": 5, "dtype": [("x", "<f8")]}, "a key is an integer, this is float64"),
-        ({"last_value_key": "bid", "last_values": 0, "dtype": QUOTE}, "last_values = 0: must be from 1 to 16777216"),
+        ({"last_value_key": "bid", "last_values": 0, "dtype": QUOTE}, "last_values = 0: must be from 1 to 2097152"),
+        ({"last_value_key": "bid", "last_values": 2_097_153, "dtype": QUOTE}, "must be from 1 to 2097152"),
         (
             {"last_value_key": "bid", "last_values": 5, "dtype": QUOTE, "durability": "wal", "wal_dir": "journals"},
             "only memory channels have them",
         ),
     ],
-    ids=["no count", "no key", "messages", "unknown", "float", "none", "durable"],
+    ids=["no count", "no key", "messages", "unknown", "float", "none", "many", "durable"],
 )
 def test_what_cannot_have_last_values_is_refused_by_name(rings: Path, asked: dict[str, Any], told: str) -> None:
     with pytest.raises(ChannelUsageError, match=told):

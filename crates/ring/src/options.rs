@@ -314,7 +314,7 @@ impl RingOptions {
             return refuse("last_values", table.count.to_string(), "only records have keys");
         };
         if !(1..=layout::LAST_VALUES_MAX).contains(&table.count) {
-            return refuse("last_values", table.count.to_string(), "must be from 1 to 16777216 keys");
+            return refuse("last_values", table.count.to_string(), "must be from 1 to 2097152 keys");
         }
         if ![1, 2, 4, 8].contains(&table.key_size)
             || table.key_offset.saturating_add(table.key_size) > record_size_bytes

@@ -23,7 +23,7 @@ _BOUNDS = {
     "buffer_size": (1, 1 << 40),
     "consumers_max": (1, 1024),
     "producers_max": (1, 255),
-    "last_values": (1, 1 << 24),
+    "last_values": (1, 1 << 21),
     "journal_sync_interval_ms": (1, 86_400_000),
 }
 """Least and most of the options that are numbers."""
