@@ -594,3 +594,9 @@ def test_a_ring_that_was_cut_under_who_looks_is_no_ring_any_more(node: Path) -> 
     for look in (view.status, lambda: next(reading), lambda: verifier.step(10), lambda: view.ring.walk(0)):
         with pytest.raises(tb.errors.ChannelFormatError, match="it was cut to 5000 of its"):
             look()
+
+
+def test_more_messages_than_there_can_be_are_all_there_are(node: Path, tidebook: Run) -> None:
+    shown = tidebook("channel", "tail", str(node / "ticks.ring"), "-n", "99999999999999999999", "--json")
+    assert shown.code == 0, shown
+    assert len(shown.out.splitlines()) == 100

@@ -58,7 +58,7 @@ def tail(
     view = ChannelView(file, allow_others=allow_others)
     show: _Show = _Objects() if json else _Lines(Grid(console().width if sys.stdout.isatty() else _PIPE_WIDTH))
     # What is seen while the newest are looked for is kept until it is known which they are.
-    kept: deque[Row] = deque(maxlen=lines)
+    kept: deque[Row] = deque(maxlen=min(lines, sys.maxsize))
     status = view.status()
     # The newest that are shown: behind them a durable channel has those that are not on disk yet.
     newest = status["durable"] if view.info["visible_durable"] and not peek else status["published"]
