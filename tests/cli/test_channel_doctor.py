@@ -44,6 +44,16 @@ with tb.open_producer(sys.argv[2], directory=sys.argv[1]):
     sys.stdin.read()
 """
 
+JOIN = """
+import fcntl, os, struct, sys, tidebook as tb
+channel = tb.open_channel("orders", directory=sys.argv[1])
+with channel.path.open("r+b") as file:
+    # One byte at `joins` (docs/formats/ring.md): what who joins holds for microseconds.
+    fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hhxxxxqqixxxx", fcntl.F_WRLCK, os.SEEK_SET, 4352, 1, 0))
+    print("joining", flush=True)
+    sys.stdin.read()
+"""
+
 
 def stop(child: Any) -> None:
     """Stops a process and waits until the kernel says that it is."""
@@ -99,6 +109,20 @@ def test_a_claim_that_is_only_kept_and_one_of_a_dead_producer_are_told_apart(
     with tb.open_producer(channel) as producer:
         producer.write(b"goes on")
         assert problems(tidebook("channel", "doctor", "--json")) == []
+
+
+def test_who_was_stopped_while_he_joined_is_named(directory: Path, tidebook: Run, process: Start) -> None:
+    tb.create_channel("orders", directory=directory)
+    child = process(JOIN, str(directory))
+    stop(child)
+    shown = tidebook("channel", "doctor", "orders", "--json")
+    (found,) = problems(shown)
+    assert found["short"] == "door held"
+    assert found["facts"]["process_ids"] == [child.pid]
+    assert f"kill -CONT {child.pid}" in found["remedy"]
+    child.kill()
+    child.wait()
+    assert problems(tidebook("channel", "doctor", "orders", "--json")) == []
 
 
 def test_stopped_consumers_and_producers_are_named(directory: Path, tidebook: Run, process: Start) -> None:

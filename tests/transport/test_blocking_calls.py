@@ -6,18 +6,19 @@ for a while in which it ran itself. Then the process gets the signal of Ctrl-C.
 
 import fcntl
 import os
-import re
 import signal
 import struct
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import pytest
 
 import tidebook as tb
+from tidebook.errors import EndpointBusyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,9 +107,19 @@ def test_a_call_that_waits_lets_threads_run_and_obeys_ctrl_c(name: str, rings: P
     assert (rest, process.returncode) == ("interrupted\n", 0), errors
 
 
+# One byte at `joins` (docs/formats/ring.md).
+REGISTRY = (os.SEEK_SET, 4352, 1, 0)
+
+
+def set_registry_lock(file: IO[bytes], kind: int) -> None:
+    fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hhxxxxqqixxxx", kind, *REGISTRY))
+
+
 @pytest.mark.parametrize("call", ["open", "remove", "move"])
 def test_other_threads_run_while_a_call_waits_for_who_joins(rings: Path, call: str) -> None:
-    """Method: this thread holds the lock of those who join, and gives it back once the kernel lists the other as waiting."""
+    """Method: this thread holds the lock of those who join. Were the GIL kept, it would run again only when the other had
+    given up.
+    """
     channel = tb.create_channel("ticks", directory=rings)
     tb.open_consumer(channel, "left").close()
     calls: dict[str, Callable[[], object]] = {
@@ -116,15 +127,30 @@ def test_other_threads_run_while_a_call_waits_for_who_joins(rings: Path, call: s
         "remove": lambda: channel.ring.remove_consumer("left"),
         "move": lambda: channel.ring.move_consumer("left", "latest"),
     }
+    begun, ended = threading.Event(), threading.Event()
+
+    def other_thread() -> None:
+        begun.set()
+        calls[call]()
+        ended.set()
+
     with channel.path.open("r+b") as file:
-        # One byte at `joins` (docs/formats/ring.md).
-        lock = struct.pack("hhxxxxqqixxxx", fcntl.F_WRLCK, os.SEEK_SET, 4352, 1, 0)
-        fcntl.fcntl(file, fcntl.F_OFD_SETLK, lock)
-        other = threading.Thread(target=calls[call])
+        set_registry_lock(file, fcntl.F_WRLCK)
+        other = threading.Thread(target=other_thread)
         other.start()
-        waiting = re.compile(rf"-> OFDLCK .*:{channel.path.stat().st_ino} ")
-        while not waiting.search(Path("/proc/locks").read_text()):
-            assert other.is_alive()
-        fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hhxxxxqqixxxx", fcntl.F_UNLCK, os.SEEK_SET, 4352, 1, 0))
-        other.join(10)
-    assert not other.is_alive()
+        begun.wait()
+        time.sleep(0.05)
+        assert other.is_alive()
+        set_registry_lock(file, fcntl.F_UNLCK)
+        other.join(60)
+    assert ended.is_set()
+
+
+def test_who_never_ends_joining_is_an_error_and_not_a_wait_for_ever(rings: Path) -> None:
+    channel = tb.create_channel("ticks", directory=rings)
+    with channel.path.open("r+b") as file:
+        set_registry_lock(file, fcntl.F_WRLCK)
+        with pytest.raises(EndpointBusyError, match=r"has kept the table of its consumers for 2 s.*doctor names it"):
+            tb.open_consumer(channel, "late")
+        set_registry_lock(file, fcntl.F_UNLCK)
+    tb.open_consumer(channel, "late").close()

@@ -78,6 +78,7 @@ impl From<&RingError> for Raised {
                 errors::ENDPOINT_BUSY,
                 vec![("name", Fact::Text(name.clone())), ("process_id", Fact::Number((*process_id).into()))],
             ),
+            E::RegistryHeld { path: file } => (errors::ENDPOINT_BUSY, vec![path(file)]),
             E::ConsumersFull { path: file, max } | E::ProducersFull { path: file, max } => {
                 (errors::ENDPOINT_BUSY, vec![path(file), ("max", Fact::Number((*max).into()))])
             }

@@ -113,6 +113,7 @@ pub fn as_dict<'py>(py: Python<'py>, status: &RingStatus) -> PyResult<Bound<'py,
     dict.set_item("producers", producers.collect::<PyResult<Vec<_>>>()?)?;
     dict.set_item("stuck", status.stuck.as_ref().map(|claim| (claim.sequence, claim.line)))?;
     dict.set_item("raiser", status.raiser)?;
+    dict.set_item("registry_held", status.registry_held)?;
     dict.set_item("repairs", repairs)?;
     dict.set_item("consumers", consumers.collect::<PyResult<Vec<_>>>()?)?;
     Ok(dict)

@@ -230,6 +230,16 @@ pub enum RingError {
         /// The producer's when it opened.
         own: u64,
     },
+    /// Somebody who joins, leaves or is given up does not come to an end.
+    #[error(
+        "ring {path}: a process has kept the table of its consumers for {} s, and meanwhile nobody can join or leave; it is \
+         stopped, most likely: continue or end it (tidebook channel doctor names it), and try again",
+        crate::lock::LOCK_WAIT_MAX.as_secs()
+    )]
+    RegistryHeld {
+        /// The ring.
+        path: PathBuf,
+    },
     /// All producer lines are in use.
     #[error("ring {path} has {max} living producers, which is its limit; close one, or make it with more")]
     ProducersFull {

@@ -14,6 +14,7 @@ use std::io;
 use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
 use std::sync::Once;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::window;
 
@@ -94,21 +95,26 @@ pub fn is_held(file: &File, offset: u64) -> io::Result<bool> {
     control(file.as_raw_fd(), libc::F_OFD_GETLK, libc::F_WRLCK, offset).map(|free| !free)
 }
 
-/// Waits for the lock at `offset` and runs `work` under it. For steps of microseconds.
-pub fn with_lock<T>(file: &File, offset: u64, work: impl FnOnce() -> T) -> io::Result<T> {
+/// How long [`with_lock`] waits for who is in steps of microseconds.
+pub const LOCK_WAIT_MAX: Duration = Duration::from_secs(2);
+const LOCK_LOOKS: Duration = Duration::from_micros(100);
+
+/// Waits for the lock at `offset` and runs `work` under it; `None` when somebody else kept it for [`LOCK_WAIT_MAX`]. For steps
+/// of microseconds. It looks again and again, because the kernel's own wait has no end when the holder is stopped.
+pub fn with_lock<T>(file: &File, offset: u64, work: impl FnOnce() -> T) -> io::Result<Option<T>> {
     let own = reopen(file)?;
-    loop {
-        match control(own.as_raw_fd(), libc::F_OFD_SETLKW, libc::F_WRLCK, offset) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-            Ok(_) => break,
+    let since = Instant::now();
+    while !control(own.as_raw_fd(), libc::F_OFD_SETLK, libc::F_WRLCK, offset)? {
+        if since.elapsed() >= LOCK_WAIT_MAX {
+            return Ok(None);
         }
+        std::thread::sleep(LOCK_LOOKS);
     }
     let result = work();
     // By word, not only by closing: a child that another thread forked meanwhile has a copy of the descriptor, and would
     // keep the lock for as long as it lives. It fails only for a descriptor that is none.
     let _ = control(own.as_raw_fd(), libc::F_OFD_SETLK, libc::F_UNLCK, offset);
-    Ok(result)
+    Ok(Some(result))
 }
 
 /// A description of its own: two endpoints of one process must exclude each other too.
@@ -155,6 +161,7 @@ mod tests {
                 child => child,
             }
         })
+        .unwrap()
         .unwrap();
         let held = is_held(&file, 7).unwrap();
         // SAFETY: the child is ours and was not waited for.

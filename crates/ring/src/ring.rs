@@ -226,7 +226,9 @@ impl Ring {
     /// Runs `work` while nobody else joins, leaves or is given up.
     pub(crate) fn with_registry<T>(&self, work: impl FnOnce() -> Result<T, RingError>) -> Result<T, RingError> {
         let offset = self.mapping.lock_offset_of(&self.mapping.hot().joins);
-        lock::with_lock(&self.mapping.file, offset, work).map_err(io_error("lock", self.path()))?
+        lock::with_lock(&self.mapping.file, offset, work)
+            .map_err(io_error("lock", self.path()))?
+            .unwrap_or_else(|| Err(RingError::RegistryHeld { path: self.path().to_owned() }))
     }
 
     pub(crate) fn find_consumer(&self, name: &str) -> Option<&ConsumerLines> {

@@ -34,6 +34,8 @@ pub struct RingStatus {
     pub stuck: Option<StuckClaim>,
     /// Line of the producer that raises the floor now. Briefly; while it is stopped nobody finds room.
     pub raiser: Option<usize>,
+    /// Somebody joins, leaves or is given up now. Briefly; while he is stopped nobody else can.
+    pub registry_held: bool,
     /// What had to be repaired.
     pub repairs: RepairCounts,
     /// All consumers that have a line.
@@ -195,6 +197,7 @@ impl Mapping {
             producer_alive: producers.iter().any(|producer| producer.alive),
             producers,
             stuck: claim.map(|claim| StuckClaim { sequence: end.sequence, line: claim.producer().into() }),
+            registry_held: held(self.lock_offset_of(&hot.joins))?,
             raiser: hot.raiser.0.load(Ordering::Relaxed).checked_sub(1).map(|line| line as usize),
             repairs: RepairCounts {
                 claims: hot.repairs.0.claims.load(Ordering::Relaxed),

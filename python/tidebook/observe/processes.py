@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _COMMAND_MAX = 100
 
@@ -37,6 +41,14 @@ def process(pid: int) -> Process | None:
     command = " ".join(words) or f"[{name}]"
     shown = command if len(command) <= _COMMAND_MAX else f"{command[:_COMMAND_MAX]}…"
     return Process(pid=pid, state=rest.split()[0], command=shown)
+
+
+def processes() -> Iterator[Process]:
+    """All that this user can see."""
+    for entry in Path("/proc").iterdir():
+        found = process(int(entry.name)) if entry.name.isdigit() else None
+        if found is not None:
+            yield found
 
 
 def maps_file(pid: int, path: Path) -> bool | None:

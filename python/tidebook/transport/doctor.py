@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tidebook.errors import ChannelAccessError, ChannelNotFoundError, TidebookError
 from tidebook.observe.finding import Finding
 from tidebook.observe.machine import megabytes
-from tidebook.observe.processes import maps_file, process
+from tidebook.observe.processes import maps_file, process, processes
 from tidebook.transport.journal import JOURNAL_CONSUMER
 from tidebook.transport.view import ChannelFile, ChannelView
 
@@ -119,6 +119,7 @@ def channel_findings(view: ChannelView, before: Mapping[str, Any], now: Mapping[
     examination = _Examination(view, before, now)
     return [
         *examination.stuck(),
+        *examination.registry(),
         *examination.producers(),
         *(finding for one in now["consumers"] for finding in examination.consumer(one)),
         *examination.abandoned(),
@@ -156,6 +157,23 @@ class _Examination:
         unmoved = self._now["published"] == self._before["published"]
         if raiser is not None and raiser == self._before["raiser"] and unmoved:
             yield from self._held_by(raiser, "room is being made and does not come", "room", None)
+
+    def registry(self) -> Iterator[Finding]:
+        """Somebody who stands in the door: nobody else can join, leave or be given up."""
+        if not (self._before["registry_held"] and self._now["registry_held"]):
+            return
+        path = self._view.file.path
+        stopped = [found for found in processes() if found.is_stopped and maps_file(found.pid, path)]
+        who = ", ".join(f"process {found.pid} ({found.command})" for found in stopped)
+        pids = " ".join(str(found.pid) for found in stopped)
+        yield self._finding(
+            "problem", "door held",
+            "nobody can join or leave it: " + (f"{who} is stopped (state T) within that" if who else "a process keeps the "
+            "table of consumers and none that has it open is stopped"),
+            f"let it go on: kill -CONT {pids}; or end it: kill -KILL {pids}" if pids
+            else f"see who has it open: fuser {path}",
+            process_ids=[found.pid for found in stopped],
+        )  # fmt: skip
 
     def _held_by(self, line: int, state: str, kind: str, sequence: int | None) -> Iterator[Finding]:
         owner = self._lines.get(line)
