@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { fitted, type Needs } from "../src/model/columns";
 
-const NEEDS: Needs = { name: 100, venue: 70, size: 90, price: 80, spread: 80, last: 90, age: 60, gaps: 60, book: 90, why: 0 };
+const NEEDS: Needs = { name: 100, venue: 70, size: 90, price: 80, spread: 80, last: 90, age: 60, gaps: 60, book: 78, why: 0, air: 12 };
 
 describe("columns of the markets table", () => {
   it("are all shown where there is room, and share what is left", () => {
@@ -17,7 +17,7 @@ describe("columns of the markets table", () => {
   });
 
   it("are given up one after another, and those that stay are never narrower than their figures", () => {
-    const order = ["why", "venue", "size", "age", "spread", "gaps", "last"];
+    const order = ["why", "venue", "size", "age", "spread", "gaps", "last", "air"];
     let before = 0;
     for (let room = 1_000; room > 200; room -= 1) {
       const { widths, without, total } = fitted(room, { ...NEEDS, why: 150 });
@@ -33,6 +33,6 @@ describe("columns of the markets table", () => {
   it("keep name, prices and book whatever the room: the table then scrolls", () => {
     const { widths, total } = fitted(200, NEEDS);
     expect(Object.keys(widths)).toEqual(["name", "price", "book"]);
-    expect(total).toBe(100 + 160 + 90);
+    expect(total).toBe(100 + 160 + 78);
   });
 });

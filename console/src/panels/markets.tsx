@@ -66,7 +66,8 @@ function needsOf(longest: Longest): [needs: Needs, wholeNamePx: number] {
     last: figure("last") + wide(`9px ${mono}`, " ▲") + 2,
     age: Math.max(head("Age"), figure("age")),
     gaps: Math.max(head("Gaps"), figure("gaps") + wide(`700 12px ${mono}`, "▲ ")),
-    book: wide(`700 11px ${sans}`, "unusable") + 2 * PADDING + 20,
+    book: wide(`700 11px ${sans}`, "unusable") + 2 * PADDING + 8,
+    air: 12,
     why: Math.min(200, word("why", `12px ${sans}`)),
   };
   return [needs, name + wide(`11px ${sans}`, longest.words.suffix) + 4];

@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{self, Relaxed};
+use std::time::Duration;
 
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
@@ -103,10 +104,18 @@ type Ring = model::Ring<U64, U32>;
 word!(u64, loom::sync::atomic::AtomicU64);
 word!(u32, loom::sync::atomic::AtomicU32);
 
+/// Where more preemptions are asked for than can be explored, each exploration ends after this time.
+const FULL_MAX: Duration = Duration::from_secs(60);
+
+std::thread_local! {
+    static DURATION_MAX: Cell<Option<Duration>> = const { Cell::new(None) };
+}
+
 fn explore(preemptions: usize, scenario: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
     builder.max_branches = 10_000;
+    builder.max_duration = DURATION_MAX.get();
     builder.check(scenario);
 }
 
@@ -148,6 +157,7 @@ macro_rules! explored {
         #[test]
         #[ignore = "full exploration: make soak"]
         fn $full() {
+            DURATION_MAX.set(Some(FULL_MAX));
             $explore($more, $scenario);
         }
     };
