@@ -243,7 +243,7 @@ def test_no_change_is_lost_while_nodes_start_stop_and_are_killed(
     """Method: symbols are added and given up all the time; each change that was said to be made is made at the end."""
     data = tmp_path / "data"
     # Books would have snapshots, which a simulated venue refuses of symbols it was not started with.
-    monkeypatch.setenv("TIDEBOOK_BINANCE_STREAMS", '["trade"]')
+    monkeypatch.setenv("TIDEBOOK_BINANCE_STREAMS", "trade")
     expected: list[str] = []
     count = 0
     enough = threading.Event()
