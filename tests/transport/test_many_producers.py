@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -171,6 +172,15 @@ def test_a_long_message_whose_room_others_take_is_given_up_in_time_and_for_ctrl_
         ended(processes)
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """SIGINT raises KeyboardInterrupt here, whoever started the tests: jobs in the background of a shell ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("mode", ["spsc", "mpsc"])
 @pytest.mark.parametrize("kind", ["array", "list"])
 def test_a_batch_ends_in_time_and_for_ctrl_c_while_a_slow_reader_makes_a_little_room(

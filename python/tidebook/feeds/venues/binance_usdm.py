@@ -47,7 +47,7 @@ class BinanceUsdm(Binance):
         "aggTrade": "aggTrade",
         "bookTicker": "bookTicker",
         "depth": "depth",
-        "depth<@100ms, @250ms or @500ms>": "depth@(100|250|500)ms",
+        "depth<@0ms, @100ms, @250ms or @500ms>": "depth@(0|100|250|500)ms",
         "depth<5, 10 or 20>": "depth(5|10|20)(@(100|250|500)ms)?",
         "rpiDepth@500ms": "rpiDepth@500ms",
         "kline_<interval>": f"kline_{INTERVALS}",
