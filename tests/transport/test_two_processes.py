@@ -202,7 +202,10 @@ def test_memory_that_changes_while_it_is_published_makes_no_damaged_message(
         assert process.stdout.readline() == b"ready\n"
         changes: set[bytes] = set()
         with tb.open_producer(channel) as producer, tb.open_consumer(channel, "reader") as consumer:
-            for number in range(1, count + 1):
+            number = 0
+            # However fast this process is, the other has its turns.
+            while number < count or len(changes) < 10:
+                number += 1
                 assert producer.write(memory.data) == number
                 batch = consumer.poll_batch()
                 assert isinstance(batch, tb.Batch)
@@ -211,4 +214,4 @@ def test_memory_that_changes_while_it_is_published_makes_no_damaged_message(
     finally:
         process.kill()
         process.communicate()
-    assert len(changes) > 1, "nobody changed the memory"
+    assert len(changes) >= 10
