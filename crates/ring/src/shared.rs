@@ -118,8 +118,7 @@ impl SharedProducer {
         };
         let key = mapping.key_of(payload)?;
         // Of the sequence it will most likely have: a claim waits for all stores before it, and the sum for none.
-        let summed = if run == 1 { payload } else { &[] };
-        let expected = Sum::of(mapping, self.tail.sequence, FRAME_WHOLE, summed);
+        let expected = (run == 1).then(|| Sum::of(mapping, self.tail.sequence, FRAME_WHOLE, payload));
         if let Some(obstacle) = self.claim_next(run, timeout)? {
             return Ok(Written::Full(obstacle));
         }
@@ -167,7 +166,7 @@ impl SharedProducer {
         if let Some(obstacle) = full {
             return Ok(Written::Full(obstacle));
         }
-        self.fill(record, expected);
+        self.fill(record, Some(expected));
         let timeout = if key.is_some() { allowance.left() } else { None };
         self.commit(key, timeout)
     }
@@ -236,18 +235,19 @@ impl SharedProducer {
         }
     }
 
-    /// Fills what is claimed with a message that has just as many slots.
+    /// Fills what is claimed with a message that has just as many slots; `expected` is of one in a single slot.
     #[inline]
-    fn fill(&mut self, payload: &[u8], expected: Sum) {
+    fn fill(&mut self, payload: &[u8], expected: Option<Sum>) {
         let (spot, claim) = self.open.expect("claimed before");
         let mapping = &self.ring.mapping;
         let (part_max, run) = (mapping.part_max(), claim.run());
         if run == 1 {
             let offset = mapping.slot_offset(spot.position);
-            if expected.sequence == spot.sequence {
-                fill_summed(mapping, offset, FRAME_WHOLE, payload, expected);
-            } else {
-                fill(mapping, offset, spot.sequence, FRAME_WHOLE, payload);
+            match expected {
+                Some(sum) if sum.sequence == spot.sequence => fill_summed(mapping, offset, FRAME_WHOLE, payload, sum),
+                _ => {
+                    fill(mapping, offset, spot.sequence, FRAME_WHOLE, payload);
+                }
             }
         } else {
             for (index, part) in (0..run).zip(payload.chunks(part_max)) {
