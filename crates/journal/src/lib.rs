@@ -25,6 +25,7 @@ mod frame;
 mod reader;
 pub mod recovery;
 mod segment;
+mod state;
 pub mod storage;
 mod thread;
 mod verify;
@@ -36,6 +37,7 @@ pub use frame::{BATCH_HEADER_SIZE_BYTES, FORMAT_VERSION, RECORD_HEADER_SIZE_BYTE
 pub use reader::{Batch, JournalReader, ReaderOptions, Visible};
 pub use recovery::{RecoveryReport, Tail};
 pub use segment::{SEGMENT_SIZE_BYTES_MAX, SEGMENT_SIZE_BYTES_MIN};
+pub use state::{State, StateError};
 pub use thread::{JournalThread, Source, SyncPolicy, panic_text};
 pub use verify::{Inspection, SegmentSummary, Verified, inspect, inspect_storage, verify, verify_storage};
 pub use writer::{JournalOptions, JournalWriter};
