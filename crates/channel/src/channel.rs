@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use tidebook_journal::{
     JournalError, JournalOptions, JournalReader, JournalThread, JournalWriter, ReaderOptions, RecoveryReport,
@@ -13,6 +14,7 @@ use tidebook_ring::{Consumer, ConsumerOptions, Mode, Producer, Read, Ring, RingE
 use crate::error::ChannelError;
 use crate::guarantee::Guarantee;
 use crate::journaling::{CopyError, RingSource};
+use crate::progress::{DurableWaiter, Progress};
 
 /// How a durable channel is made.
 #[derive(Debug, Clone)]
@@ -102,6 +104,7 @@ pub struct Channel {
     ring: Ring,
     journal_path: PathBuf,
     sync: SyncPolicy,
+    waiter: DurableWaiter,
     thread: JournalThread,
 }
 
@@ -179,7 +182,8 @@ impl Channel {
             }
             other => other?,
         };
-        let mut source = RingSource::join(&ring, writer.next_sequence(), options.sync)?;
+        let progress = Arc::new(Progress::default());
+        let mut source = RingSource::join(&ring, writer.next_sequence(), options.sync, Arc::clone(&progress))?;
         source.commit(writer.durable())?;
         let report = ChannelReport {
             journal: journal_report,
@@ -188,7 +192,8 @@ impl Channel {
             next_sequence: writer.next_sequence(),
         };
         let thread = JournalThread::spawn(writer, options.sync, source);
-        Ok((Self { ring, journal_path: journal_path.to_owned(), sync: options.sync, thread }, report))
+        let waiter = DurableWaiter::new(ring.clone(), progress);
+        Ok((Self { ring, journal_path: journal_path.to_owned(), sync: options.sync, waiter, thread }, report))
     }
 
     /// Its ring.
@@ -219,15 +224,17 @@ impl Channel {
 
     /// Waits until `sequence` is durable; false when `timeout` passed or journaling stopped before.
     pub fn wait_durable(&self, sequence: u64, timeout: Duration) -> bool {
-        let start = Instant::now();
-        // Of the ring and not of the thread: then consumers see it too.
-        while self.ring.durable() < sequence {
-            if start.elapsed() >= timeout || self.thread.failure().is_some() {
-                return self.ring.durable() >= sequence;
-            }
-            std::thread::sleep(Duration::from_micros(200));
-        }
-        true
+        self.waiter.wait(sequence, timeout)
+    }
+
+    /// What waits for the watermark without borrowing the channel.
+    pub fn waiter(&self) -> DurableWaiter {
+        self.waiter.clone()
+    }
+
+    /// Syncs done since it was opened.
+    pub fn sync_count(&self) -> u64 {
+        self.thread.sync_count()
     }
 
     /// Why journaling has stopped, if it has; producers are refused then.
@@ -287,7 +294,7 @@ fn replay_tail(
     if oldest > next {
         return Err(ChannelError::Hole { ring: ring.path().into(), ring_oldest: oldest, journal_last: next - 1 });
     }
-    let mut source = RingSource::join(ring, next, SyncPolicy::Group)?;
+    let mut source = RingSource::join(ring, next, SyncPolicy::Group, Arc::default())?;
     let mut replayed = 0;
     loop {
         match source.copy(usize::MAX, writer) {

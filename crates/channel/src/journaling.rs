@@ -5,32 +5,42 @@
 //! error instead of waiting for ever for room.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidebook_journal::{JournalError, JournalWriter, Source, SyncPolicy};
 use tidebook_ring::{Consumer, ConsumerOptions, Policy, Read, Ring, RingError, Start, Wait};
 
+use crate::progress::Progress;
+
 /// Name under which the journal gates the ring.
 const CONSUMER_NAME: &str = "journal";
-/// Messages copied before the thread looks at its clock again.
-const DRAIN_LIMIT: usize = 4096;
 
 /// The ring as a source of messages.
 #[derive(Debug)]
 pub(crate) struct RingSource {
     consumer: Consumer,
     policy: SyncPolicy,
+    progress: Arc<Progress>,
 }
 
 impl RingSource {
     /// Joins the ring so that nothing from `next_sequence` on can be overwritten before it is journaled.
-    pub fn join(ring: &Ring, next_sequence: u64, policy: SyncPolicy) -> Result<Self, RingError> {
+    pub fn join(
+        ring: &Ring,
+        next_sequence: u64,
+        policy: SyncPolicy,
+        progress: Arc<Progress>,
+    ) -> Result<Self, RingError> {
+        // Where the producer wakes sleepers the first message after a pause is synced at once, and an idle journal costs
+        // nothing.
+        let wait = if ring.info().parking { Wait::Park } else { Wait::Hybrid };
         let options = ConsumerOptions::named(CONSUMER_NAME)
             .start(Start::Sequence(next_sequence))
             .policy(Policy::Block { patience: None, detach_after: None })
             .peek(true)
-            .wait(Wait::Hybrid);
-        Ok(Self { consumer: ring.consumer(&options)?, policy })
+            .wait(wait);
+        Ok(Self { consumer: ring.consumer(&options)?, policy, progress })
     }
 
     /// Copies up to `limit` messages into the writer.
@@ -57,6 +67,7 @@ impl RingSource {
     /// Everything copied is synced: the ring may give it up.
     pub fn commit(&mut self, durable: u64) -> Result<(), RingError> {
         self.consumer.ring().set_durable(durable)?;
+        self.progress.tell();
         if self.consumer.next_sequence() == durable + 1 {
             self.consumer.commit();
         }
@@ -78,7 +89,9 @@ pub(crate) enum CopyError {
 
 impl Source for RingSource {
     fn drain(&mut self, writer: &mut JournalWriter) -> Result<usize, JournalError> {
-        self.copy(DRAIN_LIMIT, writer).map_err(|error| match error {
+        // All that waited, however slow the disk is: one sync is for all of it.
+        let waiting = (self.consumer.ring().published() + 1).saturating_sub(self.consumer.next_sequence());
+        self.copy(waiting as usize, writer).map_err(|error| match error {
             CopyError::Journal(error) => error,
             other => JournalError::Source { cause: other.into() },
         })
@@ -98,5 +111,13 @@ impl Source for RingSource {
 
     fn failed(&mut self, _error: &JournalError) {
         self.consumer.ring().fence();
+        self.progress.end();
+    }
+}
+
+impl Drop for RingSource {
+    /// The thread that owned it has ended; who waits looks why.
+    fn drop(&mut self) {
+        self.progress.end();
     }
 }

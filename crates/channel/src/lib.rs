@@ -29,7 +29,9 @@ mod channel;
 mod error;
 mod guarantee;
 mod journaling;
+mod progress;
 
 pub use channel::{Channel, ChannelOptions, ChannelReport, Discarded};
 pub use error::ChannelError;
 pub use guarantee::Guarantee;
+pub use progress::DurableWaiter;

@@ -370,3 +370,34 @@ fn when_journaling_stops_producers_are_refused_and_the_guarantee_says_why() {
     assert!(!channel.wait_durable(guarantee.published, LONG));
     assert!(channel.close().is_err());
 }
+
+/// Many threads wait for messages of their own while the journal syncs in groups; each is told when its own is durable.
+#[test]
+fn each_of_many_waiters_is_told_when_its_message_is_durable() {
+    let place = Place::new();
+    let (channel, _) = place.try_open(&ChannelOptions { sync: SyncPolicy::Group, ..options() }).unwrap();
+    let mut producer = channel.producer().unwrap();
+    std::thread::scope(|scope| {
+        for last in 1..=50 {
+            let (waiter, ring) = (channel.waiter(), channel.ring());
+            scope.spawn(move || {
+                assert!(waiter.wait(last * 10, LONG));
+                assert!(ring.durable() >= last * 10);
+            });
+        }
+        for sequence in 1..=500 {
+            producer.write(&payload(sequence)).unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_wait_for_what_is_never_written_ends_when_the_channel_is_closed() {
+    let place = Place::new();
+    let (channel, _) = place.open();
+    let waiter = channel.waiter();
+    assert!(!waiter.has_ended());
+    let waiting = std::thread::spawn(move || (waiter.wait(1, Duration::MAX), waiter.has_ended()));
+    channel.close().unwrap();
+    assert_eq!(waiting.join().unwrap(), (false, true));
+}

@@ -2,22 +2,21 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use tidebook_channel::{Channel, ChannelError, ChannelOptions, ChannelReport};
+use tidebook_channel::{Channel, ChannelError, ChannelOptions, ChannelReport, DurableWaiter};
 
+use crate::blocking;
 use crate::errors::{self, Raised};
-
-/// Longest wait while the channel is held: others get it in between, and Ctrl-C gets through.
-const WAIT_SLICE: Duration = Duration::from_millis(20);
 
 /// A channel whose journal runs until it is closed.
 pub(crate) struct OwnedChannel {
     /// `None` once closed.
     channel: Mutex<Option<Channel>>,
+    waiter: DurableWaiter,
     report: ChannelReport,
     process_id: u32,
 }
@@ -25,7 +24,8 @@ pub(crate) struct OwnedChannel {
 impl OwnedChannel {
     pub(crate) fn open(ring_path: &Path, journal_dir: &Path, options: &ChannelOptions) -> Result<Self, ChannelError> {
         let (channel, report) = Channel::open(ring_path, journal_dir, options)?;
-        Ok(Self { channel: Mutex::new(Some(channel)), report, process_id: std::process::id() })
+        let waiter = channel.waiter();
+        Ok(Self { channel: Mutex::new(Some(channel)), waiter, report, process_id: std::process::id() })
     }
 
     /// Runs `work` on the open channel; call it without the GIL.
@@ -61,18 +61,14 @@ impl OwnedChannel {
 
     /// Waits until `sequence` is durable; false when the time passed or journaling stopped before.
     pub(crate) fn wait_durable(&self, py: Python<'_>, sequence: u64, timeout_s: f64) -> PyResult<bool> {
-        let started = Instant::now();
         let timeout = Duration::try_from_secs_f64(timeout_s)
             .map_err(|error| PyValueError::new_err(format!("timeout_s {timeout_s}: {error}")))?;
-        loop {
-            let slice = timeout.saturating_sub(started.elapsed()).min(WAIT_SLICE);
-            let (durable, stopped) = py
-                .detach(|| self.with(|channel| (channel.wait_durable(sequence, slice), channel.failure().is_some())))?;
-            if durable || stopped || started.elapsed() >= timeout {
-                return Ok(durable);
-            }
-            py.check_signals()?;
-        }
+        let waiter = &self.waiter;
+        let durable = blocking::wait(py, Some(timeout), |slice| {
+            let durable = waiter.wait(sequence, slice);
+            Ok::<_, Raised>((durable || waiter.has_ended()).then_some(durable))
+        })?;
+        Ok(durable.unwrap_or(false))
     }
 
     /// Journals all that is published, syncs and ends. In a forked child there is nothing to end, and the lock may be one
