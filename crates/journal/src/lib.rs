@@ -22,9 +22,11 @@
 mod error;
 mod fork;
 mod frame;
+mod mapped;
 mod reader;
 pub mod recovery;
 mod segment;
+pub mod snapshot;
 mod state;
 pub mod storage;
 mod thread;
@@ -34,6 +36,7 @@ mod writer;
 
 pub use error::{Damage, JournalError};
 pub use frame::{BATCH_HEADER_SIZE_BYTES, FORMAT_VERSION, RECORD_HEADER_SIZE_BYTES, SEGMENT_HEADER_SIZE_BYTES};
+pub use mapped::Mapped;
 pub use reader::{Batch, JournalReader, ReaderOptions, Visible};
 pub use recovery::{RecoveryReport, Tail};
 pub use segment::{SEGMENT_SIZE_BYTES_MAX, SEGMENT_SIZE_BYTES_MIN};

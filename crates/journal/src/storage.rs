@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
 
 use crate::fork::FileLock;
+use crate::mapped::Mapped;
 
 /// A flat directory of files.
 pub trait Storage: Debug + Send + Sync {
@@ -85,6 +86,10 @@ pub trait StorageFile: Debug + Send + Sync {
     fn truncate(&self, size_bytes: u64) -> io::Result<()>;
     /// Asks that the next read comes from the disk and not from a cache that a failed write may have left wrong.
     fn forget_cached(&self) -> io::Result<()>;
+    /// The first `size_bytes` of a file that nobody changes any more, in memory at a multiple of 4096.
+    fn map(&self, size_bytes: u64) -> io::Result<Mapped> {
+        Mapped::read(size_bytes, |buffer| read_full_at(self, buffer, 0))
+    }
 }
 
 /// Writes all of `bytes`, however short each write is.
@@ -104,7 +109,7 @@ pub(crate) fn write_all_at(file: &dyn StorageFile, mut bytes: &[u8], mut offset:
 }
 
 /// Fills `buffer` as far as the file reaches; the count of bytes read.
-pub(crate) fn read_full_at(file: &dyn StorageFile, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+pub(crate) fn read_full_at(file: &(impl StorageFile + ?Sized), buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match file.read_at(&mut buffer[filled..], offset + filled as u64) {
@@ -221,6 +226,10 @@ impl StorageFile for DirectoryFile {
 
     fn forget_cached(&self) -> io::Result<()> {
         Ok(fadvise(&self.0, 0, None, Advice::DontNeed)?)
+    }
+
+    fn map(&self, size_bytes: u64) -> io::Result<Mapped> {
+        Mapped::map(&self.0, size_bytes)
     }
 }
 

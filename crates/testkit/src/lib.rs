@@ -5,6 +5,7 @@
 pub mod binance;
 pub mod book;
 pub mod itch;
+pub mod orders;
 pub mod random;
 pub mod recordings;
 pub mod storage;
@@ -12,6 +13,7 @@ pub mod storage;
 pub use binance::BinanceFlow;
 pub use book::{DepthBookLike, NaiveDepthBook};
 pub use itch::{ItchDay, ItchFlow, ItchMessage, ItchTold};
+pub use orders::{Command, Order, OrderFlow, OrderStore};
 pub use random::Random;
 pub use recordings::recording;
 pub use storage::{Fault, MemoryStorage, Operation};
