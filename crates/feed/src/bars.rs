@@ -12,6 +12,8 @@ use std::collections::VecDeque;
 
 use tidebook_types::records::{FLAG_BACKFILL, FLAG_UNPROVEN, SIDE_BUY};
 
+use crate::saved::{Input, Saved, SavedError, saved};
+
 /// ns of a second.
 pub(crate) const SECOND_NS: i64 = 1_000_000_000;
 /// Lengths in seconds, rising.
@@ -54,6 +56,22 @@ pub(crate) struct BarState {
     first: (i64, u64),
     last: (i64, u64),
 }
+
+saved!(BarState {
+    ts_open,
+    trade_count,
+    open,
+    high,
+    low,
+    close,
+    volume,
+    buy_volume,
+    notional,
+    revision,
+    flags,
+    first,
+    last,
+});
 
 impl BarState {
     const fn empty(ts_open: i64, price: i64) -> Self {
@@ -374,6 +392,59 @@ pub(crate) struct Bars {
     backfilled: bool,
     /// Time of the trade added last; `None` before any.
     last: Option<i64>,
+}
+
+/// What each length keeps; the lengths themselves are ours.
+impl Saved for Bars {
+    fn layout(text: &mut String) {
+        text.push_str("Bars{closed_max,backfilled,last,series:");
+        for interval_s in INTERVALS_S {
+            *text += &format!("{interval_s}:open,closed,next_open,last_close,traded_until,doubted,");
+        }
+        BarState::layout(text);
+        text.push('}');
+    }
+    fn save(&self, out: &mut Vec<u8>) {
+        let Self { series, backfilled, last } = self;
+        series[MINUTE].closed_max.save(out);
+        backfilled.save(out);
+        last.save(out);
+        for series in series {
+            let Series {
+                interval: _,
+                fills: _,
+                open,
+                closed,
+                closed_max: _,
+                next_open,
+                last_close,
+                traded_until,
+                doubted,
+            } = series;
+            open.save(out);
+            closed.save(out);
+            (*next_open, *last_close, *traded_until).save(out);
+            doubted.save(out);
+        }
+    }
+    fn load(input: &mut Input<'_>) -> Result<Self, SavedError> {
+        let mut bars = Self::new(usize::load(input)?);
+        bars.backfilled = bool::load(input)?;
+        bars.last = Option::load(input)?;
+        for series in &mut bars.series {
+            series.open = Vec::load(input)?;
+            series.closed = VecDeque::load(input)?;
+            let rising = |bars: &mut dyn Iterator<Item = &BarState>| {
+                bars.map(|bar| bar.ts_open).is_sorted_by(|one, next| one < next)
+            };
+            if !rising(&mut series.open.iter()) || !rising(&mut series.closed.iter()) {
+                return Err(input.error("bars out of order"));
+            }
+            (series.next_open, series.last_close, series.traded_until) = Saved::load(input)?;
+            series.doubted = Option::load(input)?;
+        }
+        Ok(bars)
+    }
 }
 
 impl Bars {

@@ -1,8 +1,12 @@
 //! Which sessions with the venue are open, as the feed's own state messages tell it.
 
+use crate::saved::saved;
+
 /// Numbers of the open sessions, oldest first. A feed has a handful, so a list beats any map.
 #[derive(Debug, Default, Hash)]
 pub(crate) struct Connections(Vec<u32>);
+
+saved!(Connections(0));
 
 impl Connections {
     /// A session began.

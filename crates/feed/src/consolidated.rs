@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use tidebook_types::records::{ASSET_BYTES, FLAG_DERIVED};
 use tidebook_types::{ConsolidatedTop, Exponent, Instrument, InstrumentId, MessageKind, Quote, Status, Venue};
 
+use crate::saved::{Input, Saved, SavedError, saved};
 use crate::status::StatusKind;
 
 /// A feed that brought nothing from its venue for so long is silent.
@@ -35,6 +36,8 @@ struct Member {
     size_exp: Exponent,
 }
 
+saved!(Member { id, usable, has_book, bid, ask, price_exp, size_exp });
+
 #[derive(Debug, Clone)]
 struct Asset {
     name: AssetName,
@@ -54,6 +57,15 @@ struct VenueState {
     said_at: i64,
     silent: bool,
 }
+
+/// What is known of one feed.
+struct KnownFeed {
+    said_at: i64,
+    silent: bool,
+    members: Vec<(AssetName, Member)>,
+}
+
+saved!(KnownFeed { said_at, silent, members });
 
 /// Where a change came from: the first five fields of a record.
 #[derive(Debug, Clone, Copy)]
@@ -78,6 +90,34 @@ pub struct Consolidator {
     speaks: bool,
 }
 
+/// What is known, not what was told: that is in the channel.
+impl Saved for Consolidator {
+    fn layout(text: &mut String) {
+        text.push_str("Consolidator{clock,feeds:*");
+        <(u8, KnownFeed)>::layout(text);
+        text.push('}');
+    }
+    fn save(&self, out: &mut Vec<u8>) {
+        self.clock.save(out);
+        self.known().count().save(out);
+        for (code, known) in self.known() {
+            out.push(code as u8);
+            known.save(out);
+        }
+    }
+    fn load(input: &mut Input<'_>) -> Result<Self, SavedError> {
+        let mut consolidator = Self { clock: i64::load(input)?, ..Self::default() };
+        for _ in 0..input.count()? {
+            let (code, known) = <(u8, KnownFeed)>::load(input)?;
+            if known.members.iter().any(|(_, member)| code_of(member.id) != usize::from(code)) {
+                return Err(input.error("an instrument of another feed"));
+            }
+            consolidator.learn(code.into(), &known);
+        }
+        Ok(consolidator)
+    }
+}
+
 impl Default for Consolidator {
     fn default() -> Self {
         let venues = vec![VenueState::default(); usize::from(u8::MAX) + 1];
@@ -94,17 +134,21 @@ impl Consolidator {
 
     /// A definition: opens the instrument if it is of a spot market.
     pub fn on_instrument(&mut self, record: &Instrument) {
-        let id = record.instrument_id;
-        let Some(name) = asset_of(record) else { return };
+        if let Some(name) = asset_of(record) {
+            self.open(record.instrument_id, name);
+        }
+    }
+
+    /// The place of an instrument of this asset, made if it is new.
+    fn open(&mut self, id: u32, name: AssetName) -> Place {
         let index = index_of(id);
         let asset = self.asset(name);
         let places = &mut self.venues[code_of(id)].places;
         if places.len() <= index {
             places.resize(index + 1, None);
         }
-        if places[index].is_none() {
-            let members = &mut self.assets[asset].members;
-            places[index] = Some((asset, members.len()));
+        let members = &mut self.assets[asset].members;
+        *places[index].get_or_insert_with(|| {
             members.push(Member {
                 id,
                 usable: false,
@@ -114,7 +158,34 @@ impl Consolidator {
                 price_exp: 0,
                 size_exp: 0,
             });
+            (asset, members.len() - 1)
+        })
+    }
+
+    /// Takes over what another one knows of its feeds; what either has told is left as it is.
+    pub fn take_over(&mut self, other: &Self) {
+        self.clock = self.clock.max(other.clock);
+        for (code, known) in other.known() {
+            self.learn(code, &known);
         }
+    }
+
+    /// What is known of each feed that has said something.
+    fn known(&self) -> impl Iterator<Item = (usize, KnownFeed)> {
+        let said = self.venues.iter().enumerate().filter(|(_, state)| state.said_at != 0 || !state.places.is_empty());
+        said.map(|(code, state)| {
+            let member = |&(asset, member): &Place| (self.assets[asset].name, self.assets[asset].members[member]);
+            let members = state.places.iter().flatten().map(member).collect();
+            (code, KnownFeed { said_at: state.said_at, silent: state.silent, members })
+        })
+    }
+
+    fn learn(&mut self, code: usize, known: &KnownFeed) {
+        for (name, member) in &known.members {
+            let (asset, place) = self.open(member.id, *name);
+            self.assets[asset].members[place] = *member;
+        }
+        (self.venues[code].said_at, self.venues[code].silent) = (known.said_at, known.silent);
     }
 
     /// A top of one venue.

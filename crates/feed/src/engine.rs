@@ -8,7 +8,9 @@
 //! receive time is, so that recordings without timers close their bars too. It never goes back, but where the feed says
 //! that our clock was stepped: from there on it is the new one.
 
+use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
+use std::sync::{Mutex, PoisonError};
 
 use tidebook_types::{BookImage, InstrumentId, MessageKind, RawMessage, Venue};
 
@@ -23,6 +25,7 @@ use crate::kraken_v1::KrakenV1Feed;
 use crate::lobster::LobsterFeed;
 use crate::market::{Emitter, Markets, StatusRecord};
 use crate::oracles::Oracles;
+use crate::saved::{Input, Saved, SavedError, layout_of, saved};
 use crate::scan::{ScanError, Scanner, Unknown};
 use crate::sink::RecordSink;
 use crate::state_hash::StateHasher;
@@ -71,6 +74,8 @@ macro_rules! counters {
                 [$((stringify!($name), self.$name),)*].into_iter()
             }
         }
+
+        saved!(Counters { $($name),* });
     };
 }
 
@@ -176,6 +181,38 @@ const QUARANTINED_MAX: usize = 64;
 #[derive(Debug, Default)]
 pub(crate) struct Quarantine(Vec<Quarantined>);
 
+/// Texts of errors that a saved state told, each once however many states are loaded. There are as many as we wrote.
+static TOLD: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+
+/// Longest text of an error that is read back.
+const TOLD_BYTES_MAX: usize = 256;
+
+impl Saved for Quarantined {
+    fn layout(text: &mut String) {
+        text.push_str("Quarantined{sequence:u64,offset:u64,expected:*u8}");
+    }
+    fn save(&self, out: &mut Vec<u8>) {
+        let Self { sequence, error: ScanError { offset, expected } } = self;
+        sequence.save(out);
+        offset.save(out);
+        expected.len().save(out);
+        out.extend_from_slice(expected.as_bytes());
+    }
+    fn load(input: &mut Input<'_>) -> Result<Self, SavedError> {
+        let (sequence, offset) = Saved::load(input)?;
+        let count = input.count()?;
+        let text = std::str::from_utf8(input.take(count)?).ok().filter(|text| text.len() <= TOLD_BYTES_MAX);
+        let text = text.ok_or(input.error("no text"))?;
+        let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = told.get(text).copied();
+        let expected = known.unwrap_or_else(|| Box::leak(Box::<str>::from(text)));
+        told.insert(expected);
+        Ok(Self { sequence, error: ScanError { offset, expected } })
+    }
+}
+
+saved!(Quarantine(0));
+
 impl Quarantine {
     #[cold]
     pub(crate) fn add<S: RecordSink>(&mut self, counters: &mut Counters, error: ScanError, emit: &mut Emitter<'_, S>) {
@@ -199,6 +236,55 @@ enum Dialect {
     Itch(ItchFeed),
 }
 
+impl Dialect {
+    /// One that has seen nothing.
+    ///
+    /// # Panics
+    /// When the venue has no dialect here, which a new `Venue` without one would mean.
+    fn of(venue: Venue) -> Self {
+        match venue {
+            Venue::Binance | Venue::BinanceUsdm | Venue::BinanceCoinm | Venue::BinanceUs => {
+                Self::Binance(BinanceFeed::new(venue))
+            }
+            Venue::Kraken => Self::Kraken(KrakenFeed::default()),
+            Venue::KrakenV1 => Self::KrakenV1(KrakenV1Feed::default()),
+            Venue::Coinbase => Self::Coinbase(ExchangeFeed::default()),
+            Venue::CoinbaseAdvanced => Self::CoinbaseAdvanced(AdvancedFeed::default()),
+            Venue::Bitstamp => Self::Bitstamp(BitstampFeed::default()),
+            Venue::Lobster => Self::Lobster(LobsterFeed::default()),
+            Venue::Nasdaq => Self::Itch(ItchFeed::default()),
+            other => panic!("no dialect for {}: add one to tidebook-feed", other.name()),
+        }
+    }
+
+    fn save(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Binance(feed) => feed.save(out),
+            Self::Kraken(feed) => feed.save(out),
+            Self::KrakenV1(feed) => feed.save(out),
+            Self::Coinbase(feed) => feed.save(out),
+            Self::CoinbaseAdvanced(feed) => feed.save(out),
+            Self::Bitstamp(feed) => feed.save(out),
+            Self::Lobster(feed) => feed.save(out),
+            Self::Itch(feed) => feed.save(out),
+        }
+    }
+
+    fn load(&mut self, input: &mut Input<'_>) -> Result<(), SavedError> {
+        match self {
+            Self::Binance(feed) => *feed = Saved::load(input)?,
+            Self::Kraken(feed) => *feed = Saved::load(input)?,
+            Self::KrakenV1(feed) => *feed = Saved::load(input)?,
+            Self::Coinbase(feed) => *feed = Saved::load(input)?,
+            Self::CoinbaseAdvanced(feed) => *feed = Saved::load(input)?,
+            Self::Bitstamp(feed) => *feed = Saved::load(input)?,
+            Self::Lobster(feed) => *feed = Saved::load(input)?,
+            Self::Itch(feed) => *feed = Saved::load(input)?,
+        }
+        Ok(())
+    }
+}
+
 /// The engine of one venue's feed.
 pub struct FeedEngine {
     markets: Markets,
@@ -213,28 +299,52 @@ pub struct FeedEngine {
     closed_for: i64,
 }
 
+impl Saved for FeedEngine {
+    fn layout(text: &mut String) {
+        text.push_str("FeedEngine{");
+        layout_of(|it: &Self| &it.markets, text);
+        // Which one is saved follows from the venue.
+        BinanceFeed::layout(text);
+        KrakenFeed::layout(text);
+        KrakenV1Feed::layout(text);
+        ExchangeFeed::layout(text);
+        AdvancedFeed::layout(text);
+        BitstampFeed::layout(text);
+        LobsterFeed::layout(text);
+        ItchFeed::layout(text);
+        layout_of(|it: &Self| &it.quarantine, text);
+        layout_of(|it: &Self| &it.connections, text);
+        layout_of(|it: &Self| &it.health, text);
+        text.push_str("timers_seen,clock,closed_for}");
+    }
+    fn save(&self, out: &mut Vec<u8>) {
+        let Self { markets, dialect, quarantine, connections, health, timers_seen, clock, closed_for } = self;
+        markets.save(out);
+        dialect.save(out);
+        quarantine.save(out);
+        connections.save(out);
+        health.save(out);
+        (*timers_seen, *clock, *closed_for).save(out);
+    }
+    fn load(input: &mut Input<'_>) -> Result<Self, SavedError> {
+        let markets = Markets::load(input)?;
+        let mut dialect = Dialect::of(markets.venue);
+        dialect.load(input)?;
+        let (quarantine, connections, health) = Saved::load(input)?;
+        let (timers_seen, clock, closed_for) = Saved::load(input)?;
+        Ok(Self { markets, dialect, quarantine, connections, health, timers_seen, clock, closed_for })
+    }
+}
+
 impl FeedEngine {
     /// An engine that has seen nothing.
     ///
     /// # Panics
     /// When the venue has no dialect here, which a new `Venue` without one would mean.
     pub fn new(venue: Venue, options: FeedOptions) -> Self {
-        let dialect = match venue {
-            Venue::Binance | Venue::BinanceUsdm | Venue::BinanceCoinm | Venue::BinanceUs => {
-                Dialect::Binance(BinanceFeed::new(venue))
-            }
-            Venue::Kraken => Dialect::Kraken(KrakenFeed::default()),
-            Venue::KrakenV1 => Dialect::KrakenV1(KrakenV1Feed::default()),
-            Venue::Coinbase => Dialect::Coinbase(ExchangeFeed::default()),
-            Venue::CoinbaseAdvanced => Dialect::CoinbaseAdvanced(AdvancedFeed::default()),
-            Venue::Bitstamp => Dialect::Bitstamp(BitstampFeed::default()),
-            Venue::Lobster => Dialect::Lobster(LobsterFeed::default()),
-            Venue::Nasdaq => Dialect::Itch(ItchFeed::default()),
-            other => panic!("no dialect for {}: add one to tidebook-feed", other.name()),
-        };
         Self {
             markets: Markets::new(venue, options),
-            dialect,
+            dialect: Dialect::of(venue),
             quarantine: Quarantine::default(),
             connections: Connections::default(),
             health: HealthWindow::default(),

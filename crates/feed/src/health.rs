@@ -7,6 +7,7 @@
 use tidebook_types::{Health, InstrumentId, MessageKind};
 
 use crate::market::{Emitter, Markets};
+use crate::saved::saved;
 use crate::sink::RecordSink;
 
 /// Records whose smallest lags make the offset of the clocks.
@@ -27,6 +28,8 @@ pub(crate) struct HealthWindow {
     /// Place in `smallest` that is written next, once it is full.
     next: usize,
 }
+
+saved!(HealthWindow { since, messages, timed, lag_min, lag_max, lag_sum, smallest, next });
 
 impl HealthWindow {
     /// A message came.

@@ -17,6 +17,7 @@ use crate::decimal::significant_decimals;
 use crate::engine::{Counters, FeedOptions};
 use crate::oracles::{Oracle, Oracles};
 use crate::orders::OrderLine;
+use crate::saved::{Input, Saved, SavedError, saved};
 use crate::sink::{RecordSink, Stage};
 use crate::status::StatusKind;
 use crate::trades::{TradeIds, TradeStep};
@@ -47,6 +48,8 @@ pub(crate) enum BookState {
     Unproven,
 }
 
+saved!(BookState: Waiting = 0, Usable = 1, Suspect = 2, Unproven = 3);
+
 impl BookState {
     pub(crate) const fn is_usable(self) -> bool {
         matches!(self, Self::Usable | Self::Unproven)
@@ -67,6 +70,8 @@ pub(crate) struct Top {
     pub(crate) bid: Level,
     pub(crate) ask: Level,
 }
+
+saved!(Top { bid, ask });
 
 impl Top {
     pub(crate) const EMPTY: Self = Self { bid: NO_LEVEL, ask: NO_LEVEL };
@@ -97,6 +102,8 @@ pub(crate) struct Steps {
     pub(crate) tick: (i64, Exponent),
     pub(crate) lot: (i64, Exponent),
 }
+
+saved!(Steps { tick, lot });
 
 impl Steps {
     /// Those of decimal texts; an empty text is a step that is not known. `None` when one is no decimal.
@@ -164,6 +171,15 @@ pub(crate) struct Market {
     changed: (i64, i64, u64),
 }
 
+saved!(Market {
+    id, symbol, version, price_exp, size_exp, steps, book, state, venue_sequence, connection, wanted, wanted_at,
+    had_snapshot, top, apart_since, trade_ids, bars, changed,
+} without {
+    // Both are given by those who load all instruments.
+    name: Box::default(),
+    dirty: false,
+});
+
 impl Hash for Market {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         let Self {
@@ -230,6 +246,14 @@ impl Hasher for SymbolHasher {
     }
 }
 
+/// Name of an instrument; `None` when the symbol cannot be one's.
+fn name_of(venue: Venue, symbol: &[u8]) -> Option<Box<[u8]>> {
+    let plain = symbol.iter().all(|byte| byte.is_ascii_graphic() && !b"\"\\".contains(byte));
+    let symbol = std::str::from_utf8(symbol).ok().filter(|symbol| !symbol.is_empty() && plain)?;
+    let name = venue.instrument_name(symbol).into_bytes();
+    (name.len() <= NAME_BYTES_MAX).then(|| name.into())
+}
+
 /// All instruments of a feed and what is counted over them.
 pub(crate) struct Markets {
     pub(crate) venue: Venue,
@@ -241,6 +265,43 @@ pub(crate) struct Markets {
     /// Found last; most messages are about the instrument of the message before.
     recent: usize,
     dirty: Vec<usize>,
+}
+
+impl Saved for Markets {
+    fn layout(text: &mut String) {
+        text.push_str("Markets{");
+        <(Venue, FeedOptions, Counters)>::layout(text);
+        <(Oracles, Vec<Market>, Vec<usize>)>::layout(text);
+        text.push('}');
+    }
+    fn save(&self, out: &mut Vec<u8>) {
+        let Self { venue, options, counters, oracles, all, by_symbol: _, recent: _, dirty } = self;
+        venue.save(out);
+        options.save(out);
+        counters.save(out);
+        oracles.save(out);
+        all.save(out);
+        dirty.save(out);
+    }
+    fn load(input: &mut Input<'_>) -> Result<Self, SavedError> {
+        let mut markets = Self::new(Venue::load(input)?, FeedOptions::load(input)?);
+        markets.counters = Counters::load(input)?;
+        markets.oracles = Oracles::load(input)?;
+        markets.all = Vec::load(input)?;
+        markets.dirty = Vec::load(input)?;
+        let Self { venue, all, by_symbol, dirty, .. } = &mut markets;
+        for (index, market) in all.iter_mut().enumerate() {
+            let twice = by_symbol.insert(market.symbol.clone(), index).is_some();
+            let is_its_own = market.id.index() == index && market.id.get() >> 24 == *venue as u32;
+            let name = name_of(*venue, &market.symbol).filter(|_| is_its_own && !twice);
+            market.name = name.ok_or(input.error("an instrument that cannot be"))?;
+        }
+        for index in dirty {
+            let market = all.get_mut(*index).filter(|market| !market.dirty);
+            market.ok_or(input.error("a change of no instrument"))?.dirty = true;
+        }
+        Ok(markets)
+    }
 }
 
 impl Hash for Markets {
@@ -311,12 +372,8 @@ impl Markets {
 
     #[cold]
     fn open(&mut self, symbol: &[u8]) -> Option<usize> {
-        let plain = symbol.iter().all(|byte| byte.is_ascii_graphic() && !b"\"\\".contains(byte));
-        let name = std::str::from_utf8(symbol).ok().filter(|symbol| !symbol.is_empty() && plain);
-        let name = name.map(|symbol| self.venue.instrument_name(symbol).into_bytes());
-        let Some(name) =
-            name.filter(|name| name.len() <= NAME_BYTES_MAX && self.all.len() < self.options.instruments_max)
-        else {
+        let name = name_of(self.venue, symbol);
+        let Some(name) = name.filter(|_| self.all.len() < self.options.instruments_max) else {
             self.counters.instruments_refused += 1;
             return None;
         };
@@ -324,7 +381,7 @@ impl Markets {
         self.all.push(Market {
             id: InstrumentId::new(self.venue, u32::try_from(index).ok()?),
             symbol: symbol.into(),
-            name: name.into(),
+            name,
             version: 0,
             price_exp: 0,
             size_exp: 0,

@@ -3,6 +3,8 @@
 //! A sequence check proves that no message was lost, not that the book is right; an oracle compares with something the
 //! venue computed itself. An oracle only counts: what a disagreement does to a book is the venue's rule.
 
+use crate::saved::saved;
+
 /// A named check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
@@ -82,9 +84,13 @@ pub struct Tally {
     pub failed: u64,
 }
 
+saved!(Tally { passed, failed });
+
 /// The tallies of all oracles.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Oracles([Tally; Oracle::ALL.len()]);
+
+saved!(Oracles(0));
 
 impl Oracles {
     /// Counts one check.

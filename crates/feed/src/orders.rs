@@ -15,6 +15,7 @@ use tidebook_types::records::{
 };
 
 use crate::market::{Emitter, Markets};
+use crate::saved::{Input, Saved, SavedError, saved};
 use crate::scan::{ScanError, Scanner};
 use crate::sink::RecordSink;
 use crate::state_hash::StateHasher;
@@ -67,6 +68,8 @@ pub(crate) struct Known {
     pub(crate) remaining: i64,
 }
 
+saved!(Known { side, price, remaining });
+
 /// Orders by id. Looked up, never walked.
 ///
 /// Venues differ in what they tell and in what order. [`Self::apply`] takes events that say side and price themselves and
@@ -77,6 +80,41 @@ pub(crate) struct OrderTable {
     orders: HashMap<u64, Known, BuildHasherDefault<IdHasher>>,
     /// Ids that [`Self::apply`] deleted lately, oldest first.
     deleted: VecDeque<u64>,
+}
+
+/// By rising id: the same table gives the same bytes, in whatever order it came to be.
+impl Saved for OrderTable {
+    fn layout(text: &mut String) {
+        text.push_str("OrderTable{orders:*");
+        <(u64, Known)>::layout(text);
+        text.push_str("deleted:");
+        VecDeque::<u64>::layout(text);
+        text.push('}');
+    }
+    fn save(&self, out: &mut Vec<u8>) {
+        let Self { orders, deleted } = self;
+        let mut sorted: Vec<_> = orders.iter().collect();
+        sorted.sort_unstable_by_key(|(order_id, _)| **order_id);
+        sorted.len().save(out);
+        let mut last = 0;
+        for (order_id, known) in sorted {
+            (order_id - last).save(out);
+            known.save(out);
+            last = *order_id;
+        }
+        deleted.save(out);
+    }
+    fn load(input: &mut Input<'_>) -> Result<Self, SavedError> {
+        let mut orders = HashMap::default();
+        let mut last = 0_u64;
+        for number in 0..input.count()? {
+            let order_id = last.checked_add(u64::load(input)?);
+            let follows = order_id.filter(|order_id| number == 0 || *order_id > last);
+            last = follows.ok_or(input.error("orders out of order"))?;
+            orders.insert(last, Known::load(input)?);
+        }
+        Ok(Self { orders, deleted: VecDeque::load(input)? })
+    }
 }
 
 impl Hash for OrderTable {
@@ -214,6 +252,8 @@ pub(crate) struct Recording {
     pub(crate) midnight_ns: i64,
 }
 
+saved!(Recording { connection, index, midnight_ns });
+
 /// Recordings remembered; a feed reads a handful at a time.
 const RECORDINGS_MAX: usize = 1_024;
 
@@ -230,6 +270,8 @@ pub(crate) struct OrderTables {
     tables: Vec<OrderTable>,
     recordings: Vec<Recording>,
 }
+
+saved!(OrderTables { tables, recordings });
 
 impl OrderTables {
     /// Takes in the state `capture`: what comes from `connection` is of this instrument. A recording of another day voids

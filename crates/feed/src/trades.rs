@@ -3,6 +3,8 @@
 //! Venues number trades by one. A short memory of recent ids tells a duplicate (dropped) from a late trade (kept), so
 //! that one damaged or reordered id can neither hide nor double the trades behind it.
 
+use crate::saved::saved;
+
 /// Ids remembered; duplicates and reorderings are a matter of a few messages.
 const RECENT: usize = 64;
 
@@ -33,6 +35,8 @@ pub(crate) struct TradeIds {
     /// Up to this count an id one above the last may be one seen before a late trade.
     careful_until: usize,
 }
+
+saved!(TradeIds { last, recent, contents, count, careful_until });
 
 impl TradeIds {
     pub(crate) const fn new() -> Self {

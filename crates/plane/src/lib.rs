@@ -6,6 +6,7 @@
 mod confine;
 mod engine;
 mod error;
+mod feed_history;
 mod histogram;
 mod input;
 mod latency;
@@ -15,6 +16,7 @@ mod positions;
 pub use confine::Confinement;
 pub use engine::{EngineOptions, EngineStatus, FeedSource, FeedStatus, MarketDataEngine};
 pub use error::PlaneError;
+pub use feed_history::FeedHistory;
 pub use histogram::{Histogram, HistogramSnapshot};
 pub use latency::LatencyStage;
 pub use output::{CHANNELS, MarketDataChannels};

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::failure::Quantity;
 use crate::market::Steps;
+use crate::saved::saved;
 use crate::scan::{ScanError, Scanner, Unknown};
 
 /// Whether the request was for exchangeInfo.
@@ -20,6 +21,8 @@ const LISTED_MAX: usize = 50_000;
 /// What the venue lists, also of symbols that never had a message.
 #[derive(Debug, Default, Hash)]
 pub(crate) struct Listing(BTreeMap<Box<[u8]>, Steps>);
+
+saved!(Listing(0));
 
 impl Listing {
     /// Whether another answer's entry may be remembered.

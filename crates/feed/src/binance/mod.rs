@@ -19,6 +19,7 @@ use crate::exponents::{PRECISION_ROUNDS_MAX, change_exponent, unfit};
 use crate::failure::Failure;
 use crate::market::{BookState, Emitter, Markets, StatusRecord, Steps};
 use crate::oracles::Oracle;
+use crate::saved::saved;
 use crate::scan::{ScanError, Scanner, Unknown};
 use crate::sink::{RecordSink, Stage};
 use crate::status::StatusKind;
@@ -36,6 +37,8 @@ pub(crate) struct BinanceFeed {
     /// By index of the instrument.
     syncs: Vec<Sync>,
 }
+
+saved!(BinanceFeed { rules, listing, syncs } without { decoder: Decoder::new(rules.chain) });
 
 impl Hash for BinanceFeed {
     fn hash<H: Hasher>(&self, state: &mut H) {

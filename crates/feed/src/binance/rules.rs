@@ -5,6 +5,8 @@
 
 use tidebook_types::{Exponent, Venue};
 
+use crate::saved::saved;
+
 /// Differences of one venue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Rules {
@@ -18,6 +20,8 @@ pub(crate) struct Rules {
     pub(crate) exponents: (Exponent, Exponent),
 }
 
+saved!(Rules { chain, tickers, behind_max, exponents });
+
 /// How a depth message tells which one it follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Chain {
@@ -26,6 +30,8 @@ pub(crate) enum Chain {
     /// `pu` is `u` of the one before: update ids count the changes of all instruments, so `U` says nothing of a chain.
     Previous,
 }
+
+saved!(Chain: First = 0, Previous = 1);
 
 /// When bookTickers come that belong to a depth message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,6 +42,8 @@ pub(crate) enum TickerTime {
     /// is missing.
     Around,
 }
+
+saved!(TickerTime: Before = 0, Around = 1);
 
 impl Rules {
     const SPOT: Self = Self { chain: Chain::First, tickers: TickerTime::Before, behind_max: 100, exponents: (8, 8) };

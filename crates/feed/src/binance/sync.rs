@@ -22,6 +22,7 @@ use super::rules::{Rules, TickerTime};
 use super::ticker::{Compared, Dispute, Tickers, Waiting};
 use crate::market::{BookState, Emitter, Markets, StatusRecord, Top, is_best_first};
 use crate::oracles::Oracle;
+use crate::saved::saved;
 use crate::sink::RecordSink;
 use crate::status::StatusKind;
 
@@ -53,6 +54,8 @@ struct Kept {
     asks: Box<[Level]>,
 }
 
+saved!(Kept { ts_event, previous, first, last, bids, asks });
+
 /// What stays of the last message received.
 #[derive(Debug, Clone, Copy, Hash)]
 struct Received {
@@ -61,6 +64,8 @@ struct Received {
     first: u64,
     last: u64,
 }
+
+saved!(Received { ts_event, previous, first, last });
 
 /// How a message follows the one before.
 enum Step {
@@ -91,6 +96,8 @@ pub(super) struct Sync {
     waiting: Waiting,
     dispute: Dispute,
 }
+
+saved!(Sync { rules, received, older, left_off, kept, kept_levels, behind, unfed, tickers, waiting, dispute });
 
 impl Sync {
     pub(super) fn new(rules: Rules) -> Self {

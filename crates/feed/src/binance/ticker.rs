@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use tidebook_book::{Level, Side};
 
 use crate::market::Top;
+use crate::saved::saved;
 
 /// bookTickers kept while their depth message is on its way: 100 ms of the busiest pair is under a thousand.
 const TICKERS_MAX: usize = 4_096;
@@ -36,6 +37,8 @@ pub(super) struct Tickers {
     /// Depth messages since the last bookTicker.
     silent: u32,
 }
+
+saved!(Tickers { ahead, covered, silent });
 
 impl Tickers {
     /// Takes one in; false for a repetition of the last.
@@ -100,6 +103,8 @@ pub(super) struct Compared {
 #[derive(Debug, Clone, Default, Hash)]
 pub(super) struct Waiting(VecDeque<(u64, Top)>);
 
+saved!(Waiting(0));
+
 impl Waiting {
     pub(super) fn push(&mut self, sequence: u64, ours: Top) {
         if self.0.len() == WAITING_MAX {
@@ -134,6 +139,8 @@ pub(super) struct Dispute {
     /// More than are followed.
     overflown: bool,
 }
+
+saved!(Dispute { prices, overflown });
 
 impl Dispute {
     /// Adds what differs between our top and the venue's.

@@ -11,6 +11,7 @@ use crate::exponents::{PRECISION_ROUNDS_MAX, change_exponent, unfit};
 use crate::failure::Failure;
 use crate::market::{Emitter, Markets};
 use crate::orders::OrderTables;
+use crate::saved::saved;
 use crate::scan::{ScanError, Unknown};
 use crate::sink::RecordSink;
 use decode::{EXPONENTS, Line};
@@ -20,6 +21,8 @@ use decode::{EXPONENTS, Line};
 pub(crate) struct BitstampFeed {
     tables: OrderTables,
 }
+
+saved!(BitstampFeed { tables });
 
 impl BitstampFeed {
     /// A line of a recording: `<event> <JSON>`.

@@ -14,6 +14,7 @@ use super::{apply_changes, apply_snapshot, feeds_book, lose_books, market, sides
 use crate::engine::Quarantine;
 use crate::market::{BookState, Emitter, Markets, StatusRecord};
 use crate::oracles::Oracle;
+use crate::saved::saved;
 use crate::scan::ScanError;
 use crate::sink::{RecordSink, Stage};
 use crate::status::StatusKind;
@@ -28,6 +29,8 @@ struct Session {
     heartbeat: Option<u64>,
 }
 
+saved!(Session { connection, sequence, ts_event, heartbeat });
+
 /// State of the dialect.
 #[derive(Debug, Default)]
 pub(crate) struct AdvancedFeed {
@@ -36,6 +39,8 @@ pub(crate) struct AdvancedFeed {
     /// Open sessions; a feed has a handful.
     sessions: Vec<Session>,
 }
+
+saved!(AdvancedFeed { products, sessions } without { decoder: Decoder::default() });
 
 impl Hash for AdvancedFeed {
     fn hash<H: Hasher>(&self, state: &mut H) {

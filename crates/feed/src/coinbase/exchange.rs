@@ -16,6 +16,7 @@ use super::{apply_changes, apply_snapshot, feeds_book, lose_books, market, sides
 use crate::engine::Quarantine;
 use crate::market::{BookState, Emitter, Markets, Print, StatusRecord, Top};
 use crate::oracles::Oracle;
+use crate::saved::saved;
 use crate::scan::ScanError;
 use crate::sink::{RecordSink, Stage};
 use crate::status::StatusKind;
@@ -37,6 +38,8 @@ struct Dispute {
     left: u32,
 }
 
+saved!(Dispute { prices, before, left });
+
 /// What one instrument needs beside its market.
 #[derive(Debug, Default, Hash)]
 struct Product {
@@ -56,6 +59,8 @@ struct Product {
     full: Option<(u32, u64)>,
 }
 
+saved!(Product { states, dispute, changed, level2, trades, last_trade_id, ticker, full });
+
 /// State of the dialect.
 #[derive(Debug, Default)]
 pub(crate) struct ExchangeFeed {
@@ -64,6 +69,8 @@ pub(crate) struct ExchangeFeed {
     /// By index of the instrument.
     states: Vec<Product>,
 }
+
+saved!(ExchangeFeed { products, states } without { decoder: Decoder::default() });
 
 impl Hash for ExchangeFeed {
     fn hash<H: Hasher>(&self, state: &mut H) {

@@ -12,6 +12,7 @@ use super::EXPONENTS;
 use crate::decimal::significant_decimals;
 use crate::engine::Quarantine;
 use crate::market::{Emitter, Markets, StatusRecord, Steps};
+use crate::saved::saved;
 use crate::scan::{ScanError, Scanner};
 use crate::sink::RecordSink;
 use crate::status::StatusKind;
@@ -26,6 +27,8 @@ pub(super) struct Product {
     pub(super) exponents: (Exponent, Exponent),
     pub(super) steps: Steps,
 }
+
+saved!(Product { exponents, steps });
 
 impl Product {
     fn of(price_step: &[u8], size_step: &[u8]) -> Option<Self> {
@@ -42,6 +45,8 @@ impl Product {
 /// Products by symbol.
 #[derive(Debug, Default, Hash)]
 pub(super) struct Products(BTreeMap<Box<[u8]>, Product>);
+
+saved!(Products(0));
 
 impl Products {
     /// Exponents to begin an instrument with.

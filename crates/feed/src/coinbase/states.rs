@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 
 use crate::market::Top;
+use crate::saved::saved;
 
 /// States that a ticker may mean.
 const STATES_MAX: usize = 4;
@@ -29,6 +30,8 @@ pub(super) enum Verdict {
 /// The last states of a book with the venue time of the message that made each; 0 for a snapshot.
 #[derive(Debug, Clone, Default, Hash)]
 pub(super) struct States(VecDeque<(i64, Prices)>);
+
+saved!(States(0));
 
 impl States {
     /// Begins with the state that a snapshot made.

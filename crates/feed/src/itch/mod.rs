@@ -17,6 +17,7 @@ use tidebook_types::records::{FLAG_HIDDEN, FLAG_UNKNOWN_ORDER, ORDER_CANCEL, ORD
 use crate::engine::Quarantine;
 use crate::market::{Emitter, Markets, Print, StatusRecord, Steps};
 use crate::orders::{OrderLine, OrderTable, midnight};
+use crate::saved::saved;
 use crate::scan::{ScanError, Scanner};
 use crate::sink::RecordSink;
 use crate::status::StatusKind;
@@ -41,6 +42,8 @@ struct Stock {
     last_ns: i64,
 }
 
+saved!(Stock { symbol, index, last_ns });
+
 impl Stock {
     const UNKNOWN: Self = Self { symbol: [b' '; 8], index: NO_INDEX, last_ns: 0 };
 }
@@ -52,6 +55,8 @@ struct Day {
     /// ns since 1970 UTC.
     midnight_ns: i64,
 }
+
+saved!(Day { connection, midnight_ns });
 
 /// State of the dialect.
 #[derive(Debug)]
@@ -65,6 +70,8 @@ pub(crate) struct ItchFeed {
     last: [u8; REPEATED_BYTES_MAX],
     last_size: usize,
 }
+
+saved!(ItchFeed { day, stocks, tables, last, last_size });
 
 impl Default for ItchFeed {
     fn default() -> Self {

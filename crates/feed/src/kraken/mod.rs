@@ -24,6 +24,7 @@ use crate::exponents::{PRECISION_ROUNDS_MAX, change_exponent, unfit};
 use crate::failure::Failure;
 use crate::market::{BookState, Emitter, Markets, Print, StatusRecord, is_best_first};
 use crate::oracles::Oracle;
+use crate::saved::saved;
 use crate::scan::{ScanError, Scanner, Unknown};
 use crate::sink::{RecordSink, Stage};
 use crate::status::StatusKind;
@@ -46,6 +47,8 @@ struct Subscription {
     ohlc: Option<Box<[u8]>>,
 }
 
+saved!(Subscription { depth, venue_bars, ohlc });
+
 /// State of the dialect.
 #[derive(Debug, Default)]
 pub(crate) struct KrakenFeed {
@@ -57,6 +60,10 @@ pub(crate) struct KrakenFeed {
     /// Trades of the message at hand.
     trades: Vec<(usize, u32, Print)>,
 }
+
+saved!(KrakenFeed { subscriptions, pairs } without {
+    decoder: Decoder::default(), cut: Cut::default(), trades: Vec::new(),
+});
 
 impl Hash for KrakenFeed {
     fn hash<H: Hasher>(&self, state: &mut H) {

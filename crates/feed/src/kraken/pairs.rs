@@ -11,6 +11,7 @@ use tidebook_types::{Exponent, decimals, parse_units};
 use super::symbol;
 use crate::engine::FeedOptions;
 use crate::market::{Emitter, Markets, StatusRecord, Steps};
+use crate::saved::saved;
 use crate::scan::{ScanError, Scanner};
 use crate::sink::RecordSink;
 use crate::status::StatusKind;
@@ -24,9 +25,13 @@ pub(crate) struct Pair {
     pub(crate) steps: Steps,
 }
 
+saved!(Pair { price_decimals, size_decimals, steps });
+
 /// Every pair the venue has told us of, by its WebSocket v2 name.
 #[derive(Debug, Default, Hash)]
 pub(crate) struct Pairs(BTreeMap<Box<[u8]>, Pair>);
+
+saved!(Pairs(0));
 
 impl Pairs {
     pub(crate) fn get(&self, symbol: &[u8]) -> Option<&Pair> {

@@ -10,6 +10,7 @@ use super::decode::units;
 use crate::bars::BarState;
 use crate::failure::{Failure, Quantity};
 use crate::market::Print;
+use crate::saved::saved;
 use crate::scan::{ScanError, Scanner};
 use crate::time::seconds;
 
@@ -135,6 +136,8 @@ pub(crate) struct VenueBar {
     pub(crate) volume: i64,
     pub(crate) trade_count: u64,
 }
+
+saved!(VenueBar { ts_open, open, high, low, close, volume, trade_count });
 
 impl VenueBar {
     /// Whether our bar says the same.

@@ -21,6 +21,7 @@ use crate::kraken::rest::Request;
 use crate::kraken::symbol;
 use crate::market::{BookState, Emitter, Markets, Print, StatusRecord, SymbolHasher, is_best_first};
 use crate::oracles::Oracle;
+use crate::saved::saved;
 use crate::scan::{ScanError, Unknown};
 use crate::sink::{RecordSink, Stage};
 use crate::status::StatusKind;
@@ -39,6 +40,11 @@ pub(crate) struct KrakenV1Feed {
     /// Trades of the message at hand.
     prints: Vec<Print>,
 }
+
+// Which instrument a pair is of is found again when the pair comes.
+saved!(KrakenV1Feed { pairs, held } without {
+    decoder: Decoder::default(), by_pair: HashMap::default(), cut: Cut::default(), prints: Vec::new(),
+});
 
 impl Hash for KrakenV1Feed {
     fn hash<H: Hasher>(&self, state: &mut H) {

@@ -14,6 +14,7 @@ use tidebook_types::records::{FLAG_HIDDEN, ORDER_EXECUTE, SIDE_NONE};
 use crate::engine::Quarantine;
 use crate::market::{Emitter, Markets, Print, StatusRecord};
 use crate::orders::{OrderLine, OrderTables};
+use crate::saved::saved;
 use crate::scan::{ScanError, Unknown};
 use crate::sink::RecordSink;
 use crate::status::StatusKind;
@@ -31,6 +32,8 @@ const HIDDEN_SIDES_END_NS: i64 = 1_405_310_400_000_000_000;
 pub(crate) struct LobsterFeed {
     tables: OrderTables,
 }
+
+saved!(LobsterFeed { tables });
 
 impl LobsterFeed {
     /// A row of a recording.

@@ -1,0 +1,287 @@
+//! The whole state of a feed: what its engine keeps, and what readers of its channels were told last.
+//!
+//! A restart that begins from a [`FeedState`] instead of the feed's first message must publish and store the same. The
+//! engine alone is not enough for that: fresh channels begin with the definitions of all instruments, and the best price
+//! over all venues counts tops that were told long ago. So this follows what the engine writes and keeps those too.
+//!
+//! As bytes (all numbers little-endian):
+//!
+//! | offset | | |
+//! |---|---|---|
+//! | 0 | 8 bytes | `TIDEFEED` |
+//! | 8 | u32 | [`STATE_VERSION`] |
+//! | 12 | u32 | CRC-32 of the layout as text: bytes of another build whose types differ are refused by it |
+//! | 16 | u64 | venue |
+//! | 24 | u64 | size of the content |
+//! | 32 | u64 | the engine's state hash, computed again from what was loaded |
+//! | 40 | | content, see `saved.rs` |
+//! | end | u32 | CRC-32 of everything before |
+
+use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
+
+use tidebook_types::records::Instrument;
+use tidebook_types::{Bar, Depth, Health, Order, Quote, RawMessage, Status, Trade, Venue};
+
+use crate::consolidated::Consolidator;
+use crate::engine::{FeedEngine, FeedOptions};
+use crate::saved::{Input, Saved, SavedError, saved};
+use crate::sink::{RecordSink, Stage};
+use crate::state_hash::StateHasher;
+
+/// Rises whenever the same messages would lead to another state, or a state means something else, though its layout is
+/// the same. A change of the layout is noticed by itself.
+pub const STATE_VERSION: u32 = 1;
+
+/// First bytes of a saved state.
+const MAGIC: [u8; 8] = *b"TIDEFEED";
+const HEAD_SIZE_BYTES: usize = 40;
+const CHECKSUM_SIZE_BYTES: usize = 4;
+
+/// Newest definitions kept: as many as `md.instruments` has room for.
+const DEFINITIONS_MAX: usize = 1 << 14;
+
+/// Why bytes do not become the state of a feed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// Not what a feed's state begins with.
+    #[error("no saved state of a feed")]
+    NoState,
+    /// Saved by another version.
+    #[error("a state of version {found} where this is version {STATE_VERSION}")]
+    Version {
+        /// What the bytes say.
+        found: u32,
+    },
+    /// Saved by a build whose state has other fields.
+    #[error("a state of layout {found:08x} where this build has {expected:08x}")]
+    Layout {
+        /// What the bytes say.
+        found: u32,
+        /// Ours.
+        expected: u32,
+    },
+    /// Of another feed.
+    #[error("a state of {found} where {expected} is wanted")]
+    Venue {
+        /// What the bytes say.
+        found: String,
+        /// The feed that was to be loaded.
+        expected: &'static str,
+    },
+    /// Changed since they were written.
+    #[error("damaged: {reason}")]
+    Damaged {
+        /// What shows it.
+        reason: String,
+    },
+}
+
+impl LoadError {
+    fn damaged(reason: impl ToString) -> Self {
+        Self::Damaged { reason: reason.to_string() }
+    }
+}
+
+/// The state of one feed after a message.
+pub struct FeedState {
+    sequence: u64,
+    /// Receive time of the last message.
+    ts_recv: i64,
+    engine: FeedEngine,
+    tops: Consolidator,
+    definitions: VecDeque<Instrument>,
+    health: Option<Health>,
+}
+
+saved!(FeedState { sequence, ts_recv, engine, tops, definitions, health });
+
+impl FeedState {
+    /// A feed of which nothing was seen.
+    pub fn new(venue: Venue, options: FeedOptions) -> Self {
+        Self {
+            sequence: 0,
+            ts_recv: 0,
+            engine: FeedEngine::new(venue, options),
+            tops: Consolidator::default(),
+            definitions: VecDeque::new(),
+            health: None,
+        }
+    }
+
+    /// Takes in the message that has this sequence in `feed.<venue>`; see [`FeedEngine::on_message`].
+    #[inline]
+    pub fn on_message(&mut self, sequence: u64, message: RawMessage<'_>, sink: &mut impl RecordSink) {
+        let Self { engine, tops, definitions, health, .. } = self;
+        let (ts_recv, kind) = (message.ts_recv, message.kind);
+        engine.on_message(sequence, message, &mut Noting { sink, tops, definitions, health });
+        tops.on_message(engine.venue(), sequence, ts_recv, kind, |_| {});
+        (self.sequence, self.ts_recv) = (sequence, ts_recv);
+    }
+
+    /// Sequence of the last message; 0 before the first.
+    pub const fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Receive time of the last message, ns since 1970 UTC; 0 before the first.
+    pub const fn ts_recv(&self) -> i64 {
+        self.ts_recv
+    }
+
+    /// The engine.
+    pub const fn engine(&self) -> &FeedEngine {
+        &self.engine
+    }
+
+    /// The engine, to go on with alone.
+    pub fn into_engine(self) -> FeedEngine {
+        self.engine
+    }
+
+    /// What counts for the best price over all venues.
+    pub const fn tops(&self) -> &Consolidator {
+        &self.tops
+    }
+
+    /// The newest definitions of instruments, oldest first.
+    pub fn definitions(&self) -> impl Iterator<Item = &Instrument> {
+        self.definitions.iter()
+    }
+
+    /// How the feed did, by the newest record.
+    pub const fn health(&self) -> Option<&Health> {
+        self.health.as_ref()
+    }
+
+    /// The engine's [`FeedEngine::state_hash`] with the sequence.
+    pub fn state_hash(&self) -> u64 {
+        let mut state = StateHasher::default();
+        (self.sequence, self.engine.state_hash()).hash(&mut state);
+        state.finish()
+    }
+
+    /// Everything as bytes, the same for the same state.
+    pub fn save(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&STATE_VERSION.to_le_bytes());
+        out.extend_from_slice(&layout().to_le_bytes());
+        out.extend_from_slice(&(self.engine.venue() as u64).to_le_bytes());
+        let size_at = out.len();
+        out.extend_from_slice(&[0; 8]);
+        out.extend_from_slice(&self.engine.state_hash().to_le_bytes());
+        debug_assert_eq!(out.len(), HEAD_SIZE_BYTES);
+        Saved::save(self, &mut out);
+        let size_bytes = (out.len() - HEAD_SIZE_BYTES) as u64;
+        out[size_at..size_at + 8].copy_from_slice(&size_bytes.to_le_bytes());
+        let checksum = crc32fast::hash(&out);
+        out.extend_from_slice(&checksum.to_le_bytes());
+        out
+    }
+
+    /// The state of the feed of `venue` that [`Self::save`] gave.
+    ///
+    /// # Errors
+    /// [`LoadError`]; nothing in `bytes` makes this panic, or take more memory than a small multiple of them.
+    pub fn load(venue: Venue, bytes: &[u8]) -> Result<Self, LoadError> {
+        let number = |at: usize| bytes.get(at..at + 4).map(|bytes| u32::from_le_bytes(bytes.try_into().expect("four")));
+        let long = |at: usize| bytes.get(at..at + 8).map(|bytes| u64::from_le_bytes(bytes.try_into().expect("eight")));
+        if bytes.get(..8) != Some(&MAGIC[..]) {
+            return Err(LoadError::NoState);
+        }
+        let cut = || LoadError::damaged("it is cut");
+        let version = number(8).ok_or_else(cut)?;
+        if version != STATE_VERSION {
+            return Err(LoadError::Version { found: version });
+        }
+        let (found, expected) = (number(12).ok_or_else(cut)?, layout());
+        if found != expected {
+            return Err(LoadError::Layout { found, expected });
+        }
+        let code = long(16).ok_or_else(cut)?;
+        if code != venue as u64 {
+            let known = u8::try_from(code).ok().and_then(Venue::from_code);
+            let found = known.map_or_else(|| format!("venue {code}"), |venue| venue.name().to_owned());
+            return Err(LoadError::Venue { found, expected: venue.name() });
+        }
+        let (size_bytes, state_hash) = (long(24).ok_or_else(cut)?, long(32).ok_or_else(cut)?);
+        let end = usize::try_from(size_bytes).ok().and_then(|size_bytes| HEAD_SIZE_BYTES.checked_add(size_bytes));
+        let end = end.filter(|end| end.checked_add(CHECKSUM_SIZE_BYTES) == Some(bytes.len())).ok_or_else(cut)?;
+        if number(end) != Some(crc32fast::hash(&bytes[..end])) {
+            return Err(LoadError::damaged("its checksum is another"));
+        }
+        let state = Self::of_content(&bytes[HEAD_SIZE_BYTES..end]).map_err(LoadError::damaged)?;
+        if state.engine.venue() != venue || state.engine.state_hash() != state_hash {
+            return Err(LoadError::damaged("what it holds is not the state that was saved"));
+        }
+        Ok(state)
+    }
+
+    fn of_content(content: &[u8]) -> Result<Self, SavedError> {
+        let mut input = Input::new(content);
+        let state = <Self as Saved>::load(&mut input)?;
+        input.end()?;
+        Ok(state)
+    }
+}
+
+/// Number of the layout of a saved state.
+fn layout() -> u32 {
+    let mut text = String::new();
+    <FeedState as Saved>::layout(&mut text);
+    crc32fast::hash(text.as_bytes())
+}
+
+/// Hands all records on and notes what a later start needs of them.
+struct Noting<'a, S> {
+    sink: &'a mut S,
+    tops: &'a mut Consolidator,
+    definitions: &'a mut VecDeque<Instrument>,
+    health: &'a mut Option<Health>,
+}
+
+impl<S: RecordSink> RecordSink for Noting<'_, S> {
+    #[inline]
+    fn reached(&mut self, stage: Stage, ts_event: i64) {
+        self.sink.reached(stage, ts_event);
+    }
+    fn health(&mut self, record: &Health) {
+        *self.health = Some(*record);
+        self.sink.health(record);
+    }
+    #[inline]
+    fn trade(&mut self, record: &Trade) {
+        self.sink.trade(record);
+    }
+    #[inline]
+    fn quote(&mut self, record: &Quote) {
+        self.tops.on_quote(record, |_| {});
+        self.sink.quote(record);
+    }
+    #[inline]
+    fn depth(&mut self, record: &Depth) {
+        self.sink.depth(record);
+    }
+    #[inline]
+    fn bar(&mut self, record: &Bar) {
+        self.sink.bar(record);
+    }
+    fn status(&mut self, record: &Status) {
+        self.tops.on_status(record, |_| {});
+        self.sink.status(record);
+    }
+    #[inline]
+    fn order(&mut self, record: &Order) {
+        self.sink.order(record);
+    }
+    fn instrument(&mut self, record: &Instrument) {
+        self.tops.on_instrument(record);
+        if self.definitions.len() == DEFINITIONS_MAX {
+            self.definitions.pop_front();
+        }
+        self.definitions.push_back(*record);
+        self.sink.instrument(record);
+    }
+}
