@@ -55,6 +55,20 @@ pub(crate) fn list(storage: &dyn Storage) -> Result<Vec<u64>, JournalError> {
     Ok(numbers)
 }
 
+/// The first segment there is.
+///
+/// # Errors
+/// [`JournalError::Absent`] when there is none.
+pub(crate) fn first(storage: &dyn Storage) -> Result<OpenSegment, JournalError> {
+    loop {
+        let number = *list(storage)?.first().ok_or_else(|| JournalError::Absent { path: storage.path("") })?;
+        if let Some(found) = read_header(storage, number)? {
+            return Ok(found);
+        }
+        // Removed by compaction since it was listed.
+    }
+}
+
 /// Removes what a crash left of segments that were never finished.
 pub(crate) fn remove_unfinished(storage: &dyn Storage) -> Result<(), JournalError> {
     let names = storage.names().map_err(io_error("list", &storage.path("")))?;

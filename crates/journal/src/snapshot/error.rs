@@ -159,7 +159,10 @@ pub enum SnapshotError {
         found_channel: String,
     },
     /// The journal no longer reaches back to the snapshot.
-    #[error("{path}: taken at sequence {sequence}, the journal begins at {first}: what follows the snapshot is gone")]
+    #[error(
+        "{path}: taken at sequence {sequence}, the journal begins at {first}: what shows that they belong together, or \
+         what follows the snapshot, is gone"
+    )]
     Behind {
         /// The snapshot.
         path: PathBuf,
@@ -170,9 +173,8 @@ pub enum SnapshotError {
     },
     /// No snapshot can be used, and the journal does not begin with the first message.
     #[error(
-        "{path}: no snapshot can be used ({refused} refused) and the journal begins at {first}, not at {begin}; put a \
-         snapshot of sequence {} or later back from a copy",
-        .first - 1
+        "{path}: no snapshot can be used ({refused} refused) and the journal begins at sequence {first}, behind messages \
+         that were compacted away; put a snapshot of sequence {first} or later, or those segments, back from a copy"
     )]
     NoStart {
         /// Directory of the snapshots.
@@ -181,8 +183,12 @@ pub enum SnapshotError {
         refused: usize,
         /// First sequence the journal holds.
         first: u64,
-        /// First sequence there ever was.
-        begin: u64,
+    },
+    /// Who asked for the recovery wants no more of it.
+    #[error("recovery was ended at sequence {sequence}; nothing was changed, it begins anew next time")]
+    Interrupted {
+        /// Last message applied.
+        sequence: u64,
     },
     /// The state could not take a message or its saved bytes.
     #[error(transparent)]
@@ -190,6 +196,18 @@ pub enum SnapshotError {
     /// The journal could not be read.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// A follower could not take the snapshot; it has told why.
+    #[error("no snapshot was taken: {cause}")]
+    Failed {
+        /// The failure.
+        cause: String,
+    },
+    /// The follower has ended.
+    #[error("the follower has ended: {cause}; no more snapshots are taken")]
+    Ended {
+        /// Why.
+        cause: String,
+    },
     /// The thread met a mistake of ours.
     #[error("the follower's thread panicked: {said}; no more snapshots are taken")]
     Panicked {
@@ -206,6 +224,13 @@ pub enum SnapshotError {
         /// What is allowed.
         rule: &'static str,
     },
+}
+
+impl SnapshotError {
+    /// Whether a whole snapshot says that this journal lacks messages that were durable, or has others.
+    pub fn contradicts_journal(&self) -> bool {
+        matches!(self, Self::Ahead { .. } | Self::OtherHistory { .. } | Self::OtherJournal { .. })
+    }
 }
 
 /// Adds where and what to an I/O error; out-of-space becomes [`SnapshotError::Full`].

@@ -9,12 +9,18 @@
 //! beside a live writer, from the journal alone.
 
 mod error;
+mod follower;
 mod frame;
+mod recovery;
 mod store;
 
 pub use error::SnapshotError;
+pub use follower::{Follower, FollowerEvent, FollowerOptions, FollowerStatus};
 pub use frame::{
     Place, SNAPSHOT_FOOTER_SIZE_BYTES, SNAPSHOT_FORMAT_VERSION, SNAPSHOT_HEADER_SIZE_BYTES, SnapshotFault,
     SnapshotHeader,
+};
+pub use recovery::{
+    Progress, Recovered, RecoveryFacts, RecoveryOptions, Refused, check_place, proven_durable, recover,
 };
 pub use store::{Rotation, Snapshot, SnapshotFacts, SnapshotStore};

@@ -1,0 +1,315 @@
+//! A state from the newest snapshot that can be trusted and the journal's messages behind it.
+//!
+//! A snapshot that is damaged, of another version, or that does not load is told and passed over for the next older
+//! one: it costs time only. One that is whole and contradicts the journal is another matter. It proves that messages
+//! were durable which this journal does not have, or has otherwise; going on without a word would make that loss
+//! final. So it ends recovery with an error that says what is missing, and somebody has to decide.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use std::time::{Duration, Instant};
+
+use super::error::SnapshotError;
+use super::frame::Place;
+use super::store::{SnapshotFacts, SnapshotStore};
+use crate::error::JournalError;
+use crate::reader::{Batch, JournalReader, ReaderOptions, Visible};
+use crate::segment;
+use crate::state::State;
+use crate::storage::Storage;
+use crate::verify::inspect_storage;
+
+/// What to recover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecoveryOptions {
+    /// Only snapshots up to this sequence are used; they are not looked at beyond it.
+    pub snapshot_sequence_max: u64,
+}
+
+impl Default for RecoveryOptions {
+    fn default() -> Self {
+        Self { snapshot_sequence_max: u64::MAX }
+    }
+}
+
+/// A snapshot that was not used.
+#[derive(Debug)]
+pub struct Refused {
+    /// Its sequence.
+    pub sequence: u64,
+    /// Why.
+    pub reason: SnapshotError,
+}
+
+/// What a recovery found and did.
+#[derive(Debug)]
+pub struct RecoveryFacts {
+    /// Channel of the journal.
+    pub channel: String,
+    /// What tells the journal from another of the channel.
+    pub journal_id: u64,
+    /// Snapshot the state was loaded from; `None` if it was derived from the first message.
+    pub used: Option<SnapshotFacts>,
+    /// Newer snapshots that could not be used, newest first.
+    pub refused: Vec<Refused>,
+    /// Messages applied behind the snapshot.
+    pub tail_count: u64,
+    /// Last message the state has taken; one below the journal's first if there is none.
+    pub last_sequence: u64,
+    /// Hash of the state, computed both ways where it has two.
+    pub state_hash: u64,
+    /// Time for reading, verifying and loading snapshots.
+    pub loading: Duration,
+    /// Time for the journal's messages.
+    pub replaying: Duration,
+}
+
+/// A recovered state and how it came about.
+#[derive(Debug)]
+pub struct Recovered<S> {
+    /// The state, behind all that is durable.
+    pub state: S,
+    /// Where it stands; `None` before the first message.
+    pub place: Option<Place>,
+    /// What was found and done.
+    pub facts: RecoveryFacts,
+    /// Reads on from there.
+    pub reader: JournalReader,
+}
+
+/// How far a recovery is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Last message applied.
+    pub sequence: u64,
+    /// Messages applied since the snapshot.
+    pub applied_count: u64,
+    /// Highest sequence known durable; where recovery will end, or further.
+    pub durable: u64,
+}
+
+/// Rebuilds the state that `make` begins, from `snapshots` and the durable messages of `journal`.
+///
+/// `make` gives a new state, as often as a snapshot has to be given up. `progress` is called now and then and may end
+/// it. Nothing on disk is changed.
+///
+/// # Errors
+/// [`SnapshotError::Ahead`], [`SnapshotError::OtherHistory`] or [`SnapshotError::OtherJournal`] when a whole snapshot
+/// contradicts the journal, [`SnapshotError::NoStart`] when there is nothing to begin from,
+/// [`SnapshotError::Journal`] when the journal is damaged behind the snapshot, [`SnapshotError::State`] for a message
+/// that is none of the state's, [`SnapshotError::Diverged`] when the state's two hashes differ.
+pub fn recover<S: State>(
+    mut make: impl FnMut() -> S,
+    journal: &Arc<dyn Storage>,
+    snapshots: &SnapshotStore,
+    options: RecoveryOptions,
+    mut progress: impl FnMut(Progress) -> ControlFlow<()>,
+) -> Result<Recovered<S>, SnapshotError> {
+    let began = Instant::now();
+    let mut refused = Vec::new();
+    let mut start = None;
+    for sequence in snapshots.list()?.into_iter().rev().filter(|&found| found <= options.snapshot_sequence_max) {
+        match load(&mut make, journal, snapshots, sequence) {
+            Ok(loaded) => {
+                start = Some(loaded);
+                break;
+            }
+            Err(error) if error.contradicts_journal() => return Err(error),
+            Err(SnapshotError::Journal(error)) => return Err(error.into()),
+            Err(reason) => refused.push(Refused { sequence, reason }),
+        }
+    }
+    let from_sequence = start.as_ref().map_or(0, |(facts, _): &(SnapshotFacts, S)| facts.sequence() + 1);
+    let mut reader = JournalReader::open_storage(Arc::clone(journal), ReaderOptions::from_sequence(from_sequence))?;
+    let first = segment::first(&**journal)?;
+    let (used, mut state) = match start {
+        Some((facts, state)) => (Some(facts), state),
+        None if first.header.predecessor_batch == 0 => (None, make()),
+        None => {
+            let (path, refused, first) = (snapshots.path(), refused.len(), first.header.first_sequence);
+            return Err(SnapshotError::NoStart { path, refused, first });
+        }
+    };
+    let loading = began.elapsed();
+    let mut place = used.as_ref().map(|facts| facts.header.place.clone());
+    let from = place.as_ref().map_or(first.header.first_sequence - 1, |place| place.sequence);
+    let replayed = replay(&mut reader, &mut state, from, &mut progress)?;
+    let last_sequence = replayed.as_ref().map_or(from, |place| place.sequence);
+    place = replayed.or(place);
+    check_hashes(&state, last_sequence)?;
+    let facts = RecoveryFacts {
+        channel: reader.channel().to_owned(),
+        journal_id: reader.journal_id(),
+        used,
+        refused,
+        tail_count: last_sequence - from,
+        last_sequence,
+        state_hash: state.state_hash(),
+        loading,
+        replaying: began.elapsed() - loading,
+    };
+    Ok(Recovered { state, place, facts, reader })
+}
+
+/// Loads the snapshot at `sequence` after it was found to belong to the journal.
+fn load<S: State>(
+    make: &mut impl FnMut() -> S,
+    journal: &Arc<dyn Storage>,
+    snapshots: &SnapshotStore,
+    sequence: u64,
+) -> Result<(SnapshotFacts, S), SnapshotError> {
+    let snapshot = snapshots.load(sequence)?;
+    check_place(journal, &snapshot.facts)?;
+    let mut state = make();
+    let header = &snapshot.facts.header;
+    if header.state_version != state.version() {
+        return Err(SnapshotError::StateVersion {
+            path: snapshot.facts.path,
+            kind: header.kind.clone(),
+            expected: state.version(),
+            found: header.state_version,
+        });
+    }
+    snapshot.load_into(&mut state)?;
+    Ok((snapshot.facts, state))
+}
+
+/// Checks that a verified snapshot was taken of this journal's history.
+///
+/// # Errors
+/// [`SnapshotError::OtherJournal`], [`SnapshotError::OtherHistory`], [`SnapshotError::Ahead`],
+/// [`SnapshotError::Behind`], or what reading the journal returned.
+pub fn check_place(journal: &Arc<dyn Storage>, facts: &SnapshotFacts) -> Result<(), SnapshotError> {
+    let (path, place) = (&facts.path, &facts.header.place);
+    let sequence = place.sequence;
+    let first = segment::first(&**journal)?.header;
+    if (first.journal_id, &first.channel) != (place.journal_id, &place.channel) {
+        return Err(SnapshotError::OtherJournal {
+            path: path.clone(),
+            expected: place.journal_id,
+            expected_channel: place.channel.clone(),
+            found: first.journal_id,
+            found_channel: first.channel,
+        });
+    }
+    if sequence < first.first_sequence {
+        // The batch itself is gone; the first segment names it if it was the last one before.
+        let named = sequence + 1 == first.first_sequence && first.predecessor_batch == place.batch_number;
+        if named && first.predecessor_chain == place.chain {
+            return Ok(());
+        }
+        return Err(SnapshotError::Behind { path: path.clone(), sequence, first: first.first_sequence });
+    }
+    // Written, not durable: the snapshot itself is the proof, where a power loss took the watermark's last write.
+    let options = ReaderOptions { visible: Visible::Written, ..ReaderOptions::from_sequence(sequence) };
+    let mut reader = JournalReader::open_storage(Arc::clone(journal), options)?;
+    let Some(batch) = reader.next_batch()? else {
+        let last = inspect_storage(journal)?.last_sequence;
+        return Err(SnapshotError::Ahead { path: path.clone(), sequence, last });
+    };
+    let found = (batch.batch_number(), batch.chain(), batch.epoch(), batch.last_sequence());
+    if found == (place.batch_number, place.chain, place.epoch, sequence) {
+        return Ok(());
+    }
+    let found = format!(
+        "batch {} with chain {:08x}, sequences {} to {}",
+        batch.batch_number(),
+        batch.chain(),
+        batch.first_sequence(),
+        batch.last_sequence()
+    );
+    let (batch_number, expected) = (place.batch_number, place.chain);
+    Err(SnapshotError::OtherHistory { path: path.clone(), sequence, batch_number, expected, found })
+}
+
+/// Highest sequence that a snapshot proves to have been durable, 0 if none does: what a journal is opened with as its
+/// `evidence`, so that a tail that is missing is damage and not torn.
+///
+/// # Errors
+/// [`SnapshotError::OtherJournal`] when the newest snapshot that verifies was taken of another journal; what reading
+/// the directories returned.
+pub fn proven_durable(journal: &Arc<dyn Storage>, snapshots: &SnapshotStore) -> Result<u64, SnapshotError> {
+    for sequence in snapshots.list()?.into_iter().rev() {
+        let Ok(facts) = snapshots.verify(sequence) else { continue };
+        return match segment::first(&**journal) {
+            Err(JournalError::Absent { .. }) => Ok(sequence),
+            Err(error) => Err(error.into()),
+            Ok(first) if first.header.journal_id == facts.header.place.journal_id => Ok(sequence),
+            Ok(first) => Err(SnapshotError::OtherJournal {
+                path: facts.path,
+                expected: facts.header.place.journal_id,
+                expected_channel: facts.header.place.channel,
+                found: first.header.journal_id,
+                found_channel: first.header.channel,
+            }),
+        };
+    }
+    Ok(0)
+}
+
+/// Compares the state's two hashes, where it has two.
+pub(super) fn check_hashes(state: &(impl State + ?Sized), sequence: u64) -> Result<(), SnapshotError> {
+    let kept = state.state_hash();
+    match state.recomputed_state_hash() {
+        Some(recomputed) if recomputed != kept => {
+            Err(SnapshotError::Diverged { kind: state.kind().into(), sequence, kept, recomputed })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A [`Place`] without the names that are the same for the whole journal.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Point {
+    pub sequence: u64,
+    batch_number: u64,
+    chain: u32,
+    epoch: u32,
+}
+
+impl Point {
+    pub fn after(batch: &Batch<'_>) -> Self {
+        Self {
+            sequence: batch.last_sequence(),
+            batch_number: batch.batch_number(),
+            chain: batch.chain(),
+            epoch: batch.epoch(),
+        }
+    }
+
+    pub fn place(self, reader: &JournalReader) -> Place {
+        Place {
+            channel: reader.channel().to_owned(),
+            journal_id: reader.journal_id(),
+            epoch: self.epoch,
+            sequence: self.sequence,
+            batch_number: self.batch_number,
+            chain: self.chain,
+        }
+    }
+}
+
+/// Applies all that is durable; where the last batch ended, `None` if there was none.
+fn replay<S: State>(
+    reader: &mut JournalReader,
+    state: &mut S,
+    mut last: u64,
+    progress: &mut impl FnMut(Progress) -> ControlFlow<()>,
+) -> Result<Option<Place>, SnapshotError> {
+    let mut point = None;
+    let mut applied_count = 0;
+    loop {
+        let durable = reader.durable();
+        let Some(batch) = reader.next_batch()? else { return Ok(point.map(|point: Point| point.place(reader))) };
+        for (sequence, payload) in batch.records() {
+            state.apply(sequence, payload)?;
+            applied_count += 1;
+            last = sequence;
+        }
+        point = Some(Point::after(&batch));
+        if progress(Progress { sequence: last, applied_count, durable: durable.max(last) }).is_break() {
+            return Err(SnapshotError::Interrupted { sequence: last });
+        }
+    }
+}
