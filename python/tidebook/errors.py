@@ -9,6 +9,9 @@ TidebookError
 │   ├── ConfigError         a setting that is unknown, unreadable or out of range
 │   └── QueryError          a record type, symbol, column or time that a store cannot answer for
 └── OperationError          something outside went wrong: a disk, a venue, a peer
+    ├── DirectoryError      a data directory that is none, or half restored
+    │   ├── DirectoryBusyError    another process owns it
+    │   └── DirectoryVersionError  of a layout this release does not know
     ├── AddressError        a network address that cannot be listened on
     ├── VenueError          a venue that cannot be reached, or refuses what it was asked
     ├── SubscriptionsError  the file of a connector's subscriptions is damaged
@@ -87,6 +90,18 @@ class QueryError(UsageError):
 
 class OperationError(TidebookError):
     """Something outside went wrong (disk, venue, peer); the same call may succeed later."""
+
+
+class DirectoryError(OperationError):
+    """A data directory that is none of ours, or whose restoring did not end. Facts: path."""
+
+
+class DirectoryBusyError(DirectoryError):
+    """Another process owns the data directory. Facts: path, process_id (0 where unknown), command."""
+
+
+class DirectoryVersionError(DirectoryError):
+    """A data directory of a layout this release does not know. Facts: path, found, expected."""
 
 
 class AddressError(OperationError):

@@ -29,14 +29,19 @@ RecordingDay = date | None
 
 
 def data_directory(data: Path | None) -> Path:
-    """The directory of `--data`, else of the setting; it need not be there. Raises: UsageError for a file."""
+    """The directory of `--data`, else of the setting; it need not be there.
+
+    Raises: UsageError for a file; DirectoryVersionError, DirectoryError for a directory that this release cannot use.
+    """
     from tidebook.config import load
+    from tidebook.persistence.data_directory import read_identity
 
     settings = load()
     directory = data or settings.data_directory
     if directory.exists() and not directory.is_dir():
         where = f"--data {data}" if data else f"the setting data_directory = {directory}"
         raise UsageError(f"{where} is a file; name a directory")
+    read_identity(directory)
     return directory
 
 

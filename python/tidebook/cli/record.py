@@ -7,6 +7,7 @@ from pathlib import Path  # noqa: TC003 - cyclopts reads annotations
 from tidebook.cli.inputs import RecordingDay, RecordingFile, data_directory, recording_files
 from tidebook.cli.output import Json, counted, print_json
 from tidebook.cli.progress import progress_bar
+from tidebook.node.presence import owning
 from tidebook.node.recordings import RecordingJournal, Recordings
 
 
@@ -29,7 +30,7 @@ def record(*files: RecordingFile, data: Path | None = None, date: RecordingDay =
     directory = data_directory(data)
     with recording_files(files) as paths:
         recordings = Recordings(paths, date)
-        with RecordingJournal(directory, recordings) as journal:
+        with owning(directory, "record"), RecordingJournal(directory, recordings) as journal:
             with progress_bar("recording", recordings.size_bytes, quiet=json) as advance:
                 for _ in journal.take_in(advance):
                     pass

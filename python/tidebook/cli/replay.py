@@ -45,6 +45,7 @@ def replay(
         Rows after which what was derived is committed; an interruption repeats at most so much work.
     """
     from tidebook.errors import UsageError
+    from tidebook.node.presence import owning
 
     if not 1 <= flush_rows <= _FLUSH_ROWS_MAX:
         raise UsageError(f"--flush-rows {flush_rows}: name a number of rows from 1 to {_FLUSH_ROWS_MAX:,}")
@@ -55,7 +56,9 @@ def replay(
     elif date is not None:
         raise UsageError("--date is of recordings; name them: tidebook replay FILE ... --date DAY")
     elif data is not None:
-        reports = [_replay_journal(data, path, flush_rows, json) for path in _idle_journals(data)]
+        idle = _idle_journals(data)
+        with owning(data, "replay"):
+            reports = [_replay_journal(data, channel, flush_rows, json) for channel in idle]
     else:
         raise UsageError("no recording named; give capture files: tidebook replay FILE ... [--data DIR]")
     for report in reports:
@@ -70,6 +73,7 @@ def _replay_files(
     files: Sequence[Path], data: Path | None, day: date | None, flush_rows: int, quiet: bool
 ) -> ReplayReport:
     from tidebook.node import replay as node
+    from tidebook.node.presence import owning
     from tidebook.node.recordings import Recordings
 
     with recording_files(files) as paths:
@@ -77,7 +81,8 @@ def _replay_files(
         with progress_bar("replaying", recordings.size_bytes, quiet=quiet) as advance:
             if data is None:
                 return node.replay(recordings, advance)
-            return node.replay_into(data, recordings, advance, flush_rows=flush_rows)
+            with owning(data, "replay"):
+                return node.replay_into(data, recordings, advance, flush_rows=flush_rows)
 
 
 def _replay_journal(data: Path, channel: str, flush_rows: int, quiet: bool) -> ReplayReport:

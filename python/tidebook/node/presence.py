@@ -1,8 +1,9 @@
-"""Which node runs on a data directory, and where it can be reached.
+"""Which process owns a data directory, and where its node can be reached.
 
-A node holds the lock of `node.lock` from before it reads anything there to after its last write: that lock alone says that
-it runs, and there is one at a time. `node.json` beside it says who it is, and where once its page answers; what a killed
-node left in it means nothing.
+Who writes to a data directory holds the lock of `node.lock` from before it reads anything there to after its last write:
+that lock alone says that there is an owner, and there is one at a time, be it a node, a replay, a recording or a restore.
+`node.json` beside it says who it is, and of a node where its page answers; what a killed owner left in it means nothing.
+Readers need no lock, and neither does who asks for a change of subscriptions (`tidebook.node.changes`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tidebook.errors import OperationError
+from tidebook.errors import DirectoryBusyError
+from tidebook.observe.logs import logger
+from tidebook.observe.processes import process
+from tidebook.persistence.data_directory import (
+    LOCK_FILE,
+    OWNER_FILE,
+    identify,
+    make_directories,
+    read_identity,
+    remove_leftovers,
+)
 from tidebook.persistence.file_lock import is_locked, locked
 from tidebook.persistence.files import replace_durably
 
@@ -21,30 +32,34 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_LOCK_NAME = "node.lock"
-_FILE_NAME = "node.json"
+log = logger("node.presence")
+
+_NODE = "run"
 
 
 class Presence(msgspec.Struct, frozen=True, kw_only=True):
-    """A node that starts, runs or stops."""
+    """An owner that starts, runs or stops."""
 
     pid: int
-    node: str
+    node: str = ""
+    """Name of a node; empty of another command."""
     address: str = ""
-    """Of its API and page; empty before they answer and after."""
+    """Of a node's API and page; empty before they answer and after."""
+    command: str = _NODE
+    """What it does there: `run`, `replay`, `record`, `restore`, ..."""
 
 
 class Claim:
     """The data directory is this process's."""
 
     def __init__(self, data: Path, node: str) -> None:
-        self._path = data / _FILE_NAME
+        self._path = data / OWNER_FILE
         self._node = node
         self.reachable_at("")
 
     def reachable_at(self, address: str) -> None:
         """Where the node can be reached from now on; nowhere yet when empty."""
-        replace_durably(self._path, msgspec.json.encode(Presence(pid=os.getpid(), node=self._node, address=address)))
+        _write(self._path, Presence(pid=os.getpid(), node=self._node, address=address))
 
     def unreachable(self) -> None:
         """The node stops."""
@@ -55,14 +70,9 @@ class Claim:
 def claimed(data: Path, node: str) -> Iterator[Claim]:
     """Makes this process the node of a data directory, which is made if need be, for the length of the block.
 
-    Raises: OperationError while another process is.
+    Raises: DirectoryBusyError while another process owns it; as `owning`.
     """
-    data.mkdir(parents=True, exist_ok=True)
-    with locked(data / _LOCK_NAME) as got:
-        if not got:
-            other = running_node(data)
-            who = f" (process {other.pid})" if other is not None and other.pid else ""
-            raise OperationError(f"another node runs on {data}{who}; stop it first, or name another --data")
+    with owning(data, _NODE):
         claim = Claim(data, node)
         try:
             yield claim
@@ -70,11 +80,69 @@ def claimed(data: Path, node: str) -> Iterator[Claim]:
             claim.unreachable()
 
 
-def running_node(data: Path) -> Presence | None:
-    """The node that runs on `data`, starting and stopping included; None when none does, whatever a killed one left."""
-    if not is_locked(data / _LOCK_NAME):
+@contextmanager
+def owning(data: Path, command: str) -> Iterator[None]:
+    """Makes this process the owner of a data directory, which is made if need be, for the length of the block.
+
+    What processes that died left of files they were replacing is removed. `command` is told to others.
+    Raises: DirectoryBusyError, naming who owns it; DirectoryVersionError, DirectoryError.
+    """
+    read_identity(data)
+    make_directories(data)
+    with locked_by(data, command):
+        identify(data)
+        for path in remove_leftovers(data):
+            log.info("left by a process that died, removed", path=str(path))
+        yield
+
+
+@contextmanager
+def locked_by(data: Path, command: str) -> Iterator[None]:
+    """Holds the lock of a directory that is there, and says so to others, without looking at what it is.
+
+    Raises: DirectoryBusyError.
+    """
+    with locked(data / LOCK_FILE) as got:
+        if not got:
+            raise _busy(data)
+        _write(data / OWNER_FILE, Presence(pid=os.getpid(), command=command))
+        try:
+            yield
+        finally:
+            (data / OWNER_FILE).unlink(missing_ok=True)
+
+
+def owner(data: Path) -> Presence | None:
+    """Who owns `data` now; None when nobody does, whatever a killed one left."""
+    if not is_locked(data / LOCK_FILE):
         return None
     try:
-        return msgspec.json.decode((data / _FILE_NAME).read_bytes(), type=Presence)
+        return msgspec.json.decode((data / OWNER_FILE).read_bytes(), type=Presence)
     except (OSError, msgspec.DecodeError):
-        return Presence(pid=0, node="")
+        return Presence(pid=0)
+
+
+def running_node(data: Path) -> Presence | None:
+    """The node that runs on `data`, starting and stopping included; None when none does, whatever a killed one left."""
+    found = owner(data)
+    return found if found is not None and found.command == _NODE else None
+
+
+def _busy(data: Path) -> DirectoryBusyError:
+    other = owner(data) or Presence(pid=0)
+    what = "another node runs on" if other.command == _NODE else f"`tidebook {other.command}` works on"
+    who = ""
+    if other.pid:
+        alive = process(other.pid)
+        stopped = ", which is stopped: `kill -CONT` lets it go on" if alive is not None and alive.is_stopped else ""
+        who = f" (process {other.pid}{stopped})"
+    return DirectoryBusyError(
+        f"{what} {data}{who}; stop it first, or name another --data",
+        path=str(data),
+        process_id=other.pid,
+        command=other.command,
+    )
+
+
+def _write(path: Path, presence: Presence) -> None:
+    replace_durably(path, msgspec.json.encode(presence))

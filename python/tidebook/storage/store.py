@@ -19,6 +19,7 @@ import polars as pl
 
 from tidebook.errors import QueryError, StorageError
 from tidebook.feeds.status import STATUS_WORDS
+from tidebook.persistence.data_directory import OWNERS_FILES, read_identity
 from tidebook.storage.columns import TYPES, fields, schema
 from tidebook.storage.coverage import Coverage, covered
 from tidebook.storage.disk import Disk, storage_errors
@@ -58,7 +59,7 @@ def open(directory: Path | str, *, trust_disk: bool = False) -> "Store":  # noqa
     few columns of a store larger than memory: then a flipped bit is read as data, and only `verify` would find it.
 
     Raises: QueryError if there is none; StorageCorruptError, StorageVersionError, StorageAccessError if its manifest
-            cannot be read.
+            cannot be read; DirectoryError, DirectoryVersionError for a directory that is not to be used.
     """
     return Store(directory, trust_disk=trust_disk)
 
@@ -76,8 +77,10 @@ class Store:
                 kind="directory",
                 value=str(root),
             )
+        read_identity(root)
         self._manifest = Manifest(root, self._disk)
-        if not any((root / name).is_dir() for name in (MANIFEST_DIRECTORY, "journal")) and any(root.iterdir()):
+        is_used = any(entry.name not in OWNERS_FILES for entry in root.iterdir())
+        if not any((root / name).is_dir() for name in (MANIFEST_DIRECTORY, "journal")) and is_used:
             if (root / "feeds").is_dir():
                 raise QueryError(
                     f"nothing was recorded in {root} yet: it holds subscriptions only; start `tidebook run --data {root}`",
@@ -90,7 +93,7 @@ class Store:
                 kind="directory",
                 value=str(root),
             )
-        if not (root / MANIFEST_DIRECTORY).is_dir() and any(root.iterdir()):
+        if not (root / MANIFEST_DIRECTORY).is_dir() and is_used:
             raise QueryError(
                 f"{root} is recorded but not decoded: it holds raw messages and no rows; decode them with "
                 f"`tidebook replay --data {root}` (a node that has just started does so by itself)",

@@ -1,0 +1,74 @@
+"""One owner of a data directory at a time, by a lock that the kernel keeps."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tidebook.errors import DirectoryBusyError
+from tidebook.node.presence import owner, owning, running_node
+
+HOLD = "import sys; from pathlib import Path; from tidebook.node.presence import owning\n"
+HOLD += "with owning(Path(sys.argv[1]), sys.argv[2]): print('holds', flush=True); sys.stdin.read()"
+
+
+def tidebook(*words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([sys.executable, "-m", "tidebook", *words], capture_output=True, text=True, check=False)
+
+
+def holder(data: Path, command: str) -> "subprocess.Popen[str]":
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(data), command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "holds\n"
+    return process
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    path = tmp_path / "a.log"
+    lines = [f'{1_723_161_254_000_000_000 + n} {{"stream":"btcusdt@trade","data":{{}}}}\n' for n in range(3)]
+    path.write_text("".join(lines))
+    return path
+
+
+def test_every_command_that_writes_is_refused_while_another_process_owns_the_directory(
+    tmp_path: Path, recording: Path
+) -> None:
+    data = tmp_path / "data"
+    with holder(data, "record") as other:
+        for words in (["run", "--port", "0"], ["replay", str(recording)], ["record", str(recording)]):
+            refused = tidebook(*words, "--data", str(data))
+            assert refused.returncode == 1, words
+            told = f"tidebook: `tidebook record` works on {data} (process {other.pid}); stop it first, or name another --data\n"
+            assert refused.stderr == told, words
+        assert {path.name for path in data.iterdir()} == {"tidebook.json", "node.lock", "node.json"}
+        listed = tidebook("feeds", "ls", "--data", str(data), "--json")
+        assert json.loads(listed.stdout)["running"] is False, "readers need no lock, and no node runs"
+        other.kill()
+    assert tidebook("record", str(recording), "--data", str(data)).returncode == 0, "killed, it owns nothing"
+
+
+def test_an_owner_is_known_by_its_process_and_command_and_a_stopped_one_is_called_so(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    assert owner(data) is None
+    with holder(data, "replay") as other:
+        found = owner(data)
+        assert found is not None
+        assert (found.pid, found.command, running_node(data)) == (other.pid, "replay", None)
+        os.kill(other.pid, signal.SIGSTOP)
+        _, status = os.waitpid(other.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
+        with pytest.raises(DirectoryBusyError, match="kill -CONT") as caught, owning(data, "run"):
+            pass
+        assert caught.value.facts == {"path": str(data), "process_id": other.pid, "command": "replay"}
+        other.kill()
+    assert owner(data) is None, "whatever is left in its file"
+    with owning(data, "run"):
+        assert running_node(data) is not None
+    assert not (data / "node.json").exists()
