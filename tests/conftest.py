@@ -5,7 +5,7 @@ are not there. Any other skip is turned into a failure, so that nothing is quiet
 """
 
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import hypothesis
@@ -34,6 +34,20 @@ def recordings() -> Path:
     if not folder.is_dir():
         pytest.skip(NO_RECORDINGS)
     return folder
+
+
+SAID = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture
+def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Prints a line at the end of the whole run, whether the test passes or not: in which form a test ran, what it counted."""
+    return request.config.stash.setdefault(SAID, []).append
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for line in config.stash.get(SAID, []):
+        terminalreporter.write_line(line)
 
 
 @pytest.hookimpl(wrapper=True)
