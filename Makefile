@@ -81,7 +81,7 @@ lock: ## rewrite requirements/*.lock after a change of dependencies (ARGS=--upgr
 
 # ---- set-up: a stamp is newer than what it was made from -----------------------------------------------------------
 
-setup: $(STAMPS)/system $(STAMPS)/python
+setup: $(STAMPS)/system $(STAMPS)/strace $(STAMPS)/python
 
 $(STAMPS)/system: setup/apt
 	@mkdir -p $(STAMPS)
@@ -89,6 +89,12 @@ $(STAMPS)/system: setup/apt
 	@setup/apt openssl openssl
 	@command -v cargo >/dev/null || { echo "setup: cargo is missing; install Rust 1.89 or newer" >&2; exit 1; }
 	@cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 || rustup component add rustfmt clippy
+	@touch $@
+
+# Makes system calls fail in tests. It is not to be had everywhere, and some containers forbid it.
+$(STAMPS)/strace: setup/apt
+	@mkdir -p $(STAMPS)
+	@setup/apt strace strace || echo "setup: no strace here; tests of failing system calls will run without faults and say so"
 	@touch $@
 
 $(STAMPS)/python: requirements/dev.lock setup/venv
