@@ -1,5 +1,7 @@
 """The market view keeps the newest state, exactly, and says what it has missed."""
 
+import gc
+import tracemalloc
 from dataclasses import asdict
 from typing import Any
 
@@ -188,6 +190,27 @@ def test_rows_are_copied_because_the_ring_will_overwrite_them(desk: Desk) -> Non
     desk.view.feed("md.trades", batch)
     batch["trade_id"] = 99
     assert [found.id for found in desk.view.instrument("BTCUSDT.BINANCE").last_trades(9)] == [1]
+
+
+def test_what_is_kept_of_a_quiet_market_holds_nothing_of_the_busy_ones_it_came_with(desk: Desk) -> None:
+    """Method: what Python and numpy allocate while each batch has one record of one market and 400 of another."""
+    kinds = {"md.trades": trade(1), "md.quotes": {"instrument_id": BTC}, "md.book": book([(1, 1)], [(2, 1)])}
+    batches = {}
+    for channel, row in kinds.items():
+        batches[channel] = np.repeat(records(channel, row), 401)
+        batches[channel]["instrument_id"][200] = XRP
+    tracemalloc.start()
+    try:
+        for _ in range(200):
+            for channel, batch in batches.items():
+                desk.view.feed(channel, batch)
+        gc.collect()
+        held_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(desk.view.instrument("XRPUSDT.BINANCE").last_trades(TRADES_KEPT)) == 200
+    row_bytes = batches["md.trades"].itemsize + 8
+    assert held_bytes < 2 * 2 * TRADES_KEPT * row_bytes + 100_000, "two tapes with twice their room, and little else"
 
 
 def test_an_unknown_instrument_is_refused_with_the_nearest_names(desk: Desk) -> None:

@@ -9,7 +9,6 @@ to one thread, the event loop's.
 import difflib
 import re
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -23,6 +22,7 @@ from tidebook.api import wire
 from tidebook.api.bars import Bar, Bars
 from tidebook.api.health import FeedHealth
 from tidebook.api.outages import BookOutages, FeedSilences, Outage, in_order
+from tidebook.api.tape import Tape
 from tidebook.api.whole_book import Levels, WholeBook, group
 from tidebook.errors import DecimalError, UnknownInstrumentError
 from tidebook.feeds.status import StatusKind, said
@@ -73,8 +73,7 @@ class InstrumentView:
     book_version: int = 0
     quote: Any = None
     top_version: int = 0
-    # Newest last, as (sequence, record); sequences count this server's trades of the instrument from 1.
-    trades: deque[tuple[int, Any]] = field(default_factory=lambda: deque(maxlen=TRADES_KEPT))
+    trades: Tape = field(default_factory=lambda: Tape(TRADES_KEPT))
     trade_sequence: int = 0
     gaps: int = 0
     # Our clock at receipt of what told the newest of them.
@@ -229,7 +228,7 @@ class InstrumentView:
     def line(self) -> wire.Top:
         """The instrument in a line."""
         top = self.top()
-        trade = self.trades[-1][1] if self.trades else None
+        trade = self.trades.last
         last = None if trade is None else _trade(trade)
         updated = [int(row["ts_recv"]) for row in (self.book, self.quote, trade) if row is not None]
         since, reason = self._outage()
@@ -261,8 +260,7 @@ class InstrumentView:
 
     def last_trades(self, count: int, upto: int | None = None) -> list[wire.Trade]:
         """The newest `count` trades kept, oldest first, leaving out those later than sequence `upto`."""
-        rows = [row for at, row in self.trades if upto is None or at <= upto]
-        return [_trade(row) for row in rows[-count:]]
+        return [_trade(row) for row in self.trades.newest(count, upto)]
 
     def all_outages(self) -> list[Outage]:
         """When its book could not be used and when its feed was silent, in order."""
@@ -276,7 +274,7 @@ class InstrumentView:
     def trades_after(self, sequence: int) -> tuple[list[wire.Trade], int]:
         """Trades later than `sequence`, oldest first, and how many of them are no longer kept."""
         wanted = self.trade_sequence - sequence
-        fresh = [_trade(row) for at, row in self.trades if at > sequence]
+        fresh = [_trade(row) for row in self.trades.after(sequence)]
         return fresh, wanted - len(fresh)
 
 
@@ -524,12 +522,12 @@ class MarketView:
                     self._by_folded[name] = view
                 else:
                     self._by_folded.setdefault(name.upper(), view)
-            view.definition = row
+            view.definition = row.copy()  # a row alone, here and below: else it holds all of its batch
             self._changed(view)
 
     def _take_books(self, records: Records) -> None:
         for view, rows in self._by_instrument(records):
-            view.book = rows[-1]
+            view.book = rows[-1].copy()
             view.outages.shown(view.usable, int(view.book["ts_recv"]))
             if view.book["usable"]:
                 self.feeds[view.venue].usable(int(view.book["instrument_id"]))
@@ -539,16 +537,14 @@ class MarketView:
 
     def _take_quotes(self, records: Records) -> None:
         for view, rows in self._by_instrument(records):
-            view.quote = rows[-1]
+            view.quote = rows[-1].copy()
             view.top_version += 1
             self._changed(view)
 
     def _take_trades(self, records: Records) -> None:
         for view, rows in self._by_instrument(records):
-            # Rows that would fall off at once are counted, not made into objects: a burst costs what is kept.
-            first = view.trade_sequence + 1 + max(0, len(rows) - TRADES_KEPT)
-            view.trades.extend(enumerate(rows[-TRADES_KEPT:], start=first))
             view.trade_sequence += len(rows)
+            view.trades.extend(rows, view.trade_sequence)
             view.bars.take_trades(rows)
             self._changed(view)
 
