@@ -69,6 +69,21 @@ def test_any_records_come_back_bit_for_bit(tmp_path: Path, case: tuple[str, NDAr
     )
 
 
+def test_a_part_that_is_written_leaves_no_memory_with_its_thread(tmp_path: Path) -> None:
+    """Method: what the process can still give back after parts of many sizes, of which each takes up to a megabyte."""
+
+    def anonymous_bytes() -> int:
+        rollup = Path("/proc/self/smaps_rollup").read_text()
+        return 1024 * int(rollup.partition("Anonymous:")[2].split()[0])
+
+    for number, rows in enumerate((100, 3_000, 700, 5_000, 40)):
+        for kind, make in (("trades", flow.trades), ("quotes", flow.quotes), ("depth", flow.depth)):
+            write_part(Disk(), tmp_path / f"{kind}-{number}.parquet", part_rows(kind, make(rows)), PartOptions())
+    left = anonymous_bytes()
+    pa.default_memory_pool().release_unused()
+    assert left - anonymous_bytes() < 500_000
+
+
 @pytest.fixture
 def trades_part(tmp_path: Path) -> Path:
     path = tmp_path / "part.parquet"
