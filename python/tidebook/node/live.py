@@ -24,6 +24,7 @@ from tidebook.console import mount_console
 from tidebook.errors import TidebookError
 from tidebook.feeds.registry import FEEDS, feed_kind
 from tidebook.node.changes import Changes, owned, subscribed
+from tidebook.node.memory import give_back_large_blocks
 from tidebook.node.metrics import node_metrics
 from tidebook.node.presence import claimed
 from tidebook.node.rings import RingSource
@@ -94,6 +95,7 @@ async def run(options: LiveOptions, started: Callable[[str, dict[str, str]], Non
     for plan in options.feeds:
         plan.check()
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    give_back_large_blocks()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGINT, signal.SIGTERM):
