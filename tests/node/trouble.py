@@ -58,7 +58,8 @@ class Checkpoint:
     sockets: int
     """To the venues."""
     memory_bytes: int
-    """That only the node has: rings, which others share, are as large as they are made."""
+    """That only the node has, but for rings, which are as large as they are made, and loaded libraries, whose pages are only
+    its own for as long as no other process of the machine has loaded them."""
 
 
 @dataclass(frozen=True)
@@ -161,11 +162,14 @@ def tidebook(*words: str, environment: dict[str, str]) -> Iterator[tuple[subproc
 class Trouble:
     """Five venues and a node, all running."""
 
-    def __init__(self, node: psutil.Process, address: str, venues: dict[str, dict[str, Any]], seed: int) -> None:
+    def __init__(
+        self, node: psutil.Process, address: str, rings: Path, venues: dict[str, dict[str, Any]], seed: int
+    ) -> None:
         self.faults: dict[str, int] = {}
         self.books_compared = 0
         self._node = node
         self._api = f"{address}/api/v1"
+        self._rings = f"{rings}/"
         self._venues = venues
         self._choose = random.Random(seed)
         self._due = {venue: certain_troubles(venue) for venue in venues}
@@ -205,7 +209,7 @@ class Trouble:
             for symbol in facts["symbols"]:
                 truth = levels(ask(f"{facts['rest']}/sim/book?symbol={symbol}&levels={LEVELS}"))
                 self._compare(instrument_name(venue, symbol), truth)
-        found = Checkpoint(number, self._node.num_fds(), self._sockets(), self._node.memory_full_info().uss)
+        found = Checkpoint(number, self._node.num_fds(), self._sockets(), self._memory_bytes())
         for facts in self._venues.values():
             ask(f"{facts['rest']}/sim/resume", {})
         return found
@@ -225,6 +229,11 @@ class Trouble:
                 f"{[side[:3] for side in truth]}"
             ) from error
         self.books_compared += 1
+
+    def _memory_bytes(self) -> int:
+        maps = self._node.memory_maps()
+        own = (one for one in maps if ".so" not in one.path and not one.path.startswith(self._rings))
+        return sum(one.private_clean + one.private_dirty for one in own)
 
     def _sockets(self) -> int:
         ports = {facts["port"] for facts in self._venues.values()}
@@ -276,7 +285,7 @@ def run_day(directory: Path, hours: int, seed: int) -> Day:
         # `--live` with addresses on this machine: the venues are ours to ask, not the node's.
         words = ("run", "--live", "--venues", ",".join(FEEDS), "--data", str(directory / "data"), "--port", "0")
         process, facts = stack.enter_context(tidebook(*words, "--flush-interval-s", "2", environment=environment))
-        trouble = Trouble(psutil.Process(process.pid), facts["address"], venues, seed)
+        trouble = Trouble(psutil.Process(process.pid), facts["address"], rings, venues, seed)
         trouble.until_good()
         checkpoints = [trouble.hour(number) for number in range(1, hours + 1)]
         feeds = trouble.feeds()
