@@ -26,12 +26,14 @@
 //! ```
 
 mod channel;
+pub mod checkpoints;
 mod error;
 mod guarantee;
 mod journaling;
 mod progress;
 
 pub use channel::{Channel, ChannelOptions, ChannelReport, Discarded};
+pub use checkpoints::{Checkpoint, CheckpointError, CheckpointStore, Cursor, Subject, SubjectKind};
 pub use error::ChannelError;
 pub use guarantee::Guarantee;
 pub use progress::DurableWaiter;

@@ -1,8 +1,8 @@
-//! Processes of a durable channel that are killed between publish and journal.
+//! Processes of a durable channel that are killed between publish and journal, or while they store checkpoints.
 //!
 //! Has its own `main`, because the processes to be killed are this executable started again: `TIDEBOOK_CHILD` names
-//! the role. A producer writes each committed sequence to its standard output.
-//! Short by default; `-- --ignored` (soak) runs 1,000 kills.
+//! the role. A producer writes each committed sequence to its standard output, a reader that of each stored checkpoint.
+//! Short by default; `-- --ignored` (soak) runs 2,000 kills.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tidebook_channel::{Channel, ChannelOptions};
+use tidebook_channel::{Channel, ChannelOptions, CheckpointStore, Cursor, Subject};
 use tidebook_journal::{JournalOptions, JournalReader, ReaderOptions, SyncPolicy};
 use tidebook_ring::Ring;
 use tidebook_testkit::Random;
@@ -27,12 +27,15 @@ fn main() {
             "whole" => own_and_publish(&directory, sync_ms),
             "owner" => own(&directory, sync_ms),
             "producer" => publish(&directory),
+            "checkpoints" => store_checkpoints(&directory, "one"),
+            "other checkpoints" => store_checkpoints(&directory, "other"),
             other => panic!("no role {other}"),
         }
     }
     let soak = std::env::args().any(|argument| argument == "--ignored");
     kill_whole(if soak { 500 } else { 20 });
     kill_owner_under_a_living_producer(if soak { 500 } else { 10 });
+    kill_who_stores_checkpoints(if soak { 1_000 } else { 40 });
     println!("kill: ok");
 }
 
@@ -82,6 +85,26 @@ fn own(directory: &Path, sync_ms: u64) -> ! {
 fn publish(directory: &Path) -> ! {
     let ring = Ring::open(paths(directory).0).expect("the ring is there");
     publish_into(ring.producer().expect("producer"))
+}
+
+fn checkpoint_state(sequence: u64) -> Vec<u8> {
+    let mut random = Random::new(sequence);
+    let size = random.below(20_000) as usize;
+    random.bytes(size)
+}
+
+/// Goes on after the newest checkpoint of this state.
+fn store_checkpoints(directory: &Path, name: &str) -> ! {
+    let store = CheckpointStore::open(directory).unwrap_or_else(|error| panic!("open: {error}"));
+    let subject = Subject::state("feed.test", name);
+    let mut sequence = store.newest(&subject).expect("read").map_or(0, |found| found.listed.cursor.sequence);
+    let mut out = std::io::stdout().lock();
+    loop {
+        sequence += 1;
+        store.put(&subject, Cursor { epoch: 1, sequence }, None, &checkpoint_state(sequence)).expect("put");
+        writeln!(out, "{sequence}").expect("the parent reads");
+        out.flush().expect("the parent reads");
+    }
 }
 
 fn start(role: &str, directory: &Path, sync_ms: u64) -> Child {
@@ -199,4 +222,40 @@ fn kill_owner_under_a_living_producer(cycles: u64) {
     let checked = check_journal(directory.path(), 0, "owner killed");
     assert!(checked >= published, "{published} published, {checked} journaled");
     println!("kill: {cycles} kills of the owner, {checked} messages of a living producer, none lost");
+}
+
+/// Of two processes that store states in turn one is killed, the other goes on; each state is that of its cursor.
+fn kill_who_stores_checkpoints(cycles: u64) {
+    let directory = directory();
+    let mut random = Random::new(9);
+    let mut other = start("other checkpoints", directory.path(), 0);
+    let others = Claims::of(&mut other);
+    let (mut stored, mut last) = (0, 0);
+    for cycle in 0..cycles {
+        let mut child = start("checkpoints", directory.path(), 0);
+        let claims = Claims::of(&mut child);
+        if cycle % 3 > 0 {
+            claims.wait_for_work();
+        }
+        std::thread::sleep(Duration::from_micros(random.below(20_000)));
+        stored = stored.max(claims.end(child));
+        let store = CheckpointStore::open(directory.path()).unwrap_or_else(|error| panic!("cycle {cycle}: {error}"));
+        if let Some(found) = store.newest(&Subject::state("feed.test", "one")).expect("read") {
+            last = found.listed.cursor.sequence;
+            assert_eq!(found.state, checkpoint_state(last), "cycle {cycle}");
+        }
+        assert!(last >= stored, "cycle {cycle}: {stored} stored, {last} found");
+    }
+    let before = others.last.load(Ordering::Acquire);
+    while others.last.load(Ordering::Acquire) == before {
+        assert!(!others.reader.is_finished(), "who was not killed stores on");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let stored_by_other = others.end(other);
+    let store = CheckpointStore::open(directory.path()).expect("open");
+    let found = store.newest(&Subject::state("feed.test", "other")).expect("read").expect("there");
+    assert!(found.listed.cursor.sequence >= stored_by_other);
+    println!(
+        "kill: {cycles} kills of who stores checkpoints, {last} of its and {stored_by_other} of another's, none lost"
+    );
 }

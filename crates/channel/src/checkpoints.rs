@@ -1,0 +1,464 @@
+//! Checkpoints: a state and the cursor it is of, stored in one commit of an LMDB environment.
+//!
+//! A reader that keeps a state (sums, positions, an index) stores it here together with how far it has read, so after
+//! a crash it goes on from both and counts nothing twice. One environment is in one directory; every commit is synced
+//! before [`CheckpointStore::put`] returns, a kill at any moment leaves the commit before or this one, and the last
+//! few of each subject are kept. LMDB is opened once per process and path, in no forked child, and only behind a
+//! check of its pages ([`pages`]), because it maps its file and believes what stands there.
+//!
+//! Writers of all processes take turns by a lock of the environment; one that is killed gives it up, one that is
+//! stopped in the middle of a commit holds the others up until it goes on.
+
+mod entry;
+mod error;
+mod pages;
+
+use std::collections::HashMap;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::mem::ManuallyDrop;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use heed::types::Bytes;
+use heed::{CommitOrAbort, CompactionOption, Database, Env, EnvOpenOptions, MdbError, RoTxn, WithoutTls};
+
+pub use entry::{Checkpoint, Cursor, Listed, NAME_MAX, Subject, SubjectKind};
+pub use error::CheckpointError;
+
+/// Checkpoints kept of each subject, the newest first.
+pub const KEPT: usize = 3;
+/// Version of what is stored.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Address space for the file, which grows as it needs; nothing is taken before.
+const MAP_SIZE: usize = 64 << 30;
+const READERS_MAX: u32 = 510;
+const DATA_FILE: &str = "data.mdb";
+const FORMAT_KEY: &[u8] = &[0x00];
+const FORMAT_MAGIC: &[u8; 8] = b"TIDECKPT";
+/// Its value is the number of the newest checkpoint.
+const NUMBER_KEY: &[u8] = &[0x01];
+/// Looks at the pages of a file that others write meanwhile.
+const LOOKS_MAX: u32 = 1_000;
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+
+type Entries = Database<'static, Bytes, Bytes>;
+
+/// An open store. Clones are the same one; it is closed with the last.
+#[derive(Clone)]
+pub struct CheckpointStore(Arc<Opened>);
+
+impl std::fmt::Debug for CheckpointStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "CheckpointStore({})", self.0.path.display())
+    }
+}
+
+struct Opened {
+    path: PathBuf,
+    env: ManuallyDrop<Env<WithoutTls>>,
+    entries: Entries,
+    process_id: u32,
+}
+
+/// Stores that this process has open, by their real paths.
+static OPEN: LazyLock<Mutex<HashMap<PathBuf, Weak<Opened>>>> = LazyLock::new(Mutex::default);
+/// The process that opened the first one. A child forked from it may have found the locks of its threads taken.
+static OWNER: AtomicU32 = AtomicU32::new(0);
+
+fn open_stores() -> MutexGuard<'static, HashMap<PathBuf, Weak<Opened>>> {
+    OPEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        // A child has neither the locks nor the reader slots of its parent, and must not touch them.
+        if std::process::id() != self.process_id {
+            return;
+        }
+        let mut open = open_stores();
+        if open.get(&self.path).is_some_and(|known| known.strong_count() == 0) {
+            open.remove(&self.path);
+        }
+        // SAFETY: it is dropped once, here.
+        unsafe { ManuallyDrop::drop(&mut self.env) };
+    }
+}
+
+impl CheckpointStore {
+    /// Opens the store in a directory, making what is not there (0700, files 0600).
+    ///
+    /// # Errors
+    /// [`CheckpointError::Damaged`], [`CheckpointError::Version`], [`CheckpointError::Forked`],
+    /// [`CheckpointError::Full`], [`CheckpointError::Io`].
+    pub fn open(path: &Path) -> Result<Self, CheckpointError> {
+        let process_id = std::process::id();
+        // Before any lock: in a child of a process with threads it may never be free.
+        let owner = OWNER.compare_exchange(0, process_id, Ordering::Relaxed, Ordering::Relaxed).unwrap_or_else(|it| it);
+        if owner != 0 && owner != process_id {
+            return Err(CheckpointError::Forked { path: path.to_owned() });
+        }
+        let io = |action| move |source| io_error(action, path, source);
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io("make the directory of"))?;
+        let path = &path.canonicalize().map_err(io("find"))?;
+        let mut open = open_stores();
+        loop {
+            if let Some(store) = open.get(path).and_then(Weak::upgrade) {
+                return Ok(Self(store));
+            }
+            match Opened::open(path, process_id) {
+                // The one before is just being closed by another thread.
+                Ok(None) => {
+                    drop(open);
+                    std::thread::sleep(LOOK_AGAIN);
+                    open = open_stores();
+                }
+                Ok(Some(store)) => {
+                    let store = Arc::new(store);
+                    open.insert(path.clone(), Arc::downgrade(&store));
+                    return Ok(Self(store));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Its directory.
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// Stores a state with its cursor and gives the checkpoint's number; older ones of the subject beyond [`KEPT`] go
+    /// with the same commit. It is on disk when this returns. `durable` is the channel's watermark, `None` where
+    /// nothing has to be durable.
+    ///
+    /// # Errors
+    /// [`CheckpointError::NotDurable`], [`CheckpointError::Name`], [`CheckpointError::Full`],
+    /// [`CheckpointError::Failed`], [`CheckpointError::Forked`].
+    pub fn put(
+        &self,
+        subject: &Subject,
+        cursor: Cursor,
+        durable: Option<u64>,
+        state: &[u8],
+    ) -> Result<u64, CheckpointError> {
+        let store = self.checked()?;
+        if let Some(durable) = durable.filter(|durable| cursor.sequence > *durable) {
+            return Err(CheckpointError::NotDurable { sequence: cursor.sequence, durable });
+        }
+        let prefix = subject.prefix()?;
+        let failed = |error| store.failed("write to", error);
+        let mut transaction = store.env.write_txn().map_err(failed)?;
+        let id = match store.entries.get(&transaction, NUMBER_KEY).map_err(failed)? {
+            None => 1,
+            Some(bytes) => {
+                u64::from_le_bytes(bytes.try_into().map_err(|_| store.damaged(0, "number of the newest"))?) + 1
+            }
+        };
+        let key = entry::key(&prefix, id);
+        let head = entry::head(&key, cursor, now_ns(), state);
+        store.entries.put(&mut transaction, NUMBER_KEY, &id.to_le_bytes()).map_err(failed)?;
+        store
+            .entries
+            .put_reserved(&mut transaction, &key, head.len() + state.len(), |value| {
+                value.write_all(&head)?;
+                value.write_all(state)
+            })
+            .map_err(failed)?;
+        let keys: Vec<Vec<u8>> = store
+            .entries
+            .prefix_iter(&transaction, &prefix)
+            .map_err(failed)?
+            .map(|found| found.map(|(key, _)| key.to_vec()))
+            .collect::<Result<_, _>>()
+            .map_err(failed)?;
+        for old in &keys[..keys.len().saturating_sub(KEPT)] {
+            store.entries.delete(&mut transaction, old).map_err(failed)?;
+        }
+        transaction.commit().map_err(failed)?;
+        Ok(id)
+    }
+
+    /// The newest checkpoint of a subject.
+    ///
+    /// # Errors
+    /// [`CheckpointError::DamagedEntry`], [`CheckpointError::Name`], [`CheckpointError::Forked`].
+    pub fn newest(&self, subject: &Subject) -> Result<Option<Checkpoint>, CheckpointError> {
+        let prefix = subject.prefix()?;
+        self.read(|store, transaction| {
+            let mut found = store.entries.rev_prefix_iter(transaction, &prefix)?;
+            found.next().transpose().map(|found| found.map(|(key, value)| entry::read(key, value)))
+        })?
+        .transpose()
+        .map_err(|(id, reason)| self.damaged_entry(id, reason))
+    }
+
+    /// The checkpoint of a number, if it is still kept.
+    ///
+    /// # Errors
+    /// Those of [`CheckpointStore::newest`].
+    pub fn get(&self, id: u64) -> Result<Option<Checkpoint>, CheckpointError> {
+        self.read(|store, transaction| {
+            for found in store.entries.iter(transaction)? {
+                let (key, value) = found?;
+                if key.len() > 1 && key.ends_with(&id.to_be_bytes()) {
+                    return Ok(Some(entry::read(key, value)));
+                }
+            }
+            Ok(None)
+        })?
+        .transpose()
+        .map_err(|(id, reason)| self.damaged_entry(id, reason))
+    }
+
+    /// All checkpoints without their states, by kind, channel, name and number.
+    ///
+    /// # Errors
+    /// Those of [`CheckpointStore::newest`].
+    pub fn list(&self) -> Result<Vec<Listed>, CheckpointError> {
+        let found = self.read(|store, transaction| {
+            let mut listed = Vec::new();
+            for found in store.entries.iter(transaction)? {
+                let (key, value) = found?;
+                if key != FORMAT_KEY && key != NUMBER_KEY {
+                    listed.push(entry::parse(key, value).map(|(listed, _)| listed));
+                }
+            }
+            Ok(listed)
+        })?;
+        found.into_iter().collect::<Result<_, _>>().map_err(|(id, reason)| self.damaged_entry(id, reason))
+    }
+
+    /// Forgets all checkpoints of a subject; how many there were.
+    ///
+    /// # Errors
+    /// Those of [`CheckpointStore::put`].
+    pub fn remove(&self, subject: &Subject) -> Result<usize, CheckpointError> {
+        let store = self.checked()?;
+        let prefix = subject.prefix()?;
+        let failed = |error| store.failed("write to", error);
+        let mut transaction = store.env.write_txn().map_err(failed)?;
+        let mut count = 0;
+        let mut found = store.entries.prefix_iter_mut(&mut transaction, &prefix).map_err(failed)?;
+        while found.next().transpose().map_err(failed)?.is_some() {
+            // SAFETY: nothing of the entry is borrowed any more.
+            unsafe { found.del_current() }.map_err(failed)?;
+            count += 1;
+        }
+        drop(found);
+        transaction.commit().map_err(failed)?;
+        Ok(count)
+    }
+
+    /// Copies all checkpoints of one moment into a directory that is made for them, durably, and checks the copy.
+    /// Others go on meanwhile.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Exists`]; those of [`CheckpointStore::open`].
+    pub fn copy_to(&self, path: &Path) -> Result<(), CheckpointError> {
+        let store = self.checked()?;
+        let io = |action| move |source| io_error(action, path, source);
+        match DirBuilder::new().mode(0o700).create(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(CheckpointError::Exists { path: path.to_owned() });
+            }
+            made => made.map_err(io("make the directory of"))?,
+        }
+        let partial = path.join("data.mdb.new");
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&partial)
+            .map_err(io("make a copy of"))?;
+        store.env.copy_to_file(&mut file, CompactionOption::Enabled).map_err(|error| failed_in(path, "copy", error))?;
+        file.sync_all().map_err(io("sync a copy of"))?;
+        std::fs::rename(&partial, path.join(DATA_FILE)).map_err(io("name a copy of"))?;
+        let sync = |path: &Path| File::open(path).and_then(|directory| directory.sync_all());
+        sync(path).map_err(io("sync the directory of"))?;
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            sync(parent).map_err(io("sync the directory of"))?;
+        }
+        // With all its checks.
+        Self::open(path)?.list().map(|_| ())
+    }
+
+    fn checked(&self) -> Result<&Opened, CheckpointError> {
+        if std::process::id() == self.0.process_id {
+            Ok(&self.0)
+        } else {
+            Err(CheckpointError::Forked { path: self.0.path.clone() })
+        }
+    }
+
+    fn read<T>(
+        &self,
+        look: impl FnOnce(&Opened, &RoTxn<'_, WithoutTls>) -> Result<T, heed::Error>,
+    ) -> Result<T, CheckpointError> {
+        let store = self.checked()?;
+        let transaction = store.env.read_txn().map_err(|error| store.failed("read", error))?;
+        look(store, &transaction).map_err(|error| store.failed("read", error))
+    }
+
+    fn damaged_entry(&self, id: u64, reason: &'static str) -> CheckpointError {
+        CheckpointError::DamagedEntry { path: self.0.path.clone(), id, reason }
+    }
+}
+
+impl Opened {
+    /// `None` while the store of this path is still being closed.
+    fn open(path: &Path, process_id: u32) -> Result<Option<Self>, CheckpointError> {
+        let io = |action| move |source| io_error(action, path, source);
+        // Who opens makes the file whole before others look at it.
+        let directory = File::open(path).map_err(io("open"))?;
+        directory.lock().map_err(io("lock"))?;
+        check_file(path)?;
+        let mut options = EnvOpenOptions::new().read_txn_without_tls();
+        options.map_size(MAP_SIZE).max_readers(READERS_MAX);
+        // SAFETY: the file is changed through LMDB alone, it was looked at, and the flags are the safe ones.
+        let env = match unsafe { options.open(path) } {
+            Ok(env) => env,
+            Err(heed::Error::EnvAlreadyOpened) => return Ok(None),
+            Err(error) => return Err(failed_in(path, "open", error)),
+        };
+        env.clear_stale_readers().map_err(|error| failed_in(path, "open", error))?;
+        check_env(path, &env)?;
+        let entries = open_entries(path, &env)?;
+        Ok(Some(Self { path: path.to_owned(), env: ManuallyDrop::new(env), entries, process_id }))
+    }
+
+    fn failed(&self, action: &'static str, error: heed::Error) -> CheckpointError {
+        failed_in(&self.path, action, error)
+    }
+
+    fn damaged(&self, page: u64, reason: &'static str) -> CheckpointError {
+        CheckpointError::Damaged { path: self.path.clone(), page, reason }
+    }
+}
+
+/// Looks at the file before LMDB does.
+fn check_file(path: &Path) -> Result<(), CheckpointError> {
+    let file = match File::open(path.join(DATA_FILE)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened.map_err(|source| io_error("open", path, source))?,
+    };
+    for look in 1.. {
+        match pages::check_metas(&file, MAP_SIZE as u64) {
+            Ok(()) => break,
+            // A meta page that is being written may be read half.
+            Err(pages::Fault::Damage { .. }) if look < 5 => std::thread::sleep(LOOK_AGAIN),
+            Err(fault) => return Err(told(path, fault)),
+        }
+    }
+    Ok(())
+}
+
+/// Looks at every page, at a moment that a read transaction holds.
+fn check_env(path: &Path, env: &Env<WithoutTls>) -> Result<(), CheckpointError> {
+    let failed = |error| failed_in(path, "read", error);
+    let file = env.try_clone_inner_file().map_err(failed)?;
+    for _ in 0..LOOKS_MAX {
+        let transaction = env.read_txn().map_err(failed)?;
+        match pages::check_trees(&file, MAP_SIZE as u64, transaction.id() as u64) {
+            Err(pages::Fault::Moved) => std::thread::sleep(LOOK_AGAIN),
+            checked => return checked.map_err(|fault| told(path, fault)),
+        }
+    }
+    Err(told(path, pages::Fault::Damage { page: 0, reason: "no meta page is of the newest commit" }))
+}
+
+/// The entries, of this format; one that holds nothing yet is given it.
+fn open_entries(path: &Path, env: &Env<WithoutTls>) -> Result<Entries, CheckpointError> {
+    let failed = |error| failed_in(path, "open", error);
+    let transaction = env.read_txn().map_err(failed)?;
+    let entries: Entries = env
+        .open_databases_and_commit(transaction, |opener, transaction| {
+            opener.open_database::<Bytes, Bytes>(transaction, None).map(CommitOrAbort::<_, ()>::Commit)
+        })
+        .map_err(failed)?
+        .commit()
+        .flatten()
+        .expect("the unnamed database is always there");
+    let found = |transaction: &RoTxn<'_, WithoutTls>| {
+        let format = entries.get(transaction, FORMAT_KEY)?.map(<[u8]>::to_vec);
+        Ok((format, entries.is_empty(transaction)?))
+    };
+    let (mut format, mut is_empty) = found(&env.read_txn().map_err(failed)?).map_err(failed)?;
+    if is_empty {
+        let mut transaction = env.write_txn().map_err(failed)?;
+        (format, is_empty) = {
+            let format = entries.get(&transaction, FORMAT_KEY).map_err(failed)?.map(<[u8]>::to_vec);
+            (format, entries.is_empty(&transaction).map_err(failed)?)
+        };
+        if is_empty {
+            let value = [&FORMAT_MAGIC[..], &FORMAT_VERSION.to_le_bytes()].concat();
+            entries.put(&mut transaction, FORMAT_KEY, &value).map_err(failed)?;
+            transaction.commit().map_err(failed)?;
+            sync_directories(path).map_err(|source| io_error("sync the directory of", path, source))?;
+            return Ok(entries);
+        }
+    }
+    let version = format.as_deref().and_then(|value| value.strip_prefix(FORMAT_MAGIC)).and_then(|rest| {
+        let bytes: [u8; 4] = rest.try_into().ok()?;
+        Some(u32::from_le_bytes(bytes))
+    });
+    match version {
+        Some(FORMAT_VERSION) => Ok(entries),
+        Some(found) => Err(CheckpointError::Version { path: path.to_owned(), found, supported: FORMAT_VERSION }),
+        None => Err(CheckpointError::Damaged { path: path.to_owned(), page: 0, reason: "it is not of checkpoints" }),
+    }
+}
+
+/// The names of the files and of the directory itself are on disk.
+fn sync_directories(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()?;
+    path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+}
+
+fn told(path: &Path, fault: pages::Fault) -> CheckpointError {
+    let path = path.to_owned();
+    match fault {
+        pages::Fault::Damage { page, reason } => CheckpointError::Damaged { path, page, reason },
+        pages::Fault::Version { found } => CheckpointError::Version { path, found, supported: pages::DATA_VERSION },
+        pages::Fault::Io(source) => io_error("read", &path, source),
+        pages::Fault::Moved => CheckpointError::Damaged { path, page: 0, reason: "its meta pages do not stand still" },
+    }
+}
+
+fn failed_in(path: &Path, action: &'static str, error: heed::Error) -> CheckpointError {
+    match error {
+        heed::Error::Io(source) => io_error(action, path, source),
+        heed::Error::Mdb(MdbError::MapFull) => CheckpointError::Full {
+            path: path.to_owned(),
+            source: io::Error::other(format!("it holds {} GiB", MAP_SIZE >> 30)),
+        },
+        heed::Error::Mdb(MdbError::Panic) => CheckpointError::Failed { path: path.to_owned() },
+        heed::Error::Mdb(MdbError::VersionMismatch) => {
+            CheckpointError::Version { path: path.to_owned(), found: 0, supported: pages::DATA_VERSION }
+        }
+        heed::Error::Mdb(MdbError::Corrupted | MdbError::PageNotFound | MdbError::Invalid) => {
+            CheckpointError::Damaged { path: path.to_owned(), page: 0, reason: "it was found by LMDB" }
+        }
+        other => io_error(action, path, io::Error::other(other.to_string())),
+    }
+}
+
+fn io_error(action: &'static str, path: &Path, source: io::Error) -> CheckpointError {
+    let path = path.to_owned();
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            CheckpointError::Full { path, source }
+        }
+        _ => CheckpointError::Io { action, path, source },
+    }
+}
+
+fn now_ns() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,109 @@
+//! Why checkpoints cannot be stored or read.
+
+use std::io;
+use std::path::PathBuf;
+
+/// What went wrong with a store of checkpoints.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// A name that cannot be a key.
+    #[error("{what} = {value:?}: must have 1 to {max} bytes and no zero byte")]
+    Name {
+        /// `channel` or `state_id`.
+        what: &'static str,
+        /// As it was given.
+        value: String,
+        /// Most bytes.
+        max: usize,
+    },
+    /// A cursor beyond what is durable: nothing lasting may come of what is not visible.
+    #[error(
+        "a checkpoint at message {sequence} is refused: only {durable} are durable, and nothing lasting may come of what is \
+         not; wait until it is, or read without peek"
+    )]
+    NotDurable {
+        /// Of the cursor.
+        sequence: u64,
+        /// Of the channel.
+        durable: u64,
+    },
+    /// No room; what was stored before stays.
+    #[error("no room for a checkpoint in {path}: {source}; what was stored before stays, free space and try again")]
+    Full {
+        /// Of the store.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file that is not what was written.
+    #[error(
+        "the checkpoints in {path} are damaged ({reason}, page {page}); put the directory back from a backup, or remove it to \
+         begin without checkpoints"
+    )]
+    Damaged {
+        /// Of the store.
+        path: PathBuf,
+        /// Where.
+        page: u64,
+        /// What shows it.
+        reason: &'static str,
+    },
+    /// One checkpoint that is not what was written; others may be whole.
+    #[error(
+        "checkpoint {id} in {path} is damaged ({reason}); recover an older one by its number, or put the directory back"
+    )]
+    DamagedEntry {
+        /// Of the store.
+        path: PathBuf,
+        /// Its number.
+        id: u64,
+        /// What shows it.
+        reason: &'static str,
+    },
+    /// Of another format.
+    #[error(
+        "the checkpoints in {path} are of format version {found}, this release reads {supported}; use the release that wrote them"
+    )]
+    Version {
+        /// Of the store.
+        path: PathBuf,
+        /// In the file.
+        found: u32,
+        /// Of this release.
+        supported: u32,
+    },
+    /// In a process that was forked from one with checkpoints open.
+    #[error(
+        "the checkpoints in {path} cannot be used in a process forked from one that has checkpoints open; start it anew \
+         (multiprocessing: spawn), or fork before any are opened"
+    )]
+    Forked {
+        /// Of the store.
+        path: PathBuf,
+    },
+    /// A write failed so that this process cannot know what is on disk.
+    #[error(
+        "writing to the checkpoints in {path} failed before and they take nothing more; close all consumers of the channel here and open them again"
+    )]
+    Failed {
+        /// Of the store.
+        path: PathBuf,
+    },
+    /// Where a copy was to be made something is already.
+    #[error("{path} is there already; a copy of checkpoints needs a directory of its own")]
+    Exists {
+        /// Of the copy.
+        path: PathBuf,
+    },
+    /// The system refused.
+    #[error("cannot {action} the checkpoints in {path}: {source}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// Of the store.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
