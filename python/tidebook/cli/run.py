@@ -6,9 +6,16 @@ import asyncio
 import logging
 import sys
 from pathlib import Path  # noqa: TC003 - cyclopts reads annotations
+from typing import TYPE_CHECKING
 
 from tidebook.cli.inputs import data_directory
-from tidebook.cli.output import Json, print_json
+from tidebook.cli.output import Json, console, print_json
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from tidebook.node.live import LiveOptions
+    from tidebook.node.recovery import Progress, Recovery
 
 
 def run(
@@ -24,6 +31,7 @@ def run(
     allow_remote: bool | None = None,
     flush_interval_s: float | None = None,
     node: str = "default",
+    verify: bool = True,
     json: Json = False,
 ) -> None:
     """Run a node: connectors, capture, engine, storage, API and the page.
@@ -55,6 +63,8 @@ def run(
         Most seconds of records in one Parquet part; default: the setting `storage.flush_interval_s`.
     node
         Name of the node: other processes find its channels by it.
+    verify
+        Read every batch of the journals before anything is added to them; `--no-verify` reads their headers and newest segments.
     """
     import uvloop
 
@@ -66,7 +76,6 @@ def run(
     from tidebook.node.venue_feed import FeedPlan
     from tidebook.observe.logs import configure, logger
     from tidebook.simulate import VenueOptions
-    from tidebook.transport.channel import DEFAULT_NODE
 
     if flush_interval_s is not None and not 0.01 <= flush_interval_s <= 86_400:
         raise UsageError(f"--flush-interval-s {flush_interval_s:g}: name a number of seconds from 0.01 to 86400")
@@ -98,34 +107,13 @@ def run(
         compression=settings.storage.compression,
         engine=settings.engine,
         sync_interval_ms=settings.journal_sync_interval_ms,
+        verify=verify,
     )
 
-    def started(address: str, simulated: dict[str, str]) -> None:
-        names = ", ".join(chosen)
-        source = names if live else f"simulated {names}"
-        if json:
-            print_json(
-                {
-                    "address": address,
-                    "data": str(options.data),
-                    "node": node,
-                    "venues": chosen,
-                    "live": live,
-                    "simulated": simulated,
-                }
-            )
-        else:
-            print(f"Tidebook runs on {source}: {address}  (data in {options.data}/, Ctrl-C ends)")
-            if simulated:
-                where = ", ".join(f"{venue} {at}" for venue, at in simulated.items())
-                print(f"Faults are asked for at POST /sim/faults of {where}")
-            if node != DEFAULT_NODE:
-                print(f"Its channels are found by node={node!r}")
-        sys.stdout.flush()
-
+    screen = _Screen(options, json)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
-            stored = runner.run(run_node(options, started))
+            stored = runner.run(run_node(options, screen))
         except EndpointBusyError as error:
             raise EndpointBusyError(
                 f"{error}; a node beside the one called {node} needs a name of its own: --node NAME", **error.facts
@@ -135,6 +123,61 @@ def run(
     else:
         for channel, sequence in stored.items():
             print(f"{channel} is stored up to message {sequence}; the same command goes on from there")
+
+
+class _Screen:
+    """What a user sees of a node that comes up."""
+
+    def __init__(self, options: LiveOptions, json: bool) -> None:
+        self._options = options
+        self._json = json
+        self._recovery: Recovery | None = None
+
+    def recovering(self, recovery: Recovery) -> AbstractContextManager[Progress]:
+        from tidebook.cli.recovery import recovery_bars
+
+        return recovery_bars(recovery, quiet=self._json)
+
+    def recovered(self, recovery: Recovery) -> None:
+        from tidebook.cli.recovery import recovery_table
+
+        self._recovery = recovery
+        is_refused = any(found.refused for found in recovery.channels)
+        if self._json:
+            if is_refused:
+                print_json({"recovery": recovery.facts()})
+        elif not all(found.is_new for found in recovery.channels):
+            screen = console()
+            screen.print(recovery_table(recovery, screen.width))
+        sys.stdout.flush()
+
+    def started(self, address: str, simulated: dict[str, str]) -> None:
+        from tidebook.transport.channel import DEFAULT_NODE
+
+        options = self._options
+        venues = [plan.venue for plan in options.feeds]
+        if self._json:
+            print_json(
+                {
+                    "address": address,
+                    "data": str(options.data),
+                    "node": options.node,
+                    "venues": venues,
+                    "live": options.live,
+                    "simulated": simulated,
+                    "recovery": None if self._recovery is None else self._recovery.facts(),
+                }
+            )
+        else:
+            names = ", ".join(venues)
+            source = names if options.live else f"simulated {names}"
+            print(f"Tidebook runs on {source}: {address}  (data in {options.data}/, Ctrl-C ends)")
+            if simulated:
+                where = ", ".join(f"{venue} {at}" for venue, at in simulated.items())
+                print(f"Faults are asked for at POST /sim/faults of {where}")
+            if options.node != DEFAULT_NODE:
+                print(f"Its channels are found by node={options.node!r}")
+        sys.stdout.flush()
 
 
 def _names(text: str) -> tuple[str, ...]:

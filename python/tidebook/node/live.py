@@ -15,18 +15,19 @@ import sys
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from tidebook._core import MarketDataEngine, ring_directory
 from tidebook.api import ApiOptions, MarketView, create_app, listen, serving
 from tidebook.config.settings import EngineSettings
 from tidebook.console import mount_console
-from tidebook.errors import TidebookError
+from tidebook.errors import OperationError, TidebookError
 from tidebook.feeds.registry import FEEDS, feed_kind
 from tidebook.node.changes import Changes, owned, subscribed
 from tidebook.node.memory import give_back_large_blocks
 from tidebook.node.metrics import node_metrics
 from tidebook.node.presence import claimed
+from tidebook.node.recovery import Recovery, RecoveryInterruptedError
 from tidebook.node.rings import RingSource
 from tidebook.node.simulator import VenueProcess, simulated
 from tidebook.node.snapshots import SnapshotRequests
@@ -40,9 +41,11 @@ from tidebook.transport.channel import make_private
 from tidebook.transport.metrics import ChannelCollector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from tidebook.node.recovery import Progress
     from tidebook.storage.part import Compression
 
 log = logger("node.live")
@@ -78,6 +81,8 @@ class LiveOptions:
     compression: Compression = "zstd"
     engine: EngineSettings = field(default_factory=EngineSettings)
     sync_interval_ms: int = 10
+    verify: bool = True
+    """Read every batch of the journals before anything is added to them."""
 
 
 def venues_of(data: Path) -> tuple[str, ...]:
@@ -85,12 +90,25 @@ def venues_of(data: Path) -> tuple[str, ...]:
     return tuple(subscribed(data, tuple(FEEDS))) or DEFAULT_VENUES
 
 
-async def run(options: LiveOptions, started: Callable[[str, dict[str, str]], None]) -> dict[str, int]:
+class Screen(Protocol):
+    """Who is told how a node comes up."""
+
+    def recovering(self, recovery: Recovery) -> AbstractContextManager[Progress]:
+        """Around the recovery, of which each step is told, from several threads."""
+
+    def recovered(self, recovery: Recovery) -> None:
+        """All channels were looked at; one or more may have been refused."""
+
+    def started(self, address: str, simulated: dict[str, str]) -> None:
+        """The page answers at `address`, and the simulated venues at theirs."""
+
+
+async def run(options: LiveOptions, screen: Screen) -> dict[str, int]:
     """Runs until SIGINT or SIGTERM, then stops cleanly; gives the last message of each channel that is stored.
 
-    `started` gets the address of the page when it answers, and those of the simulated venues.
-    Raises: ConfigError, AddressError, and OperationError where another node runs, before anything is started; what ended a
-            connector, a simulated venue, the engine or a capture.
+    Raises: ConfigError, AddressError, and DirectoryBusyError where another process owns the data directory, before anything
+            is started; JournalDamagedError and the like for what cannot be recovered; what ended a connector, a simulated
+            venue, the engine or a capture.
     """
     for plan in options.feeds:
         plan.check()
@@ -115,14 +133,17 @@ async def run(options: LiveOptions, started: Callable[[str, dict[str, str]], Non
                     venue=plan.venue,
                     given_up=list(given_up),
                 )
-        feeds = _open(options, rings, stack)
+        try:
+            feeds = await _open(options, rings, stack, screen, stop)
+        except RecoveryInterruptedError:
+            return {}
         engine = _engine(feeds, rings, options.engine)
         stack.callback(engine.stop)
         if engine.made_anew is not None:
             log.warning("md.* made anew", reason=engine.made_anew)
         for feed in feeds:
             feed.storing.start()
-            log.info("channel open", channel=feed.channel, capture=feed.capture.recovery["text"], rings=str(rings))
+            log.info("channel open", channel=feed.channel, rings=str(rings))
 
         channels = ChannelCollector(node=options.node)
         view = MarketView([feed.venue for feed in feeds], no_others=True)
@@ -171,7 +192,7 @@ async def run(options: LiveOptions, started: Callable[[str, dict[str, str]], Non
         host, bound = sock.getsockname()[:2]
         address = f"http://{f'[{host}]' if ':' in host else host}:{bound}"
         claim.reachable_at(address)
-        started(address, {venue: f"http://127.0.0.1:{process.port}" for venue, process in simulators.items()})
+        screen.started(address, {venue: f"http://127.0.0.1:{process.port}" for venue, process in simulators.items()})
         try:
             done, _ = await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
             for job in done:
@@ -207,20 +228,36 @@ def _engine(feeds: Sequence[VenueFeed], rings: Path, settings: EngineSettings) -
     return engine
 
 
-def _open(options: LiveOptions, rings: Path, stack: AsyncExitStack) -> list[VenueFeed]:
-    """Captures and storage of all venues; the stack closes each capture before it ends its storage."""
+async def _open(
+    options: LiveOptions, rings: Path, stack: AsyncExitStack, screen: Screen, stop: asyncio.Event
+) -> list[VenueFeed]:
+    """Captures and storage of all venues, recovered; the stack closes each capture before it ends its storage.
+
+    Raises: the error of a channel that cannot be recovered; RecoveryInterruptedError when `stop` was set first.
+    """
     shared = FeedOptions(
         simulated=not options.live,
         sync_interval_ms=options.sync_interval_ms,
         follower=FollowerOptions(flush_interval_s=options.flush_interval_s, flush_first_s=_FLUSH_FIRST_S),
         writer=WriterOptions(part=PartOptions(compression=options.compression)),
     )
-    feeds = []
-    for plan in options.feeds:
-        feed = VenueFeed(plan, options.data, rings, shared)
+    recovery = Recovery(options.feeds, options.data, rings, shared, whole=options.verify)
+    with screen.recovering(recovery) as progress:
+        job = asyncio.create_task(asyncio.to_thread(recovery.run, progress))
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait((job, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if not job.done():
+                recovery.interrupt()
+            await asyncio.wait((job,))
+        finally:
+            stopping.cancel()
+    if job.exception() is None or isinstance(job.exception(), OperationError):
+        screen.recovered(recovery)
+    feeds = job.result()
+    for feed in feeds:
         stack.callback(feed.storing.stop)
         stack.callback(feed.capture.close)
-        feeds.append(feed)
     return feeds
 
 

@@ -1,0 +1,232 @@
+"""What a node finds on its data directory when it starts, channel by channel, all at once.
+
+Each channel is recovered in a thread of its own: its journal is verified, batch by batch, then opened, which brings ring and
+journal to one sequence by the rules of both. The core works without the interpreter's lock, so as many channels are read at
+a time as there are cores. Nothing is decided here: a torn tail is cut and told, damage is refused and told, with the command
+that shows the choices. An interrupted recovery has changed nothing that the next one would not find: run it again.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from tidebook._core import JournalReader
+from tidebook.errors import JournalAbsentError, JournalDamagedError, OperationError
+from tidebook.node.directory import channel_of, journal_directory
+from tidebook.node.storing import stored_position
+from tidebook.node.venue_feed import VenueFeed
+from tidebook.observe.logs import logger
+from tidebook.persistence import inspect
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from tidebook.node.venue_feed import FeedOptions, FeedPlan
+
+log = logger("node.recovery")
+
+Progress = Callable[[str, str, int], None]
+"""Told, from several threads, a channel, which of `STEPS` it is at, and how many more of its messages are behind it."""
+
+STEPS: Final = ("looking", "verifying", "opening", "done")
+"""What a channel goes through."""
+
+_CHUNK_MESSAGES: Final = 16_384
+
+
+class RecoveryInterruptedError(Exception):
+    """Somebody asked for an end before all channels were open; nothing was lost by it."""
+
+
+def _silent(channel: str, step: str, messages: int) -> None:
+    del channel, step, messages
+
+
+@dataclass(kw_only=True)
+class ChannelRecovery:
+    """What became of one channel. Counts are of messages unless they say otherwise."""
+
+    channel: str
+    journal: str
+    """Its directory."""
+    found: int = 0
+    """In the journal, its torn end left out."""
+    found_bytes: int = 0
+    """Of its segments."""
+    segments: int = 0
+    closed: bool = True
+    """The last owner had ended by closing it, or there was none."""
+    kept_first: int = 0
+    kept_last: int = 0
+    """What the journal holds now, those from the ring included; 0 to 0 for none."""
+    cut_bytes: int = 0
+    """Torn by a crash and never acknowledged; they stay where they are and are not read."""
+    refused: str = ""
+    """Why the channel cannot be used; empty when it can."""
+    refused_facts: dict[str, Any] | None = None
+    """Of damage: segment, offset, sequence."""
+    from_ring: int = 0
+    """That a killed owner had published and not yet journaled: taken from shared memory."""
+    ring: str = ""
+    """Why its ring was made anew; empty when it stayed or there was none."""
+    ring_lost: int | None = 0
+    """That went with that ring and had never been durable; None: unknown."""
+    undecidable_from: int | None = None
+    """From this message on the journal cannot tell whether it ever held more."""
+    snapshot: int | None = None
+    """Sequence of the newest snapshot of its state, None where there is none."""
+    stored: int = 0
+    """Up to this message its rows are stored."""
+    verified: bool = False
+    """Every batch was read and is what was written; else headers and the newest segment alone."""
+    seconds: float = 0.0
+
+    @property
+    def kept(self) -> int:
+        """How many the journal holds now."""
+        return self.kept_last - self.kept_first + 1 if self.kept_last else 0
+
+    @property
+    def is_new(self) -> bool:
+        """There was nothing to recover."""
+        return not (self.segments or self.from_ring or self.refused or self.ring)
+
+    @property
+    def is_loss(self) -> bool:
+        """Something was cut or went with a ring, none of it acknowledged."""
+        return bool(self.cut_bytes) or self.ring_lost != 0
+
+    def facts(self) -> dict[str, Any]:
+        """For JSON and the log."""
+        return {**asdict(self), "kept": self.kept}
+
+
+class Recovery:
+    """The recovery of all channels of a node."""
+
+    def __init__(
+        self, plans: Sequence[FeedPlan], data: Path, rings: Path, options: FeedOptions, *, whole: bool
+    ) -> None:
+        """`whole` reads every batch of every journal, not only what opening needs."""
+        self._plans = plans
+        self._data = data
+        self._rings = rings
+        self._options = options
+        self._whole = whole
+        self.channels = [
+            ChannelRecovery(
+                channel=channel_of(plan.venue), journal=str(journal_directory(data, channel_of(plan.venue)))
+            )
+            for plan in plans
+        ]
+        """One a plan, in their order; filled in as they go."""
+        self._stop = threading.Event()
+        self.seconds = 0.0
+
+    def run(self, progress: Progress = _silent) -> list[VenueFeed]:
+        """Recovers all channels; the open feeds, in the order of the plans.
+
+        Raises: the error of the first channel that is refused, after all were looked at; UsageError; RecoveryInterruptedError.
+                Then none is left open.
+        """
+        began = time.perf_counter()
+        with ThreadPoolExecutor(max(1, len(self._plans)), thread_name_prefix="recovery") as threads:
+            jobs = [
+                threads.submit(self._recover, plan, found, progress)
+                for plan, found in zip(self._plans, self.channels, strict=True)
+            ]
+        self.seconds = time.perf_counter() - began
+        failures = [error for job in jobs if (error := job.exception()) is not None]
+        feeds = [job.result() for job in jobs if job.exception() is None]
+        if not failures and self._stop.is_set():
+            failures.append(RecoveryInterruptedError())
+        if failures:
+            for feed in feeds:
+                feed.capture.close()
+        for error in failures:
+            if not isinstance(error, OperationError):  # it was asked for what cannot be, or is a mistake of ours
+                raise error
+        if failures:
+            # Who is told the error is told all; of damage the log keeps the place.
+            for found in self.channels:
+                if found.refused_facts is not None and "segment" in found.refused_facts:
+                    log.error("channel refused", **found.facts())
+            raise failures[0]
+        for found in self.channels:
+            tell = log.warning if found.is_loss else log.info
+            tell("channel recovered", **found.facts())
+        return feeds
+
+    def interrupt(self) -> None:
+        """Ends it soon, whatever is left. Threads: from any."""
+        self._stop.set()
+
+    def facts(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"seconds": self.seconds, "channels": [found.facts() for found in self.channels]}
+
+    def _recover(self, plan: FeedPlan, found: ChannelRecovery, progress: Progress) -> VenueFeed:
+        began = time.perf_counter()
+        journal = journal_directory(self._data, found.channel)
+        try:
+            progress(found.channel, "looking", 0)
+            _look(journal, found)
+            found.stored = stored_position(self._data, found.channel)
+            if self._whole and found.segments:
+                self._verify(journal, found, progress)
+            progress(found.channel, "opening", 0)
+            feed = VenueFeed(plan, self._data, self._rings, self._options)
+        except OperationError as error:
+            refused = with_repair(error, journal)
+            found.refused, found.refused_facts = str(refused), dict(refused.facts) or None
+            raise refused from error
+        finally:
+            found.seconds = time.perf_counter() - began
+            progress(found.channel, "done", 0)
+        opened = feed.capture.recovery
+        found.from_ring = opened["replayed_from_ring"]
+        found.ring = opened["ring_discarded"] or ""
+        found.ring_lost = opened["ring_lost"] if found.ring else 0
+        found.undecidable_from = opened["undecidable_from"]
+        found.kept_last = opened["next_sequence"] - 1
+        found.kept_first = (found.kept_first or 1) if found.kept_last else 0
+        return feed
+
+    def _verify(self, journal: Path, found: ChannelRecovery, progress: Progress) -> None:
+        """Reads every batch. Raises: JournalDamagedError at the first that is not what was written; RecoveryInterruptedError."""
+        reader = JournalReader(journal, channel=found.channel, durable_only=False)
+        progress(found.channel, "verifying", 0)
+        while (read := reader.next(_CHUNK_MESSAGES)) is not None:
+            if self._stop.is_set():
+                raise RecoveryInterruptedError
+            progress(found.channel, "verifying", len(read[1]))
+        found.verified = True
+
+
+def with_repair(error: OperationError, journal: Path) -> OperationError:
+    """The same error, of damage with the command that shows what can be done."""
+    if not isinstance(error, JournalDamagedError):
+        return error
+    return JournalDamagedError(
+        f"{error}. Nothing was changed; what can be done, and what each choice loses, is shown by: "
+        f"tidebook journal repair {journal}",
+        **error.facts,
+    )
+
+
+def _look(journal: Path, found: ChannelRecovery) -> None:
+    """Notes what is there before anything is done."""
+    try:
+        state = inspect(journal)
+    except JournalAbsentError:
+        return
+    found.found = state.last_sequence - state.first_sequence + 1
+    found.found_bytes, found.segments, found.closed = state.size_bytes, state.segments, state.closed
+    found.cut_bytes = state.torn_bytes
+    found.kept_first = state.first_sequence

@@ -1,0 +1,176 @@
+"""What a start finds, keeps, cuts and refuses: all channels at once, told once, and never decided alone."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.node.test_live import node
+from tidebook._core import JournalReader
+from tidebook.config.settings import Settings
+from tidebook.errors import JournalDamagedError
+from tidebook.feeds.registry import feed_kind
+from tidebook.node.recovery import Recovery, RecoveryInterruptedError
+from tidebook.node.venue_feed import FeedOptions, FeedPlan
+from tidebook.storage.follower import FollowerOptions
+from tidebook.storage.writer import WriterOptions
+
+# Writes `count` messages to the capture of a venue, waits until `synced` of them are on disk, and ends as it is told.
+WRITE = """
+import os, signal, sys
+from pathlib import Path
+from tidebook._core import FeedChannel
+data, rings, venue, count, synced, end = sys.argv[1:]
+journal = Path(data) / "journal" / f"feed.{venue}"
+journal.mkdir(parents=True, exist_ok=True)
+(journal / "simulated").write_bytes(b"messages of a simulated venue\\n")
+channel = FeedChannel(f"feed.{venue}", rings, journal, sync_interval_ms=1 if end == "close" else 3_600_000)
+for n in range(int(count)):
+    channel.write(n, 0, 4, b"", b"%d" % n)
+if end == "kill":
+    os.kill(os.getpid(), signal.SIGKILL)
+assert channel.wait_durable(int(synced), 30.0)
+channel.close()
+"""
+OPTIONS = FeedOptions(simulated=True, sync_interval_ms=1, follower=FollowerOptions(), writer=WriterOptions())
+VENUES = ("binance", "coinbase", "kraken")
+
+
+@pytest.fixture
+def rings(tmp_path: Path) -> Path:
+    directory = tmp_path / "rings"
+    directory.mkdir(mode=0o700)
+    return directory
+
+
+def write(data: Path, rings: Path, venue: str, count: int, end: str) -> None:
+    words = [str(data), str(rings), venue, str(count), str(count), end]
+    ended = subprocess.run([sys.executable, "-c", WRITE, *words], capture_output=True, text=True, check=False)
+    assert ended.returncode == (-signal.SIGKILL if end == "kill" else 0), ended.stderr
+
+
+def recovery(data: Path, rings: Path, *, whole: bool = True) -> Recovery:
+    plans = [FeedPlan(venue=venue, settings=feed_kind(venue).settings(Settings())) for venue in VENUES]
+    return Recovery(plans, data, rings, OPTIONS, whole=whole)
+
+
+def segments(data: Path, venue: str) -> list[Path]:
+    return sorted((data / "journal" / f"feed.{venue}").glob("*.segment"))
+
+
+def flip(path: Path, offset: int) -> None:
+    held = bytearray(path.read_bytes())
+    held[offset] ^= 1
+    path.write_bytes(held)
+
+
+def test_each_channel_is_told_with_what_was_found_kept_cut_and_taken_from_its_ring(tmp_path: Path, rings: Path) -> None:
+    """One channel was closed, one is new, one was killed with messages in its ring and then had a torn end."""
+    data = tmp_path / "data"
+    write(data, rings, "binance", 50, "close")
+    write(data, rings, "kraken", 20, "close")
+    write(data, rings, "kraken", 7, "kill")
+    torn = segments(data, "kraken")[-1]
+    held = bytearray(torn.read_bytes())
+    held[4096:4104] = b"unwhole!"
+    torn.write_bytes(held)
+    told: list[tuple[str, str, int]] = []
+    job = recovery(data, rings)
+    feeds = job.run(lambda *step: told.append(step))
+    try:
+        binance, coinbase, kraken = job.channels
+        assert (binance.found, binance.kept_first, binance.kept_last, binance.closed) == (50, 1, 50, True)
+        assert (binance.cut_bytes, binance.from_ring, binance.ring, binance.verified) == (0, 0, "", True)
+        assert coinbase.is_new
+        assert (kraken.found, kraken.kept_last, kraken.from_ring, kraken.cut_bytes) == (20, 27, 7, 8)
+        assert (kraken.closed, kraken.is_loss, kraken.undecidable_from) == (False, True, 21)
+        assert [feed.channel for feed in feeds] == [found.channel for found in job.channels]
+        steps = [step for channel, step, _ in told if channel == "feed.binance"]
+        assert list(dict.fromkeys(steps)) == ["looking", "verifying", "opening", "done"]
+        assert sum(messages for channel, _, messages in told if channel == "feed.binance") == 50
+    finally:
+        for feed in feeds:
+            feed.capture.close()
+    read = JournalReader(data / "journal/feed.kraken").next(100)
+    assert read is not None
+    assert len(read[1]) == 27
+
+
+def test_damage_is_refused_with_its_place_and_the_command_that_shows_the_choices_and_changes_nothing(
+    tmp_path: Path, rings: Path
+) -> None:
+    """In a sealed segment, which opening alone does not read."""
+    data = tmp_path / "data"
+    for venue in VENUES:
+        write(data, rings, venue, 30, "close")
+        write(data, rings, venue, 30, "close")
+    first = segments(data, "coinbase")[0]
+    flip(first, 4096 + 60)
+    before = {path: path.read_bytes() for path in segments(data, "coinbase")}
+    words = ["run", "--data", str(data), "--venues", ",".join(VENUES), "--port", "0"]
+    command = [sys.executable, "-m", "tidebook", *words]
+    environment = os.environ | {"TIDEBOOK_RINGS": str(rings)}
+    shown = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert shown.returncode == 1
+    line = shown.stderr.splitlines()[-1]
+    assert line.startswith(f"tidebook: {first}: damaged at segment 1, offset 4096, sequence 1: ")
+    assert line.endswith(f"tidebook journal repair {first.parent}")
+    rows = {row.split()[0]: row for row in shown.stdout.splitlines() if row.startswith("feed.")}
+    assert list(rows) == [f"feed.{venue}" for venue in VENUES]
+    assert "REFUSED" in rows["feed.coinbase"]
+    assert "closed cleanly" in rows["feed.kraken"]
+    asked = subprocess.run([*command, "--json"], env=environment, capture_output=True, text=True, check=False)
+    _, coinbase, _ = json.loads(asked.stdout)["recovery"]["channels"]
+    assert coinbase["refused_facts"] == {"segment": 1, "offset": 4096, "sequence": 1}
+    assert {path: path.read_bytes() for path in segments(data, "coinbase")} == before
+
+
+def test_a_recovery_that_is_interrupted_leaves_nothing_open_and_is_run_again(tmp_path: Path, rings: Path) -> None:
+    data = tmp_path / "data"
+    write(data, rings, "binance", 40, "close")
+    job = recovery(data, rings)
+    with pytest.raises(RecoveryInterruptedError):
+        job.run(lambda *_: job.interrupt())
+    again = recovery(data, rings)
+    for feed in again.run():
+        feed.capture.close()
+    assert again.channels[0].kept_last == 40
+
+
+def test_only_what_opening_needs_is_read_where_that_was_asked_for(tmp_path: Path, rings: Path) -> None:
+    data = tmp_path / "data"
+    write(data, rings, "kraken", 10, "close")
+    write(data, rings, "kraken", 10, "close")
+    flip(segments(data, "kraken")[0], 4096 + 60)
+    quick = recovery(data, rings, whole=False)
+    for feed in quick.run():
+        feed.capture.close()
+    assert (quick.channels[2].verified, quick.channels[2].kept_last) == (False, 20)
+    with pytest.raises(JournalDamagedError):
+        recovery(data, rings).run()
+
+
+def test_a_node_tells_its_recovery_to_people_and_to_programs(tmp_path: Path, rings: Path) -> None:
+    data = tmp_path / "data"
+    write(data, rings, "kraken", 25, "close")
+    with node(data, rings, "--venues", "kraken", "--rate", "200") as (process, _):
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 0
+    command = [sys.executable, "-m", "tidebook", "run", "--data", str(data), "--venues", "kraken", "--port", "0"]
+    environment = os.environ | {"TIDEBOOK_RINGS": str(rings)}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        title, head, _, row = (process.stdout.readline() for _ in range(4))
+        assert title.startswith("recovered in ")
+        assert head.split()[:3] == ["channel", "found", "kept"]
+        assert row.split()[0] == "feed.kraken"
+        assert row.rstrip().endswith("closed cleanly")
+        assert process.stdout.readline().startswith("Tidebook runs on simulated kraken: http://127.0.0.1:")
+        process.send_signal(signal.SIGINT)
+        assert "channel recovered" in process.communicate(timeout=60)[1]
