@@ -35,10 +35,13 @@ __all__ = [
     "Seen",
     "blake3_of_bytes",
     "blake3_of_file",
+    "compact_journal",
     "error_classes",
     "format_units",
     "inspect_journal",
     "instrument_name",
+    "journal_configurations",
+    "journal_first_to_keep",
     "measure_drain",
     "measure_echo",
     "measure_hand_over",
@@ -292,8 +295,11 @@ class JournalWriter:
         *,
         segment_size_bytes: int = 67108864,
         evidence: int = 0,
+        configuration: str = "",
     ) -> JournalWriter:
         """Opens or makes the journal, recovering it first.
+
+        `configuration` is JSON that says what the channel is run with; every segment begins with it.
 
         `evidence` is the highest sequence known from elsewhere to have been durable: a journal that ends before it is
         damaged, not torn.
@@ -309,6 +315,8 @@ class JournalWriter:
     @property
     def durable(self) -> int:
         """Highest synced sequence."""
+    def configure(self, configuration: str) -> None:
+        """The channel is run otherwise from the next message on; what was appended is synced first."""
     def append(self, payload: bytes) -> int:
         """Sequence of the message; in memory until `flush` and `sync`."""
     def append_all(self, payloads: Payloads) -> int:
@@ -708,6 +716,13 @@ def blake3_of_file(path: str | os.PathLike[str]) -> str:
     Raises: OSError with the system's number.
     """
 
+def compact_journal(directory: str | os.PathLike[str], keep_from: int) -> dict[str, Any]:
+    """Removes the oldest segments whose messages all lie before `keep_from`: removed (numbers), size_bytes,
+    first_sequence (held now). See `persistence.compact`.
+
+    Raises: JournalLockedError while another does it; JournalError and its kinds.
+    """
+
 def error_classes() -> list[str]:
     """Names of the `tidebook.errors` classes the core may raise."""
 
@@ -729,6 +744,13 @@ def instrument_name(venue: str, symbol: str) -> str:
     Raises: UnknownVenueError for a venue without a decoder.
     """
 
+def journal_configurations(directory: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The first configuration of a journal and each change: segment, first_sequence, created_ns (None in version 1),
+    configuration (None where there was none). See `persistence.configurations`.
+
+    Raises: JournalError and its kinds.
+    """
+
 def measure_hand_over(
     out: str | os.PathLike[str], back: str | os.PathLike[str], size_bytes: int, rounds: int, spin: bool
 ) -> list[int]:
@@ -741,6 +763,20 @@ def measure_echo(
 
 def measure_stream(path: str | os.PathLike[str], size_bytes: int, count: int) -> int:
     """Writes messages as fast as there is room: how many."""
+
+def journal_first_to_keep(
+    directory: str | os.PathLike[str],
+    rule: str,
+    *,
+    now_ns: int,
+    snapshots: Sequence[int] = ...,
+    consumers_floor: int | None = None,
+    stored: int | None = None,
+) -> int:
+    """First sequence that must stay by a keep rule. See `persistence.first_to_keep`.
+
+    Raises: JournalError for a text that is no rule; its kinds.
+    """
 
 def measure_drain(path: str | os.PathLike[str], count: int, spin: bool) -> tuple[int, float]:
     """Reads messages: how many, and seconds from the first on."""

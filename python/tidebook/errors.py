@@ -32,6 +32,7 @@ TidebookError
     │   ├── JournalFullError     no space; what was acknowledged stays
     │   ├── JournalLockedError   another process writes it
     │   ├── JournalAbsentError   no journal in the directory
+    │   ├── JournalCompactedError messages that were asked for are no longer in it
     │   ├── JournalVersionError  of another format version
     │   └── JournalDamagedError  durable bytes are not what was written
     └── StorageError        reading or writing a store failed
@@ -182,6 +183,10 @@ class JournalLockedError(JournalError):
 
 class JournalAbsentError(JournalError):
     """No journal in the directory."""
+
+
+class JournalCompactedError(JournalError):
+    """Messages that were asked for were removed by compaction. Facts: requested, first (sequence held)."""
 
 
 class JournalVersionError(JournalError):

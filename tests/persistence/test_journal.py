@@ -1,6 +1,7 @@
 """Journals from Python: written by one process, read and judged by others. The campaigns are in crates/journal."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from tidebook import persistence
 from tidebook._core import JournalReader, JournalWriter, Payloads
 from tidebook.errors import (
     JournalAbsentError,
+    JournalCompactedError,
     JournalDamagedError,
     JournalError,
     JournalLockedError,
@@ -153,22 +155,69 @@ def test_what_is_no_journal_of_ours_is_refused_with_what_it_is(tmp_path: Path, j
         JournalWriter(journal, "feed.other")
     file = journal / FIRST
     content = bytearray(file.read_bytes())
-    content[8] = 2
+    content[8] = 3
     file.write_bytes(content)
     with pytest.raises(JournalDamagedError):
         persistence.inspect(journal)
 
 
+def test_what_a_channel_is_run_with_is_told_with_its_first_message(tmp_path: Path) -> None:
+    writer = JournalWriter(tmp_path, "feed.test", segment_size_bytes=SEGMENT_SIZE_BYTES, configuration='{"a":1}')
+    writer.append(b"one")
+    writer.configure('{"a":2}')
+    writer.append(b"two")
+    writer.close()
+    changes = [(change.first_sequence, change.configuration) for change in persistence.configurations(tmp_path)]
+    assert changes == [(1, '{"a":1}'), (2, '{"a":2}')]
+    assert [message for _, message in persistence.read(tmp_path)] == [b"one", b"two"]
+
+
+VERSION_1 = Path(__file__).parents[2] / "crates/journal/tests/journals/version1"
+
+
+def test_a_journal_of_version_1_of_the_format_is_read(tmp_path: Path) -> None:
+    shutil.copytree(VERSION_1, tmp_path / "journal")
+    verified = persistence.verify(tmp_path / "journal")
+    assert (verified.messages, verified.closed) == (90, True)
+    assert list(read_by_the_page(tmp_path / "journal")) == list(persistence.read(tmp_path / "journal"))
+    assert [change.configuration for change in persistence.configurations(tmp_path / "journal")] == [None]
+
+
+def test_old_segments_go_by_a_keep_rule_and_who_asks_for_them_is_told(tmp_path: Path) -> None:
+    journal = tmp_path
+    write(journal, 1000)
+    assert persistence.first_to_keep(journal, "stored") == 1
+    keep_from = persistence.first_to_keep(journal, "stored and snapshots 2", stored=800, snapshots=[700, 900])
+    assert keep_from == 701
+    reader = JournalReader(journal)
+    compacted = persistence.compact(journal, keep_from)
+    assert 1 < compacted.first_sequence <= keep_from
+    assert compacted.removed == list(range(1, len(compacted.removed) + 1))
+    assert len(compacted.removed) > 2
+    assert next(persistence.read(journal))[0] == persistence.inspect(journal).first_sequence == compacted.first_sequence
+    with pytest.raises(JournalCompactedError) as caught:
+        JournalReader(journal, from_sequence=1)
+    assert caught.value.facts == {"requested": 1, "first": compacted.first_sequence}
+    found = reader.next()
+    assert found is not None
+    assert found[1][0] == payload(1), "what a reader is in stays readable"
+    with pytest.raises(JournalCompactedError):
+        reader.next()
+    assert persistence.compact(journal, keep_from).removed == []
+    with pytest.raises(JournalError, match=r"keep = stored or not: .* is no condition; write forever"):
+        persistence.first_to_keep(journal, "stored or not")
+
+
 def test_a_journal_of_another_version_is_refused_by_both_numbers(journal: Path) -> None:
-    """Method: a header of version 2 with its right checksum."""
+    """Method: a header of version 3 with its right checksum."""
     file = journal / FIRST
     content = bytearray(file.read_bytes())
-    content[8] = 2
+    content[8] = 3
     content[4092:4096] = crc32c(content[:4092]).to_bytes(4, "little")
     file.write_bytes(content)
     with pytest.raises(JournalVersionError) as caught:
         JournalReader(journal)
-    assert caught.value.facts == {"found": 2, "expected": 1}
+    assert caught.value.facts == {"found": 3, "expected": 2}
 
 
 def crc32c(data: bytes | bytearray) -> int:
@@ -183,7 +232,10 @@ def crc32c(data: bytes | bytearray) -> int:
 
 def test_the_format_page_is_enough_to_read_a_journal(journal: Path) -> None:
     """Method: a second reader, written from docs/formats/journal.md alone, finds the same messages."""
-    assert list(read_by_the_page(journal)) == [(sequence, payload(sequence)) for sequence in range(1, 201)]
+    writer = JournalWriter(journal, "feed.test", segment_size_bytes=SEGMENT_SIZE_BYTES, configuration='{"a":1}')
+    writer.append(payload(201))
+    writer.close()
+    assert list(read_by_the_page(journal)) == [(sequence, payload(sequence)) for sequence in range(1, 202)]
 
 
 def read_by_the_page(directory: Path) -> Iterator[tuple[int, bytes]]:
@@ -200,6 +252,9 @@ def read_by_the_page(directory: Path) -> Iterator[tuple[int, bytes]]:
             assert continued_crc32c(header_crc, batch[4:]) == chain
             sequence = int.from_bytes(batch[24:32], "little")
             record = 48
+            if batch[44] == 2:  # configuration
+                previous, at = chain, at + length
+                continue
             for index in range(int.from_bytes(batch[40:44], "little")):
                 size = int.from_bytes(batch[record : record + 4], "little")
                 yield sequence + index, batch[record + 8 : record + 8 + size]

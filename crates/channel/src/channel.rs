@@ -11,6 +11,7 @@ use tidebook_journal::{
 };
 use tidebook_ring::{Consumer, ConsumerOptions, Mode, Producer, Read, Ring, RingError, RingKind, RingOptions, Start};
 
+use crate::configuration;
 use crate::error::ChannelError;
 use crate::guarantee::Guarantee;
 use crate::journaling::{CopyError, RingSource};
@@ -143,6 +144,7 @@ impl Channel {
         let stranger = found.take_if(|ring| !journal_id.is_some_and(|id| belongs(ring, id)));
 
         let mut journal_options = options.journal.clone();
+        journal_options.configuration = configuration::text(options);
         if let Some(ring) = &found {
             journal_options.evidence = journal_options.evidence.max(ring.durable());
         }

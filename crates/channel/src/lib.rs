@@ -27,6 +27,7 @@
 
 mod channel;
 pub mod checkpoints;
+mod configuration;
 mod error;
 mod guarantee;
 mod journaling;

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::keep::KeepRuleError;
+
 /// Why a journal could not be opened, written or read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -60,6 +62,12 @@ pub enum JournalError {
         /// The lock file.
         path: PathBuf,
     },
+    /// Another process removes segments of this journal.
+    #[error("{path}: another process removes old segments of this journal; let it finish, then try again")]
+    Compacting {
+        /// The lock file.
+        path: PathBuf,
+    },
     /// No journal there.
     #[error("{path}: no journal here")]
     Absent {
@@ -67,13 +75,13 @@ pub enum JournalError {
         path: PathBuf,
     },
     /// Written by another version.
-    #[error("{path}: journal format version {found}, this build reads {supported}; use the release that wrote it")]
+    #[error("{path}: journal format version {found}, this build reads 1 to {supported}; use the release that wrote it")]
     Version {
         /// The segment.
         path: PathBuf,
         /// Version in its header.
         found: u32,
-        /// Ours.
+        /// Newest of ours; all before it are read too.
         supported: u32,
     },
     /// Encrypted, and no key was given.
@@ -156,6 +164,13 @@ pub enum JournalError {
     },
 }
 
+impl From<KeepRuleError> for JournalError {
+    fn from(error: KeepRuleError) -> Self {
+        let rule = format!("{:?} is no condition; {}", error.part, KeepRuleError::SPELLING);
+        Self::Option { option: "keep", value: error.text, rule }
+    }
+}
+
 /// What showed that durable bytes are damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -174,6 +189,12 @@ pub enum Damage {
     Batch {
         /// Highest sequence known durable.
         durable: u64,
+    },
+    /// A batch after the last message, which can only be one of configuration, was durable and does not verify.
+    #[error("batch {expected}, of configuration and known durable, does not verify")]
+    Configuration {
+        /// Its number.
+        expected: u64,
     },
     /// The last good batch is not the one the next segment names as its predecessor.
     #[error("the next segment names batch {expected} as the last here, found {found}")]

@@ -8,8 +8,8 @@
 use crc_fast::{CrcAlgorithm, Digest};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Rises with each change of the bytes.
-pub const FORMAT_VERSION: u32 = 1;
+/// Rises with each change of the bytes. All versions from 1 on are read; this one is written.
+pub const FORMAT_VERSION: u32 = 2;
 /// Bytes before the first batch of a segment.
 pub const SEGMENT_HEADER_SIZE_BYTES: usize = 4096;
 /// Bytes of a batch before its first record.
@@ -26,10 +26,16 @@ const HEADER_CRC_OFFSET: usize = SEGMENT_HEADER_SIZE_BYTES - 4;
 
 /// A batch of messages; other types will come with replication and encryption.
 pub(crate) const BATCH_RECORDS: u8 = 1;
+/// A batch of configuration, since version 2: its records are JSON and take no sequence.
+pub(crate) const BATCH_CONFIGURATION: u8 = 2;
+/// The first version with a time in its headers and batches of configuration.
+const VERSION_OF_CONFIGURATION: u32 = 2;
 
 /// What the first 4 KiB of a segment say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SegmentHeader {
+    /// Version of its bytes.
+    pub version: u32,
     /// Bytes of the whole file as allocated.
     pub size_bytes: u64,
     /// Rises by one with each segment.
@@ -50,6 +56,8 @@ pub struct SegmentHeader {
     pub predecessor_chain: u32,
     /// Channel whose messages these are.
     pub channel: String,
+    /// When the segment was begun, ns since 1970 UTC by the writer's clock; 0 in version 1, which does not say.
+    pub created_ns: i64,
 }
 
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -70,6 +78,7 @@ struct SegmentHead {
     journal_id: u64,
     channel_size_bytes: u8,
     channel: [u8; CHANNEL_SIZE_BYTES_MAX],
+    created_ns: i64,
 }
 
 /// Why 4 KiB are no header of ours.
@@ -91,7 +100,7 @@ impl SegmentHeader {
         channel[..self.channel.len()].copy_from_slice(self.channel.as_bytes());
         let head = SegmentHead {
             magic: MAGIC,
-            version: FORMAT_VERSION,
+            version: self.version,
             header_size_bytes: SEGMENT_HEADER_SIZE_BYTES as u32,
             size_bytes: self.size_bytes,
             segment: self.segment,
@@ -105,6 +114,7 @@ impl SegmentHeader {
             journal_id: self.journal_id,
             channel_size_bytes: u8::try_from(self.channel.len()).expect("channel names fit 255 bytes"),
             channel,
+            created_ns: self.created_ns,
         };
         let mut bytes = vec![0; SEGMENT_HEADER_SIZE_BYTES];
         head.write_to_prefix(&mut bytes).expect("the head fits the header");
@@ -121,11 +131,12 @@ impl SegmentHeader {
         if head.magic != MAGIC || crc_fast::crc32_iscsi(&bytes[..HEADER_CRC_OFFSET]) != stored {
             return Err(HeaderFault::Invalid);
         }
-        if head.version != FORMAT_VERSION {
+        if !(1..=FORMAT_VERSION).contains(&head.version) {
             return Err(HeaderFault::Version(head.version));
         }
         let channel = std::str::from_utf8(&head.channel[..usize::from(head.channel_size_bytes)]);
         let header = Self {
+            version: head.version,
             size_bytes: head.size_bytes,
             segment: head.segment,
             first_sequence: head.first_sequence,
@@ -136,8 +147,16 @@ impl SegmentHeader {
             predecessor_batch: head.predecessor_batch,
             predecessor_chain: head.predecessor_chain,
             channel: channel.map_err(|_| HeaderFault::Invalid)?.to_owned(),
+            created_ns: head.created_ns,
         };
         Ok((header, stored))
+    }
+}
+
+impl SegmentHeader {
+    /// When the segment was begun, where its version says.
+    pub(crate) fn created_ns(&self) -> Option<i64> {
+        (self.version >= VERSION_OF_CONFIGURATION).then_some(self.created_ns)
     }
 }
 
@@ -162,6 +181,13 @@ pub(crate) struct BatchHeader {
     pub reserved: u16,
 }
 
+impl BatchHeader {
+    /// Messages in it: a batch of configuration has none.
+    pub fn message_count(&self) -> u64 {
+        if self.kind == BATCH_RECORDS { u64::from(self.count) } else { 0 }
+    }
+}
+
 const CHAIN_SIZE_BYTES: usize = 4;
 
 /// Where a chain of batches has come to: what the next batch must say to belong to it.
@@ -173,6 +199,8 @@ pub(crate) struct ChainState {
     pub batch_number: u64,
     pub next_sequence: u64,
     pub epoch: u32,
+    /// Version of the segment: says which kinds of batches there are.
+    pub version: u32,
 }
 
 /// Why bytes are not the next batch of a chain.
@@ -193,6 +221,7 @@ impl ChainState {
             batch_number: header.predecessor_batch,
             next_sequence: header.first_sequence,
             epoch: header.epoch,
+            version: header.version,
         }
     }
 
@@ -201,7 +230,7 @@ impl ChainState {
         Self {
             chain: header.chain,
             batch_number: header.batch_number,
-            next_sequence: header.first_sequence + u64::from(header.count),
+            next_sequence: header.first_sequence + header.message_count(),
             ..self
         }
     }
@@ -223,7 +252,7 @@ impl ChainState {
 
     /// The head alone, if it claims to be the next batch and to end within `room` bytes. Not to be trusted yet.
     pub fn check_head(self, bytes: &[u8], room: usize) -> Option<BatchHeader> {
-        let header = plausible_head(bytes, room, self.epoch)?;
+        let header = self.plausible_head(bytes, room)?;
         let follows = header.previous_chain == self.chain
             && header.batch_number == self.batch_number.checked_add(1)?
             && header.first_sequence == self.next_sequence
@@ -233,7 +262,8 @@ impl ChainState {
 
     /// The head of a batch that verifies alone, somewhere behind this point of the chain.
     pub fn check_later(self, bytes: &[u8]) -> Result<BatchHeader, LaterFault> {
-        let header = plausible_head(bytes, bytes.len(), self.epoch)
+        let header = self
+            .plausible_head(bytes, bytes.len())
             .filter(|header| header.batch_number > self.batch_number && header.first_sequence >= self.next_sequence)
             .ok_or(LaterFault::Implausible)?;
         let length = header.length as usize;
@@ -242,6 +272,23 @@ impl ChainState {
         } else {
             Err(LaterFault::Checksum { hashed_bytes: length })
         }
+    }
+
+    fn plausible_head(self, bytes: &[u8], room: usize) -> Option<BatchHeader> {
+        let (header, _) = BatchHeader::read_from_prefix(bytes).ok()?;
+        let length = header.length as usize;
+        let kinds = if self.version >= VERSION_OF_CONFIGURATION { BATCH_CONFIGURATION } else { BATCH_RECORDS };
+        let holds = length >= BATCH_HEADER_SIZE_BYTES + RECORD_HEADER_SIZE_BYTES
+            && length.is_multiple_of(ALIGN_BYTES)
+            && length <= room
+            && (BATCH_RECORDS..=kinds).contains(&header.kind)
+            && header.flags == 0
+            && header.reserved == 0
+            && header.epoch == self.epoch
+            && header.count > 0
+            && header.durable_upto < header.first_sequence
+            && header.first_sequence.checked_add(u64::from(header.count)).is_some();
+        holds.then_some(header)
     }
 }
 
@@ -252,22 +299,6 @@ pub(crate) enum LaterFault {
     Implausible,
     /// A head whose checksum is wrong, found out by hashing so many bytes.
     Checksum { hashed_bytes: usize },
-}
-
-fn plausible_head(bytes: &[u8], room: usize, epoch: u32) -> Option<BatchHeader> {
-    let (header, _) = BatchHeader::read_from_prefix(bytes).ok()?;
-    let length = header.length as usize;
-    let holds = length >= BATCH_HEADER_SIZE_BYTES + RECORD_HEADER_SIZE_BYTES
-        && length.is_multiple_of(ALIGN_BYTES)
-        && length <= room
-        && header.kind == BATCH_RECORDS
-        && header.flags == 0
-        && header.reserved == 0
-        && header.epoch == epoch
-        && header.count > 0
-        && header.durable_upto < header.first_sequence
-        && header.first_sequence.checked_add(u64::from(header.count)).is_some();
-    holds.then_some(header)
 }
 
 fn checksum(seed: u32, batch: &[u8]) -> u32 {
@@ -281,11 +312,19 @@ fn checksum(seed: u32, batch: &[u8]) -> u32 {
 pub(crate) struct BatchBuilder {
     bytes: Vec<u8>,
     count: u32,
+    kind: u8,
 }
 
 impl BatchBuilder {
     pub fn new() -> Self {
-        Self { bytes: vec![0; BATCH_HEADER_SIZE_BYTES], count: 0 }
+        Self { bytes: vec![0; BATCH_HEADER_SIZE_BYTES], count: 0, kind: BATCH_RECORDS }
+    }
+
+    /// A batch that holds the text of a configuration.
+    pub fn configuration(text: &str) -> Self {
+        let mut batch = Self { kind: BATCH_CONFIGURATION, ..Self::new() };
+        batch.push(text.as_bytes());
+        batch
     }
 
     pub fn count(&self) -> u32 {
@@ -321,7 +360,7 @@ impl BatchBuilder {
             first_sequence: state.next_sequence,
             durable_upto,
             count: self.count,
-            kind: BATCH_RECORDS,
+            kind: self.kind,
             flags: 0,
             reserved: 0,
         };
@@ -376,6 +415,7 @@ mod tests {
 
     fn header() -> SegmentHeader {
         SegmentHeader {
+            version: FORMAT_VERSION,
             size_bytes: 65_536,
             segment: 3,
             first_sequence: 11,
@@ -386,6 +426,7 @@ mod tests {
             predecessor_batch: 5,
             predecessor_chain: 99,
             channel: "feed.binance".into(),
+            created_ns: 1_700_000_000_000_000_000,
         }
     }
 
@@ -409,9 +450,10 @@ mod tests {
                 offset_of!(SegmentHead, journal_id),
                 offset_of!(SegmentHead, channel_size_bytes),
                 offset_of!(SegmentHead, channel),
+                offset_of!(SegmentHead, created_ns),
                 HEADER_CRC_OFFSET,
             ],
-            [0, 8, 12, 16, 24, 32, 40, 48, 52, 56, 60, 64, 96, 104, 105, 4092]
+            [0, 8, 12, 16, 24, 32, 40, 48, 52, 56, 60, 64, 96, 104, 105, 360, 4092]
         );
         assert_eq!(
             [
@@ -455,7 +497,7 @@ mod tests {
 
     #[test]
     fn a_batch_belongs_to_one_place_of_one_chain() {
-        let state = ChainState { seed: 1, chain: 2, batch_number: 5, next_sequence: 11, epoch: 2 };
+        let state = ChainState { seed: 1, chain: 2, batch_number: 5, next_sequence: 11, epoch: 2, version: 2 };
         let mut builder = BatchBuilder::new();
         builder.push(b"abc");
         builder.push(b"");
@@ -479,8 +521,18 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_of_configuration_takes_no_sequence_and_is_none_in_version_1() {
+        let state = ChainState { seed: 1, chain: 2, batch_number: 5, next_sequence: 11, epoch: 2, version: 2 };
+        let bytes = BatchBuilder::configuration("{}").seal(&state, 10).1.to_vec();
+        let found = state.check(&bytes).unwrap();
+        let after = state.after(&found);
+        assert_eq!((found.count, found.message_count(), after.next_sequence, after.batch_number), (1, 0, 11, 6));
+        assert_eq!(ChainState { version: 1, ..state }.check(&bytes), Err(BatchFault::Invalid));
+    }
+
+    #[test]
     fn a_length_beyond_the_file_is_refused_before_anything_is_read() {
-        let state = ChainState { seed: 1, chain: 2, batch_number: 5, next_sequence: 11, epoch: 2 };
+        let state = ChainState { seed: 1, chain: 2, batch_number: 5, next_sequence: 11, epoch: 2, version: 2 };
         let mut builder = BatchBuilder::new();
         builder.push(b"abc");
         let mut bytes = builder.seal(&state, 0).1.to_vec();

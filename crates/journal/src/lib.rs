@@ -19,9 +19,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod compact;
+mod configuration;
 mod error;
 mod fork;
 mod frame;
+mod keep;
 mod mapped;
 mod reader;
 pub mod recovery;
@@ -34,8 +37,11 @@ mod verify;
 mod watermark;
 mod writer;
 
+pub use compact::{Compacted, compact, compact_storage, first_to_keep, segments};
+pub use configuration::{ConfigurationChange, configurations, configurations_storage};
 pub use error::{Damage, JournalError};
 pub use frame::{BATCH_HEADER_SIZE_BYTES, FORMAT_VERSION, RECORD_HEADER_SIZE_BYTES, SEGMENT_HEADER_SIZE_BYTES};
+pub use keep::{KeepFacts, KeepRule, KeepRuleError, KeepUntil, SegmentFacts};
 pub use mapped::Mapped;
 pub use reader::{Batch, JournalReader, ReaderOptions, Visible};
 pub use recovery::{RecoveryReport, Tail};

@@ -9,7 +9,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Damage, JournalError, io_error};
-use crate::frame::{BATCH_HEADER_SIZE_BYTES, BatchFault, BatchHeader, ChainState, Records, SEGMENT_HEADER_SIZE_BYTES};
+use crate::frame::{
+    BATCH_CONFIGURATION, BATCH_HEADER_SIZE_BYTES, BatchFault, BatchHeader, ChainState, Records,
+    SEGMENT_HEADER_SIZE_BYTES,
+};
 use crate::segment::{self, OpenSegment};
 use crate::storage::{self, Storage, read_full_at};
 use crate::watermark::WatermarkReader;
@@ -114,6 +117,10 @@ pub struct JournalReader {
     watermark: WatermarkReader,
     /// Highest sequence known durable.
     durable: u64,
+    /// Last batch of this segment as its successor names it; 0 while that is not known to be there.
+    sealed_batch: u64,
+    /// What the last batch of configuration before here said.
+    configuration: Option<String>,
     window: Window,
 }
 
@@ -132,27 +139,13 @@ impl JournalReader {
     /// As [`Self::open`].
     pub fn open_storage(storage: Arc<dyn Storage>, options: ReaderOptions) -> Result<Self, JournalError> {
         let root = storage.path("");
-        let numbers = segment::list(&*storage)?;
-        let absent = || JournalError::Absent { path: root.clone() };
-        let mut chosen = open_segment(&*storage, *numbers.first().ok_or_else(absent)?)?;
-        let first = chosen.header.first_sequence;
+        let (first, chosen) = choose_segment(&*storage, options.from_sequence)?;
         if !options.channel.is_empty() && chosen.header.channel != options.channel {
             let (expected, found) = (options.channel, chosen.header.channel);
             return Err(JournalError::Channel { path: root, expected, found });
         }
         if options.from_sequence != 0 && options.from_sequence < first {
             return Err(JournalError::Compacted { path: root, requested: options.from_sequence, first });
-        }
-        // The last segment that begins at or before the sequence; headers are in order of their numbers.
-        let (mut low, mut high) = (0, numbers.len());
-        while options.from_sequence != 0 && high - low > 1 {
-            let middle = usize::midpoint(low, high);
-            let candidate = open_segment(&*storage, numbers[middle])?;
-            if candidate.header.first_sequence <= options.from_sequence {
-                (low, chosen) = (middle, candidate);
-            } else {
-                high = middle;
-            }
         }
         let state = ChainState::at_start(&chosen.header, chosen.header_crc);
         Ok(Self {
@@ -161,6 +154,8 @@ impl JournalReader {
             offset: SEGMENT_HEADER_SIZE_BYTES as u64,
             state,
             durable: chosen.header.first_sequence - 1,
+            sealed_batch: 0,
+            configuration: None,
             segment: chosen,
             watermark: WatermarkReader::default(),
             window: Window::default(),
@@ -175,6 +170,17 @@ impl JournalReader {
     /// What tells the journal from another of the same channel.
     pub fn journal_id(&self) -> u64 {
         self.segment.header.journal_id
+    }
+
+    /// Configuration in force for the message read last, as the writer was given it; `None` where it was given none, in
+    /// version 1, and before the first message.
+    pub fn configuration(&self) -> Option<&str> {
+        self.configuration.as_deref()
+    }
+
+    /// When the segment being read was begun, ns since 1970 UTC by the writer's clock; `None` in version 1.
+    pub fn created_ns(&self) -> Option<i64> {
+        self.segment.header.created_ns()
     }
 
     /// Sequence of the next message to be read.
@@ -201,7 +207,7 @@ impl JournalReader {
             if self.state.next_sequence > self.durable {
                 self.look_for_durable()?;
             }
-            let inside = self.state.next_sequence <= self.durable;
+            let inside = self.state.next_sequence <= self.durable || self.state.batch_number < self.sealed_batch;
             if !inside && self.options.visible == Visible::Durable {
                 return Ok(None);
             }
@@ -212,6 +218,10 @@ impl JournalReader {
                     let size = header.length as usize - BATCH_HEADER_SIZE_BYTES;
                     self.offset += u64::from(header.length);
                     self.state = self.state.after(&header);
+                    if header.kind == BATCH_CONFIGURATION {
+                        self.configuration = configuration_of(self.window.held(from, size));
+                        continue;
+                    }
                     if self.state.next_sequence <= self.options.from_sequence {
                         continue;
                     }
@@ -247,6 +257,8 @@ impl JournalReader {
             if self.durable < self.state.next_sequence {
                 self.enter_next_segment()?;
             }
+        } else {
+            self.look_for_compaction()?;
         }
         Ok(())
     }
@@ -273,14 +285,17 @@ impl JournalReader {
     /// Goes on to the next segment if there is one; its header must name the batch this one ended with, or, where
     /// this one is empty, what it was itself given. True if there is more to look at.
     fn enter_next_segment(&mut self) -> Result<bool, JournalError> {
-        let Some(next) = segment::read_header(&*self.storage, self.segment() + 1)? else { return Ok(false) };
+        let Some(next) = segment::read_header(&*self.storage, self.segment() + 1)? else {
+            return self.look_for_compaction();
+        };
         let seal = &next.header;
         if seal.predecessor_batch > self.state.batch_number {
             // Sealed further on: all up to there is durable. A live writer may have written it since we looked, so
             // look once more; what does not verify then is damaged.
             let sealed = seal.first_sequence - 1;
-            if self.durable < sealed {
-                self.durable = sealed;
+            if self.sealed_batch < seal.predecessor_batch {
+                self.sealed_batch = seal.predecessor_batch;
+                self.durable = self.durable.max(sealed);
                 return Ok(true);
             }
             return Err(self.damaged(Damage::Batch { durable: sealed }));
@@ -294,11 +309,31 @@ impl JournalReader {
             return Err(self.damaged(Damage::Seal { expected, found }));
         }
         self.state = ChainState::at_start(&next.header, next.header_crc);
+        self.sealed_batch = 0;
         self.durable = self.durable.max(next.header.first_sequence - 1);
         self.offset = SEGMENT_HEADER_SIZE_BYTES as u64;
         self.segment = next;
         self.window.clear();
         Ok(true)
+    }
+
+    /// There is no next segment, which is the end of the journal unless compaction has removed it: it removes this one first.
+    fn look_for_compaction(&self) -> Result<bool, JournalError> {
+        if segment::is_there(&*self.storage, self.segment())? {
+            return Ok(false);
+        }
+        match segment::list(&*self.storage) {
+            Ok(numbers) if numbers.first().is_some_and(|&first| first > self.segment() + 1) => {
+                let (first, _) = choose_segment(&*self.storage, 0)?;
+                let (path, requested) = (self.storage.path(""), self.next_sequence());
+                Err(JournalError::Compacted { path, requested, first })
+            }
+            // The next one was made meanwhile.
+            Ok(numbers) if numbers.contains(&(self.segment() + 1)) => Ok(true),
+            // The whole journal was removed: its writer ends with that, and there is nothing more to see.
+            Ok(_) | Err(JournalError::Absent { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn damaged(&self, damage: Damage) -> JournalError {
@@ -313,14 +348,34 @@ impl JournalReader {
     }
 }
 
-fn open_segment(storage: &dyn Storage, number: u64) -> Result<OpenSegment, JournalError> {
-    segment::read_header(storage, number)?.ok_or_else(|| JournalError::Damaged {
-        path: storage.path(&segment::file_name(number)),
-        segment: number,
-        offset: 0,
-        sequence: 0,
-        damage: Damage::Missing,
-    })
+/// Text of a batch of configuration, from its records.
+pub(crate) fn configuration_of(records: &[u8]) -> Option<String> {
+    let (_, text) = Records::new(0, records).next()?;
+    Some(String::from_utf8_lossy(text).into_owned())
+}
+
+/// The first sequence held, and the last segment that begins at or before `from_sequence`, the first one for 0.
+fn choose_segment(storage: &dyn Storage, from_sequence: u64) -> Result<(u64, OpenSegment), JournalError> {
+    loop {
+        let numbers = segment::list(storage)?;
+        let Some(&oldest) = numbers.first() else { return Err(JournalError::Absent { path: storage.path("") }) };
+        // One that compaction has removed since it was listed: the list is made anew, and begins later.
+        let Some(mut chosen) = segment::read_header(storage, oldest)? else { continue };
+        let first = chosen.header.first_sequence;
+        // Headers are in order of their numbers.
+        let (mut low, mut high) = (0, numbers.len());
+        while from_sequence > first && high - low > 1 {
+            let middle = usize::midpoint(low, high);
+            match segment::read_header(storage, numbers[middle])? {
+                Some(candidate) if candidate.header.first_sequence > from_sequence => high = middle,
+                Some(candidate) => (low, chosen) = (middle, candidate),
+                None => low = middle,
+            }
+        }
+        if chosen.header.segment == numbers[low] {
+            return Ok((first, chosen));
+        }
+    }
 }
 
 /// Bytes of the file read ahead.

@@ -222,6 +222,10 @@ pub(crate) fn scan_tail(storage: &dyn Storage, newest: &OpenSegment, proof: Proo
     if let Some(watermark) = proof.watermark {
         proven = proven.max(watermark.sequence);
     }
+    let proven_batch = match proof.watermark {
+        Some(watermark) if watermark.segment == header.segment => watermark.batch_number,
+        _ => 0,
+    };
     loop {
         match state.check(&bytes[offset..]) {
             Ok(batch) => {
@@ -232,14 +236,19 @@ pub(crate) fn scan_tail(storage: &dyn Storage, newest: &OpenSegment, proof: Proo
             Err(BatchFault::Records) => return Err(damaged(offset, state.next_sequence, Damage::Records)),
             Err(BatchFault::Invalid) => {
                 let later = durable_shown_later(&bytes, offset, &state);
-                if proven.max(later) < state.next_sequence {
+                let message_lost = proven.max(later) >= state.next_sequence;
+                if !message_lost && proven_batch <= state.batch_number {
                     break;
                 }
                 // A live writer may have finished this batch since it was read; then it is no damage.
                 let rest = offset..bytes.len();
                 read(rest, &mut bytes)?;
                 if state.check(&bytes[offset..]).is_err() {
-                    let damage = Damage::Batch { durable: proven.max(later) };
+                    let damage = if message_lost {
+                        Damage::Batch { durable: proven.max(later) }
+                    } else {
+                        Damage::Configuration { expected: state.batch_number + 1 }
+                    };
                     return Err(damaged(offset, state.next_sequence, damage));
                 }
             }

@@ -18,6 +18,8 @@ pub const SEGMENT_SIZE_BYTES_MAX: u64 = 1 << 30;
 
 const SUFFIX: &str = ".segment";
 const UNFINISHED_SUFFIX: &str = ".segment.new";
+/// Segments that come and go while a directory is listed make it listed again, at most so often.
+const LISTINGS_MAX: usize = 1000;
 static ZERO_BLOCK: [u8; 256 * 1024] = [0; 256 * 1024];
 
 /// Name of segment number `segment`.
@@ -34,13 +36,17 @@ fn unfinished_name(segment: u64) -> String {
 /// # Errors
 /// [`Damage::Missing`] for the first number missing between two others.
 pub(crate) fn list(storage: &dyn Storage) -> Result<Vec<u64>, JournalError> {
-    let names = storage.names().map_err(|source| {
-        let path = storage.path("");
-        if is_absent(&source) { JournalError::Absent { path } } else { io_error("list", &path)(source) }
-    })?;
-    let mut numbers: Vec<u64> =
-        names.iter().filter_map(|name| name.strip_suffix(SUFFIX)?.parse().ok()).filter(|&n| n > 0).collect();
-    numbers.sort_unstable();
+    let mut listed = numbers_present(storage)?;
+    for _ in 0..LISTINGS_MAX {
+        let Some(hole) = hole_of(&listed) else { break };
+        // What a directory lists while files come and go is not what it held at any one moment. Segments are made and
+        // removed in order, so a hole is one only if its place is empty while the segment below it is there.
+        if !is_there(storage, hole)? && is_there(storage, hole - 1)? {
+            break;
+        }
+        listed = numbers_present(storage)?;
+    }
+    let numbers = listed;
     for pair in numbers.windows(2) {
         if pair[1] != pair[0] + 1 {
             let segment = pair[0] + 1;
@@ -66,6 +72,32 @@ pub(crate) fn first(storage: &dyn Storage) -> Result<OpenSegment, JournalError> 
             return Ok(found);
         }
         // Removed by compaction since it was listed.
+    }
+}
+
+fn numbers_present(storage: &dyn Storage) -> Result<Vec<u64>, JournalError> {
+    let names = storage.names().map_err(|source| {
+        let path = storage.path("");
+        if is_absent(&source) { JournalError::Absent { path } } else { io_error("list", &path)(source) }
+    })?;
+    let mut numbers: Vec<u64> =
+        names.iter().filter_map(|name| name.strip_suffix(SUFFIX)?.parse().ok()).filter(|&n| n > 0).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// First number missing between two others.
+fn hole_of(numbers: &[u64]) -> Option<u64> {
+    numbers.windows(2).find(|pair| pair[1] != pair[0] + 1).map(|pair| pair[0] + 1)
+}
+
+/// Whether segment number `segment` has its name now.
+pub(crate) fn is_there(storage: &dyn Storage, segment: u64) -> Result<bool, JournalError> {
+    let name = file_name(segment);
+    match storage.identity(&name) {
+        Ok(_) => Ok(true),
+        Err(error) if is_absent(&error) => Ok(false),
+        Err(error) => Err(io_error("look at", &storage.path(&name))(error)),
     }
 }
 

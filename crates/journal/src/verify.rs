@@ -19,6 +19,8 @@ pub struct SegmentSummary {
     pub first_sequence: u64,
     /// Bytes of the file.
     pub size_bytes: u64,
+    /// When it was begun, ns since 1970 UTC by the writer's clock; `None` in version 1.
+    pub created_ns: Option<i64>,
 }
 
 /// What headers and the newest segment say.
@@ -70,6 +72,15 @@ pub fn inspect(path: &Path) -> Result<Inspection, JournalError> {
 /// # Errors
 /// As [`inspect`].
 pub fn inspect_storage(storage: &Arc<dyn Storage>) -> Result<Inspection, JournalError> {
+    loop {
+        // `None`: while the segments were looked at, all that were listed were removed by compaction.
+        if let Some(found) = inspect_once(storage)? {
+            return Ok(found);
+        }
+    }
+}
+
+fn inspect_once(storage: &Arc<dyn Storage>) -> Result<Option<Inspection>, JournalError> {
     let watermark = watermark::read(&**storage)?;
     let numbers = segment::list(&**storage)?;
     let Some(&newest_number) = numbers.last() else {
@@ -82,13 +93,13 @@ pub fn inspect_storage(storage: &Arc<dyn Storage>) -> Result<Inspection, Journal
         if let Some(opened) = segment::read_header(&**storage, segment)? {
             let path = storage.path(&segment::file_name(segment));
             let size_bytes = opened.file.size_bytes().map_err(io_error("read", &path))?;
-            segments.push(SegmentSummary { segment, first_sequence: opened.header.first_sequence, size_bytes });
+            let (first_sequence, created_ns) = (opened.header.first_sequence, opened.header.created_ns());
+            segments.push(SegmentSummary { segment, first_sequence, size_bytes, created_ns });
         }
     }
-    let newest = segment::read_header(&**storage, newest_number)?
-        .ok_or_else(|| JournalError::Absent { path: storage.path(&segment::file_name(newest_number)) })?;
+    let Some(newest) = segment::read_header(&**storage, newest_number)? else { return Ok(None) };
     let scan = scan_tail(&**storage, &newest, Proof { watermark, evidence: 0 })?;
-    Ok(Inspection {
+    Ok(Some(Inspection {
         channel: newest.header.channel,
         journal_id: newest.header.journal_id,
         epoch: newest.header.epoch,
@@ -98,7 +109,7 @@ pub fn inspect_storage(storage: &Arc<dyn Storage>) -> Result<Inspection, Journal
         closed: watermark.is_some_and(|watermark| watermark.closed && watermark.segment == newest_number),
         tail: scan.tail,
         segments,
-    })
+    }))
 }
 
 /// Verifies every batch of the journal in the directory `path`.
@@ -114,6 +125,16 @@ pub fn verify(path: &Path) -> Result<Verified, JournalError> {
 /// # Errors
 /// As [`verify`].
 pub fn verify_storage(storage: &Arc<dyn Storage>) -> Result<Verified, JournalError> {
+    loop {
+        match verify_once(storage) {
+            // What compaction took away meanwhile is not part of it any more: each turn begins later.
+            Err(JournalError::Compacted { .. }) => {}
+            result => return result,
+        }
+    }
+}
+
+fn verify_once(storage: &Arc<dyn Storage>) -> Result<Verified, JournalError> {
     // The newest segment first: later, a live writer may be ahead of the watermark that judges its tail.
     let journal = inspect_storage(storage)?;
     let options = ReaderOptions { visible: Visible::Written, ..ReaderOptions::default() };

@@ -10,11 +10,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::error::{JournalError, io_error};
 use crate::frame::{
-    BATCH_HEADER_SIZE_BYTES, BatchBuilder, CHANNEL_SIZE_BYTES_MAX, ChainState, SEGMENT_HEADER_SIZE_BYTES, SegmentHeader,
+    BATCH_HEADER_SIZE_BYTES, BatchBuilder, BatchHeader, CHANNEL_SIZE_BYTES_MAX, ChainState, FORMAT_VERSION,
+    SEGMENT_HEADER_SIZE_BYTES, SegmentHeader,
 };
 use crate::recovery::{Recovered, RecoveryReport, Tail, recover};
 use crate::segment::{self, BlankSegment, OpenSegment, SEGMENT_SIZE_BYTES_MAX, SEGMENT_SIZE_BYTES_MIN};
@@ -22,6 +23,8 @@ use crate::storage::{self, Storage, StorageLock, write_all_at};
 use crate::watermark::{Watermark, WatermarkWriter};
 
 const LOCK_NAME: &str = "lock";
+/// Longest configuration, however large the segments are.
+const CONFIGURATION_SIZE_BYTES_MAX: u64 = 64 << 10;
 
 /// How a journal is written.
 #[derive(Debug, Clone)]
@@ -43,6 +46,9 @@ pub struct JournalOptions {
     pub allocate_ahead: bool,
     /// How often, at most, the writer looks whether its segment still has its name.
     pub look_interval: Duration,
+    /// What the channel is run with, as JSON; empty for nothing. Every segment begins with it, so that it is known for
+    /// every message whatever compaction removed.
+    pub configuration: String,
 }
 
 impl JournalOptions {
@@ -57,6 +63,7 @@ impl JournalOptions {
             evidence: 0,
             allocate_ahead: true,
             look_interval: Duration::from_secs(1),
+            configuration: String::new(),
         }
     }
 
@@ -70,6 +77,7 @@ impl JournalOptions {
         if self.channel.is_empty() || self.channel.len() > CHANNEL_SIZE_BYTES_MAX {
             return refuse("channel", self.channel.clone(), format!("1 to {CHANNEL_SIZE_BYTES_MAX} bytes"));
         }
+        check_configuration(&self.configuration, self.segment_size_bytes)?;
         if self.first_sequence == 0 {
             return refuse("first_sequence", "0".into(), "sequences start at 1".into());
         }
@@ -137,14 +145,22 @@ impl JournalWriter {
         {
             release_unused(&*storage, &sealed, scan.end)?;
         }
-        let state = ChainState::at_start(&segment.header, segment.header_crc);
+        let mut state = ChainState::at_start(&segment.header, segment.header_crc);
+        let mut offset = SEGMENT_HEADER_SIZE_BYTES as u64;
+        if let Some((header, bytes)) = configuration_batch(&options.configuration, &state) {
+            let path = storage.path(&segment::file_name(segment.header.segment));
+            write_all_at(&*segment.file, &bytes, offset).map_err(io_error("write", &path))?;
+            segment.file.sync().map_err(io_error("sync", &path))?;
+            offset += u64::from(header.length);
+            state = state.after(&header);
+        }
         let watermark = WatermarkWriter::open(&*storage)?;
         watermark.publish_synced(watermark_of(&segment, &state, false))?;
         storage.sync_directory().map_err(io_error("sync", &root))?;
         let writer = Self {
             options,
             segment,
-            offset: SEGMENT_HEADER_SIZE_BYTES as u64,
+            offset,
             state,
             batch: BatchBuilder::new(),
             synced: state,
@@ -191,8 +207,35 @@ impl JournalWriter {
 
     /// Largest message [`Self::append`] takes.
     pub fn payload_size_bytes_max(&self) -> usize {
-        let room = self.options.segment_size_bytes as usize - SEGMENT_HEADER_SIZE_BYTES - BATCH_HEADER_SIZE_BYTES;
-        room - BatchBuilder::record_size_bytes(0)
+        self.batch_size_bytes_max() - BATCH_HEADER_SIZE_BYTES - BatchBuilder::record_size_bytes(0)
+    }
+
+    /// Bytes an empty segment has for a batch.
+    fn batch_size_bytes_max(&self) -> usize {
+        let configuration = match self.options.configuration.len() {
+            0 => 0,
+            size => BATCH_HEADER_SIZE_BYTES + BatchBuilder::record_size_bytes(size),
+        };
+        self.options.segment_size_bytes as usize - SEGMENT_HEADER_SIZE_BYTES - configuration
+    }
+
+    /// The channel is run otherwise from the next message on. What was appended is made durable first, and a new segment
+    /// begins with `configuration`; nothing happens if it is the one in force.
+    ///
+    /// # Errors
+    /// [`JournalError::Option`] when it is too long, else as [`Self::sync`].
+    pub fn configure(&mut self, configuration: &str) -> Result<(), JournalError> {
+        if self.options.configuration == configuration {
+            return Ok(());
+        }
+        check_configuration(configuration, self.options.segment_size_bytes)?;
+        self.sync()?;
+        let before = std::mem::replace(&mut self.options.configuration, configuration.to_owned());
+        let begun = self.begin_segment();
+        if begun.is_err() {
+            self.options.configuration = before;
+        }
+        begun
     }
 
     /// Puts `payload` into the open batch and returns its sequence; touches the disk only to flush a full batch.
@@ -205,8 +248,7 @@ impl JournalWriter {
         if payload.len() > size_bytes_max {
             return Err(JournalError::TooLarge { size_bytes: payload.len(), size_bytes_max });
         }
-        let room = self.options.segment_size_bytes as usize - SEGMENT_HEADER_SIZE_BYTES;
-        let limit = self.options.batch_size_bytes.min(room);
+        let limit = self.options.batch_size_bytes.min(self.batch_size_bytes_max());
         if self.batch.count() > 0 && self.batch.size_bytes() + BatchBuilder::record_size_bytes(payload.len()) > limit {
             self.flush()?;
         }
@@ -337,7 +379,16 @@ impl JournalWriter {
         self.state = ChainState::at_start(&self.segment.header, self.segment.header_crc);
         self.synced = self.state;
         let released = release_unused(&*self.storage, &sealed, end);
-        self.poison(released)
+        self.poison(released)?;
+        let Some((header, bytes)) = configuration_batch(&self.options.configuration, &self.state) else {
+            return Ok(());
+        };
+        let path = self.storage.path(&segment::file_name(self.segment.header.segment));
+        let written = write_all_at(&*self.segment.file, &bytes, self.offset).map_err(io_error("write", &path));
+        self.poison(written)?;
+        self.offset += u64::from(header.length);
+        self.state = self.state.after(&header);
+        Ok(())
     }
 
     fn check_poison(&self) -> Result<(), JournalError> {
@@ -389,7 +440,34 @@ fn next_header(
         predecessor_batch: before.map_or(0, |(_, state)| state.batch_number),
         predecessor_chain: before.map_or(0, |(_, state)| state.chain),
         channel: options.channel.clone(),
+        version: FORMAT_VERSION,
+        created_ns: now_ns(),
     })
+}
+
+/// The batch a segment begins with, if the channel is said to be run with anything.
+fn configuration_batch(configuration: &str, state: &ChainState) -> Option<(BatchHeader, Vec<u8>)> {
+    if configuration.is_empty() {
+        return None;
+    }
+    let mut batch = BatchBuilder::configuration(configuration);
+    let (header, bytes) = batch.seal(state, state.next_sequence - 1);
+    Some((header, bytes.to_vec()))
+}
+
+fn check_configuration(configuration: &str, segment_size_bytes: u64) -> Result<(), JournalError> {
+    let size_bytes_max = (segment_size_bytes / 8).min(CONFIGURATION_SIZE_BYTES_MAX);
+    if configuration.len() as u64 <= size_bytes_max {
+        return Ok(());
+    }
+    let value = format!("{} bytes", configuration.len());
+    Err(JournalError::Option { option: "configuration", value, rule: format!("at most {size_bytes_max} bytes") })
+}
+
+/// Now by the machine's clock, ns since 1970 UTC.
+fn now_ns() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// Gives back the zeros behind the last batch of a segment that takes no more: its seal is durable in its successor's

@@ -279,7 +279,9 @@ fn another_channel_another_version_and_a_key_are_refused_by_name() {
     assert!(matches!(&error, JournalError::Channel { found, .. } if found == "feed.test"), "{error}");
 
     let name = "0000000001.segment";
-    for (offset, value, expected) in [(8, 2, "journal format version 2"), (56, 7, "encrypted with key 7")] {
+    for (offset, value, expected) in
+        [(8, 3, "journal format version 3, this build reads 1 to 2"), (56, 7, "encrypted with key 7")]
+    {
         let changed = storage.fork();
         let mut bytes = changed.bytes(name);
         bytes[offset] = value;

@@ -32,6 +32,8 @@ pub const JOURNAL_FULL: ErrorClass = ErrorClass("JournalFullError");
 pub const JOURNAL_LOCKED: ErrorClass = ErrorClass("JournalLockedError");
 /// No journal there.
 pub const JOURNAL_ABSENT: ErrorClass = ErrorClass("JournalAbsentError");
+/// Messages that are no longer in the journal.
+pub const JOURNAL_COMPACTED: ErrorClass = ErrorClass("JournalCompactedError");
 /// A journal of another version.
 pub const JOURNAL_VERSION: ErrorClass = ErrorClass("JournalVersionError");
 /// Durable bytes that do not verify.
@@ -79,6 +81,7 @@ const ALL: &[ErrorClass] = &[
     JOURNAL_FULL,
     JOURNAL_LOCKED,
     JOURNAL_ABSENT,
+    JOURNAL_COMPACTED,
     JOURNAL_VERSION,
     JOURNAL_DAMAGED,
 ];

@@ -5,7 +5,9 @@ use std::sync::Mutex;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use tidebook_journal::{Inspection, JournalError, JournalOptions, ReaderOptions, RecoveryReport, Visible};
+use tidebook_journal::{
+    ConfigurationChange, Inspection, JournalError, JournalOptions, KeepFacts, ReaderOptions, RecoveryReport, Visible,
+};
 
 use crate::errors::{self, Fact, Raised};
 use crate::payloads::Payloads;
@@ -16,7 +18,7 @@ impl From<JournalError> for Raised {
         match error {
             JournalError::Full { source, .. } => with_errno(Self::new(errors::JOURNAL_FULL, message), &source),
             JournalError::Io { source, .. } => with_errno(Self::new(errors::JOURNAL, message), &source),
-            JournalError::Locked { .. } => Self::new(errors::JOURNAL_LOCKED, message),
+            JournalError::Locked { .. } | JournalError::Compacting { .. } => Self::new(errors::JOURNAL_LOCKED, message),
             JournalError::Absent { .. } => Self::new(errors::JOURNAL_ABSENT, message),
             JournalError::Version { found, supported, .. } => Self::new(errors::JOURNAL_VERSION, message)
                 .fact("found", Fact::Number(found.into()))
@@ -25,6 +27,9 @@ impl From<JournalError> for Raised {
                 .fact("segment", Fact::Number(segment))
                 .fact("offset", Fact::Number(offset))
                 .fact("sequence", Fact::Number(sequence)),
+            JournalError::Compacted { requested, first, .. } => Self::new(errors::JOURNAL_COMPACTED, message)
+                .fact("requested", Fact::Number(requested))
+                .fact("first", Fact::Number(first)),
             _ => Self::new(errors::JOURNAL, message),
         }
     }
@@ -65,17 +70,19 @@ impl JournalWriter {
 #[pymethods]
 impl JournalWriter {
     #[new]
-    #[pyo3(signature = (directory, channel, *, segment_size_bytes=67108864, evidence=0))]
+    #[pyo3(signature = (directory, channel, *, segment_size_bytes=67108864, evidence=0, configuration=""))]
     fn new(
         py: Python<'_>,
         directory: PathBuf,
         channel: String,
         segment_size_bytes: u64,
         evidence: u64,
+        configuration: &str,
     ) -> PyResult<Self> {
         let mut options = JournalOptions::new(channel);
         options.segment_size_bytes = segment_size_bytes;
         options.evidence = evidence;
+        options.configuration = configuration.to_owned();
         let (writer, report) = py
             .detach(|| tidebook_journal::JournalWriter::open(&directory, options))
             .map_err(|error| PyErr::from(Raised::from(error)))?;
@@ -105,6 +112,10 @@ impl JournalWriter {
     #[getter]
     fn durable(&self, py: Python<'_>) -> PyResult<u64> {
         self.with(py, |writer| Ok(writer.durable()))
+    }
+
+    fn configure(&self, py: Python<'_>, configuration: &str) -> PyResult<()> {
+        self.with(py, |writer| writer.configure(configuration))
     }
 
     fn append(&self, py: Python<'_>, payload: &[u8]) -> PyResult<u64> {
@@ -216,6 +227,53 @@ pub fn verify_journal(py: Python<'_>, directory: PathBuf) -> PyResult<Bound<'_, 
     facts.set_item("messages", found.record_count)?;
     facts.set_item("batches", found.batch_count)?;
     facts.set_item("batch_size_bytes", found.size_bytes)?;
+    Ok(facts)
+}
+
+/// Removes the oldest segments whose messages all lie before `keep_from`.
+#[pyfunction]
+pub fn compact_journal(py: Python<'_>, directory: PathBuf, keep_from: u64) -> PyResult<Bound<'_, PyDict>> {
+    let compacted = py
+        .detach(|| tidebook_journal::compact(&directory, keep_from))
+        .map_err(|error| PyErr::from(Raised::from(error)))?;
+    let facts = PyDict::new(py);
+    facts.set_item("removed", compacted.removed)?;
+    facts.set_item("size_bytes", compacted.size_bytes)?;
+    facts.set_item("first_sequence", compacted.first_sequence)?;
+    Ok(facts)
+}
+
+/// First sequence of a journal that must stay by a keep rule.
+#[pyfunction]
+#[pyo3(signature = (directory, rule, *, now_ns, snapshots=Vec::new(), consumers_floor=None, stored=None))]
+pub fn journal_first_to_keep(
+    py: Python<'_>,
+    directory: PathBuf,
+    rule: &str,
+    now_ns: i64,
+    snapshots: Vec<u64>,
+    consumers_floor: Option<u64>,
+    stored: Option<u64>,
+) -> PyResult<u64> {
+    let facts = KeepFacts { snapshots, consumers_floor, stored, now_ns, segments: Vec::new() };
+    py.detach(|| tidebook_journal::first_to_keep(&directory, &rule.parse()?, facts))
+        .map_err(|error| Raised::from(error).into())
+}
+
+/// Each configuration of a journal: segment, first_sequence, created_ns, configuration.
+#[pyfunction]
+pub fn journal_configurations(py: Python<'_>, directory: PathBuf) -> PyResult<Vec<Bound<'_, PyDict>>> {
+    let changes =
+        py.detach(|| tidebook_journal::configurations(&directory)).map_err(|error| PyErr::from(Raised::from(error)))?;
+    changes.iter().map(|change| configuration_facts(py, change)).collect()
+}
+
+fn configuration_facts<'py>(py: Python<'py>, change: &ConfigurationChange) -> PyResult<Bound<'py, PyDict>> {
+    let facts = PyDict::new(py);
+    facts.set_item("segment", change.segment)?;
+    facts.set_item("first_sequence", change.first_sequence)?;
+    facts.set_item("created_ns", change.created_ns)?;
+    facts.set_item("configuration", &change.configuration)?;
     Ok(facts)
 }
 

@@ -53,7 +53,10 @@ mod _core {
     #[pymodule_export]
     use super::feed_channel::FeedChannel;
     #[pymodule_export]
-    use super::journal::{JournalReader, JournalWriter, inspect_journal, verify_journal};
+    use super::journal::{
+        JournalReader, JournalWriter, compact_journal, inspect_journal, journal_configurations, journal_first_to_keep,
+        verify_journal,
+    };
     #[pymodule_export]
     use super::measure::{measure_drain, measure_echo, measure_hand_over, measure_stream};
     #[pymodule_export]

@@ -5,7 +5,7 @@
 //! subset of what is pending, sector by sector, in no order, and does the same with names until their directory is
 //! synced. A failed sync behaves as Linux file systems do: the pages count as clean from then on and are lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,6 +31,8 @@ pub enum Operation {
     Rename,
     /// `read_at`.
     Read,
+    /// `remove`.
+    Remove,
 }
 
 /// What happens instead.
@@ -85,7 +87,7 @@ struct Disk {
     names: BTreeMap<String, FileId>,
     stable_names: BTreeMap<String, FileId>,
     next_id: FileId,
-    locked: bool,
+    locked: BTreeSet<String>,
     capacity_bytes: Option<usize>,
     faults: BTreeMap<(Operation, u64), Fault>,
     counts: BTreeMap<Operation, u64>,
@@ -159,7 +161,7 @@ impl MemoryStorage {
     /// The power goes: of everything not synced a random part stays. All open files must have been dropped.
     pub fn power_loss(&self, random: &mut Random) {
         let mut disk = self.lock();
-        assert!(!disk.locked, "drop the journal before its power goes");
+        assert!(disk.locked.is_empty(), "drop the journal before its power goes");
         // Half of the losses keep each sector by its own coin, half keep a prefix of the writes.
         for content in disk.files.values_mut() {
             let pending = std::mem::take(&mut content.pending);
@@ -294,7 +296,9 @@ impl Storage for MemoryStorage {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        self.lock().names.remove(name).map(|_| ()).ok_or_else(|| io::ErrorKind::NotFound.into())
+        let mut disk = self.lock();
+        disk.enter(Operation::Remove)?;
+        disk.names.remove(name).map(|_| ()).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn sync_directory(&self) -> io::Result<()> {
@@ -304,24 +308,25 @@ impl Storage for MemoryStorage {
         Ok(())
     }
 
-    fn try_lock(&self, _name: &str) -> io::Result<Option<Box<dyn StorageLock>>> {
-        let mut disk = self.lock();
-        if disk.locked {
+    fn try_lock(&self, name: &str) -> io::Result<Option<Box<dyn StorageLock>>> {
+        if !self.lock().locked.insert(name.into()) {
             return Ok(None);
         }
-        disk.locked = true;
-        Ok(Some(Box::new(Unlock(Arc::clone(&self.disk)))))
+        Ok(Some(Box::new(Unlock { disk: Arc::clone(&self.disk), name: name.into() })))
     }
 }
 
 #[derive(Debug)]
-struct Unlock(Arc<Mutex<Disk>>);
+struct Unlock {
+    disk: Arc<Mutex<Disk>>,
+    name: String,
+}
 
 impl StorageLock for Unlock {}
 
 impl Drop for Unlock {
     fn drop(&mut self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).locked = false;
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner).locked.remove(&self.name);
     }
 }
 

@@ -4,6 +4,28 @@ Writing belongs to the channel's owner (`tidebook._core.JournalWriter`); everyth
 in any process, and holds no lock. What the bytes mean: `docs/formats/journal.md`.
 """
 
-from tidebook.persistence.journal import JournalState, VerifiedJournal, inspect, read, verify
+from tidebook.persistence.journal import (
+    Compacted,
+    ConfigurationChange,
+    JournalState,
+    VerifiedJournal,
+    compact,
+    configurations,
+    first_to_keep,
+    inspect,
+    read,
+    verify,
+)
 
-__all__ = ["JournalState", "VerifiedJournal", "inspect", "read", "verify"]
+__all__ = [
+    "Compacted",
+    "ConfigurationChange",
+    "JournalState",
+    "VerifiedJournal",
+    "compact",
+    "configurations",
+    "first_to_keep",
+    "inspect",
+    "read",
+    "verify",
+]

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tidebook._core import JournalReader, inspect_journal, verify_journal
+from tidebook._core import (
+    JournalReader,
+    compact_journal,
+    inspect_journal,
+    journal_configurations,
+    journal_first_to_keep,
+    verify_journal,
+)
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +55,27 @@ class VerifiedJournal(JournalState):
     """Bytes of the batches."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ConfigurationChange:
+    """What a channel was run with from a message on."""
+
+    segment: int
+    first_sequence: int
+    """First message under it."""
+    created_ns: int | None
+    """When, ns since 1970 UTC by the writer's clock; None in version 1 of the format."""
+    configuration: str | None
+    """JSON as the writer was given it; None where it was given none."""
+
+
+def configurations(directory: str | os.PathLike[str]) -> list[ConfigurationChange]:
+    """What the journal's channel was run with, oldest first: the first that is known, and each change.
+
+    Raises: JournalAbsentError, JournalVersionError; JournalDamagedError for a damaged header.
+    """
+    return [ConfigurationChange(**facts) for facts in journal_configurations(directory)]
+
+
 def inspect(directory: str | os.PathLike[str]) -> JournalState:
     """State of the journal in `directory`, from its headers and newest segment alone.
 
@@ -68,10 +97,54 @@ def read(directory: str | os.PathLike[str], *, from_sequence: int = 0) -> Iterat
 
     Memory: one batch at a time.
     Raises: JournalDamagedError where durable bytes do not verify, after the messages before them; JournalAbsentError;
-            JournalError when `from_sequence` was compacted away.
+            JournalCompactedError when `from_sequence` was removed, or is while it is read.
     """
     reader = JournalReader(directory, from_sequence=from_sequence)
     while (found := reader.next(messages_max=1)) is not None:
         first_sequence, payloads = found
         for index in range(len(payloads)):
             yield first_sequence + index, payloads[index]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compacted:
+    """What compaction removed of a journal."""
+
+    removed: list[int]
+    """Numbers of the segments."""
+    size_bytes: int
+    """Bytes of their files."""
+    first_sequence: int
+    """First message held now."""
+
+
+def first_to_keep(
+    directory: str | os.PathLike[str],
+    rule: str,
+    *,
+    snapshots: Sequence[int] = (),
+    consumers_floor: int | None = None,
+    stored: int | None = None,
+    now_ns: int | None = None,
+) -> int:
+    """First sequence of the journal that must stay by `rule`: what any of its conditions needs stays.
+
+    `rule` is `forever`, or conditions joined by ` and `: `snapshots 2` (so many verified snapshots cover what goes),
+    `snapshots-if-any 2` (the same once there is one), `consumers`, `stored`, `age 3600s`, `size 1000000` (bytes of newer
+    segments). What the caller does not know keeps everything: `snapshots` are sequences of those that were read back and
+    verified, `consumers_floor` what all named consumers have consumed, `stored` what rows reach. `now_ns` defaults to the clock.
+    Raises: JournalError for a text that is no rule; JournalAbsentError.
+    """
+    now_ns = time.time_ns() if now_ns is None else now_ns
+    return journal_first_to_keep(
+        directory, rule, now_ns=now_ns, snapshots=list(snapshots), consumers_floor=consumers_floor, stored=stored
+    )
+
+
+def compact(directory: str | os.PathLike[str], keep_from: int) -> Compacted:
+    """Removes the oldest segments of a journal, those whose messages all lie before `keep_from`; the newest two always stay.
+
+    Safe beside the living writer and readers, in any process, and at any crash. Each removal is durable.
+    Raises: JournalLockedError while another process compacts; JournalDamagedError, JournalAbsentError.
+    """
+    return Compacted(**compact_journal(directory, keep_from))

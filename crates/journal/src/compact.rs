@@ -1,0 +1,102 @@
+//! Removing the oldest segments, whole.
+//!
+//! It runs beside the living writer and readers and in any process: the newest segment and the one before it always stay,
+//! and who reads a removed file has it open. Oldest first, and each removal is durable before the next: a power failure
+//! anywhere leaves a journal that begins later, never one with a hole.
+
+use std::path::Path;
+
+use crate::error::{JournalError, io_error};
+use crate::keep::{KeepFacts, KeepRule, SegmentFacts};
+use crate::segment;
+use crate::storage::{self, Storage};
+
+const LOCK_NAME: &str = "compaction.lock";
+/// The newest and the one it was begun behind, which an opening or a reader may still be at.
+const SEGMENTS_KEPT_MIN: usize = 2;
+
+/// What compaction removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compacted {
+    /// Numbers of the segments.
+    pub removed: Vec<u64>,
+    /// Bytes of their files.
+    pub size_bytes: u64,
+    /// First message held now.
+    pub first_sequence: u64,
+}
+
+/// Removes the segments of the journal in the directory `path` whose messages all lie before `keep_from`.
+///
+/// # Errors
+/// [`JournalError::Compacting`] while another does it. After any other, what was removed until then stays removed.
+pub fn compact(path: &Path, keep_from: u64) -> Result<Compacted, JournalError> {
+    compact_storage(&*storage::directory(path), keep_from)
+}
+
+/// As [`compact`], over any storage.
+///
+/// # Errors
+/// As [`compact`].
+pub fn compact_storage(storage: &dyn Storage, keep_from: u64) -> Result<Compacted, JournalError> {
+    // Before the lock, which would make a directory's first file.
+    let first = segments(storage)?.first().map_or(0, |segment| segment.first_sequence);
+    let lock_path = storage.path(LOCK_NAME);
+    let _lock = storage
+        .try_lock(LOCK_NAME)
+        .map_err(io_error("lock", &lock_path))?
+        .ok_or(JournalError::Compacting { path: lock_path })?;
+    let mut compacted = Compacted { removed: Vec::new(), size_bytes: 0, first_sequence: first };
+    let numbers = segment::list(storage)?;
+    for pair in numbers.windows(2).take(numbers.len().saturating_sub(SEGMENTS_KEPT_MIN)) {
+        let Some(next) = segment::read_header(storage, pair[1])? else { break };
+        if next.header.first_sequence > keep_from {
+            break;
+        }
+        let name = segment::file_name(pair[0]);
+        let path = storage.path(&name);
+        let size_bytes = match segment::read_header(storage, pair[0])? {
+            Some(oldest) => oldest.file.size_bytes().map_err(io_error("read", &path))?,
+            None => 0,
+        };
+        storage.remove(&name).map_err(io_error("remove", &path))?;
+        storage.sync_directory().map_err(io_error("sync", &storage.path("")))?;
+        compacted.removed.push(pair[0]);
+        compacted.size_bytes += size_bytes;
+        compacted.first_sequence = next.header.first_sequence;
+    }
+    Ok(compacted)
+}
+
+/// First sequence of the journal in the directory `path` that must stay by `rule`. The journal says what its segments are, in
+/// place of `facts.segments`; the caller says the rest.
+///
+/// # Errors
+/// [`JournalError::Absent`]; [`JournalError::Damaged`] for a header that does not verify.
+pub fn first_to_keep(path: &Path, rule: &KeepRule, facts: KeepFacts) -> Result<u64, JournalError> {
+    let segments = segments(&*storage::directory(path))?;
+    Ok(rule.first_to_keep(&KeepFacts { segments, ..facts }))
+}
+
+/// What a keep rule has to know of all segments, in order.
+///
+/// # Errors
+/// As [`first_to_keep`].
+pub fn segments(storage: &dyn Storage) -> Result<Vec<SegmentFacts>, JournalError> {
+    let mut segments = Vec::new();
+    let numbers = segment::list(storage)?;
+    if numbers.is_empty() {
+        return Err(JournalError::Absent { path: storage.path("") });
+    }
+    for number in numbers {
+        let Some(opened) = segment::read_header(storage, number)? else { continue };
+        let path = storage.path(&segment::file_name(number));
+        segments.push(SegmentFacts {
+            first_sequence: opened.header.first_sequence,
+            size_bytes: opened.file.size_bytes().map_err(io_error("read", &path))?,
+            created_ns: opened.header.created_ns(),
+        });
+    }
+    // All that were listed are gone by now, and there are newer ones.
+    if segments.is_empty() { self::segments(storage) } else { Ok(segments) }
+}

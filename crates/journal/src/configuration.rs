@@ -1,0 +1,68 @@
+//! What a channel was run with, and since when.
+//!
+//! A writer that is given a configuration begins every segment with it, so one small read a segment tells the whole
+//! history, and compaction, which removes whole segments, never takes away what is in force.
+
+use std::path::Path;
+
+use crate::error::{JournalError, io_error};
+use crate::frame::{BATCH_CONFIGURATION, BATCH_HEADER_SIZE_BYTES, ChainState, SEGMENT_HEADER_SIZE_BYTES};
+use crate::reader::configuration_of;
+use crate::segment;
+use crate::storage::{self, Storage, read_full_at};
+
+/// A configuration that differs from the one before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigurationChange {
+    /// Segment that begins with it.
+    pub segment: u64,
+    /// First message under it.
+    pub first_sequence: u64,
+    /// When, ns since 1970 UTC by the writer's clock.
+    pub created_ns: Option<i64>,
+    /// JSON as the writer was given it; `None` where a writer was given none, or wrote version 1.
+    pub configuration: Option<String>,
+}
+
+/// Configurations of the journal in the directory `path`, oldest first: the first that is known and each change.
+///
+/// # Errors
+/// [`JournalError::Absent`]; [`JournalError::Damaged`] for a header that does not verify. A damaged batch counts as none:
+/// [`crate::verify`] finds it.
+pub fn configurations(path: &Path) -> Result<Vec<ConfigurationChange>, JournalError> {
+    configurations_storage(&*storage::directory(path))
+}
+
+/// As [`configurations`], over any storage.
+///
+/// # Errors
+/// As [`configurations`].
+pub fn configurations_storage(storage: &dyn Storage) -> Result<Vec<ConfigurationChange>, JournalError> {
+    let mut changes: Vec<ConfigurationChange> = Vec::new();
+    for number in segment::list(storage)? {
+        let Some(opened) = segment::read_header(storage, number)? else { continue };
+        let path = storage.path(&segment::file_name(number));
+        let mut bytes = vec![0; BATCH_HEADER_SIZE_BYTES];
+        let read = |bytes: &mut Vec<u8>| -> Result<(), JournalError> {
+            let read = read_full_at(&*opened.file, bytes, SEGMENT_HEADER_SIZE_BYTES as u64);
+            bytes.truncate(read.map_err(io_error("read", &path))?);
+            Ok(())
+        };
+        read(&mut bytes)?;
+        let state = ChainState::at_start(&opened.header, opened.header_crc);
+        let room = opened.header.size_bytes as usize - SEGMENT_HEADER_SIZE_BYTES;
+        let mut configuration = None;
+        if let Some(claimed) = state.check_head(&bytes, room).filter(|head| head.kind == BATCH_CONFIGURATION) {
+            bytes.resize(claimed.length as usize, 0);
+            read(&mut bytes)?;
+            if state.check(&bytes).is_ok() {
+                configuration = configuration_of(&bytes[BATCH_HEADER_SIZE_BYTES..]);
+            }
+        }
+        if changes.last().map(|change| &change.configuration) != Some(&configuration) {
+            let (first_sequence, created_ns) = (opened.header.first_sequence, opened.header.created_ns());
+            changes.push(ConfigurationChange { segment: number, first_sequence, created_ns, configuration });
+        }
+    }
+    Ok(changes)
+}
