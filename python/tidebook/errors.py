@@ -12,6 +12,7 @@ TidebookError
     ├── DirectoryError      a data directory that is none, or half restored
     │   ├── DirectoryBusyError    another process owns it
     │   └── DirectoryVersionError  of a layout this release does not know
+    ├── BackupError         a backup that is none, damaged, or cannot be made
     ├── AddressError        a network address that cannot be listened on
     ├── VenueError          a venue that cannot be reached, or refuses what it was asked
     ├── SubscriptionsError  the file of a connector's subscriptions is damaged
@@ -103,6 +104,10 @@ class DirectoryBusyError(DirectoryError):
 
 class DirectoryVersionError(DirectoryError):
     """A data directory of a layout this release does not know. Facts: path, found, expected."""
+
+
+class BackupError(OperationError):
+    """A backup that is none, is damaged, or cannot be made. Facts: path (of the file, where it is one)."""
 
 
 class AddressError(OperationError):

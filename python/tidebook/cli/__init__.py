@@ -11,6 +11,14 @@ from tidebook.cli.boundary import run
 # Command -> (import path of its function, its line in `tidebook --help`). The line stands here so that help imports no
 # command; `tests/house/test_cli.py` holds that it is the first line of the function's docstring.
 COMMANDS = {
+    "backup": (
+        "tidebook.cli.backup:backup",
+        "Copy a data directory, also of a running node, into a directory of backups.",
+    ),
+    "backups": (
+        "tidebook.cli.backup:list_backups",
+        "List the backups of a directory; --verify reads every file of them.",
+    ),
     "channel bench": (
         "tidebook.cli.channel.bench:bench",
         "Measure on this machine: hand-over between processes, throughput, calls from Python.",
@@ -67,6 +75,7 @@ COMMANDS = {
         "tidebook.cli.replay:replay",
         "Decode recordings, check them against their oracles and, with --data, store what they hold exactly once.",
     ),
+    "restore": ("tidebook.cli.backup:restore", "Put a backup into an empty directory, verified."),
     "run": ("tidebook.cli.run:run", "Run a node: connectors, capture, engine, storage, API and the page."),
     "simulate": (
         "tidebook.cli.simulate:simulate",

@@ -33,15 +33,21 @@ def data_directory(data: Path | None) -> Path:
 
     Raises: UsageError for a file; DirectoryVersionError, DirectoryError for a directory that this release cannot use.
     """
-    from tidebook.config import load
     from tidebook.persistence.data_directory import read_identity
 
-    settings = load()
-    directory = data or settings.data_directory
+    directory = named_directory(data)
+    read_identity(directory)
+    return directory
+
+
+def named_directory(data: Path | None) -> Path:
+    """As `data_directory`, whatever is in it. Raises: UsageError for a file."""
+    from tidebook.config import load
+
+    directory = data or load().data_directory
     if directory.exists() and not directory.is_dir():
         where = f"--data {data}" if data else f"the setting data_directory = {directory}"
         raise UsageError(f"{where} is a file; name a directory")
-    read_identity(directory)
     return directory
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tidebook.node.recovery import ChannelRecovery, Progress, Recovery
 
-_COLUMNS = (
+COLUMNS = (
     Column("channel", right=False),
     Column("found"),
     Column("kept", right=False),
@@ -58,14 +58,14 @@ def recovery_bars(recovery: Recovery, *, quiet: bool = False) -> Iterator[Progre
 
 def recovery_table(recovery: Recovery, width: int) -> Table:
     """What was found, kept, cut, refused and taken from rings, a line a channel."""
-    shown = table(_COLUMNS, [_row(found) for found in recovery.channels], width)
+    shown = table(COLUMNS, [_row(found) for found in recovery.channels], width)
     shown.title, shown.title_justify = f"recovered in {recovery.seconds:.1f} s", "left"
     return shown
 
 
 def _row(found: ChannelRecovery) -> list[str]:
     if found.is_new:
-        return [found.channel, "nothing", *[""] * (len(_COLUMNS) - 3), "new"]
+        return [found.channel, "nothing", *[""] * (len(COLUMNS) - 3), "new"]
     kept = f"{found.kept_first:,} to {found.kept_last:,}" if found.kept_last else "nothing"
     read = "every batch" if found.verified else "newest segment"
     return [

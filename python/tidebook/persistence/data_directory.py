@@ -28,6 +28,8 @@ LOCK_FILE = "node.lock"
 OWNER_FILE = "node.json"
 OWNERS_FILES = frozenset({IDENTITY_FILE, LOCK_FILE, OWNER_FILE})
 """What an owner leaves that has kept nothing yet."""
+MAINTENANCE_LOCK = "maintenance.lock"
+"""Held by who removes history from a directory, and by who needs that none is removed meanwhile."""
 RESTORING = "_restoring"
 """Directory that is there while a backup is being restored: without the rest, nothing in it is to be used."""
 

@@ -1,0 +1,509 @@
+"""A data directory copied while its owner works, so that what the copy refers to is in the copy.
+
+The order makes it so: first the manifest with its parts, then snapshots, then each journal up to what is durable by then,
+so rows and snapshots are of messages that the copied journal has. Subscriptions come last: their numbers of sessions
+are then above all in the journals. Nothing is compacted meanwhile.
+
+A backup is a directory `<destination>/<id>/` with the copy in `data/` and `backup.json`, which lists every file with its
+size and hash. It is made under another name and gets its own when every byte and name in it is synced, so one that was
+interrupted is none; the next one goes on with what it had copied. What never changes (parts, sealed segments,
+snapshots) and is in an earlier backup is not copied again but linked: backups share files, and each is whole by
+itself. Layout: docs/formats/backup.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import time
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from tidebook._core import JournalReader, blake3_of_file, version
+from tidebook.errors import BackupError, JournalDamagedError
+from tidebook.node.directory import journal_directory, journaled_channels
+from tidebook.persistence import inspect
+from tidebook.persistence.copying import copy_file, remove_unfinished, write_all, write_file
+from tidebook.persistence.data_directory import MAINTENANCE_LOCK, Identity, make_directories, read_identity
+from tidebook.persistence.file_lock import locked
+from tidebook.persistence.files import replace_durably, sync_directory
+from tidebook.persistence.journal_copy import (
+    SEGMENT_HEADER_BYTES,
+    WATERMARK_FILE,
+    Durable,
+    durable_size_bytes,
+    read_watermark,
+    segment_name,
+    segment_numbers,
+)
+from tidebook.storage.disk import Disk
+from tidebook.storage.layout import MANIFEST_DIRECTORY
+from tidebook.storage.manifest import Manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+FORMAT: Final = "tidebook-backup"
+FORMAT_VERSION: Final = 1
+LISTING_FILE: Final = "backup.json"
+DATA: Final = "data"
+
+_PARTIAL: Final = ".partial"
+_COPIED: Final = "copied.jsonl"
+_LOCK: Final = ".lock"
+_MAINTENANCE_WAIT_S: Final = 600.0
+_TRIES_MAX: Final = 10
+_WATERMARK_WAIT_S: Final = 10.0
+_WATERMARK_POLL_S: Final = 0.05
+_ALL_BATCHES: Final = (1 << 64) - 1
+
+
+class File(msgspec.Struct, frozen=True, kw_only=True):
+    """One file of a backup."""
+
+    path: str
+    """Below `data/`."""
+    size_bytes: int
+    hash: str
+    """BLAKE3 of its bytes, 64 hexadecimal digits."""
+    sealed: bool = False
+    """It never changes under its name, so another backup may share it."""
+
+
+class JournalHeld(msgspec.Struct, frozen=True, kw_only=True):
+    """A journal as a backup has it."""
+
+    channel: str
+    journal_id: str
+    first_sequence: int
+    last_sequence: int
+    """Everything up to here was durable when it was copied, and is here; below `first_sequence` for none."""
+    stored: int
+    """Message up to which the backup's rows reach; never beyond `last_sequence`."""
+
+
+class Backup(msgspec.Struct, frozen=True, kw_only=True):
+    """The listing of a backup."""
+
+    format: str = FORMAT
+    format_version: int = FORMAT_VERSION
+    id: str
+    begun: int
+    ended: int
+    """ns since 1970 UTC."""
+    source: str
+    """The directory, for people."""
+    node_id: str
+    """Of it."""
+    release: str
+    size_bytes: int
+    """Of all files."""
+    copied_bytes: int
+    """That were not in an earlier backup."""
+    copied_files: int
+    manifest_version: int
+    """Of the store; 0 without one."""
+    journals: list[JournalHeld]
+    files: list[File]
+
+
+def back_up(data: Path, destination: Path, progress: Callable[[int], None] = lambda _: None) -> Backup:
+    """Makes a backup of `data` below `destination`, which is made if need be; returns when it is whole and durable.
+
+    The owner of `data` may work on. `progress` is called with bytes copied.
+    Raises: BackupError for a directory that is none, for journals that are damaged, and while another process makes a
+            backup there; StorageError for a store that is; OSError of either disk.
+    """
+    identity = _identity_of(data)
+    make_directories(destination)
+    with locked(destination / _LOCK) as got:
+        if not got:
+            raise BackupError(f"another process makes a backup in {destination}; wait for it", path=str(destination))
+        with _kept_as_it_is(data):
+            return _Making(data, destination, identity, progress).run()
+
+
+def backups(destination: Path) -> list[Path]:
+    """Directories of whole backups, oldest first; of a backup itself that alone."""
+    if (destination / LISTING_FILE).is_file():
+        return [destination]
+    if not destination.is_dir():
+        return []
+    found = (
+        path for path in destination.iterdir() if not path.name.startswith(".") and (path / LISTING_FILE).is_file()
+    )
+    return sorted(found, key=lambda path: path.name)
+
+
+def read_listing(backup: Path) -> Backup:
+    """The listing of a backup. Raises: BackupError for one that is none, or damaged, naming the file."""
+    path = backup / LISTING_FILE
+    try:
+        content = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise BackupError(
+            f"{backup} is no backup: it has no {LISTING_FILE}; name one that `tidebook backup` made", path=str(path)
+        ) from error
+    body, _, _ = content.partition(b"\n")
+    if content != _framed(body):
+        raise BackupError(
+            f"{path} is damaged: its hash does not match its content; take another backup", path=str(path)
+        )
+    try:
+        listing = msgspec.json.decode(body, type=Backup)
+    except msgspec.DecodeError as error:
+        raise BackupError(f"{path} is of another release: {error}", path=str(path)) from error
+    if (listing.format, listing.format_version) != (FORMAT, FORMAT_VERSION):
+        raise BackupError(
+            f"{path} is {listing.format} version {listing.format_version}; this release reads {FORMAT} version "
+            f"{FORMAT_VERSION}",
+            path=str(path),
+        )
+    return listing
+
+
+def _framed(body: bytes) -> bytes:
+    """Body and its hash, a line each: `head -1` is the JSON."""
+    return b"%b\nblake2b:%b\n" % (body, hashlib.blake2b(body, digest_size=32).hexdigest().encode())
+
+
+def _identity_of(data: Path) -> Identity:
+    if not data.is_dir():
+        raise BackupError(f"{data} is no directory; name a data directory with --data", path=str(data))
+    identity = read_identity(data)
+    if identity is None and not ((data / "journal").is_dir() or (data / MANIFEST_DIRECTORY).is_dir()):
+        raise BackupError(f"{data} is no data directory: it holds neither journals nor rows", path=str(data))
+    return identity or Identity(node_id="", created=0, release="")
+
+
+@contextlib.contextmanager
+def _kept_as_it_is(data: Path) -> Iterator[None]:
+    """Nobody compacts a journal of the directory meanwhile. Raises: BackupError when somebody does for too long."""
+    if not os.access(data, os.W_OK):  # then nobody of this user maintains it
+        yield
+        return
+    with locked(data / MAINTENANCE_LOCK, _MAINTENANCE_WAIT_S) as got:
+        if not got:
+            raise BackupError(
+                f"{data} has been under maintenance for {_MAINTENANCE_WAIT_S:g} s; find what holds "
+                f"{data / MAINTENANCE_LOCK}",
+                path=str(data),
+            )
+        yield
+
+
+class _Making:
+    """One backup being made."""
+
+    def __init__(self, data: Path, destination: Path, identity: Identity, progress: Callable[[int], None]) -> None:
+        self._data = data
+        self._destination = destination
+        self._identity = identity
+        self._progress = progress
+        self._root = destination / _PARTIAL
+        self._target = self._root / DATA
+        self._files: dict[str, File] = {}
+        self._copied_bytes = self._copied_files = 0
+        held = backups(destination)
+        self._earlier = held[-1] if held else None
+        listed = read_listing(self._earlier).files if self._earlier is not None else []
+        self._listed = {file.path: file for file in listed if file.sealed}
+        self._resumed: dict[str, File] = {}
+
+    def run(self) -> Backup:
+        begun = time.time_ns()
+        self._resume()
+        with (self._root / _COPIED).open("ab", buffering=0) as self._log:
+            backup = self._copied(begun)
+        self._publish(backup)
+        return backup
+
+    def _copied(self, begun: int) -> Backup:
+        manifest_version, positions = self._store()
+        self._snapshots()
+        journals = [
+            held
+            for channel in journaled_channels(self._data)
+            if (held := self._journal(channel, positions)) is not None
+        ]
+        for path in sorted((self._data / "feeds").glob("*.json")):
+            self._small(path.relative_to(self._data).as_posix())
+        self._small("tidebook.json")
+        self._forget_others()
+        files = sorted(self._files.values(), key=lambda file: file.path)
+        at = datetime.fromtimestamp(begun / 1e9, UTC)
+        return Backup(
+            id=f"{at:%Y%m%dT%H%M%S}Z-{uuid.uuid4().hex[:6]}",
+            begun=begun,
+            ended=time.time_ns(),
+            source=str(self._data.resolve()),
+            node_id=self._identity.node_id,
+            release=version(),
+            size_bytes=sum(file.size_bytes for file in files),
+            copied_bytes=self._copied_bytes,
+            copied_files=self._copied_files,
+            manifest_version=manifest_version,
+            journals=journals,
+            files=files,
+        )
+
+    # What was copied before.
+
+    def _resume(self) -> None:
+        """Finds what an interrupted backup had copied whole."""
+        self._target.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(self._root)
+        decoder = msgspec.json.Decoder(File)
+        with contextlib.suppress(FileNotFoundError):
+            for line in (self._root / _COPIED).read_bytes().splitlines():
+                with contextlib.suppress(msgspec.DecodeError):  # the last line may be torn
+                    file = decoder.decode(line)
+                    path = self._target / file.path
+                    if path.is_file() and path.stat().st_size == file.size_bytes:
+                        self._resumed[file.path] = file
+        for path in self._target.rglob("*"):
+            if path.is_file() and path.relative_to(self._target).as_posix() not in self._resumed:
+                path.unlink()
+
+    def _forget_others(self) -> None:
+        """Removes what an interrupted backup had and this one has not."""
+        for path in self._target.rglob("*"):
+            if path.is_file() and path.relative_to(self._target).as_posix() not in self._files:
+                path.unlink()
+
+    def _note(self, file: File, *, copied: bool) -> None:
+        if copied:
+            self._copied_bytes += file.size_bytes
+            self._copied_files += 1
+        if self._files.get(file.path) != file:
+            self._files[file.path] = file
+            os.write(self._log.fileno(), msgspec.json.encode(file) + b"\n")
+
+    # The parts of a directory.
+
+    def _store(self) -> tuple[int, dict[str, int]]:
+        """Manifest and parts; the version and the stored position of each channel."""
+        if not (self._data / MANIFEST_DIRECTORY).is_dir():
+            return 0, {}
+        for _ in range(_TRIES_MAX):
+            manifest = Manifest(self._data, Disk())
+            try:
+                for entry in manifest.files.values():
+                    self._sealed(entry.path, entry.hash)
+                for name in _manifest_files(self._data, manifest.version):
+                    self._sealed(f"{MANIFEST_DIRECTORY}/{name}")
+            except FileNotFoundError as error:
+                if Manifest(self._data, Disk()).version == manifest.version and "checkpoints" not in str(
+                    error.filename
+                ):
+                    raise BackupError(
+                        f"{error.filename} is missing though the store needs it; put it back from an earlier backup, or "
+                        "rebuild the store from the raw journal",
+                        path=str(error.filename),
+                    ) from error
+                continue  # compacted meanwhile: the newer version says what there is
+            break
+        else:
+            raise BackupError(f"the store in {self._data} changes faster than it can be copied", path=str(self._data))
+        copied = Manifest(self._target, Disk())
+        if copied.version != manifest.version:
+            raise BackupError(
+                f"the copied manifest ends at version {copied.version}, not {manifest.version}", path=str(self._target)
+            )
+        return manifest.version, {channel: step.last for channel, step in copied.positions.items()}
+
+    def _snapshots(self) -> None:
+        """Newest first: the oldest may be rotated away meanwhile."""
+        for path in sorted((self._data / "snapshots").rglob("*.snapshot"), reverse=True):
+            with contextlib.suppress(FileNotFoundError):
+                self._sealed(path.relative_to(self._data).as_posix())
+
+    def _journal(self, channel: str, positions: dict[str, int]) -> JournalHeld | None:
+        """One journal with what lies beside it; None for one in which nothing is durable yet."""
+        journal = journal_directory(self._data, channel)
+        where = journal.relative_to(self._data).as_posix()
+        for _ in range(_TRIES_MAX):
+            recordings = _content(journal / "captures.json")
+            first_copied = self._segments(journal, where)
+            # The log of recordings has to be that of these messages: written before the first, and after the last of each.
+            if first_copied is not None and _content(journal / "captures.json") == recordings:
+                break
+            if first_copied is None and not segment_numbers(journal):
+                return None
+        else:
+            raise BackupError(f"{journal}: recordings come and go faster than they can be copied", path=str(journal))
+        for name in ("simulated", "captures.json"):
+            self._small(f"{where}/{name}")
+        stored = positions.get(channel, 0)
+        state = inspect(self._target / where)
+        self._check_chain(self._target / where, first_copied)
+        held = JournalHeld(
+            channel=channel,
+            journal_id=f"{state.journal_id:016x}",
+            first_sequence=state.first_sequence,
+            last_sequence=state.last_sequence,
+            stored=stored,
+        )
+        if stored > held.last_sequence:
+            raise BackupError(
+                f"{self._data} has rows of {channel} up to message {stored}, but its journal is durable up to "
+                f"{held.last_sequence} only: it is damaged, or not the one they came from",
+                path=str(journal),
+            )
+        return held
+
+    def _segments(self, journal: Path, where: str) -> int | None:
+        """Copies the segments up to the watermark; the first message of the first one that was copied now.
+
+        None when nothing is durable yet, or segments went away meanwhile.
+        """
+        watermark = _watermark(journal)
+        numbers = segment_numbers(journal)
+        if not numbers:
+            return None
+        # A power failure may have taken the watermark; then all that verifies is copied, and the copy is judged like this one.
+        newest_number = numbers[-1] if watermark is None else watermark.segment
+        if newest_number not in numbers:
+            return None
+        numbers = [number for number in numbers if number <= newest_number]
+        batch_number = _ALL_BATCHES if watermark is None else watermark.batch_number
+        for path in [path for path in self._files if path.startswith(f"{where}/")]:
+            if Path(path).name not in map(segment_name, numbers[:-1]):
+                del self._files[path]
+                (self._target / path).unlink(missing_ok=True)
+        first_copied = 0
+        try:
+            for number in reversed(numbers[:-1]):
+                if self._sealed(f"{where}/{segment_name(number)}"):
+                    first_copied = number
+            newest = journal / segment_name(numbers[-1])
+            self._replaced(
+                f"{where}/{newest.name}",
+                lambda target: copy_file(
+                    newest, target, size_max=durable_size_bytes(newest, batch_number), progress=self._progress
+                ),
+            )
+        except FileNotFoundError:
+            return None
+        if watermark is not None:
+            content = watermark.content
+            self._replaced(
+                f"{where}/{WATERMARK_FILE}", lambda target: write_file(target, lambda file: write_all(file, content))
+            )
+        first = first_copied or numbers[-1]
+        with (self._target / where / segment_name(first)).open("rb") as file:
+            return int.from_bytes(file.read(40)[32:40], "little")
+
+    def _check_chain(self, copied: Path, from_sequence: int) -> None:
+        """Reads the batches that were copied now, as they came back from the disk. Raises: BackupError with the damage."""
+        try:
+            reader = JournalReader(copied, from_sequence=from_sequence)
+            while reader.next(16_384) is not None:
+                pass
+        except JournalDamagedError as error:
+            raise BackupError(
+                f"the journal is damaged, so it was not backed up: {error}", path=str(copied), **error.facts
+            ) from error
+
+    # Ways a file gets into the backup.
+
+    def _sealed(self, relative: str, committed: str = "") -> bool:
+        """A file that never changes under its name; whether it was copied now and neither linked nor there before.
+
+        Raises: FileNotFoundError; BackupError when it is not what was `committed`, if that is given.
+        """
+        source, target = self._data / relative, self._target / relative
+        resumed = self._resumed.get(relative)
+        if resumed is not None and _same_file(source, target, committed, resumed.hash):
+            self._note(resumed, copied=False)
+            return False
+        target.unlink(missing_ok=True)
+        listed = self._listed.get(relative)
+        if listed is not None and self._earlier is not None:
+            earlier = self._earlier / DATA / relative
+            is_there = earlier.is_file() and earlier.stat().st_size == listed.size_bytes
+            if is_there and _same_file(source, earlier, committed, listed.hash) and _linked(earlier, target):
+                self._note(listed, copied=False)
+                return False
+        size_bytes, digest = copy_file(source, target, progress=self._progress)
+        if committed.startswith("blake3:") and committed != f"blake3:{digest}":
+            raise BackupError(
+                f"{source} is damaged: its hash is blake3:{digest}, not {committed}; put it back from an earlier backup, or "
+                "rebuild the store from the raw journal",
+                path=str(source),
+            )
+        self._note(File(path=relative, size_bytes=size_bytes, hash=digest, sealed=True), copied=True)
+        return True
+
+    def _replaced(self, relative: str, write: Callable[[Path], tuple[int, str]]) -> None:
+        """A file that is another with each backup."""
+        target = self._target / relative
+        target.unlink(missing_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        size_bytes, digest = write(target)
+        self._note(File(path=relative, size_bytes=size_bytes, hash=digest), copied=True)
+
+    def _small(self, relative: str) -> None:
+        """A small file that is replaced whole; none when it is not there."""
+        content = _content(self._data / relative)
+        if content is not None:
+            self._replaced(relative, lambda target: write_file(target, lambda file: write_all(file, content)))
+
+    def _publish(self, backup: Backup) -> None:
+        """Everything synced, then its name."""
+        replace_durably(self._root / LISTING_FILE, _framed(msgspec.json.encode(backup)))
+        (self._root / _COPIED).unlink()
+        for directory, _, _ in os.walk(self._root, topdown=False):
+            sync_directory(Path(directory))
+        self._root.rename(self._destination / backup.id)
+        sync_directory(self._destination)
+
+
+def _watermark(journal: Path) -> Durable | None:
+    """The watermark, waited for where a writer is just opening its journal."""
+    deadline = time.monotonic() + _WATERMARK_WAIT_S
+    while True:
+        found = read_watermark(journal)
+        if found is not None or not segment_numbers(journal) or time.monotonic() >= deadline:
+            return found
+        time.sleep(_WATERMARK_POLL_S)
+
+
+def _manifest_files(data: Path, newest: int) -> list[str]:
+    """Versions and checkpoints up to version `newest`."""
+    directory = data / MANIFEST_DIRECTORY
+    names = [path.relative_to(directory) for path in directory.rglob("*.json") if path.stem.isdecimal()]
+    return sorted(name.as_posix() for name in names if int(name.stem) <= newest)
+
+
+def _same_file(source: Path, held: Path, committed: str, digest: str) -> bool:
+    """Whether a file that never changes is the one that is held: by its committed hash, its header, or its bytes."""
+    if committed.startswith("blake3:"):
+        return committed == f"blake3:{digest}"
+    if source.suffix == ".segment":
+        # Its header has a random salt and its checksum; what follows never changes but for zeros at the end.
+        with source.open("rb") as one, held.open("rb") as other:
+            return one.read(SEGMENT_HEADER_BYTES) == other.read(SEGMENT_HEADER_BYTES)
+    return source.stat().st_size == held.stat().st_size and blake3_of_file(source) == digest
+
+
+def _linked(source: Path, target: Path) -> bool:
+    """Whether both now share one file; false where the file system has no second names."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        return False
+    return True
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,311 @@
+"""Backups of a node at work: consistent, shared where nothing changes, whole or none, and put back exactly."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+import tidebook as tb
+from tests.node.test_live import derived_trades, get, node, stored_trades, wait_for
+from tidebook import persistence
+from tidebook._core import FeedChannel, JournalReader, JournalWriter
+from tidebook.errors import BackupError, DirectoryError
+from tidebook.node.backup import DATA, back_up, backups, read_listing
+from tidebook.node.presence import owning
+from tidebook.node.restore import check, newest, restore
+from tidebook.persistence.data_directory import MAINTENANCE_LOCK, RESTORING, read_identity
+from tidebook.persistence.file_lock import locked
+
+CHANNEL = "feed.binance"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A data directory with a journal of three segments, its owner gone."""
+    directory = tmp_path / "data"
+    with owning(directory, "record"):
+        for life in range(3):
+            write(directory, 40, life)
+    return directory
+
+
+def write(directory: Path, count: int, life: int) -> None:
+    writer = JournalWriter(directory / "journal" / CHANNEL, CHANNEL, segment_size_bytes=1 << 16)
+    for n in range(count):
+        writer.append(b"%d of life %d" % (n, life))
+    writer.sync()
+    writer.close()
+
+
+def messages(directory: Path) -> list[bytes]:
+    return [payload for _, payload in persistence.read(directory / "journal" / CHANNEL)]
+
+
+def test_backups_of_a_node_under_load_are_restored_with_rows_that_are_those_of_their_journals(tmp_path: Path) -> None:
+    """Five backups while messages come and rows are stored many times a second; each is restored and derived again."""
+    data, rings, destination = tmp_path / "data", tmp_path / "rings", tmp_path / "backups"
+    rings.mkdir(mode=0o700)
+    venues = {"binance": "BINANCE", "kraken": "KRAKEN"}
+    options = ("--venues", ",".join(venues), "--rate", "600", "--flush-interval-s", "0.2")
+    with node(data, rings, *options) as (process, address):
+        wait_for(lambda: all(feed["books_usable"] == 2 for feed in get(address, "feeds")))
+        for _ in range(5):
+            before = tb.open(data).position(CHANNEL) if (data / "_manifest").is_dir() else 0
+            wait_for(lambda at=before: (data / "_manifest").is_dir() and tb.open(data).position(CHANNEL) > at)
+            asked = [sys.executable, "-m", "tidebook", "backup", str(destination), "--data", str(data), "--json"]
+            made = json.loads(subprocess.run(asked, capture_output=True, check=True).stdout)
+            assert all(held["stored"] <= held["last_sequence"] for held in made["journals"])
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 0
+    found = backups(destination)
+    assert len(found) == 5
+    reached = 0
+    for at, backup in enumerate(found):
+        there = tmp_path / f"restored-{at}"
+        restored = restore(backup, there)
+        assert restored.store is not None
+        assert restored.store.ok
+        assert {journal.channel for journal in restored.journals} == {f"feed.{venue}" for venue in venues}
+        for venue, suffix in venues.items():
+            position = tb.open(there).position(f"feed.{venue}")
+            assert position <= persistence.inspect(there / f"journal/feed.{venue}").durable
+            derived = [trade for trade in derived_trades(there, venue) if trade[0] <= position]
+            assert stored_trades(there, suffix) == derived, (at, venue)
+            original = derived_trades(data, venue)
+            assert derived == original[: len(derived)], "it is a prefix of the original's"
+        assert tb.open(there).position(CHANNEL) > reached
+        reached = tb.open(there).position(CHANNEL)
+
+
+def test_what_is_sealed_is_not_copied_again_and_each_backup_is_whole_without_the_others(
+    tmp_path: Path, data: Path
+) -> None:
+    destination = tmp_path / "backups"
+    first = back_up(data, destination)
+    write(data, 10, 3)
+    second = back_up(data, destination)
+    sealed = {file.path for file in second.files if file.sealed}
+    assert sealed == {f"journal/{CHANNEL}/000000000{n}.segment" for n in (1, 2, 3)}
+    one, other = (destination / backup.id / DATA / f"journal/{CHANNEL}" for backup in (first, second))
+    assert (one / "0000000001.segment").samefile(other / "0000000001.segment")
+    # The third was the newest of the first backup, so it was copied as far as it was synced then.
+    assert second.copied_files == len(second.files) - 2
+    shutil.rmtree(destination / first.id)
+    restore(destination / second.id, tmp_path / "restored")
+    assert messages(tmp_path / "restored") == messages(data)
+
+
+def test_a_backup_ends_where_the_journal_was_durable_and_not_a_byte_further(tmp_path: Path) -> None:
+    """Method: a living writer with a batch written and not synced, and one in memory."""
+    data = tmp_path / "data"
+    with owning(data, "run"):
+        writer = JournalWriter(data / "journal" / CHANNEL, CHANNEL)
+        for n in range(7):
+            writer.append(b"synced %d" % n)
+        writer.sync()
+        writer.append(b"written")
+        writer.flush()
+        writer.append(b"in memory")
+        made = back_up(data, tmp_path / "backups")
+        writer.close()
+    (held,) = made.journals
+    assert (held.first_sequence, held.last_sequence) == (1, 7)
+    restored = restore(tmp_path / "backups" / made.id, tmp_path / "restored")
+    assert (restored.journals[0].last_sequence, restored.journals[0].torn_bytes) == (7, 0)
+
+
+def test_a_restored_directory_goes_on_as_itself_and_knows_what_it_was(tmp_path: Path, data: Path) -> None:
+    made = back_up(data, tmp_path / "backups")
+    there = tmp_path / "restored"
+    restore(newest(tmp_path / "backups"), there)
+    identity, original = read_identity(there), read_identity(data)
+    assert identity is not None
+    assert original is not None
+    assert identity.restored_from is not None
+    assert (identity.restored_from.backup, identity.restored_from.node_id) == (made.id, original.node_id)
+    assert identity.node_id != original.node_id
+    write(there, 5, 9)
+    assert messages(there) == [*messages(data), *(b"%d of life 9" % n for n in range(5))]
+
+
+def test_a_restore_into_a_directory_that_is_used_is_refused_and_changes_nothing(tmp_path: Path, data: Path) -> None:
+    made = back_up(data, tmp_path / "backups")
+    before = {path: path.stat().st_mtime_ns for path in data.rglob("*")}
+    with pytest.raises(BackupError, match="is not empty"):
+        restore(tmp_path / "backups" / made.id, data)
+    assert {path: path.stat().st_mtime_ns for path in data.rglob("*")} == before
+
+
+def test_damage_in_a_backup_is_named_by_its_file_whichever_it_is(tmp_path: Path, data: Path) -> None:
+    """Each file flipped, cut and removed; what was being restored is no directory anybody uses."""
+    made = back_up(data, tmp_path / "backups")
+    root = tmp_path / "backups" / made.id
+    whole = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    assert len(whole) == len(made.files) + 1
+    for at, (path, content) in enumerate(whole.items()):
+        for kind, damaged in enumerate((bytes([content[0] ^ 1]) + content[1:], content[:-1], None)):
+            path.unlink()
+            if damaged is not None:
+                path.write_bytes(damaged)
+            there = tmp_path / f"restored-{at}-{kind}"
+            with pytest.raises(BackupError) as caught:
+                restore(root, there)
+            assert caught.value.facts["path"] == str(path)
+            assert str(path) in str(caught.value) or str(root) in str(caught.value)
+            with pytest.raises(BackupError):
+                check(root)
+            if there.exists():
+                with pytest.raises(DirectoryError, match="tidebook restore"):
+                    read_identity(there)
+            path.unlink(missing_ok=True)
+            path.write_bytes(content)
+    assert check(root).files == made.files
+
+
+def test_a_backup_that_is_killed_at_any_file_is_none_and_the_next_goes_on_with_what_it_had(
+    tmp_path: Path, data: Path
+) -> None:
+    """Method: a child is killed by SIGKILL after each link that gives a copy its name, then at its rename."""
+    code = """
+import os, signal, sys
+from pathlib import Path
+from tidebook.node.backup import back_up
+left = int(sys.argv[3])
+def counting(call):
+    def counted(*words, **options):
+        global left
+        result = call(*words, **options)
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+    return counted
+os.link = counting(os.link)
+back_up(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+    expected, files = messages(data), len(back_up(data, tmp_path / "unbroken").files)
+    ended = kills = 0
+    for nth in range(1, 20):
+        destination = tmp_path / f"backups-{nth}"
+        words = [sys.executable, "-c", code, str(data), str(destination), str(nth)]
+        status = subprocess.run(words, check=False, capture_output=True).returncode
+        if status == 0:
+            ended += 1
+            break
+        assert status == -signal.SIGKILL
+        kills += 1
+        assert backups(destination) == []
+        with pytest.raises(BackupError, match="is no backup"):
+            read_listing(destination / ".partial")
+        made = back_up(data, destination)
+        restore(destination / made.id, tmp_path / f"restored-{nth}")
+        assert messages(tmp_path / f"restored-{nth}") == expected
+    assert (ended, kills) == (1, files)
+
+
+def test_an_interrupted_restore_is_used_by_nobody_and_begun_again_by_the_same_command(
+    tmp_path: Path, data: Path
+) -> None:
+    """Method: killed after each step of giving the files their places, and while they are copied."""
+    made = back_up(data, tmp_path / "backups")
+    root, there = tmp_path / "backups" / made.id, tmp_path / "restored"
+    code = """
+import os, pathlib, signal, sys
+from tidebook.node.restore import restore
+left = int(sys.argv[3])
+def counting(call):
+    def counted(*words, **options):
+        global left
+        result = call(*words, **options)
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+    return counted
+pathlib.Path.rename = counting(pathlib.Path.rename)
+os.link = counting(os.link)
+restore(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))
+"""
+    steps = len(made.files)
+    for nth in range(1, steps + 3):
+        words = [sys.executable, "-c", code, str(root), str(there), str(nth)]
+        status = subprocess.run(words, check=False, capture_output=True).returncode
+        if (there / RESTORING).exists():
+            assert status == -signal.SIGKILL
+            with pytest.raises(DirectoryError, match="tidebook restore"):
+                tb.open(there)
+        restore(root, there)
+        assert messages(there) == messages(data)
+        shutil.rmtree(there)
+
+
+def test_nothing_is_compacted_while_a_backup_is_made_and_one_backup_is_made_at_a_time(
+    tmp_path: Path, data: Path
+) -> None:
+    destination = tmp_path / "backups"
+    found: list[bool] = []
+
+    def look(_: int) -> None:
+        with locked(data / MAINTENANCE_LOCK) as got:
+            found.append(got)
+        if len(found) == 1:
+            with pytest.raises(BackupError, match="another process makes a backup"):
+                back_up(data, destination)
+
+    back_up(data, destination, look)
+    assert found
+    assert not any(found)
+
+
+def test_a_damaged_journal_is_not_backed_up_and_named(tmp_path: Path, data: Path) -> None:
+    segment = data / f"journal/{CHANNEL}/0000000002.segment"
+    held = bytearray(segment.read_bytes())
+    held[4096 + 60] ^= 1
+    segment.write_bytes(held)
+    with pytest.raises(BackupError, match="the journal is damaged") as caught:
+        back_up(data, tmp_path / "backups")
+    assert (caught.value.facts["segment"], caught.value.facts["offset"]) == (2, 4096)
+    assert backups(tmp_path / "backups") == []
+
+
+def test_a_backup_beside_a_writer_that_never_rests_has_a_prefix_of_its_messages(tmp_path: Path) -> None:
+    """A thread writes and syncs all the time while backups are made, through many segments."""
+    data, rings = tmp_path / "data", tmp_path / "rings"
+    rings.mkdir(mode=0o700)
+    stop = threading.Event()
+    with owning(data, "run"):
+        channel = FeedChannel(CHANNEL, rings, data / "journal" / CHANNEL, sync_interval_ms=1)
+
+        def work() -> None:
+            n = 0
+            while not stop.is_set():
+                n += 1
+                channel.write(n, 0, 4, b"", os.urandom(2_000))
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        try:
+            assert channel.wait_durable(100, 60.0)
+            made = []
+            for _ in range(4):
+                durable = channel.guarantee()["durable"]
+                made.append((durable, back_up(data, tmp_path / "backups")))
+        finally:
+            stop.set()
+            thread.join()
+            channel.close()
+    everything = messages(data)
+    for at, (durable, backup) in enumerate(made):
+        assert backup.journals[0].last_sequence >= durable
+        there = tmp_path / f"restored-{at}"
+        restore(tmp_path / "backups" / backup.id, there)
+        held = messages(there)
+        assert held == everything[: backup.journals[0].last_sequence]
+    reader = JournalReader(data / "journal" / CHANNEL)
+    assert reader.next(1) is not None
