@@ -370,7 +370,10 @@ impl JournalWriter {
         let blank = match ahead {
             Some(Ok(blank)) => blank,
             // Space may have come back since the thread tried.
-            Some(Err(_)) | None => segment::allocate(&self.storage, header.segment, header.size_bytes)?,
+            Some(Err(_)) | None => {
+                let allocated = segment::allocate(&self.storage, header.segment, header.size_bytes);
+                self.poison_unless_full(allocated)?
+            }
         };
         let finished = blank.finish(&*self.storage, header);
         let next = self.poison(finished)?;
@@ -399,10 +402,15 @@ impl JournalWriter {
     }
 
     fn poison<T>(&mut self, result: Result<T, JournalError>) -> Result<T, JournalError> {
-        if let Err(error) = &result {
+        result.map_err(|error| {
+            let error = match error {
+                // `Full` promises that the call may be repeated.
+                JournalError::Full { path, source } => JournalError::Io { operation: "write", path, source },
+                error => error,
+            };
             self.poison = Some(error.to_string());
-        }
-        result
+            error
+        })
     }
 
     fn poison_unless_full<T>(&mut self, result: Result<T, JournalError>) -> Result<T, JournalError> {
