@@ -8,6 +8,7 @@ from typing import Any, Literal, NoReturn, final
 import numpy
 
 __all__ = [
+    "CheckpointStore",
     "Damage",
     "DepthBook",
     "DurableChannel",
@@ -57,6 +58,45 @@ __all__ = [
     "verify_journal",
     "version",
 ]
+
+@final
+class CheckpointStore:
+    """States and cursors in an LMDB environment; the same one for all of this process that open its directory.
+
+    `kind` is `state` or `consumer`. A checkpoint is a dict: checkpoint_id, kind, channel, name, epoch, sequence, created_ns
+    (since 1970 UTC), state_size_bytes, and where it is read whole `state`. All calls release the GIL.
+    Raises: CheckpointError and its kinds.
+    """
+
+    def __new__(cls, directory: str | os.PathLike[str]) -> CheckpointStore:
+        """Opens the store, making the directory where it is not there, after a look at all its pages."""
+    @property
+    def path(self) -> pathlib.Path: ...
+    def put(
+        self,
+        kind: str,
+        channel: str,
+        name: str,
+        *,
+        epoch: int,
+        sequence: int,
+        state: bytes | None = None,
+        durable: int | None = None,
+    ) -> int:
+        """Stores a state with its cursor, durably, and gives the checkpoint's number; the newest three are kept.
+
+        Raises: CheckpointError (facts: sequence, durable) when `sequence` is beyond `durable`; CheckpointFullError.
+        """
+    def newest(self, kind: str, channel: str, name: str) -> dict[str, Any] | None:
+        """The newest checkpoint of a state or consumer. Raises: CheckpointDamagedError."""
+    def get(self, checkpoint_id: int) -> dict[str, Any] | None:
+        """The checkpoint of a number, if it is still kept. Raises: CheckpointDamagedError."""
+    def list(self) -> list[dict[str, Any]]:
+        """All checkpoints without their states. Raises: CheckpointDamagedError."""
+    def remove(self, kind: str, channel: str, name: str) -> int:
+        """Forgets all checkpoints of a state or consumer; how many there were."""
+    def copy_to(self, directory: str | os.PathLike[str]) -> None:
+        """Copies all of one moment, durably, into a directory that is made for it."""
 
 @final
 class DepthBook:

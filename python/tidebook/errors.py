@@ -28,6 +28,11 @@ TidebookError
     │   ├── EndpointBusyError     a living producer or consumer is in the way
     │   ├── EndpointLostError     an endpoint that works no more: closed, fenced off, or of a forked parent
     │   └── CorruptMessageError   a committed message that is not what was written
+    ├── CheckpointError     a checkpoint that cannot be stored, found or gone on from
+    │   ├── CheckpointFullError     no space; what was stored before stays
+    │   ├── CheckpointDamagedError  it is not what was stored
+    │   ├── CheckpointVersionError  of another format version
+    │   └── CheckpointEpochError    of a life of its channel that is over
     ├── CaptureLogError     the list of a journal's recordings is damaged, or one of them is unfinished
     ├── JournalError        reading or writing a journal failed
     │   ├── JournalFullError     no space; what was acknowledged stays
@@ -172,6 +177,26 @@ class EndpointLostError(ChannelError):
 
 class CorruptMessageError(ChannelError):
     """A committed message that is not what was written. Facts: sequence."""
+
+
+class CheckpointError(OperationError):
+    """A checkpoint that cannot be stored, found or gone on from. Facts: path, sequence, durable."""
+
+
+class CheckpointFullError(CheckpointError):
+    """No space for a checkpoint; what was stored before stays, and the call may be tried again. Facts: path."""
+
+
+class CheckpointDamagedError(CheckpointError):
+    """A store, or one checkpoint of it, that is not what was stored. Facts: path, page or checkpoint_id."""
+
+
+class CheckpointVersionError(CheckpointError):
+    """Checkpoints of a format version this release does not read. Facts: path, found, expected."""
+
+
+class CheckpointEpochError(CheckpointError):
+    """A checkpoint of a life of its channel that is over: the ring was lost without a journal. Facts: found, expected."""
 
 
 class JournalError(OperationError):

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::mem::ManuallyDrop;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
@@ -44,6 +44,8 @@ const FORMAT_MAGIC: &[u8; 8] = b"TIDECKPT";
 const NUMBER_KEY: &[u8] = &[0x01];
 /// Looks at the pages of a file that others write meanwhile.
 const LOOKS_MAX: u32 = 1_000;
+/// What a commit may need beside a state.
+const LEAST_ROOM: u64 = 256 << 10;
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 type Entries = Database<'static, Bytes, Bytes>;
@@ -62,6 +64,8 @@ struct Opened {
     path: PathBuf,
     env: ManuallyDrop<Env<WithoutTls>>,
     entries: Entries,
+    /// Device and number of its data file.
+    file: (u64, u64),
     process_id: u32,
 }
 
@@ -90,10 +94,10 @@ impl Drop for Opened {
 }
 
 impl CheckpointStore {
-    /// Opens the store in a directory, making what is not there (0700, files 0600).
+    /// Opens the store in a directory, which is made where it is not there (0700, files 0600), but not those above it.
     ///
     /// # Errors
-    /// [`CheckpointError::Damaged`], [`CheckpointError::Version`], [`CheckpointError::Forked`],
+    /// [`CheckpointError::Replaced`], [`CheckpointError::Damaged`], [`CheckpointError::Version`], [`CheckpointError::Forked`],
     /// [`CheckpointError::Full`], [`CheckpointError::Io`].
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         let process_id = std::process::id();
@@ -103,11 +107,15 @@ impl CheckpointStore {
             return Err(CheckpointError::Forked { path: path.to_owned() });
         }
         let io = |action| move |source| io_error(action, path, source);
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io("make the directory of"))?;
+        match DirBuilder::new().mode(0o700).create(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made.map_err(io("make the directory of"))?,
+        }
         let path = &path.canonicalize().map_err(io("find"))?;
         let mut open = open_stores();
         loop {
             if let Some(store) = open.get(path).and_then(Weak::upgrade) {
+                store.check_in_place()?;
                 return Ok(Self(store));
             }
             match Opened::open(path, process_id) {
@@ -147,11 +155,12 @@ impl CheckpointStore {
         state: &[u8],
     ) -> Result<u64, CheckpointError> {
         let store = self.checked()?;
+        store.check_in_place()?;
         if let Some(durable) = durable.filter(|durable| cursor.sequence > *durable) {
             return Err(CheckpointError::NotDurable { sequence: cursor.sequence, durable });
         }
         let prefix = subject.prefix()?;
-        let failed = |error| store.failed("write to", error);
+        let failed = |error| store.not_written(error, state.len());
         let mut transaction = store.env.write_txn().map_err(failed)?;
         let id = match store.entries.get(&transaction, NUMBER_KEY).map_err(failed)? {
             None => 1,
@@ -329,11 +338,44 @@ impl Opened {
         env.clear_stale_readers().map_err(|error| failed_in(path, "open", error))?;
         check_env(path, &env)?;
         let entries = open_entries(path, &env)?;
-        Ok(Some(Self { path: path.to_owned(), env: ManuallyDrop::new(env), entries, process_id }))
+        let opened = env.try_clone_inner_file().map_err(|error| failed_in(path, "open", error))?;
+        let metadata = opened.metadata().map_err(io("examine"))?;
+        let file = (metadata.dev(), metadata.ino());
+        Ok(Some(Self { path: path.to_owned(), env: ManuallyDrop::new(env), entries, file, process_id }))
+    }
+
+    /// What is stored in a file that has no name any more would be lost with this process.
+    fn check_in_place(&self) -> Result<(), CheckpointError> {
+        match std::fs::symlink_metadata(self.path.join(DATA_FILE)) {
+            Ok(found) if (found.dev(), found.ino()) == self.file => Ok(()),
+            Ok(_) => Err(CheckpointError::Replaced { path: self.path.clone() }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(CheckpointError::Replaced { path: self.path.clone() })
+            }
+            Err(error) => Err(io_error("examine", &self.path, error)),
+        }
     }
 
     fn failed(&self, action: &'static str, error: heed::Error) -> CheckpointError {
         failed_in(&self.path, action, error)
+    }
+
+    /// LMDB says of a write that was cut short only that it failed; whether the disk is full the system is asked.
+    fn not_written(&self, error: heed::Error, size: usize) -> CheckpointError {
+        let error = self.failed("write to", error);
+        let CheckpointError::Io { source, .. } = &error else { return error };
+        if source.raw_os_error() != Some(rustix::io::Errno::IO.raw_os_error()) {
+            return error;
+        }
+        let ask = || -> io::Result<()> {
+            let file = self.env.try_clone_inner_file().map_err(io::Error::other)?;
+            let needed = (size as u64).next_multiple_of(LEAST_ROOM) + LEAST_ROOM;
+            Ok(rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), file.metadata()?.len(), needed)?)
+        };
+        match ask().map_err(|source| io_error("write to", &self.path, source)) {
+            Err(full @ CheckpointError::Full { .. }) => full,
+            _ => error,
+        }
     }
 
     fn damaged(&self, page: u64, reason: &'static str) -> CheckpointError {

@@ -180,6 +180,22 @@ fn a_file_of_another_version_or_of_something_else_is_refused_and_left_alone() {
     drop(store(directory.path()));
 }
 
+#[test]
+fn a_store_that_was_removed_while_it_was_open_takes_nothing_more_until_it_is_opened_anew() {
+    let directory = directory();
+    let path = directory.path().join("store");
+    let subject = Subject::state("orders", "risk");
+    let before = store(&path);
+    before.put(&subject, at(1), None, b"").expect("put");
+    fs::remove_dir_all(&path).expect("remove");
+    assert!(matches!(before.put(&subject, at(2), None, b""), Err(CheckpointError::Replaced { .. })));
+    assert!(matches!(CheckpointStore::open(&path), Err(CheckpointError::Replaced { .. })));
+    drop(before);
+    let after = store(&path);
+    assert_eq!(after.newest(&subject).expect("read"), None);
+    after.put(&subject, at(2), None, b"").expect("put");
+}
+
 /// A checkpoint as it was put: of what, at which sequence, with which state.
 type Put = (Subject, u64, Vec<u8>);
 

@@ -24,6 +24,14 @@ pub const UNKNOWN_VENUE: ErrorClass = ErrorClass("UnknownVenueError");
 pub const CAPTURE: ErrorClass = ErrorClass("CaptureError");
 /// A channel or an engine that cannot be opened or go on.
 pub const CHANNEL: ErrorClass = ErrorClass("ChannelError");
+/// Checkpoints that cannot be stored or read.
+pub const CHECKPOINT: ErrorClass = ErrorClass("CheckpointError");
+/// No space for a checkpoint.
+pub const CHECKPOINT_FULL: ErrorClass = ErrorClass("CheckpointFullError");
+/// Checkpoints that are not what was stored.
+pub const CHECKPOINT_DAMAGED: ErrorClass = ErrorClass("CheckpointDamagedError");
+/// Checkpoints of another version.
+pub const CHECKPOINT_VERSION: ErrorClass = ErrorClass("CheckpointVersionError");
 /// A journal operation that failed.
 pub const JOURNAL: ErrorClass = ErrorClass("JournalError");
 /// No space for the journal.
@@ -77,6 +85,10 @@ const ALL: &[ErrorClass] = &[
     ENDPOINT_BUSY,
     ENDPOINT_LOST,
     CORRUPT_MESSAGE,
+    CHECKPOINT,
+    CHECKPOINT_FULL,
+    CHECKPOINT_DAMAGED,
+    CHECKPOINT_VERSION,
     JOURNAL,
     JOURNAL_FULL,
     JOURNAL_LOCKED,

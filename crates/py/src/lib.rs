@@ -6,6 +6,7 @@
 
 mod blocking;
 mod bytes;
+mod checkpoints;
 mod decoder;
 mod depth_book;
 mod digest;
@@ -38,6 +39,8 @@ use pyo3::prelude::*;
 /// The compiled core of Tidebook. Private: Python re-exports what is public.
 #[pymodule]
 mod _core {
+    #[pymodule_export]
+    use super::checkpoints::CheckpointStore;
     #[pymodule_export]
     use super::decoder::FeedDecoder;
     #[pymodule_export]

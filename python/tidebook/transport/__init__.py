@@ -13,6 +13,7 @@ ring promises and what its bytes mean: `docs/formats/ring.md`.
 from tidebook._core import Full, Gap
 from tidebook.transport.batch import Batch
 from tidebook.transport.channel import Channel, create_channel, open_channel
+from tidebook.transport.checkpoints import Checkpoint, Cursor
 from tidebook.transport.claim import Claim
 from tidebook.transport.consumer import Consumer, open_consumer
 from tidebook.transport.instruments import instruments
@@ -24,8 +25,10 @@ __all__ = [
     "Batch",
     "Channel",
     "ChannelOptions",
+    "Checkpoint",
     "Claim",
     "Consumer",
+    "Cursor",
     "Effect",
     "Full",
     "Gap",

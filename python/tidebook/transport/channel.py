@@ -133,7 +133,7 @@ def create_channel(
     path = ring_path(_folder(node, directory), name)
     schema = _schema(name, options)
     journal = options.journal_directory(name)
-    place = None if journal is None else JournalPlace(journal, options.journal_sync_interval_ms)
+    place = None if journal is None else _place(journal, options)
     try:
         ring = _made(path, schema, options) if place is None else _journaled(name, path, place, schema, options)
         return Channel(name, ring, record_class(options.dtype), place)
@@ -141,6 +141,10 @@ def create_channel(
         channel = Channel(name, Ring.open(path, group=group_number(options.group)), record_class(options.dtype), place)
     _require(channel, schema, options)
     return channel
+
+
+def _place(directory: Path, options: ChannelOptions) -> JournalPlace:
+    return JournalPlace(directory, options.journal_sync_interval_ms, options.snapshot_interval_ms)
 
 
 def _require(channel: Channel, schema: tuple[str, int, str, int] | None, options: ChannelOptions) -> None:

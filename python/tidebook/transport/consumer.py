@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 import numpy as np
 
 from tidebook._core import Gap, RingBatch, RingConsumer
-from tidebook.errors import ChannelUsageError
+from tidebook.errors import ChannelUsageError, EndpointBusyError
+from tidebook.transport import checkpoints as keeping
 from tidebook.transport.batch import Batch
 from tidebook.transport.channel import DEFAULT_NODE, Channel, declared, open_channel
+from tidebook.transport.checkpoints import Checkpoint, ReaderCheckpoints
 from tidebook.transport.event_loop import sleepers
 from tidebook.transport.journal import JOURNAL_CONSUMER
 from tidebook.transport.layout import slot
 from tidebook.transport.moment import first_sequence_at
+from tidebook.transport.options import is_integer
 from tidebook.transport.record import Packing
 
 if TYPE_CHECKING:
@@ -37,15 +40,36 @@ _SEQUENCE_MAX = (1 << 64) - 1
 class Consumer:
     """Reads a channel. A named consumer killed anywhere resumes at its cursor; what it lost is a `Gap`, never silence."""
 
-    def __init__(self, channel: Channel, consumer: RingConsumer) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        join: Callable[[str, int], RingConsumer],
+        start: tuple[str, int],
+        checkpoints: ReaderCheckpoints,
+        *,
+        is_manual: bool,
+    ) -> None:
+        """`join` makes its reader of the ring, at a start of a word and a sequence; once more when it is moved."""
         self.channel = channel
-        self._consumer = consumer
+        self._join = join
+        self._consumer = join(*start)
+        self._checkpoints = checkpoints
+        self._is_manual = is_manual
         # Made once: a dtype costs more than reading a batch.
         record = channel.dtype
         self._slot = None if record is None else slot(record, *channel.ring.slot)
         self._packing = None if channel.record is None or record is None else Packing(channel.record, record)
+        self._keeps_cursor = False
         # When other tasks of the event loop last had their turn.
         self._yielded = 0.0
+
+    def keep_cursor(self) -> None:
+        """Has the cursor of a named consumer stored by itself from now on, where the channel is durable."""
+        if self._checkpoints.keeps_itself():
+            journal = self.channel.journal
+            interval_ms = None if journal is None else journal.snapshot_interval_ms
+            keeping.keeper.add(self._checkpoints, (interval_ms or keeping.INTERVAL_MS) / 1000)
+            self._keeps_cursor = True
 
     @property
     def next_sequence(self) -> int:
@@ -85,6 +109,58 @@ class Consumer:
         Raises: ChannelUsageError for a sequence that was not read yet, and on a consumer that acknowledges by batch.
         """
         return self._consumer.acknowledge(sequence)
+
+    def checkpoint(
+        self, state_id: str, state: bytes | bytearray | memoryview = b"", *, sequence: int | None = None
+    ) -> int:
+        """Stores a state with this consumer's cursor, in one commit, and gives the checkpoint's number when it is on disk.
+
+        The state is to be of every message up to the cursor: what was consumed (`committed`), or up to `sequence` of those
+        that were read. With `acknowledge="manual"` all up to `sequence` is acknowledged after it is stored, so that a
+        channel without a journal keeps what the state lacks. The newest three of each state id are kept. It costs two
+        syncs of a disk. Give `state_id` to one consumer at a time.
+        Raises: ChannelUsageError for a sequence that was not read, and where there is no place for checkpoints;
+                CheckpointError when the cursor is beyond what is durable (a `peek`): nothing lasting may come of it;
+                CheckpointFullError: what was stored before stays.
+        """
+        committed = self._consumer.committed
+        at = committed if sequence is None else sequence
+        if not is_integer(at) or not 0 <= at < self._consumer.next_sequence:
+            raise ChannelUsageError(
+                f"sequence = {sequence!r}: a checkpoint is of messages that were read, up to {self._consumer.next_sequence - 1}",
+                option="sequence",
+                value=sequence,
+            )
+        checkpoint_id = self._checkpoints.put(state_id, bytes(state), at)
+        if self._is_manual and at > committed:
+            self._consumer.acknowledge(at)
+        return checkpoint_id
+
+    def recover(self, which: str | int) -> Checkpoint | None:
+        """The newest checkpoint of a state id, or the one of a number; this consumer reads on right behind it.
+
+        None when there is none, and then the consumer stays where it is. What was read and is not in the state comes
+        again, from the journal where the ring has overwritten it; what is nowhere any more is a `Gap`.
+        Raises: CheckpointEpochError when the channel's ring was lost without a journal since; CheckpointError for one that is
+                beyond the channel's end; CheckpointDamagedError; ChannelUsageError while an array of a batch is there.
+        """
+        found = self._checkpoints.find(which)
+        if found is not None:
+            self._go_behind(found.cursor.sequence)
+        return found
+
+    def _go_behind(self, sequence: int) -> None:
+        if (self._consumer.committed, self._consumer.next_sequence) == (sequence, sequence + 1):
+            return
+        self._consumer.close()
+        try:
+            self._consumer = self._join("sequence", sequence + 1)
+        except EndpointBusyError as error:
+            raise ChannelUsageError(
+                f"this consumer cannot be moved while arrays of its batches are there ({error}); release them, open it again "
+                "and recover before it reads",
+                option="which",
+            ) from error
 
     def skip(self) -> Gap:
         """Goes past a damaged message; gives what is lost with it."""
@@ -133,8 +209,15 @@ class Consumer:
         return taken
 
     def close(self) -> None:
-        """Leaves the channel, when the last array of its batches is gone; a named consumer's cursor stays."""
+        """Leaves the channel, when the last array of its batches is gone; a named consumer's cursor stays.
+
+        On a durable channel that cursor is stored too, so that it outlives the ring.
+        """
+        was_open = not self._consumer.closed
         self._consumer.close()
+        if was_open and self._keeps_cursor:
+            keeping.keeper.remove(self._checkpoints)
+            self._checkpoints.keep()
 
     def __enter__(self) -> Self:
         return self
@@ -157,13 +240,14 @@ def open_consumer(
     wait: WaitMode = "hybrid",
     acknowledge: Acknowledge = "batch",
     dtype: DTypeLike | type[Any] | None = None,
+    checkpoints: str | os.PathLike[str] | None = None,
     node: str = DEFAULT_NODE,
     directory: str | os.PathLike[str] | None = None,
 ) -> Consumer:
     """Joins a channel as `name`; without a name it leaves nothing behind. `node` or `directory` find one given by name.
 
     start:  `earliest` still there, `latest` (only what comes), a sequence, `resume` where this name left (a new name
-            starts at the earliest), or a time: at the first record still there that is not before it, by its `ts_recv`,
+            starts at the earliest; one that the ring of a durable channel does not know any more, at its stored cursor), or a time: at the first record still there that is not before it, by its `ts_recv`,
             else its `ts_event` (ns since 1970 UTC).
     policy: `block`: producers wait for this consumer, one write at most `patience_s` while it lives and `detach_after_s`
             when it is dead (None: for ever); `fail`: they do not wait and their write gives `Full` at once; `overwrite`: it does not, batches are validated copies, and what was missed is a `Gap`. None: block, except
@@ -175,6 +259,7 @@ def open_consumer(
             `acknowledge` says does, and a gating consumer holds producers up a whole buffer after that.
     dtype:  the record type, as in `ChannelOptions`; a channel of another one is refused, field by field. With a dataclass
             `Batch.records()` gives instances of it.
+    checkpoints: a directory for them; None: that of the journal. A memory channel has no other.
     Raises: ChannelUsageError for a word that is none of these, a start below 1 and one beyond the end; EndpointBusyError while a
             consumer of this name lives or all places are taken; ChannelNotFoundError and ChannelFormatError for a channel
             given by name.
@@ -203,20 +288,35 @@ def open_consumer(
         start = first_sequence_at(opened, start, peek=peek)
     if isinstance(start, int) and start < 1:
         raise ChannelUsageError(f"start = {start}: sequences begin with 1", option="start", value=start)
-    word, sequence = ("sequence", min(start, _SEQUENCE_MAX)) if isinstance(start, int) else (start, 0)
-    consumer = RingConsumer(
-        opened.ring,
-        name,
-        start=word,
-        sequence=sequence,
-        policy=policy,
-        patience=patience_s,
-        detach_after=detach_after_s,
-        peek=peek,
-        wait=wait,
-        manual=acknowledge == "manual",
-    )
-    return Consumer(opened, consumer)
+    place = ("sequence", min(start, _SEQUENCE_MAX)) if isinstance(start, int) else (start, 0)
+    kept = ReaderCheckpoints(opened, name, checkpoints)
+    if start == "resume" and not peek and kept.keeps_itself() and not _is_known(opened, name):
+        stored = kept.stored_cursor()
+        place = place if stored is None else ("sequence", stored + 1)
+
+    def join(word: str, sequence: int) -> RingConsumer:
+        return RingConsumer(
+            opened.ring,
+            name,
+            start=word,
+            sequence=sequence,
+            policy=policy,
+            patience=patience_s,
+            detach_after=detach_after_s,
+            peek=peek,
+            wait=wait,
+            manual=acknowledge == "manual",
+        )
+
+    consumer = Consumer(opened, join, place, kept, is_manual=acknowledge == "manual")
+    if not peek:
+        consumer.keep_cursor()
+    return consumer
+
+
+def _is_known(channel: Channel, name: str) -> bool:
+    """Whether the ring has a cursor of this name: it is exact, and younger than any that is stored."""
+    return any(line["name"] == name for line in channel.ring.status()["consumers"])
 
 
 def _check(option: str, value: object, words: tuple[str, ...]) -> None:

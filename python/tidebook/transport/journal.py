@@ -30,6 +30,8 @@ class JournalPlace:
 
     directory: Path
     sync_interval_ms: int | None
+    snapshot_interval_ms: int | None = None
+    """How often cursors of its consumers are stored; None: as usual."""
 
 
 @dataclass(frozen=True, kw_only=True)

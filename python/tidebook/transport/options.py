@@ -25,6 +25,7 @@ _BOUNDS = {
     "producers_max": (1, 255),
     "last_values": (1, 1 << 21),
     "journal_sync_interval_ms": (1, 86_400_000),
+    "snapshot_interval_ms": (1, 86_400_000),
 }
 """Least and most of the options that are numbers."""
 
@@ -68,8 +69,10 @@ class ChannelOptions:
     group: str | int | None = None
     """Name or number of a group whose members may have it too (0660 in 0770). None: its user alone (0600 in 0700)."""
     db_backend: str = "lmdb"
+    """What checkpoints are stored in."""
     replication: str | None = None
     snapshot_interval_ms: int | None = None
+    """Of durability wal: how often the cursors of named consumers are stored, for the time after a reboot; None: 5000."""
 
     def __post_init__(self) -> None:
         if self.mode not in ("spsc", "mpsc"):
@@ -84,8 +87,10 @@ class ChannelOptions:
             self._refuse("durability", "must be memory or wal")
         if self.db_backend != "lmdb":
             self._refuse("db_backend", "the only one is lmdb; leave it out")
-        if self.snapshot_interval_ms is not None:
-            self._refuse("snapshot_interval_ms", "snapshots of a channel's state are not built; leave it out")
+        if self.durability == "memory" and self.snapshot_interval_ms is not None:
+            self._refuse(
+                "snapshot_interval_ms", "cursors are stored for a journal; ask for durability wal or leave it out"
+            )
         if self.dtype is not None and self.schema is not None:
             self._refuse("schema", "the records have a dtype already; give one of the two")
         if self.buffer_file is not None and Path(self.buffer_file).name != RING_FILE:

@@ -90,6 +90,15 @@ pub enum CheckpointError {
         /// Of the store.
         path: PathBuf,
     },
+    /// The directory was removed, or another was put in its place, while it was open.
+    #[error(
+        "the checkpoints in {path} were removed or replaced while they were open here; close all consumers of the channel in \
+         this process and open them again"
+    )]
+    Replaced {
+        /// Of the store.
+        path: PathBuf,
+    },
     /// Where a copy was to be made something is already.
     #[error("{path} is there already; a copy of checkpoints needs a directory of its own")]
     Exists {

@@ -1,0 +1,277 @@
+"""States and cursors of a channel's readers, stored so that they survive crashes and reboots.
+
+A reader that keeps a state stores it together with the cursor it is of, in one synced commit; after a crash it goes on
+from both, so the state has seen each message once. The cursors of named consumers of durable channels are stored by
+themselves now and then, because their ring is lost with the machine. Of several cursors the one is right that stands
+with the reader's own output; then the ring's, which is exact; then the one stored here, which may be older.
+
+The store of a durable channel is `checkpoints` in its journal's directory; what its bytes mean: `docs/formats/checkpoints.md`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import time
+import weakref
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tidebook._core import CheckpointStore
+from tidebook.errors import ChannelUsageError, CheckpointEpochError, CheckpointError, TidebookError
+
+if TYPE_CHECKING:
+    from tidebook.transport.channel import Channel
+
+INTERVAL_MS = 5_000
+"""How often cursors are stored by themselves, unless the channel was made with another `snapshot_interval_ms`."""
+_FOLDER = "checkpoints"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cursor:
+    """A place in a channel: everything up to `sequence` in this life of it."""
+
+    channel: str
+    epoch: int
+    sequence: int
+    """0 is before the first message."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A state and the cursor it is of, stored in one commit."""
+
+    checkpoint_id: int
+    state_id: str
+    cursor: Cursor
+    created_ns: int
+    """When, in ns since 1970 UTC, by our clock."""
+    state: bytes
+
+
+def directory_of(channel: Channel) -> Path | None:
+    """Where the checkpoints of a durable channel are; None on a memory channel, and where its journal is not known here."""
+    if not channel.ring.visible_durable:
+        return None
+    if channel.journal is not None:
+        return channel.journal.directory / _FOLDER
+    try:
+        # The journal's owner has left a link beside the ring that leads to it.
+        return channel.path.with_suffix(".journal").readlink() / _FOLDER
+    except OSError:
+        return None
+
+
+class ReaderCheckpoints:
+    """The checkpoints that one consumer stores and finds."""
+
+    def __init__(self, channel: Channel, name: str, directory: str | os.PathLike[str] | None) -> None:
+        """`directory` replaces that of a durable channel. Nothing is opened yet."""
+        self._channel = channel
+        self._name = name
+        self._directory = directory_of(channel) if directory is None else Path(directory)
+        self._is_own = directory is not None
+        self._opened: CheckpointStore | None = None
+        self._process_id = os.getpid()
+        self._lock = threading.Lock()
+        self._kept: int | None = None
+        self._trouble = ""
+
+    def put(self, state_id: str, state: bytes, sequence: int) -> int:
+        """Stores a state that is of all up to `sequence`; gives the checkpoint's number when it is on disk.
+
+        Raises: CheckpointError and its kinds.
+        """
+        ring = self._channel.ring
+        # Read before the number is compared with it: it only rises.
+        durable = ring.durable if ring.visible_durable else None
+        return self._store().put(
+            "state", self._channel.name, state_id, epoch=ring.epoch, sequence=sequence, state=state, durable=durable
+        )
+
+    def find(self, which: str | int) -> Checkpoint | None:
+        """The newest checkpoint of a state id, or the one of a number, if it is of this channel and this life of it.
+
+        Raises: CheckpointEpochError; CheckpointError for one beyond the channel's end, CheckpointDamagedError.
+        """
+        store = self._store()
+        name = self._channel.name
+        found = store.newest("state", name, which) if isinstance(which, str) else store.get(which)
+        if found is None:
+            return None
+        if (found["kind"], found["channel"]) != ("state", name):
+            raise ChannelUsageError(
+                f"checkpoint {which} is of {found['name']!r} of channel {found['channel']}, not of a state of {name}; "
+                "recover it there",
+                option="checkpoint_id",
+                value=which,
+            )
+        return self._checked(found)
+
+    def stored_cursor(self) -> int | None:
+        """Sequence of the cursor that was stored by itself under this consumer's name; None when there is none.
+
+        Raises: as `find`.
+        """
+        if self._directory is None or not self._directory.is_dir():
+            return None
+        found = self._store().newest("consumer", self._channel.name, self._name)
+        return None if found is None else self._checked(found | {"state": b""}).cursor.sequence
+
+    def _checked(self, found: dict[str, Any]) -> Checkpoint:
+        ring = self._channel.ring
+        cursor = Cursor(channel=found["channel"], epoch=found["epoch"], sequence=found["sequence"])
+        what = f"checkpoint {found['checkpoint_id']} of {found['name']!r} at message {cursor.sequence}"
+        if cursor.epoch != ring.epoch:
+            raise CheckpointEpochError(
+                f"{what} is of another life of channel {cursor.channel} (epoch {cursor.epoch}, now {ring.epoch}): its ring was "
+                "lost without a journal, so nothing says which messages came between; begin the state anew, at a start you name",
+                expected=ring.epoch,
+                found=cursor.epoch,
+            )
+        end = ring.durable if ring.visible_durable else ring.published
+        if cursor.sequence > end:
+            raise CheckpointError(
+                f"{what} is beyond the end of channel {cursor.channel}, {end}: an older journal was put back; put back the "
+                "newer one, or recover an older checkpoint by its number",
+                sequence=cursor.sequence,
+                durable=end,
+            )
+        return Checkpoint(
+            checkpoint_id=found["checkpoint_id"],
+            state_id=found["name"],
+            cursor=cursor,
+            created_ns=found["created_ns"],
+            state=found["state"],
+        )
+
+    def _store(self) -> CheckpointStore:
+        if self._opened is None:
+            if self._directory is None:
+                raise ChannelUsageError(
+                    f"channel {self._channel.name} has no directory for checkpoints: "
+                    + (
+                        "its journal is not known here; open its producer first"
+                        if self._channel.ring.visible_durable
+                        else "it has no journal"
+                    )
+                    + ", or name one with open_consumer(..., checkpoints=DIRECTORY)",
+                    option="checkpoints",
+                )
+            if self._is_own:
+                self._directory.parent.mkdir(parents=True, exist_ok=True)
+            self._opened = CheckpointStore(self._directory)
+        return self._opened
+
+    def keeps_itself(self) -> bool:
+        """Whether this consumer's cursor is to be stored by itself."""
+        return bool(self._name) and self._directory is not None and self._channel.ring.visible_durable
+
+    def keep(self) -> None:
+        """Stores the cursor that the ring has of this consumer, if it moved; what goes wrong is logged, once."""
+        if os.getpid() != self._process_id:
+            return
+        with self._lock:
+            try:
+                self._keep()
+                self._trouble = ""
+            except TidebookError as error:
+                if str(error) != self._trouble:
+                    self._trouble = str(error)
+                    from tidebook.observe.logs import logger
+
+                    logger("transport.checkpoints").warning(
+                        "the cursor of a consumer is not stored; the ring has it, a reboot would take it back",
+                        channel=self._channel.name,
+                        consumer=self._name,
+                        error=self._trouble,
+                    )
+
+    def _keep(self) -> None:
+        ring = self._channel.ring
+        following = [line["next"] for line in ring.status()["consumers"] if line["name"] == self._name]
+        if not following or following[0] - 1 == self._kept:
+            return
+        sequence = following[0] - 1
+        self._store().put(
+            "consumer", self._channel.name, self._name, epoch=ring.epoch, sequence=sequence, durable=ring.durable
+        )
+        self._kept = sequence
+
+
+class _Keeper:
+    """Stores cursors now and then, in one thread for all consumers of this process, which lives as long as they do."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._kept: dict[weakref.ref[ReaderCheckpoints], tuple[float, float]] = {}
+        """Interval and next time of each."""
+        self._thread: threading.Thread | None = None
+
+    def add(self, reader: ReaderCheckpoints, interval_s: float) -> None:
+        with self._changed:
+            self._kept[weakref.ref(reader)] = (interval_s, time.monotonic() + interval_s)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="tidebook-cursors", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def remove(self, reader: ReaderCheckpoints) -> None:
+        with self._changed:
+            self._kept.pop(weakref.ref(reader), None)
+            self._changed.notify()
+
+    def stop(self) -> None:
+        """Before the interpreter ends: its threads must be out of the core by then."""
+        with self._changed:
+            self._kept.clear()
+            self._changed.notify()
+            thread = self._thread
+        if thread is not None:
+            thread.join()
+
+    def _run(self) -> None:
+        while (due := self._next()) is not None:
+            for reader in due:
+                reader.keep()
+            # Nothing is kept alive by who stores its cursor.
+            del due
+            reader = None  # type: ignore[assignment]
+
+    def _next(self) -> list[ReaderCheckpoints] | None:
+        """Waits for those whose time has come; None when there are none left."""
+        with self._changed:
+            while True:
+                now = time.monotonic()
+                due = []
+                for place, (interval_s, at) in list(self._kept.items()):
+                    reader = place()
+                    if reader is None:
+                        del self._kept[place]
+                    elif at <= now:
+                        self._kept[place] = (interval_s, now + interval_s)
+                        due.append(reader)
+                if due:
+                    return due
+                if not self._kept:
+                    self._thread = None
+                    return None
+                reader = None
+                self._changed.wait(min(at for _, at in self._kept.values()) - now)
+
+
+keeper = _Keeper()
+"""That of this process."""
+atexit.register(keeper.stop)
+
+
+def _forget_in_child() -> None:
+    # Threads do not come along, and a lock may be one that a thread of the parent had.
+    global keeper
+    keeper = _Keeper()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

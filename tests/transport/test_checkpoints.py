@@ -1,0 +1,397 @@
+"""States that a reader stores with its cursor: after a crash it goes on from both, and counts nothing twice."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tidebook as tb
+from tidebook._core import CheckpointStore
+from tidebook.errors import (
+    ChannelUsageError,
+    CheckpointDamagedError,
+    CheckpointEpochError,
+    CheckpointError,
+    CheckpointVersionError,
+)
+
+
+def durable(rings: Path, wal_dir: Path, **more: object) -> tb.Channel:
+    options = {"durability": "wal", "wal_dir": wal_dir, "buffer_size": 1 << 14} | more
+    return tb.create_channel("numbers", options, directory=rings)
+
+
+def write(producer: tb.Producer, first: int, last: int) -> None:
+    """Message n is the number n, so that it says its own sequence."""
+    messages = [number.to_bytes(8, "little") for number in range(first, last + 1)]
+    assert (
+        producer.write_batch(messages, wait="durable" if producer.channel.ring.visible_durable else "published") == last
+    )
+
+
+def read(consumer: tb.Consumer, last: int) -> list[int]:
+    """The numbers up to `last`, each the one of its sequence."""
+    numbers: list[int] = []
+
+    def take(sequence: int, payload: bytes) -> None:
+        assert int.from_bytes(payload, "little") == sequence
+        numbers.append(sequence)
+
+    while consumer.committed < last:
+        assert not isinstance(consumer.poll(take, timeout=60), tb.Gap)
+    return numbers
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Waits for another thread; what never comes ends the test by its timeout."""
+    while not holds():
+        time.sleep(0.001)
+
+
+def test_a_state_comes_back_with_its_cursor_and_what_it_lacks_comes_again(rings: Path, tmp_path: Path) -> None:
+    channel = durable(rings, tmp_path)
+    with tb.open_producer(channel) as producer:
+        write(producer, 1, 10)
+        with tb.open_consumer(channel, "reader") as consumer:
+            assert consumer.recover("sum") is None
+            assert consumer.next_sequence == 1
+            assert read(consumer, 10) == list(range(1, 11))
+            first = consumer.checkpoint("sum", b"ten")
+            write(producer, 11, 30)
+            read(consumer, 20 if consumer.committed >= 20 else 30)
+        with tb.open_consumer(channel, "reader") as consumer:
+            found = consumer.recover("sum")
+            assert found is not None
+            assert (found.checkpoint_id, found.state_id, found.state) == (first, "sum", b"ten")
+            assert found.cursor == tb.Cursor(channel="numbers", epoch=channel.ring.epoch, sequence=10)
+            assert (consumer.committed, consumer.next_sequence) == (10, 11)
+            assert read(consumer, 30) == list(range(11, 31))
+            second = consumer.checkpoint("sum", b"thirty")
+            assert second > first
+            # The older one by its number, and the newest again.
+            assert (found := consumer.recover(first)) is not None
+            assert found.state == b"ten"
+            assert read(consumer, 30) == list(range(11, 31))
+            assert (found := consumer.recover("sum")) is not None
+            assert (found.checkpoint_id, consumer.next_sequence) == (second, 31)
+            assert consumer.recover(9_999) is None
+
+
+def test_a_channel_in_memory_keeps_what_the_state_lacks_until_it_is_stored(rings: Path, tmp_path: Path) -> None:
+    """Method: a gating consumer that acknowledges by its checkpoints alone, and a ring that is full without them."""
+    channel = tb.create_channel("numbers", {"buffer_size": 4096}, directory=rings)
+    place = tmp_path / "state" / "checkpoints"
+    with tb.open_producer(channel) as producer:
+        with tb.open_consumer(channel, "reader", acknowledge="manual", checkpoints=place) as consumer:
+            written = 0
+            while producer.write((written + 1).to_bytes(8, "little"), timeout=0):
+                written += 1
+            seen: list[int] = []
+            consumer.poll(lambda sequence, _: seen.append(sequence))
+            assert seen == list(range(1, written + 1))
+            assert not producer.write(b"no room before it is stored", timeout=0)
+            consumer.checkpoint("sum", b"half", sequence=written // 2)
+            assert consumer.committed == written // 2
+        with tb.open_consumer(channel, "reader", acknowledge="manual", checkpoints=place) as consumer:
+            found = consumer.recover("sum")
+            assert found is not None
+            assert found.cursor.sequence == written // 2
+            seen.clear()
+            consumer.poll(lambda sequence, _: seen.append(sequence))
+            assert seen == list(range(written // 2 + 1, written + 1))
+
+
+def test_what_is_seen_before_it_is_durable_makes_no_checkpoint(rings: Path, tmp_path: Path) -> None:
+    channel = durable(rings, tmp_path, journal_sync_interval_ms=86_400_000)
+    with tb.open_producer(channel) as producer, tb.open_consumer(channel, "ahead", peek=True) as ahead:
+        producer.write((1).to_bytes(8, "little"))
+        ahead.poll(lambda *_: None)
+        assert ahead.committed == 1
+        with pytest.raises(CheckpointError, match="only 0 are durable, and nothing lasting may come of") as error:
+            ahead.checkpoint("sum", b"too early")
+        assert (error.value.facts["sequence"], error.value.facts["durable"]) == (1, 0)
+        assert ahead.recover("sum") is None
+
+
+@pytest.mark.parametrize("sequence", [-1, 4, 1.5, True])
+def test_a_checkpoint_of_what_was_not_read_is_refused(rings: Path, tmp_path: Path, sequence: int) -> None:
+    channel = durable(rings, tmp_path)
+    with tb.open_producer(channel) as producer, tb.open_consumer(channel, "reader") as consumer:
+        write(producer, 1, 3)
+        read(consumer, 3)
+        with pytest.raises(ChannelUsageError, match="a checkpoint is of messages that were read, up to 3"):
+            consumer.checkpoint("sum", b"", sequence=sequence)
+
+
+def test_a_checkpoint_of_a_ring_that_was_lost_without_a_journal_is_refused(rings: Path, tmp_path: Path) -> None:
+    for life in range(2):
+        channel = tb.create_channel("numbers", directory=rings)
+        with (
+            tb.open_producer(channel) as producer,
+            tb.open_consumer(channel, "reader", checkpoints=tmp_path / "checkpoints") as consumer,
+        ):
+            write(producer, 1, 3)
+            if life == 1:
+                with pytest.raises(CheckpointEpochError, match="its ring was lost without a journal"):
+                    consumer.recover("sum")
+            read(consumer, 3)
+            consumer.checkpoint("sum", b"three")
+        channel.remove()
+
+
+def test_a_checkpoint_of_another_channel_or_without_a_place_is_refused(rings: Path, tmp_path: Path) -> None:
+    with (
+        tb.open_consumer(tb.create_channel("numbers", directory=rings), checkpoints=tmp_path / "both") as consumer,
+        tb.open_consumer(tb.create_channel("others", directory=rings), checkpoints=tmp_path / "both") as other,
+        tb.open_consumer("numbers", directory=rings) as without,
+    ):
+        number = consumer.checkpoint("sum", b"state of numbers")
+        assert other.recover("sum") is None
+        with pytest.raises(ChannelUsageError, match=r"is of 'sum' of channel numbers, not of a state of others"):
+            other.recover(number)
+        with pytest.raises(
+            ChannelUsageError, match=r"it has no journal, or name one with open_consumer\(\.\.\., checkpoints"
+        ):
+            without.checkpoint("sum")
+        with pytest.raises(ChannelUsageError, match='state_id = "": must have 1 to 200 bytes'):
+            consumer.checkpoint("", b"")
+
+
+def test_a_consumer_whose_arrays_are_still_there_is_not_moved(rings: Path, tmp_path: Path) -> None:
+    channel = durable(rings, tmp_path, schema="trades")
+    with tb.open_producer(channel) as producer:
+        consumer = tb.open_consumer(channel, "reader", policy="block")
+        number = consumer.checkpoint("nothing")
+        assert channel.dtype is not None
+        producer.write_batch(np.zeros(3, channel.dtype), wait="durable")
+        batch = consumer.poll_batch(timeout=60)
+        assert isinstance(batch, tb.Batch)
+        array = batch.array
+        with pytest.raises(ChannelUsageError, match="cannot be moved while arrays of its batches are there"):
+            consumer.recover(number)
+        assert len(array) == 3
+
+
+def test_cursors_of_named_consumers_are_stored_by_themselves_and_when_they_close(rings: Path, tmp_path: Path) -> None:
+    channel = durable(rings, tmp_path, snapshot_interval_ms=1)
+    place = tmp_path / "numbers" / "checkpoints"
+
+    def stored(name: str) -> int | None:
+        found = CheckpointStore(place).newest("consumer", "numbers", name)
+        return None if found is None else int(found["sequence"])
+
+    with tb.open_producer(channel) as producer:
+        write(producer, 1, 7)
+        with tb.open_consumer(channel, "often") as often, tb.open_consumer(channel) as unnamed:
+            read(often, 7)
+            read(unnamed, 7)
+            until(lambda: place.is_dir() and stored("often") == 7)
+        seldom = tb.create_channel(
+            "numbers",
+            {"durability": "wal", "wal_dir": tmp_path, "buffer_size": 1 << 14, "snapshot_interval_ms": 86_400_000},
+            directory=rings,
+        )
+        with tb.open_consumer(seldom, "at-its-end") as last:
+            read(last, 7)
+            assert stored("at-its-end") is None
+        assert stored("at-its-end") == 7
+        assert {entry["name"] for entry in CheckpointStore(place).list()} == {"often", "at-its-end"}
+
+
+FORKING = """
+import os, sys
+import tidebook as tb
+from tidebook._core import CheckpointStore
+from tidebook.errors import CheckpointError
+
+channel = tb.create_channel("numbers", {"durability": "wal", "wal_dir": sys.argv[2], "snapshot_interval_ms": 1}, directory=sys.argv[1])
+producer = tb.open_producer(channel)
+consumer = tb.open_consumer(channel, "reader")
+producer.write(b"one", wait="durable")
+consumer.poll(print, timeout=60)
+consumer.checkpoint("sum", b"one")
+child = os.fork()
+if child == 0:
+    for use in (lambda: consumer.recover("sum"), lambda: consumer.checkpoint("sum"), lambda: CheckpointStore(sys.argv[2])):
+        try:
+            use()
+        except CheckpointError as error:
+            assert "process forked from one that has checkpoints open" in str(error), error
+            continue
+        except tb.errors.EndpointLostError:
+            continue
+        raise SystemExit("it was used")
+    consumer.close()
+    raise SystemExit(0)
+assert os.waitpid(child, 0)[1] == 0
+consumer.checkpoint("sum", b"one again")
+assert consumer.recover("sum").state == b"one again"
+consumer.close()
+"""
+
+
+def test_a_store_that_was_opened_is_not_used_in_a_forked_child(rings: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FORKING, str(rings), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+FULL = """
+import resource, sys
+from tidebook._core import CheckpointStore
+from tidebook.errors import CheckpointFullError
+
+store = CheckpointStore(sys.argv[1])
+put = lambda sequence, size: store.put("state", "c", "s", epoch=1, sequence=sequence, state=bytes([sequence]) * size)
+put(1, 5_000)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
+for sequence in (2, 3):
+    try:
+        put(sequence, 4 << 20)
+    except CheckpointFullError as error:
+        assert "what was stored before stays" in str(error), error
+    else:
+        raise SystemExit("there was room")
+    found = store.newest("state", "c", "s")
+    assert (found["sequence"], found["state"]) == (1, b"\\x01" * 5_000), found
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+put(4, 4 << 20)
+assert store.newest("state", "c", "s")["state"] == b"\\x04" * (4 << 20)
+"""
+
+
+def test_a_full_disk_is_an_error_what_was_stored_stays_and_it_goes_on_when_space_returns(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path / "store")], capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_damage_and_another_version_are_refused_by_name(tmp_path: Path) -> None:
+    place = tmp_path / "store"
+    store = CheckpointStore(place)
+    store.put("state", "numbers", "sum", epoch=1, sequence=1, state=b"state")
+    del store
+    file = place / "data.mdb"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-4096])
+    with pytest.raises(CheckpointDamagedError, match=r"are damaged \(the file ends before it, page \d+\)") as error:
+        CheckpointStore(place)
+    assert "page" in error.value.facts
+    file.write_bytes(whole[:20] + b"\x09" + whole[21:])
+    with pytest.raises(CheckpointVersionError, match="format version 9, this release reads 1"):
+        CheckpointStore(place)
+    at = whole.rindex(b"state")
+    file.write_bytes(whole[:at] + b"stare" + whole[at + 5 :])
+    with pytest.raises(CheckpointDamagedError, match=r"checkpoint 1 in .* is damaged \(checksum of its state") as error:
+        CheckpointStore(place).newest("state", "numbers", "sum")
+    assert error.value.facts["checkpoint_id"] == 1
+
+
+# A state that depends on every message and their order, and on how many there were.
+SERVER = """
+import os, random, sys
+import tidebook as tb
+
+options = {"durability": "wal", "wal_dir": sys.argv[2], "buffer_size": 1 << 14, "snapshot_interval_ms": 5}
+
+def consume(seed):
+    dice = random.Random(seed)
+    channel = tb.create_channel("numbers", options, directory=sys.argv[1])
+    consumer = tb.open_consumer(channel, "reader")
+    found = consumer.recover("digest")
+    digest, count = 0, 0
+    if found is not None:
+        digest, count = (int(word) for word in found.state.split())
+        assert count == found.cursor.sequence, (count, found.cursor)
+    def take(sequence, payload):
+        nonlocal digest, count
+        number = int.from_bytes(payload, "little")
+        assert sequence == count + 1 == number, (sequence, count, number)
+        digest, count = (digest * 31 + number) % (1 << 64), sequence
+    while True:
+        assert not isinstance(consumer.poll(take, limit=dice.randrange(1, 200), timeout=0.002), tb.Gap)
+        if dice.random() < 0.3:
+            consumer.checkpoint("digest", b"%d %d" % (digest, count))
+            print(count, digest, flush=True)
+
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        try:
+            consume(int(line))
+        except BaseException as error:
+            print("failed", repr(error), flush=True)
+        os._exit(1)
+    print("child", child, flush=True)
+    os.waitpid(child, 0)
+    print("dead", flush=True)
+"""
+
+
+def kill_consumers(rings: Path, wal_dir: Path, kills: int) -> None:
+    """Method: a process that has opened nothing forks the consumers, so that one is killed every few milliseconds."""
+    dice = random.Random(5)
+    channel = durable(rings, wal_dir)
+    digests = [0]
+    stored = 0
+    server = subprocess.Popen(
+        [sys.executable, "-c", SERVER, str(rings), str(wal_dir)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stdin is not None
+    assert server.stdout is not None
+    with server, tb.open_producer(channel) as producer:
+        for kill in range(kills):
+            print(kill, file=server.stdin, flush=True)
+            word, child = server.stdout.readline().split()
+            assert word == "child"
+            first, last = len(digests), len(digests) + dice.randrange(1, 300)
+            write(producer, first, last)
+            for number in range(first, last + 1):
+                digests.append((digests[-1] * 31 + number) % (1 << 64))
+            lines = dice.randrange(4)
+            for line in server.stdout:
+                if line.startswith("dead"):
+                    break
+                assert not line.startswith("failed"), line
+                if line.startswith("child") or not line.endswith("\n"):
+                    continue
+                words = line.split()
+                if len(words) == 2 and words[0].isdecimal() and words[1].isdecimal() and int(words[0]) < len(digests):
+                    count = int(words[0])
+                    stored = max(stored, count)
+                    assert int(words[1]) == digests[count], f"kill {kill}: the state of {count} messages"
+                lines -= 1
+                if lines == -1:
+                    time.sleep(dice.random() * 0.01)  # anywhere in what it does next
+                    os.kill(int(child), signal.SIGKILL)
+        server.stdin.close()
+        with tb.open_consumer(channel, "reader") as consumer:
+            found = consumer.recover("digest")
+            assert found is not None
+            assert found.state == b"%d %d" % (digests[found.cursor.sequence], found.cursor.sequence)
+            assert found.cursor.sequence >= stored
+            assert read(consumer, len(digests) - 1) == list(range(found.cursor.sequence + 1, len(digests)))
+
+
+def test_a_consumer_that_is_killed_again_and_again_has_a_state_of_each_message_once(
+    rings: Path, tmp_path: Path
+) -> None:
+    kill_consumers(rings, tmp_path, kills=40)
+
+
+@pytest.mark.soak
+def test_a_consumer_that_is_killed_a_thousand_times_has_a_state_of_each_message_once(
+    rings: Path, tmp_path: Path
+) -> None:
+    kill_consumers(rings, tmp_path, kills=1_000)
