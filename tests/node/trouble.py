@@ -1,8 +1,9 @@
 """A day of trouble on five simulated venues, compressed into minutes, under a node as a user runs it.
 
-An hour is a handful of faults on each venue, the first of all a disconnect, a stall and a gap, then a checkpoint: the
-venues are stopped, and every book that the node's API gives must be the venue's own. Open files, sockets and memory of
-the node are taken there too. The venues are processes of their own, so what they keep is not the node's.
+An hour is a handful of faults on each venue, the first of all a disconnect, a stall, a gap and a message longer than all
+others, then a checkpoint: the venues are stopped, and every book that the node's API gives must be the venue's own. Open
+files, sockets and memory of the node are taken there too. The venues are processes of their own, so what they keep is not
+the node's.
 
 Run as a program for a report: python -m tests.node.trouble HOURS SEED
 """
@@ -91,7 +92,8 @@ class Day:
 
 
 def certain_troubles(venue: str) -> list[list[Fault]]:
-    """What every venue has once at least: a connection lost, one that falls silent, messages that never come.
+    """What every venue has once at least, and before all else: a connection lost, one that falls silent, messages that never
+    come, and one longer than all others, to which every buffer on its way grows.
 
     Coinbase Exchange numbers no changes of a book, so there it is trades that are lost.
     """
@@ -100,6 +102,7 @@ def certain_troubles(venue: str) -> list[list[Fault]]:
         [{"kind": "disconnect"}],
         [{"kind": "stall", "seconds": LONG_STALL_S}],
         [{"kind": "drop", "stream": lost, "count": 4}],
+        [{"kind": "huge", "size_bytes": 1 << 20}],
     ]
 
 
@@ -114,7 +117,6 @@ def troubles(venue: str) -> list[list[Fault]]:
         [{"kind": "malformed", "stream": book, "count": 2}],
         [{"kind": "duplicate", "stream": book, "count": 3}],
         [{"kind": "slow", "seconds": 0.5}],
-        [{"kind": "huge", "size_bytes": 1 << 20}],
     ]
     if venue != "coinbase":
         found += [
