@@ -13,6 +13,7 @@ from tidebook.api.outages import Outage
 from tidebook.api.server import ApiServer, listen, serving
 from tidebook.api.source import Batch, RecordSource
 from tidebook.api.view import CHANNELS, MarketView
+from tidebook.api.wire import ChannelGuarantee
 
 __all__ = [
     "CHANNELS",
@@ -20,6 +21,7 @@ __all__ = [
     "ApiServer",
     "Bar",
     "Batch",
+    "ChannelGuarantee",
     "History",
     "MarketView",
     "Outage",

@@ -25,6 +25,7 @@ from tidebook.api.source import RecordSource
 from tidebook.api.trace import TraceIds
 from tidebook.api.view import MarketView
 from tidebook.api.websocket import WebSocketEndpoint
+from tidebook.api.wire import ChannelGuarantee
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +49,13 @@ def create_app(
     more_metrics: MoreMetrics = lambda: (),
     unwell: Callable[[], str | None] = lambda: None,
     history: History | None = None,
+    guarantees: Callable[[], list[ChannelGuarantee]] = list,
 ) -> FastAPI:
     """REST under `/api/v1`, WebSocket at `/ws/v1`, schema at `/openapi.json`, `/metrics`; fed from `source` while it runs.
 
     `more_metrics` gives what a node adds to the view's and the hub's; `unwell` says why the node is not ready though
-    records are being read, such as storing that has stopped. `history` has what is older than this process.
+    records are being read, such as storing that has stopped. `history` has what is older than this process, `guarantees` what
+    its durable channels promise.
 
     The hub and the pump are at `app.state.hub` and `app.state.pump`, for metrics and tests.
     """
@@ -85,7 +88,9 @@ def create_app(
         redoc_url=None,
     )
     problems.install(app)
-    app.include_router(market_router(view, Charts(history or NoHistory()), lambda: pump.not_ready() or unwell()))
+    app.include_router(
+        market_router(view, Charts(history or NoHistory()), lambda: pump.not_ready() or unwell(), guarantees)
+    )
     app.router.routes.append(WebSocketRoute("/ws/v1", WebSocketEndpoint(hub, options.origins), name="ws"))
 
     @app.get("/metrics", tags=["server"], response_class=Response, include_in_schema=False)

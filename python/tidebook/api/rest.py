@@ -56,10 +56,15 @@ def _json(data: Any) -> Response:
     return Response(wire.encode(data), media_type="application/json", headers={"cache-control": "no-store"})
 
 
-def market_router(view: MarketView, charts: Charts, not_ready: Callable[[], str | None]) -> APIRouter:
+def market_router(
+    view: MarketView,
+    charts: Charts,
+    not_ready: Callable[[], str | None],
+    guarantees: Callable[[], list[wire.ChannelGuarantee]],
+) -> APIRouter:
     """Routes over `view` and, for what is older, `charts`.
 
-    `not_ready` says in a sentence why the server cannot answer yet, or None.
+    `not_ready` says in a sentence why the server cannot answer yet, or None; `guarantees` are those of its durable channels.
     """
     router = APIRouter(prefix="/api/v1")
 
@@ -101,6 +106,11 @@ def market_router(view: MarketView, charts: Charts, not_ready: Callable[[], str 
         if reason is not None:
             raise ApiError(503, "not_ready", reason)
         return _json(wire.Health("ready"))
+
+    @router.get("/status", tags=["server"], response_model=wire.NodeStatus)
+    async def status() -> Response:
+        """The guarantee in force of every durable channel, and never more."""
+        return _json(wire.NodeStatus(guarantees()))
 
     @router.get("/instruments", tags=["market data"], response_model=list[wire.Instrument])
     async def instruments() -> Response:

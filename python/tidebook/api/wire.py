@@ -208,6 +208,40 @@ class Instrument:
 
 
 @dataclass(frozen=True, slots=True)
+class ChannelGuarantee:
+    """What one durable channel of the node promises now, and never more."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _DESCRIBED
+
+    channel: str
+    """Such as `feed.binance`."""
+    guarantee: str
+    """Mode, sync policy and how far it is durable, in a line."""
+    published: int
+    """Last message in shared memory: survives the death of processes, not of the machine."""
+    durable: int
+    """Last message on disk: survives power failure, if the disk keeps what it acknowledges."""
+    replicas: int
+    """Copies on other machines."""
+    stored: int
+    """Message up to which rows are stored."""
+    storing: str
+    """`starting`, `following`, `stalled`, `failed` or `stopped`."""
+    failure: str | None
+    """Why nothing more becomes durable or is stored; null while all is well."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """The guarantees in force."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _DESCRIBED
+
+    channels: list[ChannelGuarantee]
+    """Every durable channel of the node."""
+
+
+@dataclass(frozen=True, slots=True)
 class Feed:
     """Health of one venue's feed, as seen by this server."""
 

@@ -53,6 +53,10 @@ COMMANDS = {
     ),
     "config keys": ("tidebook.cli.config:list_keys", "List every key with its default and what it does."),
     "config show": ("tidebook.cli.config:show", "Show every setting in force and what overrides its default."),
+    "drill": (
+        "tidebook.cli.drill:drill",
+        "Rehearse the loss of a data directory: restore a backup elsewhere, recover it there, compare; the exit code says.",
+    ),
     "export": ("tidebook.cli.export:export", "Write a raw journal as a capture file, the recorded bytes bit for bit."),
     "feeds add": (
         "tidebook.cli.feeds:add",
@@ -80,6 +84,10 @@ COMMANDS = {
     "simulate": (
         "tidebook.cli.simulate:simulate",
         "Run a local venue, with seeded order flow or from a recording, that speaks a real venue's protocol.",
+    ),
+    "status": (
+        "tidebook.cli.status:status",
+        "Say what is promised of each channel now, and never more; the exit code says whether something has failed.",
     ),
     "version": ("tidebook.cli.version:version", "Show the versions of Tidebook, Python and every record layout."),
 }

@@ -44,7 +44,8 @@ def named_directory(data: Path | None) -> Path:
     """As `data_directory`, whatever is in it. Raises: UsageError for a file."""
     from tidebook.config import load
 
-    directory = data or load().data_directory
+    settings = load()
+    directory = data or settings.data_directory
     if directory.exists() and not directory.is_dir():
         where = f"--data {data}" if data else f"the setting data_directory = {directory}"
         raise UsageError(f"{where} is a file; name a directory")

@@ -18,14 +18,15 @@ from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
 from tidebook._core import MarketDataEngine, ring_directory
-from tidebook.api import ApiOptions, MarketView, create_app, listen, serving
+from tidebook.api import ApiOptions, ChannelGuarantee, MarketView, create_app, listen, serving
 from tidebook.config.settings import EngineSettings
 from tidebook.console import mount_console
 from tidebook.errors import OperationError, TidebookError
 from tidebook.feeds.registry import FEEDS, feed_kind
 from tidebook.node.changes import Changes, owned, subscribed
+from tidebook.node.maintenance import Kept, Maintenance, MaintenanceOptions
 from tidebook.node.memory import give_back_large_blocks
-from tidebook.node.metrics import node_metrics
+from tidebook.node.metrics import maintenance_metrics, node_metrics
 from tidebook.node.presence import claimed
 from tidebook.node.recovery import Recovery, RecoveryInterruptedError
 from tidebook.node.rings import RingSource
@@ -156,6 +157,7 @@ async def run(options: LiveOptions, screen: Screen) -> dict[str, int]:
             more_metrics=lambda: chain(node_metrics(feeds, engine), channels.collect()),
             unwell=lambda: _unwell(feeds),
             history=StoredHistory(options.data),
+            guarantees=lambda: [_guarantee(feed) for feed in feeds],
         )
         mount_console(app)
         server = await stack.enter_async_context(serving(app, sock))
@@ -268,6 +270,22 @@ def _unwell(feeds: Sequence[VenueFeed]) -> str | None:
         if state.status in ("stalled", "failed"):
             return f"storing {feed.venue} is {state.status}: {state.reason}"
     return None
+
+
+def _guarantee(feed: VenueFeed) -> ChannelGuarantee:
+    """What the capture of a feed promises now."""
+    promised, state = feed.capture.guarantee(), feed.storing.state
+    failure = promised["failure"] or (f"storing is {state.status}: {state.reason}" if state.reason else None)
+    return ChannelGuarantee(
+        channel=feed.channel,
+        guarantee=promised["text"],
+        published=promised["published"],
+        durable=promised["durable"],
+        replicas=0,
+        stored=state.stored,
+        storing=state.status,
+        failure=failure,
+    )
 
 
 async def _watch(feeds: Sequence[VenueFeed], engine: MarketDataEngine) -> None:

@@ -1,0 +1,72 @@
+"""`tidebook drill`: the loss of a data directory, rehearsed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path  # noqa: TC003 - cyclopts reads annotations
+from typing import TYPE_CHECKING
+
+from tidebook.cli.channel.shown import Column, table
+from tidebook.cli.inputs import data_directory
+from tidebook.cli.output import Json, console, print_json
+
+if TYPE_CHECKING:
+    from tidebook.node.drill import ChannelDrill
+
+_COLUMNS = (
+    Column("channel", right=False),
+    Column("messages"),
+    Column("lost"),
+    Column("newer", give_up=2),
+    Column("recovered in"),
+    Column("state", right=False, give_up=1),
+    Column("verdict", right=False),
+)
+
+
+def drill(
+    *, data: Path | None = None, backup: Path | None = None, scratch: Path | None = None, json: Json = False
+) -> int:
+    """Rehearse the loss of a data directory: restore a backup elsewhere, recover it there, compare; the exit code says.
+
+    Parameters
+    ----------
+    data
+        Data directory, whose node may run; default: the setting `data_directory`.
+    backup
+        A backup of it, or a directory of backups, of which the newest is taken; default: one is made for the drill.
+    scratch
+        Where the copies are made and removed again; default: beside the data directory.
+    """
+    from tidebook.node.drill import drill as rehearse
+
+    def step(name: str) -> None:
+        if not json and sys.stderr.isatty():
+            print(f"{name} ...", file=sys.stderr)
+
+    found = rehearse(data_directory(data), backup, scratch, step)
+    if json:
+        print_json(found.facts())
+        return 0 if found.ok else 1
+    made = f"made in {found.backup_s:.1f} s, " if found.made else ""
+    print(f"backup {found.backup}: {made}restored and verified in {found.restore_s:.1f} s, {found.rows:,} rows")
+    screen = console()
+    screen.print(table(_COLUMNS, [_row(channel) for channel in found.channels], screen.width))
+    return 0 if found.ok else 1
+
+
+def _row(channel: ChannelDrill) -> list[str]:
+    verdict = "[green]as it was[/green]"
+    if channel.lost:
+        verdict = "[red]LOST MESSAGES[/red]"
+    elif not channel.equal:
+        verdict = f"[red]ANOTHER STATE than {channel.state_hash_original}[/red]"
+    return [
+        channel.channel,
+        f"{channel.messages:,}",
+        f"{channel.lost:,}",
+        f"{channel.newer:,}",
+        f"{channel.recovery_s:.2f} s",
+        channel.state_hash,
+        verdict,
+    ]

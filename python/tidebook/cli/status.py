@@ -1,0 +1,91 @@
+"""`tidebook status`: the guarantee in force."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - cyclopts reads annotations
+from typing import TYPE_CHECKING
+
+from tidebook.cli.channel.shown import Column, amount, plain, size, table
+from tidebook.cli.inputs import data_directory
+from tidebook.cli.output import Json, console, print_json
+
+if TYPE_CHECKING:
+    from tidebook.node.status import ChannelStatus, DirectoryStatus
+
+_COLUMNS = (
+    Column("channel", right=False),
+    Column("synced", right=False, give_up=2),
+    Column("on disk"),
+    Column("in memory only", give_up=5),
+    Column("rows up to", give_up=6),
+    Column("snapshot", if_used=True, give_up=4),
+    Column("journal", give_up=3),
+    Column("replicas", give_up=1),
+    Column("state", right=False),
+)
+
+
+def status(*, data: Path | None = None, json: Json = False) -> int:
+    """Say what is promised of each channel now, and never more; the exit code says whether something has failed.
+
+    Parameters
+    ----------
+    data
+        Data directory, whose node may run or not; default: the setting `data_directory`.
+    """
+    from tidebook.errors import UsageError
+    from tidebook.node.status import directory_status
+
+    directory = data_directory(data)
+    if not directory.is_dir():
+        raise UsageError(f"there is no {directory}; name a data directory with --data")
+    found = directory_status(directory)
+    if json:
+        print_json(found.facts())
+        return 0 if found.ok else 1
+    print(_head(found))
+    if not found.channels:
+        print("nothing is journaled here yet")
+        return 0
+    screen = console()
+    screen.print(table(_COLUMNS, [_row(channel) for channel in found.channels], screen.width))
+    for channel in found.channels:
+        if channel.failure:
+            screen.print(f"[red]{plain(channel.channel)}:[/red] {plain(channel.guarantee)}")
+    return 0 if found.ok else 1
+
+
+def _head(found: DirectoryStatus) -> str:
+    who = "nobody owns it"
+    if found.owner is not None:
+        what = "a node" if found.owner["command"] == "run" else f"`tidebook {found.owner['command']}`"
+        who = f"{what} owns it (process {found.owner['pid']})"
+        if found.owner["is_stopped"]:
+            who += ", which is STOPPED"
+        elif found.owner["address"] and not found.answers:
+            who += f", which does not answer at {found.owner['address']}: this is what its files say"
+    return f"{found.data}: {who}; {found.free_bytes / 1e9:,.1f} GB free; no replicas"
+
+
+def _row(channel: ChannelStatus) -> list[str]:
+    beyond = max(0, channel.published - channel.durable)
+    return [
+        plain(channel.channel),
+        channel.sync,
+        f"{channel.durable:,}",
+        f"{beyond:,}" if beyond else "",
+        f"{channel.stored:,}" if channel.stored else "",
+        "" if channel.snapshot is None else amount(channel.snapshot),
+        size(channel.journal_size_bytes),
+        str(channel.replicas),
+        _state(channel),
+    ]
+
+
+def _state(channel: ChannelStatus) -> str:
+    if channel.failure:
+        return "[red]FAILED[/red]"
+    kind = "simulated, " if channel.is_simulated else ""
+    if channel.runs:
+        return f"[green]{kind}is written[/green]"
+    return f"{kind}closed" if channel.closed else f"[yellow]{kind}not closed: its owner was killed[/yellow]"

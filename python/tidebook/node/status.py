@@ -1,0 +1,248 @@
+"""What a data directory promises right now, channel by channel, of a node that runs or of none, and never more.
+
+Everything is looked at from outside: locks of the kernel, the journals' own proof of what is synced, the rings, the manifest.
+So it is true of a node that hangs or was killed, too. What cannot be seen from outside, why something has stopped, is
+asked of the node and told as its word. Where two sources differ, the smaller promise is given.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import urllib.request
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from tidebook.errors import ChannelError, JournalAbsentError, JournalError, StorageError
+from tidebook.node.directory import journal_directory, journaled_channels, simulated_marker
+from tidebook.node.presence import owner
+from tidebook.observe.processes import process
+from tidebook.persistence import configurations, inspect
+from tidebook.persistence.data_directory import read_identity
+from tidebook.storage.disk import Disk
+from tidebook.storage.layout import MANIFEST_DIRECTORY
+from tidebook.storage.manifest import Manifest
+from tidebook.transport.view import ChannelView, channel_files
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tidebook.persistence import JournalState
+
+_TIMEOUT_S: Final = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RingState:
+    """The ring that goes on with a journal, as shared memory has it."""
+
+    path: str
+    epoch: int
+    published: int
+    """Last message committed: survives the death of any process, not of the machine."""
+    durable: int
+    """What its owner has told its consumers."""
+    has_owner: bool
+    """A living process writes it."""
+
+    def is_of(self, journal: JournalState) -> bool:
+        """It goes on with this journal: its epoch names one by half of its id."""
+        return self.epoch & 0xFFFFFFFF == journal.journal_id & 0xFFFFFFFF
+
+
+@dataclass(kw_only=True)
+class ChannelStatus:
+    """The guarantee in force of one channel."""
+
+    channel: str
+    journal: str
+    mode: str = "wal"
+    sync: str = "unknown"
+    """When its journal is synced, as it is, or was last, run."""
+    replicas: int = 0
+    """Copies on other machines: there are none yet."""
+    is_simulated: bool = False
+    runs: bool = False
+    """A process journals it now."""
+    durable: int = 0
+    """On disk: survives power failure, if the disk keeps what it acknowledges."""
+    published: int = 0
+    """Committed to shared memory: survives the death of processes."""
+    first_sequence: int = 1
+    stored: int = 0
+    """Rows reach up to this message."""
+    snapshot: int | None = None
+    """Sequence of the newest snapshot that was verified."""
+    journal_size_bytes: int = 0
+    segments: int = 0
+    closed: bool = False
+    failure: str = ""
+    """Why it promises nothing more; empty when it works, or was ended."""
+    guarantee: str = ""
+    """All of it in a line."""
+
+
+@dataclass(kw_only=True)
+class DirectoryStatus:
+    """A data directory and its channels."""
+
+    data: str
+    node_id: str
+    """Empty of a directory that no owner of this release has had."""
+    layout_version: int | None
+    owner: dict[str, Any] | None
+    """pid, command, node, address, is_stopped; None when nobody owns it."""
+    answers: bool
+    """The node that owns it has answered."""
+    free_bytes: int
+    """On its disk."""
+    channels: list[ChannelStatus] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Nothing has failed."""
+        return not any(channel.failure for channel in self.channels)
+
+    def facts(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**asdict(self), "ok": self.ok}
+
+
+def directory_status(data: Path, rings_root: Path | None = None) -> DirectoryStatus:
+    """Looks at a data directory; changes nothing and holds nobody up. Raises: DirectoryError and its kinds; OSError."""
+    identity = read_identity(data)
+    owned_by = owner(data)
+    alive = None if owned_by is None or not owned_by.pid else process(owned_by.pid)
+    told = _asked(owned_by.address) if owned_by is not None and owned_by.address else None
+    status = DirectoryStatus(
+        data=str(data),
+        node_id="" if identity is None else identity.node_id,
+        layout_version=None if identity is None else identity.version,
+        owner=None
+        if owned_by is None
+        else {
+            "pid": owned_by.pid,
+            "command": owned_by.command,
+            "node": owned_by.node,
+            "address": owned_by.address,
+            "is_stopped": alive is not None and alive.is_stopped,
+        },
+        answers=told is not None,
+        free_bytes=shutil.disk_usage(data).free,
+    )
+    positions, trouble = _positions(data)
+    for channel in journaled_channels(data):
+        found = ChannelStatus(channel=channel, journal=str(journal_directory(data, channel)))
+        _look(data, found, rings_root)
+        found.stored = positions.get(channel, 0)
+        found.failure = found.failure or trouble or _failure(found, told)
+        found.guarantee = guarantee(found)
+        status.channels.append(found)
+    return status
+
+
+def guarantee(found: ChannelStatus) -> str:
+    """What holds for the messages of a channel, in a line, and no more than that."""
+    if found.failure:
+        return f"NOTHING MORE is promised: {found.failure}; on disk up to {found.durable:,}"
+    if found.durable < found.first_sequence:
+        on_disk = "nothing is on disk yet"
+    else:
+        on_disk = f"up to {found.durable:,} on disk, of this machine alone"
+    beyond = found.published - found.durable
+    in_memory = f"; {beyond:,} more survive the death of processes, not of the machine" if beyond > 0 else ""
+    if not found.runs:
+        return f"nobody writes; {on_disk}{in_memory}"
+    return f"wal, synced {found.sync}; {on_disk}{in_memory}"
+
+
+def _look(data: Path, found: ChannelStatus, rings_root: Path | None) -> None:
+    journal = journal_directory(data, found.channel)
+    found.is_simulated = simulated_marker(journal).exists()
+    # Before the journal, which then has at least what they know to be durable.
+    rings = _rings(found.channel, rings_root)
+    try:
+        state = inspect(journal)
+        changes = configurations(journal)
+    except JournalAbsentError:
+        return
+    except JournalError as error:
+        found.failure = str(error)
+        return
+    found.first_sequence, found.durable = state.first_sequence, min(state.durable, state.last_sequence)
+    found.journal_size_bytes, found.segments, found.closed = state.size_bytes, state.segments, state.closed
+    found.published = found.durable
+    if changes and changes[-1].configuration is not None:
+        found.sync = _sync(changes[-1].configuration)
+    ring = next((ring for ring in rings if ring.is_of(state)), None)
+    if ring is not None:
+        found.runs = ring.has_owner
+        found.published = max(ring.published, found.durable)
+        if ring.durable > state.last_sequence:
+            found.failure = (
+                f"its ring {ring.path} knows {ring.durable:,} to be durable and the journal ends at {state.last_sequence:,}: "
+                f"see `tidebook journal verify {journal}`"
+            )
+
+
+def _rings(channel: str, root: Path | None) -> list[RingState]:
+    """The rings of durable channels of this name, of all nodes, as they stand now."""
+    found = []
+    for file in channel_files(root):
+        if file.name != channel:
+            continue
+        try:
+            view = ChannelView(file)
+            status = view.status()
+        except ChannelError:
+            continue
+        if view.info["visible_durable"]:
+            found.append(
+                RingState(
+                    path=str(file.path),
+                    epoch=view.info["epoch"],
+                    published=status["published"],
+                    durable=status["durable"],
+                    has_owner=any(producer["alive"] for producer in status["producers"]),
+                )
+            )
+    return found
+
+
+def _sync(configuration: str) -> str:
+    """`every 10 ms`, `by group commit`; `unknown` where the journal does not say."""
+    try:
+        sync = json.loads(configuration).get("sync")
+    except (ValueError, AttributeError):
+        return "unknown"
+    if isinstance(sync, dict) and "interval_ms" in sync:
+        return f"every {sync['interval_ms']} ms"
+    return "by group commit" if sync == "group" else "unknown"
+
+
+def _positions(data: Path) -> tuple[dict[str, int], str]:
+    """Stored position of each channel, and what is wrong with the store."""
+    if not (data / MANIFEST_DIRECTORY).is_dir():
+        return {}, ""
+    try:
+        return {channel: step.last for channel, step in Manifest(data, Disk()).positions.items()}, ""
+    except StorageError as error:
+        return {}, str(error)
+
+
+def _failure(found: ChannelStatus, told: dict[str, Any] | None) -> str:
+    """What the node says of the channel."""
+    if told is None:
+        return ""
+    failures = {channel["channel"]: channel["failure"] for channel in told.get("channels", [])}
+    return str(failures.get(found.channel) or "")
+
+
+def _asked(address: str) -> dict[str, Any] | None:
+    """What the node says; None when it does not answer."""
+    try:
+        with urllib.request.urlopen(f"{address}/api/v1/status", timeout=_TIMEOUT_S) as answer:  # noqa: S310 - our own node
+            told: dict[str, Any] = json.load(answer)
+            return told
+    except (OSError, ValueError):
+        return None

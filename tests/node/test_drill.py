@@ -1,0 +1,90 @@
+"""The loss of a directory rehearsed: what comes back is compared, and the exit code says whether it is what was there."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.node.test_live import get, node, wait_for
+from tidebook._core import JournalWriter
+from tidebook.errors import BackupError
+from tidebook.node.backup import back_up
+from tidebook.node.drill import drill
+from tidebook.node.presence import owning
+from tidebook.node.restore import restore
+
+CHANNEL = "desk.orders"
+
+
+def write(directory: Path, *payloads: bytes) -> None:
+    with owning(directory, "record"):
+        writer = JournalWriter(directory / "journal" / CHANNEL, CHANNEL)
+        for payload in payloads:
+            writer.append(payload)
+        writer.sync()
+        writer.close()
+
+
+def tidebook(*words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "tidebook", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
+
+
+def test_a_drill_beside_a_running_node_finds_every_feed_as_it_was_and_leaves_nothing(tmp_path: Path) -> None:
+    data, rings = tmp_path / "data", tmp_path / "rings"
+    rings.mkdir(mode=0o700)
+    options = ("--venues", "binance,kraken", "--rate", "400", "--flush-interval-s", "0.3")
+    with node(data, rings, *options) as (process, address):
+        wait_for(lambda: all(feed["books_usable"] == 2 for feed in get(address, "feeds")))
+        wait_for(lambda: (data / "_manifest").is_dir())
+        shown = tidebook("drill", "--data", str(data), "--json", TIDEBOOK_RINGS=str(rings))
+        assert shown.returncode == 0, shown.stderr
+        found = json.loads(shown.stdout)
+        assert {path.name for path in tmp_path.iterdir()} == {"data", "rings"}
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 0
+    assert found["ok"]
+    assert [channel["channel"] for channel in found["channels"]] == ["feed.binance", "feed.kraken"]
+    for channel in found["channels"]:
+        assert channel["lost"] == 0
+        assert channel["messages"] > 100
+        assert channel["state_hash"] == channel["state_hash_original"] != "0" * 16
+
+
+def test_an_older_backup_is_told_by_how_much_and_another_state_by_the_exit_code(tmp_path: Path) -> None:
+    """Two directories with one past went on differently; a backup of one is no backup of the other."""
+    data, other, kept = tmp_path / "data", tmp_path / "other", tmp_path / "backups"
+    write(data, b"one", b"two")
+    first = back_up(data, kept)
+    restore(kept / first.id, other)
+    write(data, b"three", b"four")
+    (older,) = drill(data, kept).channels
+    assert (older.ok, older.messages, older.lost, older.newer) == (True, 2, 0, 2)
+    write(other, b"three", b"fear")
+    (same,) = drill(data, kept / first.id).channels
+    assert same.ok
+    strange = back_up(other, tmp_path / "strange")
+    shown = tidebook("drill", "--data", str(data), "--backup", str(tmp_path / "strange" / strange.id))
+    assert shown.returncode == 1
+    assert "ANOTHER STATE" in shown.stdout
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "other", "backups", "strange"}
+
+
+def test_a_backup_of_another_directory_or_a_damaged_one_is_no_drill(tmp_path: Path) -> None:
+    data, other = tmp_path / "data", tmp_path / "other"
+    write(data, b"one")
+    write(other, b"one")
+    made = back_up(other, tmp_path / "backups")
+    with pytest.raises(BackupError, match="name a backup of this directory"):
+        drill(data, tmp_path / "backups")
+    segment = tmp_path / "backups" / made.id / "data" / "journal" / CHANNEL / "0000000001.segment"
+    segment.write_bytes(segment.read_bytes()[:-1])
+    with pytest.raises(BackupError, match=str(segment)):
+        drill(other, tmp_path / "backups")
+    shutil.rmtree(tmp_path / "backups")
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "other"}

@@ -1,0 +1,113 @@
+"""What is promised now: of a node at work, of one that was killed, of one that hangs, and never more than is true."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.node.test_live import get, node, wait_for
+from tidebook import persistence
+from tidebook._core import FeedChannel
+from tidebook.node.presence import owning
+from tidebook.node.status import directory_status
+
+CHANNEL = "feed.kraken"
+
+
+@pytest.fixture
+def rings(tmp_path: Path) -> Path:
+    directory = tmp_path / "rings"
+    (directory / "default").mkdir(mode=0o700, parents=True)
+    return directory
+
+
+def told(data: Path, rings: Path, code: int = 0) -> dict[str, Any]:
+    command = [sys.executable, "-m", "tidebook", "status", "--data", str(data), "--json"]
+    shown = subprocess.run(
+        command, env=os.environ | {"TIDEBOOK_RINGS": str(rings)}, capture_output=True, text=True, check=False
+    )
+    assert shown.returncode == code, shown.stderr
+    found: dict[str, Any] = json.loads(shown.stdout)
+    return found
+
+
+def test_the_status_of_a_node_at_work_killed_and_started_again_is_what_its_files_and_rings_hold(
+    tmp_path: Path, rings: Path
+) -> None:
+    data = tmp_path / "data"
+    with node(data, rings, "--venues", "kraken", "--rate", "300", "--flush-interval-s", "0.3") as (process, address):
+        wait_for(lambda: (data / "_manifest").is_dir())
+        before = persistence.inspect(data / "journal" / CHANNEL).durable
+        found = told(data, rings)
+        after = persistence.inspect(data / "journal" / CHANNEL).durable
+        (channel,) = found["channels"]
+        assert (found["owner"]["pid"], found["owner"]["command"], found["answers"]) == (process.pid, "run", True)
+        assert before <= channel["durable"] <= after
+        assert channel["published"] >= channel["durable"] >= channel["stored"] > 0
+        assert (channel["runs"], channel["sync"], channel["replicas"]) == (True, "every 10 ms", 0)
+        assert channel["is_simulated"]
+        (said,) = get(address, "status")["channels"]
+        assert (said["channel"], said["failure"], said["replicas"]) == (CHANNEL, None, 0)
+        assert said["durable"] <= said["published"]
+        os.kill(process.pid, signal.SIGSTOP)
+        assert told(data, rings)["owner"]["is_stopped"]
+        process.kill()
+        process.wait()
+    found = told(data, rings)
+    (channel,) = found["channels"]
+    assert found["owner"] is None
+    assert (channel["runs"], channel["closed"]) == (False, False)
+    assert channel["durable"] == persistence.inspect(data / "journal" / CHANNEL).durable
+    assert channel["guarantee"].startswith("nobody writes; up to ")
+
+
+def test_what_is_in_memory_only_is_told_apart_from_what_is_on_disk(tmp_path: Path, rings: Path) -> None:
+    """A journal that syncs once an hour: five messages are synced by the close of its first life, three wait in the ring."""
+    data = tmp_path / "data"
+    journal = data / "journal" / CHANNEL
+    with owning(data, "run"):
+        first = FeedChannel(CHANNEL, rings / "default", journal, sync_interval_ms=3_600_000)
+        for n in range(5):
+            first.write(n, 0, 4, b"", b"x")
+        first.close()
+        (closed,) = directory_status(data, rings).channels
+        assert (closed.durable, closed.published, closed.closed, closed.runs) == (5, 5, True, False)
+        second = FeedChannel(CHANNEL, rings / "default", journal, sync_interval_ms=3_600_000)
+        for n in range(3):
+            second.write(n, 0, 4, b"", b"y")
+        (running,) = directory_status(data, rings).channels
+        assert (running.durable, running.published, running.runs) == (5, 8, True)
+        assert running.guarantee == (
+            "wal, synced every 3600000 ms; up to 5 on disk, of this machine alone; "
+            "3 more survive the death of processes, not of the machine"
+        )
+        second.close()
+    (after,) = directory_status(data, rings).channels
+    assert (after.durable, after.published) == (8, 8)
+
+
+def test_a_damaged_journal_and_one_put_back_to_an_older_state_promise_nothing(tmp_path: Path, rings: Path) -> None:
+    data = tmp_path / "data"
+    journal = data / "journal" / CHANNEL
+    with owning(data, "run"):
+        for _ in range(2):
+            channel = FeedChannel(CHANNEL, rings / "default", journal, sync_interval_ms=1)
+            for n in range(4):
+                channel.write(n, 0, 4, b"", b"x")
+            channel.close()
+    assert told(data, rings)["ok"]
+    newest = max(journal.glob("*.segment"))
+    (journal / "durable").unlink()
+    taken = newest.read_bytes()
+    newest.unlink()
+    (older,) = told(data, rings, code=1)["channels"]
+    assert "knows 8 to be durable and the journal ends at 4" in older["failure"]
+    assert older["guarantee"].startswith("NOTHING MORE is promised")
+    newest.write_bytes(taken[:8] + b"\xff" + taken[9:])
+    (damaged,) = told(data, rings, code=1)["channels"]
+    assert str(newest) in damaged["failure"]
