@@ -73,6 +73,7 @@ def run(
     from tidebook.feeds.registry import feed_kind
     from tidebook.node.live import LiveOptions, venues_of
     from tidebook.node.live import run as run_node
+    from tidebook.node.maintenance import MaintenanceOptions
     from tidebook.node.venue_feed import FeedPlan
     from tidebook.observe.logs import configure, logger
     from tidebook.simulate import VenueOptions
@@ -107,6 +108,9 @@ def run(
         compression=settings.storage.compression,
         engine=settings.engine,
         sync_interval_ms=settings.journal_sync_interval_ms,
+        maintenance=MaintenanceOptions(
+            threshold_bytes=settings.compaction_threshold, keep_s=3_600 * settings.keep_capture_h
+        ),
         verify=verify,
     )
 

@@ -201,7 +201,7 @@ class StorageSettings(Section):
 
 
 # Keys that are understood and not obeyed: what they steer is not built. `without_effect` names those set.
-NOT_IN_EFFECT = ("snapshot_interval_min", "keep_snapshots", "compaction_threshold")
+NOT_IN_EFFECT = ("snapshot_interval_min", "keep_snapshots")
 
 
 class _Environment(EnvSettingsSource):
@@ -243,7 +243,11 @@ class Settings(BaseSettings):
     compaction_threshold: ByteSize = Field(
         default=ByteSize(1 << 30),
         ge=1 << 20,
-        description="Not in effect yet. Bytes of journal beyond which compaction runs by itself.",
+        description="Bytes beyond which a raw journal loses its oldest messages by itself: those whose rows are stored, that two "
+        "verified snapshots cover and that are older than `keep_capture_h`.",
+    )
+    keep_capture_h: float = Field(
+        default=168.0, ge=0, le=1_000_000, description="Hours of raw messages that stay, whatever else is so."
     )
     venues: Words = Field(
         default=(),

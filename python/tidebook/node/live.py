@@ -82,6 +82,7 @@ class LiveOptions:
     compression: Compression = "zstd"
     engine: EngineSettings = field(default_factory=EngineSettings)
     sync_interval_ms: int = 10
+    maintenance: MaintenanceOptions = field(default_factory=MaintenanceOptions)
     verify: bool = True
     """Read every batch of the journals before anything is added to them."""
 
@@ -145,6 +146,9 @@ async def run(options: LiveOptions, screen: Screen) -> dict[str, int]:
         for feed in feeds:
             feed.storing.start()
             log.info("channel open", channel=feed.channel, rings=str(rings))
+        maintenance = Maintenance(options.data, [_kept(feed, engine) for feed in feeds], options.maintenance)
+        stack.callback(maintenance.stop)
+        maintenance.start()
 
         channels = ChannelCollector(node=options.node)
         view = MarketView([feed.venue for feed in feeds], no_others=True)
@@ -154,7 +158,9 @@ async def run(options: LiveOptions, screen: Screen) -> dict[str, int]:
             view,
             source,
             ApiOptions(loopback_only=not options.allow_remote),
-            more_metrics=lambda: chain(node_metrics(feeds, engine), channels.collect()),
+            more_metrics=lambda: chain(
+                node_metrics(feeds, engine), maintenance_metrics(maintenance), channels.collect()
+            ),
             unwell=lambda: _unwell(feeds),
             history=StoredHistory(options.data),
             guarantees=lambda: [_guarantee(feed) for feed in feeds],
@@ -270,6 +276,23 @@ def _unwell(feeds: Sequence[VenueFeed]) -> str | None:
         if state.status in ("stalled", "failed"):
             return f"storing {feed.venue} is {state.status}: {state.reason}"
     return None
+
+
+def _kept(feed: VenueFeed, engine: MarketDataEngine) -> Kept:
+    """What the upkeep of a feed's journal goes by."""
+
+    def needed_no_more() -> int:
+        """What rows reach and the engine has published: a start of either goes on behind it."""
+        published: int = engine.status()["feeds"][feed.venue]["sequence"]
+        return min(feed.storing.state.stored, published)
+
+    return Kept(
+        channel=feed.channel,
+        journal=feed.journal,
+        stored=needed_no_more,
+        # None are taken yet, so nothing goes: a start reads all of it.
+        snapshots=tuple,
+    )
 
 
 def _guarantee(feed: VenueFeed) -> ChannelGuarantee:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tidebook._core import MarketDataEngine
+    from tidebook.node.maintenance import Maintenance
     from tidebook.node.venue_feed import VenueFeed
 
 # A core's histogram has buckets 6 % wide; one that lies across a bound counts above it.
@@ -47,6 +48,29 @@ def node_metrics(feeds: Sequence[VenueFeed], engine: MarketDataEngine) -> Iterat
     yield GaugeMetricFamily("tidebook_engine_live", "1 when history is done.", status["live"])
     yield from _health(status["feeds"])
     yield _latency(engine.latency())
+
+
+def maintenance_metrics(maintenance: Maintenance) -> Iterator[Metric]:
+    """As of its last look."""
+    upkeep = maintenance.upkeep
+    yield GaugeMetricFamily("tidebook_data_free_bytes", "Free on the disk of the data directory.", upkeep.free_bytes)
+    yield GaugeMetricFamily("tidebook_data_nearly_full", "1 when that disk is nearly full.", int(upkeep.nearly_full))
+    size = GaugeMetricFamily("tidebook_journal_size_bytes", "Bytes of a journal.", labels=["channel"])
+    kept = GaugeMetricFamily(
+        "tidebook_journal_over_threshold",
+        "1 while a journal is above compaction_threshold and may not be shortened.",
+        labels=["channel"],
+    )
+    compactions = CounterMetricFamily(
+        "tidebook_journal_compactions", "Times old segments of a journal were removed.", labels=["channel"]
+    )
+    removed = CounterMetricFamily("tidebook_journal_removed_bytes", "Bytes of those.", labels=["channel"])
+    for channel, journal in maintenance.journals.items():
+        size.add_metric([channel], journal.size_bytes)
+        kept.add_metric([channel], bool(journal.kept_by))
+        compactions.add_metric([channel], journal.compactions)
+        removed.add_metric([channel], journal.removed_bytes)
+    yield from (size, kept, compactions, removed)
 
 
 def _health(feeds: dict[str, dict[str, Any]]) -> Iterable[Metric]:

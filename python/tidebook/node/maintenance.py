@@ -1,0 +1,236 @@
+"""What a node does for its data directory while it works: old history removed by rule, room on the disk watched.
+
+A thread of low urgency looks once a minute. A raw journal that has grown beyond `compaction_threshold` loses, from its front and in whole
+segments, the messages whose rows are stored, that two verified snapshots of the feed's state cover, and that are older than
+`keep_capture_h`; what any of these needs stays, and while there are no such snapshots all stays, because a start would
+need it. Nothing is removed while a backup is made. What keeps a journal above the threshold is told once.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from tidebook.errors import OperationError
+from tidebook.observe.logs import logger
+from tidebook.persistence import compact, first_to_keep, inspect
+from tidebook.persistence.data_directory import MAINTENANCE_LOCK
+from tidebook.persistence.file_lock import locked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+log = logger("node.maintenance")
+
+SNAPSHOTS_NEEDED: Final = 2
+LEAST_FREE_BYTES: Final = 2 << 30
+"""Below this the disk is called nearly full, however slowly it fills."""
+LEAST_FREE_S: Final = 3_600.0
+"""So is one that will be full within this time at the speed of the last minutes."""
+
+_LOOKS_REMEMBERED: Final = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaintenanceOptions:
+    """When history may go."""
+
+    threshold_bytes: int = 1 << 30
+    """A journal up to this size is left alone."""
+    keep_s: float = 7 * 86_400.0
+    """Messages that are younger stay, whatever else is so."""
+    interval_s: float = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """A feed whose journal is looked after."""
+
+    channel: str
+    journal: Path
+    stored: Callable[[], int]
+    """Last message whose rows are stored."""
+    snapshots: Callable[[], Sequence[int]]
+    """Sequences of the snapshots of its state that were read back and verified."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JournalUpkeep:
+    """What was done for one journal since the node began."""
+
+    size_bytes: int = 0
+    first_sequence: int = 0
+    compactions: int = 0
+    """Times something was removed."""
+    removed_bytes: int = 0
+    kept_by: str = ""
+    """Why a journal above the threshold is not shortened; empty when it is, or need not be."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upkeep:
+    """How the directory stands."""
+
+    free_bytes: int = 0
+    full_in_s: float | None = None
+    """When its disk will be full at the speed of the last minutes; None when it is not filling."""
+    nearly_full: bool = False
+
+
+class Maintenance:
+    """The thread. Threads: what it found may be asked for from any."""
+
+    def __init__(
+        self,
+        data: Path,
+        feeds: Sequence[Kept],
+        options: MaintenanceOptions | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`clock` gives seconds that never go back."""
+        self._data = data
+        self._feeds = feeds
+        self._options = options or MaintenanceOptions()
+        self._clock = clock
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="maintenance", daemon=True)
+        self._looks: deque[tuple[float, int]] = deque(maxlen=_LOOKS_REMEMBERED)
+        self._told: dict[str, str] = {}
+        self.upkeep = Upkeep()
+        """As of the last look."""
+        self.journals = {feed.channel: JournalUpkeep() for feed in feeds}
+        """The same of each channel."""
+
+    def start(self) -> None:
+        """Begins to look."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends after the look in hand."""
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def look(self) -> None:
+        """One look at everything. What fails is told once and tried again by the next."""
+        try:
+            self._look_at_disk(shutil.disk_usage(self._data).free)
+        except OSError as error:
+            self._tell_once("disk", "the room on the disk is unknown", reason=str(error))
+        for feed in self._feeds:
+            try:
+                self._look_at_journal(feed)
+            except (OSError, OperationError) as error:
+                self._tell_once(feed.channel, "a journal cannot be maintained", channel=feed.channel, reason=str(error))
+
+    def _run(self) -> None:
+        while True:
+            self.look()
+            if self._stop.wait(self._options.interval_s):
+                return
+
+    def _look_at_disk(self, free_bytes: int) -> None:
+        now = self._clock()
+        self._looks.append((now, free_bytes))
+        (began, had_bytes), full_in_s = self._looks[0], None
+        if now > began and had_bytes > free_bytes:
+            full_in_s = free_bytes * (now - began) / (had_bytes - free_bytes)
+        nearly_full = free_bytes < LEAST_FREE_BYTES or (full_in_s is not None and full_in_s < LEAST_FREE_S)
+        if nearly_full and not self.upkeep.nearly_full:
+            log.warning(
+                "the disk is nearly full: free some, or storing stalls and then capture ends",
+                data=str(self._data),
+                free_bytes=free_bytes,
+                full_in_s=None if full_in_s is None else round(full_in_s),
+            )
+        elif self.upkeep.nearly_full and not nearly_full:
+            log.info("the disk has room again", data=str(self._data), free_bytes=free_bytes)
+        self.upkeep = Upkeep(free_bytes=free_bytes, full_in_s=full_in_s, nearly_full=nearly_full)
+
+    def _look_at_journal(self, feed: Kept) -> None:
+        size_bytes = sum(path.stat().st_size for path in feed.journal.glob("*.segment"))
+        done = self.journals[feed.channel]
+        if size_bytes <= self._options.threshold_bytes:
+            self._note(feed.channel, done, size_bytes=size_bytes, first_sequence=done.first_sequence)
+            return
+        with locked(self._data / MAINTENANCE_LOCK) as got:
+            if not got:
+                self._note(feed.channel, done, size_bytes=size_bytes, kept_by="a backup is being made")
+                return
+            self._compact(feed, done)
+
+    def _compact(self, feed: Kept, done: JournalUpkeep) -> None:
+        before = inspect(feed.journal)
+        stored, snapshots = feed.stored(), list(feed.snapshots())
+        rule = f"stored and snapshots {SNAPSHOTS_NEEDED} and age {max(0, round(self._options.keep_s))}s"
+        keep_from = first_to_keep(feed.journal, rule, snapshots=snapshots, stored=stored)
+        removed = compact(feed.journal, keep_from)
+        size_bytes = before.size_bytes - removed.size_bytes
+        if removed.removed:
+            log.info(
+                "journal compacted",
+                channel=feed.channel,
+                removed_segments=len(removed.removed),
+                removed_bytes=removed.size_bytes,
+                first_sequence=removed.first_sequence,
+                size_bytes=size_bytes,
+            )
+        kept_by = ""
+        if size_bytes > self._options.threshold_bytes:
+            kept_by = _why(before.first_sequence, stored, snapshots)
+        self._note(
+            feed.channel,
+            done,
+            size_bytes=size_bytes,
+            first_sequence=removed.first_sequence,
+            compactions=done.compactions + bool(removed.removed),
+            removed_bytes=done.removed_bytes + removed.size_bytes,
+            kept_by=kept_by,
+        )
+
+    def _note(
+        self,
+        channel: str,
+        done: JournalUpkeep,
+        *,
+        size_bytes: int,
+        first_sequence: int | None = None,
+        compactions: int | None = None,
+        removed_bytes: int | None = None,
+        kept_by: str = "",
+    ) -> None:
+        self.journals[channel] = JournalUpkeep(
+            size_bytes=size_bytes,
+            first_sequence=done.first_sequence if first_sequence is None else first_sequence,
+            compactions=done.compactions if compactions is None else compactions,
+            removed_bytes=done.removed_bytes if removed_bytes is None else removed_bytes,
+            kept_by=kept_by,
+        )
+        if kept_by:
+            self._tell_once(
+                channel, "a journal is above compaction_threshold and is kept", channel=channel, reason=kept_by
+            )
+        else:
+            self._told.pop(channel, None)
+
+    def _tell_once(self, about: str, what: str, **facts: str) -> None:
+        """A line of the log, and no other until there is something else to say."""
+        if self._told.get(about) != f"{what}{facts}":
+            self._told[about] = f"{what}{facts}"
+            log.warning(what, **facts)
+
+
+def _why(first: int, stored: int, snapshots: Sequence[int]) -> str:
+    """What a journal that begins at `first` is kept by."""
+    if stored < first:
+        return "its rows are not stored yet"
+    if len(snapshots) < SNAPSHOTS_NEEDED:
+        return (
+            f"fewer than {SNAPSHOTS_NEEDED} verified snapshots of the feed's state would let a start go on without it"
+        )
+    return "what is left is younger than keep_capture_h, not stored, or not covered by snapshots"

@@ -1,0 +1,130 @@
+"""Old history goes by rule and only by rule, never under a backup; room on the disk is watched; both are told once."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tidebook import persistence
+from tidebook._core import JournalWriter
+from tidebook.node.backup import back_up
+from tidebook.node.maintenance import Kept, Maintenance, MaintenanceOptions
+from tidebook.node.presence import owning
+
+CHANNEL = "desk.orders"
+SEGMENT = 1 << 16
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A journal of some twenty segments of 64 KiB, each with some sixty messages of a KiB."""
+    directory = tmp_path / "data"
+    with owning(directory, "record"):
+        writer = JournalWriter(directory / "journal" / CHANNEL, CHANNEL, segment_size_bytes=SEGMENT)
+        for _ in range(1_200):
+            writer.append(os.urandom(1_000))
+            writer.flush()
+        writer.sync()
+        writer.close()
+    return directory
+
+
+def upkeep(
+    data: Path, stored: int, snapshots: Sequence[int], keep_s: float = 0.0, threshold: int = 4 * SEGMENT
+) -> Maintenance:
+    kept = Kept(channel=CHANNEL, journal=data / "journal" / CHANNEL, stored=lambda: stored, snapshots=lambda: snapshots)
+    return Maintenance(data, [kept], MaintenanceOptions(threshold_bytes=threshold, keep_s=keep_s))
+
+
+def first_of(data: Path) -> int:
+    return persistence.inspect(data / "journal" / CHANNEL).first_sequence
+
+
+def test_a_journal_loses_what_is_stored_and_covered_by_two_snapshots_and_old_and_nothing_else(data: Path) -> None:
+    everything = list(persistence.read(data / "journal" / CHANNEL))
+    refused = [
+        upkeep(data, 0, [400, 800]),
+        upkeep(data, 1_000, []),
+        upkeep(data, 1_000, [800]),
+        upkeep(data, 1_000, [400, 800], keep_s=3_600.0),
+        upkeep(data, 1_000, [400, 800], threshold=1 << 30),
+    ]
+    for one in refused:
+        one.look()
+        assert first_of(data) == 1
+    assert [bool(one.journals[CHANNEL].kept_by) for one in refused] == [True, True, True, True, False]
+    one = upkeep(data, 1_000, [400, 800])
+    one.look()
+    first = first_of(data)
+    assert 1 < first <= 401, "the older of the two has what comes behind it"
+    done = one.journals[CHANNEL]
+    assert (done.compactions, done.first_sequence) == (1, first)
+    assert done.removed_bytes > 0
+    assert list(persistence.read(data / "journal" / CHANNEL)) == everything[first - 1 :]
+    one.look()
+    assert one.journals[CHANNEL].compactions == 1, "there is nothing more to remove"
+    two = upkeep(data, 300, [1_000, 1_100])
+    two.look()
+    assert first_of(data) == first, "its rows are not stored"
+
+
+def test_nothing_goes_while_a_backup_is_made(tmp_path: Path, data: Path) -> None:
+    one = upkeep(data, 1_200, [1_100, 1_200])
+    reasons = []
+
+    def look(_: int) -> None:
+        one.look()
+        reasons.append(one.journals[CHANNEL].kept_by)
+
+    back_up(data, tmp_path / "backups", look)
+    assert set(reasons) == {"a backup is being made"}
+    assert first_of(data) == 1
+    one.look()
+    assert first_of(data) > 1
+
+
+def test_what_keeps_a_journal_is_told_once_and_again_when_it_is_something_else(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = 0
+    kept = Kept(channel=CHANNEL, journal=data / "journal" / CHANNEL, stored=lambda: stored, snapshots=lambda: ())
+    one = Maintenance(data, [kept], MaintenanceOptions(threshold_bytes=SEGMENT, keep_s=0.0))
+    for stored in (0, 0, 1_200, 1_200):  # noqa: B007 - the rule asks for it
+        one.look()
+    said = [line for line in capsys.readouterr().out.splitlines() if "above compaction_threshold" in line]
+    assert len(said) == 2
+    assert "not stored" in said[0]
+    assert "snapshots" in said[1]
+
+
+def test_a_disk_that_fills_is_told_before_it_is_full_and_again_when_it_has_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A hundred GiB free that become less by one a minute are full in less than two hours, then in less than one."""
+    clock, free = 0.0, 100 << 30
+    monkeypatch.setattr("tidebook.node.maintenance.shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+    one = Maintenance(tmp_path, [], clock=lambda: clock)
+    warned = []
+    for _ in range(60):
+        one.look()
+        warned.append(one.upkeep.nearly_full)
+        clock, free = clock + 60.0, free - (1 << 30)
+    assert warned.index(True) == 41, "59 GiB at one a minute are 59 minutes"
+    assert all(warned[41:])
+    free = 100 << 30
+    for _ in range(12):
+        one.look()
+        clock += 60.0
+    assert not one.upkeep.nearly_full
+    said = capsys.readouterr().out
+    assert (said.count("the disk is nearly full"), said.count("the disk has room again")) == (1, 1)
+
+
+def test_the_thread_looks_by_itself_and_ends_when_it_is_stopped(data: Path) -> None:
+    one = upkeep(data, 1_200, [1_100, 1_200])
+    one.start()
+    one.stop()
+    assert first_of(data) > 1
+    assert one.upkeep.free_bytes > 0
