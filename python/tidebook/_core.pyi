@@ -14,6 +14,7 @@ __all__ = [
     "DurableChannel",
     "FeedChannel",
     "FeedDecoder",
+    "Follower",
     "Full",
     "Gap",
     "JournalReader",
@@ -34,6 +35,7 @@ __all__ = [
     "RingWalker",
     "Schema",
     "Seen",
+    "SnapshotStore",
     "blake3_of_bytes",
     "blake3_of_file",
     "compact_journal",
@@ -50,6 +52,7 @@ __all__ = [
     "pack_message",
     "parse_units",
     "pin_thread",
+    "recover_state",
     "ring_directory",
     "ring_path",
     "schemas",
@@ -367,6 +370,69 @@ class JournalWriter:
         """Makes all appended messages durable and gives the highest durable sequence."""
     def close(self) -> None:
         """Syncs, seals and ends; a second call does nothing."""
+
+@final
+class SnapshotStore:
+    """Snapshots of one kind of state in one directory; `tidebook.persistence.SnapshotStore` is the face of it."""
+
+    def __new__(cls, directory: str | os.PathLike[str], kind: str) -> SnapshotStore:
+        """Raises: SnapshotError for a kind that is no name."""
+    @property
+    def kind(self) -> str:
+        """Kind of the states."""
+    @property
+    def directory(self) -> pathlib.Path:
+        """Where they are."""
+    def sequences(self) -> list[int]:
+        """Sequences of the snapshots there are, rising."""
+    def verify(self, sequence: int) -> dict[str, Any]:
+        """Reads every byte; what the snapshot is. Raises: SnapshotError and its kinds."""
+    def read(self, sequence: int) -> tuple[dict[str, Any], bytes]:
+        """What the snapshot is, and its content. Raises: as `verify`."""
+    def write(self, state: Any, place: dict[str, Any], created_ns: int) -> dict[str, Any]:
+        """Writes a snapshot of a state, reads it back and verifies it. Raises: SnapshotError and its kinds, StateError."""
+    def rotate(self, keep: int) -> dict[str, list[int]]:
+        """Removes the oldest beyond the newest that verify: kept, removed, damaged. Raises: SnapshotError."""
+    def proven_durable(self, journal: str | os.PathLike[str]) -> int:
+        """Highest sequence of the journal that a snapshot proves durable; 0 for none. Raises: SnapshotMismatchError."""
+
+def recover_state(
+    factory: Callable[[], Any],
+    journal: str | os.PathLike[str],
+    store: SnapshotStore,
+    *,
+    snapshot_sequence_max: int | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> tuple[Any, dict[str, Any]]:
+    """The state from the newest snapshot that can be used and the messages behind it, and what was found.
+
+    Raises: SnapshotError and its kinds, JournalError and its kinds, StateError; KeyboardInterrupt and what `progress` raised.
+    """
+
+@final
+class Follower:
+    """A thread that replays a journal and takes snapshots of a state of its own; ends with `stop` or the object."""
+
+    def __new__(
+        cls,
+        factory: Callable[[], Any],
+        journal: str | os.PathLike[str],
+        store: SnapshotStore,
+        *,
+        interval_s: float = 300.0,
+        keep: int = 12,
+        lag_count_max: int = 1_000_000,
+        prove_by_loading: bool = True,
+        tell: Callable[[str, dict[str, Any]], object] | None = None,
+    ) -> Follower:
+        """Starts it. Raises: SnapshotError for options that cannot be."""
+    @property
+    def status(self) -> dict[str, Any]:
+        """applied, durable, lag_count, lagging, snapshot_count, snapshot, failure."""
+    def snapshot(self) -> dict[str, Any] | None:
+        """Takes one of all that is durable now and waits for it. Raises: SnapshotError."""
+    def stop(self) -> None:
+        """Ends the thread; a second call does nothing."""
 
 @final
 class MarketDataEngine:

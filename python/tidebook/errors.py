@@ -41,6 +41,11 @@ TidebookError
     │   ├── JournalCompactedError messages that were asked for are no longer in it
     │   ├── JournalVersionError  of another format version
     │   └── JournalDamagedError  durable bytes are not what was written
+    ├── SnapshotError       taking, reading or using a snapshot failed
+    │   ├── SnapshotFullError      no space; the snapshots before are kept
+    │   ├── SnapshotDamagedError   not what was written
+    │   └── SnapshotMismatchError  whole, and its journal lacks what it proves or has another history
+    ├── StateError          a state cannot take a message or its saved bytes
     └── StorageError        reading or writing a store failed
         ├── StorageFullError      the disk or a quota is full
         ├── StorageAccessError    read-only, or not ours to write or read
@@ -225,6 +230,26 @@ class JournalVersionError(JournalError):
 
 class JournalDamagedError(JournalError):
     """Bytes that were durable are not what was written. Facts: segment, offset, sequence."""
+
+
+class SnapshotError(OperationError):
+    """Taking, reading or using a snapshot failed. Facts: errno where the system gave one."""
+
+
+class SnapshotFullError(SnapshotError):
+    """No space for the snapshot; those before it are kept. Facts: errno."""
+
+
+class SnapshotDamagedError(SnapshotError):
+    """A snapshot that is not what was written. Facts: path."""
+
+
+class SnapshotMismatchError(SnapshotError):
+    """A whole snapshot proves that its journal lacks durable messages, or is another. Facts: path, sequence, last_sequence."""
+
+
+class StateError(OperationError):
+    """A state cannot take a message, or the bytes that were saved of it; what it raised itself is the cause."""
 
 
 class StorageError(OperationError):

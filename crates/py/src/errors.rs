@@ -47,6 +47,17 @@ pub const JOURNAL_VERSION: ErrorClass = ErrorClass("JournalVersionError");
 /// Durable bytes that do not verify.
 pub const JOURNAL_DAMAGED: ErrorClass = ErrorClass("JournalDamagedError");
 
+/// A snapshot that cannot be taken, read or used.
+pub const SNAPSHOT: ErrorClass = ErrorClass("SnapshotError");
+/// No space for the snapshot.
+pub const SNAPSHOT_FULL: ErrorClass = ErrorClass("SnapshotFullError");
+/// A snapshot that is not what was written.
+pub const SNAPSHOT_DAMAGED: ErrorClass = ErrorClass("SnapshotDamagedError");
+/// A whole snapshot that its journal contradicts.
+pub const SNAPSHOT_MISMATCH: ErrorClass = ErrorClass("SnapshotMismatchError");
+/// A state that cannot take a message or its saved bytes.
+pub const STATE: ErrorClass = ErrorClass("StateError");
+
 /// A channel asked for something its ring cannot be or do.
 pub const CHANNEL_USAGE: ErrorClass = ErrorClass("ChannelUsageError");
 /// No ring of this name.
@@ -96,6 +107,11 @@ const ALL: &[ErrorClass] = &[
     JOURNAL_COMPACTED,
     JOURNAL_VERSION,
     JOURNAL_DAMAGED,
+    SNAPSHOT,
+    SNAPSHOT_FULL,
+    SNAPSHOT_DAMAGED,
+    SNAPSHOT_MISMATCH,
+    STATE,
 ];
 
 /// An error on its way to Python: the class, one line for people, and the facts as attributes.

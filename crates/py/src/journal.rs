@@ -35,7 +35,7 @@ impl From<JournalError> for Raised {
     }
 }
 
-fn with_errno(raised: Raised, source: &std::io::Error) -> Raised {
+pub(crate) fn with_errno(raised: Raised, source: &std::io::Error) -> Raised {
     match source.raw_os_error() {
         Some(number) => raised.fact("errno", Fact::Number(number.unsigned_abs().into())),
         None => raised,

@@ -31,6 +31,7 @@ mod ring_producer;
 mod ring_status;
 mod ring_view;
 mod schema;
+mod snapshots;
 mod units;
 mod venues;
 
@@ -84,6 +85,8 @@ mod _core {
     use super::ring_view::{Damage, RingVerifier, RingView, RingWalker, Seen};
     #[pymodule_export]
     use super::schema::{Schema, schemas};
+    #[pymodule_export]
+    use super::snapshots::{Follower, SnapshotStore, recover_state};
     #[pymodule_export]
     use super::units::{format_units, parse_units};
     #[pymodule_export]

@@ -438,9 +438,9 @@ impl OrderTable {
         Some(found)
     }
 
-    /// Makes room for `count` orders, at most half of the places taken.
+    /// Makes room for `count` orders, at most three of four places taken.
     fn reserve(&mut self, count: usize) {
-        let size = (count * 2).next_power_of_two().max(64);
+        let size = (count + count / 3 + 1).next_power_of_two().max(64);
         if size > self.places.len() {
             let before = std::mem::replace(&mut self.places, vec![NO_ORDER; size]);
             for order in before.into_iter().filter(|order| order.quantity != 0) {

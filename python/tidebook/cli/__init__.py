@@ -85,6 +85,18 @@ COMMANDS = {
         "tidebook.cli.simulate:simulate",
         "Run a local venue, with seeded order flow or from a recording, that speaks a real venue's protocol.",
     ),
+    "snapshot load": (
+        "tidebook.cli.snapshot:load",
+        "Recover a state from a journal and its snapshots, and print what was found; nothing is changed.",
+    ),
+    "snapshot ls": (
+        "tidebook.cli.snapshot:ls",
+        "List the snapshots of a data directory, oldest first; none is read for it.",
+    ),
+    "snapshot verify": (
+        "tidebook.cli.snapshot:verify",
+        "Read every byte of snapshots; the exit code says whether all are whole.",
+    ),
     "status": (
         "tidebook.cli.status:status",
         "Say what is promised of each channel now, and never more; the exit code says whether something has failed.",
@@ -99,6 +111,7 @@ GROUPS = {
     "config": "Settings: what is in force, and what can be set.",
     "feeds": "Feeds: what they are subscribed to, and how they are doing.",
     "journal": "Journals: what they hold, and whether they are whole.",
+    "snapshot": "Snapshots: which there are, whether they are whole, and what recovery makes of them.",
 }
 
 

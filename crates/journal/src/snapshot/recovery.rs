@@ -137,7 +137,9 @@ pub fn recover<S: State>(
     let replayed = replay(&mut reader, &mut state, from, &mut progress)?;
     let last_sequence = replayed.as_ref().map_or(from, |place| place.sequence);
     place = replayed.or(place);
-    check_hashes(&state, last_sequence)?;
+    if used.is_none() || last_sequence > from {
+        check_hashes(&state, last_sequence)?;
+    }
     let facts = RecoveryFacts {
         channel: reader.channel().to_owned(),
         journal_id: reader.journal_id(),

@@ -234,7 +234,13 @@ impl SnapshotStore {
         self.storage.sync_directory().map_err(io_error("sync", &self.path()))?;
         let mut rotation = Rotation::default();
         for sequence in self.list()?.into_iter().rev() {
-            if !self.is_verified(sequence)? {
+            // Those that recovery would use are read anew, however often they were.
+            let whole = if rotation.kept.len() < KEEP_MIN {
+                self.verify(sequence).is_ok()
+            } else {
+                self.was_verified(sequence)?
+            };
+            if !whole {
                 rotation.damaged.push(sequence);
             } else if rotation.kept.len() < keep {
                 rotation.kept.push(sequence);
@@ -274,8 +280,8 @@ impl SnapshotStore {
         Ok(())
     }
 
-    /// Whether the snapshot verified, now or at another time in this process.
-    fn is_verified(&self, sequence: u64) -> Result<bool, SnapshotError> {
+    /// Whether the snapshot verifies, or did the last time in this process.
+    fn was_verified(&self, sequence: u64) -> Result<bool, SnapshotError> {
         let name = frame::file_name(sequence);
         let path = self.storage.path(&name);
         let file = self.storage.open(&name, Access::Read).map_err(io_error("open", &path))?;
@@ -289,6 +295,15 @@ impl SnapshotStore {
     }
 
     fn check(&self, sequence: u64) -> Result<(SnapshotFacts, Box<dyn StorageFile>), SnapshotError> {
+        let checked = self.check_file(sequence);
+        let mut known = self.known();
+        known.retain(|&(other, _)| other != sequence);
+        known.extend(checked.as_ref().ok().map(|(facts, _)| (sequence, facts.size_bytes)));
+        drop(known);
+        checked
+    }
+
+    fn check_file(&self, sequence: u64) -> Result<(SnapshotFacts, Box<dyn StorageFile>), SnapshotError> {
         let name = frame::file_name(sequence);
         let path = self.storage.path(&name);
         let file = match self.storage.open(&name, Access::Read) {
@@ -311,7 +326,6 @@ impl SnapshotStore {
             return Err(SnapshotError::Kind { path, expected: self.kind.clone(), found: header.kind });
         }
         let size_bytes = header.file_size_bytes().expect("a size that was read");
-        self.known().insert((sequence, size_bytes));
         Ok((SnapshotFacts { path, header, state_hash: footer.state_hash, size_bytes }, file))
     }
 }

@@ -1,0 +1,166 @@
+"""`tidebook snapshot`: which snapshots there are, whether they are whole, and what recovery makes of them."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from tidebook.cli import inputs
+from tidebook.cli.output import Json, counted, print_json
+from tidebook.errors import SnapshotError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tidebook.persistence import SnapshotFacts, SnapshotStore, State
+
+
+def ls(*stores: Path, data: Path | None = None, json: Json = False) -> None:
+    """List the snapshots of a data directory, oldest first; none is read for it.
+
+    Parameters
+    ----------
+    stores
+        Directories of snapshots, or of data; default: all of the data directory.
+    data
+        Data directory; default: the setting `data_directory`.
+    """
+    found = [
+        (store, sequence, store.directory / f"{sequence:020}.snapshot")
+        for store in _stores(stores, data)
+        for sequence in store.sequences()
+    ]
+    if json:
+        print_json(
+            {
+                "snapshots": [
+                    {"path": str(path), "kind": store.kind, "sequence": sequence}
+                    | {"size_bytes": path.stat().st_size, "written_ns": path.stat().st_mtime_ns}
+                    for store, sequence, path in found
+                ]
+            }
+        )
+        return
+    for store, sequence, path in found:
+        size, when = path.stat().st_size / 1e6, _time(path.stat().st_mtime_ns)
+        print(f"{store.kind} at {sequence:,}: {size:,.1f} MB, {when}; {path}")
+
+
+def verify(*stores: Path, data: Path | None = None, json: Json = False) -> int:
+    """Read every byte of snapshots; the exit code says whether all are whole.
+
+    Parameters
+    ----------
+    stores
+        Directories of snapshots, or of data; default: all of the data directory.
+    data
+        Data directory; default: the setting `data_directory`.
+    """
+    whole: list[SnapshotFacts] = []
+    damaged = []
+    for store in _stores(stores, data):
+        for sequence in store.sequences():
+            try:
+                whole.append(store.verify(sequence))
+            except SnapshotError as error:
+                damaged.append({"store": str(store.directory), "sequence": sequence, "problem": str(error)})
+    if json:
+        print_json({"whole": [_shown(facts) for facts in whole], "damaged": damaged})
+    else:
+        for facts in whole:
+            place = f"{facts.place.channel} behind batch {facts.place.batch_number:,}"
+            print(f"{facts.path}: whole, {facts.kind} of {place}, state hash {facts.state_hash:016x}")
+        for problem in damaged:
+            print(problem["problem"])
+    return 1 if damaged else 0
+
+
+def load(
+    journal: Path,
+    store: Path,
+    *,
+    state: str,
+    at: Annotated[int | None, Parameter(name="--at-most")] = None,
+    json: Json = False,
+) -> None:
+    """Recover a state from a journal and its snapshots, and print what was found; nothing is changed.
+
+    Parameters
+    ----------
+    journal
+        Directory of the journal.
+    store
+        Directory of the snapshots.
+    state
+        What begins the state: `module:name` of a class or function, looked for in the current directory too.
+    at
+        Use no snapshot beyond this sequence.
+    """
+    from tidebook.persistence import SnapshotStore, recover
+
+    make = _factory(state)
+    recovered = recover(make, journal, SnapshotStore(store, make().kind), snapshot_sequence_max=at)
+    facts = recovered.facts
+    if json:
+        shown = asdict(facts) | {
+            "used": _shown(facts.used) if facts.used else None,
+            "state_hash": _hash(facts.state_hash),
+        }
+        print_json(shown | {"place": asdict(recovered.place) if recovered.place else None})
+        return
+    for sequence, problem in facts.refused:
+        print(f"snapshot {sequence:,} not used: {problem}")
+    begin = f"snapshot at {facts.used.sequence:,}" if facts.used else "the first message"
+    print(
+        f"{recovered.state.kind} of {facts.channel}: from {begin} and {counted(facts.tail_count, 'message')} behind it"
+    )
+    print(f"at {facts.last_sequence:,}, state hash {_hash(facts.state_hash)}")
+    print(f"loaded in {facts.loading_s:.3f} s, messages applied in {facts.replaying_s:.3f} s")
+
+
+def _stores(named: Sequence[Path], data: Path | None) -> list[SnapshotStore]:
+    """Raises: UsageError when there are no snapshots."""
+    from tidebook.persistence.snapshots import stores
+
+    places = [path / "snapshots" if (path / "snapshots").is_dir() else path for path in named]
+    if not named:
+        places = [inputs.data_directory(data) / "snapshots"]
+    found = [store for place in places for store in stores(place)]
+    if not found:
+        raise UsageError(
+            f"no snapshots in {', '.join(map(str, places))}; name their directory, or one of data with --data"
+        )
+    return found
+
+
+def _factory(name: str) -> Callable[[], State]:
+    module, _, attribute = name.partition(":")
+    if not attribute:
+        raise UsageError(f"--state {name}: write module:name, of a class or function that begins the state")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found: Any = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"--state {name}: {error}") from error
+    make: Callable[[], State] = found
+    return make
+
+
+def _shown(facts: SnapshotFacts) -> dict[str, object]:
+    return asdict(facts) | {"path": str(facts.path), "state_hash": _hash(facts.state_hash)}
+
+
+def _hash(state_hash: int) -> str:
+    return f"{state_hash:016x}"
+
+
+def _time(ns: int) -> str:
+    return datetime.fromtimestamp(ns // 1_000_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

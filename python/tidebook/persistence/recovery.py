@@ -1,0 +1,187 @@
+"""A state recovered from snapshots and journal, and a follower that takes the snapshots beside a live writer.
+
+The state is any object with the few methods of `State`; the walking, checking and comparing is the core's.
+"""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from tidebook._core import Follower as _Follower
+from tidebook._core import recover_state
+from tidebook.persistence.snapshots import Place, SnapshotFacts, SnapshotStore, State, facts_from
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+    from types import TracebackType
+
+S = TypeVar("S", bound=State)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecoveryFacts:
+    """What a recovery found and did."""
+
+    channel: str
+    journal_id: int
+    used: SnapshotFacts | None
+    """Snapshot the state was loaded from; None if it was derived from the first message."""
+    refused: list[tuple[int, str]]
+    """Newer snapshots that could not be used, newest first: sequence, and why."""
+    tail_count: int
+    """Messages applied behind the snapshot."""
+    last_sequence: int
+    """Last message the state has taken."""
+    state_hash: int
+    loading_s: float
+    replaying_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recovered(Generic[S]):
+    """A recovered state and how it came about."""
+
+    state: S
+    """Behind all that is durable."""
+    place: Place | None
+    """Where it stands; None before the first message."""
+    facts: RecoveryFacts
+
+
+def recover(
+    make: Callable[[], S],
+    journal: str | os.PathLike[str],
+    snapshots: SnapshotStore,
+    *,
+    snapshot_sequence_max: int | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> Recovered[S]:
+    """The state that `make` begins, from the newest snapshot that can be used and the durable messages behind it.
+
+    `make` gives a new state (a class without arguments will do), as often as a snapshot has to be given up. `progress` is
+    called with (last message applied, highest durable); what it raises ends the recovery. Nothing on disk is changed.
+
+    Blocks for as long as it takes, without the GIL but for the state's own calls; Ctrl-C ends it.
+    Raises: SnapshotMismatchError when a whole snapshot proves that the journal lacks durable messages or is another;
+            JournalDamagedError for damage behind the snapshot; StateError for a message that is none of the state's;
+            SnapshotError when there is nothing to begin from.
+    """
+    state, found = recover_state(
+        make, journal, snapshots.core, snapshot_sequence_max=snapshot_sequence_max, progress=progress
+    )
+    place = found.pop("place")
+    return Recovered(state=state, place=Place(**place) if place else None, facts=_recovery(found))
+
+
+def _recovery(found: dict[str, Any]) -> RecoveryFacts:
+    used = found.pop("used")
+    return RecoveryFacts(used=facts_from(used) if used else None, **found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FollowerStatus:
+    """How a follower stands."""
+
+    applied: int
+    """Last message its state has taken."""
+    durable: int
+    lag_count: int
+    """Messages it is behind what is durable."""
+    lagging: bool
+    """Further behind than it may be."""
+    snapshot_count: int
+    """Snapshots it has taken."""
+    snapshot: SnapshotFacts | None
+    """The newest of them, or the one it began from."""
+    failure: str | None
+    """Why it has ended, or why its last snapshot failed."""
+
+
+class Follower:
+    """A thread that replays a journal beside its live writer and takes snapshots of a state of its own.
+
+    The writer never pauses for it. A snapshot counts when the state's hash, computed anew where the state can, is the one
+    kept, the file was read back from the disk, and it loads as the same state. Trouble is logged and shown in `status`;
+    a snapshot that failed is tried again after the interval. Ends with `stop`, the `with` block or the interpreter.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], State],
+        journal: str | os.PathLike[str],
+        snapshots: SnapshotStore,
+        *,
+        interval_s: float = 300.0,
+        keep: int = 12,
+        lag_count_max: int = 1_000_000,
+        prove_by_loading: bool = True,
+        tell: Callable[[str, dict[str, Any]], object] | None = None,
+    ) -> None:
+        """Starts it. `make` is called on its thread.
+
+        `tell` is called there too, with the name of an event and its facts: recovered, snapshot, snapshot_failed, lagging,
+        caught_up. Raises: SnapshotError for options that cannot be.
+        """
+        self._core = _Follower(
+            make,
+            journal,
+            snapshots.core,
+            interval_s=interval_s,
+            keep=keep,
+            lag_count_max=lag_count_max,
+            prove_by_loading=prove_by_loading,
+            tell=_Telling(snapshots.kind, tell),
+        )
+        # Before the interpreter is taken apart: its thread needs it.
+        self._end = weakref.finalize(self, self._core.stop)
+
+    @property
+    def status(self) -> FollowerStatus:
+        """How it stands now."""
+        found = self._core.status
+        snapshot = found.pop("snapshot")
+        return FollowerStatus(snapshot=facts_from(snapshot) if snapshot else None, **found)
+
+    def snapshot(self) -> SnapshotFacts | None:
+        """Takes a snapshot of all that is durable now and waits for it; None before the first message.
+
+        Raises: SnapshotError when it cannot be taken, or the follower has ended.
+        """
+        found = self._core.snapshot()
+        return facts_from(found) if found else None
+
+    def stop(self) -> None:
+        """Ends the thread, after the snapshot it may be taking; a second call does nothing."""
+        self._end()
+
+    def __enter__(self) -> Follower:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+class _Telling:
+    """Logs what goes wrong and passes everything on."""
+
+    def __init__(self, kind: str, tell: Callable[[str, dict[str, Any]], object] | None) -> None:
+        self._kind = kind
+        self._tell = tell
+
+    def __call__(self, name: str, facts: dict[str, Any]) -> None:
+        if name == "snapshot_failed":
+            _log.error("state %s: %s", self._kind, facts["problem"])
+        elif name == "lagging":
+            _log.warning("state %s: its follower is %d messages behind", self._kind, facts["lag_count"])
+        elif name == "recovered":
+            for sequence, problem in facts["refused"]:
+                _log.warning("state %s: snapshot %d is not used: %s", self._kind, sequence, problem)
+        if self._tell is not None:
+            self._tell(name, facts)

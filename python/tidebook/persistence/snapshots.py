@@ -1,0 +1,182 @@
+"""Snapshots: images of a state at a place of a journal, in a directory of their own.
+
+Each is written whole or not at all, read back from the disk before an older one may go, and says of which journal and
+which batch it is. What the bytes mean: `docs/formats/snapshot.md`.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tidebook._core import SnapshotStore as _SnapshotStore
+
+if TYPE_CHECKING:
+    import os
+
+
+class State(Protocol):
+    """A function of a journal's messages that can be saved and loaded.
+
+    The same messages in the same order must give the same `state_hash`, and a state that was loaded must go on exactly as
+    the one that was saved would have. A state may also have `recomputed_state_hash()`, the same hash computed anew by
+    another way: the two are compared before a snapshot counts.
+    """
+
+    @property
+    def kind(self) -> str:
+        """Names what it is: 1 to 255 of `a-z 0-9 . _ -`."""
+
+    @property
+    def version(self) -> int:
+        """Rises with each change of what `save` gives; a snapshot of another version is not loaded."""
+
+    def apply(self, sequence: int, payload: bytes) -> None:
+        """Takes the next message. Raises whatever it likes for a payload that is no message of this state."""
+
+    def state_hash(self) -> int:
+        """64 bits, unsigned, of everything that may change what later messages do."""
+
+    def save(self) -> bytes:
+        """All of it; the same bytes for the same state."""
+
+    def load(self, content: bytes) -> None:
+        """Becomes the state that gave these bytes; called on a new state only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where in a journal a state stands: behind a batch."""
+
+    channel: str
+    journal_id: int
+    epoch: int
+    sequence: int
+    """Last message the state has taken."""
+    batch_number: int
+    chain: int
+    """Chain value of that batch: stands for every batch up to it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SnapshotFacts:
+    """A snapshot that was read whole and verifies."""
+
+    path: Path
+    kind: str
+    state_version: int
+    place: Place
+    created_ns: int
+    """ns since 1970 UTC."""
+    content_size_bytes: int
+    size_bytes: int
+    """Bytes of the file."""
+    state_hash: int
+
+    @property
+    def sequence(self) -> int:
+        """Last message it covers."""
+        return self.place.sequence
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rotation:
+    """What `SnapshotStore.rotate` left and removed; sequences, rising."""
+
+    kept: list[int]
+    removed: list[int]
+    damaged: list[int]
+    """Those that do not verify: they count for nothing and stay."""
+
+
+def facts_from(found: dict[str, Any]) -> SnapshotFacts:
+    """The dictionary of the core as what it is."""
+    return SnapshotFacts(**found | {"place": Place(**found["place"]), "path": Path(found["path"])})
+
+
+class SnapshotStore:
+    """Snapshots of one kind of state in one directory, which need not exist yet.
+
+    Reading is safe beside who writes, in any process. Calls release the GIL.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str], kind: str) -> None:
+        """Raises: SnapshotError for a kind that is no name."""
+        self._store = _SnapshotStore(directory, kind)
+
+    @property
+    def kind(self) -> str:
+        """Kind of the states."""
+        return self._store.kind
+
+    @property
+    def directory(self) -> Path:
+        """Where they are."""
+        return Path(self._store.directory)
+
+    @property
+    def core(self) -> _SnapshotStore:
+        """The store of the core, for what takes one."""
+        return self._store
+
+    def sequences(self) -> list[int]:
+        """Sequences of the snapshots there are, rising; whether they verify is not known by this."""
+        return self._store.sequences()
+
+    def verify(self, sequence: int) -> SnapshotFacts:
+        """Reads every byte of the snapshot at `sequence`.
+
+        Raises: SnapshotDamagedError, with what shows it; SnapshotError when there is none, or it is of another kind or
+                format version.
+        """
+        return facts_from(self._store.verify(sequence))
+
+    def read(self, sequence: int) -> tuple[SnapshotFacts, bytes]:
+        """The snapshot at `sequence` and what its state saved. Raises: as `verify`."""
+        found, content = self._store.read(sequence)
+        return facts_from(found), content
+
+    def write(self, state: State, place: Place) -> SnapshotFacts:
+        """Writes a snapshot of `state`, which stands at `place`; returns when it is on disk, read back and verified.
+
+        Raises: SnapshotFullError and other SnapshotErrors; the snapshots before are as they were.
+        """
+        return facts_from(self._store.write(state, asdict(place), time.time_ns()))
+
+    def rotate(self, keep: int) -> Rotation:
+        """Removes the oldest beyond the newest `keep` (at least 2) that verify. Raises: SnapshotError."""
+        return Rotation(**self._store.rotate(keep))
+
+    def proven_durable(self, journal: str | os.PathLike[str]) -> int:
+        """Highest sequence of the journal that a snapshot proves to have been durable, 0 if none does.
+
+        Give it to who opens the journal for writing (`evidence`): messages up to it that are missing are damage then.
+        Raises: SnapshotMismatchError when the newest was taken of another journal.
+        """
+        return self._store.proven_durable(journal)
+
+
+def stores(directory: str | os.PathLike[str]) -> list[SnapshotStore]:
+    """The stores below a directory of snapshots, `<channel>/<kind>/` or any other depth, in order of their paths.
+
+    The kind is what the newest file says; a store whose files all say nothing has the name of its directory.
+    """
+    directories = {file.parent for file in Path(directory).rglob("*.snapshot")}
+    return [SnapshotStore(path, _kind_of(path)) for path in sorted(directories)]
+
+
+_KIND_SIZE_OFFSET = 68
+_KIND_OFFSET = 70
+
+
+def _kind_of(directory: Path) -> str:
+    for file in sorted(directory.glob("*.snapshot"), reverse=True):
+        with file.open("rb") as opened:
+            head = opened.read(4096)
+        if head[:8] == b"TIDESNAP" and len(head) > _KIND_OFFSET:
+            kind = head[_KIND_OFFSET : _KIND_OFFSET + head[_KIND_SIZE_OFFSET]].decode("ascii", errors="replace")
+            if kind and all(letter in "abcdefghijklmnopqrstuvwxyz0123456789._-" for letter in kind):
+                return kind
+    return directory.name

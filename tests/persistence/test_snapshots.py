@@ -1,0 +1,318 @@
+"""Snapshots and recovery of states that are Python objects, beside a live writer and after damage."""
+
+import json
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tidebook._core import JournalWriter
+from tidebook.errors import (
+    SnapshotDamagedError,
+    SnapshotError,
+    SnapshotMismatchError,
+    StateError,
+)
+from tidebook.persistence import Follower, SnapshotStore, recover
+
+
+class Balances:
+    """What accounts hold: each message moves an amount from one to another."""
+
+    kind = "balances"
+    version = 1
+    _MOVE = struct.Struct("<HHq")
+    _ENTRY = struct.Struct("<Hq")
+
+    def __init__(self) -> None:
+        self.amounts: dict[int, int] = {}
+
+    @classmethod
+    def move(cls, number: int) -> bytes:
+        return cls._MOVE.pack(number % 7, number * 5 % 11, number % 100)
+
+    def apply(self, sequence: int, payload: bytes) -> None:  # noqa: ARG002 - the protocol's
+        source, target, amount = self._MOVE.unpack(payload)
+        self.amounts[source] = self.amounts.get(source, 0) - amount
+        self.amounts[target] = self.amounts.get(target, 0) + amount
+
+    def state_hash(self) -> int:
+        return sum((account + 1) * (amount + 2**40) for account, amount in self.amounts.items()) % 2**64
+
+    def save(self) -> bytes:
+        return b"".join(self._ENTRY.pack(*entry) for entry in sorted(self.amounts.items()))
+
+    def load(self, content: bytes) -> None:
+        self.amounts = dict(self._ENTRY.iter_unpack(content))
+
+
+def unbroken(last: int) -> Balances:
+    """The state after so many messages, without any journal."""
+    state = Balances()
+    for number in range(1, last + 1):
+        state.apply(number, Balances.move(number))
+    return state
+
+
+def append(writer: JournalWriter, count: int) -> None:
+    for _ in range(count):
+        writer.append(Balances.move(writer.next_sequence))
+        if writer.next_sequence % 5 == 1:
+            writer.sync()
+    writer.sync()
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    """A journal of two hundred moves."""
+    directory = tmp_path / "wal"
+    writer = JournalWriter(directory, "balances", segment_size_bytes=65_536)
+    append(writer, 200)
+    writer.close()
+    return directory
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> SnapshotStore:
+    return SnapshotStore(tmp_path / "snapshots/balances/balances", "balances")
+
+
+def take(journal: Path, store: SnapshotStore) -> int:
+    """A snapshot at the journal's end; its sequence."""
+    recovered = recover(Balances, journal, store)
+    assert recovered.place is not None
+    return store.write(recovered.state, recovered.place).sequence
+
+
+def grow(journal: Path, count: int) -> None:
+    writer = JournalWriter(journal, "balances", segment_size_bytes=65_536)
+    append(writer, count)
+    writer.close()
+
+
+def damage(store: SnapshotStore, sequence: int, offset: int = 4100) -> None:
+    path = store.directory / f"{sequence:020}.snapshot"
+    content = bytearray(path.read_bytes())
+    content[offset] ^= 8
+    path.write_bytes(content)
+
+
+def test_a_state_comes_back_from_the_newest_snapshot_and_the_messages_behind_it(
+    journal: Path, store: SnapshotStore
+) -> None:
+    assert recover(Balances, journal, store).facts.used is None
+    assert take(journal, store) == 200
+    grow(journal, 50)
+    recovered = recover(Balances, journal, store)
+    facts = recovered.facts
+    assert facts.used is not None
+    assert (facts.used.sequence, facts.tail_count, facts.last_sequence) == (200, 50, 250)
+    assert recovered.state.amounts == unbroken(250).amounts
+    assert facts.state_hash == unbroken(250).state_hash()
+    found, content = store.read(200)
+    assert (found.kind, found.place.channel, content) == ("balances", "balances", unbroken(200).save())
+
+
+def test_a_damaged_snapshot_is_told_and_the_older_one_used(journal: Path, store: SnapshotStore) -> None:
+    take(journal, store)
+    grow(journal, 50)
+    take(journal, store)
+    damage(store, 250)
+    with pytest.raises(SnapshotDamagedError, match="its content is not what was written"):
+        store.verify(250)
+    recovered = recover(Balances, journal, store)
+    assert recovered.facts.used is not None
+    assert recovered.facts.used.sequence == 200
+    assert [sequence for sequence, _ in recovered.facts.refused] == [250]
+    assert recovered.state.amounts == unbroken(250).amounts
+    grow(journal, 10)
+    take(journal, store)
+    rotation = store.rotate(2)
+    assert (rotation.kept, rotation.removed, rotation.damaged) == ([200, 260], [], [250])
+
+
+def test_a_snapshot_of_messages_that_the_journal_lacks_names_them(
+    journal: Path, store: SnapshotStore, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for file in journal.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    grow(journal, 50)
+    take(journal, store)
+    with pytest.raises(SnapshotMismatchError, match="messages 201 to 250 were durable and are missing") as caught:
+        recover(Balances, copy, store)
+    assert (caught.value.facts["sequence"], caught.value.facts["last_sequence"]) == (250, 200)
+    assert store.proven_durable(copy) == 250
+    other = tmp_path / "other"
+    JournalWriter(other, "balances", segment_size_bytes=65_536).close()
+    with pytest.raises(SnapshotMismatchError, match="put that journal back"):
+        recover(Balances, other, store)
+
+
+def test_what_a_state_raises_is_the_cause_of_a_state_error_with_the_message(
+    journal: Path, store: SnapshotStore
+) -> None:
+    writer = JournalWriter(journal, "balances", segment_size_bytes=65_536)
+    writer.append(b"no move")
+    writer.close()
+    with pytest.raises(StateError, match="message 201 is none of this state's") as caught:
+        recover(Balances, journal, store)
+    assert isinstance(caught.value.__cause__, struct.error)
+
+
+def test_a_recovery_tells_how_far_it_is_and_ends_when_told_to(journal: Path, store: SnapshotStore) -> None:
+    seen: list[tuple[int, int]] = []
+    recover(Balances, journal, store, progress=lambda applied, durable: seen.append((applied, durable)))
+    assert seen[-1] == (200, 200)
+    assert [applied for applied, _ in seen] == sorted({applied for applied, _ in seen})
+
+    def enough(applied: int, durable: int) -> None:
+        raise InterruptedError(f"enough at {applied} of {durable}")
+
+    with pytest.raises(InterruptedError, match="enough at 5 of"):
+        recover(Balances, journal, store, progress=enough)
+
+
+def test_a_follower_takes_snapshots_beside_a_live_writer(tmp_path: Path, store: SnapshotStore) -> None:
+    writer = JournalWriter(tmp_path / "wal", "balances", segment_size_bytes=65_536)
+    told: list[str] = []
+    with Follower(
+        Balances, tmp_path / "wal", store, interval_s=3600, keep=2, tell=lambda name, _facts: told.append(name)
+    ) as follower:
+        taken = follower.snapshot()
+        assert taken is None
+        for last in (40, 100, 170):
+            append(writer, last - writer.next_sequence + 1)
+            taken = follower.snapshot()
+            assert taken is not None
+            assert (taken.sequence, taken.state_hash) == (last, unbroken(last).state_hash())
+        status = follower.status
+        assert (status.applied, status.lag_count, status.snapshot_count, status.failure) == (170, 0, 3, None)
+    writer.close()
+    assert store.sequences() == [100, 170]
+    assert told == ["recovered", "snapshot", "snapshot", "snapshot"]
+    assert follower.status.snapshot == taken
+    with pytest.raises(SnapshotError, match="stopped"):
+        follower.snapshot()
+
+
+def test_snapshots_come_by_themselves(journal: Path, store: SnapshotStore) -> None:
+    taken = threading.Event()
+
+    def tell(name: str, facts: dict[str, Any]) -> None:
+        if name == "snapshot":
+            taken.set()
+
+    with Follower(Balances, journal, store, interval_s=0.01, tell=tell):
+        assert taken.wait(30)
+    assert store.sequences() == [200]
+
+
+class Forgetful(Balances):
+    """Loads less than it saved."""
+
+    def load(self, content: bytes) -> None:
+        super().load(content[: -self._ENTRY.size])
+
+
+class Failing(Balances):
+    """Cannot be saved."""
+
+    def save(self) -> bytes:
+        raise OSError("no ink")
+
+
+class Unmade(Balances):
+    """Cannot be made."""
+
+    def __init__(self) -> None:
+        raise LookupError("no paper")
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"), [(Forgetful, "the state loaded has hash"), (Failing, "no ink")], ids=["loads", "saves"]
+)
+def test_a_state_that_cannot_be_saved_and_loaded_makes_no_snapshot_that_counts(
+    make: Callable[[], Balances], problem: str, journal: Path, store: SnapshotStore
+) -> None:
+    with Follower(make, journal, store, interval_s=3600) as follower:
+        with pytest.raises(SnapshotError, match=problem):
+            follower.snapshot()
+        assert problem in (follower.status.failure or "")
+    assert recover(Balances, journal, store).state.amounts == unbroken(200).amounts
+
+
+def test_a_state_that_cannot_be_made_raises_what_it_raised(journal: Path, store: SnapshotStore) -> None:
+    with pytest.raises((StateError, LookupError)) as caught:
+        recover(Unmade, journal, store)
+    assert "no paper" in str(caught.value) or "no paper" in str(caught.value.__cause__)
+
+
+def test_a_process_that_forgets_to_stop_its_follower_ends(tmp_path: Path) -> None:
+    code = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
+from test_snapshots import Balances, append
+from tidebook._core import JournalWriter
+from tidebook.persistence import Follower, SnapshotStore
+writer = JournalWriter("wal", "balances", segment_size_bytes=65_536)
+append(writer, 30)
+follower = Follower(Balances, "wal", SnapshotStore("snapshots", "balances"), interval_s=0.001)
+print(follower.snapshot().sequence)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "30\n", "")
+
+
+def tidebook(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tidebook", "snapshot", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def test_commands_list_verify_and_load_snapshots(journal: Path, store: SnapshotStore, tmp_path: Path) -> None:
+    take(journal, store)
+    grow(journal, 50)
+    take(journal, store)
+    listed = json.loads(tidebook("ls", "--data", tmp_path, "--json", cwd=tmp_path).stdout)["snapshots"]
+    assert [(entry["kind"], entry["sequence"]) for entry in listed] == [("balances", 200), ("balances", 250)]
+    shown = tidebook("ls", store.directory, cwd=tmp_path).stdout.splitlines()
+    assert shown[0].startswith("balances at 200: 0.0 MB, ")
+    assert tidebook("verify", "--data", tmp_path, cwd=tmp_path).returncode == 0
+    state = Path(__file__).stem + ":Balances"
+    (tmp_path / Path(__file__).name).write_text(Path(__file__).read_text())
+    loaded = tidebook("load", journal, store.directory, "--state", state, cwd=tmp_path)
+    expected = [
+        "balances of balances: from snapshot at 250 and 0 messages behind it",
+        f"at 250, state hash {unbroken(250).state_hash():016x}",
+    ]
+    assert loaded.stdout.splitlines()[:2] == expected, loaded.stderr
+    damage(store, 250)
+    verified = tidebook("verify", store.directory, "--json", cwd=tmp_path)
+    assert verified.returncode == 1
+    found = json.loads(verified.stdout)
+    assert [facts["place"]["sequence"] for facts in found["whole"]] == [200]
+    assert [facts["sequence"] for facts in found["damaged"]] == [250]
+    loaded = tidebook("load", journal, store.directory, "--state", state, "--json", cwd=tmp_path)
+    facts = json.loads(loaded.stdout)
+    assert (facts["used"]["place"]["sequence"], facts["refused"][0][0]) == (200, 250)
+    assert facts["state_hash"] == f"{unbroken(250).state_hash():016x}"
+
+
+def test_what_commands_cannot_do_is_one_line(journal: Path, tmp_path: Path) -> None:
+    for arguments in (
+        ("ls", tmp_path / "nothing"),
+        ("load", journal, tmp_path, "--state", "nothing"),
+        ("load", journal, tmp_path, "--state", "no.such:Thing"),
+    ):
+        shown = tidebook(*arguments, cwd=tmp_path)
+        assert shown.returncode == 2, arguments
+        assert len(shown.stderr.strip().splitlines()) == 1, shown.stderr
