@@ -14,7 +14,7 @@ import pytest
 import tidebook as tb
 from tests.node.test_live import derived_trades, get, node, stored_trades, wait_for
 from tidebook import persistence
-from tidebook._core import FeedChannel, JournalReader, JournalWriter
+from tidebook._core import CheckpointStore, FeedChannel, JournalReader, JournalWriter
 from tidebook.errors import BackupError, DirectoryError
 from tidebook.node.backup import DATA, back_up, backups, read_listing
 from tidebook.node.presence import owning
@@ -243,6 +243,26 @@ restore(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))
         restore(root, there)
         assert messages(there) == messages(data)
         shutil.rmtree(there)
+
+
+def test_states_and_cursors_of_readers_are_backed_up_with_their_journal(tmp_path: Path, data: Path) -> None:
+    store = CheckpointStore(data / "journal" / CHANNEL / "checkpoints")
+    number = store.put("state", CHANNEL, "sums", epoch=1, sequence=17, state=b"a sum")
+    made = back_up(data, tmp_path / "backups")
+    assert f"journal/{CHANNEL}/checkpoints/data.mdb" in {file.path for file in made.files}
+    store.put("state", CHANNEL, "sums", epoch=1, sequence=120, state=b"a later sum")
+    restore(tmp_path / "backups" / made.id, tmp_path / "restored")
+    found = CheckpointStore(tmp_path / "restored" / "journal" / CHANNEL / "checkpoints").newest(
+        "state", CHANNEL, "sums"
+    )
+    assert found is not None
+    assert (found["checkpoint_id"], found["sequence"], found["state"]) == (number, 17, b"a sum")
+
+
+def test_a_backup_into_the_directory_itself_is_refused(data: Path) -> None:
+    with pytest.raises(BackupError, match="would be lost with it"):
+        back_up(data, data / "backups")
+    assert not (data / "backups").exists()
 
 
 def test_nothing_is_compacted_while_a_backup_is_made_and_one_backup_is_made_at_a_time(

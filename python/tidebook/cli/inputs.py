@@ -53,6 +53,23 @@ def named_directory(data: Path | None) -> Path:
 
 
 @contextmanager
+def owned_journal(journal: Path, command: str) -> Iterator[None]:
+    """Owns, for the length of the block, the data directory that a journal lies in; a journal elsewhere has its own lock alone.
+
+    Raises: DirectoryBusyError naming who owns it.
+    """
+    from tidebook.node.presence import owning
+    from tidebook.persistence.data_directory import IDENTITY_FILE
+
+    data = journal.resolve().parent.parent
+    if journal_directory(data, journal.name) != journal.resolve() or not (data / IDENTITY_FILE).exists():
+        yield
+        return
+    with owning(data, command):
+        yield
+
+
+@contextmanager
 def recording_files(files: Sequence[Path]) -> Iterator[list[Path]]:
     """The files, `-` being what comes on stdin: a copy of it, for a recording is read whole and known by its bytes.
 

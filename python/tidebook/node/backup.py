@@ -1,7 +1,7 @@
 """A data directory copied while its owner works, so that what the copy refers to is in the copy.
 
-The order makes it so: first the manifest with its parts, then snapshots, then each journal up to what is durable by then,
-so rows and snapshots are of messages that the copied journal has. Subscriptions come last: their numbers of sessions
+The order makes it so: first the manifest with its parts, then snapshots, then of each channel the checkpoints of its readers and
+the journal up to what is durable by then, so rows, snapshots and checkpoints are of messages that the copied journal has. Subscriptions come last: their numbers of sessions
 are then above all in the journals. Nothing is compacted meanwhile.
 
 A backup is a directory `<destination>/<id>/` with the copy in `data/` and `backup.json`, which lists every file with its
@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 import time
 import uuid
 from datetime import UTC, datetime
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from tidebook._core import JournalReader, blake3_of_file, version
+from tidebook._core import CheckpointStore, JournalReader, blake3_of_file, version
 from tidebook.errors import BackupError, JournalDamagedError
 from tidebook.node.directory import journal_directory, journaled_channels
 from tidebook.persistence import inspect
@@ -52,6 +53,8 @@ FORMAT: Final = "tidebook-backup"
 FORMAT_VERSION: Final = 1
 LISTING_FILE: Final = "backup.json"
 DATA: Final = "data"
+CHECKPOINTS: Final = "checkpoints"
+CHECKPOINTS_FILE: Final = "data.mdb"
 
 _PARTIAL: Final = ".partial"
 _COPIED: Final = "copied.jsonl"
@@ -120,6 +123,11 @@ def back_up(data: Path, destination: Path, progress: Callable[[int], None] = lam
             backup there; StorageError for a store that is; OSError of either disk.
     """
     identity = _identity_of(data)
+    if destination.resolve().is_relative_to(data.resolve()):
+        raise BackupError(
+            f"{destination} is in {data} and would be lost with it; name a directory elsewhere, at best on another disk",
+            path=str(destination),
+        )
     make_directories(destination)
     with locked(destination / _LOCK) as got:
         if not got:
@@ -327,6 +335,8 @@ class _Making:
         """One journal with what lies beside it; None for one in which nothing is durable yet."""
         journal = journal_directory(self._data, channel)
         where = journal.relative_to(self._data).as_posix()
+        # Before the journal, which then has what they are checkpoints of.
+        self._checkpoints(journal, where)
         for _ in range(_TRIES_MAX):
             recordings = _content(journal / "captures.json")
             first_copied = self._segments(journal, where)
@@ -357,6 +367,24 @@ class _Making:
             )
         return held
 
+    def _checkpoints(self, journal: Path, where: str) -> None:
+        """The states and cursors of a channel's readers, as of one moment. Raises: CheckpointError."""
+        if not (journal / CHECKPOINTS / CHECKPOINTS_FILE).is_file():
+            return
+        copied = self._target / where / CHECKPOINTS
+        shutil.rmtree(copied, ignore_errors=True)
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        CheckpointStore(journal / CHECKPOINTS).copy_to(copied)
+        path = copied / CHECKPOINTS_FILE
+        self._note(
+            File(
+                path=f"{where}/{CHECKPOINTS}/{CHECKPOINTS_FILE}",
+                size_bytes=path.stat().st_size,
+                hash=blake3_of_file(path),
+            ),
+            copied=True,
+        )
+
     def _segments(self, journal: Path, where: str) -> int | None:
         """Copies the segments up to the watermark; the first message of the first one that was copied now.
 
@@ -373,6 +401,8 @@ class _Making:
         numbers = [number for number in numbers if number <= newest_number]
         batch_number = _ALL_BATCHES if watermark is None else watermark.batch_number
         for path in [path for path in self._files if path.startswith(f"{where}/")]:
+            if Path(path).parent.name == CHECKPOINTS:
+                continue
             if Path(path).name not in map(segment_name, numbers[:-1]):
                 del self._files[path]
                 (self._target / path).unlink(missing_ok=True)
