@@ -24,13 +24,14 @@ from tidebook.console import mount_console
 from tidebook.errors import OperationError, TidebookError
 from tidebook.feeds.registry import FEEDS, feed_kind
 from tidebook.node.changes import Changes, owned, subscribed
-from tidebook.node.maintenance import Kept, Maintenance, MaintenanceOptions
+from tidebook.node.maintenance import SNAPSHOTS_NEEDED, Kept, Maintenance, MaintenanceOptions
 from tidebook.node.memory import give_back_large_blocks
 from tidebook.node.metrics import maintenance_metrics, node_metrics
 from tidebook.node.presence import claimed
 from tidebook.node.recovery import Recovery, RecoveryInterruptedError
 from tidebook.node.rings import RingSource
 from tidebook.node.simulator import VenueProcess, simulated
+from tidebook.node.snapshot_files import verified_snapshots
 from tidebook.node.snapshots import SnapshotRequests
 from tidebook.node.stored_history import StoredHistory
 from tidebook.node.venue_feed import FeedOptions, FeedPlan, VenueFeed
@@ -146,7 +147,9 @@ async def run(options: LiveOptions, screen: Screen) -> dict[str, int]:
         for feed in feeds:
             feed.storing.start()
             log.info("channel open", channel=feed.channel, rings=str(rings))
-        maintenance = Maintenance(options.data, [_kept(feed, engine) for feed in feeds], options.maintenance)
+        maintenance = Maintenance(
+            options.data, [_kept(options.data, feed, engine) for feed in feeds], options.maintenance
+        )
         stack.callback(maintenance.stop)
         maintenance.start()
 
@@ -278,7 +281,7 @@ def _unwell(feeds: Sequence[VenueFeed]) -> str | None:
     return None
 
 
-def _kept(feed: VenueFeed, engine: MarketDataEngine) -> Kept:
+def _kept(data: Path, feed: VenueFeed, engine: MarketDataEngine) -> Kept:
     """What the upkeep of a feed's journal goes by."""
 
     def needed_no_more() -> int:
@@ -290,8 +293,7 @@ def _kept(feed: VenueFeed, engine: MarketDataEngine) -> Kept:
         channel=feed.channel,
         journal=feed.journal,
         stored=needed_no_more,
-        # None are taken yet, so nothing goes: a start reads all of it.
-        snapshots=tuple,
+        snapshots=lambda: verified_snapshots(data, feed.channel, SNAPSHOTS_NEEDED),
     )
 
 

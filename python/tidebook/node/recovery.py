@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tidebook._core import JournalReader
 from tidebook.errors import JournalAbsentError, JournalDamagedError, OperationError
 from tidebook.node.directory import channel_of, journal_directory
+from tidebook.node.snapshot_files import newest_snapshot
 from tidebook.node.storing import stored_position
 from tidebook.node.venue_feed import VenueFeed
 from tidebook.observe.logs import logger
@@ -178,6 +179,7 @@ class Recovery:
             progress(found.channel, "looking", 0)
             _look(journal, found)
             found.stored = stored_position(self._data, found.channel)
+            found.snapshot = newest_snapshot(self._data, found.channel)
             if self._whole and found.segments:
                 self._verify(journal, found, progress)
             progress(found.channel, "opening", 0)

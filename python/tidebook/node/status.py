@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tidebook.errors import ChannelError, JournalAbsentError, JournalError, StorageError
 from tidebook.node.directory import journal_directory, journaled_channels, simulated_marker
 from tidebook.node.presence import owner
+from tidebook.node.snapshot_files import verified_snapshots
 from tidebook.observe.processes import process
 from tidebook.persistence import configurations, inspect
 from tidebook.persistence.data_directory import read_identity
@@ -135,6 +136,8 @@ def directory_status(data: Path, rings_root: Path | None = None) -> DirectorySta
         found = ChannelStatus(channel=channel, journal=str(journal_directory(data, channel)))
         _look(data, found, rings_root)
         found.stored = positions.get(channel, 0)
+        if not found.failure:
+            found.snapshot = next(iter(verified_snapshots(data, channel, 1)), None)
         found.failure = found.failure or trouble or _failure(found, told)
         found.guarantee = guarantee(found)
         status.channels.append(found)

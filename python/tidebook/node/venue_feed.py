@@ -11,6 +11,7 @@ from tidebook.feeds.capture_log import CaptureLog
 from tidebook.feeds.registry import build_connector, build_protocol, feed_kind
 from tidebook.feeds.subscriptions import SubscriptionsFile
 from tidebook.node.directory import channel_of, journal_directory, simulated_marker, subscriptions_file
+from tidebook.node.snapshot_files import proven_durable
 from tidebook.node.storing import Storing, stored_position
 from tidebook.persistence.files import replace_durably
 
@@ -76,8 +77,10 @@ class VenueFeed:
     def __init__(self, plan: FeedPlan, data: Path, rings: Path, options: FeedOptions) -> None:
         """Opens the capture, recovering it first.
 
-        Raises: ChannelError, JournalError and its kinds; CaptureLogError when a replay into its journal was interrupted;
-                ConfigError when it would mix simulated messages with real ones.
+        What is stored and the newest snapshot prove what the journal has to have.
+        Raises: ChannelError, JournalError and its kinds; SnapshotMismatchError for snapshots of another journal;
+                CaptureLogError when a replay into its journal was interrupted; ConfigError when it would mix simulated
+                messages with real ones.
         """
         self.plan = plan
         self.venue = plan.venue
@@ -91,7 +94,7 @@ class VenueFeed:
             rings,
             self.journal,
             sync_interval_ms=options.sync_interval_ms,
-            evidence=stored_position(data, self.channel),
+            evidence=max(stored_position(data, self.channel), proven_durable(data, self.channel)),
         )
         self._last_ts_recv_ns = _last_ts_recv_ns(self.journal, self.capture)
         self.storing = Storing(data, plan.venue, self.journal, self.channel, options.follower, options.writer)
