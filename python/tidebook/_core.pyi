@@ -39,12 +39,15 @@ __all__ = [
     "blake3_of_bytes",
     "blake3_of_file",
     "compact_journal",
+    "cut_journal",
     "error_classes",
+    "examine_journal",
     "format_units",
     "inspect_journal",
     "instrument_name",
     "journal_configurations",
     "journal_first_to_keep",
+    "journal_stats",
     "measure_drain",
     "measure_echo",
     "measure_hand_over",
@@ -53,6 +56,7 @@ __all__ = [
     "parse_units",
     "pin_thread",
     "recover_state",
+    "restore_journal",
     "ring_directory",
     "ring_path",
     "schemas",
@@ -829,8 +833,22 @@ def compact_journal(directory: str | os.PathLike[str], keep_from: int) -> dict[s
     Raises: JournalLockedError while another does it; JournalError and its kinds.
     """
 
+def cut_journal(directory: str | os.PathLike[str], sequence: int) -> dict[str, Any]:
+    """Makes a damaged journal end with its last good message: last_sequence, lost, quarantined (paths), epoch.
+    See `persistence.cut`.
+
+    Raises: JournalError for another sequence or an undamaged journal; its kinds.
+    """
+
 def error_classes() -> list[str]:
     """Names of the `tidebook.errors` classes the core may raise."""
+
+def examine_journal(directory: str | os.PathLike[str]) -> dict[str, Any]:
+    """What is damaged: first_sequence, last_good, last_known, torn_bytes, findings (segment, offset, sequence, damage).
+    See `persistence.examine`.
+
+    Raises: JournalError and its kinds; damage is in the answer.
+    """
 
 def format_units(units: int, exponent: int) -> str:
     """Decimal text of `units` with exactly `exponent` decimals.
@@ -884,6 +902,12 @@ def journal_first_to_keep(
     Raises: JournalError for a text that is no rule; its kinds.
     """
 
+def journal_stats(directory: str | os.PathLike[str]) -> dict[str, Any]:
+    """As `inspect_journal`, with `segments` counted one by one and `configurations`. See `persistence.stats`.
+
+    Raises: JournalError and its kinds; JournalDamagedError at the first damage.
+    """
+
 def measure_drain(path: str | os.PathLike[str], count: int, spin: bool) -> tuple[int, float]:
     """Reads messages: how many, and seconds from the first on."""
 
@@ -903,6 +927,12 @@ def parse_units(text: str, exponent: int) -> int:
 
 def pin_thread(cpu: int) -> tuple[str, bool, str]:
     """Binds the calling thread to one CPU; what is in force: `cpu`, whether, detail."""
+
+def restore_journal(directory: str | os.PathLike[str], source: str | os.PathLike[str]) -> list[tuple[int, str | None]]:
+    """Puts damaged segments back from a copy: each with why it was refused, or None. See `persistence.restore`.
+
+    Raises: JournalError for an undamaged journal; its kinds.
+    """
 
 def ring_directory(node: str) -> pathlib.Path:
     """Where the rings of a node are unless told otherwise. Raises: ChannelUsageError for a name that is no file name."""

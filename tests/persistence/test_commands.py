@@ -1,12 +1,16 @@
 """`tidebook journal`: the state of journals in one line each, damage as an exit code."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
+from tidebook import persistence
 from tidebook._core import JournalWriter, pack_message
 
 
@@ -71,6 +75,110 @@ def test_dump_says_when_it_begins_beyond_the_end_and_which_journals_there_are(da
     several = tidebook("dump", "--data", data)
     assert several.returncode == 2
     assert f"there are 2 journals; name one of {data}/journal/feed.binance, " in several.stderr
+
+
+def test_stats_count_batches_by_size_and_tell_what_the_channel_was_run_with(tmp_path: Path) -> None:
+    writer = JournalWriter(tmp_path / "journal/orders", "orders", configuration='{"sync":"group"}')
+    for number in range(100):
+        writer.append(b"x" * 100)
+        if number % 10 == 9:
+            writer.sync()
+    writer.close()
+    shown = tidebook("stats", "--data", tmp_path).stdout.splitlines()
+    assert shown[0].startswith("orders: 100 messages, 1 to 100; 1 segment, ")
+    assert shown[1] == "  0.0 MB of messages, 100 bytes each; 10 batches of 10.0, 9 syncs shown by them"
+    assert shown[2].split() == ["batches", "up", "to", "2,048", "bytes", "10", "#" * 40]
+    assert shown[-1] == '  run with {"sync":"group"} from message 1 on'
+    facts = json.loads(tidebook("stats", "--data", tmp_path, "--json").stdout)
+    assert (facts["batch_sizes"], facts["segments"][0]["messages"]) == ({"2048": 10}, 100)
+
+
+@pytest.fixture
+def damaged(data: Path) -> Path:
+    """The journal of thirty messages with a changed bit in message 13, and a copy of it as it was."""
+    directory = data / "journal/feed.binance"
+    shutil.copytree(directory, data / "copy")
+    content = bytearray((directory / "0000000001.segment").read_bytes())
+    content[content.index(b'{"n":12}') + 2] ^= 1
+    (directory / "0000000001.segment").write_bytes(content)
+    return directory
+
+
+def test_repair_tells_the_choices_and_changes_nothing_without_one(damaged: Path) -> None:
+    before = {path.name: path.read_bytes() for path in damaged.iterdir()}
+    shown = tidebook("repair", damaged)
+    assert shown.returncode == 1
+    lines = shown.stdout.splitlines()
+    assert lines[0] == f"{damaged}: damaged"
+    assert "segment 1, offset " in lines[1]
+    assert "from message 13 on: a batch known durable up to sequence 30 does not verify" in lines[1]
+    assert lines[2] == "nothing was changed; the choices are"
+    assert "--cut-at 12       go on behind message 12; loses 13 to 30, 18 messages as far as is known" in shown.stdout
+    assert {path.name: path.read_bytes() for path in damaged.iterdir()} == before
+    refused = tidebook("repair", damaged, "--cut-at", "13")
+    assert refused.returncode != 0
+    assert "the last good message is 12; give exactly that" in refused.stderr
+    changed = {path.name: path.read_bytes() for path in damaged.iterdir() if path.stat().st_size}
+    assert changed == {name: content for name, content in before.items() if content}
+
+
+def test_repair_puts_segments_back_from_a_copy(damaged: Path, data: Path) -> None:
+    shown = tidebook("repair", damaged, "--from", data / "copy")
+    assert (shown.returncode, shown.stdout.splitlines()[-1]) == (0, f"{damaged}: whole, up to message 30")
+    assert (damaged / "quarantine/0000000001.segment").is_file()
+    assert tidebook("verify", damaged).returncode == 0
+    again = tidebook("repair", damaged)
+    assert (again.returncode, again.stdout) == (0, f"{damaged}: whole, up to message 30; nothing to repair\n")
+
+
+def test_repair_refuses_a_copy_that_does_not_fit(damaged: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    shown = tidebook("repair", damaged, "--from", tmp_path / "empty")
+    assert shown.returncode == 1
+    assert "segment 1: not put back: " in shown.stdout
+    assert not (damaged / "quarantine").exists()
+
+
+def test_repair_cuts_behind_the_last_good_message_when_told_so(damaged: Path) -> None:
+    facts = json.loads(tidebook("repair", damaged, "--cut-at", "12", "--json").stdout)
+    assert (facts["damaged"], facts["cut"]["lost"], facts["cut"]["epoch"]) == (False, 18, 2)
+    assert [Path(path).name for path in facts["cut"]["quarantined"]] == ["0000000001.segment"]
+    writer = JournalWriter(damaged, "feed.binance")
+    assert writer.next_sequence == 13
+    writer.append(b"thirteen again")
+    writer.close()
+    assert tidebook("dump", damaged, "--from", "13").stdout.split()[0] == "13"
+
+
+def test_export_writes_messages_in_every_format_and_records_as_columns(data: Path, tmp_path: Path) -> None:
+    directory = data / "journal/feed.binance"
+    shown = tidebook("export", directory, "-o", tmp_path / "out.jsonl", "--from", "5", "--to", "6")
+    assert shown.stdout == f"{tmp_path}/out.jsonl: 2 messages of feed.binance, 5 to 6\n"
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [row["sequence"] for row in rows] == [5, 6]
+    tidebook("export", directory, "-o", tmp_path / "out.raw")
+    raw = (tmp_path / "out.raw").read_bytes()
+    read = []
+    while raw:
+        size = int.from_bytes(raw[8:12], "little")
+        read.append((int.from_bytes(raw[:8], "little"), raw[12 : 12 + size]))
+        raw = raw[12 + size :]
+    assert read == list(persistence.read(directory))
+
+    dtype = np.dtype([("price", "<i8"), ("size", "<i8")])
+    records = np.array([(n, n * 2) for n in range(100)], dtype)
+    described = json.dumps({"ring": {"record_size_bytes": 16}, "record": {"layout": "price:i8:0;size:i8:8"}})
+    writer = JournalWriter(data / "journal/prices", "prices", configuration=described)
+    for record in records:
+        writer.append(record.tobytes())
+    writer.close()
+    shown = tidebook("export", data / "journal/prices", "-o", tmp_path / "out.parquet")
+    assert shown.returncode == 0, shown.stderr
+    table = pq.read_table(tmp_path / "out.parquet")
+    assert table.column_names == ["sequence", "price", "size"]
+    assert table["size"].to_pylist() == records["size"].tolist()
+    beyond = tidebook("export", directory, "--from", "31")
+    assert (beyond.returncode, beyond.stderr.count("\n")) == (2, 1)
 
 
 def test_mistakes_are_one_line(tmp_path: Path) -> None:

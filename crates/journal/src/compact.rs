@@ -11,7 +11,7 @@ use crate::keep::{KeepFacts, KeepRule, SegmentFacts};
 use crate::segment;
 use crate::storage::{self, Storage};
 
-const LOCK_NAME: &str = "compaction.lock";
+pub(crate) const LOCK_NAME: &str = "compaction.lock";
 /// The newest and the one it was begun behind, which an opening or a reader may still be at.
 const SEGMENTS_KEPT_MIN: usize = 2;
 

@@ -27,7 +27,8 @@ pub(crate) fn file_name(segment: u64) -> String {
     format!("{segment:010}{SUFFIX}")
 }
 
-fn unfinished_name(segment: u64) -> String {
+/// Its name while it is being made.
+pub(crate) fn unfinished_name(segment: u64) -> String {
     format!("{segment:010}{UNFINISHED_SUFFIX}")
 }
 
@@ -75,7 +76,8 @@ pub(crate) fn first(storage: &dyn Storage) -> Result<OpenSegment, JournalError> 
     }
 }
 
-fn numbers_present(storage: &dyn Storage) -> Result<Vec<u64>, JournalError> {
+/// Numbers of the segments present, rising; there may be holes.
+pub(crate) fn numbers_present(storage: &dyn Storage) -> Result<Vec<u64>, JournalError> {
     let names = storage.names().map_err(|source| {
         let path = storage.path("");
         if is_absent(&source) { JournalError::Absent { path } } else { io_error("list", &path)(source) }

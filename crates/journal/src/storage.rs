@@ -34,6 +34,12 @@ pub trait Storage: Debug + Send + Sync {
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Makes creations, renames and removals durable.
     fn sync_directory(&self) -> io::Result<()>;
+    /// Gives the file a second name `kept` in the directory `directory` below this one, made if need be; durable when it
+    /// returns. The name must be free.
+    fn set_aside(&self, name: &str, directory: &str, kept: &str) -> io::Result<()> {
+        let _ = (name, directory, kept);
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Takes the exclusive lock that only the kernel releases, when the guard drops or the process dies,
     /// whatever children it had; `None` while another holds it.
     fn try_lock(&self, name: &str) -> io::Result<Option<Box<dyn StorageLock>>>;
@@ -178,6 +184,23 @@ impl Storage for Directory {
     }
 
     fn sync_directory(&self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()
+    }
+
+    fn set_aside(&self, name: &str, directory: &str, kept: &str) -> io::Result<()> {
+        let below = self.path(directory);
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&below)?;
+        let (from, to) = (self.path(name), below.join(kept));
+        match std::fs::hard_link(&from, &to) {
+            // Some file systems have no second names.
+            Err(error) if matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied) => {
+                let mut copy = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&to)?;
+                io::copy(&mut File::open(&from)?, &mut copy)?;
+                copy.sync_all()?;
+            }
+            result => result?,
+        }
+        File::open(&below)?.sync_all()?;
         File::open(&self.path)?.sync_all()
     }
 

@@ -4,10 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{JournalError, io_error};
-use crate::reader::{JournalReader, ReaderOptions, Visible};
+use crate::frame::BatchHeader;
 use crate::recovery::{Proof, Tail, check_succession, scan_tail};
 use crate::segment;
 use crate::storage::{self, Storage};
+use crate::walk;
 use crate::watermark;
 
 /// One segment's header and size.
@@ -137,14 +138,48 @@ pub fn verify_storage(storage: &Arc<dyn Storage>) -> Result<Verified, JournalErr
 fn verify_once(storage: &Arc<dyn Storage>) -> Result<Verified, JournalError> {
     // The newest segment first: later, a live writer may be ahead of the watermark that judges its tail.
     let journal = inspect_storage(storage)?;
-    let options = ReaderOptions { visible: Visible::Written, ..ReaderOptions::default() };
-    let mut reader = JournalReader::open_storage(Arc::clone(storage), options)?;
-    let mut verified = Verified { journal, record_count: 0, batch_count: 0, size_bytes: 0 };
-    while reader.next_sequence() <= verified.journal.last_sequence {
-        let Some(batch) = reader.next_batch()? else { break };
-        verified.record_count += batch.last_sequence() - batch.first_sequence() + 1;
-        verified.batch_count += 1;
-        verified.size_bytes += batch.size_bytes() as u64;
+    let sizes: Vec<u64> = journal.segments.iter().map(|segment| segment.size_bytes).collect();
+    let (numbers, last_sequence) = (&journal.segments, journal.last_sequence);
+    let counted: Vec<Result<Counts, JournalError>> = walk::each(&sizes, |index, buffer| {
+        let number = numbers[index].segment;
+        let gone =
+            || JournalError::Compacted { path: storage.path(""), requested: numbers[index].first_sequence, first: 0 };
+        let opened = segment::read_header(&**storage, number)?.ok_or_else(gone)?;
+        let mut counts = Counts::default();
+        let newest = index + 1 == numbers.len();
+        let upto = if newest { last_sequence } else { u64::MAX };
+        let walked = walk::walk(&**storage, &opened, upto, buffer, |header, _| counts.add(header))?;
+        if !newest {
+            let next = segment::read_header(&**storage, number + 1)?.ok_or_else(gone)?;
+            walk::check_seal(&**storage, number, &walked, &next)?;
+        }
+        Ok(counts)
+    });
+    let mut verified = Verified { journal: journal.clone(), record_count: 0, batch_count: 0, size_bytes: 0 };
+    for counts in counted {
+        // The first damage, as a reader would meet it.
+        let counts = counts?;
+        verified.record_count += counts.record_count;
+        verified.batch_count += counts.batch_count;
+        verified.size_bytes += counts.size_bytes;
     }
     Ok(verified)
+}
+
+/// Of batches of messages.
+#[derive(Debug, Default)]
+struct Counts {
+    record_count: u64,
+    batch_count: u64,
+    size_bytes: u64,
+}
+
+impl Counts {
+    fn add(&mut self, header: &BatchHeader) {
+        if header.message_count() > 0 {
+            self.record_count += header.message_count();
+            self.batch_count += 1;
+            self.size_bytes += u64::from(header.length);
+        }
+    }
 }

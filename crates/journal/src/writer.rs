@@ -22,7 +22,7 @@ use crate::segment::{self, BlankSegment, OpenSegment, SEGMENT_SIZE_BYTES_MAX, SE
 use crate::storage::{self, Storage, StorageLock, write_all_at};
 use crate::watermark::{Watermark, WatermarkWriter};
 
-const LOCK_NAME: &str = "lock";
+pub(crate) const LOCK_NAME: &str = "lock";
 /// Longest configuration, however large the segments are.
 const CONFIGURATION_SIZE_BYTES_MAX: u64 = 64 << 10;
 
@@ -473,7 +473,7 @@ fn check_configuration(configuration: &str, segment_size_bytes: u64) -> Result<(
 }
 
 /// Now by the machine's clock, ns since 1970 UTC.
-fn now_ns() -> i64 {
+pub(crate) fn now_ns() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }

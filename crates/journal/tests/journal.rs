@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use common::{append_upto, open, options, payload, read_all};
 use tidebook_journal::storage::{Access, FileIdentity, Storage, StorageFile, StorageLock};
 use tidebook_journal::{
-    Damage, JournalError, JournalOptions, JournalReader, JournalWriter, ReaderOptions, Tail, Visible, verify,
-    verify_storage,
+    Damage, JournalError, JournalOptions, JournalReader, JournalWriter, ReaderOptions, Tail, Visible, stats_storage,
+    verify, verify_storage,
 };
 use tidebook_testkit::MemoryStorage;
 
@@ -25,6 +25,36 @@ fn messages_read_back_in_order_over_many_segments() {
     assert_eq!((journal.first_sequence, journal.last_sequence, journal.durable), (1, 500, 500));
     assert_eq!((verified.record_count, verified.batch_count), (500, 500_u64.div_ceil(7)));
     assert_eq!((journal.channel.as_str(), journal.tail), ("feed.test", Tail::Clean));
+}
+
+#[test]
+fn a_journal_is_counted_by_segment_with_its_batches_and_syncs() {
+    let storage = MemoryStorage::new();
+    let mut writer = open(&storage);
+    for sequence in 1..=30 {
+        writer.append(&payload(sequence)).unwrap();
+        if sequence % 3 == 0 {
+            writer.flush().unwrap();
+        }
+        if sequence % 6 == 0 {
+            writer.sync().unwrap();
+        }
+    }
+    append_upto(&mut writer, 400, 5);
+    let counted = stats_storage(&storage.shared()).unwrap();
+    assert_eq!(counted.segments.iter().map(|one| one.message_count).sum::<u64>(), 400);
+    let payloads: usize = (1..=400).map(|sequence| payload(sequence).len()).sum();
+    assert_eq!(counted.segments.iter().map(|one| one.payload_size_bytes).sum::<u64>(), payloads as u64);
+    assert_eq!(counted.segments.iter().map(|one| one.batch_count).sum::<u64>(), 84);
+    assert_eq!(counted.segments.iter().map(|one| one.batch_sizes.iter().sum::<u64>()).sum::<u64>(), 84);
+    // Two batches to each of the first five syncs; what is durable at first is no sync.
+    let first = &counted.segments[0];
+    assert!(first.sync_group_count < first.batch_count && first.sync_group_count >= first.batch_count - 6, "{first:?}");
+    assert!(
+        first.batch_sizes.iter().enumerate().all(|(bits, &count)| count == 0 || (7..=9).contains(&bits)),
+        "{first:?}"
+    );
+    assert_eq!(counted.journal.segments.len(), counted.segments.len());
 }
 
 #[test]

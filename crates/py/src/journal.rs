@@ -260,6 +260,32 @@ pub fn journal_first_to_keep(
         .map_err(|error| Raised::from(error).into())
 }
 
+/// A journal counted, segment by segment.
+#[pyfunction]
+pub fn journal_stats(py: Python<'_>, directory: PathBuf) -> PyResult<Bound<'_, PyDict>> {
+    let found = py.detach(|| tidebook_journal::stats(&directory)).map_err(|error| PyErr::from(Raised::from(error)))?;
+    let facts = facts_of(py, &found.journal)?;
+    let mut segments = Vec::new();
+    for counted in found.segments {
+        let one = PyDict::new(py);
+        one.set_item("segment", counted.segment)?;
+        one.set_item("first_sequence", counted.first_sequence)?;
+        one.set_item("created_ns", counted.created_ns)?;
+        one.set_item("size_bytes", counted.size_bytes)?;
+        one.set_item("messages", counted.message_count)?;
+        one.set_item("batches", counted.batch_count)?;
+        one.set_item("payload_size_bytes", counted.payload_size_bytes)?;
+        one.set_item("batch_size_bytes", counted.batch_size_bytes)?;
+        one.set_item("sync_groups", counted.sync_group_count)?;
+        one.set_item("batch_sizes", counted.batch_sizes)?;
+        segments.push(one);
+    }
+    facts.set_item("segments", segments)?;
+    let changes: PyResult<Vec<_>> = found.configurations.iter().map(|change| configuration_facts(py, change)).collect();
+    facts.set_item("configurations", changes?)?;
+    Ok(facts)
+}
+
 /// Each configuration of a journal: segment, first_sequence, created_ns, configuration.
 #[pyfunction]
 pub fn journal_configurations(py: Python<'_>, directory: PathBuf) -> PyResult<Vec<Bound<'_, PyDict>>> {

@@ -15,6 +15,7 @@ mod engine;
 mod errors;
 mod feed_channel;
 mod journal;
+mod journal_repair;
 mod measure;
 mod owned_channel;
 mod payloads;
@@ -59,8 +60,10 @@ mod _core {
     #[pymodule_export]
     use super::journal::{
         JournalReader, JournalWriter, compact_journal, inspect_journal, journal_configurations, journal_first_to_keep,
-        verify_journal,
+        journal_stats, verify_journal,
     };
+    #[pymodule_export]
+    use super::journal_repair::{cut_journal, examine_journal, restore_journal};
     #[pymodule_export]
     use super::measure::{measure_drain, measure_echo, measure_hand_over, measure_stream};
     #[pymodule_export]

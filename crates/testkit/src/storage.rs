@@ -308,6 +308,18 @@ impl Storage for MemoryStorage {
         Ok(())
     }
 
+    fn set_aside(&self, name: &str, directory: &str, kept: &str) -> io::Result<()> {
+        let mut disk = self.lock();
+        let id = disk.names.get(name).copied().ok_or(io::ErrorKind::NotFound)?;
+        let kept = format!("{directory}/{kept}");
+        if disk.names.contains_key(&kept) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        disk.names.insert(kept.clone(), id);
+        disk.stable_names.insert(kept, id);
+        Ok(())
+    }
+
     fn try_lock(&self, name: &str) -> io::Result<Option<Box<dyn StorageLock>>> {
         if !self.lock().locked.insert(name.into()) {
             return Ok(None);

@@ -66,7 +66,19 @@ COMMANDS = {
     "feeds rm": ("tidebook.cli.feeds:remove", "Give symbols of a venue up, in the running node or for the next one."),
     "feeds top": ("tidebook.cli.feeds:top", "Watch the feeds of the running node: rates, delays, gaps, books."),
     "journal dump": ("tidebook.cli.journal:dump", "Print the messages of a journal, oldest first."),
+    "journal export": (
+        "tidebook.cli.journal_export:export",
+        "Write the durable messages of a journal into a Parquet, CSV, JSON-lines or raw file.",
+    ),
     "journal ls": ("tidebook.cli.journal:ls", "List the journals of a data directory and how far each is durable."),
+    "journal repair": (
+        "tidebook.cli.journal_repair:repair",
+        "Say what is damaged in a journal and what can be done; with a choice, do it.",
+    ),
+    "journal stats": (
+        "tidebook.cli.journal_stats:stats",
+        "Count journals: messages, batches, sizes, syncs, rates, what their channels were run with.",
+    ),
     "journal verify": (
         "tidebook.cli.journal:verify",
         "Check every batch of journals; the exit code says whether all are whole.",

@@ -1,7 +1,8 @@
 """The durable history of channels: reading, inspecting and verifying journals; states recovered from them and snapshots.
 
-Writing belongs to the channel's owner (`tidebook._core.JournalWriter`); everything here is safe beside a live writer,
-in any process, and holds no lock. What the bytes mean: `docs/formats/journal.md`.
+Writing belongs to the channel's owner (`tidebook._core.JournalWriter`); what looks is safe beside a live writer, in any
+process, and holds no lock. `compact` removes old segments beside it too; `restore` and `cut` mend a journal nobody
+writes. What the bytes mean: `docs/formats/journal.md`.
 """
 
 from tidebook.persistence.journal import (
@@ -17,27 +18,38 @@ from tidebook.persistence.journal import (
     verify,
 )
 from tidebook.persistence.recovery import Follower, FollowerStatus, Recovered, RecoveryFacts, recover
+from tidebook.persistence.repair import Cut, Diagnosis, Finding, cut, examine, restore
 from tidebook.persistence.snapshots import Place, Rotation, SnapshotFacts, SnapshotStore, State
+from tidebook.persistence.stats import JournalStats, SegmentStats, stats
 
 __all__ = [
     "Compacted",
     "ConfigurationChange",
+    "Cut",
+    "Diagnosis",
+    "Finding",
     "Follower",
     "FollowerStatus",
     "JournalState",
+    "JournalStats",
     "Place",
     "Recovered",
     "RecoveryFacts",
     "Rotation",
+    "SegmentStats",
     "SnapshotFacts",
     "SnapshotStore",
     "State",
     "VerifiedJournal",
     "compact",
     "configurations",
+    "cut",
+    "examine",
     "first_to_keep",
     "inspect",
     "read",
     "recover",
+    "restore",
+    "stats",
     "verify",
 ]

@@ -65,7 +65,7 @@ def dump(
     """
     from tidebook.transport.view import ChannelView, Damage, Gap, Messages, find_channel
 
-    chosen = _format(out, format)
+    chosen = file_format(out, format)
     if json and out == _STDOUT:
         raise UsageError("--json prints to stdout; name an output file with -o")
     view = ChannelView(find_channel(name, node=node, root=rings), allow_others=allow_others)
@@ -79,9 +79,9 @@ def dump(
     begin = first or status["oldest"]
     told = _Told()
     with (
-        _opened(out, force) as file,
+        opened(out, force) as file,
         progress_bar(f"writing {view.file.title}", max(0, until + 1 - begin), bytes=False, quiet=json) as advance,
-        _WRITERS[chosen](file, view.dtype) as writer,
+        WRITERS[chosen](file, view.dtype) as writer,
     ):
         at = begin
         for found in view.read(begin):
@@ -142,15 +142,16 @@ def _report(told: _Told, out: str, format: str, title: str, json: bool) -> int:
     return 1 if missing else 0
 
 
-def _format(out: str, asked: Format | None) -> Format:
+def file_format(out: str, asked: Format | None) -> Format:
+    """The format asked for, else by the ending of the file. Raises: UsageError for an ending of none."""
     if asked is not None:
         return asked
     ending = Path(out).suffix.removeprefix(".")
     if out == _STDOUT:
         return "jsonl"
-    if ending in _WRITERS:
+    if ending in WRITERS:
         return ending  # type: ignore[return-value]
-    raise UsageError(f"{out}: say --format {', '.join(_WRITERS)}; its ending is none of them", option="format")
+    raise UsageError(f"{out}: say --format {', '.join(WRITERS)}; its ending is none of them", option="format")
 
 
 def _up_to(messages: Messages, last: int) -> Messages:
@@ -165,7 +166,7 @@ def _up_to(messages: Messages, last: int) -> Messages:
 
 
 @contextlib.contextmanager
-def _opened(out: str, force: bool) -> Iterator[BinaryIO]:
+def opened(out: str, force: bool) -> Iterator[BinaryIO]:
     """The file to write: whole and synced under its name in the end, or not there."""
     if out == _STDOUT:
         yield sys.stdout.buffer
@@ -338,4 +339,5 @@ class _Raw(_Writer):
             self._file.write(sequence.to_bytes(8, "little") + len(payload).to_bytes(4, "little") + payload)
 
 
-_WRITERS: dict[str, type[_Writer]] = {"parquet": _Parquet, "csv": _Csv, "jsonl": _JsonLines, "raw": _Raw}
+WRITERS: dict[str, type[_Writer]] = {"parquet": _Parquet, "csv": _Csv, "jsonl": _JsonLines, "raw": _Raw}
+"""By format; each is made of a file and the type of the records, None for messages."""

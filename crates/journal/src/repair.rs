@@ -1,0 +1,429 @@
+//! Mending a damaged journal by somebody's choice, never by itself.
+//!
+//! [`examine`] says what is damaged and what still stands. What to do about it is decided by who knows what the messages are
+//! worth: [`restore`] puts segments back from a copy that is verified against the chain, and loses nothing; [`cut`] goes on at the
+//! last good message and gives up what follows. Neither destroys a byte: what is replaced or taken out is kept in the directory
+//! `quarantine` first. Each step leaves a journal that is still refused as damaged until the last one is done, so a crash
+//! anywhere is followed by the same repair once more.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Damage, JournalError, io_error};
+use crate::frame::{ChainState, FORMAT_VERSION, SegmentHeader};
+use crate::recovery::{Proof, Tail, scan_tail};
+use crate::segment::{self, OpenSegment};
+use crate::storage::{self, Access, Storage, StorageLock, read_full_at, write_all_at};
+use crate::walk::{Buffer, Walked, check_seal, walk};
+use crate::watermark::{self, Watermark, WatermarkWriter};
+use crate::writer::{LOCK_NAME, now_ns};
+use crate::{compact, verify};
+
+/// Where replaced and taken-out segments are kept, below the journal's directory.
+pub const QUARANTINE: &str = "quarantine";
+const COPY_BLOCK_SIZE_BYTES: usize = 1 << 20;
+
+/// One damaged segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The segment.
+    pub segment: u64,
+    /// First byte of it that cannot be trusted.
+    pub offset: u64,
+    /// First message that cannot be read; 0 if its number is not known.
+    pub sequence: u64,
+    /// What shows it.
+    pub damage: Damage,
+}
+
+/// What a whole look at a journal found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnosis {
+    /// First message held; 0 when the oldest header does not verify.
+    pub first_sequence: u64,
+    /// Last message before the first damage: where [`cut`] would go on.
+    pub last_good: u64,
+    /// Highest sequence that anything shows to have been there.
+    pub last_known: u64,
+    /// The first damage of each segment, in order; none for a journal that opens.
+    pub findings: Vec<Finding>,
+    /// How a journal without damage ends. A torn tail needs no repair: the next opening goes on behind it.
+    pub tail: Tail,
+}
+
+impl Diagnosis {
+    /// Messages that [`cut`] gives up, as far as anything shows that they were there.
+    pub const fn lost_by_cutting(&self) -> u64 {
+        self.last_known.saturating_sub(self.last_good)
+    }
+}
+
+/// What [`restore`] did with one damaged segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// The segment.
+    pub segment: u64,
+    /// `None` when it was put back; else why the copy was refused.
+    pub refused: Option<String>,
+}
+
+/// What [`cut`] left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    /// Last message of the journal now.
+    pub last_sequence: u64,
+    /// Messages given up, as far as anything shows that they were there.
+    pub lost: u64,
+    /// Where what was taken out is.
+    pub quarantined: Vec<PathBuf>,
+    /// Epoch of the messages from here on: one more, so that a cursor behind the cut is known for what it is.
+    pub epoch: u32,
+}
+
+/// Looks at every batch of the journal in the directory `path`, past the first damage too. Changes nothing.
+///
+/// # Errors
+/// [`JournalError::Absent`], another version, or what the operating system refuses; damage is in the answer.
+pub fn examine(path: &Path) -> Result<Diagnosis, JournalError> {
+    examine_storage(&storage::directory(path))
+}
+
+/// As [`examine`], over any storage.
+///
+/// # Errors
+/// As [`examine`].
+pub fn examine_storage(storage: &Arc<dyn Storage>) -> Result<Diagnosis, JournalError> {
+    match verify::verify_storage(storage) {
+        Ok(verified) => Ok(Diagnosis {
+            first_sequence: verified.journal.first_sequence,
+            last_good: verified.journal.last_sequence,
+            last_known: verified.journal.last_sequence,
+            findings: Vec::new(),
+            tail: verified.journal.tail,
+        }),
+        // Damage, and nothing that a living writer or compaction may still explain.
+        Err(JournalError::Damaged { .. }) => look(&**storage).map(|found| found.diagnosis),
+        Err(other) => Err(other),
+    }
+}
+
+/// A diagnosis and what a repair needs beside it.
+struct Look {
+    diagnosis: Diagnosis,
+    /// Where the chain is whole: the segment and its end; `None` when not even the oldest header is.
+    good: Option<(u64, Walked)>,
+    /// Numbers of all segments present.
+    present: Vec<u64>,
+}
+
+fn look(storage: &dyn Storage) -> Result<Look, JournalError> {
+    let watermark = watermark::read(storage)?;
+    let present = segment::numbers_present(storage)?;
+    let (Some(&oldest), Some(&newest)) = (present.first(), present.last()) else {
+        return Err(JournalError::Absent { path: storage.path("") });
+    };
+    let last = watermark.map_or(newest, |watermark| watermark.segment.max(newest));
+    let mut findings: Vec<Finding> = Vec::new();
+    let mut last_known = watermark.map_or(0, |watermark| watermark.sequence);
+    let (mut first_sequence, mut good) = (0, None);
+    let mut journal_id = None;
+    // Where the segment before ended, if that is known.
+    let mut before: Option<ChainState> = None;
+    let mut buffer = Buffer::default();
+    for number in oldest..=last {
+        let of_this_journal = |other: &OpenSegment| journal_id.is_none_or(|id| id == other.header.journal_id);
+        let next = header_of(storage, number + 1)?.filter(of_this_journal);
+        let opened = match segment::read_header(storage, number) {
+            Ok(Some(opened)) if of_this_journal(&opened) => opened,
+            other => {
+                let damage = match other {
+                    Ok(Some(_)) => Damage::Succession,
+                    Ok(None) => Damage::Missing,
+                    Err(JournalError::Damaged { damage, .. }) => damage,
+                    Err(error) => return Err(error),
+                };
+                let sequence = before.map_or(0, |state| state.next_sequence);
+                findings.push(Finding { segment: number, offset: 0, sequence, damage });
+                before = None;
+                continue;
+            }
+        };
+        let header = &opened.header;
+        journal_id = Some(header.journal_id);
+        if number == oldest {
+            first_sequence = header.first_sequence;
+        }
+        last_known = last_known.max(header.first_sequence - 1);
+        let walked = walk(storage, &opened, u64::MAX, &mut buffer, |batch, _| {
+            last_known = last_known.max(batch.durable_upto);
+        })?;
+        last_known = last_known.max(walked.state.next_sequence - 1);
+        let judged = match &next {
+            Some(next) => check_seal(storage, number, &walked, next),
+            // The newest: its end is judged as an opening would.
+            None if number == last => scan_tail(storage, &opened, Proof { watermark, evidence: 0 }).map(|_| ()),
+            // What stands behind it is damaged itself.
+            None => Ok(()),
+        };
+        let whole = judged.is_ok();
+        match judged {
+            Ok(()) => {}
+            Err(JournalError::Damaged { offset, sequence, damage, .. }) => {
+                findings.push(Finding { segment: number, offset, sequence, damage });
+            }
+            Err(error) => return Err(error),
+        }
+        if findings.first().is_none_or(|first| first.segment == number) {
+            good = Some((number, walked));
+        }
+        before = whole.then_some(walked.state);
+    }
+    let last_good = good.map_or(0, |(_, walked): (u64, Walked)| walked.state.next_sequence - 1);
+    let diagnosis = Diagnosis { first_sequence, last_good, last_known, findings, tail: Tail::Clean };
+    Ok(Look { diagnosis, good, present })
+}
+
+/// A header that verifies, of a segment that is there.
+fn header_of(storage: &dyn Storage, number: u64) -> Result<Option<OpenSegment>, JournalError> {
+    match segment::read_header(storage, number) {
+        Err(JournalError::Damaged { .. }) => Ok(None),
+        other => other,
+    }
+}
+
+/// Both locks: nobody writes and nobody removes while the journal is repaired.
+fn lock(storage: &dyn Storage) -> Result<[Box<dyn StorageLock>; 2], JournalError> {
+    let take = |name: &str| storage.try_lock(name).map_err(io_error("lock", &storage.path(name)));
+    let writer = take(LOCK_NAME)?.ok_or_else(|| JournalError::Locked { path: storage.path(LOCK_NAME) })?;
+    let compaction =
+        take(compact::LOCK_NAME)?.ok_or_else(|| JournalError::Compacting { path: storage.path(compact::LOCK_NAME) })?;
+    Ok([writer, compaction])
+}
+
+/// Puts each damaged segment of the journal in the directory `path` back from the one in `from`, a backup or a copy, if every
+/// batch of that verifies and it fits between its neighbours.
+///
+/// # Errors
+/// [`JournalError::Locked`] while the journal is written; [`JournalError::Option`] when nothing is damaged.
+pub fn restore(path: &Path, from: &Path) -> Result<Vec<Restored>, JournalError> {
+    restore_storage(&storage::directory(path), &*storage::directory(from))
+}
+
+/// As [`restore`], over any storage.
+///
+/// # Errors
+/// As [`restore`].
+pub fn restore_storage(storage: &Arc<dyn Storage>, from: &dyn Storage) -> Result<Vec<Restored>, JournalError> {
+    let _locks = lock(&**storage)?;
+    segment::remove_unfinished(&**storage)?;
+    let found = damage_of(storage, "from", from.path("").display().to_string())?;
+    let mut done = Vec::new();
+    for finding in &found.diagnosis.findings {
+        let number = finding.segment;
+        let refused = match fits(&**storage, from, number)? {
+            Ok(copy) => {
+                put_back(&**storage, number, &copy)?;
+                None
+            }
+            Err(reason) => Some(reason),
+        };
+        done.push(Restored { segment: number, refused });
+    }
+    Ok(done)
+}
+
+/// The diagnosis of a journal that is damaged.
+fn damage_of(storage: &Arc<dyn Storage>, option: &'static str, value: String) -> Result<Look, JournalError> {
+    match verify::verify_storage(storage) {
+        Ok(_) => {
+            let rule = "the journal is not damaged, and nothing was changed".to_owned();
+            Err(JournalError::Option { option, value, rule })
+        }
+        Err(JournalError::Damaged { .. }) => look(&**storage),
+        Err(other) => Err(other),
+    }
+}
+
+/// The copy of segment `number` if it can stand in this journal, or why it cannot.
+fn fits(storage: &dyn Storage, from: &dyn Storage, number: u64) -> Result<Result<OpenSegment, String>, JournalError> {
+    let refused = |reason: String| Ok(Err(reason));
+    let path = from.path(&segment::file_name(number));
+    let copy = match segment::read_header(from, number) {
+        Ok(Some(copy)) => copy,
+        Ok(None) => return refused(format!("{}: not there", path.display())),
+        Err(error @ JournalError::Damaged { .. }) => return refused(error.to_string()),
+        Err(error) => return Err(error),
+    };
+    let mut buffer = Buffer::default();
+    let before = if number > 1 { header_of(storage, number - 1)? } else { None };
+    if let Some(before) = &before {
+        let ended = walk(storage, before, u64::MAX, &mut buffer, |_, _| ())?;
+        let (seal, other) = (&copy.header, before.header.journal_id != copy.header.journal_id);
+        if other || check_seal(storage, number - 1, &ended, &copy).is_err() {
+            let path = path.display();
+            let batch = seal.predecessor_batch;
+            return refused(format!(
+                "{path}: does not follow the segment before it, whose last batch it calls {batch}"
+            ));
+        }
+    }
+    let walked = walk(from, &copy, u64::MAX, &mut buffer, |_, _| ())?;
+    match header_of(storage, number + 1)? {
+        Some(next) => {
+            if next.header.journal_id != copy.header.journal_id || check_seal(from, number, &walked, &next).is_err() {
+                let (path, end) = (path.display(), walked.state.batch_number);
+                let named = next.header.predecessor_batch;
+                return refused(format!(
+                    "{path}: ends with batch {end}, and the segment behind it follows batch {named}"
+                ));
+            }
+        }
+        None => {
+            // The newest, or one whose successor is damaged too: no less than what is known.
+            let watermark = watermark::read(storage)?.filter(|watermark| watermark.segment == number);
+            let known = watermark.map_or(0, |watermark| watermark.batch_number);
+            let held = match header_of(storage, number)? {
+                Some(held) => walk(storage, &held, u64::MAX, &mut buffer, |_, _| ())?.state.batch_number,
+                None => 0,
+            };
+            if walked.state.batch_number < known.max(held) {
+                let (path, end, least) = (path.display(), walked.state.batch_number, known.max(held));
+                return refused(format!("{path}: ends with batch {end}, and batch {least} is known to be durable"));
+            }
+        }
+    }
+    if let Some(held) = header_of(storage, number)?
+        && held.header_crc != copy.header_crc
+    {
+        return refused(format!("{}: another segment of this number, its header differs", path.display()));
+    }
+    Ok(Ok(copy))
+}
+
+/// Copies a verified segment over a damaged one, which is set aside before.
+fn put_back(storage: &dyn Storage, number: u64, copy: &OpenSegment) -> Result<(), JournalError> {
+    let name = segment::file_name(number);
+    let size_bytes = copy.file.size_bytes().map_err(io_error("read", &storage.path(&name)))?;
+    set_aside(storage, &name)?;
+    write_beginning(storage, number, copy, size_bytes)
+}
+
+/// Keeps a file in the quarantine under a name that is free there; where that is, if the file is there.
+fn set_aside(storage: &dyn Storage, name: &str) -> Result<Option<PathBuf>, JournalError> {
+    let mut kept = format!("{QUARANTINE}/{name}");
+    for copy in 2..=u32::MAX {
+        match storage.set_aside(name, QUARANTINE, &kept[QUARANTINE.len() + 1..]) {
+            Ok(()) => return Ok(Some(storage.path(&kept))),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                kept = format!("{QUARANTINE}/{name}.{copy}");
+            }
+            Err(error) if storage::is_absent(&error) => return Ok(None),
+            Err(error) => return Err(io_error("set aside", &storage.path(name))(error)),
+        }
+    }
+    unreachable!("no directory holds so many copies")
+}
+
+/// Makes the journal in the directory `path` end with message `sequence`, which must be [`Diagnosis::last_good`]: who gives it has
+/// seen what is lost. A new segment of the next epoch begins behind it.
+///
+/// # Errors
+/// [`JournalError::Option`] for any other sequence, or when nothing is damaged; [`JournalError::Locked`] while the journal is
+/// written. [`JournalError::Damaged`] when not even the oldest header verifies: there is nothing to go on from.
+pub fn cut(path: &Path, sequence: u64) -> Result<Cut, JournalError> {
+    cut_storage(&storage::directory(path), sequence)
+}
+
+/// As [`cut`], over any storage.
+///
+/// # Errors
+/// As [`cut`].
+pub fn cut_storage(storage: &Arc<dyn Storage>, sequence: u64) -> Result<Cut, JournalError> {
+    let _locks = lock(&**storage)?;
+    segment::remove_unfinished(&**storage)?;
+    let found = damage_of(storage, "cut-at", sequence.to_string())?;
+    let diagnosis = &found.diagnosis;
+    let Some((last, walked)) = found.good else {
+        let Finding { segment, offset, sequence, damage } = diagnosis.findings[0].clone();
+        let path = storage.path(&segment::file_name(segment));
+        return Err(JournalError::Damaged { path, segment, offset, sequence, damage });
+    };
+    if sequence != diagnosis.last_good {
+        let rule = format!("the last good message is {}; give exactly that", diagnosis.last_good);
+        return Err(JournalError::Option { option: "cut-at", value: sequence.to_string(), rule });
+    }
+    let mut quarantined = Vec::new();
+    let newer: Vec<u64> = found.present.iter().copied().filter(|&number| number > last).collect();
+    let opened = segment::open(&**storage, last, Access::Read)?.expect("the segment was read under the lock");
+    let path = storage.path(&segment::file_name(last));
+    let trimmed = opened.file.size_bytes().map_err(io_error("read", &path))? > walked.end;
+    for &number in trimmed.then_some(&last).into_iter().chain(&newer) {
+        quarantined.extend(set_aside(&**storage, &segment::file_name(number))?);
+    }
+    let root = storage.path("");
+    // The newest first, down to the second behind the cut: its predecessor still shows that it is missing.
+    for &number in newer.iter().rev().filter(|&&number| number > last + 1) {
+        let name = segment::file_name(number);
+        storage.remove(&name).map_err(io_error("remove", &storage.path(&name)))?;
+        storage.sync_directory().map_err(io_error("sync", &root))?;
+    }
+    if trimmed {
+        write_beginning(&**storage, last, &opened, walked.end)?;
+    }
+    let header = header_behind(&**storage, &opened.header, &walked.state)?;
+    let begun = segment::allocate(storage, header.segment, header.size_bytes)?.finish(&**storage, header)?;
+    let synced = ChainState::at_start(&begun.header, begun.header_crc);
+    WatermarkWriter::open(&**storage)?.publish_synced(Watermark {
+        sequence: synced.next_sequence - 1,
+        batch_number: synced.batch_number,
+        segment: begun.header.segment,
+        epoch: synced.epoch,
+        closed: false,
+    })?;
+    storage.sync_directory().map_err(io_error("sync", &root))?;
+    let lost = diagnosis.lost_by_cutting();
+    Ok(Cut { last_sequence: sequence, lost, quarantined, epoch: synced.epoch })
+}
+
+/// Lets the first `end` bytes of `opened` take the place of segment `number`, which was set aside if it is there.
+fn write_beginning(storage: &dyn Storage, number: u64, opened: &OpenSegment, end: u64) -> Result<(), JournalError> {
+    let (name, unfinished) = (segment::file_name(number), segment::unfinished_name(number));
+    let path = storage.path(&unfinished);
+    let file = storage.create(&unfinished).map_err(io_error("create", &path))?;
+    let (mut block, mut offset) = (vec![0; COPY_BLOCK_SIZE_BYTES], 0);
+    while offset < end {
+        let size = (end - offset).min(block.len() as u64) as usize;
+        let read = read_full_at(&*opened.file, &mut block[..size], offset);
+        let read = read.map_err(io_error("read", &storage.path(&name)))?;
+        if read == 0 {
+            return Err(io_error("read", &storage.path(&name))(std::io::ErrorKind::UnexpectedEof.into()));
+        }
+        write_all_at(&*file, &block[..read], offset).map_err(io_error("write", &path))?;
+        offset += read as u64;
+    }
+    file.sync().map_err(io_error("sync", &path))?;
+    storage.rename(&unfinished, &name).map_err(io_error("rename", &path))?;
+    storage.sync_directory().map_err(io_error("sync", &storage.path("")))
+}
+
+/// Header of the segment that begins behind a cut.
+fn header_behind(
+    storage: &dyn Storage,
+    before: &SegmentHeader,
+    state: &ChainState,
+) -> Result<SegmentHeader, JournalError> {
+    Ok(SegmentHeader {
+        version: FORMAT_VERSION,
+        size_bytes: before.size_bytes,
+        segment: before.segment + 1,
+        first_sequence: state.next_sequence,
+        epoch: state.epoch + 1,
+        key_id: 0,
+        journal_id: before.journal_id,
+        salt: segment::random_bytes(storage)?,
+        predecessor_batch: state.batch_number,
+        predecessor_chain: state.chain,
+        channel: before.channel.clone(),
+        created_ns: now_ns(),
+    })
+}

@@ -1,0 +1,254 @@
+//! Mending a damaged journal: what is said of it, what each choice leaves, and that nothing is done without one.
+
+mod common;
+
+use common::{append_upto, open, options, read_all};
+use tidebook_journal::repair::{Diagnosis, cut_storage, examine_storage, restore_storage};
+use tidebook_journal::storage::Storage;
+use tidebook_journal::{
+    Damage, JournalError, JournalReader, JournalWriter, ReaderOptions, SEGMENT_HEADER_SIZE_BYTES, Tail, Visible,
+    verify_storage,
+};
+use tidebook_testkit::storage::EIO;
+use tidebook_testkit::{Fault, MemoryStorage, Operation, Random};
+
+fn name(segment: u64) -> String {
+    format!("{segment:010}.segment")
+}
+
+/// Five segments of 20 messages each, four to a batch; the last was not closed.
+fn journal() -> MemoryStorage {
+    let storage = MemoryStorage::new();
+    for last in [20, 40, 60, 80, 100] {
+        append_upto(&mut open(&storage), last, 4);
+    }
+    assert_eq!(verify_storage(&storage.shared()).unwrap().journal.segments.len(), 5);
+    storage
+}
+
+fn examined(storage: &MemoryStorage) -> Diagnosis {
+    examine_storage(&storage.shared()).unwrap()
+}
+
+fn flip(storage: &MemoryStorage, segment: u64, byte: usize) {
+    let mut bytes = storage.bytes(&name(segment));
+    bytes[byte] ^= 1;
+    storage.set_bytes(&name(segment), bytes);
+}
+
+/// Offset of the second batch of a segment.
+fn second_batch(storage: &MemoryStorage, segment: u64) -> usize {
+    let bytes = storage.bytes(&name(segment));
+    let length = u32::from_le_bytes(bytes[SEGMENT_HEADER_SIZE_BYTES + 4..][..4].try_into().unwrap());
+    SEGMENT_HEADER_SIZE_BYTES + length as usize
+}
+
+type Harm = fn(&MemoryStorage);
+
+/// Segment, whether the damage begins at its second batch, sequence, last good message.
+type Place = (u64, bool, u64, u64);
+
+/// Ways to damage the journal: what it is, the damage, and where a diagnosis must find it.
+fn harms() -> Vec<(&'static str, Harm, Place)> {
+    vec![
+        ("a bit in a sealed segment", |s| flip(s, 2, second_batch(s, 2) + 60), (2, true, 25, 24)),
+        ("a bit in the newest", |s| flip(s, 5, second_batch(s, 5) + 60), (5, true, 85, 84)),
+        ("a header", |s| flip(s, 3, 100), (3, false, 41, 40)),
+        ("the newest header", |s| flip(s, 5, 100), (5, false, 81, 80)),
+        ("a segment removed", |s| s.remove_file(&name(3)), (3, false, 41, 40)),
+        ("the newest removed", |s| s.remove_file(&name(5)), (5, false, 81, 80)),
+        (
+            "a sealed segment cut",
+            |s| s.set_bytes(&name(4), s.bytes(&name(4))[..second_batch(s, 4) + 9].to_vec()),
+            (4, true, 65, 64),
+        ),
+        ("two segments", |s| (flip(s, 2, second_batch(s, 2) + 60), flip(s, 4, 100)).0, (2, true, 25, 24)),
+    ]
+}
+
+#[test]
+fn damage_is_told_with_its_place_and_what_cutting_there_would_lose() {
+    for (what, harm, (segment, in_second, sequence, last_good)) in harms() {
+        let storage = journal();
+        let offset = if in_second { second_batch(&storage, segment) as u64 } else { 0 };
+        harm(&storage);
+        let before = storage.used_bytes();
+        let found = examined(&storage);
+        let first = &found.findings[0];
+        assert_eq!((first.segment, first.offset, first.sequence), (segment, offset, sequence), "{what}");
+        assert_eq!((found.last_good, found.last_known, found.lost_by_cutting()), (last_good, 100, 100 - last_good));
+        assert_eq!(storage.used_bytes(), before);
+    }
+    let two = journal();
+    flip(&two, 2, second_batch(&two, 2) + 60);
+    flip(&two, 4, 100);
+    let found: Vec<(u64, u64)> = examined(&two).findings.iter().map(|one| (one.segment, one.sequence)).collect();
+    assert_eq!(found, [(2, 25), (4, 61)]);
+}
+
+#[test]
+fn a_whole_journal_and_a_torn_tail_need_no_repair() {
+    let storage = journal();
+    let found = examined(&storage);
+    assert_eq!((found.findings.len(), found.last_good, found.tail), (0, 100, Tail::Clean));
+    let mut bytes = storage.bytes(&name(5));
+    let used = bytes.iter().rposition(|&byte| byte != 0).unwrap() + 8;
+    bytes[used] = 7;
+    storage.set_bytes(&name(5), bytes);
+    let found = examined(&storage);
+    assert!(found.findings.is_empty() && matches!(found.tail, Tail::Torn { sequence: 101, .. }), "{found:?}");
+    for error in
+        [cut_storage(&storage.shared(), 100).unwrap_err(), restore_storage(&storage.shared(), &journal()).unwrap_err()]
+    {
+        assert!(error.to_string().contains("the journal is not damaged, and nothing was changed"), "{error}");
+    }
+}
+
+#[test]
+fn segments_put_back_from_a_copy_lose_nothing() {
+    for (what, harm, _) in harms() {
+        let storage = journal();
+        let copy = storage.fork();
+        harm(&storage);
+        let harmed = storage.fork();
+        let restored = restore_storage(&storage.shared(), &copy).unwrap();
+        assert!(restored.iter().all(|one| one.refused.is_none()), "{what}: {restored:?}");
+        assert_eq!(read_all(&storage, Visible::Durable).0, 100, "{what}");
+        for one in restored {
+            let kept = format!("quarantine/{}", name(one.segment));
+            if harmed.names().unwrap().contains(&name(one.segment)) {
+                assert_eq!(storage.bytes(&kept), harmed.bytes(&name(one.segment)), "{what}: what was there is kept");
+            }
+        }
+        append_upto(&mut open(&storage), 104, 4);
+        assert_eq!(read_all(&storage, Visible::Durable).0, 104, "{what}");
+    }
+}
+
+#[test]
+fn a_copy_that_does_not_fit_is_refused_and_changes_nothing() {
+    let storage = journal();
+    let whole = storage.fork();
+    flip(&storage, 3, second_batch(&storage, 3) + 60);
+    let shorter = whole.fork();
+    shorter.set_bytes(&name(3), whole.bytes(&name(3))[..second_batch(&whole, 3)].to_vec());
+    let damaged = storage.fork();
+    let absent = whole.fork();
+    absent.remove_file(&name(3));
+    let other = journal();
+    for (copy, why) in [
+        (&shorter, "ends with batch 11, and the segment behind it follows batch 15"),
+        (&damaged, "ends with batch 11, and the segment behind it follows batch 15"),
+        (&absent, "not there"),
+        (&other, "does not follow the segment before it"),
+    ] {
+        let before = storage.bytes(&name(3));
+        let restored = restore_storage(&storage.shared(), copy).unwrap();
+        let refused = restored[0].refused.as_ref().expect("it is refused");
+        assert!(refused.contains(why), "{refused}");
+        assert_eq!(storage.bytes(&name(3)), before);
+        assert!(!storage.names().unwrap().iter().any(|name| name.starts_with("quarantine")));
+    }
+    // The newest has no successor that would show a short copy: what is known durable does.
+    let storage = whole.fork();
+    flip(&storage, 5, second_batch(&storage, 5) + 60);
+    let early = whole.fork();
+    early.set_bytes(&name(5), whole.bytes(&name(5))[..second_batch(&whole, 5)].to_vec());
+    let restored = restore_storage(&storage.shared(), &early).unwrap();
+    assert!(restored[0].refused.as_ref().unwrap().contains("batch 25 is known to be durable"), "{restored:?}");
+}
+
+#[test]
+fn a_cut_goes_on_at_the_last_good_message_and_keeps_what_it_takes_out() {
+    for (what, harm, (.., last_good)) in harms() {
+        let storage = journal();
+        harm(&storage);
+        let harmed = storage.fork();
+        for wrong in [0, last_good - 1, last_good + 1, 100] {
+            let error = cut_storage(&storage.shared(), wrong).unwrap_err();
+            assert!(error.to_string().contains(&format!("the last good message is {last_good}")), "{what}: {error}");
+            assert_eq!(examined(&storage), examined(&harmed), "{what}: nothing was changed");
+        }
+        let done = cut_storage(&storage.shared(), last_good).unwrap();
+        assert_eq!((done.last_sequence, done.lost, done.epoch), (last_good, 100 - last_good, 2), "{what}");
+        assert_eq!(read_all(&storage, Visible::Durable).0, last_good, "{what}");
+        for number in 1..=5 {
+            let kept = format!("quarantine/{}", name(number));
+            let now = storage.names().unwrap();
+            let was = harmed.names().unwrap().contains(&name(number));
+            if was && !(now.contains(&name(number)) && storage.bytes(&name(number)) == harmed.bytes(&name(number))) {
+                assert_eq!(storage.bytes(&kept), harmed.bytes(&name(number)), "{what}: segment {number} is kept");
+            }
+        }
+        let (mut writer, report) = JournalWriter::open_storage(storage.shared(), options()).unwrap();
+        assert_eq!((report.last_sequence, report.tail, writer.epoch()), (last_good, Tail::Clean, 2), "{what}");
+        append_upto(&mut writer, last_good + 9, 4);
+        assert_eq!(read_all(&storage, Visible::Durable).0, last_good + 9, "{what}");
+        let options = ReaderOptions::from_sequence(last_good + 1);
+        let mut reader = JournalReader::open_storage(storage.shared(), options).unwrap();
+        assert_eq!(reader.next_batch().unwrap().unwrap().epoch(), 2, "{what}");
+    }
+}
+
+/// Method: each call a repair makes fails in turn, then the power goes; the same repair done again ends as an undisturbed
+/// one. In between the journal never opens with fewer messages than are good.
+#[test]
+fn a_crash_within_a_repair_is_followed_by_the_same_repair() {
+    let mut failed = 0;
+    for (what, harm, (.., last_good)) in harms() {
+        let whole = journal();
+        let copy = whole.fork();
+        harm(&whole);
+        for restoring in [false, true] {
+            let repair = |storage: &MemoryStorage| -> Result<(), JournalError> {
+                if restoring {
+                    let refused = |one: &tidebook_journal::repair::Restored| one.refused.is_some();
+                    restore_storage(&storage.shared(), &copy).map(|done| assert!(!done.iter().any(refused)))
+                } else {
+                    cut_storage(&storage.shared(), last_good).map(drop)
+                }
+            };
+            let operations =
+                [Operation::Write, Operation::Sync, Operation::SyncDirectory, Operation::Rename, Operation::Remove];
+            for operation in operations {
+                for nth in 1..12 {
+                    let storage = whole.fork();
+                    storage.fail(operation, nth, Fault::Errno(EIO));
+                    let first = repair(&storage);
+                    storage.heal();
+                    storage.power_loss(&mut Random::new(nth));
+                    let at = format!("{what}, {operation:?} {nth}, restoring {restoring}, first {first:?}");
+                    failed += u64::from(first.is_err());
+                    match verify_storage(&storage.shared()) {
+                        Ok(found) => {
+                            let kept = found.journal.last_sequence;
+                            assert_eq!(kept, if restoring { 100 } else { last_good }, "{at}");
+                        }
+                        Err(JournalError::Damaged { .. }) => {
+                            let found = examined(&storage);
+                            assert!(found.last_good >= last_good, "{at}: {found:?}");
+                            repair(&storage).unwrap_or_else(|error| panic!("{at}: {error}"));
+                        }
+                        Err(error) => panic!("{at}: {error}"),
+                    }
+                    let expected = if restoring { 100 } else { last_good };
+                    assert_eq!(read_all(&storage, Visible::Durable).0, expected, "{at}");
+                    append_upto(&mut open(&storage), expected + 1, 1);
+                }
+            }
+        }
+    }
+    assert!(failed > 100, "only {failed} repairs failed on the way");
+}
+
+#[test]
+fn a_journal_that_is_written_is_not_repaired_and_one_without_a_good_header_has_nothing_to_go_on_from() {
+    let storage = journal();
+    flip(&storage, 1, second_batch(&storage, 1) + 60);
+    let writer_lock = storage.shared().try_lock("lock").unwrap();
+    assert!(matches!(cut_storage(&storage.shared(), 4), Err(JournalError::Locked { .. })));
+    drop(writer_lock);
+    flip(&storage, 1, 100);
+    let error = cut_storage(&storage.shared(), 0).unwrap_err();
+    assert!(matches!(error, JournalError::Damaged { segment: 1, damage: Damage::Header, .. }), "{error}");
+}

@@ -1,0 +1,90 @@
+"""Mending damaged journals, by somebody's choice and never by itself.
+
+Nothing is destroyed: what is replaced or taken out is kept in the directory `quarantine` of the journal. A torn tail is no damage:
+the next opening goes on behind it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tidebook._core import cut_journal, examine_journal, restore_journal
+
+if TYPE_CHECKING:
+    import os
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One damaged segment."""
+
+    segment: int
+    offset: int
+    """First byte of it that cannot be trusted."""
+    sequence: int
+    """First message that cannot be read; 0 if its number is not known."""
+    damage: str
+    """What shows it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnosis:
+    """What a whole look at a journal found."""
+
+    directory: Path
+    first_sequence: int
+    last_good: int
+    """Last message before the first damage: where a cut goes on."""
+    last_known: int
+    """Highest sequence that anything shows to have been there."""
+    torn_bytes: int
+    """Behind a journal without damage: bytes that never became durable. They need no repair."""
+    findings: list[Finding]
+    """The first damage of each damaged segment; none for a journal that opens."""
+
+    @property
+    def lost_by_cutting(self) -> int:
+        """Messages a cut gives up, as far as anything shows that they were there."""
+        return max(0, self.last_known - self.last_good)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """What a cut left."""
+
+    last_sequence: int
+    lost: int
+    """Messages given up, as far as anything shows that they were there."""
+    quarantined: list[Path]
+    epoch: int
+    """Of the messages from here on: one more, so that a cursor behind the cut is known for what it is."""
+
+
+def examine(directory: str | os.PathLike[str]) -> Diagnosis:
+    """What is damaged in a journal, past the first damage too; changes nothing.
+
+    Raises: JournalAbsentError, JournalVersionError. Damage is in the answer.
+    """
+    facts = examine_journal(directory)
+    findings = [Finding(**finding) for finding in facts.pop("findings")]
+    return Diagnosis(directory=Path(directory), findings=findings, **facts)
+
+
+def restore(directory: str | os.PathLike[str], source: str | os.PathLike[str]) -> dict[int, str | None]:
+    """Puts each damaged segment back from the one of that number in `source`, if it verifies and fits; nothing is lost.
+
+    Gives, for each damaged segment, None or why the copy was refused.
+    Raises: JournalLockedError while the journal is written; JournalError when nothing is damaged.
+    """
+    return dict(restore_journal(directory, source))
+
+
+def cut(directory: str | os.PathLike[str], sequence: int) -> Cut:
+    """Makes a damaged journal end with message `sequence`, which must be `Diagnosis.last_good`, and keeps what follows aside.
+
+    Raises: JournalError for any other sequence, or when nothing is damaged; JournalLockedError while it is written;
+            JournalDamagedError when not even its oldest header verifies.
+    """
+    return Cut(**cut_journal(directory, sequence))
