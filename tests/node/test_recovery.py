@@ -5,11 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.node.test_live import node
+from tidebook import persistence
 from tidebook._core import JournalReader
 from tidebook.config.settings import Settings
 from tidebook.errors import JournalDamagedError
@@ -53,8 +55,8 @@ def write(data: Path, rings: Path, venue: str, count: int, end: str) -> None:
     assert ended.returncode == (-signal.SIGKILL if end == "kill" else 0), ended.stderr
 
 
-def recovery(data: Path, rings: Path, *, whole: bool = True) -> Recovery:
-    plans = [FeedPlan(venue=venue, settings=feed_kind(venue).settings(Settings())) for venue in VENUES]
+def recovery(data: Path, rings: Path, *, venues: Sequence[str] = VENUES, whole: bool = True) -> Recovery:
+    plans = [FeedPlan(venue=venue, settings=feed_kind(venue).settings(Settings())) for venue in venues]
     return Recovery(plans, data, rings, OPTIONS, whole=whole)
 
 
@@ -139,6 +141,20 @@ def test_a_recovery_that_is_interrupted_leaves_nothing_open_and_is_run_again(tmp
     for feed in again.run():
         feed.capture.close()
     assert again.channels[0].kept_last == 40
+
+
+def test_a_recovery_that_is_killed_at_any_step_is_run_again_and_finds_every_message(
+    tmp_path: Path, rings: Path, root: Path
+) -> None:
+    """Three messages are in the journal and three in shared memory alone; each kill may find these on their way."""
+    data = tmp_path / "data"
+    write(data, rings, "kraken", 3, "close")
+    write(data, rings, "kraken", 3, "kill")
+    words = [sys.executable, "-m", "tests.node.recovery_kills", str(data), str(rings), "kraken"]
+    ended = subprocess.run(words, cwd=root, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert int(ended.stdout.split()[-1]) >= 5, "it is told of looking, verifying, opening and the end"
+    assert [payload[16:] for _, payload in persistence.read(data / "journal/feed.kraken")] == [b"0", b"1", b"2"] * 2
 
 
 def test_only_what_opening_needs_is_read_where_that_was_asked_for(tmp_path: Path, rings: Path) -> None:

@@ -49,6 +49,7 @@ def status(*, data: Path | None = None, json: Json = False) -> int:
         return 0
     screen = console()
     screen.print(table(_COLUMNS, [_row(channel) for channel in found.channels], screen.width))
+    print("md.* are in memory alone, survive the death of processes, and are derived again from these by a start")
     for channel in found.channels:
         if channel.failure:
             screen.print(f"[red]{plain(channel.channel)}:[/red] {plain(channel.guarantee)}")
