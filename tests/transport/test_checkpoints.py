@@ -7,12 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import tidebook as tb
+from tidebook import persistence
 from tidebook._core import CheckpointStore
 from tidebook.errors import (
     ChannelUsageError,
@@ -237,6 +239,36 @@ consumer.close()
 """
 
 
+def test_a_cursor_that_cannot_be_stored_is_told_once_and_keeps_nobody_up(
+    rings: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    channel = durable(rings, tmp_path, snapshot_interval_ms=1)
+    with tb.open_producer(channel) as producer:
+        write(producer, 1, 5)
+        (tmp_path / "numbers" / "checkpoints").write_bytes(b"no directory")
+        with tb.open_consumer(channel, "reader") as consumer:
+            until(lambda: bool(caplog.messages))
+            assert read(consumer, 5) == [1, 2, 3, 4, 5]
+    (told,) = {message.partition(";")[0] for message in caplog.messages}
+    assert told == "channel numbers: the cursor of consumer reader is not stored"
+    assert len(caplog.messages) == 1
+
+
+def test_a_journal_alone_is_read_from_right_behind_a_cursor_of_it(rings: Path, tmp_path: Path) -> None:
+    channel = durable(rings, tmp_path)
+    with tb.open_producer(channel) as producer, tb.open_consumer(channel) as consumer:
+        write(producer, 1, 9)
+        consumer.poll(lambda *_: None, limit=4, timeout=60)
+        consumer.checkpoint("sum", b"four")
+        found = consumer.recover("sum")
+    assert found is not None
+    journal = tmp_path / "numbers"
+    assert [sequence for sequence, _ in persistence.read(journal, from_cursor=found.cursor)] == [5, 6, 7, 8, 9]
+    other = replace(found.cursor, epoch=found.cursor.epoch + 1)
+    with pytest.raises(CheckpointEpochError, match="at message 4 of channel numbers is of another journal than"):
+        next(persistence.read(journal, from_cursor=other))
+
+
 def test_a_store_that_was_opened_is_not_used_in_a_forked_child(rings: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", FORKING, str(rings), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
@@ -302,6 +334,10 @@ import tidebook as tb
 
 options = {"durability": "wal", "wal_dir": sys.argv[2], "buffer_size": 1 << 14, "snapshot_interval_ms": 5}
 
+def say(*words):
+    # One write: two processes say something here.
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())
+
 def consume(seed):
     dice = random.Random(seed)
     channel = tb.create_channel("numbers", options, directory=sys.argv[1])
@@ -320,19 +356,20 @@ def consume(seed):
         assert not isinstance(consumer.poll(take, limit=dice.randrange(1, 200), timeout=0.002), tb.Gap)
         if dice.random() < 0.3:
             consumer.checkpoint("digest", b"%d %d" % (digest, count))
-            print(count, digest, flush=True)
+            say(count, digest)
 
+tb.open_consumer  # loaded once, here
 for line in sys.stdin:
     child = os.fork()
     if child == 0:
+        say("child", os.getpid())
         try:
             consume(int(line))
         except BaseException as error:
-            print("failed", repr(error), flush=True)
+            say("failed", repr(error))
         os._exit(1)
-    print("child", child, flush=True)
     os.waitpid(child, 0)
-    print("dead", flush=True)
+    say("dead")
 """
 
 
@@ -350,7 +387,8 @@ def kill_consumers(rings: Path, wal_dir: Path, kills: int) -> None:
     )
     assert server.stdin is not None
     assert server.stdout is not None
-    with server, tb.open_producer(channel) as producer:
+    producer = tb.open_producer(channel)
+    with server:
         for kill in range(kills):
             print(kill, file=server.stdin, flush=True)
             word, child = server.stdout.readline().split()
@@ -361,16 +399,12 @@ def kill_consumers(rings: Path, wal_dir: Path, kills: int) -> None:
                 digests.append((digests[-1] * 31 + number) % (1 << 64))
             lines = dice.randrange(4)
             for line in server.stdout:
-                if line.startswith("dead"):
+                if line == "dead\n":
                     break
                 assert not line.startswith("failed"), line
-                if line.startswith("child") or not line.endswith("\n"):
-                    continue
-                words = line.split()
-                if len(words) == 2 and words[0].isdecimal() and words[1].isdecimal() and int(words[0]) < len(digests):
-                    count = int(words[0])
-                    stored = max(stored, count)
-                    assert int(words[1]) == digests[count], f"kill {kill}: the state of {count} messages"
+                count, digest = map(int, line.split())
+                assert digest == digests[count], f"kill {kill}: the state of {count} messages"
+                stored = max(stored, count)
                 lines -= 1
                 if lines == -1:
                     time.sleep(dice.random() * 0.01)  # anywhere in what it does next
@@ -382,6 +416,7 @@ def kill_consumers(rings: Path, wal_dir: Path, kills: int) -> None:
             assert found.state == b"%d %d" % (digests[found.cursor.sequence], found.cursor.sequence)
             assert found.cursor.sequence >= stored
             assert read(consumer, len(digests) - 1) == list(range(found.cursor.sequence + 1, len(digests)))
+    producer.close()
 
 
 def test_a_consumer_that_is_killed_again_and_again_has_a_state_of_each_message_once(

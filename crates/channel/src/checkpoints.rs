@@ -38,6 +38,7 @@ pub const FORMAT_VERSION: u32 = 1;
 const MAP_SIZE: usize = 64 << 30;
 const READERS_MAX: u32 = 510;
 const DATA_FILE: &str = "data.mdb";
+const LOCK_FILE: &str = "lock.mdb";
 const FORMAT_KEY: &[u8] = &[0x00];
 const FORMAT_MAGIC: &[u8; 8] = b"TIDECKPT";
 /// Its value is the number of the newest checkpoint.
@@ -293,8 +294,10 @@ impl CheckpointStore {
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             sync(parent).map_err(io("sync the directory of"))?;
         }
-        // With all its checks.
-        Self::open(path)?.list().map(|_| ())
+        // With all its checks. What others would know of it as open is not part of a copy.
+        let copied = Self::open(path)?.list();
+        std::fs::remove_file(path.join(LOCK_FILE)).map_err(io("finish a copy of"))?;
+        copied.map(|_| ())
     }
 
     fn checked(&self) -> Result<&Opened, CheckpointError> {

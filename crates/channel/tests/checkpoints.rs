@@ -144,6 +144,8 @@ fn a_copy_is_of_one_moment_and_needs_a_directory_of_its_own() {
     let copy = directory.path().join("copy");
     store.copy_to(&copy).expect("copy");
     store.put(&subject, at(5), None, b"later").expect("put");
+    let files: Vec<_> = fs::read_dir(&copy).expect("there").map(|entry| entry.expect("read").file_name()).collect();
+    assert_eq!(files, [DATA_FILE]);
     let copied = CheckpointStore::open(&copy).expect("open");
     let newest = copied.newest(&subject).expect("read").expect("there");
     assert_eq!((newest.listed.cursor, newest.state), (at(4), state(4, 9_000)));

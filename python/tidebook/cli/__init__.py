@@ -23,10 +23,13 @@ COMMANDS = {
         "tidebook.cli.channel.bench:bench",
         "Measure on this machine: hand-over between processes, throughput, calls from Python.",
     ),
-    "channel cursor ls": ("tidebook.cli.channel.cursor:ls", "List the consumers of channels with their cursors."),
+    "channel cursor ls": (
+        "tidebook.cli.channel.cursor:ls",
+        "List the consumers of channels with their cursors, and the checkpoints that are stored of them.",
+    ),
     "channel cursor remove": (
         "tidebook.cli.channel.cursor:remove",
-        "Forget a consumer that is not open, with its cursor.",
+        "Forget a consumer that is not open, with its cursor, the stored one too.",
     ),
     "channel cursor reset": ("tidebook.cli.channel.cursor:reset", "Move the cursor of a consumer that is not open."),
     "channel doctor": (

@@ -15,10 +15,13 @@ from tidebook._core import (
     journal_first_to_keep,
     verify_journal,
 )
+from tidebook.errors import CheckpointEpochError
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Sequence
+
+    from tidebook.transport import Cursor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,13 +95,28 @@ def verify(directory: str | os.PathLike[str]) -> VerifiedJournal:
     return VerifiedJournal(directory=Path(directory), **verify_journal(directory))
 
 
-def read(directory: str | os.PathLike[str], *, from_sequence: int = 0) -> Iterator[tuple[int, bytes]]:
+def read(
+    directory: str | os.PathLike[str], *, from_sequence: int = 0, from_cursor: Cursor | None = None
+) -> Iterator[tuple[int, bytes]]:
     """Sequence and payload of every message that is durable now, from `from_sequence` on (0: from the first held).
 
+    `from_cursor`: from right behind the cursor of a checkpoint instead.
     Memory: one batch at a time.
     Raises: JournalDamagedError where durable bytes do not verify, after the messages before them; JournalAbsentError;
-            JournalCompactedError when `from_sequence` was removed, or is while it is read.
+            JournalCompactedError when `from_sequence` was removed, or is while it is read; CheckpointEpochError for a cursor
+            of another journal.
     """
+    if from_cursor is not None:
+        state = inspect(directory)
+        epoch = state.epoch << 32 | state.journal_id & 0xFFFFFFFF
+        if from_cursor.epoch != epoch:
+            raise CheckpointEpochError(
+                f"the cursor at message {from_cursor.sequence} of channel {from_cursor.channel} is of another journal than "
+                f"{directory} (epoch {from_cursor.epoch}, here {epoch}); read the one it is of, or from a sequence",
+                expected=epoch,
+                found=from_cursor.epoch,
+            )
+        from_sequence = from_cursor.sequence + 1
     reader = JournalReader(directory, from_sequence=from_sequence)
     while (found := reader.next(messages_max=1)) is not None:
         first_sequence, payloads = found

@@ -11,6 +11,7 @@ The store of a durable channel is `checkpoints` in its journal's directory; what
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import threading
 import time
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
 
 INTERVAL_MS = 5_000
 """How often cursors are stored by themselves, unless the channel was made with another `snapshot_interval_ms`."""
+_log = logging.getLogger(__name__)
 _FOLDER = "checkpoints"
+_LINK = ".journal"
+"""Of the link beside a ring that leads to its journal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +64,21 @@ def directory_of(channel: Channel) -> Path | None:
         return channel.journal.directory / _FOLDER
     try:
         # The journal's owner has left a link beside the ring that leads to it.
-        return channel.path.with_suffix(".journal").readlink() / _FOLDER
+        return channel.path.with_suffix(_LINK).readlink() / _FOLDER
     except OSError:
         return None
+
+
+def stored_beside(ring: Path) -> CheckpointStore | None:
+    """The store of a durable channel by the file of its ring; None where there is none. It makes none.
+
+    Raises: CheckpointError and its kinds for one that cannot be read.
+    """
+    try:
+        place = ring.with_suffix(_LINK).readlink() / _FOLDER
+    except OSError:
+        return None
+    return CheckpointStore(place) if place.is_dir() else None
 
 
 class ReaderCheckpoints:
@@ -181,13 +197,11 @@ class ReaderCheckpoints:
             except TidebookError as error:
                 if str(error) != self._trouble:
                     self._trouble = str(error)
-                    from tidebook.observe.logs import logger
-
-                    logger("transport.checkpoints").warning(
-                        "the cursor of a consumer is not stored; the ring has it, a reboot would take it back",
-                        channel=self._channel.name,
-                        consumer=self._name,
-                        error=self._trouble,
+                    _log.warning(
+                        "channel %s: the cursor of consumer %s is not stored; the ring has it, but a reboot would take it back: %s",
+                        self._channel.name,
+                        self._name,
+                        error,
                     )
 
     def _keep(self) -> None:

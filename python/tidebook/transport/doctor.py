@@ -11,10 +11,11 @@ import stat
 import time
 from typing import TYPE_CHECKING, Any
 
-from tidebook.errors import ChannelAccessError, ChannelNotFoundError, TidebookError
+from tidebook.errors import ChannelAccessError, ChannelNotFoundError, CheckpointError, TidebookError
 from tidebook.observe.finding import Finding
 from tidebook.observe.machine import megabytes
 from tidebook.observe.processes import maps_file, process, processes
+from tidebook.transport.checkpoints import INTERVAL_MS, stored_beside
 from tidebook.transport.journal import JOURNAL_CONSUMER
 from tidebook.transport.view import ChannelFile, ChannelView
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 _FULL = 0.75
 """From here on a consumer that does not move is about to make producers wait."""
+_STORED_AGE_MAX_S = 12 * INTERVAL_MS / 1000
+"""From here on a stored cursor is late, unless it was asked for."""
 
 
 def examine_files(files: list[ChannelFile], *, apart_s: float = 0.2) -> list[tuple[ChannelFile, list[Finding]]]:
@@ -122,6 +125,7 @@ def channel_findings(view: ChannelView, before: Mapping[str, Any], now: Mapping[
         *examination.registry(),
         *examination.producers(),
         *(finding for one in now["consumers"] for finding in examination.consumer(one)),
+        *examination.stored(),
         *examination.abandoned(),
     ]
 
@@ -294,6 +298,34 @@ class _Examination:
             f"start it again; or give it up: tidebook channel cursor remove {self._view.file.title} {name}",
             absent=True, **facts,
         )  # fmt: skip
+
+    def stored(self) -> Iterator[Finding]:
+        """What a reboot would take back, of consumers that are open; and checkpoints that cannot be read."""
+        file = self._view.file
+        try:
+            store = stored_beside(file.path) if self._view.info["visible_durable"] else None
+            if store is None:
+                return
+            for one in self._now["consumers"]:
+                found = store.newest("consumer", file.name, one["name"]) if one["alive"] and one["name"] else None
+                if found is None:
+                    continue
+                age_s = (time.time_ns() - found["created_ns"]) / 1e9
+                behind = one["next"] - 1 - found["sequence"]
+                if behind > 0 and age_s > _STORED_AGE_MAX_S:
+                    yield self._finding(
+                        "note", "old cursor",
+                        f"the stored cursor of consumer {one['name']} is {age_s:,.0f} s old and {behind:,} messages behind it: a "
+                        "reboot would hand them out again",
+                        "if its snapshot_interval_ms is not that long: see the log of its process for why it is not stored",
+                        consumer=one["name"], age_s=age_s, behind=behind,
+                    )  # fmt: skip
+        except CheckpointError as error:
+            yield self._finding(
+                "problem", "checkpoints", str(error).partition(";")[0],
+                f"put back what stands there from a backup, or remove it to begin without: {error.facts.get('path')}",
+                error=type(error).__name__,
+            )  # fmt: skip
 
     def abandoned(self) -> Iterator[Finding]:
         """A ring that nobody has open."""

@@ -1,7 +1,8 @@
-"""`tidebook channel cursor`: where consumers stand; the one thing here that writes to a channel."""
+"""`tidebook channel cursor`: where consumers stand, and what of it is stored; the one thing here that writes to a channel."""
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from tidebook.cli.channel.inputs import AllowOthers, Node, Rings, all_channels
@@ -13,12 +14,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tidebook._core import Ring
+    from tidebook.transport.view import ChannelFile
 
 _STATES = {"gating": "waited for", "lossy": "overwritten", "detached": "given up"}
 
 
 def ls(*names: str, node: Node = None, rings: Rings = None, json: Json = False) -> None:
-    """List the consumers of channels with their cursors.
+    """List the consumers of channels with their cursors, and the checkpoints that are stored of them.
 
     Parameters
     ----------
@@ -29,9 +31,11 @@ def ls(*names: str, node: Node = None, rings: Rings = None, json: Json = False) 
 
     files = [find_channel(name, node=node, root=rings) for name in names] or all_channels(node, rings)
     found: list[dict[str, Any]] = []
+    stored: list[dict[str, Any]] = []
     for file in files:
         try:
             status = ChannelView(file, allow_others=True).status()
+            stored += _stored(file, status["published"])
         except TidebookError as error:
             if names:
                 raise
@@ -50,12 +54,52 @@ def ls(*names: str, node: Node = None, rings: Rings = None, json: Json = False) 
             for one in status["consumers"]
         ]
     if json:
-        print_json({"consumers": found})
+        print_json({"consumers": found, "checkpoints": stored})
         return
     if not found:
         print("no consumers")
-        return
-    _print(found)
+    else:
+        _print(found)
+    if stored:
+        _print_stored(stored)
+
+
+def _stored(file: ChannelFile, published: int) -> list[dict[str, Any]]:
+    """The newest checkpoint of each state and each consumer of a channel."""
+    from tidebook.transport.checkpoints import stored_beside
+
+    store = stored_beside(file.path)
+    newest = {}
+    for one in [] if store is None else store.list():
+        if one["channel"] == file.name:
+            newest[one["kind"], one["name"]] = one
+    return [
+        {
+            "channel": file.title,
+            **{name: one[name] for name in ("kind", "name", "checkpoint_id", "epoch", "sequence", "created_ns")},
+            "state_size_bytes": one["state_size_bytes"],
+            "behind": published - one["sequence"],
+        }
+        for one in newest.values()
+    ]
+
+
+def _print_stored(stored: list[dict[str, Any]]) -> None:
+    now_ns = time.time_ns()
+    rows = [
+        [
+            plain(one["channel"]),
+            plain(one["name"]),
+            "cursor" if one["kind"] == "consumer" else f"state of {one['state_size_bytes']:,} bytes",
+            f"{one['checkpoint_id']}",
+            f"{one['sequence']:,}",
+            f"{one['behind']:,}",
+            f"{max(0, now_ns - one['created_ns']) / 1e9:,.0f} s",
+        ]
+        for one in stored
+    ]
+    screen = console()
+    screen.print(table(_STORED_COLUMNS, rows, screen.width))
 
 
 def _print(found: list[dict[str, Any]]) -> None:
@@ -79,6 +123,12 @@ _COLUMNS = (
     *(Column(name, right=False) for name in ("channel", "consumer", "open by", "is")),
     Column("next"),
     Column("lag"),
+)
+
+
+_STORED_COLUMNS = (
+    *(Column(name, right=False) for name in ("channel", "checkpoint of", "is")),
+    *(Column(name) for name in ("number", "at message", "behind", "age")),
 )
 
 
@@ -121,7 +171,7 @@ def remove(
     allow_others: AllowOthers = False,
     json: Json = False,
 ) -> None:
-    """Forget a consumer that is not open, with its cursor.
+    """Forget a consumer that is not open, with its cursor, the stored one too.
 
     Parameters
     ----------
@@ -130,8 +180,16 @@ def remove(
     consumer
         Name of the consumer.
     """
+    from tidebook.transport.checkpoints import stored_beside
+
     path, ring = _opened(name, consumer, node, rings, allow_others)
-    ring.remove_consumer(consumer)
+    store = stored_beside(path)
+    was_stored = store is not None and store.newest("consumer", path.stem, consumer) is not None
+    # A stored one alone is left of a consumer whose ring was lost.
+    if not was_stored or any(line["name"] == consumer for line in ring.status()["consumers"]):
+        ring.remove_consumer(consumer)
+    if store is not None:
+        store.remove("consumer", path.stem, consumer)
     if json:
         print_json({"channel": name, "path": str(path), "removed": consumer})
     else:
