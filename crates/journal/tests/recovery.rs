@@ -341,15 +341,18 @@ fn a_message_that_is_none_of_the_states_is_told_with_its_sequence() {
 
 #[test]
 fn a_recovery_can_be_ended_and_bounded() {
-    let (journal, snapshots) = (journal(100), store(&MemoryStorage::new()));
+    let (journal, snapshots) = (journal(20_000), store(&MemoryStorage::new()));
     take(&journal, &snapshots, 50);
-    take(&journal, &snapshots, 90);
+    take(&journal, &snapshots, 19_000);
+    let mut seen = Vec::new();
     let until = |progress: tidebook_journal::snapshot::Progress| {
-        if progress.sequence >= 70 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        seen.push(progress);
+        if progress.sequence >= 7_000 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     let options = RecoveryOptions { snapshot_sequence_max: 60 };
     let ended = recover(OrderStore::new, &journal.shared(), &snapshots, options, until).map(|found| found.facts);
-    assert!(matches!(ended, Err(SnapshotError::Interrupted { sequence: 70 })), "{ended:?}");
+    assert!(matches!(ended, Err(SnapshotError::Interrupted { sequence: 7_000..15_000 })), "{ended:?}");
+    assert!(seen.len() > 1 && seen.iter().all(|now| now.applied_count == now.sequence - 50), "{seen:?}");
 }
 
 /// Method: appends, snapshots with rotation, power losses of both disks, the journal opened again with what the snapshots

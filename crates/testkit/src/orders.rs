@@ -6,7 +6,6 @@
 //! [`OrderFlow`] gives command number n of a seed without the ones before it, so that who was killed goes on with the
 //! same commands.
 
-use std::collections::BTreeMap;
 use std::io;
 
 use tidebook_journal::{State, StateError};
@@ -19,6 +18,9 @@ const VERSION: u32 = 1;
 /// Bytes of a command.
 pub const COMMAND_SIZE_BYTES: usize = 40;
 
+/// Accounts are numbered from 0 to one below this.
+pub const ACCOUNT_COUNT_MAX: u32 = 1 << 16;
+
 /// What can be asked of an [`OrderStore`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
@@ -26,7 +28,7 @@ pub enum Command {
     Add {
         /// Its id, never used before.
         order: u64,
-        /// Whose it is.
+        /// Whose it is, below [`ACCOUNT_COUNT_MAX`].
         account: u32,
         /// Buys, or sells.
         buys: bool,
@@ -150,6 +152,16 @@ pub struct Account {
 const ACCOUNT_WORDS: usize = 8;
 
 impl Account {
+    fn opened(&mut self, quantity: u64) {
+        self.open_orders += 1;
+        self.open_quantity += u128::from(quantity);
+    }
+
+    fn closed(&mut self, quantity: u64) {
+        self.open_orders -= 1;
+        self.open_quantity -= u128::from(quantity);
+    }
+
     fn words(&self, account: u32) -> [u64; ACCOUNT_WORDS] {
         let (quantity, position, paid) = (self.open_quantity, self.position as u128, self.paid as u128);
         let halves = |word: u128| [word as u64, (word >> 64) as u64];
@@ -172,7 +184,8 @@ impl Account {
 #[derive(Debug, Clone, Default)]
 pub struct OrderStore {
     orders: OrderTable,
-    accounts: BTreeMap<u32, Account>,
+    /// By number; `None` for one that never had an order.
+    accounts: Vec<Option<Account>>,
     sequence: u64,
     refused: u64,
     /// Sum of the hashes of all orders and accounts.
@@ -192,12 +205,12 @@ impl OrderStore {
 
     /// The resting order of this id.
     pub fn order(&self, order: u64) -> Option<Order> {
-        self.orders.get(order)
+        self.orders.place_of(order).map(|place| self.orders.at(place))
     }
 
-    /// Accounts that ever had an order.
-    pub fn accounts(&self) -> &BTreeMap<u32, Account> {
-        &self.accounts
+    /// Accounts that ever had an order, by number.
+    pub fn accounts(&self) -> impl Iterator<Item = (u32, &Account)> {
+        (0..).zip(&self.accounts).filter_map(|(account, found)| Some((account, found.as_ref()?)))
     }
 
     /// Commands that made no sense.
@@ -214,73 +227,86 @@ impl OrderStore {
     fn execute(&mut self, sequence: u64, command: Command) -> bool {
         match command {
             Command::Add { order, account, buys, price, quantity } => {
-                if quantity == 0 || self.orders.get(order).is_some() {
+                if quantity == 0 || account >= ACCOUNT_COUNT_MAX {
                     return false;
                 }
-                self.put(Order { order, account, buys, price, quantity, priority: sequence });
+                let added = Order { order, account, buys, price, quantity, priority: sequence };
+                if !self.orders.insert(added) {
+                    return false;
+                }
+                self.sum = self.sum.wrapping_add(added.hash());
+                self.change_account(account, |account| account.opened(quantity));
             }
             Command::Cancel { order } => {
-                if self.take(order).is_none() {
-                    return false;
-                }
+                let Some(place) = self.orders.place_of(order) else { return false };
+                let found = self.orders.remove(place);
+                self.sum = self.sum.wrapping_sub(found.hash());
+                self.change_account(found.account, |account| account.closed(found.quantity));
             }
             Command::Replace { order, price, quantity } => {
                 if quantity == 0 {
                     return false;
                 }
-                let Some(found) = self.take(order) else { return false };
-                self.put(Order { price, quantity, priority: sequence, ..found });
+                let Some(place) = self.orders.place_of(order) else { return false };
+                let found = self.orders.at(place);
+                self.put(place, Order { price, quantity, priority: sequence, ..found });
+                self.change_account(found.account, |account| {
+                    account.closed(found.quantity);
+                    account.opened(quantity);
+                });
             }
             Command::Execute { order, quantity } => {
                 if quantity == 0 {
                     return false;
                 }
-                let Some(found) = self.take(order) else { return false };
+                let Some(place) = self.orders.place_of(order) else { return false };
+                let found = self.orders.at(place);
                 let executed = quantity.min(found.quantity);
+                let left = found.quantity - executed;
+                if left == 0 {
+                    self.orders.remove(place);
+                    self.sum = self.sum.wrapping_sub(found.hash());
+                } else {
+                    self.put(place, Order { quantity: left, ..found });
+                }
                 self.change_account(found.account, |account| {
                     let quantity = if found.buys { i128::from(executed) } else { -i128::from(executed) };
                     account.position = account.position.wrapping_add(quantity);
                     account.paid = account.paid.wrapping_add(quantity.wrapping_mul(i128::from(found.price)));
+                    account.closed(found.quantity);
+                    if left > 0 {
+                        account.opened(left);
+                    }
                 });
-                if found.quantity > executed {
-                    self.put(Order { quantity: found.quantity - executed, ..found });
-                }
             }
         }
         true
     }
 
-    fn put(&mut self, order: Order) {
-        self.orders.insert(order);
-        self.sum = self.sum.wrapping_add(order.hash());
-        self.change_account(order.account, |account| {
-            account.open_orders += 1;
-            account.open_quantity += u128::from(order.quantity);
-        });
-    }
-
-    fn take(&mut self, order: u64) -> Option<Order> {
-        let found = self.orders.remove(order)?;
-        self.sum = self.sum.wrapping_sub(found.hash());
-        self.change_account(found.account, |account| {
-            account.open_orders -= 1;
-            account.open_quantity -= u128::from(found.quantity);
-        });
-        Some(found)
+    /// Another order of the same id in its place.
+    fn put(&mut self, place: usize, order: Order) {
+        let before = self.orders.replace(place, order);
+        self.sum = self.sum.wrapping_sub(before.hash()).wrapping_add(order.hash());
     }
 
     fn change_account(&mut self, account: u32, change: impl FnOnce(&mut Account)) {
-        let found = self.accounts.entry(account).or_insert_with(|| {
-            self.sum = self.sum.wrapping_add(Account::default().hash(account));
-            Account::default()
-        });
-        self.sum = self.sum.wrapping_sub(found.hash(account));
+        let index = account as usize;
+        if index >= self.accounts.len() {
+            self.accounts.resize(index + 1, None);
+        }
+        let found = match &mut self.accounts[index] {
+            Some(found) => {
+                self.sum = self.sum.wrapping_sub(found.hash(account));
+                found
+            }
+            none => none.insert(Account::default()),
+        };
         change(found);
         self.sum = self.sum.wrapping_add(found.hash(account));
     }
 
     fn hash_with(&self, sum: u64) -> u64 {
-        hash(3, &[sum, self.sequence, self.refused, self.orders.count as u64, self.accounts.len() as u64])
+        hash(3, &[sum, self.sequence, self.refused, self.orders.count as u64])
     }
 }
 
@@ -310,27 +336,26 @@ impl State for OrderStore {
 
     /// From the orders; of the accounts only what their orders do not tell is taken as it is kept.
     fn recomputed_state_hash(&self) -> Option<u64> {
-        let mut accounts: BTreeMap<u32, Account> = self
-            .accounts
-            .iter()
-            .map(|(&account, kept)| (account, Account { open_orders: 0, open_quantity: 0, ..*kept }))
-            .collect();
+        let closed = |found: &Option<Account>| found.map(|kept| Account { open_orders: 0, open_quantity: 0, ..kept });
+        let mut accounts: Vec<Option<Account>> = self.accounts.iter().map(closed).collect();
         let mut sum: u64 = 0;
         for order in self.orders.iter() {
             sum = sum.wrapping_add(order.hash());
-            let account = accounts.entry(order.account).or_default();
-            account.open_orders += 1;
-            account.open_quantity += u128::from(order.quantity);
+            if let Some(owner) = accounts.get_mut(order.account as usize) {
+                owner.get_or_insert_default().opened(order.quantity);
+            }
         }
-        sum = accounts.iter().fold(sum, |sum, (&account, found)| sum.wrapping_add(found.hash(account)));
+        for (account, found) in (0..).zip(&accounts) {
+            sum = sum.wrapping_add(found.map_or(0, |found| found.hash(account)));
+        }
         Some(self.hash_with(sum))
     }
 
     /// Counts, then orders by id, then accounts by id.
     fn save(&self, out: &mut dyn io::Write) -> io::Result<()> {
-        let counts = [self.sequence, self.refused, self.orders.count as u64, self.accounts.len() as u64];
+        let counts = [self.sequence, self.refused, self.orders.count as u64, self.accounts().count() as u64];
         out.write_all(&bytes_of(&counts))?;
-        let mut orders: Vec<&Order> = self.orders.iter().collect();
+        let mut orders: Vec<Order> = self.orders.iter().copied().collect();
         orders.sort_unstable_by_key(|order| order.order);
         let mut piece = Vec::with_capacity(1 << 16);
         for orders in orders.chunks(1024) {
@@ -338,7 +363,7 @@ impl State for OrderStore {
             orders.iter().for_each(|order| piece.extend_from_slice(&bytes_of(&order.words())));
             out.write_all(&piece)?;
         }
-        for (&account, found) in &self.accounts {
+        for (account, found) in self.accounts() {
             out.write_all(&bytes_of(&found.words(account)))?;
         }
         Ok(())
@@ -374,9 +399,10 @@ impl State for OrderStore {
         for _ in 0..account_count {
             let (words, after) = rest.split_first_chunk().ok_or_else(|| refuse(rest, "no account"))?;
             let (account, found) = Account::of_words(words_of::<ACCOUNT_WORDS, 64>(words))
-                .filter(|(account, _)| self.accounts.last_key_value().is_none_or(|(last, _)| last < account))
+                .filter(|&(account, _)| account < ACCOUNT_COUNT_MAX && account as usize >= self.accounts.len())
                 .ok_or_else(|| refuse(rest, "no account"))?;
-            self.accounts.insert(account, found);
+            self.accounts.resize(account as usize, None);
+            self.accounts.push(Some(found));
             self.sum = self.sum.wrapping_add(found.hash(account));
             rest = after;
         }
@@ -393,7 +419,7 @@ struct OrderTable {
 
 impl OrderTable {
     fn home(&self, order: u64) -> usize {
-        (order.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20) as usize & (self.places.len() - 1)
+        (order.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 24) as usize & (self.places.len() - 1)
     }
 
     /// Where the order is, or the free place where it would be.
@@ -405,24 +431,37 @@ impl OrderTable {
         place
     }
 
-    fn get(&self, order: u64) -> Option<Order> {
+    fn place_of(&self, order: u64) -> Option<usize> {
         if self.places.is_empty() {
             return None;
         }
-        Some(self.places[self.find(order)]).filter(|found| found.quantity != 0)
+        Some(self.find(order)).filter(|&place| self.places[place].quantity != 0)
     }
 
-    fn insert(&mut self, order: Order) {
+    fn at(&self, place: usize) -> Order {
+        self.places[place]
+    }
+
+    fn replace(&mut self, place: usize, order: Order) -> Order {
+        std::mem::replace(&mut self.places[place], order)
+    }
+
+    /// `false` if one of its id is there.
+    fn insert(&mut self, order: Order) -> bool {
         self.reserve(self.count + 1);
         let place = self.find(order.order);
-        self.count += usize::from(self.places[place].quantity == 0);
+        if self.places[place].quantity != 0 {
+            return false;
+        }
         self.places[place] = order;
+        self.count += 1;
+        true
     }
 
-    fn remove(&mut self, order: u64) -> Option<Order> {
-        let found = self.get(order)?;
+    fn remove(&mut self, place: usize) -> Order {
+        let found = self.places[place];
         let mask = self.places.len() - 1;
-        let mut hole = self.find(order);
+        let mut hole = place;
         let mut next = (hole + 1) & mask;
         while self.places[next].quantity != 0 {
             // One may fill the hole if its home is not behind it.
@@ -435,7 +474,7 @@ impl OrderTable {
         }
         self.places[hole] = NO_ORDER;
         self.count -= 1;
-        Some(found)
+        found
     }
 
     /// Makes room for `count` orders, at most three of four places taken.
@@ -542,6 +581,8 @@ fn hash(key: u64, words: &[u64]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     /// Method: the same rules over plain maps, with the hash computed anew again and again.

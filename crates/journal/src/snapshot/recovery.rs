@@ -7,6 +7,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use std::time::{Duration, Instant};
 
@@ -292,26 +293,112 @@ impl Point {
     }
 }
 
-/// Applies all that is durable; where the last batch ended, `None` if there was none.
+/// Messages read and verified, on their way to the state.
+#[derive(Debug, Default)]
+struct Piece {
+    bytes: Vec<u8>,
+    /// Where each payload ends.
+    ends: Vec<usize>,
+    first_sequence: u64,
+    /// Where the last batch of it ends; a piece holds whole batches.
+    point: Option<Point>,
+    durable: u64,
+}
+
+/// Bytes from which on a piece is handed over, and pieces that may wait: small enough to stay in a cache.
+const PIECE_SIZE_BYTES: usize = 256 << 10;
+const PIECE_COUNT_MAX: usize = 4096;
+const PIECES_WAITING_MAX: usize = 4;
+
+/// Applies all that is durable; where the last batch ended, `None` if there was none. Another thread reads and verifies
+/// while this one applies.
 fn replay<S: State>(
     reader: &mut JournalReader,
     state: &mut S,
-    mut last: u64,
+    last: u64,
     progress: &mut impl FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Option<Place>, SnapshotError> {
-    let mut point = None;
-    let mut applied_count = 0;
+    let (filled, pieces) = sync_channel(PIECES_WAITING_MAX);
+    let (emptied, spare) = sync_channel(PIECES_WAITING_MAX + 2);
+    let reading = &mut *reader;
+    let point = std::thread::scope(|scope| {
+        let read = std::thread::Builder::new()
+            .name("recovery".into())
+            .spawn_scoped(scope, move || read_pieces(reading, &filled, &spare))
+            .expect("a thread for reading");
+        // Dropped at the end of this call: who reads then ends too.
+        let applied = apply_pieces(state, last, pieces, &emptied, progress);
+        let read = read.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        // What was read before a damaged batch is applied before it is told.
+        let point = applied?;
+        read?;
+        Ok::<_, SnapshotError>(point)
+    })?;
+    Ok(point.map(|point| point.place(reader)))
+}
+
+/// Hands over all that is durable, until nobody takes it.
+fn read_pieces(
+    reader: &mut JournalReader,
+    filled: &SyncSender<Piece>,
+    spare: &Receiver<Piece>,
+) -> Result<(), JournalError> {
+    let mut piece = Piece::default();
     loop {
         let durable = reader.durable();
-        let Some(batch) = reader.next_batch()? else { return Ok(point.map(|point: Point| point.place(reader))) };
+        let batch = match reader.next_batch() {
+            Ok(Some(batch)) => batch,
+            end => {
+                if piece.point.is_some() {
+                    // Nobody may be there to take it.
+                    drop(filled.send(piece));
+                }
+                return end.map(|_| ());
+            }
+        };
         for (sequence, payload) in batch.records() {
-            state.apply(sequence, payload)?;
-            applied_count += 1;
-            last = sequence;
+            if piece.ends.is_empty() {
+                piece.first_sequence = sequence;
+            }
+            piece.bytes.extend_from_slice(payload);
+            piece.ends.push(piece.bytes.len());
         }
-        point = Some(Point::after(&batch));
-        if progress(Progress { sequence: last, applied_count, durable: durable.max(last) }).is_break() {
-            return Err(SnapshotError::Interrupted { sequence: last });
+        piece.point = Some(Point::after(&batch));
+        piece.durable = durable;
+        if piece.bytes.len() >= PIECE_SIZE_BYTES || piece.ends.len() >= PIECE_COUNT_MAX {
+            if filled.send(piece).is_err() {
+                return Ok(());
+            }
+            piece = spare.try_recv().unwrap_or_default();
         }
     }
+}
+
+fn apply_pieces<S: State>(
+    state: &mut S,
+    mut last: u64,
+    pieces: Receiver<Piece>,
+    emptied: &SyncSender<Piece>,
+    progress: &mut impl FnMut(Progress) -> ControlFlow<()>,
+) -> Result<Option<Point>, SnapshotError> {
+    let mut point = None;
+    let mut applied_count = 0;
+    for mut piece in pieces {
+        let mut begin = 0;
+        for (sequence, &end) in (piece.first_sequence..).zip(&piece.ends) {
+            state.apply(sequence, &piece.bytes[begin..end])?;
+            begin = end;
+            last = sequence;
+        }
+        applied_count += piece.ends.len() as u64;
+        point = piece.point.take();
+        if progress(Progress { sequence: last, applied_count, durable: piece.durable.max(last) }).is_break() {
+            return Err(SnapshotError::Interrupted { sequence: last });
+        }
+        piece.bytes.clear();
+        piece.ends.clear();
+        // A spare one more than there is room for is freed.
+        drop(emptied.try_send(piece));
+    }
+    Ok(point)
 }
