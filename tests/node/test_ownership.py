@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tidebook import persistence
+from tidebook._core import JournalWriter
 from tidebook.errors import DirectoryBusyError
+from tidebook.node.backup import back_up
 from tidebook.node.presence import owner, owning, running_node
 
 HOLD = "import sys; from pathlib import Path; from tidebook.node.presence import owning\n"
@@ -52,6 +55,31 @@ def test_every_command_that_writes_is_refused_while_another_process_owns_the_dir
         assert json.loads(listed.stdout)["running"] is False, "readers need no lock, and no node runs"
         other.kill()
     assert tidebook("record", str(recording), "--data", str(data)).returncode == 0, "killed, it owns nothing"
+
+
+def test_a_journal_is_looked_at_beside_an_owner_and_mended_only_without_one_from_a_backup_too(tmp_path: Path) -> None:
+    data, channel = tmp_path / "data", "feed.binance"
+    for _ in range(2):
+        with owning(data, "record"):
+            writer = JournalWriter(data / "journal" / channel, channel)
+            writer.append(b"a message")
+            writer.close()
+    made = back_up(data, tmp_path / "backups")
+    first = data / "journal" / channel / "0000000001.segment"
+    held = bytearray(first.read_bytes())
+    held[4096 + 60] ^= 1
+    first.write_bytes(held)
+    copy = tmp_path / "backups" / made.id / "data" / "journal" / channel
+    words = ("journal", "repair", "--data", str(data))
+    with holder(data, "record") as other:
+        looked = tidebook(*words)
+        assert (looked.returncode, looked.stderr) == (1, "")
+        refused = tidebook(*words, "--from", str(copy))
+        assert (refused.returncode, f"(process {other.pid})" in refused.stderr) == (1, True)
+        assert first.read_bytes() == held
+        other.kill()
+    assert tidebook(*words, "--from", str(copy)).returncode == 0
+    assert [payload for _, payload in persistence.read(data / "journal" / channel)] == [b"a message"] * 2
 
 
 def test_an_owner_is_known_by_its_process_and_command_and_a_stopped_one_is_called_so(tmp_path: Path) -> None:

@@ -48,9 +48,11 @@ def repair(
     found = persistence.examine(directory)
     done: dict[str, object] = {}
     if found.findings and source is not None:
-        done["restored"] = persistence.restore(directory, source)
+        with inputs.owned_journal(directory, "journal repair"):
+            done["restored"] = persistence.restore(directory, source)
     elif found.findings and cut_at is not None:
-        done["cut"] = asdict(persistence.cut(directory, cut_at))
+        with inputs.owned_journal(directory, "journal repair"):
+            done["cut"] = asdict(persistence.cut(directory, cut_at))
     after = persistence.examine(directory) if done else found
     hints = _snapshots_beyond(directory, found)
     if json:
