@@ -14,14 +14,14 @@ mod error;
 mod pages;
 
 use std::collections::HashMap;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::mem::ManuallyDrop;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use heed::types::Bytes;
 use heed::{CommitOrAbort, CompactionOption, Database, Env, EnvOpenOptions, MdbError, RoTxn, WithoutTls};
@@ -48,6 +48,7 @@ const LOOKS_MAX: u32 = 1_000;
 /// What a commit may need beside a state.
 const LEAST_ROOM: u64 = 256 << 10;
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
 type Entries = Database<'static, Bytes, Bytes>;
 
@@ -327,8 +328,7 @@ impl Opened {
     fn open(path: &Path, process_id: u32) -> Result<Option<Self>, CheckpointError> {
         let io = |action| move |source| io_error(action, path, source);
         // Who opens makes the file whole before others look at it.
-        let directory = File::open(path).map_err(io("open"))?;
-        directory.lock().map_err(io("lock"))?;
+        let _opening = Opening::of(File::open(path).map_err(io("open"))?).map_err(io("lock"))?;
         check_file(path)?;
         let mut options = EnvOpenOptions::new().read_txn_without_tls();
         options.map_size(MAP_SIZE).max_readers(READERS_MAX);
@@ -383,6 +383,34 @@ impl Opened {
 
     fn damaged(&self, page: u64, reason: &'static str) -> CheckpointError {
         CheckpointError::Damaged { path: self.path.clone(), page, reason }
+    }
+}
+
+/// The lock of a directory whose store is being opened: nobody else does so meanwhile.
+struct Opening(File);
+
+impl Opening {
+    /// Whoever has it for long was stopped, and is not waited for.
+    fn of(directory: File) -> io::Result<Self> {
+        let begun = Instant::now();
+        loop {
+            match directory.try_lock() {
+                Ok(()) => return Ok(Self(directory)),
+                Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_PATIENCE => std::thread::sleep(LOOK_AGAIN),
+                Err(TryLockError::WouldBlock) => {
+                    let reason = "another process has been opening it for ten seconds; see whether it is stopped";
+                    return Err(io::Error::other(reason));
+                }
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+        }
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that another thread has just forked has the file open too.
+        let _ = self.0.unlock();
     }
 }
 

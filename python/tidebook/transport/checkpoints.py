@@ -279,7 +279,12 @@ class _Keeper:
 
 keeper = _Keeper()
 """That of this process."""
-atexit.register(keeper.stop)
+
+
+@atexit.register
+def _stop() -> None:
+    # Of the process that ends: a forked child has a keeper of its own.
+    keeper.stop()
 
 
 def _forget_in_child() -> None:
