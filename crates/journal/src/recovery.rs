@@ -7,13 +7,13 @@
 //! segment, offset and sequence, and no byte is touched. The one case this cannot decide is a lone journal whose
 //! last sync group was acknowledged but whose watermark did not reach the disk; the report says so.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::{Damage, JournalError, io_error};
-use crate::frame::{BATCH_HEADER_SIZE_BYTES, BatchFault, ChainState, LaterFault, SEGMENT_HEADER_SIZE_BYTES};
+use crate::frame::{BATCH_HEADER_SIZE_BYTES, BatchFault, ChainState, LaterFault};
 use crate::segment::{self, OpenSegment};
 use crate::storage::{Access, Storage, read_full_at};
+use crate::walk::{Buffer, Walked, last_byte_used, walk};
 use crate::watermark::{self, Watermark};
 
 /// Looking for later batches hashes at most this many times the segment; a file made to need more is damage.
@@ -200,78 +200,70 @@ pub(crate) struct TailScan {
 /// Walks the newest segment and applies the rule to its end.
 pub(crate) fn scan_tail(storage: &dyn Storage, newest: &OpenSegment, proof: Proof) -> Result<TailScan, JournalError> {
     let path = storage.path(&segment::file_name(newest.header.segment));
-    let file_size = newest.file.size_bytes().map_err(io_error("read", &path))?.min(newest.header.size_bytes);
-    let mut bytes = vec![0; file_size as usize];
-    let read = |range: Range<usize>, bytes: &mut Vec<u8>| {
-        read_full_at(&*newest.file, &mut bytes[range.clone()], range.start as u64).map_err(io_error("read", &path))
-    };
-    read(0..file_size as usize, &mut bytes)?;
-
     let header = &newest.header;
-    let damaged = |offset: usize, sequence, damage| JournalError::Damaged {
+    let size_bytes = newest.file.size_bytes().map_err(io_error("read", &path))?.min(header.size_bytes);
+    let damaged = |walked: &Walked, damage| JournalError::Damaged {
         path: path.clone(),
         segment: header.segment,
-        offset: offset as u64,
-        sequence,
+        offset: walked.end,
+        sequence: walked.state.next_sequence,
         damage,
     };
-    let mut state = ChainState::at_start(header, newest.header_crc);
-    let mut offset = SEGMENT_HEADER_SIZE_BYTES.min(bytes.len());
     // The header itself was synced after everything before this segment.
     let mut proven = proof.evidence.max(header.first_sequence - 1);
+    let mut proven_batch = 0;
     if let Some(watermark) = proof.watermark {
         proven = proven.max(watermark.sequence);
-    }
-    let proven_batch = match proof.watermark {
-        Some(watermark) if watermark.segment == header.segment => watermark.batch_number,
-        _ => 0,
-    };
-    loop {
-        match state.check(&bytes[offset..]) {
-            Ok(batch) => {
-                proven = proven.max(batch.durable_upto);
-                offset += batch.length as usize;
-                state = state.after(&batch);
-            }
-            Err(BatchFault::Records) => return Err(damaged(offset, state.next_sequence, Damage::Records)),
-            Err(BatchFault::Invalid) => {
-                let later = durable_shown_later(&bytes, offset, &state);
-                let message_lost = proven.max(later) >= state.next_sequence;
-                if !message_lost && proven_batch <= state.batch_number {
-                    break;
-                }
-                // A live writer may have finished this batch since it was read; then it is no damage.
-                let rest = offset..bytes.len();
-                read(rest, &mut bytes)?;
-                if state.check(&bytes[offset..]).is_err() {
-                    let damage = if message_lost {
-                        Damage::Batch { durable: proven.max(later) }
-                    } else {
-                        Damage::Configuration { expected: state.batch_number + 1 }
-                    };
-                    return Err(damaged(offset, state.next_sequence, damage));
-                }
-            }
+        if watermark.segment == header.segment {
+            proven_batch = watermark.batch_number;
         }
     }
-    let tail = match bytes[offset..].iter().rposition(|&byte| byte != 0) {
-        None => Tail::Clean,
-        Some(last) => Tail::Torn {
-            segment: header.segment,
-            offset: offset as u64,
-            sequence: state.next_sequence,
-            size_bytes: last as u64 + 1,
-        },
-    };
-    Ok(TailScan { state, end: offset as u64, proven_durable: proven, tail })
+    let mut buffer = Buffer::default();
+    let mut refused = None;
+    loop {
+        let walked = walk(storage, newest, u64::MAX, &mut buffer, |batch, _| proven = proven.max(batch.durable_upto))?;
+        if walked.fault == Some(BatchFault::Records) {
+            return Err(damaged(&walked, Damage::Records));
+        }
+        let used = last_byte_used(storage, newest, walked.end, size_bytes, &mut buffer)?;
+        let later = match used {
+            None => 0,
+            Some(used) => {
+                let mut rest = vec![0; (size_bytes - walked.end) as usize];
+                let read = read_full_at(&*newest.file, &mut rest, walked.end).map_err(io_error("read", &path))?;
+                durable_shown_later(&rest[..read], (used - walked.end) as usize, size_bytes, &walked.state)
+            }
+        };
+        let state = walked.state;
+        let message_lost = proven.max(later) >= state.next_sequence;
+        if !message_lost && proven_batch <= state.batch_number {
+            let tail = match used {
+                None => Tail::Clean,
+                Some(used) => {
+                    let (segment, offset, sequence) = (header.segment, walked.end, state.next_sequence);
+                    Tail::Torn { segment, offset, sequence, size_bytes: used - walked.end }
+                }
+            };
+            return Ok(TailScan { state, end: walked.end, proven_durable: proven, tail });
+        }
+        // A live writer may have finished this batch since it was read: it is damaged if it is there no further.
+        if refused == Some(walked.end) {
+            let durable = proven.max(later);
+            let expected = state.batch_number + 1;
+            let damage = if message_lost { Damage::Batch { durable } } else { Damage::Configuration { expected } };
+            return Err(damaged(&walked, damage));
+        }
+        refused = Some(walked.end);
+    }
 }
 
 /// Highest `durable_upto` of valid batches behind a bad one, or `u64::MAX` when looking would take too long.
-fn durable_shown_later(bytes: &[u8], bad_offset: usize, state: &ChainState) -> u64 {
+/// `bytes` are those from the bad batch on, of which only the first `used` are not zero.
+fn durable_shown_later(bytes: &[u8], used: usize, segment_size_bytes: u64, state: &ChainState) -> u64 {
     let mut durable = 0;
     let mut hashed: u64 = 0;
-    let mut offset = bad_offset + 8;
-    while offset + BATCH_HEADER_SIZE_BYTES <= bytes.len() {
+    let mut offset = 8;
+    while offset < used && offset + BATCH_HEADER_SIZE_BYTES <= bytes.len() {
         match state.check_later(&bytes[offset..]) {
             Ok(batch) => {
                 durable = durable.max(batch.durable_upto);
@@ -280,7 +272,7 @@ fn durable_shown_later(bytes: &[u8], bad_offset: usize, state: &ChainState) -> u
             Err(LaterFault::Implausible) => offset += 8,
             Err(LaterFault::Checksum { hashed_bytes }) => {
                 hashed += hashed_bytes as u64;
-                if hashed > HASHED_SEGMENTS_MAX * bytes.len() as u64 {
+                if hashed > HASHED_SEGMENTS_MAX * segment_size_bytes {
                     return u64::MAX;
                 }
                 offset += 8;

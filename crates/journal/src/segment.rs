@@ -18,6 +18,8 @@ pub const SEGMENT_SIZE_BYTES_MAX: u64 = 1 << 30;
 
 const SUFFIX: &str = ".segment";
 const UNFINISHED_SUFFIX: &str = ".segment.new";
+/// Largest sequence and batch number a header may begin with: what counts on from it stays a number.
+const NUMBER_MAX: u64 = 1 << 62;
 /// Segments that come and go while a directory is listed make it listed again, at most so often.
 const LISTINGS_MAX: usize = 1000;
 static ZERO_BLOCK: [u8; 256 * 1024] = [0; 256 * 1024];
@@ -146,6 +148,9 @@ pub(crate) fn open(storage: &dyn Storage, segment: u64, access: Access) -> Resul
     };
     if header.segment != segment
         || header.first_sequence == 0
+        || header.first_sequence > NUMBER_MAX
+        || header.predecessor_batch > NUMBER_MAX
+        || header.epoch == u32::MAX
         || !(SEGMENT_SIZE_BYTES_MIN..=SEGMENT_SIZE_BYTES_MAX).contains(&header.size_bytes)
     {
         return Err(damaged(Damage::Header));

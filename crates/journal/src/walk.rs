@@ -12,6 +12,7 @@ use crate::segment::{self, OpenSegment};
 use crate::storage::{Storage, read_full_at};
 
 const BUFFER_SIZE_BYTES: usize = 512 * 1024;
+static ZEROS: [u8; 4096] = [0; 4096];
 /// Less than this one thread has read before another has begun.
 const SHARED_SIZE_BYTES_MIN: u64 = 4 << 20;
 
@@ -22,6 +23,8 @@ pub(crate) struct Walked {
     pub state: ChainState,
     /// First byte behind it.
     pub end: u64,
+    /// Why it ends there; `None` when as much was read as was asked for.
+    pub fault: Option<BatchFault>,
 }
 
 /// Bytes that are used again from segment to segment.
@@ -75,10 +78,40 @@ pub(crate) fn walk(
                 end += size as u64;
                 state = state.after(&header);
             }
-            Ok(_) | Err(BatchFault::Invalid | BatchFault::Records) => break,
+            Ok(_) => return Ok(Walked { state, end, fault: Some(BatchFault::Invalid) }),
+            Err(fault) => return Ok(Walked { state, end, fault: Some(fault) }),
         }
     }
-    Ok(Walked { state, end })
+    Ok(Walked { state, end, fault: None })
+}
+
+/// First byte from `offset` on behind which the file has only zeros, up to `size_bytes`; `None` if they all are.
+pub(crate) fn last_byte_used(
+    storage: &dyn Storage,
+    opened: &OpenSegment,
+    offset: u64,
+    size_bytes: u64,
+    buffer: &mut Buffer,
+) -> Result<Option<u64>, JournalError> {
+    let path = storage.path(&segment::file_name(opened.header.segment));
+    let bytes = &mut buffer.0;
+    let (mut at, mut last) = (offset, None);
+    while at < size_bytes {
+        let size = (size_bytes - at).min(bytes.len() as u64) as usize;
+        let read = read_full_at(&*opened.file, &mut bytes[..size], at).map_err(io_error("read", &path))?;
+        if read == 0 {
+            break;
+        }
+        // In blocks, which compare as fast as memory is read.
+        let block = bytes[..read].chunks(ZEROS.len()).rposition(|block| *block != ZEROS[..block.len()]);
+        if let Some(block) = block {
+            let from = block * ZEROS.len();
+            let used = bytes[from..read].iter().take(ZEROS.len()).rposition(|&byte| byte != 0);
+            last = used.map(|used| at + (from + used) as u64 + 1);
+        }
+        at += read as u64;
+    }
+    Ok(last)
 }
 
 /// What is wrong with a segment that ended at `walked`, if the header of the next one does not name that as its end.
