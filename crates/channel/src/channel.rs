@@ -12,9 +12,11 @@ use tidebook_journal::{
 use tidebook_ring::{Consumer, ConsumerOptions, Mode, Producer, Read, Ring, RingError, RingKind, RingOptions, Start};
 
 use crate::configuration;
+use crate::consumer::ChannelConsumer;
 use crate::error::ChannelError;
 use crate::guarantee::Guarantee;
 use crate::journaling::{CopyError, RingSource};
+use crate::link;
 use crate::progress::{DurableWaiter, Progress};
 
 /// How a durable channel is made.
@@ -184,6 +186,7 @@ impl Channel {
             }
             other => other?,
         };
+        link::publish(ring_path, journal_path)?;
         let progress = Arc::new(Progress::default());
         let mut source = RingSource::join(&ring, writer.next_sequence(), options.sync, Arc::clone(&progress))?;
         source.commit(writer.durable())?;
@@ -217,6 +220,14 @@ impl Channel {
     /// Those of [`Ring::consumer`].
     pub fn consumer(&self, options: &ConsumerOptions) -> Result<Consumer, ChannelError> {
         Ok(self.ring.consumer(options)?)
+    }
+
+    /// Joins as a consumer that producers do not wait for: what the ring overwrites it reads from the journal.
+    ///
+    /// # Errors
+    /// Those of [`ChannelConsumer::spilling`].
+    pub fn spilling_consumer(&self, options: &ConsumerOptions) -> Result<ChannelConsumer, ChannelError> {
+        ChannelConsumer::spilling(&self.ring, options)
     }
 
     /// Last durable sequence.

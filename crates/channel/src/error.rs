@@ -59,4 +59,26 @@ pub enum ChannelError {
         /// Largest of the journal.
         journal_max: u64,
     },
+    /// Nothing says where the journal of a ring is: it has none, or its owner has never opened it here.
+    #[error("ring {ring} names no journal; its owner does when it opens it")]
+    NoJournal {
+        /// The ring.
+        ring: PathBuf,
+    },
+    /// What a ring's link names is the journal of another.
+    #[error("journal {journal} is not the one of ring {ring}; open the channel once where its journal is now")]
+    OtherJournal {
+        /// The ring.
+        ring: PathBuf,
+        /// The journal its link names.
+        journal: PathBuf,
+    },
+    /// The link beside a ring that says where its journal is.
+    #[error("link {path}: {source}")]
+    Link {
+        /// The link.
+        path: PathBuf,
+        /// What went wrong with it.
+        source: std::io::Error,
+    },
 }

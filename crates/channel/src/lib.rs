@@ -28,13 +28,17 @@
 mod channel;
 pub mod checkpoints;
 mod configuration;
+mod consumer;
 mod error;
 mod guarantee;
 mod journaling;
+mod link;
 mod progress;
 
 pub use channel::{Channel, ChannelOptions, ChannelReport, Discarded};
 pub use checkpoints::{Checkpoint, CheckpointError, CheckpointStore, Cursor, Subject, SubjectKind};
+pub use consumer::{ChannelConsumer, End};
 pub use error::ChannelError;
 pub use guarantee::Guarantee;
+pub use link::link_path;
 pub use progress::DurableWaiter;

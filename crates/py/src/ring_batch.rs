@@ -8,13 +8,14 @@ use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
-use tidebook_ring::{Place, Slots};
+use tidebook_channel::End;
+use tidebook_ring::Slots;
 
 use crate::ring_consumer::SharedReader;
 
 /// When the cursor may pass a batch.
 pub struct BatchState {
-    end: Place,
+    end: End,
     /// Buffers that refer to it.
     exports: AtomicUsize,
     /// Its reader is done with it.
@@ -27,21 +28,21 @@ pub struct BatchState {
 
 impl BatchState {
     /// A batch up to `end` that is being read; `acknowledged` where reading is enough.
-    pub fn new(end: Place, acknowledged: bool) -> Arc<Self> {
+    pub fn new(end: End, acknowledged: bool) -> Arc<Self> {
         let [finished, left] = [false; 2].map(AtomicBool::new);
         let acknowledged = AtomicBool::new(acknowledged);
         Arc::new(Self { end, exports: AtomicUsize::new(0), finished, acknowledged, left })
     }
 
     /// Messages up to `end` that nobody has a view of.
-    pub fn copied(end: Place, acknowledged: bool) -> Arc<Self> {
+    pub fn copied(end: End, acknowledged: bool) -> Arc<Self> {
         let state = Self::new(end, acknowledged);
         state.finish();
         state
     }
 
     /// The place after it.
-    pub fn end(&self) -> Place {
+    pub fn end(&self) -> End {
         self.end
     }
 

@@ -12,11 +12,11 @@ use std::time::Duration;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use tidebook_ring::{
-    Alarm, Consumer, ConsumerOptions, Policy, Read, RingError, RingKind, SlotBatch, Start, Wait, Watch,
-};
+use tidebook_channel::{ChannelConsumer, ChannelError};
+use tidebook_ring::{Alarm, ConsumerOptions, Policy, Read, RingError, RingKind, SlotBatch, Start, Wait, Watch};
 
 use crate::blocking;
+use crate::errors::Raised;
 use crate::ring::Ring;
 use crate::ring_batch::{BatchState, Contents, RingBatch};
 use crate::ring_errors::{raised, unavailable};
@@ -75,7 +75,7 @@ const OVERWRITTEN_MAX: usize = 1024;
 /// The consumer and the batches it has handed out, oldest first.
 pub struct Reader {
     /// `None` once it has left the ring.
-    consumer: Option<Consumer>,
+    consumer: Option<ChannelConsumer>,
     /// It leaves as soon as no buffer of its batches is left.
     is_leaving: bool,
     outstanding: VecDeque<Arc<BatchState>>,
@@ -88,7 +88,7 @@ pub struct Reader {
 pub type SharedReader = Arc<Mutex<Reader>>;
 
 impl Reader {
-    fn open(&mut self) -> PyResult<&mut Consumer> {
+    fn open(&mut self) -> PyResult<&mut ChannelConsumer> {
         self.consumer.as_mut().ok_or_else(|| unavailable("consumer", "was closed; open another"))
     }
 
@@ -162,17 +162,21 @@ impl RingConsumer {
             other => return Err(PyValueError::new_err(format!("wait {other:?}"))),
         };
         let (patience, detach_after) = (blocking::timeout(patience)?, blocking::timeout(detach_after)?);
-        let policy = match policy {
+        let ring_policy = match policy {
             None if ring.0.info().never_waits => Policy::Overwrite,
-            None | Some("block") => Policy::Block { patience, detach_after },
+            None | Some("block" | "spill") => Policy::Block { patience, detach_after },
             Some("fail") => Policy::Block { patience: Some(Duration::ZERO), detach_after },
             Some("overwrite") => Policy::Overwrite,
             Some(other) => return Err(PyValueError::new_err(format!("policy {other:?}"))),
         };
-        let is_gating = policy != Policy::Overwrite;
-        let policy = Some(policy);
-        let options = ConsumerOptions { name: name.to_owned(), start, policy, peek, wait };
-        let consumer = py.detach(|| ring.0.consumer(&options)).map_err(raised)?;
+        let options = ConsumerOptions { name: name.to_owned(), start, policy: Some(ring_policy), peek, wait };
+        let consumer = py.detach(|| match policy {
+            None => ChannelConsumer::by_default(&ring.0, &options),
+            Some("spill") => ChannelConsumer::spilling(&ring.0, &options),
+            Some(_) => Ok(ring.0.consumer(&options)?.into()),
+        });
+        let consumer = consumer.map_err(failed)?;
+        let is_gating = consumer.is_gating();
         let reader = Reader {
             consumer: Some(consumer),
             is_leaving: false,
@@ -196,6 +200,9 @@ impl RingConsumer {
         let mut reader = lock(&shared)?;
         finish_outstanding(&mut reader);
         wait_until_ready(py, &mut reader, blocking::timeout(timeout)?)?;
+        if let Some(gap) = find_in_the_journal(py, reader.open()?)? {
+            return Ok(Polled::Gap(gap));
+        }
         let mut failure = None;
         let mut handed = 0;
         let read = reader.open()?.read_while(limit, |sequence, payload| {
@@ -214,11 +221,11 @@ impl RingConsumer {
         if reader.outstanding.is_empty() && !reader.is_manual {
             reader.open()?.commit();
         } else if handed > 0 || !reader.is_manual {
-            let place = reader.open()?.place();
-            let state = BatchState::copied(place, !reader.is_manual);
+            let end = reader.open()?.end();
+            let state = BatchState::copied(end, !reader.is_manual);
             reader.note(state);
         }
-        match (failure, read.map_err(raised)?) {
+        match (failure, read.map_err(failed)?) {
             (Some(error), _) => Err(error),
             (None, Read::Messages(_)) => Ok(Polled::Count(handed)),
             (None, Read::Gap(gap)) => Ok(Polled::Gap(gap.into())),
@@ -236,12 +243,15 @@ impl RingConsumer {
         }
         let consumer = reader.open()?;
         let contents = match consumer.ring().info().kind {
-            RingKind::Slots { .. } => match py.detach(|| consumer.slots(limit)).map_err(raised)? {
+            RingKind::Slots { .. } => match py.detach(|| consumer.slots(limit)).map_err(failed)? {
                 SlotBatch::Slots(slots) => Contents::Slots(slots),
                 SlotBatch::Gap(gap) => return Ok(Some(Taken::Gap(gap.into()))),
                 SlotBatch::Empty => return Ok(None),
             },
             RingKind::Frames { .. } | RingKind::Runs { .. } => {
+                if let Some(gap) = find_in_the_journal(py, consumer)? {
+                    return Ok(Some(Taken::Gap(gap)));
+                }
                 let mut first_sequence = 0;
                 let mut messages = Vec::new();
                 let read = consumer.read_while(limit, |sequence, payload| {
@@ -254,15 +264,15 @@ impl RingConsumer {
                     messages.push(PyBytes::new(py, payload).unbind());
                     ControlFlow::Continue(())
                 });
-                match read.map_err(raised)? {
+                match read.map_err(failed)? {
                     Read::Messages(0) => return Ok(None),
                     Read::Messages(_) => Contents::Messages { first_sequence, messages },
                     Read::Gap(gap) => return Ok(Some(Taken::Gap(gap.into()))),
                 }
             }
         };
-        let place = reader.open()?.place();
-        let state = BatchState::new(place, !reader.is_manual);
+        let end = reader.open()?.end();
+        let state = BatchState::new(end, !reader.is_manual);
         reader.note(state.clone());
         drop(reader);
         Ok(Some(Taken::Batch(RingBatch::new(contents, state, shared))))
@@ -287,7 +297,7 @@ impl RingConsumer {
 
     /// Goes past a damaged message; gives what is lost with it.
     fn skip(&self) -> PyResult<Gap> {
-        lock(&self.shared()?)?.open()?.skip().map(Gap::from).map_err(raised)
+        lock(&self.shared()?)?.open()?.skip().map(Gap::from).map_err(failed)
     }
 
     #[getter]
@@ -364,6 +374,21 @@ pub fn at_least_one(limit: isize) -> PyResult<usize> {
 
 fn lock(shared: &SharedReader) -> PyResult<MutexGuard<'_, Reader>> {
     shared.try_lock().map_err(|_| unavailable("consumer", "is being used by another thread or its own callback"))
+}
+
+/// Reads what the next call will hand out, without the GIL, if it comes from a disk; the gap before it, if there is one.
+fn find_in_the_journal(py: Python<'_>, consumer: &mut ChannelConsumer) -> PyResult<Option<Gap>> {
+    if !consumer.needs_the_journal() {
+        return Ok(None);
+    }
+    match py.detach(|| consumer.read_while(1, |_, _| ControlFlow::Break(()))).map_err(failed)? {
+        Read::Messages(_) => Ok(None),
+        Read::Gap(gap) => Ok(Some(gap.into())),
+    }
+}
+
+fn failed(error: ChannelError) -> PyErr {
+    Raised::from(error).into()
 }
 
 /// Asking for more says that what came before is done.

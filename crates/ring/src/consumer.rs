@@ -148,6 +148,8 @@ pub struct Consumer {
     stuck: Stuck,
     /// The message that must be there and is not, if that was found.
     missing: Option<u64>,
+    /// See [`Consumer::make_up_gaps`].
+    makes_up: bool,
     /// Looks that found nothing.
     idle: u32,
     /// Messages that are not read in place.
@@ -251,6 +253,7 @@ impl Consumer {
             wait: options.wait,
             stuck: Stuck::default(),
             missing: None,
+            makes_up: false,
             idle: 0,
             copy: Vec::new(),
             ring,
@@ -282,16 +285,60 @@ impl Consumer {
                 other => other,
             };
             match last {
-                Look::Frame(last) => self.next = Place { sequence: self.next.sequence + 1, position: last.end },
+                Look::Frame(last) if self.gating || !self.overtaken() => {
+                    self.next = Place { sequence: self.next.sequence + 1, position: last.end };
+                }
                 _ if self.overtaken() => self.next = mapping.oldest(),
                 _ => return Err(RingError::Corrupt { sequence: self.next.sequence, reason: "no way past it" }),
             }
         }
     }
 
+    /// From now on its reader gets what the ring overwrites from elsewhere: gaps are given and not counted as lost, and
+    /// what was never read here can be acknowledged.
+    pub fn make_up_gaps(&mut self) {
+        self.makes_up = true;
+    }
+
+    /// Counts messages that its reader could not get elsewhere either.
+    pub fn count_lost(&self, gap: Gap) {
+        let identity = &self.lines().identity.0;
+        raise(&identity.gaps, 1);
+        raise(&identity.lost, gap.count);
+    }
+
+    /// Goes on at this sequence, because what is before it was read elsewhere; it does not go back. What the ring has
+    /// overwritten of it by then is a gap.
+    ///
+    /// # Errors
+    /// [`RingError::StartBeyond`] for one that is not written yet, and then it stays where it is; [`RingError::Corrupt`] when
+    /// damage hides it; [`RingError::Forked`].
+    pub fn skip_to(&mut self, sequence: u64) -> Result<(), RingError> {
+        self.check_owner()?;
+        let next = self.ring.mapping.newest().sequence;
+        if sequence > next {
+            return Err(RingError::StartBeyond { asked: sequence, next });
+        }
+        if sequence > self.next.sequence {
+            self.gap = None;
+            self.go_to(sequence)?;
+        }
+        Ok(())
+    }
+
     /// The ring it reads.
     pub fn ring(&self) -> &Ring {
         &self.ring
+    }
+
+    /// Whether producers wait for it.
+    pub fn is_gating(&self) -> bool {
+        self.gating
+    }
+
+    /// Whether messages were lost before the next one, as far as can be seen now.
+    pub fn has_gap(&self) -> bool {
+        self.gap.is_some() || !self.gating && self.overtaken()
     }
 
     /// The sequence it reads next.
@@ -317,7 +364,7 @@ impl Consumer {
     pub fn acknowledge(&mut self, sequence: u64) -> Result<(), RingError> {
         self.check_owner()?;
         let last = self.last_read();
-        if sequence > last {
+        if sequence > last && !self.makes_up {
             return Err(RingError::NotRead { sequence, last });
         }
         if sequence >= self.resume {
@@ -636,8 +683,14 @@ impl Consumer {
             gating: self.gating,
             bounded: self.bounded,
             has_gap: self.gap.is_some(),
+            durable: None,
             stuck: Stuck::default(),
         }
+    }
+
+    /// A look at whether this sequence is durable and nothing else, for who reads it elsewhere.
+    pub fn watch_durable(&self, sequence: u64) -> Watch {
+        Watch { durable: Some(sequence), ..self.watch() }
     }
 
     fn park(&mut self, timeout: Option<Duration>) {
@@ -715,9 +768,9 @@ impl Consumer {
     }
 
     fn count_gap(&self, gap: Gap) {
-        let identity = &self.lines().identity.0;
-        raise(&identity.gaps, 1);
-        raise(&identity.lost, gap.count);
+        if !self.makes_up {
+            self.count_lost(gap);
+        }
     }
 
     fn lines(&self) -> &ConsumerLines {

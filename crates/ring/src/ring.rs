@@ -13,6 +13,7 @@ use crate::lock;
 use crate::mapping::{Mapping, RingInfo, Use, io_error};
 use crate::options::RingOptions;
 use crate::producer::Producer;
+use crate::slots::Slots;
 use crate::status::RingStatus;
 
 /// One mapped ring. Clones share the mapping, which lives until the last clone, endpoint and view is gone.
@@ -160,6 +161,11 @@ impl Ring {
         self.mapping.newest().sequence - 1
     }
 
+    /// Oldest sequence that can still be read; the next one to come when there is none.
+    pub fn oldest(&self) -> u64 {
+        self.mapping.oldest().sequence
+    }
+
     /// Last sequence whose journal is synced.
     pub fn durable(&self) -> u64 {
         self.mapping.hot().watermarks.0.durable.load(Ordering::Acquire)
@@ -206,6 +212,20 @@ impl Ring {
             lines.identity.0.state.store(layout::CONSUMER_FREE, Ordering::Release);
             Ok(())
         })
+    }
+
+    /// Whether a consumer of this name has a cursor here.
+    pub fn knows_consumer(&self, name: &str) -> bool {
+        !name.is_empty() && self.find_consumer(name).is_some()
+    }
+
+    /// Records from elsewhere, one after the other, as slots of this ring hold them: `None` unless they are at least one
+    /// and whole.
+    ///
+    /// # Errors
+    /// [`RingError::Kind`] on rings of messages.
+    pub fn slots_of(&self, first_sequence: u64, records: &[u8]) -> Result<Option<Slots>, RingError> {
+        Slots::copied(&self.mapping, first_sequence, records)
     }
 
     /// Name of the consumer with this line, as in [`crate::Written::Full`].

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::consumer::{Consumer, Gap, Read};
 use crate::error::RingError;
 use crate::frame::{Look, Place};
-use crate::layout::{HEADER_SIZE_BYTES, crc_offset};
+use crate::layout::{FRAME_WHOLE, HEADER_SIZE_BYTES, crc_offset, header_word};
 use crate::mapping::Mapping;
 use crate::options::{Mode, RingKind};
 
@@ -77,6 +77,30 @@ impl Slots {
         self.bytes()
             .chunks_exact(self.stride)
             .map(|slot| &slot[HEADER_SIZE_BYTES..HEADER_SIZE_BYTES + self.record_size])
+    }
+
+    /// A copy of records that are not in the ring any more, laid out as if they were.
+    pub(crate) fn copied(mapping: &Mapping, first_sequence: u64, records: &[u8]) -> Result<Option<Self>, RingError> {
+        let RingKind::Slots { record_size_bytes, .. } = mapping.info.kind else {
+            return Err(RingError::Kind { operation: "a batch of slots", needed: "slots" });
+        };
+        let (record_size, stride) = (record_size_bytes as usize, mapping.info.stride);
+        if records.is_empty() || !records.len().is_multiple_of(record_size) {
+            return Ok(None);
+        }
+        let count = records.len() / record_size;
+        let mut copy = vec![0; count * stride];
+        let head = header_word(record_size_bytes, FRAME_WHOLE);
+        for (slot, (record, sequence)) in
+            copy.chunks_exact_mut(stride).zip(records.chunks_exact(record_size).zip(first_sequence..))
+        {
+            slot[..8].copy_from_slice(&sequence.to_le_bytes());
+            slot[8..HEADER_SIZE_BYTES].copy_from_slice(&head.to_le_bytes());
+            slot[HEADER_SIZE_BYTES..HEADER_SIZE_BYTES + record_size].copy_from_slice(record);
+        }
+        let sequence = first_sequence + count as u64;
+        let end = Place { sequence, position: sequence };
+        Ok(Some(Self { memory: Memory::Copy(copy), first_sequence, count, stride, record_size, end }))
     }
 
     /// The place after the last of them, for [`Consumer::commit_to`].

@@ -21,6 +21,8 @@ pub struct Watch {
     pub(crate) bounded: bool,
     /// There is a gap it was not told of.
     pub(crate) has_gap: bool,
+    /// Only whether this sequence is durable counts.
+    pub(crate) durable: Option<u64>,
     pub(crate) stuck: Stuck,
 }
 
@@ -32,6 +34,9 @@ impl Watch {
 
     /// Whether a read may find something: a message, a gap, damage, or a message that never came.
     pub fn is_ready(&self) -> bool {
+        if let Some(sequence) = self.durable {
+            return self.ring.durable() >= sequence;
+        }
         let mapping = &*self.ring.mapping;
         let is_visible = !self.bounded || self.next.sequence <= self.ring.durable();
         self.has_gap
@@ -42,6 +47,9 @@ impl Watch {
     /// As [`Watch::is_ready`], for who has time: finds the dead producer's claim it waits at, and damage that hides a
     /// message.
     pub(crate) fn find(&mut self) -> Result<bool, RingError> {
+        if self.durable.is_some() {
+            return Ok(self.is_ready());
+        }
         Ok(self.stuck.mend(&self.ring, self.next)? || self.is_ready() || self.ring.mapping.is_missing(self.next))
     }
 }

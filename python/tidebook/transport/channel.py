@@ -18,7 +18,7 @@ from tidebook.errors import (
     ChannelUsageError,
     EndpointBusyError,
 )
-from tidebook.transport.journal import Journal, JournalPlace, RingShape
+from tidebook.transport.journal import Journal, JournalPlace, RingShape, remove_companions
 from tidebook.transport.layout import difference, from_text, to_text
 from tidebook.transport.options import PRODUCERS_MAX, ChannelOptions, is_integer, options_of
 from tidebook.transport.record import dtype_of, record_class
@@ -105,6 +105,7 @@ class Channel:
                 f"channel {self.name} has a living producer; close it before the ring is removed", path=str(self.path)
             )
         self.ring.unlink()
+        remove_companions(self.path)
 
 
 def create_channel(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
 Start = Literal["earliest", "latest", "resume"]
-Policy = Literal["block", "fail", "overwrite"]
+Policy = Literal["block", "fail", "overwrite", "spill"]
 WaitMode = Literal["spin", "hybrid", "park"]
 Acknowledge = Literal["batch", "manual"]
 
@@ -247,11 +247,16 @@ def open_consumer(
     """Joins a channel as `name`; without a name it leaves nothing behind. `node` or `directory` find one given by name.
 
     start:  `earliest` still there, `latest` (only what comes), a sequence, `resume` where this name left (a new name
-            starts at the earliest; one that the ring of a durable channel does not know any more, at its stored cursor), or a time: at the first record still there that is not before it, by its `ts_recv`,
-            else its `ts_event` (ns since 1970 UTC).
+            starts at the earliest; one that the ring of a durable channel does not know any more, at its stored cursor),
+            or a time: at the first record still there that is not before it, by its `ts_recv`, else its `ts_event` (ns
+            since 1970 UTC). With `spill` what the journal holds is still there.
     policy: `block`: producers wait for this consumer, one write at most `patience_s` while it lives and `detach_after_s`
-            when it is dead (None: for ever); `fail`: they do not wait and their write gives `Full` at once; `overwrite`: it does not, batches are validated copies, and what was missed is a `Gap`. None: block, except
-            on channels whose producer waits for nobody (all of `md.*`), where asking for it is an error.
+            when it is dead (None: for ever); `fail`: they do not wait and their write gives `Full` at once; `overwrite`:
+            they do not, batches are validated copies, and what was missed is a `Gap`; `spill`: they do not, and what the
+            ring has overwritten is read from the journal, as copies, until the consumer is back in the ring: nothing is
+            missed but what the journal was made to give up, which is a `Gap`. None: spill on durable channels whose
+            journal can be read here (unless `peek`), overwrite on channels whose producer waits for nobody (all of
+            `md.*`, where asking for block is an error), and else block.
     peek:   also what is not durable yet; nothing lasting may come of it.
     wait:   `spin` keeps a core, `hybrid` spins and then sleeps 50 µs at a time, `park` sleeps until woken (the channel
             must have parking).
@@ -266,12 +271,6 @@ def open_consumer(
     """
     if not isinstance(start, int | datetime | np.datetime64):
         _check("start", start, (*get_args(Start), "a sequence", "a time"))
-    if policy == "spill":  # type: ignore[comparison-overlap]
-        raise ChannelUsageError(
-            "policy = 'spill' is not built; use block with detach_after_s, or overwrite and take what was missed as a gap",
-            option="policy",
-            value=policy,
-        )
     if policy is not None:
         _check("policy", policy, get_args(Policy))
     _check("wait", wait, get_args(WaitMode))
@@ -285,7 +284,7 @@ def open_consumer(
             value=name,
         )
     if isinstance(start, datetime | np.datetime64):
-        start = first_sequence_at(opened, start, peek=peek)
+        start = first_sequence_at(opened, start, peek=peek, policy=policy)
     if isinstance(start, int) and start < 1:
         raise ChannelUsageError(f"start = {start}: sequences begin with 1", option="start", value=start)
     place = ("sequence", min(start, _SEQUENCE_MAX)) if isinstance(start, int) else (start, 0)

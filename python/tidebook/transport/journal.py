@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 JOURNAL_CONSUMER = "journal"
 """The name under which a journal reads its ring: nobody else's on a durable channel."""
+_COMPANIONS = (".journal",)
+"""Beside a ring: the link to its journal."""
 _SEGMENT_SIZE_BYTES = 64 << 20
 _LOOK_S = 1.0
 
@@ -56,6 +58,12 @@ class RingShape:
             parking=ring.parking,
             consumers_max=ring.consumers_max,
         )
+
+
+def remove_companions(ring: Path) -> None:
+    """Removes what stands beside the ring of a durable channel, once that is gone and the journal has all it held."""
+    for suffix in _COMPANIONS:
+        ring.with_suffix(suffix).unlink(missing_ok=True)
 
 
 class Journal:

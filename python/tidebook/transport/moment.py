@@ -1,6 +1,7 @@
-"""Finding the record of a moment among those a ring still holds.
+"""Finding the record of a moment among those a channel still holds.
 
-A ring has no index by time, so its records are looked at from the oldest on, once and without holding a producer up.
+Neither ring nor journal has an index by time, so records are looked at from the oldest on, once and without holding a
+producer up.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tidebook._core import Gap, RingBatch, RingConsumer
-from tidebook.errors import ChannelUsageError
+from tidebook.errors import ChannelError, ChannelUsageError, JournalError
 from tidebook.transport.batch import Batch
 from tidebook.transport.layout import slot
 
@@ -23,16 +24,33 @@ _LIMIT = 4_096
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def first_sequence_at(channel: Channel, start: datetime | np.datetime64, *, peek: bool) -> int:
+def first_sequence_at(channel: Channel, start: datetime | np.datetime64, *, peek: bool, policy: str | None) -> int:
     """Sequence of the first record that is not before `start`; the next one to come when all are.
 
+    Of those in the ring, and for a consumer that spills of those in the journal too: it is read from its beginning where
+    the ring does not reach back so far.
     Raises: ChannelUsageError for records without a time, and for a time without a zone.
     """
     field, nanoseconds = _time_field(channel), _nanoseconds(start)
+    ring = RingConsumer(channel.ring, "", start="earliest", policy="overwrite", peek=peek)
+    oldest = ring.next_sequence
+    found = _first(channel, ring, field, nanoseconds)
+    if found > oldest or peek or policy not in (None, "spill") or not channel.ring.visible_durable:
+        return found
+    try:
+        journal = RingConsumer(channel.ring, "", start="earliest", policy="spill")
+    except (ChannelError, JournalError):
+        if policy == "spill":
+            raise
+        return found
+    return _first(channel, journal, field, nanoseconds)
+
+
+def _first(channel: Channel, reader: RingConsumer, field: str, nanoseconds: int) -> int:
+    """Sequence of the first record of this reader whose `field` is not before; its next one when all are."""
     record = channel.dtype
     assert record is not None
     layout = slot(record, *channel.ring.slot)
-    reader = RingConsumer(channel.ring, "", start="earliest", policy="overwrite", peek=peek)
     try:
         while (taken := reader.take(_LIMIT, 0.0)) is not None:
             if isinstance(taken, Gap):

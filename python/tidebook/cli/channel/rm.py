@@ -23,6 +23,7 @@ def rm(
         Channels, such as md.trades or desk/md.trades, or paths of rings.
     """
     from tidebook._core import Ring
+    from tidebook.transport.journal import remove_companions
     from tidebook.transport.view import find_channel
 
     if not names:
@@ -33,6 +34,7 @@ def rm(
         _check(file, allow_others)
     for file in files:
         Ring.remove(file.path)
+        remove_companions(file.path)
     if json:
         print_json({"removed": [{"channel": file.title, "path": str(file.path)} for file in files]})
         return
@@ -42,7 +44,6 @@ def rm(
 
 def _check(file: ChannelFile, allow_others: bool) -> None:
     """Raises: EndpointBusyError naming who has it open; UsageError while it holds what its journal does not."""
-    from tidebook.transport.journal import JOURNAL_CONSUMER
     from tidebook.transport.view import ChannelView
 
     view = ChannelView(file, allow_others=allow_others)
@@ -58,7 +59,7 @@ def _check(file: ChannelFile, allow_others: bool) -> None:
             f"channel {file.title} is open: {', '.join(holders)}; close it first", path=str(file.path)
         )
     if view.info["visible_durable"]:
-        left = next((one["lag"] for one in status["consumers"] if one["name"] == JOURNAL_CONSUMER), 0)
+        left = status["published"] - status["durable"]
         if left:
             raise UsageError(
                 f"channel {file.title} holds {counted(left, 'message')} not in its journal yet; open its producer, or start its "
