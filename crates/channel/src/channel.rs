@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidebook_journal::storage::{Directory, Storage};
 use tidebook_journal::{
     JournalError, JournalOptions, JournalReader, JournalThread, JournalWriter, ReaderOptions, RecoveryReport,
-    SyncPolicy, Visible,
+    SyncPolicy,
 };
 use tidebook_ring::{Consumer, ConsumerOptions, Mode, Producer, Read, Ring, RingError, RingKind, RingOptions, Start};
 
@@ -15,9 +16,10 @@ use crate::configuration;
 use crate::consumer::ChannelConsumer;
 use crate::error::ChannelError;
 use crate::guarantee::Guarantee;
-use crate::journaling::{CopyError, RingSource};
+use crate::journaling::{self, CopyError, RingSource};
 use crate::link;
 use crate::progress::{DurableWaiter, Progress};
+use crate::staging::{self, Keeper, staging_path};
 
 /// How a durable channel is made.
 #[derive(Debug, Clone)]
@@ -28,7 +30,13 @@ pub struct ChannelOptions {
     pub journal: JournalOptions,
     /// When the journal syncs.
     pub sync: SyncPolicy,
+    /// Bytes of what a slow disk may be behind beyond the ring before the producer waits, rounded down to a power of two of
+    /// at least 65,536; taken from shared memory when it is needed for the first time. 0 for none.
+    pub staging_size_bytes: u64,
 }
+
+/// Half a second of a million messages of 64 bytes each second.
+const STAGING_SIZE_BYTES: u64 = 64 << 20;
 
 impl ChannelOptions {
     /// A channel of messages of any length in a ring of `ring_size_bytes`; sync every 10 ms.
@@ -38,7 +46,8 @@ impl ChannelOptions {
 
     /// A channel over any ring; sync every 10 ms.
     pub fn with_ring(channel: &str, ring: RingOptions) -> Self {
-        Self { ring, journal: JournalOptions::new(channel), sync: SyncPolicy::default() }
+        let journal = JournalOptions::new(channel);
+        Self { ring, journal, sync: SyncPolicy::default(), staging_size_bytes: STAGING_SIZE_BYTES }
     }
 
     fn check(&self, journal_max: u64) -> Result<(), ChannelError> {
@@ -74,7 +83,7 @@ pub struct Discarded {
 pub struct ChannelReport {
     /// What the journal found.
     pub journal: RecoveryReport,
-    /// Messages committed to the ring before a crash that the journal did not have and has now.
+    /// Messages committed to the ring before a crash, staged or not, that the journal did not have and has now.
     pub replayed_from_ring: u64,
     /// The ring found was replaced.
     pub discarded: Option<Discarded>,
@@ -127,6 +136,20 @@ impl Channel {
         journal_path: &Path,
         options: &ChannelOptions,
     ) -> Result<(Self, ChannelReport), ChannelError> {
+        Self::open_storage(ring_path, &(Arc::new(Directory::new(journal_path)) as Arc<dyn Storage>), options)
+    }
+
+    /// As [`Self::open`], with a journal in any storage.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_storage(
+        ring_path: &Path,
+        storage: &Arc<dyn Storage>,
+        options: &ChannelOptions,
+    ) -> Result<(Self, ChannelReport), ChannelError> {
+        // Without what a joined nothing leaves at its end.
+        let journal_path: PathBuf = storage.path("").components().collect();
         let mut discarded = None;
         let mut found = match Ring::open(ring_path) {
             Ok(ring) => Some(ring),
@@ -138,7 +161,7 @@ impl Channel {
             }
             Err(error) => return Err(error.into()),
         };
-        let journal_id = match JournalReader::open(journal_path, ReaderOptions::default()) {
+        let journal_id = match JournalReader::open_storage(Arc::clone(storage), ReaderOptions::default()) {
             Ok(reader) => Some(reader.journal_id()),
             Err(JournalError::Absent { .. }) => None,
             Err(error) => return Err(error.into()),
@@ -150,7 +173,7 @@ impl Channel {
         if let Some(ring) = &found {
             journal_options.evidence = journal_options.evidence.max(ring.durable());
         }
-        let (mut writer, journal_report) = JournalWriter::open(journal_path, journal_options)?;
+        let (mut writer, journal_report) = JournalWriter::open_storage(Arc::clone(storage), journal_options)?;
         options.check(writer.payload_size_bytes_max() as u64)?;
 
         if discarded.is_some() {
@@ -159,22 +182,29 @@ impl Channel {
         if let Some(ring) = stranger {
             // While its own node lives, what it holds is not yet synced, and no reason to remove it.
             refuse_if_open(&ring, OTHER_JOURNAL)?;
-            let unsynced = ring.published().saturating_sub(ring.durable());
-            if unsynced > 0 {
-                let (ring, journal) = (ring_path.to_owned(), journal_path.to_owned());
-                return Err(ChannelError::Stranger { ring, journal, unsynced });
-            }
+            refuse_if_unsynced(&ring, ring.published().saturating_sub(ring.durable()), &journal_path)?;
             discarded = Some(discard(&ring, OTHER_JOURNAL, Some(0))?);
+            // All of that ring was durable, and so is what was staged of it.
+            remove_if_there(&staging_path(ring_path))?;
         }
-        let mut replayed = 0;
+        let staged = replay_staging(ring_path, &mut writer, storage, &journal_path)?;
+        let mut replayed = staged.count;
         if let Some(ring) = &found {
-            let (count, fault) = replay_tail(ring, &mut writer, journal_path)?;
-            replayed = count;
+            let fault = match staged.fault {
+                // What the ring has follows what cannot be read.
+                Some(reason) => Some((reason, Some((ring.published() + 1).saturating_sub(writer.next_sequence())))),
+                None => {
+                    let (count, fault) = replay_tail(ring, &mut writer, storage)?;
+                    replayed += count;
+                    fault
+                }
+            };
             if let Some((reason, lost)) = fault {
                 discarded = Some(discard(ring, &reason, lost)?);
             }
         }
         writer.sync()?;
+        remove_if_there(&staging_path(ring_path))?;
 
         let next = writer.next_sequence();
         let ring_options = options.ring.clone().visible_durable(true).continuing(ring_epoch(&writer), next);
@@ -186,9 +216,11 @@ impl Channel {
             }
             other => other?,
         };
-        link::publish(ring_path, journal_path)?;
+        link::publish(ring_path, &journal_path)?;
         let progress = Arc::new(Progress::default());
-        let mut source = RingSource::join(&ring, writer.next_sequence(), options.sync, Arc::clone(&progress))?;
+        let gate = journaling::gate(&ring, writer.next_sequence())?;
+        let keeper = Keeper::new(gate, options.staging_size_bytes, Arc::clone(&progress));
+        let mut source = RingSource::new(keeper, options.sync, Arc::clone(&progress));
         source.commit(writer.durable())?;
         let report = ChannelReport {
             journal: journal_report,
@@ -198,7 +230,7 @@ impl Channel {
         };
         let thread = JournalThread::spawn(writer, options.sync, source);
         let waiter = DurableWaiter::new(ring.clone(), progress);
-        Ok((Self { ring, journal_path: journal_path.to_owned(), sync: options.sync, waiter, thread }, report))
+        Ok((Self { ring, journal_path, sync: options.sync, waiter, thread }, report))
     }
 
     /// Its ring.
@@ -263,6 +295,7 @@ impl Channel {
             durable: self.ring.durable(),
             journal: self.journal_path.clone(),
             failure: self.thread.failure(),
+            no_staging: self.waiter.no_staging(),
         }
     }
 
@@ -291,7 +324,7 @@ type Fault = (String, Option<u64>);
 fn replay_tail(
     ring: &Ring,
     writer: &mut JournalWriter,
-    journal_path: &Path,
+    journal: &Arc<dyn Storage>,
 ) -> Result<(u64, Option<Fault>), ChannelError> {
     let (next, published) = (writer.next_sequence(), ring.published());
     // What the journal got from elsewhere since stands at the sequences of what this ring held and never synced.
@@ -299,7 +332,7 @@ fn replay_tail(
     if published + 1 < next {
         return Ok((0, Some((format!("it ends at {published}, before its journal"), Some(unsynced)))));
     }
-    if !shares_last(ring, journal_path, next - 1)? {
+    if !shares_last(ring, journal, next - 1)? {
         let reason = format!("its message {} is another than its journal's", next - 1);
         return Ok((0, Some((reason, Some(unsynced)))));
     }
@@ -307,10 +340,10 @@ fn replay_tail(
     if oldest > next {
         return Err(ChannelError::Hole { ring: ring.path().into(), ring_oldest: oldest, journal_last: next - 1 });
     }
-    let mut source = RingSource::join(ring, next, SyncPolicy::Group, Arc::default())?;
+    let mut gate = journaling::gate(ring, next)?;
     let mut replayed = 0;
     loop {
-        match source.copy(usize::MAX, writer) {
+        match journaling::copy(&mut gate, writer) {
             Ok(0) => return Ok((replayed, None)),
             Ok(count) => replayed += count as u64,
             Err(CopyError::Journal(error)) => return Err(error.into()),
@@ -328,7 +361,7 @@ fn replay_tail(
 }
 
 /// Whether ring and journal have the same message `last`; also true where the ring no longer holds it, or none is.
-fn shares_last(ring: &Ring, journal_path: &Path, last: u64) -> Result<bool, ChannelError> {
+fn shares_last(ring: &Ring, journal: &Arc<dyn Storage>, last: u64) -> Result<bool, ChannelError> {
     if last == 0 || ring.status()?.oldest > last {
         return Ok(true);
     }
@@ -340,10 +373,44 @@ fn shares_last(ring: &Ring, journal_path: &Path, last: u64) -> Result<bool, Chan
         Ok(_) | Err(RingError::Corrupt { .. }) => return Ok(true),
         Err(error) => return Err(error.into()),
     }
-    let options = ReaderOptions { from_sequence: last, visible: Visible::Written, ..ReaderOptions::default() };
-    let mut reader = JournalReader::open(journal_path, options)?;
-    let Some(batch) = reader.next_batch()? else { return Ok(true) };
-    Ok(batch.records().find(|(sequence, _)| *sequence == last).is_none_or(|(_, payload)| payload == held))
+    journaling::shares(journal, last, &held)
+}
+
+/// Appends to the journal what is staged beyond it.
+fn replay_staging(
+    ring_path: &Path,
+    writer: &mut JournalWriter,
+    journal: &Arc<dyn Storage>,
+    journal_path: &Path,
+) -> Result<staging::Replayed, ChannelError> {
+    let found = match Ring::open(staging_path(ring_path)) {
+        Ok(found) => found,
+        // Of another boot, or half made: what it was made for is gone with it, or still in the ring.
+        Err(RingError::NotFound { .. } | RingError::OtherBoot { .. } | RingError::NotARing { .. }) => {
+            return Ok(staging::Replayed::default());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if !belongs(&found, writer.journal_id()) {
+        // Its ring is gone: nothing says what of it is durable.
+        refuse_if_unsynced(&found, found.published(), journal_path)?;
+        return Ok(staging::Replayed::default());
+    }
+    staging::replay(&found, writer, journal)
+}
+
+fn remove_if_there(path: &Path) -> Result<(), RingError> {
+    match Ring::remove(path) {
+        Err(RingError::NotFound { .. }) => Ok(()),
+        other => other,
+    }
+}
+
+fn refuse_if_unsynced(ring: &Ring, unsynced: u64, journal: &Path) -> Result<(), ChannelError> {
+    if unsynced == 0 {
+        return Ok(());
+    }
+    Err(ChannelError::Stranger { ring: ring.path().to_owned(), journal: journal.to_owned(), unsynced })
 }
 
 /// Removes a ring nobody has open.

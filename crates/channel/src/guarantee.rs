@@ -18,6 +18,8 @@ pub struct Guarantee {
     pub journal: PathBuf,
     /// Why journaling has stopped; then nothing more becomes durable and producers are refused.
     pub failure: Option<String>,
+    /// Why the producer waits for a slow disk as soon as the ring is full; `None` where what it is behind is staged.
+    pub no_staging: Option<String>,
 }
 
 impl fmt::Display for Guarantee {

@@ -1,76 +1,115 @@
 //! Feeds the journal's thread from the ring.
 //!
-//! The consumer's cursor, which lets the producer overwrite, moves only after a sync and not after the copy: what a
-//! failed sync loses is then still in the ring. When the journal fails the ring is fenced, so that producers get an
-//! error instead of waiting for ever for room.
+//! The gate, which lets the producer overwrite, moves only after a sync or once a message is staged, and not after the
+//! copy: what a failed sync loses is then still in the ring or in the staging. When the journal fails the ring is
+//! fenced, so that producers get an error instead of waiting for ever for room.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidebook_journal::{JournalError, JournalWriter, Source, SyncPolicy};
+use tidebook_journal::storage::Storage;
+use tidebook_journal::{JournalError, JournalReader, JournalWriter, ReaderOptions, Source, SyncPolicy, Visible};
 use tidebook_ring::{Consumer, ConsumerOptions, Policy, Read, Ring, RingError, Start, Wait};
 
+use crate::error::ChannelError;
 use crate::progress::Progress;
+use crate::staging::{Chunk, Keeper};
 
 /// Name under which the journal gates the ring.
 const CONSUMER_NAME: &str = "journal";
+/// Chunks that one sync is for at most: what it covers is given up with it.
+const CHUNKS_MAX: usize = 32;
 
-/// The ring as a source of messages.
+/// Joins the ring so that nothing from `next_sequence` on can be overwritten before it is journaled.
+pub(crate) fn gate(ring: &Ring, next_sequence: u64) -> Result<Consumer, RingError> {
+    // Where the producer wakes sleepers the first message after a pause is synced at once, and an idle journal costs
+    // nothing.
+    let wait = if ring.info().parking { Wait::Park } else { Wait::Hybrid };
+    let options = ConsumerOptions::named(CONSUMER_NAME)
+        .start(Start::Sequence(next_sequence))
+        .policy(Policy::Block { patience: None, detach_after: None })
+        .peek(true)
+        .wait(wait);
+    ring.consumer(&options)
+}
+
+/// Copies all messages from the gate into the writer.
+pub(crate) fn copy(gate: &mut Consumer, writer: &mut JournalWriter) -> Result<usize, CopyError> {
+    let mut failed = None;
+    let read = gate.read_while(usize::MAX, |sequence, payload| match append(writer, sequence, payload) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => {
+            failed = Some(error);
+            ControlFlow::Break(())
+        }
+    });
+    match (failed, read) {
+        (Some(error), _) => Err(CopyError::Journal(error)),
+        (None, Ok(Read::Messages(count))) => Ok(count),
+        (None, Ok(Read::Gap(gap))) => Err(CopyError::Gap { first: gap.first, count: gap.count }),
+        (None, Err(error)) => Err(CopyError::Ring(error)),
+    }
+}
+
+fn append(writer: &mut JournalWriter, sequence: u64, payload: &[u8]) -> Result<(), JournalError> {
+    let appended = writer.append(payload)?;
+    assert_eq!(appended, sequence, "ring and journal are one sequence");
+    Ok(())
+}
+
+/// Whether the journal has this message at its sequence; also where it has none.
+pub(crate) fn shares(journal: &Arc<dyn Storage>, sequence: u64, payload: &[u8]) -> Result<bool, ChannelError> {
+    let options = ReaderOptions { from_sequence: sequence, visible: Visible::Written, ..ReaderOptions::default() };
+    let mut reader = JournalReader::open_storage(Arc::clone(journal), options)?;
+    let Some(batch) = reader.next_batch()? else { return Ok(true) };
+    Ok(batch.records().find(|(found, _)| *found == sequence).is_none_or(|(_, found)| found == payload))
+}
+
+/// The ring, and what is staged of it, as a source of messages.
 #[derive(Debug)]
 pub(crate) struct RingSource {
-    consumer: Consumer,
+    keeper: Keeper,
+    chunk: Chunk,
     policy: SyncPolicy,
     progress: Arc<Progress>,
 }
 
 impl RingSource {
-    /// Joins the ring so that nothing from `next_sequence` on can be overwritten before it is journaled.
-    pub fn join(
-        ring: &Ring,
-        next_sequence: u64,
-        policy: SyncPolicy,
-        progress: Arc<Progress>,
-    ) -> Result<Self, RingError> {
-        // Where the producer wakes sleepers the first message after a pause is synced at once, and an idle journal costs
-        // nothing.
-        let wait = if ring.info().parking { Wait::Park } else { Wait::Hybrid };
-        let options = ConsumerOptions::named(CONSUMER_NAME)
-            .start(Start::Sequence(next_sequence))
-            .policy(Policy::Block { patience: None, detach_after: None })
-            .peek(true)
-            .wait(wait);
-        Ok(Self { consumer: ring.consumer(&options)?, policy, progress })
+    /// Of a [`gate`] at which all before is durable.
+    pub fn new(keeper: Keeper, policy: SyncPolicy, progress: Arc<Progress>) -> Self {
+        Self { keeper, chunk: Chunk::default(), policy, progress }
     }
 
-    /// Copies up to `limit` messages into the writer.
-    pub fn copy(&mut self, limit: usize, writer: &mut JournalWriter) -> Result<usize, CopyError> {
-        let mut failed = None;
-        let read = self.consumer.read_while(limit, |sequence, payload| match writer.append(payload) {
-            Ok(appended) => {
-                assert_eq!(appended, sequence, "ring and journal are one sequence");
-                ControlFlow::Continue(())
+    fn copy(&mut self, writer: &mut JournalWriter) -> Result<usize, CopyError> {
+        // All that waits now, however slow the disk is: one sync is for all of it.
+        let (mut left, mut count) = (self.keeper.kept().waiting() as usize, 0);
+        for _ in 0..CHUNKS_MAX {
+            self.keeper.kept().take(&mut self.chunk)?;
+            let messages = self.chunk.messages();
+            if messages.len() == 0 {
+                break;
             }
-            Err(error) => {
-                failed = Some(error);
-                ControlFlow::Break(())
+            left = left.saturating_sub(messages.len());
+            count += messages.len();
+            self.keeper.goes_to_disk();
+            for (sequence, payload) in messages {
+                append(writer, sequence, payload).map_err(CopyError::Journal)?;
             }
-        });
-        match (failed, read) {
-            (Some(error), _) => Err(CopyError::Journal(error)),
-            (None, Ok(Read::Messages(count))) => Ok(count),
-            (None, Ok(Read::Gap(gap))) => Err(CopyError::Gap { first: gap.first, count: gap.count }),
-            (None, Err(error)) => Err(CopyError::Ring(error)),
+            if left == 0 {
+                break;
+            }
         }
+        Ok(count)
     }
 
-    /// Everything copied is synced: the ring may give it up.
+    /// Everything up to here is synced: the ring may give it up.
     pub fn commit(&mut self, durable: u64) -> Result<(), RingError> {
-        self.consumer.ring().set_durable(durable)?;
+        let mut kept = self.keeper.kept();
+        kept.ring().set_durable(durable)?;
+        kept.forget(durable);
+        drop(kept);
         self.progress.tell();
-        if self.consumer.next_sequence() == durable + 1 {
-            self.consumer.commit();
-        }
         Ok(())
     }
 }
@@ -89,9 +128,7 @@ pub(crate) enum CopyError {
 
 impl Source for RingSource {
     fn drain(&mut self, writer: &mut JournalWriter) -> Result<usize, JournalError> {
-        // All that waited, however slow the disk is: one sync is for all of it.
-        let waiting = (self.consumer.ring().published() + 1).saturating_sub(self.consumer.next_sequence());
-        self.copy(waiting as usize, writer).map_err(|error| match error {
+        self.copy(writer).map_err(|error| match error {
             CopyError::Journal(error) => error,
             other => JournalError::Source { cause: other.into() },
         })
@@ -105,12 +142,12 @@ impl Source for RingSource {
         match self.policy {
             // Nobody waits for the single message: sleeping is cheapest.
             SyncPolicy::Interval(_) => std::thread::sleep(timeout),
-            SyncPolicy::Group => drop(self.consumer.wait(Some(timeout))),
+            SyncPolicy::Group => self.keeper.kept().wait(timeout),
         }
     }
 
     fn failed(&mut self, _error: &JournalError) {
-        self.consumer.ring().fence();
+        self.keeper.kept().ring().fence();
         self.progress.end();
     }
 }
@@ -118,6 +155,8 @@ impl Source for RingSource {
 impl Drop for RingSource {
     /// The thread that owned it has ended; who waits looks why.
     fn drop(&mut self) {
+        // Before they are told: whoever opens the channel next finds no thread of this one.
+        self.keeper.end();
         self.progress.end();
     }
 }

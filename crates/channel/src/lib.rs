@@ -3,9 +3,10 @@
 //! The ring is the live window in shared memory, the journal the history on disk. A thread of the channel's owner
 //! copies every message from the ring to the journal and moves the ring's durable watermark, up to which ordinary
 //! consumers see; a `peek` consumer sees all that is published, and nothing lasting may come of what it saw. The ring
-//! gives up a message only when the journal has synced it, so ring and synced journal together never have a hole:
-//! after a crash of any process the ring's tail is appended to the journal first, after a reboot the ring is made
-//! anew where the journal ends.
+//! gives up a message only when the journal has synced it or, where the disk is slow, when it is staged in a second ring
+//! beside the first, so ring, staging and synced journal together never have a hole: after a crash of any process what
+//! the first two have is appended to the journal first, after a reboot the ring is made anew where the journal ends.
+//! Consumers that producers do not wait for read from the journal what the ring does not hold any more.
 //!
 //! ```
 //! use tidebook_channel::{Channel, ChannelOptions};
@@ -34,6 +35,7 @@ mod guarantee;
 mod journaling;
 mod link;
 mod progress;
+mod staging;
 
 pub use channel::{Channel, ChannelOptions, ChannelReport, Discarded};
 pub use checkpoints::{Checkpoint, CheckpointError, CheckpointStore, Cursor, Subject, SubjectKind};
@@ -42,3 +44,4 @@ pub use error::ChannelError;
 pub use guarantee::Guarantee;
 pub use link::link_path;
 pub use progress::DurableWaiter;
+pub use staging::staging_path;

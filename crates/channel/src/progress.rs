@@ -3,7 +3,8 @@
 //! The journal's thread tells whoever waits in its own process right after each sync, when it stops and when it ends.
 //! Other processes have no need of it: the ring wakes their consumers with the watermark.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::fmt::Display;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tidebook_ring::Ring;
@@ -14,6 +15,8 @@ pub(crate) struct Progress {
     /// The thread moves nothing any more.
     ended: Mutex<bool>,
     moved: Condvar,
+    /// See [`crate::Guarantee::no_staging`].
+    no_staging: OnceLock<String>,
 }
 
 impl Progress {
@@ -28,6 +31,15 @@ impl Progress {
     pub fn end(&self) {
         *self.ended() = true;
         self.moved.notify_all();
+    }
+
+    /// Nothing is staged, for this reason.
+    pub fn has_no_staging(&self, reason: &dyn Display) {
+        self.no_staging.get_or_init(|| reason.to_string());
+    }
+
+    pub fn no_staging(&self) -> Option<String> {
+        self.no_staging.get().cloned()
     }
 
     fn ended(&self) -> MutexGuard<'_, bool> {
@@ -67,6 +79,10 @@ impl DurableWaiter {
             ended = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
         is_durable()
+    }
+
+    pub(crate) fn no_staging(&self) -> Option<String> {
+        self.progress.no_staging()
     }
 
     /// Whether nothing becomes durable any more, because journaling stopped or the channel was closed.

@@ -12,10 +12,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tidebook_channel::{Channel, ChannelOptions, CheckpointStore, Cursor, Subject};
+use tidebook_channel::{Channel, ChannelOptions, CheckpointStore, Cursor, Subject, staging_path};
+use tidebook_journal::storage::Directory;
 use tidebook_journal::{JournalOptions, JournalReader, ReaderOptions, SyncPolicy};
 use tidebook_ring::Ring;
-use tidebook_testkit::Random;
+use tidebook_testkit::{Random, Slow, SlowDisk};
 
 const CHILD: &str = "TIDEBOOK_CHILD";
 
@@ -29,6 +30,7 @@ fn main() {
             "producer" => publish(&directory),
             "checkpoints" => store_checkpoints(&directory, "one"),
             "other checkpoints" => store_checkpoints(&directory, "other"),
+            "stuck" => publish_to_a_stuck_disk(&directory),
             other => panic!("no role {other}"),
         }
     }
@@ -36,6 +38,7 @@ fn main() {
     kill_whole(if soak { 500 } else { 20 });
     kill_owner_under_a_living_producer(if soak { 500 } else { 10 });
     kill_who_stores_checkpoints(if soak { 1_000 } else { 40 });
+    kill_with_much_staged(if soak { 200 } else { 10 });
     println!("kill: ok");
 }
 
@@ -72,6 +75,17 @@ fn publish_into(mut producer: tidebook_ring::Producer) -> ! {
 
 fn own_and_publish(directory: &Path, sync_ms: u64) -> ! {
     let channel = open(directory, sync_ms);
+    publish_into(channel.producer().expect("producer"))
+}
+
+/// The disk takes what it is given and answers no sync, so all but the first messages stay in the ring and in the staging.
+fn publish_to_a_stuck_disk(directory: &Path) -> ! {
+    let (ring, journal) = paths(directory);
+    let disk = SlowDisk::over(Arc::new(Directory::new(journal)));
+    let options = ChannelOptions { staging_size_bytes: 32 << 20, ..options(1) };
+    let (channel, _) =
+        Channel::open_storage(&ring, &disk.shared(), &options).unwrap_or_else(|error| panic!("open: {error}"));
+    disk.hold(Slow::Sync);
     publish_into(channel.producer().expect("producer"))
 }
 
@@ -139,7 +153,12 @@ impl Claims {
 
     /// Waits until the child has published, however slow the machine is.
     fn wait_for_work(&self) {
-        while self.last.load(Ordering::Acquire) == 0 && !self.reader.is_finished() {
+        self.wait_for(1);
+    }
+
+    /// Waits until it has published this one.
+    fn wait_for(&self, sequence: u64) {
+        while self.last.load(Ordering::Acquire) < sequence && !self.reader.is_finished() {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -201,6 +220,28 @@ fn kill_whole(cycles: u64) {
     println!(
         "kill: {cycles} kills of the whole channel, {checked} messages, {replayed} taken from the ring, none lost"
     );
+}
+
+/// One process publishes many times what the ring holds while its disk answers no sync, and is killed.
+fn kill_with_much_staged(cycles: u64) {
+    let directory = directory();
+    let mut random = Random::new(9);
+    let (mut published, mut checked, mut staged) = (0, 0, 0);
+    for cycle in 0..cycles {
+        let mut child = start("stuck", directory.path(), 1);
+        let claims = Claims::of(&mut child);
+        claims.wait_for(published + 500 + random.below(3000));
+        published = published.max(claims.end(child));
+        let (ring, journal) = paths(directory.path());
+        staged += u64::from(staging_path(&ring).exists());
+        let (channel, report) = Channel::open(&ring, &journal, &options(1)).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(report.discarded, None, "cycle {cycle}");
+        channel.close().expect("close");
+        checked = check_journal(directory.path(), checked, &format!("cycle {cycle}, much staged"));
+        assert!(checked >= published, "cycle {cycle}: {published} published, {checked} journaled");
+    }
+    assert!(staged > 0, "nothing was ever staged");
+    println!("kill: {cycles} kills over a stuck disk, {staged} with a staging, {checked} messages, none lost");
 }
 
 /// The owner is killed and started again while another process goes on publishing.

@@ -43,7 +43,12 @@ impl Place {
 
     fn open(&self) -> Channel {
         let journal = JournalOptions { segment_size_bytes: 64 << 10, ..JournalOptions::new("feed.test") };
-        let options = ChannelOptions { ring: self.ring.clone().parking(true), journal, sync: SyncPolicy::Group };
+        let options = ChannelOptions {
+            ring: self.ring.clone().parking(true),
+            journal,
+            sync: SyncPolicy::Group,
+            staging_size_bytes: 1 << 20,
+        };
         Channel::open(&self.ring(), &self.journal(), &options).unwrap_or_else(|error| panic!("open: {error}")).0
     }
 

@@ -56,6 +56,7 @@ impl OwnedChannel {
         facts.set_item("durable", guarantee.durable)?;
         facts.set_item::<_, PathBuf>("journal", guarantee.journal)?;
         facts.set_item("failure", guarantee.failure)?;
+        facts.set_item("no_staging", guarantee.no_staging)?;
         Ok(facts)
     }
 

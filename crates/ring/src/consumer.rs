@@ -336,6 +336,12 @@ impl Consumer {
         self.gating
     }
 
+    /// How much of the ring it keeps from being overwritten, and of how much: slots, or bytes of frames.
+    pub fn keeps(&self) -> (u64, u64) {
+        let newest = self.ring.mapping.newest().position;
+        (newest.saturating_sub(self.committed.position), self.ring.info().kind.capacity())
+    }
+
     /// Whether messages were lost before the next one, as far as can be seen now.
     pub fn has_gap(&self) -> bool {
         self.gap.is_some() || !self.gating && self.overtaken()

@@ -8,6 +8,7 @@ pub mod itch;
 pub mod orders;
 pub mod random;
 pub mod recordings;
+pub mod slow;
 pub mod storage;
 
 pub use binance::BinanceFlow;
@@ -16,4 +17,5 @@ pub use itch::{ItchDay, ItchFlow, ItchMessage, ItchTold};
 pub use orders::{Command, Order, OrderFlow, OrderStore};
 pub use random::Random;
 pub use recordings::recording;
+pub use slow::{Slow, SlowDisk};
 pub use storage::{Fault, MemoryStorage, Operation};
