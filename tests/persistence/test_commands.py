@@ -140,7 +140,13 @@ def test_repair_refuses_a_copy_that_does_not_fit(damaged: Path, tmp_path: Path) 
 
 
 def test_repair_cuts_behind_the_last_good_message_when_told_so(damaged: Path) -> None:
+    snapshots = [f"{sequence:020}.snapshot" for sequence in (10, 20)]
+    kept = damaged.parent.parent / "snapshots/feed.binance/state"
+    kept.mkdir(parents=True)
+    for name in snapshots:
+        (kept / name).touch()
     facts = json.loads(tidebook("repair", damaged, "--cut-at", "12", "--json").stdout)
+    assert facts["snapshots"] == [str(kept / snapshots[1])], "the one that is beyond the cut"
     assert (facts["damaged"], facts["cut"]["lost"], facts["cut"]["epoch"]) == (False, 18, 2)
     assert [Path(path).name for path in facts["cut"]["quarantined"]] == ["0000000001.segment"]
     writer = JournalWriter(damaged, "feed.binance")

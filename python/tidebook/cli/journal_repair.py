@@ -60,7 +60,7 @@ def repair(
         return 1 if after.findings else 0
     _print_findings(found)
     if done:
-        _print_done(done, after, found)
+        _print_done(done, after, found, hints)
     elif found.findings:
         _print_choices(directory, found, hints)
     return 1 if after.findings else 0
@@ -98,7 +98,7 @@ def _print_choices(directory: Path, found: Diagnosis, snapshots: list[str]) -> N
     print(f"what is replaced or taken out is kept in {kept}")
 
 
-def _print_done(done: dict[str, object], after: Diagnosis, before: Diagnosis) -> None:
+def _print_done(done: dict[str, object], after: Diagnosis, before: Diagnosis, snapshots: list[str]) -> None:
     restored, cut = done.get("restored"), done.get("cut")
     if isinstance(restored, dict):
         for segment, refused in restored.items():
@@ -110,6 +110,8 @@ def _print_done(done: dict[str, object], after: Diagnosis, before: Diagnosis) ->
         )
         for path in cut["quarantined"]:
             print(f"  kept: {path}")
+        for path in snapshots:
+            print(f"  move away: {path} holds messages that the journal no longer has")
         channel = before.directory.name
         print(
             f"a ring that still knows the lost messages keeps the channel from starting; see `tidebook channel rm {channel}`"
