@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+import tidebook as tb
 from tidebook import persistence
 from tidebook._core import JournalWriter, pack_message
 
@@ -185,6 +186,23 @@ def test_export_writes_messages_in_every_format_and_records_as_columns(data: Pat
     assert table["size"].to_pylist() == records["size"].tolist()
     beyond = tidebook("export", directory, "--from", "31")
     assert (beyond.returncode, beyond.stderr.count("\n")) == (2, 1)
+
+
+def test_the_records_of_a_durable_channel_are_columns_of_their_export(tmp_path: Path) -> None:
+    """Its journal says what they are: neither ring nor program is needed to read them."""
+    (tmp_path / "rings").mkdir(mode=0o700)
+    quote = np.dtype([("price", "<i8"), ("size", "<u4"), ("side", "S4")])
+    options = tb.ChannelOptions(dtype=quote, buffer_size=1 << 14, durability="wal", wal_dir=tmp_path / "journal")
+    with tb.open_producer(tb.create_channel("quotes", options, directory=tmp_path / "rings")) as producer:
+        producer.write_batch(np.array([(n, n + 1, b"bid") for n in range(50)], quote), wait="durable")
+    shutil.rmtree(tmp_path / "rings")
+    (change,) = persistence.configurations(tmp_path / "journal/quotes")
+    assert json.loads(change.configuration or "")["sync"] == {"interval_ms": 10}
+    shown = tidebook("export", "--data", tmp_path, "-o", tmp_path / "quotes.parquet")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    table = pq.read_table(tmp_path / "quotes.parquet")
+    assert table.column_names == ["sequence", "price", "size", "side"]
+    assert (table["price"].to_pylist(), table["side"][0].as_py()) == (list(range(50)), b"bid")
 
 
 def test_mistakes_are_one_line(tmp_path: Path) -> None:
