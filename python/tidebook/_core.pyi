@@ -247,6 +247,38 @@ class FeedDecoder:
     """
 
     def __new__(cls, venue: str) -> FeedDecoder: ...
+    @staticmethod
+    def begin(
+        venue: str,
+        journal_dir: str | os.PathLike[str],
+        snapshots_dir: str | os.PathLike[str],
+        sequence_max: int,
+    ) -> tuple[FeedDecoder, list[str]]:
+        """The decoder behind the newest snapshot up to `sequence_max` that can be used and belongs to the journal, at the
+        first message without one; and why newer ones could not be used.
+
+        Raises: SnapshotError when none can be used and the journal does not begin with the first message; JournalError.
+        """
+    @property
+    def sequence(self) -> int:
+        """Sequence of the last message; 0 before the first. `decode` goes on with the next."""
+    def definitions(self) -> numpy.ndarray[Any, Any]:
+        """`instruments` records from before `sequence`: the one that holds of each instrument, and older ones that are kept.
+
+        Memory: read-only, the array's own.
+        """
+    def snapshot(
+        self,
+        snapshots_dir: str | os.PathLike[str],
+        batch_end: tuple[int, int, int, int, int],
+        created_ns: int,
+        keep: int,
+    ) -> tuple[pathlib.Path, int, int]:
+        """Takes a snapshot of what was decoded up to `batch_end` (see `JournalReader.batch_end`), reads it back and keeps
+        the newest `keep`: its file, its bytes, how many were removed. Releases the GIL.
+
+        Raises: SnapshotError; what was there before stays.
+        """
     def decode(self, first_sequence: int, messages: Payloads) -> dict[str, numpy.ndarray[Any, Any]]:
         """Records derived from messages, the first of which has this sequence: type -> structured array, definitions
         (`instruments`) first.
@@ -322,6 +354,9 @@ class JournalReader:
     @property
     def durable(self) -> int:
         """Highest sequence this reader has seen to be durable; as new as its last read."""
+    @property
+    def batch_end(self) -> tuple[int, int, int, int, int] | None:
+        """Where the last batch that was given ends: journal id, epoch, sequence, batch number, chain; None before one."""
     def next(self, messages_max: int = 8192) -> tuple[int, Payloads] | None:
         """First sequence and messages of the next whole batches, `messages_max` or somewhat more; None for now.
 
@@ -450,6 +485,7 @@ class MarketDataEngine:
         feeds: dict[str, pathlib.Path],
         rings_dir: str | os.PathLike[str],
         *,
+        snapshots_dir: str | os.PathLike[str] | None = None,
         wait: str = "park",
         stages_every: int = 32,
         cpu: int | None = None,
@@ -460,16 +496,24 @@ class MarketDataEngine:
     ) -> MarketDataEngine:
         """Starts it over `feeds`, the journal directory of each venue; `wait` is spin, hybrid or park.
 
+        A feed of which `snapshots_dir` holds a snapshot is derived from there on, else from its first message: see
+        `taken_up`. What is published is the same.
         One live message in `stages_every` is timed at every stage of `latency`; 0: none.
         What is asked for speed (`cpu` of the thread, the rings' memory) may be refused: see `in_force`. `seccomp` on: the
         thread may ask the kernel for nothing but memory, files, clocks and sleep; log: the kernel's log names what else.
 
         Channels that were derived from something else than these feeds, or cannot be read, are made anew.
-        Raises: ChannelError, also when channels have to be made anew that somebody has open; JournalError.
+        Raises: ChannelError, also when channels have to be made anew that somebody has open; JournalError; SnapshotError
+                when a feed has neither its first messages nor a snapshot that can be used.
         """
     @property
     def made_anew(self) -> str | None:
         """Why the channels that were there were made anew; None when they were not."""
+    @property
+    def taken_up(self) -> list[tuple[str, int, list[str]]]:
+        """How each feed was taken up: venue; message of the snapshot it began behind, 0 without one; why newer snapshots
+        could not be used.
+        """
     @property
     def in_force(self) -> list[tuple[str, str, bool, str]]:
         """What was asked for speed and what the kernel did: ring or `engine`, option, whether it is in force, detail."""

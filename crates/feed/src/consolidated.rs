@@ -8,6 +8,7 @@
 //! A pure state machine over the records of several feeds. It depends on how their messages interleave, which no feed's
 //! journal tells, so unlike a feed's own records it is not derived again: only the newest top of an asset matters.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use tidebook_types::records::{ASSET_BYTES, FLAG_DERIVED};
@@ -311,7 +312,10 @@ impl Consolidator {
         }
         let instrument_id = InstrumentId::whole_feed(venue).get();
         let cause = Cause { ts_event: 0, ts_recv, source_sequence: sequence, source_index: 0, instrument_id };
-        for asset in 0..self.assets.len() {
+        // By name: in which order they came to be known is no fact of the market.
+        let mut assets: Vec<_> = (0..self.assets.len()).collect();
+        assets.sort_unstable_by_key(|&asset| self.assets[asset].name);
+        for asset in assets {
             self.tell(asset, cause, &mut tell);
         }
     }
@@ -385,11 +389,15 @@ impl Consolidator {
                 continue;
             };
             count += 1;
-            // Of equal prices the larger size, then the venue known first.
-            if bid.1 > 0 && (top.bid_size == 0 || bid > (top.bid_price, top.bid_size)) {
+            // Of equal prices the larger size, of equal sizes the lower id: not who was known first, which another run would
+            // tell otherwise.
+            let id = Reverse(member.id);
+            let best_bid = (top.bid_price, top.bid_size, Reverse(top.bid_instrument_id));
+            if bid.1 > 0 && (top.bid_size == 0 || (bid.0, bid.1, id) > best_bid) {
                 (top.bid_price, top.bid_size, top.bid_instrument_id) = (bid.0, bid.1, member.id);
             }
-            if ask.1 > 0 && (top.ask_size == 0 || (-ask.0, ask.1) > (-top.ask_price, top.ask_size)) {
+            let best_ask = (-top.ask_price, top.ask_size, Reverse(top.ask_instrument_id));
+            if ask.1 > 0 && (top.ask_size == 0 || (-ask.0, ask.1, id) > best_ask) {
                 (top.ask_price, top.ask_size, top.ask_instrument_id) = (ask.0, ask.1, member.id);
             }
         }

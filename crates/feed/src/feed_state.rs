@@ -4,20 +4,9 @@
 //! engine alone is not enough for that: fresh channels begin with the definitions of all instruments, and the best price
 //! over all venues counts tops that were told long ago. So this follows what the engine writes and keeps those too.
 //!
-//! As bytes (all numbers little-endian):
-//!
-//! | offset | | |
-//! |---|---|---|
-//! | 0 | 8 bytes | `TIDEFEED` |
-//! | 8 | u32 | [`STATE_VERSION`] |
-//! | 12 | u32 | CRC-32 of the layout as text: bytes of another build whose types differ are refused by it |
-//! | 16 | u64 | venue |
-//! | 24 | u64 | size of the content |
-//! | 32 | u64 | the engine's state hash, computed again from what was loaded |
-//! | 40 | | content, see `saved.rs` |
-//! | end | u32 | CRC-32 of everything before |
+//! Byte table: `docs/formats/feed-state.md`.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::hash::{Hash, Hasher};
 
 use tidebook_types::records::Instrument;
@@ -38,7 +27,7 @@ const MAGIC: [u8; 8] = *b"TIDEFEED";
 const HEAD_SIZE_BYTES: usize = 40;
 const CHECKSUM_SIZE_BYTES: usize = 4;
 
-/// Newest definitions kept: as many as `md.instruments` has room for.
+/// Definitions kept before those that others replaced are given up: as many as `md.instruments` has room for.
 const DEFINITIONS_MAX: usize = 1 << 14;
 
 /// Why bytes do not become the state of a feed.
@@ -118,6 +107,22 @@ impl FeedState {
         engine.on_message(sequence, message, &mut Noting { sink, tops, definitions, health });
         tops.on_message(engine.venue(), sequence, ts_recv, kind, |_| {});
         (self.sequence, self.ts_recv) = (sequence, ts_recv);
+        if self.definitions.len() > DEFINITIONS_MAX {
+            self.forget_replaced();
+        }
+    }
+
+    /// Keeps the newer half of the definitions, and of those before what still holds. Looks at nothing but the state, so that
+    /// one that was loaded does the same.
+    #[cold]
+    fn forget_replaced(&mut self) {
+        if self.definitions.len() <= DEFINITIONS_MAX.max(2 * self.engine.instruments().count()) {
+            return;
+        }
+        let mut known = HashSet::new();
+        let newest: Vec<_> = self.definitions.iter().rev().map(|record| known.insert(record.instrument_id)).collect();
+        let mut places = (0..newest.len()).rev();
+        self.definitions.retain(|_| places.next().is_some_and(|back| back < DEFINITIONS_MAX / 2 || newest[back]));
     }
 
     /// Sequence of the last message; 0 before the first.
@@ -145,7 +150,7 @@ impl FeedState {
         &self.tops
     }
 
-    /// The newest definitions of instruments, oldest first.
+    /// Definitions of instruments, oldest first: the one that holds of each, and as many of those before as are kept.
     pub fn definitions(&self) -> impl Iterator<Item = &Instrument> {
         self.definitions.iter()
     }
@@ -278,10 +283,35 @@ impl<S: RecordSink> RecordSink for Noting<'_, S> {
     }
     fn instrument(&mut self, record: &Instrument) {
         self.tops.on_instrument(record);
-        if self.definitions.len() == DEFINITIONS_MAX {
-            self.definitions.pop_front();
-        }
         self.definitions.push_back(*record);
         self.sink.instrument(record);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_format_page_says_where_everything_is() {
+        let page = include_str!("../../../docs/formats/feed-state.md");
+        let state = FeedState::new(Venue::Kraken, FeedOptions::of(Venue::Kraken));
+        let saved = state.save();
+        let content = saved.len() - HEAD_SIZE_BYTES - CHECKSUM_SIZE_BYTES;
+        for (field, offset, value) in [
+            ("magic", 0, u64::from_le_bytes(MAGIC)),
+            ("version", 8, u64::from(STATE_VERSION)),
+            ("layout", 12, u64::from(layout())),
+            ("venue", 16, Venue::Kraken as u64),
+            ("size_bytes", 24, content as u64),
+            ("state_hash", 32, state.engine.state_hash()),
+        ] {
+            let size = if value == u64::from(STATE_VERSION) || field == "layout" { 4 } else { 8 };
+            assert!(page.contains(&format!("| {offset} | {size} | {field} |")), "{field}");
+            assert_eq!(&saved[offset..offset + size], &value.to_le_bytes()[..size], "{field}");
+        }
+        assert!(page.contains(&format!("feed, version {STATE_VERSION}")));
+        assert!(page.contains(&format!("| {HEAD_SIZE_BYTES} | size_bytes | content |")));
+        assert!(page.contains(&format!("| {HEAD_SIZE_BYTES} + size_bytes | {CHECKSUM_SIZE_BYTES} | checksum |")));
     }
 }

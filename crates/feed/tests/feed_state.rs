@@ -220,6 +220,39 @@ fn states_saved_and_loaded_at_many_messages_go_on_the_same() {
     assert!(flows > 30_000 && (recordings == 0 || recordings > 5_000));
 }
 
+#[test]
+fn definitions_that_others_replaced_are_given_up_and_those_that_hold_are_kept() {
+    let mut state = new(Venue::Binance);
+    let listing = |symbol: &str, tick: u64| {
+        let filters = format!(r#"[{{"filterType":"PRICE_FILTER","tickSize":"0.0{tick}"}}]"#);
+        let body = format!(r#"{{"symbols":[{{"symbol":"{symbol}","filters":{filters}}}]}}"#);
+        Message::new(MessageKind::Rest, 0, "/api/v3/exchangeInfo", &body)
+    };
+    let mut sequence = 0;
+    let mut take = |state: &mut FeedState, message: &Message| {
+        sequence += 1;
+        state.on_message(sequence, message.raw(), &mut common::Nothing);
+    };
+    for symbol in ["AAUSDT", "BBUSDT"] {
+        let trade =
+            format!(r#"{{"e":"trade","E":1,"s":"{symbol}","t":1,"p":"1.00","q":"2.0","T":1700000000000,"m":false}}"#);
+        take(&mut state, &Message::new(MessageKind::Ws, 1_700_000_000_000_000_000, "", &trade));
+    }
+    let mut most = 0;
+    for number in 0..40_000 {
+        take(&mut state, &listing("AAUSDT", 1 + number % 2));
+        most = most.max(state.definitions().count());
+        if number % 9_000 == 0 {
+            state = FeedState::load(Venue::Binance, &state.save()).unwrap();
+        }
+    }
+    assert_eq!(most, 1 << 14);
+    let held: Vec<_> = state.definitions().map(|record| (record.instrument_id & 0xff, record.tick)).collect();
+    assert_eq!(held[0], (1, 0), "the only one of BBUSDT");
+    assert!(held[1..].iter().all(|(id, _)| *id == 0) && held.len() > 1 << 13);
+    assert_eq!(held.last(), Some(&(0, 2_000_000)));
+}
+
 /// Small, and with something in most of what is kept.
 fn small() -> (Venue, FeedState) {
     let flow = BinanceFlow { seed: 3, steps: 30, changes_max: 3, levels: 5, snapshot_every: 20, futures: false };

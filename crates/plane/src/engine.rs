@@ -13,13 +13,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tidebook_feed::{FeedEngine, FeedOptions};
+use tidebook_feed::{FeedEngine, FeedState};
 use tidebook_journal::panic_text;
 use tidebook_ring::tuning::{Effect, MemoryTuning, pin_thread};
 use tidebook_ring::{Ring, Wait, wait_any};
 use tidebook_types::{BookImage, Health, InstrumentId, RawMessage, Venue};
 use zerocopy::FromZeros;
 
+use crate::beginning::{Beginning, earliest};
 use crate::confine::Confinement;
 use crate::error::PlaneError;
 use crate::histogram::HistogramSnapshot;
@@ -42,6 +43,8 @@ pub struct FeedSource {
     pub venue: Venue,
     /// Directory of its journal.
     pub journal_dir: PathBuf,
+    /// Directory of the snapshots of all feeds, see [`crate::snapshots_path`]; without it a start derives the whole history.
+    pub snapshots_dir: Option<PathBuf>,
 }
 
 /// What an engine is started with.
@@ -101,7 +104,7 @@ struct Shared {
 pub struct FeedStatus {
     /// Whose.
     pub venue: Venue,
-    /// Messages taken in since the start, history included.
+    /// Messages taken in since the start, history included, but for what a snapshot stood for.
     pub messages: u64,
     /// Sequence of the newest.
     pub sequence: u64,
@@ -109,6 +112,17 @@ pub struct FeedStatus {
     pub live: bool,
     /// The newest record of `md.health`.
     pub health: Option<Health>,
+}
+
+/// How a feed was taken up at the start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TakenUp {
+    /// Whose.
+    pub venue: Venue,
+    /// Message of the snapshot that it began behind; 0: the whole history is derived.
+    pub behind: u64,
+    /// Snapshots that could not be used, newest first, each with the reason.
+    pub refused: Vec<String>,
 }
 
 /// How far an engine is.
@@ -129,6 +143,7 @@ pub struct EngineStatus {
 pub struct MarketDataEngine {
     shared: Arc<Shared>,
     made_anew: Option<String>,
+    taken_up: Vec<TakenUp>,
     in_force: Vec<(String, Effect)>,
     thread: Option<JoinHandle<Result<(), PlaneError>>>,
 }
@@ -145,14 +160,15 @@ impl MarketDataEngine {
     pub fn start(options: EngineOptions) -> Result<Self, PlaneError> {
         let EngineOptions { feeds, rings_dir, wait, stages_every, cpu, memory, confinement } = options;
         check(&feeds)?;
-        let (mut inputs, mut identities) = (Vec::new(), Vec::new());
+        let (mut rings, mut identities) = (Vec::new(), Vec::new());
         let mut in_force = Vec::new();
-        for FeedSource { venue, journal_dir } in feeds {
+        for FeedSource { venue, journal_dir, snapshots_dir } in &feeds {
             let path = tidebook_ring::paths::ring_path(&rings_dir, &format!("feed.{}", venue.name()))?;
             let ring = Ring::open(path)?;
             tune(&ring, memory, &mut in_force);
-            identities.push(FeedIdentity::of(venue, &ring));
-            inputs.push((venue, FeedInput::new(venue, journal_dir, ring, wait)));
+            let earliest = earliest(*venue, journal_dir, snapshots_dir.as_deref())?;
+            identities.push(FeedIdentity::of(*venue, &ring, earliest));
+            rings.push(ring);
         }
         let mut opened = MarketDataChannels::open(&rings_dir, &identities)?;
         opened.channels.time_stages(stages_every);
@@ -160,21 +176,27 @@ impl MarketDataEngine {
         let shared = Arc::new(Shared {
             stopping: AtomicBool::new(false),
             published: AtomicU64::new(0),
-            feeds: inputs.iter().map(|(venue, _)| FeedShared::new(*venue)).collect(),
+            feeds: feeds.iter().map(|feed| FeedShared::new(feed.venue)).collect(),
             failure: Mutex::new(None),
         });
-        let lanes = inputs
-            .into_iter()
-            .zip(opened.resume)
-            .map(|((venue, input), resume)| Lane {
+        let (mut lanes, mut taken_up) = (Vec::new(), Vec::new());
+        for (((feed, ring), resume), shared) in feeds.into_iter().zip(rings).zip(opened.resume).zip(&shared.feeds) {
+            let FeedSource { venue, journal_dir, snapshots_dir } = feed;
+            let Beginning { state, refused } =
+                Beginning::find(venue, &journal_dir, snapshots_dir.as_deref(), resume.behind_max())?;
+            opened.channels.begin_with(&state, &resume)?;
+            let behind = state.sequence();
+            shared.begin(&state);
+            taken_up.push(TakenUp { venue, behind, refused });
+            lanes.push(Lane {
                 venue,
-                input,
-                engine: FeedEngine::new(venue, FeedOptions::of(venue)),
+                input: FeedInput::new(venue, journal_dir, ring, wait, behind),
                 resume,
-                ts_recv: 0,
+                ts_recv: state.ts_recv(),
+                engine: state.into_engine(),
                 changed: Vec::new(),
-            })
-            .collect();
+            });
+        }
         let (seen, channels) = (Arc::clone(&shared), opened.channels);
         let (told, tell) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new()
@@ -191,7 +213,7 @@ impl MarketDataEngine {
         let (pinned, confined) = tell.recv().expect("the thread tells before it does anything else");
         confined.map_err(|reason| PlaneError::Confinement { reason })?;
         in_force.extend(pinned.map(|effect| ("engine".to_owned(), effect)));
-        Ok(Self { shared, made_anew: opened.made_anew, in_force, thread: Some(thread) })
+        Ok(Self { shared, made_anew: opened.made_anew, taken_up, in_force, thread: Some(thread) })
     }
 
     /// What was asked for speed, of the thread and of each ring by its channel's name, and what the kernel did.
@@ -202,6 +224,11 @@ impl MarketDataEngine {
     /// Why the channels that were there were made anew, if they were: whoever read them has to open them again.
     pub fn made_anew(&self) -> Option<&str> {
         self.made_anew.as_deref()
+    }
+
+    /// How each feed was taken up, in the order they were given.
+    pub fn taken_up(&self) -> &[TakenUp] {
+        &self.taken_up
     }
 
     /// How far it is.
@@ -261,6 +288,12 @@ impl FeedShared {
             latencies: Latencies::default(),
             health: Mutex::new(None),
         }
+    }
+
+    /// Begins with what a snapshot says.
+    fn begin(&self, state: &FeedState) {
+        self.sequence.store(state.sequence(), Ordering::Relaxed);
+        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = state.health().copied();
     }
 
     fn status(&self) -> FeedStatus {

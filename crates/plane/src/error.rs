@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use tidebook_journal::JournalError;
+use tidebook_journal::snapshot::SnapshotError;
 use tidebook_ring::RingError;
 use tidebook_types::RawMessageError;
 
@@ -40,6 +41,23 @@ pub enum PlaneError {
     /// The journal of a feed failed.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The snapshots of a feed failed; one that only cannot be used is no failure.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// Nothing to take a feed up with.
+    #[error(
+        "feed.{venue}: its journal begins at message {first} and no snapshot from there on can be used{}; put the snapshots \
+         or the older segments back from a backup, or begin in a new data directory",
+        because(refused)
+    )]
+    NoBeginning {
+        /// Whose feed.
+        venue: &'static str,
+        /// First sequence of its journal.
+        first: u64,
+        /// Why each snapshot that is there cannot be used.
+        refused: Vec<String>,
+    },
     /// The channels have to be made anew, but a process that lives has one open.
     #[error("{ring} must be made anew ({reason}) but {who} has it open; stop it first")]
     InUse {
@@ -78,4 +96,9 @@ pub enum PlaneError {
         /// What the panic said.
         said: String,
     },
+}
+
+/// ` (reason; reason)`, or nothing.
+fn because(refused: &[String]) -> String {
+    if refused.is_empty() { String::new() } else { format!(" ({})", refused.join("; ")) }
 }

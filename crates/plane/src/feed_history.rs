@@ -24,7 +24,13 @@ impl RecordSink for Nowhere {}
 impl FeedHistory {
     /// A feed of which nothing was seen.
     pub fn new(venue: Venue) -> Self {
-        Self { kind: Self::kind_of(venue), venue, state: FeedState::new(venue, FeedOptions::of(venue)) }
+        Self::of(FeedState::new(venue, FeedOptions::of(venue)))
+    }
+
+    /// A feed of which this is known.
+    pub fn of(state: FeedState) -> Self {
+        let venue = state.engine().venue();
+        Self { kind: Self::kind_of(venue), venue, state }
     }
 
     /// Kind of the states of a venue's feed: the name of its channel.

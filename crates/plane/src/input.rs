@@ -1,4 +1,4 @@
-//! What an engine reads of one feed: its channel from the first sequence on, its journal first, then live from its ring.
+//! What an engine reads of one feed: its channel from where it is taken up, its journal first, then live from its ring.
 //!
 //! The ring is read ahead of the durable watermark (`peek`): what the engine publishes is no more lasting than that.
 //! The capture never waits for the engine: if the ring no longer holds the next message, the journal does or soon will,
@@ -53,9 +53,9 @@ impl<F: FnMut(u64, &[u8])> Follow<'_, F> {
 }
 
 impl FeedInput {
-    /// Reads from sequence 1: the journal in `journal_dir`, then `ring`.
-    pub(crate) fn new(venue: Venue, journal_dir: PathBuf, ring: Ring, wait: Wait) -> Self {
-        Self { venue, journal_dir, ring, wait, next_sequence: 1, place: Place::History(None) }
+    /// Reads what follows `behind`, a sequence: the journal in `journal_dir`, then `ring`.
+    pub(crate) fn new(venue: Venue, journal_dir: PathBuf, ring: Ring, wait: Wait, behind: u64) -> Self {
+        Self { venue, journal_dir, ring, wait, next_sequence: behind + 1, place: Place::History(None) }
     }
 
     /// Whether history is done and messages come from the ring.

@@ -3,6 +3,7 @@
 //! A state machine (crate `feed`) knows neither threads nor clocks nor channels; what runs it live is here. The
 //! market-data engine follows each `feed.<venue>` first through its journal, then on its ring, and publishes `md.<type>`.
 
+mod beginning;
 mod confine;
 mod engine;
 mod error;
@@ -13,8 +14,9 @@ mod latency;
 mod output;
 mod positions;
 
+pub use beginning::{Beginning, snapshots_path};
 pub use confine::Confinement;
-pub use engine::{EngineOptions, EngineStatus, FeedSource, FeedStatus, MarketDataEngine};
+pub use engine::{EngineOptions, EngineStatus, FeedSource, FeedStatus, MarketDataEngine, TakenUp};
 pub use error::PlaneError;
 pub use feed_history::FeedHistory;
 pub use histogram::{Histogram, HistogramSnapshot};

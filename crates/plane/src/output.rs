@@ -3,7 +3,7 @@
 //! Records of one feed message are written in the order of `source_index`, and one feed's batch at a time. After each
 //! batch its feed's entry in the table of [`Positions`] is moved, so the newest record of each ring tells how far a batch
 //! in progress had got, and the table tells everything before it. On the way back everything up to that point is derived
-//! again and dropped: nothing is published twice, nothing is left out, feed by feed. An engine that starts does that
+//! again, or begun with a snapshot, and dropped: nothing is published twice, nothing is left out, feed by feed. An engine that starts does that
 //! for every feed of the table, also for one that this run leaves out.
 //!
 //! The producer waits for nobody: whoever reads too slowly is told how much was overwritten. A gating reader that is
@@ -11,7 +11,7 @@
 
 use std::path::Path;
 
-use tidebook_feed::{Consolidator, RecordSink, Stage};
+use tidebook_feed::{Consolidator, FeedState, RecordSink, Stage};
 use tidebook_ring::{Producer, Ring, RingError, RingOptions, RingView, Walked};
 use tidebook_types::{
     Bar, BookImage, ConsolidatedTop, Depth, Health, Instrument, InstrumentId, MessageKind, Order, Quote, Record,
@@ -59,6 +59,12 @@ impl Resume {
     fn of(position: &Position) -> Self {
         Self { records: position.records, definitions: position.definitions, images: position.images }
     }
+
+    /// Last message that a snapshot to begin from may be of: of all up to it no record is missing. Definitions and images
+    /// do not count, because a snapshot has them.
+    pub(crate) fn behind_max(&self) -> u64 {
+        self.records.whole().sequence
+    }
 }
 
 /// A feed as its ring tells it.
@@ -70,10 +76,12 @@ pub(crate) struct FeedIdentity {
     pub(crate) first_sequence: u64,
     pub(crate) published: u64,
     pub(crate) durable: u64,
+    /// First sequence that it can be derived behind; `None` where that is not known.
+    pub(crate) earliest: Option<u64>,
 }
 
 impl FeedIdentity {
-    pub(crate) fn of(venue: Venue, ring: &Ring) -> Self {
+    pub(crate) fn of(venue: Venue, ring: &Ring, earliest: Option<u64>) -> Self {
         let info = ring.info();
         Self {
             venue,
@@ -82,6 +90,7 @@ impl FeedIdentity {
             first_sequence: info.first_sequence,
             published: ring.published(),
             durable: ring.durable(),
+            earliest,
         }
     }
 
@@ -106,6 +115,12 @@ impl FeedIdentity {
             let sequence = found.records.sequence;
             let reason = format!("they hold what followed from feed.{name} up to {sequence}, which ends at {last}");
             return (Position { records: Point::after(last), ..fresh }, Some(reason));
+        }
+        let whole = found.records.whole().sequence;
+        if let Some(earliest) = self.earliest.filter(|&earliest| whole < earliest) {
+            let reason =
+                format!("they end behind message {whole} of feed.{name}, which begins behind {earliest} by now");
+            return (fresh, Some(reason));
         }
         (Position { feed_generation: self.generation, ..found }, None)
     }
@@ -229,6 +244,21 @@ impl MarketDataChannels {
             *published += 1;
             write(tops, top, failure);
         });
+    }
+
+    /// Begins a feed with what a snapshot says: publishes the definitions that are not there yet, and takes its tops in.
+    ///
+    /// # Errors
+    /// [`RingError`] of a write.
+    pub(crate) fn begin_with(&mut self, state: &FeedState, resume: &Resume) -> Result<(), RingError> {
+        let mut sink = self.of(resume);
+        state.definitions().for_each(|record| sink.instrument(record));
+        self.consolidator.take_over(state.tops());
+        self.check()?;
+        if state.sequence() > 0 {
+            self.note(state.engine().venue(), state.sequence());
+        }
+        Ok(())
     }
 
     /// The newest record of `md.health` that was derived since the last call, published by this process or not.

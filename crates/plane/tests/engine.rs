@@ -1,6 +1,10 @@
 //! The engine between real channels: what it publishes is what the state machine derives, once, whatever ends it.
 
-mod common;
+pub mod common;
+
+/// Each test of this file is run with snapshots too: `snapshots.rs`.
+#[allow(dead_code, reason = "the crate that runs them again has its own")]
+const WITH_SNAPSHOTS: bool = false;
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::FileExt;
@@ -21,7 +25,7 @@ fn ring(directory: &Path, name: &str) -> PathBuf {
 }
 
 /// All records of a feed that a channel holds; where a record comes from stands in front of its instrument's id.
-fn published<T: Record>(feed: &Feed) -> Vec<T> {
+pub fn published<T: Record>(feed: &Feed) -> Vec<T> {
     let channel = Ring::open(ring(&feed.rings, &format!("md.{}", T::SCHEMA.name))).unwrap();
     let mut consumer = channel.consumer(&ConsumerOptions::named("").start(Start::Sequence(1)).peek(true)).unwrap();
     let (mut records, mut places) = (Vec::new(), BTreeSet::new());
@@ -37,7 +41,7 @@ fn published<T: Record>(feed: &Feed) -> Vec<T> {
     records
 }
 
-fn assert_all_published(feed: &Feed) {
+pub fn assert_all_published(feed: &Feed) {
     let derived = feed.derived();
     assert!(derived.trades.len() > 10 && derived.depth.len() > 10 && derived.quotes.len() > 10);
     assert_eq!(published::<Trade>(feed), derived.trades);
@@ -334,6 +338,8 @@ fn an_engine_started_again_goes_on_without_gap_or_duplicate() {
 fn an_engine_starts_whoever_has_read_its_channels_before() {
     let rings = directory();
     let mut feed = Feed::new(rings.path(), Venue::Binance);
+    // What is durable before the channels are there is history to them.
+    run_to_end(rings.path(), &[&feed]);
     feed.write_market(0, 20);
     run_to_end(rings.path(), &[&feed]);
     let channels = CHANNELS.map(|(schema, _)| Ring::open(ring(rings.path(), &format!("md.{}", schema.name))).unwrap());

@@ -3,6 +3,8 @@
 #[allow(dead_code, reason = "what starts engines is for the tests of engines")]
 mod common;
 
+const WITH_SNAPSHOTS: bool = false;
+
 use common::{Feed, directory};
 use tidebook_journal::{State, StateError};
 use tidebook_plane::FeedHistory;

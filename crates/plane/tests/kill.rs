@@ -7,6 +7,8 @@
 
 mod common;
 
+const WITH_SNAPSHOTS: bool = false;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -37,7 +39,11 @@ fn main() {
 
 fn engine(rings: &Path, names: &[String]) -> ! {
     let served = VENUES.into_iter().filter(|venue| names.iter().any(|name| name == venue.name()));
-    let feeds = served.map(|venue| FeedSource { venue, journal_dir: rings.join(format!("journal-{}", venue.name())) });
+    let feeds = served.map(|venue| FeedSource {
+        venue,
+        journal_dir: rings.join(format!("journal-{}", venue.name())),
+        snapshots_dir: Some(rings.join("snapshots")),
+    });
     let mut options = EngineOptions::new(feeds.collect(), rings.to_owned());
     options.confinement = Confinement::On;
     let engine = MarketDataEngine::start(options).unwrap_or_else(|error| panic!("start: {error}"));
@@ -129,9 +135,14 @@ fn kill(seed: u64, kills: u64) {
     let (mut depth, mut status) = (Reading::<Depth>::new(rings), Reading::<Status>::new(rings));
     let mut health = Reading::<Health>::new(rings);
     let (mut images, mut instruments) = (Reading::<BookImage>::new(rings), Reading::<Instrument>::new(rings));
-    let mut within = 0;
+    let (mut within, mut snapshots) = (0, 0);
     for round in 0..kills {
         let whole = round % 10 == 9;
+        // Some starts find a snapshot that is near, some one that is long ago, the first ones none.
+        if random.chance(1, 3) {
+            let feed = &feeds[random.below(2) as usize];
+            snapshots += u64::from(feed.take_snapshot(random.below(1 + feed.last())).is_some());
+        }
         let left_out = (!whole && random.chance(1, 4)).then(|| random.below(2) as usize);
         let mut child = spawn(rings, left_out);
         // Half of the kills fall into the time after the engine has gone live, the others anywhere.
@@ -179,6 +190,7 @@ fn kill(seed: u64, kills: u64) {
     ] {
         poll.poll();
     }
+    assert!(snapshots * 6 > kills, "seed {seed}: only {snapshots} snapshots");
     assert!(within * 4 > kills, "seed {seed}: only {within} of {kills} kills fell into work");
     for feed in &feeds {
         let (derived, venue) = (feed.derived(), feed.venue);
@@ -202,7 +214,7 @@ fn kill(seed: u64, kills: u64) {
     }
     feeds.iter_mut().for_each(Feed::close);
     println!(
-        "kill: seed {seed}: {kills} kills, {within} of them in the middle of work, {} records",
+        "kill: seed {seed}: {kills} kills, {within} of them in the middle of work, {snapshots} snapshots, {} records",
         trades.records.len()
     );
 }

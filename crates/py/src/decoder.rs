@@ -1,23 +1,33 @@
 //! `FeedDecoder`: the market-data engine over raw messages, records out as arrays.
 
+use std::path::PathBuf;
 use std::sync::Mutex;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
-use tidebook_feed::{FeedEngine, FeedOptions, RecordBatch};
+use tidebook_feed::RecordBatch;
+use tidebook_journal::snapshot::{Place, SnapshotStore};
+use tidebook_plane::{Beginning, FeedHistory, snapshots_path};
 use tidebook_types::{RawMessage, Venue};
 
 use crate::errors::{self, Raised};
+use crate::journal::BatchEnd;
 use crate::payloads::Payloads;
 use crate::records::to_array;
 
 /// One feed being decoded.
 #[pyclass(frozen, module = "tidebook._core")]
 pub struct FeedDecoder {
-    engine: Mutex<FeedEngine>,
+    history: Mutex<FeedHistory>,
     /// Records of each type in the last batch: the next one begins with room for about as many, because growing and
     /// copying vectors costs as much as a tenth of decoding.
     room: Mutex<[usize; 7]>,
+}
+
+impl FeedDecoder {
+    fn over(history: FeedHistory) -> Self {
+        Self { history: Mutex::new(history), room: Mutex::default() }
+    }
 }
 
 /// The venue called `name`.
@@ -33,21 +43,77 @@ impl FeedDecoder {
     #[new]
     fn new(venue: &str) -> PyResult<Self> {
         let venue = venue_of(venue)?;
-        let engine = Mutex::new(FeedEngine::new(venue, FeedOptions::of(venue)));
-        Ok(Self { engine, room: Mutex::default() })
+        Ok(Self::over(FeedHistory::new(venue)))
+    }
+
+    /// The decoder behind the newest usable snapshot up to `sequence_max`, and why newer ones were not used.
+    #[staticmethod]
+    fn begin(
+        py: Python<'_>,
+        venue: &str,
+        journal_dir: PathBuf,
+        snapshots_dir: PathBuf,
+        sequence_max: u64,
+    ) -> PyResult<(Self, Vec<String>)> {
+        let venue = venue_of(venue)?;
+        let begun = py.detach(|| Beginning::find(venue, &journal_dir, Some(&snapshots_dir), sequence_max));
+        let Beginning { state, refused } = begun.map_err(Raised::from)?;
+        Ok((Self::over(FeedHistory::of(state)), refused))
+    }
+
+    /// Sequence of the last message.
+    #[getter]
+    fn sequence(&self) -> u64 {
+        self.history.lock().expect("an engine does not panic").state().sequence()
+    }
+
+    /// The definitions that hold, and older ones that are kept.
+    fn definitions<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let definitions = {
+            let history = self.history.lock().expect("an engine does not panic");
+            history.state().definitions().copied().collect::<Vec<_>>()
+        };
+        to_array(py, definitions)
+    }
+
+    /// Takes a snapshot and lets the oldest go: the file, its bytes, how many were removed.
+    fn snapshot(
+        &self,
+        py: Python<'_>,
+        snapshots_dir: PathBuf,
+        batch_end: BatchEnd,
+        created_ns: i64,
+        keep: usize,
+    ) -> PyResult<(PathBuf, u64, usize)> {
+        let taken = py.detach(|| {
+            let history = self.history.lock().expect("an engine does not panic");
+            let (venue, decoded) = (history.state().engine().venue(), history.state().sequence());
+            let channel = FeedHistory::kind_of(venue);
+            let (journal_id, epoch, sequence, batch_number, chain) = batch_end;
+            if sequence != decoded || sequence == 0 {
+                let message =
+                    format!("{channel} is decoded up to {decoded}, which is not where a batch ends: {sequence}");
+                return Err(Raised::new(errors::SNAPSHOT, message));
+            }
+            let snapshots = SnapshotStore::open(&snapshots_path(&snapshots_dir, venue), &channel)?;
+            let place = Place { channel, journal_id, epoch, sequence, batch_number, chain };
+            let facts = snapshots.write(&*history, &place, created_ns)?;
+            Ok((facts.path, facts.size_bytes, snapshots.rotate(keep)?.removed.len()))
+        });
+        taken.map_err(|raised: Raised| raised.into())
     }
 
     /// Records derived from the messages, by type.
     fn decode<'py>(&self, py: Python<'py>, first_sequence: u64, messages: &Payloads) -> PyResult<Bound<'py, PyDict>> {
         let batch = py
             .detach(|| {
-                let mut engine = self.engine.lock().expect("an engine does not panic");
+                let mut history = self.history.lock().expect("an engine does not panic");
                 let mut room = self.room.lock().expect("nothing panics under this lock");
                 let mut batch = RecordBatch::with_room(room.map(|count| count + count / 4));
                 for (sequence, payload) in (first_sequence..).zip(messages.0.iter()) {
                     let message = RawMessage::parse(payload)
                         .map_err(|error| Raised::from(error).about(&format!("message {sequence}")))?;
-                    engine.on_message(sequence, message, &mut batch);
+                    history.state_mut().on_message(sequence, message, &mut batch);
                 }
                 *room = batch.counts();
                 Ok(batch)
@@ -66,7 +132,8 @@ impl FeedDecoder {
 
     /// What was counted and checked so far.
     fn report<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let engine = self.engine.lock().expect("an engine does not panic");
+        let history = self.history.lock().expect("an engine does not panic");
+        let engine = history.state().engine();
         let oracles = PyList::empty(py);
         for (oracle, tally) in engine.oracles().used() {
             let entry = PyDict::new(py);

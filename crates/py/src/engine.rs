@@ -19,6 +19,8 @@ impl From<PlaneError> for Raised {
         match error {
             PlaneError::Journal(error) => error.into(),
             PlaneError::Ring(error) => error.into(),
+            PlaneError::Snapshot(error) => error.into(),
+            error @ PlaneError::NoBeginning { .. } => Self::new(errors::SNAPSHOT, error.to_string()),
             error @ PlaneError::InUse { .. } => Self::new(errors::ENDPOINT_BUSY, error.to_string()),
             error => Self::new(errors::CHANNEL, error.to_string()),
         }
@@ -32,13 +34,14 @@ pub struct MarketDataEngine(Mutex<Option<tidebook_plane::MarketDataEngine>>);
 #[pymethods]
 impl MarketDataEngine {
     #[new]
-    #[pyo3(signature = (feeds, rings_dir, *, wait="park", stages_every=32, cpu=None, lock_memory=false, huge_pages=false,
+    #[pyo3(signature = (feeds, rings_dir, *, snapshots_dir=None, wait="park", stages_every=32, cpu=None, lock_memory=false, huge_pages=false,
         numa_node=None, seccomp="off"))]
     #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
     fn new(
         py: Python<'_>,
         feeds: HashMap<String, PathBuf>,
         rings_dir: PathBuf,
+        snapshots_dir: Option<PathBuf>,
         wait: &str,
         stages_every: u32,
         cpu: Option<u32>,
@@ -49,7 +52,9 @@ impl MarketDataEngine {
     ) -> PyResult<Self> {
         let mut feeds = feeds
             .into_iter()
-            .map(|(venue, journal_dir)| Ok(FeedSource { venue: venue_of(&venue)?, journal_dir }))
+            .map(|(venue, journal_dir)| {
+                Ok(FeedSource { venue: venue_of(&venue)?, journal_dir, snapshots_dir: snapshots_dir.clone() })
+            })
             .collect::<PyResult<Vec<_>>>()?;
         feeds.sort_unstable_by_key(|feed| feed.venue);
         let wait = match wait {
@@ -82,6 +87,14 @@ impl MarketDataEngine {
     fn made_anew(&self) -> PyResult<Option<String>> {
         let engine = self.0.lock().expect("an engine call does not panic");
         Ok(engine.as_ref().and_then(|engine| engine.made_anew().map(str::to_owned)))
+    }
+
+    /// How each feed was taken up: venue, message of the snapshot it began behind or 0, why newer snapshots were not used.
+    #[getter]
+    fn taken_up(&self) -> Vec<(&'static str, u64, Vec<String>)> {
+        let engine = self.0.lock().expect("an engine call does not panic");
+        let feeds = engine.iter().flat_map(|engine| engine.taken_up());
+        feeds.map(|feed| (feed.venue.name(), feed.behind, feed.refused.clone())).collect()
     }
 
     /// What was asked for speed and what the kernel did: ring or `engine`, option, whether it is in force, detail.

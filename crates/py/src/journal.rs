@@ -148,9 +148,18 @@ impl JournalWriter {
     }
 }
 
+/// Where a batch ends: journal id, epoch, sequence, batch number, chain.
+pub type BatchEnd = (u64, u32, u64, u64, u32);
+
+struct Reading {
+    reader: tidebook_journal::JournalReader,
+    /// End of the last batch given.
+    end: Option<BatchEnd>,
+}
+
 /// Reads a journal in order.
 #[pyclass(frozen, module = "tidebook._core")]
-pub struct JournalReader(Mutex<tidebook_journal::JournalReader>);
+pub struct JournalReader(Mutex<Reading>);
 
 #[pymethods]
 impl JournalReader {
@@ -166,30 +175,38 @@ impl JournalReader {
         let visible = if durable_only { Visible::Durable } else { Visible::Written };
         let options = ReaderOptions { from_sequence, visible, channel: channel.unwrap_or_default() };
         py.detach(|| tidebook_journal::JournalReader::open(&directory, options))
-            .map(|reader| Self(Mutex::new(reader)))
+            .map(|reader| Self(Mutex::new(Reading { reader, end: None })))
             .map_err(|error| Raised::from(error).into())
     }
 
     #[getter]
     fn channel(&self) -> String {
-        self.0.lock().expect("a journal call does not panic").channel().to_owned()
+        self.0.lock().expect("a journal call does not panic").reader.channel().to_owned()
     }
 
     #[getter]
     fn next_sequence(&self) -> u64 {
-        self.0.lock().expect("a journal call does not panic").next_sequence()
+        self.0.lock().expect("a journal call does not panic").reader.next_sequence()
     }
 
     #[getter]
     fn durable(&self) -> u64 {
-        self.0.lock().expect("a journal call does not panic").durable()
+        self.0.lock().expect("a journal call does not panic").reader.durable()
+    }
+
+    /// Where the last batch given ends.
+    #[getter]
+    fn batch_end(&self) -> Option<BatchEnd> {
+        self.0.lock().expect("a journal call does not panic").end
     }
 
     /// The next messages, at least `messages_max` of them where there are as many; whole batches.
     #[pyo3(signature = (messages_max=8192))]
     fn next(&self, py: Python<'_>, messages_max: usize) -> PyResult<Option<(u64, Payloads)>> {
         let read = py.detach(|| {
-            let mut reader = self.0.lock().expect("a journal call does not panic");
+            let mut reading = self.0.lock().expect("a journal call does not panic");
+            let Reading { reader, end } = &mut *reading;
+            let journal_id = reader.journal_id();
             let mut payloads = tidebook_types::Payloads::new();
             let mut first = None;
             while payloads.len() < messages_max {
@@ -204,6 +221,7 @@ impl JournalReader {
                     first.get_or_insert(sequence);
                     payloads.push_bytes(payload);
                 }
+                *end = Some((journal_id, batch.epoch(), batch.last_sequence(), batch.batch_number(), batch.chain()));
             }
             Ok(first.map(|first| (first, Payloads(payloads))))
         });

@@ -7,7 +7,11 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tidebook_channel::{Channel, ChannelOptions};
 use tidebook_feed::{FeedEngine, FeedOptions, RecordBatch, RecordSink};
-use tidebook_plane::{Confinement, EngineOptions, FeedSource, MarketDataEngine, PlaneError};
+use tidebook_journal::snapshot::{Place, SnapshotStore};
+use tidebook_journal::{JournalError, JournalReader, ReaderOptions, State};
+use tidebook_plane::{
+    Confinement, EngineOptions, FeedHistory, FeedSource, MarketDataEngine, PlaneError, snapshots_path,
+};
 use tidebook_ring::Producer;
 use tidebook_types::{Health, MessageKind, RawMessage, Venue};
 
@@ -25,11 +29,18 @@ pub struct Feed {
     pub written: Vec<Vec<u8>>,
     /// Of the receiving clock, against one that goes a millisecond a message.
     pub ahead_ns: i64,
+    pub segment_size_bytes: u64,
 }
 
 impl Feed {
     pub fn new(rings: &Path, venue: Venue) -> Self {
-        let mut feed = Self { venue, rings: rings.to_owned(), channel: None, written: Vec::new(), ahead_ns: 0 };
+        Self::in_segments(rings, venue, 1 << 20)
+    }
+
+    /// With a journal in segments of this size.
+    pub fn in_segments(rings: &Path, venue: Venue, segment_size_bytes: u64) -> Self {
+        let (rings, written) = (rings.to_owned(), Vec::new());
+        let mut feed = Self { venue, rings, channel: None, written, ahead_ns: 0, segment_size_bytes };
         feed.open();
         feed
     }
@@ -47,13 +58,45 @@ impl Feed {
     }
 
     pub fn source(&self) -> FeedSource {
-        FeedSource { venue: self.venue, journal_dir: self.journal() }
+        let snapshots_dir = Some(self.rings.join("snapshots"));
+        FeedSource { venue: self.venue, journal_dir: self.journal(), snapshots_dir }
+    }
+
+    pub fn snapshots(&self) -> SnapshotStore {
+        let path = snapshots_path(&self.rings.join("snapshots"), self.venue);
+        SnapshotStore::open(&path, &self.name()).unwrap()
+    }
+
+    /// Takes a snapshot behind the first batch that ends at `sequence` or later; gives where, if the journal has one.
+    pub fn take_snapshot(&self, sequence: u64) -> Option<u64> {
+        let mut reader = match JournalReader::open(&self.journal(), ReaderOptions::default()) {
+            Err(JournalError::Absent { .. }) => return None,
+            reader => reader.unwrap(),
+        };
+        let (channel, journal_id) = (self.name(), reader.journal_id());
+        let mut history = FeedHistory::new(self.venue);
+        let mut applied = 0;
+        loop {
+            let batch = reader.next_batch().unwrap()?;
+            // What compaction has taken is in the test's hands still.
+            for missing in applied + 1..batch.first_sequence() {
+                history.apply(missing, &self.written[missing as usize - 1]).unwrap();
+            }
+            batch.records().for_each(|(sequence, payload)| history.apply(sequence, payload).unwrap());
+            applied = batch.last_sequence();
+            if applied >= sequence {
+                let (batch_number, chain, epoch) = (batch.batch_number(), batch.chain(), batch.epoch());
+                let place = Place { channel, journal_id, epoch, sequence: applied, batch_number, chain };
+                self.snapshots().write(&history, &place, 0).unwrap();
+                return Some(applied);
+            }
+        }
     }
 
     pub fn open(&mut self) {
         let mut options = ChannelOptions::frames(&self.name(), 1 << 16);
         options.ring.parking = true;
-        options.journal.segment_size_bytes = 1 << 20;
+        options.journal.segment_size_bytes = self.segment_size_bytes;
         let (channel, _) = Channel::open(&self.ring(), &self.journal(), &options).unwrap();
         self.channel = Some((channel.producer().unwrap(), channel));
     }
@@ -130,6 +173,11 @@ impl Feed {
 }
 
 pub fn try_start(rings: &Path, feeds: &[&Feed]) -> Result<MarketDataEngine, PlaneError> {
+    if crate::WITH_SNAPSHOTS {
+        for feed in feeds {
+            feed.take_snapshot(feed.last() * 2 / 3);
+        }
+    }
     let mut options = EngineOptions::new(feeds.iter().map(|feed| feed.source()).collect(), rings.to_owned());
     // Whatever an engine does in these tests it must be able to do under its profile.
     options.confinement = Confinement::On;
