@@ -273,9 +273,9 @@ class FeedDecoder:
         batch_end: tuple[int, int, int, int, int],
         created_ns: int,
         keep: int,
-    ) -> tuple[pathlib.Path, int, int]:
+    ) -> tuple[pathlib.Path, int, list[int]]:
         """Takes a snapshot of what was decoded up to `batch_end` (see `JournalReader.batch_end`), reads it back and keeps
-        the newest `keep`: its file, its bytes, how many were removed. Releases the GIL.
+        the newest `keep`: its file, its bytes, messages of all that are there and verify, rising. Releases the GIL.
 
         Raises: SnapshotError; what was there before stays.
         """

@@ -1,6 +1,6 @@
 //! The engine between real channels: what it publishes is what the state machine derives, once, whatever ends it.
 
-pub mod common;
+pub(crate) mod common;
 
 /// Each test of this file is run with snapshots too: `snapshots.rs`.
 #[allow(dead_code, reason = "the crate that runs them again has its own")]
@@ -25,7 +25,7 @@ fn ring(directory: &Path, name: &str) -> PathBuf {
 }
 
 /// All records of a feed that a channel holds; where a record comes from stands in front of its instrument's id.
-pub fn published<T: Record>(feed: &Feed) -> Vec<T> {
+pub(crate) fn published<T: Record>(feed: &Feed) -> Vec<T> {
     let channel = Ring::open(ring(&feed.rings, &format!("md.{}", T::SCHEMA.name))).unwrap();
     let mut consumer = channel.consumer(&ConsumerOptions::named("").start(Start::Sequence(1)).peek(true)).unwrap();
     let (mut records, mut places) = (Vec::new(), BTreeSet::new());
@@ -41,7 +41,7 @@ pub fn published<T: Record>(feed: &Feed) -> Vec<T> {
     records
 }
 
-pub fn assert_all_published(feed: &Feed) {
+pub(crate) fn assert_all_published(feed: &Feed) {
     let derived = feed.derived();
     assert!(derived.trades.len() > 10 && derived.depth.len() > 10 && derived.quotes.len() > 10);
     assert_eq!(published::<Trade>(feed), derived.trades);

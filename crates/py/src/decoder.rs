@@ -76,7 +76,7 @@ impl FeedDecoder {
         to_array(py, definitions)
     }
 
-    /// Takes a snapshot and lets the oldest go: the file, its bytes, how many were removed.
+    /// Takes a snapshot and lets the oldest go: the file, its bytes, the messages of those that verify now.
     fn snapshot(
         &self,
         py: Python<'_>,
@@ -84,7 +84,7 @@ impl FeedDecoder {
         batch_end: BatchEnd,
         created_ns: i64,
         keep: usize,
-    ) -> PyResult<(PathBuf, u64, usize)> {
+    ) -> PyResult<(PathBuf, u64, Vec<u64>)> {
         let taken = py.detach(|| {
             let history = self.history.lock().expect("an engine does not panic");
             let (venue, decoded) = (history.state().engine().venue(), history.state().sequence());
@@ -98,7 +98,7 @@ impl FeedDecoder {
             let snapshots = SnapshotStore::open(&snapshots_path(&snapshots_dir, venue), &channel)?;
             let place = Place { channel, journal_id, epoch, sequence, batch_number, chain };
             let facts = snapshots.write(&*history, &place, created_ns)?;
-            Ok((facts.path, facts.size_bytes, snapshots.rotate(keep)?.removed.len()))
+            Ok((facts.path, facts.size_bytes, snapshots.rotate(keep)?.kept))
         });
         taken.map_err(|raised: Raised| raised.into())
     }

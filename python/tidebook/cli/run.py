@@ -71,6 +71,7 @@ def run(
     from tidebook.config import load
     from tidebook.errors import EndpointBusyError, UsageError
     from tidebook.feeds.registry import feed_kind
+    from tidebook.node.feed_snapshots import SnapshotOptions
     from tidebook.node.live import LiveOptions, venues_of
     from tidebook.node.live import run as run_node
     from tidebook.node.maintenance import MaintenanceOptions
@@ -106,6 +107,7 @@ def run(
         allow_remote=settings.api.allow_remote if allow_remote is None else allow_remote,
         flush_interval_s=settings.storage.flush_interval_s if flush_interval_s is None else flush_interval_s,
         compression=settings.storage.compression,
+        snapshots=SnapshotOptions(interval_s=60 * settings.snapshot_interval_min, keep=settings.keep_snapshots),
         engine=settings.engine,
         sync_interval_ms=settings.journal_sync_interval_ms,
         maintenance=MaintenanceOptions(

@@ -201,7 +201,7 @@ class StorageSettings(Section):
 
 
 # Keys that are understood and not obeyed: what they steer is not built. `without_effect` names those set.
-NOT_IN_EFFECT = ("snapshot_interval_min", "keep_snapshots")
+NOT_IN_EFFECT: tuple[str, ...] = ()
 
 
 class _Environment(EnvSettingsSource):
@@ -235,11 +235,12 @@ class Settings(BaseSettings):
         default=10, ge=1, description="Capture journals are synced this often: the most that a power loss can take."
     )
     snapshot_interval_min: float = Field(
-        default=5.0, gt=0, description="Not in effect yet. Minutes between two snapshots of the venue."
+        default=5.0,
+        gt=0,
+        description="Minutes between two snapshots of what a feed's storage keeps. A start derives what came after the newest one "
+        "that is stored.",
     )
-    keep_snapshots: int = Field(
-        default=12, ge=2, description="Not in effect yet. Snapshots of the venue that are kept."
-    )
+    keep_snapshots: int = Field(default=12, ge=2, description="Snapshots of each feed that are kept.")
     compaction_threshold: ByteSize = Field(
         default=ByteSize(1 << 30),
         ge=1 << 20,

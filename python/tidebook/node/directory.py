@@ -18,6 +18,11 @@ def journal_directory(data: Path, channel: str) -> Path:
     return data / "journal" / channel
 
 
+def snapshots_directory(data: Path) -> Path:
+    """Directory of the snapshots of all states."""
+    return data / "snapshots"
+
+
 def simulated_marker(journal: Path) -> Path:
     """A file that is there when the messages of a journal are those of a simulated venue."""
     return journal / "simulated"

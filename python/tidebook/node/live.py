@@ -24,6 +24,8 @@ from tidebook.console import mount_console
 from tidebook.errors import OperationError, TidebookError
 from tidebook.feeds.registry import FEEDS, feed_kind
 from tidebook.node.changes import Changes, owned, subscribed
+from tidebook.node.directory import snapshots_directory
+from tidebook.node.feed_snapshots import SnapshotOptions
 from tidebook.node.maintenance import SNAPSHOTS_NEEDED, Kept, Maintenance, MaintenanceOptions
 from tidebook.node.memory import give_back_large_blocks
 from tidebook.node.metrics import maintenance_metrics, node_metrics
@@ -81,6 +83,7 @@ class LiveOptions:
     """Listen on an address that other machines can reach."""
     flush_interval_s: float = 300.0
     compression: Compression = "zstd"
+    snapshots: SnapshotOptions = field(default_factory=SnapshotOptions)
     engine: EngineSettings = field(default_factory=EngineSettings)
     sync_interval_ms: int = 10
     maintenance: MaintenanceOptions = field(default_factory=MaintenanceOptions)
@@ -140,7 +143,7 @@ async def run(options: LiveOptions, screen: Screen) -> dict[str, int]:
             feeds = await _open(options, rings, stack, screen, stop)
         except RecoveryInterruptedError:
             return {}
-        engine = _engine(feeds, rings, options.engine)
+        engine = _engine(feeds, rings, snapshots_directory(options.data), options.engine)
         stack.callback(engine.stop)
         if engine.made_anew is not None:
             log.warning("md.* made anew", reason=engine.made_anew)
@@ -217,11 +220,12 @@ async def run(options: LiveOptions, screen: Screen) -> dict[str, int]:
     return {feed.channel: feed.stored() for feed in feeds}
 
 
-def _engine(feeds: Sequence[VenueFeed], rings: Path, settings: EngineSettings) -> MarketDataEngine:
+def _engine(feeds: Sequence[VenueFeed], rings: Path, snapshots: Path, settings: EngineSettings) -> MarketDataEngine:
     """The engine over these feeds. What was asked for its speed is told with what the machine really gave."""
     engine = MarketDataEngine(
         {feed.venue: feed.journal for feed in feeds},
         rings,
+        snapshots_dir=snapshots,
         wait=settings.wait,
         cpu=settings.cpu,
         lock_memory=settings.lock_memory,
@@ -229,6 +233,10 @@ def _engine(feeds: Sequence[VenueFeed], rings: Path, settings: EngineSettings) -
         numa_node=settings.numa_node,
         seccomp=settings.seccomp,
     )
+    for venue, behind, refused in engine.taken_up:
+        for reason in refused:
+            log.warning("snapshot not used", of="engine", venue=venue, reason=reason)
+        log.info("feed taken up", venue=venue, behind=behind)
     by_option: dict[str, list[bool]] = {}
     for of, option, in_force, detail in engine.in_force:
         by_option.setdefault(option, []).append(in_force)
@@ -251,6 +259,7 @@ async def _open(
         sync_interval_ms=options.sync_interval_ms,
         follower=FollowerOptions(flush_interval_s=options.flush_interval_s, flush_first_s=_FLUSH_FIRST_S),
         writer=WriterOptions(part=PartOptions(compression=options.compression)),
+        snapshots=options.snapshots,
     )
     recovery = Recovery(options.feeds, options.data, rings, shared, whole=options.verify)
     with screen.recovering(recovery) as progress:

@@ -16,8 +16,10 @@ from tidebook._core import FeedDecoder, JournalReader
 from tidebook.errors import CaptureError
 from tidebook.node.books import BookWatch
 from tidebook.node.directory import journal_directory
+from tidebook.node.feed_snapshots import begin
 from tidebook.node.recordings import FeedClock, RecordingJournal, Recordings
 from tidebook.node.storing import JournalSource, journal_identity, stored_position
+from tidebook.persistence import inspect
 from tidebook.storage.columns import TYPES
 from tidebook.storage.disk import Disk
 from tidebook.storage.follower import Follower, FollowerOptions, Progress
@@ -100,8 +102,21 @@ class _Decoding:
 
     def __init__(self, venue: str) -> None:
         self._began = time.perf_counter()
-        self._decoder = FeedDecoder(venue)
-        self.watch = BookWatch(self._decoder)
+        self._become(FeedDecoder(venue))
+
+    def take_up(self, data: Path, venue: str, journal: Path, writer: StorageWriter) -> int:
+        """Begins behind a snapshot if the journal no longer has its first messages; gives behind which. A report is of all
+        that was ever decoded, so snapshots are not used without need.
+
+        Raises: SnapshotError when none can be used.
+        """
+        if inspect(journal).first_sequence > 1:
+            self._become(begin(data, venue, journal, writer))
+        return self._decoder.sequence
+
+    def _become(self, decoder: FeedDecoder) -> None:
+        self._decoder = decoder
+        self.watch = BookWatch(decoder)
 
     def report(self, rows: Mapping[str, int], messages: int | None = None) -> ReplayReport:
         facts = self._decoder.report()
@@ -169,11 +184,10 @@ def replay_into(
     options = FollowerOptions(flush_rows=flush_rows)
     evidence = stored_position(data, recordings.channel)
     with RecordingJournal(data, recordings, evidence=evidence) as journal:
-        with (
-            StorageWriter(data, journal.channel, journal=journal_identity(journal.directory)) as writer,
-            _Source(journal, progress) as source,
-        ):
-            done = Follower(source, decoding.watch, writer, options).catch_up()
+        with StorageWriter(data, journal.channel, journal=journal_identity(journal.directory)) as writer:
+            behind = decoding.take_up(data, recordings.venue, journal.directory, writer)
+            with _Source(journal, progress, behind) as source:
+                done = Follower(source, decoding.watch, writer, options, position=behind).catch_up()
         intake = journal.intake
     report = decoding.report(done.rows, messages=intake.messages + intake.held)
     report.new, report.damaged, report.overlaps = intake.messages, intake.damaged, intake.overlaps
@@ -203,8 +217,9 @@ def replay_journal(
         told = done.messages
 
     with StorageWriter(data, channel, journal=journal_identity(journal)) as writer:
-        source, options = JournalSource(journal, channel), FollowerOptions(flush_rows=flush_rows)
-        done = Follower(source, decoding.watch, writer, options, decoded).catch_up()
+        behind = decoding.take_up(data, channel.removeprefix("feed."), journal, writer)
+        source, options = JournalSource(journal, channel, behind), FollowerOptions(flush_rows=flush_rows)
+        done = Follower(source, decoding.watch, writer, options, decoded, position=behind).catch_up()
     report = decoding.report(done.rows)
     report.new, report.stored, report.holdings = 0, done.stored, Holdings.of(data)
     return report
@@ -216,8 +231,9 @@ class _Source:
     One chunk ahead: while a chunk is decoded and stored, a thread reads the next one and waits for the disk.
     """
 
-    def __init__(self, journal: RecordingJournal, progress: Callable[[int], None] | None) -> None:
-        self._history: JournalReader | None = JournalReader(journal.directory) if journal.held else None
+    def __init__(self, journal: RecordingJournal, progress: Callable[[int], None] | None, behind: int) -> None:
+        held = JournalReader(journal.directory, from_sequence=behind + 1) if journal.held else None
+        self._history: JournalReader | None = held
         self._history_end = journal.held
         self._new = journal.take_in(progress)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="replay-intake")

@@ -1,9 +1,10 @@
 """Storing a feed while it lives: a thread that follows its durable raw journal into the store.
 
 It shares nothing with the engine but the journal's files, so however slow a disk is, market data does not wait. After
-a crash it goes on from the position that is committed with the rows. What may pass (a full disk, no file descriptors)
-ends only the writer: the thread waits until there is room, opens the store again and goes on the same way, because the
-journal has everything. What does not pass (damage, a second writer, a failing disk) ends it, and capture goes on.
+a crash it goes on from the position that is committed with the rows, with the books of a snapshot at or before it. What
+may pass (a full disk, no file descriptors) ends only the writer: the thread waits until there is room, opens the store
+again and goes on the same way, because the journal has everything. What does not pass (damage, a second writer, a failing
+disk) ends it, and capture goes on.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
-from tidebook._core import FeedDecoder, JournalReader
+from tidebook._core import JournalReader
 from tidebook.errors import JournalAbsentError, TidebookError
+from tidebook.node.feed_snapshots import FeedSnapshots, SnapshotOptions, begin
 from tidebook.observe.logs import logger
 from tidebook.persistence import inspect
 from tidebook.storage.disk import Disk
@@ -67,14 +69,21 @@ class StoringState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JournalSource:
-    """The durable messages of a journal, from the first."""
+    """The durable messages of a journal behind one of them."""
 
-    def __init__(self, directory: Path, channel: str) -> None:
-        self._reader = JournalReader(directory, channel=channel)
+    def __init__(self, directory: Path, channel: str, behind: int = 0) -> None:
+        """Raises: JournalError, also when the next message is no longer in the journal."""
+        self.channel = channel
+        self._reader = JournalReader(directory, channel=channel, from_sequence=behind + 1)
 
     def read(self) -> tuple[int, Payloads] | None:
         """Sequence of the first message and the next few; None when all that is durable was read."""
         return self._reader.next()
+
+    @property
+    def batch_end(self) -> tuple[int, int, int, int, int] | None:
+        """Where what was read ends: as of `JournalReader`."""
+        return self._reader.batch_end
 
 
 class Storing:
@@ -89,11 +98,15 @@ class Storing:
         options: FollowerOptions,
         writer: WriterOptions | None = None,
         retry_s: float = _RETRY_FIRST_S,
+        snapshots: SnapshotOptions | None = None,
     ) -> None:
-        """`retry_s` is the first wait after what may pass; each further one is twice as long, a minute at most."""
+        """`retry_s` is the first wait after what may pass; each further one is twice as long, a minute at most. It begins
+        behind a snapshot where there is one, and takes some if `snapshots` says when.
+        """
         self._data = data
         self._writer = writer
         self._venue = venue
+        self._snapshots = snapshots
         self._journal = journal
         self._channel = channel
         self._options = options
@@ -156,10 +169,17 @@ class Storing:
         journal_id = _wait_for(self._journal, self._stop)
         if journal_id is None:
             return
-        source = JournalSource(self._journal, self._channel)
         with StorageWriter(self._data, self._channel, journal=journal_id, options=self._writer) as writer:
-            self._become("starting", position=0, stored=writer.position)
-            Follower(source, FeedDecoder(self._venue), writer, self._options, self._noted).follow(self._stop)
+            decoder = begin(self._data, self._venue, self._journal, writer)
+            behind = decoder.sequence
+            source = JournalSource(self._journal, self._channel, behind)
+            snapshots = None
+            if self._snapshots is not None:
+                snapshots = FeedSnapshots(self._data, decoder, source, self._snapshots)
+            self._become("starting", position=behind, stored=writer.position)
+            Follower(source, decoder, writer, self._options, self._noted, position=behind, snapshots=snapshots).follow(
+                self._stop
+            )
 
     def _wait_for_room(self, delay_s: float) -> bool:
         """True when it is worth trying again; False when stopped first."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tidebook.config.settings import FeedSettings
     from tidebook.feeds.connector import Connector
     from tidebook.feeds.protocol import Endpoints
+    from tidebook.node.feed_snapshots import SnapshotOptions
     from tidebook.storage.follower import FollowerOptions
     from tidebook.storage.writer import WriterOptions
 
@@ -69,6 +70,8 @@ class FeedOptions:
     sync_interval_ms: int
     follower: FollowerOptions
     writer: WriterOptions
+    snapshots: SnapshotOptions | None = None
+    """When snapshots of what storage keeps are taken; None: never."""
 
 
 class VenueFeed:
@@ -97,7 +100,15 @@ class VenueFeed:
             evidence=max(stored_position(data, self.channel), proven_durable(data, self.channel)),
         )
         self._last_ts_recv_ns = _last_ts_recv_ns(self.journal, self.capture)
-        self.storing = Storing(data, plan.venue, self.journal, self.channel, options.follower, options.writer)
+        self.storing = Storing(
+            data,
+            plan.venue,
+            self.journal,
+            self.channel,
+            options.follower,
+            options.writer,
+            snapshots=options.snapshots,
+        )
 
     def connector(self, symbols: tuple[str, ...], endpoints: Endpoints | None) -> Connector:
         """The connector of this capture; `endpoints` replace the real venue's."""

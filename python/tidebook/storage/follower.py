@@ -1,7 +1,8 @@
 """Storage follows the durable raw journal: journal, decoder, writer, in one loop.
 
-Live storing, the restart after a crash and `tidebook replay` are this one path. The journal is read from its start, so
-that the decoder's books are what they were; what is stored already is dropped at the writer's door by its sequence.
+Live storing, the restart after a crash and `tidebook replay` are this one path. The journal is read from its start, or from
+a snapshot of the decoder that is not ahead of what is stored, so that the decoder's books are what they were; what is stored
+already is dropped at the writer's door by its sequence.
 Only durable messages come out of the journal, so whatever was decoded may be committed. While one flush runs on the
 writer's threads the next messages are decoded.
 """
@@ -38,6 +39,18 @@ class Decoder(Protocol):
 
     def decode(self, first_sequence: int, messages: Any, /) -> Mapping[str, NDArray[Any]]:
         """Records derived from `messages`, by type, each in order of their source."""
+        ...
+
+
+class Snapshots(Protocol):
+    """Snapshots of the decoder."""
+
+    def is_due(self) -> bool:
+        """Whether one is to be taken now."""
+        ...
+
+    def take(self) -> None:
+        """Takes one, now that the rows of all that was decoded are stored; never raises for want of one."""
         ...
 
 
@@ -79,16 +92,19 @@ class Follower:
         options: FollowerOptions | None = None,
         progress: Callable[[Progress], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
+        position: int = 0,
+        snapshots: Snapshots | None = None,
     ) -> None:
-        """`journal` and `decoder` begin at the first message; `progress` is called after each piece of work; `clock` gives
-        seconds that never go back.
+        """`journal` and `decoder` begin behind message `position`; `progress` is called after each piece of work; `clock`
+        gives seconds that never go back. `snapshots` are taken of what is stored, and when `follow` ends.
         """
         self._journal = journal
         self._decoder = decoder
         self._writer = writer
         self._options = options or FollowerOptions()
         self._report = progress
-        self._position = 0
+        self._position = position
+        self._snapshots = snapshots
         self._messages = 0
         self._rows = dict.fromkeys(TYPES, 0)
         self._caught_up = False
@@ -142,15 +158,17 @@ class Follower:
 
         Raises: as `catch_up`.
         """
-        caught_up = self.catch_up(stop)
-        if stop.is_set():
-            return caught_up
-        while not stop.is_set():
-            if not self._step():
-                self._flush_if_due()
-                self._report(self.progress)
-                stop.wait(self._options.poll_interval_s)
-        return self.catch_up()
+        done = self.catch_up(stop)
+        if not stop.is_set():
+            while not stop.is_set():
+                if not self._step():
+                    self._flush_if_due()
+                    self._report(self.progress)
+                    stop.wait(self._options.poll_interval_s)
+            done = self.catch_up()
+        if self._snapshots is not None:
+            self._snapshots.take()
+        return done
 
     def _step(self) -> bool:
         """Decode and append the next messages; False if there are none."""
@@ -171,6 +189,11 @@ class Follower:
 
     def _flush_if_due(self) -> None:
         now = self._clock()
+        if self._snapshots is not None and self._snapshots.is_due():
+            if self._position > self._writer.position:
+                self._writer.flush(self._position)
+                self._flush_due = now + self._interval_s
+            self._snapshots.take()
         if self._position > self._writer.position and (
             self._writer.buffered_rows >= self._options.flush_rows or now >= self._flush_due
         ):
