@@ -429,3 +429,45 @@ def test_cursors_are_listed_moved_and_forgotten(directory: Path, tidebook: Run) 
     assert tidebook("channel", "cursor", "reset", "ticks", "nobody", "--to", "1").code == 2
     assert tidebook("channel", "cursor", "remove", "ticks", "reader").out == "ticks: reader is forgotten\n"
     assert tidebook("channel", "cursor", "ls").out == "no consumers\n"
+
+
+def test_stored_cursors_and_states_are_listed_and_forgotten(directory: Path, tidebook: Run, tmp_path: Path) -> None:
+    channel = tb.create_channel("orders", {"durability": "wal", "wal_dir": tmp_path}, directory=directory)
+    with tb.open_producer(channel) as producer:
+        producer.write_batch([b"one", b"two", b"three"], wait="durable")
+        with tb.open_consumer(channel, "booking") as reader:
+            reader.poll(lambda *_: None, limit=2, timeout=60)
+            number = reader.checkpoint("totals", b"of two")
+    listed = {one["name"]: one for one in tidebook("channel", "cursor", "ls", "--json").json["checkpoints"]}
+    expected = {"channel": "orders", "kind": "state", "checkpoint_id": number, "sequence": 2, "behind": 1}
+    assert {name: listed["totals"][name] for name in expected} == expected
+    assert (listed["booking"]["kind"], listed["booking"]["sequence"]) == ("consumer", 2)
+    shown = tidebook("channel", "cursor", "ls").out
+    assert "state of 6 bytes" in shown
+    # After a reboot the stored cursor is all there is of it.
+    (directory / "orders.ring").unlink()
+    tb.create_channel("orders", {"durability": "wal", "wal_dir": tmp_path}, directory=directory)
+    assert tidebook("channel", "cursor", "remove", "orders", "booking").out == "orders: booking is forgotten\n"
+    (left,) = tidebook("channel", "cursor", "ls", "--json").json["checkpoints"]
+    assert left["name"] == "totals"
+    assert tidebook("channel", "cursor", "remove", "orders", "booking").code == 2
+
+
+def test_a_stored_cursor_that_is_late_and_checkpoints_that_are_damaged_are_named(
+    directory: Path, tidebook: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidebook.transport.doctor._STORED_AGE_MAX_S", 0.0)
+    options = {"durability": "wal", "wal_dir": tmp_path, "snapshot_interval_ms": 86_400_000}
+    channel = tb.create_channel("orders", options, directory=directory)
+    with tb.open_producer(channel) as producer:
+        producer.write_batch([b"one", b"two", b"three"], wait="durable")
+        with tb.open_consumer(channel, "booking") as reader:
+            reader.poll(lambda *_: None, limit=1, timeout=60)
+        with tb.open_consumer(channel, "booking") as reader:
+            reader.poll(lambda *_: None, limit=1, timeout=60)
+            told = [one["what"] for one in tidebook("channel", "doctor", "--json").json["channels"]]
+            (late,) = [what for what in told if what.startswith("the stored cursor of consumer booking is ")]
+            assert late.endswith(" s old and 1 messages behind it: a reboot would hand them out again")
+        (tmp_path / "orders" / "checkpoints" / "data.mdb").write_bytes(b"something else")
+        (damaged,) = problems(tidebook("channel", "doctor", "--json"))
+        assert "are damaged (the file was cut while it was open, page 0)" in damaged["what"]

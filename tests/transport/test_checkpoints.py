@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -239,6 +240,67 @@ consumer.close()
 """
 
 
+def reboot(rings: Path) -> None:
+    """Shared memory is lost with all that is in it."""
+    for path in rings.iterdir():
+        path.unlink()
+
+
+def test_after_a_reboot_a_name_resumes_at_its_stored_cursor_without_gap_or_duplicate(
+    rings: Path, tmp_path: Path
+) -> None:
+    """Method: the ring is far too small for what is not read, so most of it is in the journal alone."""
+    seen: list[int] = []
+    for last in (5_000, 5_001, 12_000):
+        channel = durable(rings, tmp_path)
+        with tb.open_producer(channel) as producer:
+            write(producer, producer.published + 1, last)
+            with tb.open_consumer("numbers", "reader", directory=rings) as consumer:
+                assert consumer.next_sequence == len(seen) + 1
+                consumer.poll(lambda sequence, _: seen.append(sequence), limit=last // 2, timeout=60)
+        reboot(rings)
+    channel = durable(rings, tmp_path)
+    with tb.open_producer(channel), tb.open_consumer(channel, "reader") as consumer:
+        seen += read(consumer, 12_000)
+    assert seen == list(range(1, 12_001))
+
+
+def test_the_rings_cursor_is_trusted_before_the_stored_one(rings: Path, tmp_path: Path) -> None:
+    """Method: the stored cursor is at 3, the ring's at 5, because its consumer was killed; then the ring is lost."""
+    channel = durable(rings, tmp_path)
+    with tb.open_producer(channel) as producer:
+        write(producer, 1, 9)
+        with tb.open_consumer(channel, "reader") as consumer:
+            consumer.poll(lambda *_: None, limit=3, timeout=60)
+        child = """
+import os, sys
+import tidebook as tb
+consumer = tb.open_consumer("numbers", "reader", directory=sys.argv[1])
+assert consumer.poll(lambda *_: None, limit=2, timeout=60) == 2
+os.kill(os.getpid(), 9)
+"""
+        assert subprocess.run([sys.executable, "-c", child, str(rings)], timeout=120).returncode == -signal.SIGKILL
+        with tb.open_consumer(channel, "reader", peek=True) as consumer:
+            assert consumer.committed == 5
+    reboot(rings)
+    with tb.open_producer(durable(rings, tmp_path)), tb.open_consumer("numbers", "reader", directory=rings) as consumer:
+        assert read(consumer, 9) == [4, 5, 6, 7, 8, 9]
+
+
+def test_a_state_outlives_the_ring_and_its_messages_go_on_from_the_journal(rings: Path, tmp_path: Path) -> None:
+    channel = durable(rings, tmp_path)
+    with tb.open_producer(channel) as producer:
+        write(producer, 1, 3_000)
+        with tb.open_consumer(channel) as consumer:
+            consumer.poll(lambda *_: None, limit=1_000, timeout=60)
+            consumer.checkpoint("sum", b"a thousand")
+    reboot(rings)
+    with tb.open_producer(durable(rings, tmp_path)), tb.open_consumer("numbers", directory=rings) as consumer:
+        assert (found := consumer.recover("sum")) is not None
+        assert (found.state, found.cursor.sequence) == (b"a thousand", 1_000)
+        assert read(consumer, 3_000) == list(range(1_001, 3_001))
+
+
 def test_a_cursor_that_cannot_be_stored_is_told_once_and_keeps_nobody_up(
     rings: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -267,6 +329,28 @@ def test_a_journal_alone_is_read_from_right_behind_a_cursor_of_it(rings: Path, t
     other = replace(found.cursor, epoch=found.cursor.epoch + 1)
     with pytest.raises(CheckpointEpochError, match="at message 4 of channel numbers is of another journal than"):
         next(persistence.read(journal, from_cursor=other))
+
+
+def test_a_cursor_beyond_a_journal_that_was_put_back_is_refused(rings: Path, tmp_path: Path) -> None:
+    with tb.open_producer(durable(rings, tmp_path)) as producer:
+        write(producer, 1, 5)
+    older = tmp_path / "older"
+    shutil.copytree(tmp_path / "numbers", older)
+    channel = durable(rings, tmp_path)
+    with tb.open_producer(channel) as producer, tb.open_consumer(channel, "reader") as consumer:
+        write(producer, 6, 9)
+        read(consumer, 9)
+        consumer.checkpoint("sum", b"nine")
+    reboot(rings)
+    for segment in (tmp_path / "numbers").iterdir():
+        if segment.is_file():
+            segment.unlink()
+    shutil.copytree(older, tmp_path / "numbers", dirs_exist_ok=True)
+    with tb.open_producer(durable(rings, tmp_path)), tb.open_consumer("numbers", "other", directory=rings) as consumer:
+        with pytest.raises(CheckpointError, match="at message 9 is beyond the end of channel numbers, 5"):
+            consumer.recover("sum")
+        with pytest.raises(CheckpointError, match="beyond the end of channel numbers"):
+            tb.open_consumer("numbers", "reader", directory=rings)
 
 
 def test_a_store_that_was_opened_is_not_used_in_a_forked_child(rings: Path, tmp_path: Path) -> None:
@@ -374,7 +458,9 @@ for line in sys.stdin:
 
 
 def kill_consumers(rings: Path, wal_dir: Path, kills: int) -> None:
-    """Method: a process that has opened nothing forks the consumers, so that one is killed every few milliseconds."""
+    """Method: a process that has opened nothing forks the consumers, so that one is killed every few milliseconds;
+    now and then shared memory is lost too.
+    """
     dice = random.Random(5)
     channel = durable(rings, wal_dir)
     digests = [0]
@@ -390,6 +476,10 @@ def kill_consumers(rings: Path, wal_dir: Path, kills: int) -> None:
     producer = tb.open_producer(channel)
     with server:
         for kill in range(kills):
+            if kill % 8 == 7:
+                producer.close()
+                reboot(rings)
+                producer = tb.open_producer(durable(rings, wal_dir))
             print(kill, file=server.stdin, flush=True)
             word, child = server.stdout.readline().split()
             assert word == "child"
@@ -410,7 +500,7 @@ def kill_consumers(rings: Path, wal_dir: Path, kills: int) -> None:
                     time.sleep(dice.random() * 0.01)  # anywhere in what it does next
                     os.kill(int(child), signal.SIGKILL)
         server.stdin.close()
-        with tb.open_consumer(channel, "reader") as consumer:
+        with tb.open_consumer("numbers", "reader", directory=rings) as consumer:
             found = consumer.recover("digest")
             assert found is not None
             assert found.state == b"%d %d" % (digests[found.cursor.sequence], found.cursor.sequence)

@@ -19,7 +19,7 @@ use std::io::{self, Write};
 use std::mem::ManuallyDrop;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -68,6 +68,8 @@ struct Opened {
     entries: Entries,
     /// Device and number of its data file.
     file: (u64, u64),
+    /// Largest size of it that was seen: it only grows.
+    size_bytes: AtomicU64,
     process_id: u32,
 }
 
@@ -250,6 +252,7 @@ impl CheckpointStore {
     /// Those of [`CheckpointStore::put`].
     pub fn remove(&self, subject: &Subject) -> Result<usize, CheckpointError> {
         let store = self.checked()?;
+        store.check_in_place()?;
         let prefix = subject.prefix()?;
         let failed = |error| store.failed("write to", error);
         let mut transaction = store.env.write_txn().map_err(failed)?;
@@ -272,6 +275,7 @@ impl CheckpointStore {
     /// [`CheckpointError::Exists`]; those of [`CheckpointStore::open`].
     pub fn copy_to(&self, path: &Path) -> Result<(), CheckpointError> {
         let store = self.checked()?;
+        store.check_in_place()?;
         let io = |action| move |source| io_error(action, path, source);
         match DirBuilder::new().mode(0o700).create(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -314,6 +318,7 @@ impl CheckpointStore {
         look: impl FnOnce(&Opened, &RoTxn<'_, WithoutTls>) -> Result<T, heed::Error>,
     ) -> Result<T, CheckpointError> {
         let store = self.checked()?;
+        store.check_in_place()?;
         let transaction = store.env.read_txn().map_err(|error| store.failed("read", error))?;
         look(store, &transaction).map_err(|error| store.failed("read", error))
     }
@@ -344,13 +349,20 @@ impl Opened {
         let opened = env.try_clone_inner_file().map_err(|error| failed_in(path, "open", error))?;
         let metadata = opened.metadata().map_err(io("examine"))?;
         let file = (metadata.dev(), metadata.ino());
-        Ok(Some(Self { path: path.to_owned(), env: ManuallyDrop::new(env), entries, file, process_id }))
+        let size_bytes = AtomicU64::new(metadata.len());
+        Ok(Some(Self { path: path.to_owned(), env: ManuallyDrop::new(env), entries, file, size_bytes, process_id }))
     }
 
-    /// What is stored in a file that has no name any more would be lost with this process.
+    /// What is stored in a file that has no name any more would be lost with this process; to read a page that was cut off
+    /// would end it.
     fn check_in_place(&self) -> Result<(), CheckpointError> {
         match std::fs::symlink_metadata(self.path.join(DATA_FILE)) {
-            Ok(found) if (found.dev(), found.ino()) == self.file => Ok(()),
+            Ok(found) if (found.dev(), found.ino()) == self.file => {
+                if found.len() < self.size_bytes.fetch_max(found.len(), Ordering::Relaxed) {
+                    return Err(self.damaged(0, "the file was cut while it was open"));
+                }
+                Ok(())
+            }
             Ok(_) => Err(CheckpointError::Replaced { path: self.path.clone() }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Err(CheckpointError::Replaced { path: self.path.clone() })

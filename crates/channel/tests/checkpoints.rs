@@ -198,6 +198,23 @@ fn a_store_that_was_removed_while_it_was_open_takes_nothing_more_until_it_is_ope
     after.put(&subject, at(2), None, b"").expect("put");
 }
 
+#[test]
+fn a_store_whose_file_was_cut_while_it_was_open_is_refused_and_ends_nobody() {
+    let directory = directory();
+    let subject = Subject::state("orders", "risk");
+    let store = store(directory.path());
+    store.put(&subject, at(1), None, &state(1, 50_000)).expect("put");
+    fs::OpenOptions::new().write(true).open(directory.path().join(DATA_FILE)).expect("open").set_len(100).expect("cut");
+    let refused =
+        |error: CheckpointError| matches!(error, CheckpointError::Damaged { reason, .. } if reason.contains("cut"));
+    assert!(refused(store.newest(&subject).expect_err("refused")));
+    assert!(refused(store.list().expect_err("refused")));
+    assert!(refused(store.put(&subject, at(2), None, b"").expect_err("refused")));
+    assert!(refused(store.remove(&subject).expect_err("refused")));
+    assert!(refused(store.copy_to(&directory.path().join("copy")).expect_err("refused")));
+    assert!(refused(CheckpointStore::open(directory.path()).expect_err("refused")));
+}
+
 /// A checkpoint as it was put: of what, at which sequence, with which state.
 type Put = (Subject, u64, Vec<u8>);
 
