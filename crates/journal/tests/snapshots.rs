@@ -166,7 +166,7 @@ fn states_of_another_kind_or_version_are_refused_by_name() {
 }
 
 #[test]
-fn rotation_keeps_the_newest_that_verify_and_every_damaged_one() {
+fn rotation_keeps_the_newest_that_verify_and_the_damaged_ones_between_them() {
     let (journal, disk) = (journal(), MemoryStorage::new());
     let snapshots = store(&disk);
     for sequence in [5, 10, 15, 20, 25, 30] {
@@ -180,8 +180,8 @@ fn rotation_keeps_the_newest_that_verify_and_every_damaged_one() {
     // A store that has just been opened knows nothing yet.
     let snapshots = store(&disk);
     let rotation = snapshots.rotate(3).unwrap();
-    assert_eq!((rotation.kept, rotation.removed, rotation.damaged), (vec![15, 20, 30], vec![5], vec![10, 25]));
-    assert_eq!(snapshots.list().unwrap(), [10, 15, 20, 25, 30]);
+    assert_eq!((rotation.kept, rotation.removed, rotation.damaged), (vec![15, 20, 30], vec![5, 10], vec![25]));
+    assert_eq!(snapshots.list().unwrap(), [15, 20, 25, 30]);
     assert!(matches!(snapshots.rotate(1), Err(SnapshotError::Option { option: "keep_snapshots", .. })));
 }
 

@@ -88,7 +88,7 @@ class Rotation:
     kept: list[int]
     removed: list[int]
     damaged: list[int]
-    """Those that do not verify: they count for nothing and stay."""
+    """Those between them that do not verify: they count for nothing and stay."""
 
 
 def facts_from(found: dict[str, Any]) -> SnapshotFacts:
@@ -146,7 +146,7 @@ class SnapshotStore:
         return facts_from(self._store.write(state, asdict(place), time.time_ns()))
 
     def rotate(self, keep: int) -> Rotation:
-        """Removes the oldest beyond the newest `keep` (at least 2) that verify. Raises: SnapshotError."""
+        """Removes what is older than the newest `keep` (at least 2) that verify. Raises: SnapshotError."""
         return Rotation(**self._store.rotate(keep))
 
     def proven_durable(self, journal: str | os.PathLike[str]) -> int:

@@ -2,8 +2,8 @@
 //!
 //! A snapshot gets its name when its bytes are synced, and counts only when it was read back from the disk and
 //! verified; only then may an older one go. Verifying reads with `pread`, so that a bad sector is an error that names
-//! the file and not a signal; the mapping that a state is loaded from comes after. Damaged snapshots are never
-//! removed to make room: they count for nothing, and somebody may want to look at them.
+//! the file and not a signal; the mapping that a state is loaded from comes after. Damaged snapshots count
+//! for nothing and stay until as many whole ones are newer: somebody may want to look at them.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -91,7 +91,7 @@ pub struct Rotation {
     pub kept: Vec<u64>,
     /// Sequences of those removed, rising.
     pub removed: Vec<u64>,
-    /// Sequences of those that do not verify, rising; they stay too.
+    /// Sequences of those between them that do not verify, rising; they stay too.
     pub damaged: Vec<u64>,
 }
 
@@ -220,7 +220,7 @@ impl SnapshotStore {
         Ok(Snapshot { facts, bytes })
     }
 
-    /// Removes the oldest beyond the newest `keep` that verify. Damaged ones count for nothing and stay.
+    /// Removes what is older than the newest `keep` that verify. Damaged ones among these count for nothing and stay.
     ///
     /// # Errors
     /// [`SnapshotError::Option`] when `keep` is less than 2; what the disk returned.
@@ -234,21 +234,20 @@ impl SnapshotStore {
         self.storage.sync_directory().map_err(io_error("sync", &self.path()))?;
         let mut rotation = Rotation::default();
         for sequence in self.list()?.into_iter().rev() {
+            if rotation.kept.len() == keep {
+                let name = frame::file_name(sequence);
+                self.storage.remove(&name).map_err(io_error("remove", &self.storage.path(&name)))?;
+                rotation.removed.push(sequence);
+                continue;
+            }
             // Those that recovery would use are read anew, however often they were.
             let whole = if rotation.kept.len() < KEEP_MIN {
                 self.verify(sequence).is_ok()
             } else {
                 self.was_verified(sequence)?
             };
-            if !whole {
-                rotation.damaged.push(sequence);
-            } else if rotation.kept.len() < keep {
-                rotation.kept.push(sequence);
-            } else {
-                let name = frame::file_name(sequence);
-                self.storage.remove(&name).map_err(io_error("remove", &self.storage.path(&name)))?;
-                rotation.removed.push(sequence);
-            }
+            let found = if whole { &mut rotation.kept } else { &mut rotation.damaged };
+            found.push(sequence);
         }
         if !rotation.removed.is_empty() {
             self.storage.sync_directory().map_err(io_error("sync", &self.path()))?;
