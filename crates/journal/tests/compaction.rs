@@ -2,9 +2,12 @@
 
 mod common;
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use common::{append_upto, open, options, payload};
+use tidebook_journal::storage::{Access, FileIdentity, Storage, StorageFile, StorageLock};
 use tidebook_journal::{
     JournalError, JournalReader, JournalWriter, KeepFacts, KeepRule, ReaderOptions, compact, compact_storage,
     first_to_keep, segments, verify, verify_storage,
@@ -220,4 +223,79 @@ fn a_hole_is_damage_for_compaction_too() {
     let before = storage.used_bytes();
     assert!(matches!(compact_storage(&storage, firsts[5]), Err(JournalError::Damaged { segment: 3, .. })));
     assert_eq!(storage.used_bytes(), before);
+}
+
+/// A directory whose next listing is an earlier or mixed one, as while files come and go.
+#[derive(Debug)]
+struct Listed {
+    storage: MemoryStorage,
+    next: Mutex<Option<Vec<String>>>,
+}
+
+impl Storage for Listed {
+    fn names(&self) -> std::io::Result<Vec<String>> {
+        self.next.lock().unwrap().take().map_or_else(|| self.storage.names(), Ok)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.storage.path(name)
+    }
+
+    fn create_directory(&self) -> std::io::Result<()> {
+        self.storage.create_directory()
+    }
+
+    fn create(&self, name: &str) -> std::io::Result<Box<dyn StorageFile>> {
+        self.storage.create(name)
+    }
+
+    fn open(&self, name: &str, access: Access) -> std::io::Result<Box<dyn StorageFile>> {
+        self.storage.open(name, access)
+    }
+
+    fn identity(&self, name: &str) -> std::io::Result<FileIdentity> {
+        self.storage.identity(name)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> std::io::Result<()> {
+        self.storage.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> std::io::Result<()> {
+        self.storage.remove(name)
+    }
+
+    fn sync_directory(&self) -> std::io::Result<()> {
+        self.storage.sync_directory()
+    }
+
+    fn try_lock(&self, name: &str) -> std::io::Result<Option<Box<dyn StorageLock>>> {
+        self.storage.try_lock(name)
+    }
+}
+
+#[test]
+fn a_listing_made_while_segments_come_and_go_shows_no_hole_that_is_none() {
+    let (whole, firsts) = journal();
+    let name = |segment: usize| format!("{segment:010}.segment");
+    let count = firsts.len();
+    for (gone, listed, what) in [
+        (
+            2,
+            [1].into_iter().chain(3..=count).collect::<Vec<_>>(),
+            "the first was listed before it went, the second not",
+        ),
+        (0, (1..=count).filter(|&segment| segment != count - 1).collect(), "the last but one was made meanwhile"),
+        (3, vec![1, 2, 3], "all that were listed are gone"),
+        (1, (1..=count).collect(), "the first is gone"),
+    ] {
+        let storage = whole.fork();
+        (1..=gone).for_each(|segment| storage.remove_file(&name(segment)));
+        let names = listed.into_iter().map(name).collect();
+        let listed: Arc<dyn Storage> = Arc::new(Listed { storage, next: Mutex::new(Some(names)) });
+        let mut reader = JournalReader::open_storage(Arc::clone(&listed), ReaderOptions::default())
+            .unwrap_or_else(|error| panic!("{what}: {error}"));
+        let first = reader.next_batch().unwrap().expect("there is more").first_sequence();
+        assert_eq!(first, firsts[gone], "{what}");
+    }
 }
