@@ -308,3 +308,24 @@ fn a_file_of_noise_is_no_journal() {
         assert_eq!(damage_of(&error).3, Damage::Header, "seed {seed}");
     }
 }
+
+/// Method: a journal and a copy of it go on with the same messages in batches of the same numbers, so that only the chain tells
+/// their segments apart; one gets a segment of the other.
+#[test]
+fn a_segment_of_another_history_of_the_same_journal_is_damage() {
+    let storage = MemoryStorage::new();
+    append_upto(&mut open(&storage), 10, 5);
+    let copy = storage.fork();
+    for disk in [&storage, &copy] {
+        append_upto(&mut open(disk), 20, 5);
+        append_upto(&mut open(disk), 30, 5);
+    }
+    storage.set_bytes("0000000003.segment", copy.bytes("0000000003.segment"));
+    let error = verify_storage(&storage.shared()).unwrap_err();
+    let (segment, _, sequence, damage) = damage_of(&error);
+    assert!(matches!(damage, Damage::Seal { .. }), "{error}");
+    assert_eq!((segment, sequence), (2, 21), "{error}");
+    let (last, error) = read_all(&storage, Visible::Durable);
+    assert_eq!(last, 20);
+    assert!(matches!(damage_of(&error.expect("damage")).3, Damage::Seal { .. }));
+}

@@ -45,7 +45,9 @@ fn histories_of_journal_and_snapshots_lose_nothing_acknowledged_and_show_nothing
 #[test]
 #[ignore = "soak: 150,000 histories"]
 fn a_hundred_and_fifty_thousand_histories_lose_nothing_acknowledged() {
-    println!("150,000 histories from seed 1,000,000 on: {:?}", run(1_000_000..1_150_000));
+    for seeds in (1_000_000..1_150_000).step_by(10_000).map(|first| first..first + 10_000) {
+        println!("histories {seeds:?}: {:?}", run(seeds.clone()));
+    }
 }
 
 /// What the histories met: a campaign that does not reach what it is for proves nothing.
