@@ -159,6 +159,7 @@ class DurableChannel:
         consumers_max: int = 16,
         sync_interval_ms: int | None = None,
         segment_size_bytes: int = 67108864,
+        staging_size_bytes: int = 67108864,
         evidence: int = 0,
     ) -> DurableChannel:
         """Over a ring of `count` records; ring and journal are opened or made and brought to one sequence first.
@@ -177,6 +178,7 @@ class DurableChannel:
         consumers_max: int = 16,
         sync_interval_ms: int | None = None,
         segment_size_bytes: int = 67108864,
+        staging_size_bytes: int = 67108864,
         evidence: int = 0,
     ) -> DurableChannel:
         """Over a ring of messages of any length; a segment must hold half the ring."""

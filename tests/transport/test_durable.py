@@ -152,6 +152,13 @@ async def test_a_task_is_woken_when_a_message_is_synced(rings: Path, tmp_path: P
         assert channel.ring.durable == 1
 
 
+def test_whether_a_slow_disk_may_be_behind_is_told(rings: Path, tmp_path: Path) -> None:
+    for size_bytes, told in ((1 << 20, None), (0, "staging_size_bytes is 0")):
+        channel = tb.create_channel("numbers", options(tmp_path, staging_size_bytes=size_bytes), directory=rings)
+        with tb.open_producer(channel) as producer:
+            assert producer.guarantee()["no_staging"] == told
+
+
 def test_a_durable_channel_has_one_producer_who_runs_its_journal(rings: Path, tmp_path: Path) -> None:
     channel = tb.create_channel("numbers", options(tmp_path), directory=rings)
     with pytest.raises(ChannelUsageError, match="is durable and nobody runs its journal"):
@@ -311,6 +318,7 @@ if child:
         ({"wal_dir": "journals"}, "wal_dir = 'journals': only durability wal has a journal"),
         ({"durability": "wal", "wal_dir": "journals", "mode": "mpsc"}, "mode = 'mpsc': a journaled channel has one"),
         ({"durability": "wal", "wal_dir": "journals", "journal_sync_interval_ms": 0}, "must be from 1 to 86400000"),
+        ({"staging_size_bytes": -1}, "staging_size_bytes = -1: must be from 0 to"),
         (
             {"durability": "wal", "wal_dir": "journals", "group": 0},
             "group = 0: a journaled channel is its user's alone",

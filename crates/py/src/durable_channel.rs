@@ -28,13 +28,14 @@ impl DurableChannel {
         journal_dir: PathBuf,
         ring: RingOptions,
         sync_interval_ms: Option<u64>,
-        segment_size_bytes: u64,
+        (segment_size_bytes, staging_size_bytes): (u64, u64),
         evidence: u64,
     ) -> PyResult<Self> {
         let mut options = ChannelOptions::with_ring(channel, ring);
         options.sync = sync_interval_ms
             .map_or(SyncPolicy::Group, |interval| SyncPolicy::Interval(Duration::from_millis(interval)));
         options.journal.segment_size_bytes = segment_size_bytes;
+        options.staging_size_bytes = staging_size_bytes;
         options.journal.evidence = evidence;
         py.detach(|| OwnedChannel::open(&ring_path, &journal_dir, &options))
             .map(Self)
@@ -47,7 +48,8 @@ impl DurableChannel {
     /// Over a ring of slots.
     #[staticmethod]
     #[pyo3(signature = (channel, ring_path, journal_dir, record_size_bytes, count, *, schema=None, crc=true,
-        parking=false, consumers_max=16, sync_interval_ms=None, segment_size_bytes=67108864, evidence=0))]
+        parking=false, consumers_max=16, sync_interval_ms=None, segment_size_bytes=67108864, staging_size_bytes=67108864,
+        evidence=0))]
     #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
     fn slots(
         py: Python<'_>,
@@ -62,18 +64,21 @@ impl DurableChannel {
         consumers_max: u32,
         sync_interval_ms: Option<u64>,
         segment_size_bytes: u64,
+        staging_size_bytes: u64,
         evidence: u64,
     ) -> PyResult<Self> {
         let mut ring = RingOptions::slots(record_size_bytes, count).crc(crc).parking(parking);
         ring.schema = schema.map(|(name, version, text)| RingSchema { name, version, text });
         let ring = ring.consumers_max(consumers_max);
-        Self::open(py, channel, ring_path, journal_dir, ring, sync_interval_ms, segment_size_bytes, evidence)
+        let sizes = (segment_size_bytes, staging_size_bytes);
+        Self::open(py, channel, ring_path, journal_dir, ring, sync_interval_ms, sizes, evidence)
     }
 
     /// Over a ring of frames.
     #[staticmethod]
     #[pyo3(signature = (channel, ring_path, journal_dir, size_bytes, *, crc=true, parking=false, consumers_max=16,
-        sync_interval_ms=None, segment_size_bytes=67108864, evidence=0))]
+        sync_interval_ms=None, segment_size_bytes=67108864, staging_size_bytes=67108864,
+        evidence=0))]
     #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
     fn frames(
         py: Python<'_>,
@@ -86,10 +91,12 @@ impl DurableChannel {
         consumers_max: u32,
         sync_interval_ms: Option<u64>,
         segment_size_bytes: u64,
+        staging_size_bytes: u64,
         evidence: u64,
     ) -> PyResult<Self> {
         let ring = RingOptions::frames(size_bytes).crc(crc).parking(parking).consumers_max(consumers_max);
-        Self::open(py, channel, ring_path, journal_dir, ring, sync_interval_ms, segment_size_bytes, evidence)
+        let sizes = (segment_size_bytes, staging_size_bytes);
+        Self::open(py, channel, ring_path, journal_dir, ring, sync_interval_ms, sizes, evidence)
     }
 
     /// What opening found.

@@ -105,7 +105,7 @@ class Channel:
                 f"channel {self.name} has a living producer; close it before the ring is removed", path=str(self.path)
             )
         self.ring.unlink()
-        remove_companions(self.path)
+        remove_companions(self.path, all_durable=self.ring.durable >= self.ring.published)
 
 
 def create_channel(
@@ -145,7 +145,9 @@ def create_channel(
 
 
 def _place(directory: Path, options: ChannelOptions) -> JournalPlace:
-    return JournalPlace(directory, options.journal_sync_interval_ms, options.snapshot_interval_ms)
+    return JournalPlace(
+        directory, options.journal_sync_interval_ms, options.snapshot_interval_ms, options.staging_size_bytes
+    )
 
 
 def _require(channel: Channel, schema: tuple[str, int, str, int] | None, options: ChannelOptions) -> None:

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 JOURNAL_CONSUMER = "journal"
 """The name under which a journal reads its ring: nobody else's on a durable channel."""
-_COMPANIONS = (".journal",)
-"""Beside a ring: the link to its journal."""
 _SEGMENT_SIZE_BYTES = 64 << 20
 _LOOK_S = 1.0
 
@@ -33,6 +31,7 @@ class JournalPlace:
     directory: Path
     sync_interval_ms: int | None
     snapshot_interval_ms: int | None = None
+    staging_size_bytes: int = 64 << 20
     """How often cursors of its consumers are stored; None: as usual."""
 
 
@@ -60,10 +59,13 @@ class RingShape:
         )
 
 
-def remove_companions(ring: Path) -> None:
-    """Removes what stands beside the ring of a durable channel, once that is gone and the journal has all it held."""
-    for suffix in _COMPANIONS:
-        ring.with_suffix(suffix).unlink(missing_ok=True)
+def remove_companions(ring: Path, *, all_durable: bool) -> None:
+    """Removes what stands beside the ring of a durable channel, once that is gone: the link to its journal, and the
+    staging if the journal has all it held.
+    """
+    ring.with_suffix(".journal").unlink(missing_ok=True)
+    if all_durable:
+        ring.with_suffix(".staging").unlink(missing_ok=True)
 
 
 class Journal:
@@ -79,6 +81,7 @@ class Journal:
             "parking": shape.parking,
             "consumers_max": shape.consumers_max,
             "sync_interval_ms": place.sync_interval_ms,
+            "staging_size_bytes": place.staging_size_bytes,
             # A segment holds the longest message, which is half of a ring of messages.
             "segment_size_bytes": max(_SEGMENT_SIZE_BYTES, shape.capacity if shape.schema is None else 0),
         }
@@ -102,7 +105,10 @@ class Journal:
         return text
 
     def guarantee(self) -> dict[str, Any]:
-        """What is promised now: text (one line), published, durable, journal (directory), failure (text or None)."""
+        """What is promised now: text (one line), published, durable, journal (directory), failure (text or None).
+
+        `no_staging` is why the producer waits for a slow disk as soon as the ring is full, and None where it does not.
+        """
         return self._channel.guarantee()
 
     def wait(self, sequence: int, timeout: float | None = None) -> bool:

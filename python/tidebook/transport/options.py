@@ -26,6 +26,7 @@ _BOUNDS = {
     "last_values": (1, 1 << 21),
     "journal_sync_interval_ms": (1, 86_400_000),
     "snapshot_interval_ms": (1, 86_400_000),
+    "staging_size_bytes": (0, 1 << 40),
 }
 """Least and most of the options that are numbers."""
 
@@ -61,6 +62,9 @@ class ChannelOptions:
     """Of durability wal: the directory its journal is made in, as `<wal_dir>/<name>`, or where `{name}` stands."""
     journal_sync_interval_ms: int | None = 10
     """Of durability wal: how often the journal is synced; None: as soon as the last sync has ended."""
+    staging_size_bytes: int = 64 << 20
+    """Of durability wal: how far a slow disk may be behind, beyond the ring, before the producer waits for it. Taken from shared
+    memory when it is needed, rounded down to a power of two of at least 65,536; 0: none."""
     last_value_key: str | None = None
     """Field of the records that is a dense key, from 0 on, such as `instrument_id`: the newest record of each key is kept
     beside the ring, for `Channel.last_value`."""

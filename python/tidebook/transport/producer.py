@@ -49,7 +49,10 @@ class Producer:
         return None if self._journal is None else self._journal.recovery
 
     def guarantee(self) -> dict[str, Any]:
-        """What is promised now: text (one line), published, durable (sequences), journal (directory or None), failure."""
+        """What is promised now: text (one line), published, durable (sequences), journal (directory or None), failure.
+
+        On durable channels also `no_staging`: why the producer waits for a slow disk as soon as the ring is full, or None.
+        """
         if self._journal is not None:
             return self._journal.guarantee()
         published = self.published

@@ -34,7 +34,7 @@ def rm(
         _check(file, allow_others)
     for file in files:
         Ring.remove(file.path)
-        remove_companions(file.path)
+        remove_companions(file.path, all_durable=True)
     if json:
         print_json({"removed": [{"channel": file.title, "path": str(file.path)} for file in files]})
         return
