@@ -18,6 +18,7 @@ import pytest
 
 import tidebook as tb
 from tidebook._core import FeedDecoder, JournalReader
+from tidebook.node.storing import stored_position
 
 DEADLINE_S = 60
 
@@ -90,7 +91,7 @@ def test_a_killed_node_goes_on_and_stores_exactly_what_it_captured(tmp_path: Pat
         depth = get(address, "depth?instrument=BTCUSDT.BINANCE&limit=5")
         assert len(depth["bids"]) == 5
         assert float(depth["bids"][0][0]) < float(depth["asks"][0][0])
-        wait_for(lambda: tb.open(data).position("feed.binance") > 500)
+        wait_for(lambda: stored_position(data, "feed.binance") > 500)
         children = psutil.Process(process.pid).children(recursive=True)
         assert children, "the simulated venue is a process of its own"
         process.send_signal(signal.SIGKILL)
@@ -121,9 +122,9 @@ def test_three_venues_killed_and_started_again_are_stored_exactly_once_each(tmp_
     for life in range(4):
         with node(data, rings, *options) as (process, address):
             wait_for(lambda: all(feed["books_usable"] == 2 for feed in get(address, "feeds")))
-            positions = {venue: tb.open(data).position(f"feed.{venue}") for venue in venues}
+            positions = {venue: stored_position(data, f"feed.{venue}") for venue in venues}
             wait_for(
-                lambda at=positions: all(tb.open(data).position(f"feed.{venue}") > at[venue] + 100 for venue in venues)
+                lambda at=positions: all(stored_position(data, f"feed.{venue}") > at[venue] + 100 for venue in venues)
             )
             if life < 3:
                 process.send_signal(signal.SIGKILL)
