@@ -16,6 +16,7 @@ PATHS = {
     "/api/v1/version",
     "/api/v1/health/live",
     "/api/v1/health/ready",
+    "/api/v1/status",
     "/api/v1/instruments",
     "/api/v1/depth",
     "/api/v1/trades",

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-import tidebook as tb
 from tests.node.test_live import node, wait_for
+from tidebook.node.storing import stored_position
 
 OPTIONS = ("--venues", "binance", "--symbols", "BTCUSDT", "--rate", "300", "--flush-interval-s", "0.3")
 
@@ -29,7 +29,7 @@ def errors(said: str) -> list[str]:
 def test_a_node_whose_journal_is_removed_ends_with_one_line(tmp_path: Path, rings: Path) -> None:
     data = tmp_path / "data"
     with node(data, rings, *OPTIONS) as (process, _):
-        wait_for(lambda: tb.open(data).position("feed.binance") > 100)
+        wait_for(lambda: stored_position(data, "feed.binance") > 100)
         shutil.rmtree(data / "journal")
         _, said = process.communicate(timeout=60)
     assert process.returncode == 1
@@ -42,7 +42,7 @@ def test_a_node_whose_journal_is_removed_ends_with_one_line(tmp_path: Path, ring
 def test_a_node_whose_store_is_removed_says_so_and_goes_on_capturing(tmp_path: Path, rings: Path) -> None:
     data = tmp_path / "data"
     with node(data, rings, *OPTIONS) as (process, _):
-        wait_for(lambda: tb.open(data).position("feed.binance") > 100)
+        wait_for(lambda: stored_position(data, "feed.binance") > 100)
         shutil.rmtree(data / "warm")
         assert process.stderr is not None
         lines = iter(process.stderr)
