@@ -490,7 +490,11 @@ impl History {
                 return;
             }
             Err(error) => panic!("{error}"),
-            Ok((_, report)) => self.adopt(report.last_sequence),
+            Ok((_, report)) => {
+                self.adopt(report.last_sequence);
+                // A removal that was not durable may be undone by the power loss before.
+                self.first = report.first_sequence;
+            }
         }
         let mut count = self.first as usize - 1;
         let readable = try_read(&self.journal, |sequence, payload| {
