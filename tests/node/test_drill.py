@@ -35,13 +35,17 @@ def tidebook(*words: str, **environment: str) -> "subprocess.CompletedProcess[st
     return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
 
 
-def test_a_drill_beside_a_running_node_finds_every_feed_as_it_was_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_drill_beside_a_running_node_finds_every_feed_as_it_was_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From snapshots of some messages ago, compared with the whole history."""
+    monkeypatch.setenv("TIDEBOOK_SNAPSHOT_INTERVAL_MIN", "0.005")
     data, rings = tmp_path / "data", tmp_path / "rings"
     rings.mkdir(mode=0o700)
     options = ("--venues", "binance,kraken", "--rate", "400", "--flush-interval-s", "0.3")
     with node(data, rings, *options) as (process, address):
         wait_for(lambda: all(feed["books_usable"] == 2 for feed in get(address, "feeds")))
-        wait_for(lambda: (data / "_manifest").is_dir())
+        wait_for(lambda: len({path.parent for path in data.glob("snapshots/*/*/*.snapshot")}) == 2)
         shown = tidebook("drill", "--data", str(data), "--json", TIDEBOOK_RINGS=str(rings))
         assert shown.returncode == 0, shown.stderr
         found = json.loads(shown.stdout)
@@ -52,7 +56,8 @@ def test_a_drill_beside_a_running_node_finds_every_feed_as_it_was_and_leaves_not
     assert [channel["channel"] for channel in found["channels"]] == ["feed.binance", "feed.kraken"]
     for channel in found["channels"]:
         assert channel["lost"] == 0
-        assert channel["messages"] > 100
+        assert 0 < channel["snapshot"] <= channel["messages"]
+        assert (channel["snapshot_original"], channel["refused"]) == (0, [])
         assert channel["state_hash"] == channel["state_hash_original"] != "0" * 16
 
 

@@ -19,6 +19,7 @@ _COLUMNS = (
     Column("lost"),
     Column("newer", give_up=2),
     Column("recovered in"),
+    Column("from", right=False, give_up=3),
     Column("state", right=False, give_up=1),
     Column("verdict", right=False),
 )
@@ -67,6 +68,7 @@ def _row(channel: ChannelDrill) -> list[str]:
         f"{channel.lost:,}",
         f"{channel.newer:,}",
         f"{channel.recovery_s:.2f} s",
+        f"snapshot at {channel.snapshot:,}" if channel.snapshot else "its first message",
         channel.state_hash,
         verdict,
     ]

@@ -1,8 +1,8 @@
 """A disaster, rehearsed: a backup is put back elsewhere, recovered there, and compared with the directory it came from.
 
-What is compared is not the files, which the restore has compared already, but what is made of them: the messages themselves,
-and the state that the feed's engine has after the last one, derived once from the restored journal and once from the
-original's up to the same message. The original is read and never written; its owner may work on. Everything is
+What is compared is not the files, which the restore has compared already, but what is made of them: the state that the feed's
+engine has after the last message. It is derived once as a start would, from the newest snapshot and the messages behind it, of
+what was restored; and once from the original's whole history up to the same message, as far as that is still there. The original is read and never written; its owner may work on. Everything is
 done in a directory of its own that is removed in the end.
 """
 
@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any, Final
 from tidebook._core import FeedDecoder, JournalReader, JournalWriter, Payloads, venues
 from tidebook.errors import BackupError
 from tidebook.node.backup import Backup, back_up, read_listing
-from tidebook.node.directory import journal_directory, journaled_channels
+from tidebook.node.directory import journal_directory, journaled_channels, snapshots_directory
 from tidebook.node.restore import newest, restore
 from tidebook.persistence import inspect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 STEPS: Final = ("backing up", "restoring", "recovering", "comparing")
 
@@ -46,8 +46,14 @@ class ChannelDrill:
     """Messages that the backup had to have and the restored journal lacks."""
     newer: int
     """Messages that the original has by now and that came after the backup."""
+    snapshot: int
+    """Message of the snapshot that the restored state begins behind; 0 for its whole history."""
+    snapshot_original: int
+    """The same of the original's: 0 as long as its journal has the first message."""
+    refused: list[str]
+    """Snapshots that could not be used, and why."""
     recovery_s: float
-    """To open the restored journal and derive the state from it."""
+    """To open the restored journal and derive the state."""
     state_hash: str
     """Of the state derived from the restored journal; of a channel that is no feed, of its messages."""
     state_hash_original: str
@@ -145,51 +151,84 @@ def _compared(data: Path, there: Path, channel: str, owed: int, step: Callable[[
     began = time.perf_counter()
     JournalWriter(journal, channel).close()
     found, now = inspect(journal), inspect(original)
+    last = found.last_sequence
     if found.journal_id != now.journal_id:
         raise BackupError(
             f"the backup is of journal {found.journal_id:016x} of {channel}, {original} is journal {now.journal_id:016x}: name "
             "a backup of this directory",
             path=str(original),
         )
-    # What was compacted since the backup cannot be derived again, from neither.
+    if now.first_sequence > last + 1:
+        raise BackupError(
+            f"the backup ends at message {last} of {channel} and {original} begins at {now.first_sequence} by now: there is "
+            "nothing to compare; name a newer backup",
+            path=str(original),
+        )
+    # Messages of what is no feed have no state of ours: those that both have are compared.
     first = max(found.first_sequence, now.first_sequence)
     with ThreadPoolExecutor(1, thread_name_prefix="drill") as other:
-        theirs = other.submit(_state_hash, original, channel, first, found.last_sequence)
-        ours = _state_hash(journal, channel, first, found.last_sequence)
+        theirs = other.submit(_derived, original, channel, None if now.first_sequence == 1 else data, first, last)
+        ours = _derived(journal, channel, there, first, last)
         recovered = time.perf_counter()
         step("comparing")
-        return ChannelDrill(
-            channel=channel,
-            first_sequence=found.first_sequence,
-            last_sequence=found.last_sequence,
-            messages=found.last_sequence - found.first_sequence + 1,
-            lost=max(0, owed - found.last_sequence),
-            newer=max(0, now.durable - found.last_sequence),
-            recovery_s=recovered - began,
-            state_hash=ours,
-            state_hash_original=theirs.result(),
-        )
+        compared = theirs.result()
+    return ChannelDrill(
+        channel=channel,
+        first_sequence=found.first_sequence,
+        last_sequence=last,
+        messages=last - found.first_sequence + 1,
+        lost=max(0, owed - last),
+        newer=max(0, now.durable - last),
+        snapshot=ours.behind,
+        snapshot_original=compared.behind,
+        refused=ours.refused,
+        recovery_s=recovered - began,
+        state_hash=ours.state_hash,
+        state_hash_original=compared.state_hash,
+    )
 
 
-def _state_hash(journal: Path, channel: str, first: int, last: int) -> str:
-    """Of the state of a feed's engine after the messages `first` to `last`; of another channel's messages themselves."""
-    reader = JournalReader(journal, from_sequence=first, channel=channel)
+@dataclass(frozen=True, kw_only=True)
+class _Derived:
+    """A state and where it began."""
+
+    state_hash: str
+    behind: int
+    refused: list[str]
+
+
+def _derived(journal: Path, channel: str, data: Path | None, first: int, last: int) -> _Derived:
+    """The state of a feed's engine after message `last`, from the snapshots in `data` if that is given; of another channel a
+    hash of its messages from `first` on.
+    """
     venue = channel.removeprefix(_FEED)
-    decoder = FeedDecoder(venue) if channel.startswith(_FEED) and venue in venues().values() else None
-    digest = hashlib.blake2b(digest_size=8)
+    if not channel.startswith(_FEED) or venue not in venues().values():
+        digest = hashlib.blake2b(digest_size=8)
+        for _, payloads in _messages(journal, channel, first, last):
+            for index in range(len(payloads)):
+                digest.update(len(payloads[index]).to_bytes(4, "little") + payloads[index])
+        return _Derived(state_hash=digest.hexdigest(), behind=0, refused=[])
+    decoder = FeedDecoder(venue)
+    refused: list[str] = []
+    if data is not None:
+        decoder, refused = FeedDecoder.begin(venue, journal, snapshots_directory(data), last)
+    behind = decoder.sequence
+    for at, payloads in _messages(journal, channel, behind + 1, last):
+        decoder.decode(at, payloads)
+    return _Derived(state_hash=str(decoder.report()["state_hash"]), behind=behind, refused=refused)
+
+
+def _messages(journal: Path, channel: str, first: int, last: int) -> Iterator[tuple[int, Payloads]]:
+    """The messages `first` to `last`, some at a time, with the sequence of the first."""
+    if first > last:
+        return
+    reader = JournalReader(journal, from_sequence=first, channel=channel)
     while (read := reader.next(_CHUNK_MESSAGES)) is not None:
         at, payloads = read
         count = min(len(payloads), last - at + 1)
-        if decoder is None:
-            for index in range(count):
-                digest.update(len(payloads[index]).to_bytes(4, "little") + payloads[index])
-        elif count == len(payloads):
-            decoder.decode(at, payloads)
-        else:
-            decoder.decode(at, Payloads([payloads[index] for index in range(count)]))
+        yield at, payloads if count == len(payloads) else Payloads([payloads[index] for index in range(count)])
         if at + count > last:
-            break
-    return digest.hexdigest() if decoder is None else str(decoder.report()["state_hash"])
+            return
 
 
 def _owed(listing: Backup, channel: str, expected: dict[str, int]) -> int:
