@@ -1,17 +1,22 @@
 """Old history goes by rule and only by rule, never under a backup; room on the disk is watched; both are told once."""
 
 import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+import tidebook as tb
+from tests.node.test_live import get, node, stored_trades, wait_for
 from tidebook import persistence
 from tidebook._core import JournalWriter
 from tidebook.node.backup import back_up
+from tidebook.node.drill import drill
 from tidebook.node.maintenance import Kept, Maintenance, MaintenanceOptions
 from tidebook.node.presence import owning
+from tidebook.node.snapshot_files import verified_snapshots
 
 CHANNEL = "desk.orders"
 SEGMENT = 1 << 16
@@ -128,3 +133,38 @@ def test_the_thread_looks_by_itself_and_ends_when_it_is_stopped(data: Path) -> N
     one.stop()
     assert first_of(data) > 1
     assert one.upkeep.free_bytes > 0
+
+
+@pytest.mark.timeout(360)  # four nodes, each of which writes a whole segment of zeros
+def test_a_node_forgets_what_its_snapshots_cover_and_starts_from_what_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each life begins a segment, and the newest two stay: so the third may lose the first, and does so when it starts."""
+    data, rings = tmp_path / "data", tmp_path / "rings"
+    rings.mkdir(mode=0o700)
+    settings = {"SNAPSHOT_INTERVAL_MIN": "0.005", "COMPACTION_THRESHOLD": "1MiB", "KEEP_CAPTURE_H": "0"}
+    for name, value in settings.items():
+        monkeypatch.setenv(f"TIDEBOOK_{name}", value)
+    options = ("--venues", "kraken", "--rate", "300", "--flush-interval-s", "0.2")
+    journal = data / "journal" / "feed.kraken"
+    before: list[tuple[int, int]] = []
+    for life in range(4):
+        with node(data, rings, *options) as (process, address):
+            wait_for(lambda: get(address, "feeds")[0]["books_usable"] == 2)
+            taken = persistence.inspect(journal).durable
+            if life >= 2:
+                wait_for(lambda: persistence.inspect(journal).first_sequence > 1)
+            wait_for(lambda at=taken: len([one for one in verified_snapshots(data, "feed.kraken", 2) if one > at]) == 2)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=60) == 0
+        stored = stored_trades(data, "KRAKEN")
+        assert stored[: len(before)] == before, "what is stored stays"
+        assert len(stored) > len(before)
+        assert len(set(stored)) == len(stored)
+        before = stored
+    assert persistence.verify(journal).first_sequence > 1
+    assert tb.open(data).verify().ok
+    (found,) = drill(data).channels
+    assert found.ok
+    assert found.snapshot > 0
+    assert found.snapshot_original > 0
