@@ -180,7 +180,15 @@ pub(crate) fn allocate(
 ) -> Result<BlankSegment, JournalError> {
     let name = unfinished_name(segment);
     let path = storage.path(&name);
-    let file = storage.create(&name).map_err(io_error("create", &path))?;
+    let file = match storage.create(&name) {
+        // Left by an allocation that found no room and could not remove it either; the writer is alone here.
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            storage.remove(&name).map_err(io_error("remove", &path))?;
+            storage.create(&name)
+        }
+        created => created,
+    };
+    let file = file.map_err(io_error("create", &path))?;
     let fill = || {
         file.reserve(size_bytes)?;
         let mut offset = 0;
