@@ -22,11 +22,12 @@ struct Place {
 impl Place {
     /// Rings of 128 records and of about as many messages, all in memory: what is read where does not depend on a disk.
     fn both() -> [Self; 2] {
-        Self::both_in("/dev/shm")
+        Self::both_in("/dev/shm", 128)
     }
 
-    fn both_in(directory: &str) -> [Self; 2] {
-        [RingOptions::slots(SIZE as u32, 128), RingOptions::frames(8 << 10)].map(|ring| {
+    /// Of so many records, and of about as many messages.
+    fn both_in(directory: &str, count: u64) -> [Self; 2] {
+        [RingOptions::slots(SIZE as u32, count), RingOptions::frames(count * SIZE as u64)].map(|ring| {
             let mut private = tempfile::Builder::new();
             private.permissions(PermissionsExt::from_mode(0o700));
             Self { directory: private.tempdir_in(directory).unwrap(), ring }
@@ -42,7 +43,9 @@ impl Place {
     }
 
     fn open(&self) -> Channel {
-        let journal = JournalOptions { segment_size_bytes: 64 << 10, ..JournalOptions::new("feed.test") };
+        // Several laps of the ring, and of a small one as little as a segment can be.
+        let segment_size_bytes = (4 * self.ring.kind.capacity()).max(64 << 10);
+        let journal = JournalOptions { segment_size_bytes, ..JournalOptions::new("feed.test") };
         let options = ChannelOptions {
             ring: self.ring.clone().parking(true),
             journal,
@@ -142,7 +145,7 @@ fn a_consumer_that_is_overtaken_misses_nothing_and_gets_nothing_twice() {
 
 /// Method: a producer without pause, and a consumer that pauses for as long as some laps take; short here, 10,000,000
 /// messages with `--ignored`.
-fn beside_a_producer(messages: u64, places: [Place; 2]) {
+fn beside_a_producer(messages: u64, held: u64, places: [Place; 2]) {
     for place in places {
         let channel = place.open();
         let mut consumer = channel.spilling_consumer(&ConsumerOptions::named("storage")).unwrap();
@@ -160,7 +163,7 @@ fn beside_a_producer(messages: u64, places: [Place; 2]) {
                 consumer.commit();
                 behind += u64::from(consumer.is_behind_the_ring());
                 if random.below(50) == 0 {
-                    let resume_at = (last + 1000).min(messages);
+                    let resume_at = (last + 3 * held).min(messages);
                     while ring.durable() < resume_at {
                         std::thread::yield_now();
                     }
@@ -174,13 +177,13 @@ fn beside_a_producer(messages: u64, places: [Place; 2]) {
 
 #[test]
 fn a_slow_consumer_beside_a_producer_without_pause_misses_nothing() {
-    beside_a_producer(100_000, Place::both());
+    beside_a_producer(100_000, 300, Place::both());
 }
 
 #[test]
 #[ignore = "the full numbers: make soak"]
 fn ten_million_messages_reach_a_slow_consumer_without_gap_or_duplicate() {
-    beside_a_producer(10_000_000, Place::both_in(std::env::temp_dir().to_str().unwrap()));
+    beside_a_producer(10_000_000, 1 << 15, Place::both_in(std::env::temp_dir().to_str().unwrap(), 1 << 15));
 }
 
 #[test]
