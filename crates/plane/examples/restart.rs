@@ -3,6 +3,8 @@
 //!
 //! Prints one line each: what was done, seconds, and for the snapshot its bytes. The state of both is compared.
 
+#![allow(clippy::float_arithmetic, reason = "it measures")]
+
 use std::path::Path;
 use std::time::Instant;
 
