@@ -78,7 +78,9 @@ def test_each_channel_is_told_with_what_was_found_kept_cut_and_taken_from_its_ri
     write(data, rings, "kraken", 7, "kill")
     torn = segments(data, "kraken")[-1]
     held = bytearray(torn.read_bytes())
-    held[4096:4104] = b"unwhole!"
+    # Behind the channel's configuration, which every segment begins with and which was durable before any message.
+    end = len(held.rstrip(b"\0")) + 7 & ~7
+    held[end : end + 8] = b"unwhole!"
     torn.write_bytes(held)
     told: list[tuple[str, str, int]] = []
     job = recovery(data, rings)

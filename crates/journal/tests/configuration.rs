@@ -129,6 +129,58 @@ fn a_configuration_that_was_durable_and_does_not_verify_is_damage() {
     }
 }
 
+/// Method: the power goes when a new segment has its name and its configuration is written and not synced: each subset of
+/// the sectors it spans stays, in the first segment, behind a kill, behind a close, and in a segment begun while running.
+#[test]
+fn a_configuration_whose_write_a_power_loss_tore_is_a_torn_tail() {
+    let long = |letter: &str| letter.repeat(1024);
+    for begun in ["first", "killed", "closed", "running"] {
+        let storage = MemoryStorage::new();
+        if begun != "first" {
+            let mut writer = open_configured(&storage, &long("a"));
+            append_upto(&mut writer, 3, 3);
+            match begun {
+                "closed" => writer.close().unwrap(),
+                "killed" => drop(writer),
+                _ => writer.configure(&long("b")).unwrap(),
+            }
+        }
+        let (newest, durable, last) = match begun {
+            "first" => (FIRST, None, 0),
+            _ => ("0000000002.segment", Some(storage.bytes("durable")), 3),
+        };
+        if begun != "running" {
+            open_configured(&storage, &long("b"));
+        }
+        let written = storage.bytes(newest);
+        let sectors =
+            [0, 512, 1024].map(|behind| SEGMENT_HEADER_SIZE_BYTES + behind..SEGMENT_HEADER_SIZE_BYTES + behind + 512);
+        assert!(sectors.iter().all(|sector| written[sector.clone()].iter().any(|&byte| byte != 0)), "it spans three");
+        for kept in 0..8_u32 {
+            let at = format!("{begun}, sectors {kept:03b}");
+            let torn = storage.fork();
+            let mut bytes = written.clone();
+            for (_, sector) in sectors.iter().enumerate().filter(|(n, _)| kept & (1 << n) == 0) {
+                bytes[sector.clone()].fill(0);
+            }
+            torn.set_bytes(newest, bytes);
+            // The watermark of a segment is written when its configuration is synced.
+            match &durable {
+                Some(durable) => torn.set_bytes("durable", durable.clone()),
+                None => torn.remove_file("durable"),
+            }
+            let opened = JournalWriter::open_storage(torn.shared(), configured("c"));
+            let (mut writer, report) = opened.unwrap_or_else(|error| panic!("{at}: {error}"));
+            assert_eq!((report.last_sequence, report.closed), (last, false), "{at}");
+            assert_eq!(matches!(report.tail, Tail::Torn { .. }), kept != 0 && kept != 7, "{at}: {:?}", report.tail);
+            append_upto(&mut writer, last + 4, 2);
+            writer.close().unwrap();
+            assert_eq!(read_all(&torn, Visible::Durable).0, last + 4, "{at}");
+            assert_eq!(verify_storage(&torn.shared()).unwrap().record_count, last + 4, "{at}");
+        }
+    }
+}
+
 #[test]
 fn a_configuration_has_a_size_and_leaves_room_for_the_largest_message() {
     let storage = MemoryStorage::new();
