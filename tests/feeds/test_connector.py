@@ -1,6 +1,7 @@
 """The connector with Binance spot against the simulated venue on 127.0.0.1: real sockets, real protocol, no mocks."""
 
 import asyncio
+import gc
 import json
 import random
 import ssl
@@ -335,6 +336,38 @@ async def test_a_failing_sink_ends_the_connector_with_its_error() -> None:
         with pytest.raises(OSError, match="No space left"):
             async with asyncio.timeout(5):
                 await Connector(protocol, ConnectorOptions(symbols=SYMBOLS), FullDisk()).run()
+
+
+async def test_a_connector_that_is_cancelled_while_it_ends_leaves_no_client_open() -> None:
+    """Its journal ended it, and the node saw the same: at each of the first steps of its ending."""
+
+    class FullDisk(MemorySink):
+        def __init__(self) -> None:
+            super().__init__()
+            self.full = asyncio.Event()
+
+        def write(self, ts_recv_ns: int, connection: int, kind: int, context: bytes, body: bytes) -> None:
+            if len(self.messages) >= 20:
+                self.full.set()
+                raise OSError(28, "No space left on device")
+            super().write(ts_recv_ns, connection, kind, context, body)
+
+    said: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context["message"]))
+    async with Simulator(VenueOptions(rate=1_000)) as simulator:
+        for steps in range(12):
+            sink = FullDisk()
+            connector = Connector(Binance(Binance.local(simulator.port)), ConnectorOptions(symbols=SYMBOLS), sink)
+            job = asyncio.create_task(connector.run())
+            await sink.full.wait()
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            job.cancel()
+            await asyncio.wait([job])
+            assert job.cancelled() or isinstance(job.exception(), OSError)
+            del connector, job
+            gc.collect()
+            assert not said, f"cancelled {steps} steps after the failure"
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import json
 import random
 import time
 from collections.abc import Coroutine, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -153,20 +154,24 @@ class Connector:
             for finished in done:
                 finished.result()
         finally:
-            # What a change begins must be there to be ended.
-            await self._changes_done()
-            jobs = [timer, *self._jobs.values(), *self._side_jobs]
-            self._jobs.clear()
-            for job in jobs:
-                job.cancel()
-            for line in self._lines:
-                line.retire("stopped")
-            await asyncio.gather(*jobs, *(line.close() for line in self._lines), return_exceptions=True)
-            await self._changes_done()
-            await self._fetcher.close()
-            await self._client.close()
-            if self._failure.done():
-                self._failure.exception()  # seen: a second failure while stopping adds nothing
+            # What ends at the same time elsewhere may have this cancelled; its sockets are closed all the same.
+            await _to_its_end(self._end(timer))
+
+    async def _end(self, timer: asyncio.Task[None]) -> None:
+        # What a change begins must be there to be ended.
+        await self._changes_done()
+        jobs = [timer, *self._jobs.values(), *self._side_jobs]
+        self._jobs.clear()
+        for job in jobs:
+            job.cancel()
+        for line in self._lines:
+            line.retire("stopped")
+        await asyncio.gather(*jobs, *(line.close() for line in self._lines), return_exceptions=True)
+        await self._changes_done()
+        await self._fetcher.close()
+        await self._client.close()
+        if self._failure is not None and self._failure.done():
+            self._failure.exception()  # seen: a second failure while stopping adds nothing
 
     async def request_snapshot(self, symbol: str) -> None:
         """Has a new book snapshot written to the feed; returns when it is.
@@ -478,6 +483,15 @@ class Connector:
             self._sink.write(ts_recv_ns or time.time_ns(), connection, kind, context, body)
         except Exception as error:  # noqa: BLE001 - whatever it is, the capture has a hole from here on
             self.capture_failed(error)
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Waits for `work`, which a cancellation of who waits does not cut short: it is ending already."""
+    task = asyncio.create_task(work)
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.shield(task)
+    task.result()
 
 
 def _spread(symbols: list[str], size: int) -> list[list[str]]:
