@@ -129,8 +129,8 @@ impl Channel {
     ///
     /// # Errors
     /// [`JournalError::Locked`] while another process owns the channel, [`JournalError::Damaged`] when the journal
-    /// lacks what the ring knows to be durable, [`ChannelError::Hole`], [`ChannelError::InUse`],
-    /// [`ChannelError::Stranger`].
+    /// lacks what the ring knows to be durable, [`ChannelError::JournalGone`] when there is none at all,
+    /// [`ChannelError::Hole`], [`ChannelError::InUse`], [`ChannelError::Stranger`].
     pub fn open(
         ring_path: &Path,
         journal_path: &Path,
@@ -167,6 +167,12 @@ impl Channel {
             Err(error) => return Err(error.into()),
         };
         let stranger = found.take_if(|ring| !journal_id.is_some_and(|id| belongs(ring, id)));
+        if journal_id.is_none()
+            && let Some(ring) = &stranger
+        {
+            // Before a journal is made: the next opening would find a ring of another one, and remove the proof.
+            refuse_if_its_journal_is_gone(ring, &journal_path, options.journal.first_sequence)?;
+        }
 
         let mut journal_options = options.journal.clone();
         journal_options.configuration = configuration::text(options);
@@ -190,10 +196,14 @@ impl Channel {
         let staged = replay_staging(ring_path, &mut writer, storage, &journal_path)?;
         let mut replayed = staged.count;
         if let Some(ring) = &found {
+            let next = writer.next_sequence();
             let fault = match staged.fault {
-                // What the ring has follows what cannot be read.
-                Some(reason) => Some((reason, Some((ring.published() + 1).saturating_sub(writer.next_sequence())))),
-                None => {
+                // What the ring has follows what cannot be read, or is of another history too.
+                Some(reason) if staged.is_foreign || ring.status()?.oldest > next => {
+                    Some((reason, Some((ring.published() + 1).saturating_sub(next))))
+                }
+                // The ring has what cannot be read in the staging, or nothing was staged.
+                Some(_) | None => {
                     let (count, fault) = replay_tail(ring, &mut writer, storage)?;
                     replayed += count;
                     fault
@@ -411,6 +421,17 @@ fn refuse_if_unsynced(ring: &Ring, unsynced: u64, journal: &Path) -> Result<(), 
         return Ok(());
     }
     Err(ChannelError::Stranger { ring: ring.path().to_owned(), journal: journal.to_owned(), unsynced })
+}
+
+/// A directory without a journal is a new channel's, or one whose disk is not mounted: the ring tells them apart.
+fn refuse_if_its_journal_is_gone(ring: &Ring, journal: &Path, first_sequence: u64) -> Result<(), ChannelError> {
+    // A ring that was opened last with another directory is no proof of this one.
+    if ring.durable() < first_sequence || !link::may_be_of(ring.path(), journal) {
+        return Ok(());
+    }
+    refuse_if_open(ring, "its journal is gone")?;
+    refuse_if_unsynced(ring, ring.published().saturating_sub(ring.durable()), journal)?;
+    Err(ChannelError::JournalGone { ring: ring.path().into(), journal: journal.into(), durable: ring.durable() })
 }
 
 /// Removes a ring nobody has open.

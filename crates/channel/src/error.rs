@@ -1,6 +1,6 @@
 //! Why a channel cannot be opened or go on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tidebook_journal::JournalError;
 use tidebook_ring::RingError;
@@ -49,6 +49,20 @@ pub enum ChannelError {
         /// Messages that are nowhere else.
         unsynced: u64,
     },
+    /// The ring shows that a journal was here, and none is: a disk that is not mounted, or a directory that was removed.
+    #[error(
+        "{journal}: no journal here, and ring {ring} shows that messages up to {durable} were durable in it; mount its disk or \
+         put the directory back from a copy, or begin anew without them after `tidebook channel rm {}`",
+        channel_of(.ring)
+    )]
+    JournalGone {
+        /// The ring, which is kept.
+        ring: PathBuf,
+        /// Where its journal was.
+        journal: PathBuf,
+        /// Last message that was durable.
+        durable: u64,
+    },
     /// A message the ring takes would not fit a segment.
     #[error(
         "the ring takes messages of {ring_max} bytes, a journal segment holds {journal_max}; raise segment_size_bytes"
@@ -81,4 +95,8 @@ pub enum ChannelError {
         /// What went wrong with it.
         source: std::io::Error,
     },
+}
+
+fn channel_of(ring: &Path) -> String {
+    ring.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }

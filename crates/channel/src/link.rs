@@ -39,3 +39,9 @@ pub(crate) fn journal_of(ring: &Path) -> Result<PathBuf, ChannelError> {
         _ => ChannelError::Link { path: link_path(ring), source },
     })
 }
+
+/// Whether this may be where the ring's journal was last: its link says so, or says nothing.
+pub(crate) fn may_be_of(ring: &Path, journal: &Path) -> bool {
+    let Ok(target) = std::fs::read_link(link_path(ring)) else { return true };
+    std::path::absolute(journal).map_or(true, |journal| journal == target)
+}

@@ -177,19 +177,26 @@ impl Kept {
         self.at_disk_since.is_some_and(|since| since.elapsed() >= PATIENCE) && kept >= capacity / RING_PART
     }
 
+    /// What a staging is to be made of, where there is none yet: its ring, bytes, and the last message that needs no keeping.
+    fn wanted(&self) -> Option<(Ring, u64, u64)> {
+        let Staging::None(size_bytes) = self.staging else { return None };
+        Some((self.gate.ring().clone(), size_bytes, self.gate.committed()))
+    }
+
+    fn set_staging(&mut self, made: Result<Staged, RingError>) {
+        self.staging = match made {
+            Ok(staged) => Staging::Open(Box::new(staged)),
+            Err(error) => {
+                self.progress.has_no_staging(&error);
+                Staging::Refused
+            }
+        };
+    }
+
     /// Moves up to a turn of messages from the ring to the staging; whether there is room for more.
     fn stage(&mut self) -> Result<bool, RingError> {
-        let Self { gate, staging, progress, .. } = self;
+        let Self { gate, staging, .. } = self;
         let ring = gate.ring().clone();
-        if let Staging::None(size_bytes) = *staging {
-            *staging = match Staged::make(&ring, size_bytes, gate.committed()) {
-                Ok(staged) => Staging::Open(Box::new(staged)),
-                Err(error) => {
-                    progress.has_no_staging(&error);
-                    Staging::Refused
-                }
-            };
-        }
         let Staging::Open(staged) = staging else { return Ok(false) };
         // What was taken and may be lost with a failing sync: the gate has read it, so it is read beside it.
         let first = staged.last.max(gate.committed()) + 1;
@@ -357,6 +364,15 @@ fn run(kept: &Mutex<Kept>, changed: &Condvar) {
         if now.is_ending {
             return;
         }
+        if now.is_needed()
+            && let Some((ring, size_bytes, durable)) = now.wanted()
+        {
+            // The journal's thread goes on meanwhile: memory for all of it takes its time.
+            drop(now);
+            let made = Staged::make(&ring, size_bytes, durable);
+            now = locked(kept);
+            now.set_staging(made);
+        }
         while now.is_needed() && !now.is_ending && now.stage().unwrap_or(false) {
             drop(now);
             now = locked(kept);
@@ -378,8 +394,10 @@ fn run(kept: &Mutex<Kept>, changed: &Condvar) {
 pub(crate) struct Replayed {
     /// Messages that the journal did not have and has now.
     pub count: u64,
-    /// Why nothing after these can be taken, from the ring neither.
+    /// Why nothing after these can be taken.
     pub fault: Option<String>,
+    /// It is of other messages than the journal's, and so is its ring.
+    pub is_foreign: bool,
 }
 
 /// Appends to the journal what the staging has beyond it.
@@ -402,6 +420,7 @@ pub(crate) fn replay(
                     Ok(true) => {}
                     Ok(false) => {
                         replayed.fault = Some(format!("its message {sequence} is another than its journal's"));
+                        replayed.is_foreign = true;
                         return ControlFlow::Break(());
                     }
                     Err(error) => {

@@ -221,12 +221,48 @@ fn a_ring_that_is_no_ring_is_made_anew() {
 fn a_ring_of_another_journal_is_never_continued() {
     let place = Place::lived(20);
     std::fs::remove_dir_all(place.journal()).unwrap();
+    JournalWriter::open(&place.journal(), options().journal).unwrap().0.close().unwrap();
     let (channel, report) = place.open();
     assert_eq!((report.next_sequence, report.replayed_from_ring), (1, 0));
     assert!(report.discarded.unwrap().reason.contains("another journal"));
     publish(&channel, 2);
     channel.close().unwrap();
     assert_eq!(place.journaled(), 2);
+}
+
+/// Method: a journal's directory is taken away, or is empty as where its disk is not mounted, and comes back.
+#[test]
+fn a_channel_whose_journal_is_gone_is_refused_and_its_ring_kept_until_somebody_removes_it() {
+    for empty in [false, true] {
+        let place = Place::lived(20);
+        let away = place.directory.path().join("away");
+        std::fs::rename(place.journal(), &away).unwrap();
+        if empty {
+            std::fs::create_dir(place.journal()).unwrap();
+        }
+        for _ in 0..2 {
+            let error = place.try_open(&options()).unwrap_err();
+            assert!(matches!(error, ChannelError::JournalGone { durable: 20, .. }), "{error}");
+            let said = error.to_string();
+            assert!(said.contains(place.journal().to_str().unwrap()), "{said}");
+            assert!(said.contains("`tidebook channel rm feed.test`"), "{said}");
+            assert_eq!(Ring::open(place.ring()).unwrap().durable(), 20);
+            assert_eq!(place.journal().exists(), empty, "nothing is made where the disk belongs");
+        }
+        if empty {
+            std::fs::remove_dir(place.journal()).unwrap();
+        }
+        std::fs::rename(&away, place.journal()).unwrap();
+        let (channel, report) = place.open();
+        assert_eq!((report.next_sequence, report.discarded), (21, None));
+        channel.close().unwrap();
+        std::fs::remove_dir_all(place.journal()).unwrap();
+        Ring::remove(place.ring()).unwrap();
+        assert_eq!(place.open().1.next_sequence, 1, "a decision of somebody");
+    }
+    let (place, new) = (Place::lived(20), Place::new());
+    let (_channel, report) = Channel::open(&place.ring(), &new.journal(), &options()).unwrap();
+    assert_eq!(report.next_sequence, 1, "the ring says that its journal is in another directory");
 }
 
 /// Two data directories whose nodes share one place for rings.

@@ -251,6 +251,30 @@ fn what_is_staged_is_not_given_up_for_another_journal() {
     assert_eq!(journaled(own.shared()), 10 + staged);
 }
 
+/// Method: one message staged is damaged that the ring holds as well, for it overwrites only what it must.
+#[test]
+fn a_damaged_staging_costs_nothing_that_the_ring_still_holds() {
+    for place in Place::both() {
+        let (disk, channel, mut producer) = with_a_held_call(&place, Slow::Sync, 4 << 20);
+        assert_eq!(write_to(&mut producer, 700, LONG), 700);
+        disk.let_go(true);
+        drop(producer);
+        channel.close().unwrap_err();
+        let staging = staging_path(&place.ring());
+        let mut bytes = std::fs::read(&staging).unwrap();
+        let staged = [&400u64.to_le_bytes()[..], &payload(400)].concat();
+        let at = bytes.windows(staged.len()).position(|found| found == staged).expect("it was staged");
+        bytes[at + staged.len() - 1] ^= 1;
+        std::fs::write(&staging, bytes).unwrap();
+        let disk = place.disk();
+        let (channel, replayed) = place.open(&disk.shared(), 4 << 20);
+        assert!((680..=690).contains(&replayed), "{replayed}");
+        assert!(!staging.exists());
+        channel.close().unwrap();
+        assert_eq!(journaled(disk.shared()), 700);
+    }
+}
+
 #[test]
 fn a_staging_of_another_boot_or_half_of_one_is_removed() {
     for place in Place::both() {
