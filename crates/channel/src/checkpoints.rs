@@ -383,9 +383,13 @@ impl Opened {
             return error;
         }
         let ask = || -> io::Result<()> {
-            let file = self.env.try_clone_inner_file().map_err(io::Error::other)?;
+            // Of a file without a name and as long: the store itself is LMDB's, and keeps its size.
+            let size_bytes = self.env.try_clone_inner_file().map_err(io::Error::other)?.metadata()?.len();
             let needed = (size as u64).next_multiple_of(LEAST_ROOM) + LEAST_ROOM;
-            Ok(rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), file.metadata()?.len(), needed)?)
+            let path = self.path.join(format!("room-{}", std::process::id()));
+            let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+            std::fs::remove_file(path)?;
+            Ok(rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), size_bytes, needed)?)
         };
         match ask().map_err(|source| io_error("write to", &self.path, source)) {
             Err(full @ CheckpointError::Full { .. }) => full,
