@@ -31,8 +31,8 @@ class JournalPlace:
     directory: Path
     sync_interval_ms: int | None
     snapshot_interval_ms: int | None = None
-    staging_size_bytes: int = 64 << 20
     """How often cursors of its consumers are stored; None: as usual."""
+    staging_size_bytes: int = 64 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
