@@ -114,6 +114,7 @@ def test_a_killed_node_goes_on_and_stores_exactly_what_it_captured(tmp_path: Pat
     assert tb.open(data).verify().ok
 
 
+@pytest.mark.timeout(360)  # sixteen processes start one life after the other: minutes where many others work
 def test_three_venues_killed_and_started_again_are_stored_exactly_once_each(tmp_path: Path, rings: Path) -> None:
     """Several short lives, so that sequences, ids and sessions of one life could be taken for those of another."""
     data = tmp_path / "data"

@@ -135,7 +135,32 @@ def test_the_thread_looks_by_itself_and_ends_when_it_is_stopped(data: Path) -> N
     assert one.upkeep.free_bytes > 0
 
 
-@pytest.mark.timeout(360)  # four nodes, each of which writes a whole segment of zeros
+def test_a_feed_that_is_coming_up_is_looked_at_when_it_has_and_not_an_interval_later(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before that nothing of it counts as stored, which would be told as what keeps its journal."""
+    asked = 0
+
+    def ready() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > 2
+
+    kept = Kept(
+        channel=CHANNEL,
+        journal=data / "journal" / CHANNEL,
+        stored=lambda: 1_200 if asked > 2 else 0,
+        snapshots=lambda: [1_100, 1_200],
+        ready=ready,
+    )
+    one = Maintenance(data, [kept], MaintenanceOptions(threshold_bytes=4 * SEGMENT, keep_s=0.0, interval_s=3_600.0))
+    one.start()
+    wait_for(lambda: first_of(data) > 1)
+    one.stop()
+    assert "above compaction_threshold" not in capsys.readouterr().out
+
+
+@pytest.mark.timeout(360)  # four nodes and a drill, each with processes to start: minutes where many others work
 def test_a_node_forgets_what_its_snapshots_cover_and_starts_from_what_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -303,6 +303,7 @@ def _kept(data: Path, feed: VenueFeed, engine: MarketDataEngine) -> Kept:
         journal=feed.journal,
         stored=needed_no_more,
         snapshots=lambda: verified_snapshots(data, feed.channel, SNAPSHOTS_NEEDED),
+        ready=lambda: feed.storing.state.status != "starting",
     )
 
 

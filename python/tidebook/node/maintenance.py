@@ -34,6 +34,7 @@ LEAST_FREE_S: Final = 3_600.0
 """So is one that will be full within this time at the speed of the last minutes."""
 
 _LOOKS_REMEMBERED: Final = 10
+_READY_POLL_S: Final = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,8 @@ class Kept:
     """Last message whose rows are stored."""
     snapshots: Callable[[], Sequence[int]]
     """Sequences of the snapshots of its state that were read back and verified."""
+    ready: Callable[[], bool] = lambda: True
+    """Whether it has come up: before that nothing counts as stored."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +132,11 @@ class Maintenance:
                 self._tell_once(feed.channel, "a journal cannot be maintained", channel=feed.channel, reason=str(error))
 
     def _run(self) -> None:
+        """A feed that does not come up keeps the others waiting for one interval and no longer."""
+        last = self._clock() + self._options.interval_s
+        while not all(feed.ready() for feed in self._feeds) and self._clock() < last:
+            if self._stop.wait(_READY_POLL_S):
+                return
         while True:
             self.look()
             if self._stop.wait(self._options.interval_s):
