@@ -155,6 +155,7 @@ def test_a_feed_that_is_coming_up_is_looked_at_when_it_has_and_not_an_interval_l
     )
     one = Maintenance(data, [kept], MaintenanceOptions(threshold_bytes=4 * SEGMENT, keep_s=0.0, interval_s=3_600.0))
     one.start()
+    wait_for(lambda: one.upkeep.free_bytes > 0)
     wait_for(lambda: first_of(data) > 1)
     one.stop()
     assert "above compaction_threshold" not in capsys.readouterr().out

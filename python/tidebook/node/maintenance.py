@@ -121,10 +121,16 @@ class Maintenance:
 
     def look(self) -> None:
         """One look at everything. What fails is told once and tried again by the next."""
+        self._look_at_room()
+        self._look_at_journals()
+
+    def _look_at_room(self) -> None:
         try:
             self._look_at_disk(shutil.disk_usage(self._data).free)
         except OSError as error:
             self._tell_once("disk", "the room on the disk is unknown", reason=str(error))
+
+    def _look_at_journals(self) -> None:
         for feed in self._feeds:
             try:
                 self._look_at_journal(feed)
@@ -133,14 +139,14 @@ class Maintenance:
 
     def _run(self) -> None:
         """A feed that does not come up keeps the others waiting for one interval and no longer."""
+        self._look_at_room()
         last = self._clock() + self._options.interval_s
         while not all(feed.ready() for feed in self._feeds) and self._clock() < last:
             if self._stop.wait(_READY_POLL_S):
                 return
-        while True:
+        self._look_at_journals()
+        while not self._stop.wait(self._options.interval_s):
             self.look()
-            if self._stop.wait(self._options.interval_s):
-                return
 
     def _look_at_disk(self, free_bytes: int) -> None:
         now = self._clock()
