@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
+use rustix::fs::{FallocateFlags, fallocate};
 
 use crate::fork::FileLock;
 use crate::mapped::Mapped;
@@ -247,8 +247,15 @@ impl StorageFile for DirectoryFile {
         self.0.set_len(size_bytes)
     }
 
+    #[cfg(target_os = "linux")]
     fn forget_cached(&self) -> io::Result<()> {
-        Ok(fadvise(&self.0, 0, None, Advice::DontNeed)?)
+        Ok(rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::DontNeed)?)
+    }
+
+    /// Nothing: there is no such call here, and the next read may come from the cache.
+    #[cfg(not(target_os = "linux"))]
+    fn forget_cached(&self) -> io::Result<()> {
+        Ok(())
     }
 
     fn map(&self, size_bytes: u64) -> io::Result<Mapped> {

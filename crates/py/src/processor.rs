@@ -1,6 +1,5 @@
 //! Whether this processor has the instructions that the core was compiled for.
 
-use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
 
 /// Raises ImportError on a processor without them: the first checksum would be an illegal instruction.
@@ -8,6 +7,8 @@ pub fn check() -> PyResult<()> {
     #[cfg(all(target_arch = "x86_64", target_feature = "sse4.2"))]
     {
         use std::arch::x86_64::__cpuid;
+
+        use pyo3::exceptions::PyImportError;
         /// SSE4.2 and POPCNT in ECX of leaf 1.
         const NEEDED: u32 = 1 << 20 | 1 << 23;
         // SAFETY: every x86-64 processor has the instruction and leaf 1.

@@ -9,11 +9,10 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::time::{Duration, Instant};
 
-use rustix::thread::futex;
-
 use crate::error::RingError;
 use crate::floor::{self, Line};
 use crate::frame::{Frame, Look, Place, WholeSlot};
+use crate::futex::{self, Sharing, Words};
 use crate::layout::{self, CONSUMER_NAME_MAX, ConsumerLines};
 use crate::lock::EndpointLock;
 use crate::mapping::{Mapping, io_error};
@@ -21,7 +20,7 @@ use crate::options::{Mode, RingKind};
 use crate::ring::Ring;
 use crate::room::{LIVENESS_INTERVAL, raise};
 use crate::slots::SlotBatch;
-use crate::wait::{Backoff, PARK_SLICE, Wait, deadline, monotonic_after, monotonic_ns};
+use crate::wait::{Backoff, PARK_SLICE, Wait, deadline, monotonic_ns};
 use crate::watch::{Stuck, Watch};
 
 /// Where a consumer starts.
@@ -705,12 +704,8 @@ impl Consumer {
         if self.is_ready() {
             return;
         }
-        let timeout = timeout.map(|timeout| rustix::thread::futex::Timespec {
-            tv_sec: timeout.as_secs() as i64,
-            tv_nsec: i64::from(timeout.subsec_nanos()),
-        });
         // Woken, interrupted, timed out or too late: the caller looks again in each case.
-        let _ = rustix::thread::futex::wait(word, rustix::thread::futex::Flags::empty(), value, timeout.as_ref());
+        futex::wait(word, Sharing::Machine, value, timeout);
     }
 
     // --- used by slot batches too
@@ -859,28 +854,21 @@ fn sleep_on<T>(
     consumer: &impl Fn(&mut T) -> Option<&mut Consumer>,
     timeout: Option<Duration>,
 ) -> bool {
-    let mut waits = [futex::Wait::new(); SLEEP_MAX];
-    let mut count = 0;
+    let mut words = Words::<SLEEP_MAX>::new();
     for consumer in items.iter_mut().filter_map(consumer) {
         // The consumer's ring, and with it the word, outlives this call: `items` is borrowed for it.
         let (word, value) = consumer.ring.mapping.announce_sleep();
-        waits[count].val = value.into();
-        waits[count].uaddr = futex::WaitPtr::new(word.as_ptr().cast());
-        waits[count].flags = futex::WaitFlags::SIZE_U32;
-        count += 1;
+        words.push(word, Sharing::Machine, value);
     }
-    if count == 0 {
+    if words.is_empty() {
         std::thread::sleep(timeout.unwrap_or(Duration::from_millis(1)));
         return true;
     }
     if items.iter_mut().filter_map(consumer).any(Consumer::is_ready) {
         return true;
     }
-    let until = timeout.map(monotonic_after);
-    let slept =
-        futex::waitv(&waits[..count], futex::WaitvFlags::empty(), until.as_ref(), rustix::time::ClockId::Monotonic);
     // Woken, interrupted, timed out or too late: the caller looks again in each case.
-    slept != Err(rustix::io::Errno::NOSYS)
+    words.sleep(timeout)
 }
 
 impl ConsumerLines {

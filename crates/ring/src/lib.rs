@@ -18,6 +18,7 @@
 //! ```
 
 mod access;
+mod boot;
 pub mod claims;
 mod consumer;
 mod crc;
@@ -26,6 +27,7 @@ mod error;
 mod exclusive;
 pub mod floor;
 mod frame;
+mod futex;
 pub mod last_values;
 pub mod layout;
 mod lock;
@@ -38,11 +40,13 @@ mod producer;
 mod ring;
 mod room;
 mod shared;
+mod signal;
 pub mod sleep;
 mod sleepers;
 mod slots;
 mod status;
 pub mod tuning;
+mod unnamed;
 mod verify;
 mod view;
 mod wait;

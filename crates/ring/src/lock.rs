@@ -9,6 +9,7 @@
 //! after the fork and its copies of the endpoints refuse to work. A descriptor opened by another thread at the moment
 //! of a fork may escape this; it then lives until that child ends or calls exec.
 
+use std::ffi::{c_int, c_short};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
@@ -17,6 +18,10 @@ use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::window;
+
+/// As a lock is written; their type is another on each system.
+const TAKEN: c_short = libc::F_WRLCK as c_short;
+const FREE: c_short = libc::F_UNLCK as c_short;
 
 /// Endpoints one process can hold.
 const ENDPOINTS_MAX: usize = 4096;
@@ -55,7 +60,7 @@ impl EndpointLock {
             unsafe { libc::pthread_atfork(None, None, Some(close_in_child)) };
         });
         let own = reopen(file)?;
-        if !control(own.as_raw_fd(), libc::F_OFD_SETLK, libc::F_WRLCK, offset)? {
+        if !control(own.as_raw_fd(), libc::F_OFD_SETLK, TAKEN, offset)? {
             return Ok(None);
         }
         let forks = FORKS.load(Ordering::Relaxed);
@@ -83,7 +88,7 @@ impl Drop for EndpointLock {
             let fd = ENDPOINTS[self.entry].swap(0, Ordering::Relaxed) - 1;
             // Given back by word and not only by closing: a child forked just now may not have closed its copy yet.
             // It fails only for a descriptor that is none.
-            let _ = control(fd, libc::F_OFD_SETLK, libc::F_UNLCK, self.offset);
+            let _ = control(fd, libc::F_OFD_SETLK, FREE, self.offset);
             // SAFETY: the entry owned this descriptor; nobody else closes it.
             unsafe { libc::close(fd) };
         }
@@ -92,7 +97,7 @@ impl Drop for EndpointLock {
 
 /// Whether an endpoint holds the lock at `offset`. Takes nothing.
 pub fn is_held(file: &File, offset: u64) -> io::Result<bool> {
-    control(file.as_raw_fd(), libc::F_OFD_GETLK, libc::F_WRLCK, offset).map(|free| !free)
+    control(file.as_raw_fd(), libc::F_OFD_GETLK, TAKEN, offset).map(|free| !free)
 }
 
 /// How long [`with_lock`] waits for who is in steps of microseconds.
@@ -104,7 +109,7 @@ const LOCK_LOOKS: Duration = Duration::from_micros(100);
 pub fn with_lock<T>(file: &File, offset: u64, work: impl FnOnce() -> T) -> io::Result<Option<T>> {
     let own = reopen(file)?;
     let since = Instant::now();
-    while !control(own.as_raw_fd(), libc::F_OFD_SETLK, libc::F_WRLCK, offset)? {
+    while !control(own.as_raw_fd(), libc::F_OFD_SETLK, TAKEN, offset)? {
         if since.elapsed() >= LOCK_WAIT_MAX {
             return Ok(None);
         }
@@ -113,27 +118,41 @@ pub fn with_lock<T>(file: &File, offset: u64, work: impl FnOnce() -> T) -> io::R
     let result = work();
     // By word, not only by closing: a child that another thread forked meanwhile has a copy of the descriptor, and would
     // keep the lock for as long as it lives. It fails only for a descriptor that is none.
-    let _ = control(own.as_raw_fd(), libc::F_OFD_SETLK, libc::F_UNLCK, offset);
+    let _ = control(own.as_raw_fd(), libc::F_OFD_SETLK, FREE, offset);
     Ok(Some(result))
 }
 
 /// A description of its own: two endpoints of one process must exclude each other too.
+#[cfg(target_os = "linux")]
 fn reopen(file: &File) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).open(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
+/// A description of its own, by the file's name: what `/dev/fd` gives here is the same description once more. So there is
+/// none of a file that was removed.
+#[cfg(not(target_os = "linux"))]
+fn reopen(file: &File) -> io::Result<File> {
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+    let path = rustix::fs::getpath(file)?;
+    let path = std::ffi::OsStr::from_bytes(path.as_bytes());
+    let own = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
+    let of = |file: &File| file.metadata().map(|found| (found.dev(), found.ino()));
+    if of(&own)? == of(file)? { Ok(own) } else { Err(io::ErrorKind::NotFound.into()) }
+}
+
 /// True when the lock was taken, or when a question found it free.
-fn control(fd: RawFd, command: i32, kind: i32, offset: u64) -> io::Result<bool> {
+fn control(fd: RawFd, command: c_int, kind: c_short, offset: u64) -> io::Result<bool> {
     let mut lock = libc::flock {
-        l_type: kind as libc::c_short,
-        l_whence: libc::SEEK_SET as libc::c_short,
+        l_type: kind,
+        l_whence: libc::SEEK_SET as c_short,
         l_start: offset as libc::off_t,
         l_len: 1,
         l_pid: 0,
     };
     // SAFETY: the struct outlives the call and the descriptor is open.
     if unsafe { libc::fcntl(fd, command, &mut lock) } == 0 {
-        return Ok(command != libc::F_OFD_GETLK || lock.l_type == libc::F_UNLCK as libc::c_short);
+        return Ok(command != libc::F_OFD_GETLK || lock.l_type == FREE);
     }
     let error = io::Error::last_os_error();
     match error.raw_os_error() {

@@ -1,13 +1,12 @@
 //! The mapped file: made whole or not at all, opened only when its superblock holds, addressed with bounds.
 //!
 //! A ring is allocated in full before it gets its name, so a full tmpfs is an error of `create` and never a SIGBUS of
-//! a later write. It has no name until it is complete (`O_TMPFILE`, then `linkat`), so nobody opens half a ring and a
+//! a later write. It has no name until it is complete ([`crate::unnamed`]), so nobody opens half a ring and a
 //! killed creator leaves nothing behind.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::mem::offset_of;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -17,12 +16,15 @@ use memmap2::{MmapOptions, MmapRaw};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use crate::access::Access;
+use crate::boot::boot_id;
 use crate::crc;
 use crate::error::RingError;
+use crate::futex::{self, Sharing};
 use crate::last_values::{self, LastValues};
 use crate::layout::{self, ConsumerLines, HotLines, Line, ProducerLine, Stamp, Superblock};
 use crate::options::{Mode, RingKind, RingOptions, RingSchema};
 use crate::sleep::Bell;
+use crate::unnamed::Unnamed;
 
 /// What a ring was made with, from its superblock.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,15 +103,11 @@ impl Mapping {
         let directory = &options.access.make_directory(directory_of(path))?;
         let superblock = superblock(options)?;
         let size = superblock.file_size_bytes;
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .mode(options.access.file_mode())
-            .custom_flags(libc::O_TMPFILE | libc::O_CLOEXEC)
-            .open(directory)
-            .map_err(io_error("make a ring in", directory))?;
-        options.access.hand_over(&file, path)?;
-        allocate(&file, path, size)?;
+        let unnamed =
+            Unnamed::make(directory, options.access.file_mode()).map_err(io_error("make a ring in", directory))?;
+        let file = unnamed.file();
+        options.access.hand_over(file, path)?;
+        allocate(file, path, size)?;
         let fail = io_error("write", path);
         file.write_all_at(superblock.as_bytes(), 0).map_err(fail)?;
         // A new ring starts at its first sequence; in both pairs, so that the version does not matter.
@@ -127,14 +125,14 @@ impl Mapping {
         let room = start + superblock.capacity;
         file.write_all_at(room.as_bytes(), line(offset_of!(HotLines, room))).map_err(io_error("write", path))?;
 
-        let held = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         // Into the directory that was examined, whatever the path leads to by now.
         let named = directory.join(path.file_name().unwrap_or_default());
-        let flags = rustix::fs::AtFlags::SYMLINK_FOLLOW;
-        match rustix::fs::linkat(rustix::fs::CWD, &held, rustix::fs::CWD, &named, flags) {
-            Ok(()) => Self::map(file, path, Use::Write),
-            Err(rustix::io::Errno::EXIST) => Err(RingError::Exists { path: path.to_owned() }),
-            Err(errno) => Err(io_error("name", path)(errno.into())),
+        match unnamed.give_name(&named) {
+            Ok(file) => Self::map(file, path, Use::Write),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(RingError::Exists { path: path.to_owned() })
+            }
+            Err(error) => Err(io_error("name", path)(error)),
         }
     }
 
@@ -352,11 +350,13 @@ impl Mapping {
     }
 
     /// Where the file is mapped.
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "no other system is asked for memory"))]
     pub fn address(&self) -> *mut u8 {
         self.map.as_mut_ptr()
     }
 
     /// Bytes mapped.
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "no other system is asked for memory"))]
     pub fn size_bytes(&self) -> usize {
         self.map.len()
     }
@@ -401,10 +401,7 @@ impl Mapping {
     #[cold]
     fn wake_sleepers(&self) {
         let bell = self.bell();
-        bell.ring(|| {
-            // Fails only for a bad address, which this is not.
-            let _ = rustix::thread::futex::wake(bell.signal, rustix::thread::futex::Flags::empty(), u32::MAX >> 1);
-        });
+        bell.ring(|| futex::wake(bell.signal, Sharing::Machine, u32::MAX >> 1));
     }
 }
 
@@ -589,13 +586,4 @@ fn info_of(block: &Superblock) -> Option<RingInfo> {
         first_sequence: block.first_sequence,
         file_size_bytes: block.file_size_bytes,
     })
-}
-
-fn boot_id() -> Result<[u8; 16], RingError> {
-    let path = Path::new("/proc/sys/kernel/random/boot_id");
-    let text = fs::read_to_string(path).map_err(io_error("read", path))?;
-    let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
-    let digits = std::str::from_utf8(&digits).expect("hexadecimal digits are text");
-    let number = u128::from_str_radix(digits, 16).map_err(|error| io_error("read", path)(io::Error::other(error)))?;
-    Ok(number.to_be_bytes())
 }

@@ -16,10 +16,15 @@ pub const DEFAULT_NODE: &str = "default";
 pub fn ring_directory(node: &str) -> Result<PathBuf, RingError> {
     check_name("node", node)?;
     let base = std::env::var_os(DIRECTORY_VARIABLE).filter(|value| !value.is_empty()).map_or_else(
-        || PathBuf::from(format!("/dev/shm/tidebook-{}", rustix::process::geteuid().as_raw())),
+        || shared_memory().join(format!("tidebook-{}", rustix::process::geteuid().as_raw())),
         PathBuf::from,
     );
     Ok(base.join(node))
+}
+
+/// Where files are memory. Only Linux has such a place; elsewhere the directory of temporary files.
+fn shared_memory() -> PathBuf {
+    if cfg!(target_os = "linux") { PathBuf::from("/dev/shm") } else { std::env::temp_dir() }
 }
 
 /// The file of a channel's ring: `<directory>/<channel>.ring`.

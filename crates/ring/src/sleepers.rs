@@ -11,18 +11,17 @@
 //! parent's threads and starts its own.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::event::{EventfdFlags, eventfd};
-use rustix::thread::futex;
-
 use crate::error::RingError;
+use crate::futex::{self, Sharing, Words};
 use crate::ring::Ring;
 use crate::room::LIVENESS_INTERVAL;
-use crate::wait::{PARK_SLICE, monotonic_after};
+use crate::signal::Signal;
+use crate::wait::PARK_SLICE;
 use crate::watch::Watch;
 
 /// Words the kernel sleeps on at once, one of them the thread's own.
@@ -36,7 +35,7 @@ const SOON: Duration = Duration::from_millis(2);
 /// What an event loop watches: readable when one of its waits is over.
 #[derive(Debug)]
 pub struct Alarm {
-    descriptor: OwnedFd,
+    signal: Signal,
     /// Tokens of the waits that are over.
     over: Mutex<Vec<u64>>,
 }
@@ -47,8 +46,7 @@ impl Alarm {
     /// # Errors
     /// When the system has no descriptor left.
     pub fn new() -> io::Result<Arc<Self>> {
-        let descriptor = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Arc::new(Self { descriptor, over: Mutex::new(Vec::new()) }))
+        Ok(Arc::new(Self { signal: Signal::new()?, over: Mutex::new(Vec::new()) }))
     }
 
     /// Puts the token among those of [`Alarm::take`] as soon as there is something to read for the watched consumer, or
@@ -79,21 +77,20 @@ impl Alarm {
 
     /// Tokens of waits that are over; the alarm is quiet until the next.
     pub fn take(&self) -> Vec<u64> {
-        // Before the tokens: one that comes in between rings again. It fails only when nothing was rung.
-        let _ = rustix::io::read(&self.descriptor, &mut [0; 8]);
+        // Before the tokens: one that comes in between rings again.
+        self.signal.clear();
         std::mem::take(&mut *locked(&self.over))
     }
 
     fn ring(&self, token: u64) {
         locked(&self.over).push(token);
-        // Fails only when the count is at its end, and then it rings already.
-        let _ = rustix::io::write(&self.descriptor, &1u64.to_ne_bytes());
+        self.signal.set();
     }
 }
 
 impl AsFd for Alarm {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.descriptor.as_fd()
+        self.signal.as_fd()
     }
 }
 
@@ -157,7 +154,7 @@ impl Sleepers {
 
     fn has_changed(&self) {
         self.changes.fetch_add(1, Ordering::SeqCst);
-        let _ = futex::wake(&self.changes, futex::Flags::PRIVATE, 1);
+        futex::wake(&self.changes, Sharing::Process, 1);
     }
 
     fn waiting(&self) -> MutexGuard<'_, Vec<Waiting>> {
@@ -199,26 +196,17 @@ impl Sleepers {
 
     /// Sleeps until a word changes or the pause is over; false when the kernel cannot sleep on many words.
     fn sleep(&self, changes: u32, words: &[(Ring, u32)], pause: Option<Duration>) -> bool {
-        let mut waits = [futex::Wait::new(); WORDS_MAX];
-        waits[0].val = changes.into();
-        waits[0].uaddr = futex::WaitPtr::new(self.changes.as_ptr().cast());
-        waits[0].flags = futex::WaitFlags::SIZE_U32 | futex::WaitFlags::PRIVATE;
-        for (wait, (ring, value)) in waits[1..].iter_mut().zip(words) {
-            wait.val = (*value).into();
+        let mut slept_on = Words::<WORDS_MAX>::new();
+        slept_on.push(&self.changes, Sharing::Process, changes);
+        for (ring, value) in words {
             // The ring, and with it the word, is held for this call.
-            wait.uaddr = futex::WaitPtr::new(ring.mapping.hot().wake.0.signal.as_ptr().cast());
-            wait.flags = futex::WaitFlags::SIZE_U32;
+            slept_on.push(&ring.mapping.hot().wake.0.signal, Sharing::Machine, *value);
         }
-        let until = pause.map(monotonic_after);
-        let clock = rustix::time::ClockId::Monotonic;
-        let slept = futex::waitv(&waits[..=words.len()], futex::WaitvFlags::empty(), until.as_ref(), clock);
         // Woken, interrupted, timed out or too late: looked at again in each case.
-        if slept != Err(rustix::io::Errno::NOSYS) {
+        if slept_on.sleep(pause) {
             return true;
         }
-        let pause = pause
-            .map(|pause| futex::Timespec { tv_sec: pause.as_secs() as i64, tv_nsec: i64::from(pause.subsec_nanos()) });
-        let _ = futex::wait(&self.changes, futex::Flags::PRIVATE, changes, pause.as_ref());
+        futex::wait(&self.changes, Sharing::Process, changes, pause);
         false
     }
 }

@@ -63,16 +63,6 @@ pub(crate) fn monotonic_ns() -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
-/// The clock of stamps after this time from now, as the kernel wants the end of a sleep.
-pub(crate) fn monotonic_after(pause: Duration) -> rustix::thread::futex::Timespec {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    let nanoseconds = now.tv_nsec + i64::from(pause.subsec_nanos());
-    rustix::thread::futex::Timespec {
-        tv_sec: now.tv_sec + pause.as_secs() as i64 + nanoseconds / 1_000_000_000,
-        tv_nsec: nanoseconds % 1_000_000_000,
-    }
-}
-
 /// When a wait of this length ends; `None` when it does not.
 pub(crate) fn deadline(timeout: Option<Duration>) -> Option<Instant> {
     timeout.and_then(|timeout| Instant::now().checked_add(timeout))
