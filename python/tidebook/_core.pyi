@@ -61,6 +61,7 @@ __all__ = [
     "ring_path",
     "schemas",
     "unpack_message",
+    "usable_feed_snapshots",
     "venues",
     "verify_journal",
     "version",
@@ -993,6 +994,19 @@ def unpack_message(payload: bytes) -> tuple[int, int, int, bytes, bytes]:
     """(ts_recv, connection, kind, context, body) of a payload, the inverse of `pack_message`.
 
     Raises: RawMessageError when it is cut or of an unknown kind.
+    """
+
+def usable_feed_snapshots(
+    venue: str,
+    journal_dir: str | os.PathLike[str],
+    snapshots_dir: str | os.PathLike[str],
+    sequence_max: int,
+    count: int,
+) -> tuple[list[int], list[str]]:
+    """Sequences, rising, of the newest `count` snapshots up to `sequence_max` that `FeedDecoder.begin` could begin behind, and
+    why newer ones could not be used. Loads each of them. Releases the GIL.
+
+    Raises: SnapshotMismatchError for one that contradicts the journal; SnapshotError, JournalError.
     """
 
 def venues() -> dict[int, str]:

@@ -5,13 +5,23 @@ from pathlib import Path
 
 import pytest
 
+from tests.node.test_feed_snapshots import CHANNEL as FEED
+from tests.node.test_feed_snapshots import Feed
 from tests.node.test_recovery import recovery, segments, write
 from tests.node.test_recovery import rings as rings
-from tidebook.errors import JournalDamagedError, SnapshotMismatchError
+from tidebook.errors import JournalDamagedError, SnapshotError, SnapshotMismatchError
 from tidebook.node.backup import back_up
+from tidebook.node.feed_snapshots import SnapshotOptions
+from tidebook.node.maintenance import Kept, Maintenance, MaintenanceOptions
 from tidebook.node.restore import restore
-from tidebook.node.snapshot_files import newest_snapshot, proven_durable, verified_snapshots
-from tidebook.persistence import SnapshotStore, recover
+from tidebook.node.snapshot_files import (
+    find_start,
+    newest_snapshot,
+    proven_durable,
+    usable_snapshots,
+    verified_snapshots,
+)
+from tidebook.persistence import SnapshotStore, inspect, recover
 
 CHANNEL = "feed.kraken"
 
@@ -102,3 +112,85 @@ def test_snapshots_are_in_a_backup_and_their_journal_has_what_they_are_of(tmp_pa
     assert verified_snapshots(there, CHANNEL, 1) == [10]
     assert proven_durable(there, CHANNEL) <= made.journals[0].last_sequence
     assert segments(there, "kraken")
+
+
+class Foreign(Count):
+    """What another build left: of the feed's kind, whole, and nothing that this one can load."""
+
+    version = 77
+
+
+def make_unloadable(feed: Feed, sequence: int) -> None:
+    """Puts another state in the place of a snapshot of a feed, which verifies then too."""
+    store = SnapshotStore(feed.snapshot_files()[0].parent, FEED)
+    place = store.verify(sequence).place
+    store.write(Foreign(FEED), place)
+    assert store.verify(sequence).state_version == Foreign.version
+
+
+def stored_feed(data: Path, runs: int) -> tuple[Feed, list[int]]:
+    """A feed stored in some runs, with a snapshot behind each; and their messages."""
+    feed = Feed(data, SnapshotOptions(interval_s=3600.0))
+    for _ in range(runs):
+        feed.write(400)
+        feed.store()
+    return feed, [int(path.stem) for path in feed.snapshot_files()]
+
+
+def test_compaction_goes_by_the_snapshots_that_a_start_can_begin_behind_and_by_no_other(tmp_path: Path) -> None:
+    """Two that verify and cannot be loaded would let the history go that a start needs."""
+    feed, taken = stored_feed(tmp_path, 4)
+    stored = taken[-1]
+    kept = Kept(
+        channel=FEED,
+        journal=feed.journal,
+        stored=lambda: stored,
+        snapshots=lambda: usable_snapshots(tmp_path, FEED, 2, stored),
+    )
+    upkeep = Maintenance(tmp_path, [kept], MaintenanceOptions(threshold_bytes=1, keep_s=0.0))
+    originals = {path: path.read_bytes() for path in feed.snapshot_files()}
+    for sequence in taken[1:]:
+        make_unloadable(feed, sequence)
+    assert verified_snapshots(tmp_path, FEED, 2) == taken[-2:], "their bytes do"
+    assert usable_snapshots(tmp_path, FEED, 2) == taken[:1]
+    upkeep.look()
+    assert inspect(feed.journal).first_sequence == 1, "one that can be used is not two"
+    for path, data in originals.items():
+        path.write_bytes(data)
+    make_unloadable(feed, taken[-1])
+    assert usable_snapshots(tmp_path, FEED, 2) == taken[1:3]
+    upkeep.look()
+    assert 1 < inspect(feed.journal).first_sequence <= taken[1] + 1
+    found = find_start(tmp_path, FEED, stored)
+    assert (found.behind, len(found.refused)) == (taken[2], 1)
+    make_unloadable(feed, taken[2])
+    assert find_start(tmp_path, FEED, stored).behind == taken[1], "the second of the two is enough"
+    feed.write(50)
+    assert feed.store()[0] == taken[1]
+
+
+def test_a_start_with_nothing_to_begin_with_is_told_and_so_is_a_snapshot_that_contradicts(tmp_path: Path) -> None:
+    feed, taken = stored_feed(tmp_path, 3)
+    assert find_start(tmp_path, FEED, taken[0] - 1).behind == 0, "the history is there"
+    upkeep = Kept(channel=FEED, journal=feed.journal, stored=lambda: taken[-1], snapshots=lambda: taken[-2:])
+    Maintenance(tmp_path, [upkeep], MaintenanceOptions(threshold_bytes=1, keep_s=0.0)).look()
+    assert inspect(feed.journal).first_sequence > 1
+    with pytest.raises(SnapshotError, match="begins at message"):
+        find_start(tmp_path, FEED, taken[0] - 1)
+    store = SnapshotStore(feed.snapshot_files()[0].parent, FEED)
+    place = store.verify(taken[-1]).place
+    store.write(Foreign(FEED), type(place)(**vars(place) | {"chain": place.chain ^ 1}))
+    for ask in (lambda: find_start(tmp_path, FEED), lambda: usable_snapshots(tmp_path, FEED, 2)):
+        with pytest.raises(SnapshotMismatchError):
+            ask()
+    assert usable_snapshots(tmp_path, FEED, 1, taken[1]) == [taken[1]], "it is beyond what was asked for"
+
+
+def test_a_kind_of_state_that_a_node_cannot_load_covers_nothing(tmp_path: Path) -> None:
+    feed, taken = stored_feed(tmp_path, 2)
+    assert usable_snapshots(tmp_path, FEED, 2) == taken
+    other = SnapshotStore(tmp_path / "snapshots" / FEED / "count", "count")
+    place = SnapshotStore(feed.snapshot_files()[0].parent, FEED).verify(taken[0]).place
+    other.write(Count(), place)
+    assert usable_snapshots(tmp_path, FEED, 2) == []
+    assert usable_snapshots(tmp_path, "desk.orders", 2) == []

@@ -1,16 +1,18 @@
 //! Where a feed is taken up: behind its newest snapshot that can be used, or at its first message.
 //!
-//! A snapshot saves time and decides nothing. One that is damaged, of another build or of another journal is told and passed
-//! over for the next older one; without any the feed is derived from its first message again. Only where the journal's
-//! beginning is gone too there is nothing to begin with, and that is an error that says what to do.
+//! While the journal has its first message a snapshot saves time and decides nothing: one that is damaged or of another build
+//! is told and passed over for the next older one, and without any the feed is derived from its first message again. Once a
+//! journal begins behind it, a snapshot is all there is of what came before, and without one that can be used there is nothing to
+//! begin with: an error that says what to do. One that is whole and contradicts the journal ends the start by the rule of
+//! [`tidebook_journal::snapshot::recover`]. What may be removed is asked of the same rule, [`usable_snapshots`].
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tidebook_feed::{FeedOptions, FeedState};
-use tidebook_journal::snapshot::{SnapshotError, SnapshotStore, check_place};
+use tidebook_journal::snapshot::{self, Refused, SnapshotFacts, SnapshotStore, load_usable, newest_usable};
 use tidebook_journal::storage::{Directory, Storage};
-use tidebook_journal::{JournalError, JournalReader, ReaderOptions, State};
+use tidebook_journal::{JournalError, JournalReader, ReaderOptions};
 use tidebook_types::Venue;
 
 use crate::error::PlaneError;
@@ -36,8 +38,8 @@ impl Beginning {
     /// `snapshots_dir` holds the snapshots of all feeds; `None` where none are kept.
     ///
     /// # Errors
-    /// [`PlaneError::NoBeginning`] when none can be used and the journal does not begin with the first message; what
-    /// reading the journal returned.
+    /// [`PlaneError::NoBeginning`] when none can be used and the journal does not begin with the first message; a snapshot
+    /// that contradicts the journal; what reading the journal returned.
     pub fn find(
         venue: Venue,
         journal_dir: &Path,
@@ -46,17 +48,11 @@ impl Beginning {
     ) -> Result<Self, PlaneError> {
         let mut refused = Vec::new();
         if let Some(snapshots_dir) = snapshots_dir {
-            let journal: Arc<dyn Storage> = Arc::new(Directory::new(journal_dir));
-            let snapshots = SnapshotStore::open(&snapshots_path(snapshots_dir, venue), &FeedHistory::kind_of(venue))?;
-            let listed = snapshots.list().unwrap_or_else(|error| {
-                refused.push(error.to_string());
-                Vec::new()
-            });
-            for sequence in listed.into_iter().rev().filter(|&sequence| sequence <= sequence_max) {
-                match load(venue, &journal, &snapshots, sequence) {
-                    Ok(state) => return Ok(Self { state, refused }),
-                    Err(error) => refused.push(error.to_string()),
-                }
+            let (journal, snapshots) = places(venue, journal_dir, snapshots_dir)?;
+            let (newest, unusable) = newest_usable(|| FeedHistory::new(venue), &journal, &snapshots, sequence_max)?;
+            refused = said(&unusable);
+            if let Some((_, history)) = newest {
+                return Ok(Self { state: history.into_state(), refused });
             }
         }
         let first = first_sequence(journal_dir)?;
@@ -67,8 +63,26 @@ impl Beginning {
     }
 }
 
-/// First sequence that a feed can be taken up behind: 0 when the journal has its beginning, else the oldest snapshot's that
-/// reaches what the journal has; `None` when there is none.
+/// Sequences, rising, of the newest `count` snapshots up to `sequence_max` that [`Beginning::find`] could begin behind, and why
+/// newer ones are not among them. What may be removed on the strength of snapshots is decided by this and nothing less.
+///
+/// # Errors
+/// As [`Beginning::find`], but for a beginning that is not there: then there are none.
+pub fn usable_snapshots(
+    venue: Venue,
+    journal_dir: &Path,
+    snapshots_dir: &Path,
+    sequence_max: u64,
+    count: usize,
+) -> Result<(Vec<u64>, Vec<String>), PlaneError> {
+    let (journal, snapshots) = places(venue, journal_dir, snapshots_dir)?;
+    let make = || FeedHistory::new(venue);
+    let (found, refused) = snapshot::usable_snapshots(make, &journal, &snapshots, sequence_max, count)?;
+    Ok((found.iter().rev().map(SnapshotFacts::sequence).collect(), said(&refused)))
+}
+
+/// First sequence that a feed can be taken up behind: 0 when the journal has its beginning, else that of the oldest snapshot
+/// that can be used; `None` when there is none.
 pub(crate) fn earliest(
     venue: Venue,
     journal_dir: &Path,
@@ -79,31 +93,26 @@ pub(crate) fn earliest(
         return Ok(Some(0));
     }
     let Some(snapshots_dir) = snapshots_dir else { return Ok(None) };
-    let snapshots = SnapshotStore::open(&snapshots_path(snapshots_dir, venue), &FeedHistory::kind_of(venue))?;
-    // One that cannot be listed cannot be used either, which is told where it would be.
-    Ok(snapshots.list().unwrap_or_default().into_iter().find(|&sequence| sequence + 1 >= first))
+    let (journal, snapshots) = places(venue, journal_dir, snapshots_dir)?;
+    for sequence in snapshots.list()?.into_iter().filter(|&sequence| sequence + 1 >= first) {
+        if load_usable(|| FeedHistory::new(venue), &journal, &snapshots, sequence)?.is_ok() {
+            return Ok(Some(sequence));
+        }
+    }
+    Ok(None)
 }
 
-fn load(
+fn places(
     venue: Venue,
-    journal: &Arc<dyn Storage>,
-    snapshots: &SnapshotStore,
-    sequence: u64,
-) -> Result<FeedState, SnapshotError> {
-    let snapshot = snapshots.load(sequence)?;
-    check_place(journal, &snapshot.facts)?;
-    let mut history = FeedHistory::new(venue);
-    let header = &snapshot.facts.header;
-    if header.state_version != history.version() {
-        return Err(SnapshotError::StateVersion {
-            path: snapshot.facts.path.clone(),
-            kind: header.kind.clone(),
-            expected: history.version(),
-            found: header.state_version,
-        });
-    }
-    snapshot.load_into(&mut history)?;
-    Ok(history.into_state())
+    journal_dir: &Path,
+    snapshots_dir: &Path,
+) -> Result<(Arc<dyn Storage>, SnapshotStore), PlaneError> {
+    let snapshots = SnapshotStore::open(&snapshots_path(snapshots_dir, venue), &FeedHistory::kind_of(venue))?;
+    Ok((Arc::new(Directory::new(journal_dir)), snapshots))
+}
+
+fn said(refused: &[Refused]) -> Vec<String> {
+    refused.iter().map(|refused| refused.reason.to_string()).collect()
 }
 
 /// First sequence that the journal holds; 1 when there is none yet.

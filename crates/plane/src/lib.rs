@@ -14,7 +14,7 @@ mod latency;
 mod output;
 mod positions;
 
-pub use beginning::{Beginning, snapshots_path};
+pub use beginning::{Beginning, snapshots_path, usable_snapshots};
 pub use confine::Confinement;
 pub use engine::{EngineOptions, EngineStatus, FeedSource, FeedStatus, MarketDataEngine, TakenUp};
 pub use error::PlaneError;

@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use engine::common::{Feed, directory, start, try_start, wait_for_all};
-use tidebook_journal::{JournalReader, ReaderOptions};
-use tidebook_plane::{CHANNELS, MarketDataEngine, PlaneError};
+use tidebook_journal::snapshot::{Place, SnapshotError};
+use tidebook_journal::{JournalReader, ReaderOptions, State, StateError};
+use tidebook_plane::{Beginning, CHANNELS, FeedHistory, MarketDataEngine, PlaneError, usable_snapshots};
 use tidebook_ring::{Ring, RingView, Walked};
 use tidebook_testkit::Random;
 use tidebook_types::{MessageKind, Venue};
@@ -268,5 +269,151 @@ fn a_snapshot_ahead_of_what_is_published_is_not_begun_with() {
     wait_for_all(&engine, &[&feed]);
     engine.stop().unwrap();
     engine::assert_all_published(&feed);
+    feed.close();
+}
+
+/// The state of a feed as a build with other fields would have saved it: whole, and not to be loaded by this one.
+struct OtherLayout(FeedHistory);
+
+impl State for OtherLayout {
+    fn kind(&self) -> &str {
+        self.0.kind()
+    }
+    fn version(&self) -> u32 {
+        self.0.version()
+    }
+    fn apply(&mut self, sequence: u64, payload: &[u8]) -> Result<(), StateError> {
+        self.0.apply(sequence, payload)
+    }
+    fn state_hash(&self) -> u64 {
+        self.0.state_hash()
+    }
+    fn save(&self, out: &mut dyn std::io::Write) -> std::io::Result<()> {
+        let mut bytes = self.0.state().save();
+        bytes[12] ^= 0xff;
+        out.write_all(&bytes)
+    }
+    fn load(&mut self, bytes: &[u8]) -> Result<(), StateError> {
+        self.0.load(bytes)
+    }
+}
+
+/// Puts another state and place into the snapshot at `sequence`, which verifies then too.
+fn replace_snapshot(feed: &Feed, sequence: u64, change: impl FnOnce(&mut Place), other_layout: bool) {
+    let snapshots = feed.snapshots();
+    let mut history = FeedHistory::new(feed.venue);
+    let mut place = {
+        let snapshot = snapshots.load(sequence).unwrap();
+        snapshot.load_into(&mut history).unwrap();
+        snapshot.facts.header.place.clone()
+    };
+    change(&mut place);
+    std::fs::remove_file(snapshots.path().join(format!("{sequence:020}.snapshot"))).unwrap();
+    if other_layout {
+        snapshots.write(&OtherLayout(history), &place, 0).unwrap();
+    } else {
+        snapshots.write(&history, &place, 0).unwrap();
+    }
+    snapshots.verify(sequence).unwrap();
+}
+
+fn damage_snapshot(feed: &Feed, sequence: u64) {
+    let path = feed.snapshots().path().join(format!("{sequence:020}.snapshot"));
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// What may be removed is asked of this; were it to count one that a start cannot use, the removed would be needed.
+#[test]
+fn a_snapshot_counts_only_if_a_start_can_begin_behind_it() {
+    let rings = directory();
+    let mut feed = Feed::new(rings.path(), Venue::Binance);
+    let mut taken = Vec::new();
+    for round in 0..5 {
+        feed.write_market(40 * round, 40);
+        settle(&mut [&mut feed]);
+        taken.push(feed.take_snapshot(feed.last()).unwrap());
+    }
+    let snapshots_dir = feed.source().snapshots_dir.unwrap();
+    let usable = |sequence_max, count| {
+        usable_snapshots(feed.venue, &feed.journal(), &snapshots_dir, sequence_max, count).unwrap()
+    };
+    let begins = |sequence_max| {
+        let found = Beginning::find(feed.venue, &feed.journal(), Some(&snapshots_dir), sequence_max).unwrap();
+        (found.state.sequence(), found.refused.len())
+    };
+    assert_eq!(usable(u64::MAX, 2), (taken[3..].to_vec(), Vec::new()));
+    assert_eq!(usable(taken[3], 2).0, taken[2..4], "none ahead of what is asked for");
+    assert_eq!(usable(u64::MAX, 0).0, []);
+    replace_snapshot(&feed, taken[4], |_| {}, true);
+    replace_snapshot(&feed, taken[3], |_| {}, true);
+    damage_snapshot(&feed, taken[1]);
+    let (found, refused) = usable(u64::MAX, 2);
+    assert_eq!((found, refused.len()), (vec![taken[0], taken[2]], 3));
+    assert!(refused[0].contains("layout"), "{refused:?}");
+    assert_eq!(begins(u64::MAX), (taken[2], 2));
+    damage_snapshot(&feed, taken[0]);
+    assert_eq!(usable(u64::MAX, 2).0, [taken[2]], "one is not two");
+    feed.close();
+}
+
+#[test]
+fn a_snapshot_that_contradicts_the_journal_ends_a_start_and_what_relies_on_snapshots() {
+    let rings = directory();
+    let mut feed = Feed::new(rings.path(), Venue::Binance);
+    feed.write_market(0, 40);
+    settle(&mut [&mut feed]);
+    feed.take_snapshot(1).unwrap();
+    let newest = feed.take_snapshot(feed.last()).unwrap();
+    let snapshots_dir = feed.source().snapshots_dir.unwrap();
+    for change in [|place: &mut Place| place.chain ^= 1, |place: &mut Place| place.journal_id ^= 1] {
+        replace_snapshot(&feed, newest, change, false);
+        let asked = usable_snapshots(feed.venue, &feed.journal(), &snapshots_dir, u64::MAX, 2).unwrap_err();
+        let options = tidebook_plane::EngineOptions::new(vec![feed.source()], rings.path().to_owned());
+        let begun = MarketDataEngine::start(options).unwrap_err();
+        for error in [asked, begun] {
+            let PlaneError::Snapshot(error) = error else { panic!("{error}") };
+            assert!(error.contradicts_journal() && !matches!(error, SnapshotError::Ahead { .. }), "{error}");
+        }
+        change_back(&feed, newest);
+    }
+    assert_eq!(usable_snapshots(feed.venue, &feed.journal(), &snapshots_dir, u64::MAX, 1).unwrap().0, [newest]);
+    feed.close();
+}
+
+/// Takes the snapshot anew in place of what is there.
+fn change_back(feed: &Feed, sequence: u64) {
+    std::fs::remove_file(feed.snapshots().path().join(format!("{sequence:020}.snapshot"))).unwrap();
+    assert_eq!(feed.take_snapshot(sequence), Some(sequence));
+}
+
+#[test]
+fn a_damaged_old_snapshot_behind_which_the_channels_end_does_not_keep_an_engine_down() {
+    let rings = directory();
+    let mut feed = Feed::in_segments(rings.path(), Venue::Binance, 1 << 16);
+    let write = |feed: &mut Feed, rounds: std::ops::Range<u64>| {
+        for round in rounds {
+            feed.write_market(round * 50, 50);
+            settle(&mut [feed]);
+        }
+    };
+    write(&mut feed, 0..15);
+    let old = feed.take_snapshot(feed.last() - 60).unwrap();
+    let engine = start_plain(rings.path(), &[&feed], false);
+    wait_for_all(&engine, &[&feed]);
+    engine.stop().unwrap();
+    let left_off = feed.last();
+    write(&mut feed, 15..30);
+    let newer = feed.take_snapshot(feed.last()).unwrap();
+    let first = remove_oldest(&feed, 2);
+    assert!(first <= old + 1 && old <= left_off && left_off < newer, "{first} {old} {left_off} {newer}");
+    damage_snapshot(&feed, old);
+    let engine = start_plain(rings.path(), &[&feed], true);
+    assert!(engine.made_anew().unwrap().contains("begins behind"), "{:?}", engine.made_anew());
+    wait_for_all(&engine, &[&feed]);
+    assert_eq!(engine.taken_up()[0].behind, newer);
+    engine.stop().unwrap();
     feed.close();
 }

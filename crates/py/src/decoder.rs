@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use tidebook_feed::RecordBatch;
 use tidebook_journal::snapshot::{Place, SnapshotStore};
-use tidebook_plane::{Beginning, FeedHistory, snapshots_path};
+use tidebook_plane::{Beginning, FeedHistory, snapshots_path, usable_snapshots};
 use tidebook_types::{RawMessage, Venue};
 
 use crate::errors::{self, Raised};
@@ -36,6 +36,21 @@ pub fn venue_of(name: &str) -> Result<Venue, Raised> {
         let known: Vec<_> = Venue::ALL.into_iter().map(Venue::name).collect();
         Raised::new(errors::UNKNOWN_VENUE, format!("venue {name:?} is unknown; known: {}", known.join(", ")))
     })
+}
+
+/// Where [`FeedDecoder::begin`] could begin: the newest `count` snapshots, rising, and why newer ones could not be used.
+#[pyfunction]
+pub fn usable_feed_snapshots(
+    py: Python<'_>,
+    venue: &str,
+    journal_dir: PathBuf,
+    snapshots_dir: PathBuf,
+    sequence_max: u64,
+    count: usize,
+) -> PyResult<(Vec<u64>, Vec<String>)> {
+    let venue = venue_of(venue)?;
+    let found = py.detach(|| usable_snapshots(venue, &journal_dir, &snapshots_dir, sequence_max, count));
+    Ok(found.map_err(Raised::from)?)
 }
 
 #[pymethods]

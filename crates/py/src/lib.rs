@@ -44,7 +44,7 @@ mod _core {
     #[pymodule_export]
     use super::checkpoints::CheckpointStore;
     #[pymodule_export]
-    use super::decoder::FeedDecoder;
+    use super::decoder::{FeedDecoder, usable_feed_snapshots};
     #[pymodule_export]
     use super::depth_book::DepthBook;
     #[pymodule_export]

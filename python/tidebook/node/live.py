@@ -33,7 +33,7 @@ from tidebook.node.presence import claimed
 from tidebook.node.recovery import Recovery, RecoveryInterruptedError
 from tidebook.node.rings import RingSource
 from tidebook.node.simulator import VenueProcess, simulated
-from tidebook.node.snapshot_files import verified_snapshots
+from tidebook.node.snapshot_files import usable_snapshots
 from tidebook.node.snapshots import SnapshotRequests
 from tidebook.node.stored_history import StoredHistory
 from tidebook.node.venue_feed import FeedOptions, FeedPlan, VenueFeed
@@ -302,7 +302,8 @@ def _kept(data: Path, feed: VenueFeed, engine: MarketDataEngine) -> Kept:
         channel=feed.channel,
         journal=feed.journal,
         stored=needed_no_more,
-        snapshots=lambda: verified_snapshots(data, feed.channel, SNAPSHOTS_NEEDED),
+        # Not ahead of the rows: storage would not begin behind such a one.
+        snapshots=lambda: usable_snapshots(data, feed.channel, SNAPSHOTS_NEEDED, needed_no_more()),
         ready=lambda: feed.storing.state.status != "starting",
     )
 

@@ -1,15 +1,18 @@
-"""The snapshots of a channel's states in a data directory: which verify, and what they prove.
+"""The snapshots of a channel's states in a data directory: which a start can begin behind, and what they prove.
 
-A snapshot counts when every byte of it verifies and it is of the journal that is there now. Several kinds of states of one
-channel each have their own; what is needed of a journal is what the least covered of them needs.
+There is one question, whoever asks it: can a start begin here? `usable_snapshots` and `find_start` ask the code that begins, so a
+snapshot that verifies but that this build cannot load, or that is not of this journal's history, counts for nothing. Maintenance
+removes, and backup, restore and drill promise, on this answer alone.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tidebook._core import FeedDecoder, usable_feed_snapshots, venues
 from tidebook.errors import JournalAbsentError, SnapshotError
-from tidebook.node.directory import journal_directory
+from tidebook.node.directory import channel_of, journal_directory, snapshots_directory
 from tidebook.persistence import inspect
 from tidebook.persistence.snapshots import stores
 
@@ -18,6 +21,58 @@ if TYPE_CHECKING:
 
     from tidebook.persistence import SnapshotStore
 
+_SEQUENCE_MAX = (1 << 64) - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """Where a feed would be taken up."""
+
+    behind: int
+    """Message of the snapshot it begins behind; 0: it begins with its first message."""
+    refused: list[str] = field(default_factory=list)
+    """Why newer snapshots cannot be used."""
+
+
+def feed_venue(channel: str) -> str | None:
+    """The venue whose feed a channel is; None of one whose states only its owner can load."""
+    return next((venue for venue in venues().values() if channel_of(venue) == channel), None)
+
+
+def find_start(data: Path, channel: str, sequence_max: int = _SEQUENCE_MAX) -> Start:
+    """Where a start would take up the feed `channel` with what lies in `data` now. Loads a snapshot.
+
+    `sequence_max` is how far rows reach, for storage: it begins behind no snapshot that is ahead of them. A channel that is no
+    feed has no state that a node makes: nothing is asked of it.
+    Raises: SnapshotError, saying what to do, when there is nothing to begin with; SnapshotMismatchError for a snapshot that
+            contradicts the journal; JournalError.
+    """
+    venue = feed_venue(channel)
+    if venue is None:
+        return Start(behind=0)
+    decoder, refused = FeedDecoder.begin(
+        venue, journal_directory(data, channel), snapshots_directory(data), sequence_max
+    )
+    return Start(behind=decoder.sequence, refused=refused)
+
+
+def usable_snapshots(data: Path, channel: str, count: int, sequence_max: int = _SEQUENCE_MAX) -> list[int]:
+    """Sequences, rising, of the newest `count` snapshots up to `sequence_max` that a start could begin behind.
+
+    Fewer where there are fewer; none of a channel with a kind of state that a node cannot load, since nobody here can say that
+    a start would. Loads them. Raises: SnapshotMismatchError for one that contradicts the journal; JournalError; OSError.
+    """
+    venue = feed_venue(channel)
+    if venue is None or any(store.kind != channel for store in _stores(data, channel)):
+        return []
+    try:
+        found, _ = usable_feed_snapshots(
+            venue, journal_directory(data, channel), snapshots_directory(data), sequence_max, count
+        )
+    except JournalAbsentError:
+        return []
+    return found
+
 
 def newest_snapshot(data: Path, channel: str) -> int | None:
     """Sequence of the newest there is by its name, verified or not; None without one."""
@@ -25,9 +80,10 @@ def newest_snapshot(data: Path, channel: str) -> int | None:
 
 
 def verified_snapshots(data: Path, channel: str, count: int) -> list[int]:
-    """Sequences, rising, of the newest `count` snapshots that verify, of the kind of state that has the least.
+    """Sequences, rising, of the newest `count` snapshots whose bytes verify, of the kind of state that has the least.
 
-    Fewer where there are fewer. Reads every byte of them. Raises: JournalError; OSError.
+    For a look only: that one verifies does not say that a start can begin behind it. Fewer where there are fewer. Reads every
+    byte of them. Raises: JournalError; OSError.
     """
     try:
         journal_id = inspect(journal_directory(data, channel)).journal_id

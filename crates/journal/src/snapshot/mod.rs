@@ -21,6 +21,7 @@ pub use frame::{
     SnapshotHeader,
 };
 pub use recovery::{
-    Progress, Recovered, RecoveryFacts, RecoveryOptions, Refused, check_place, proven_durable, recover,
+    Loaded, Progress, Recovered, RecoveryFacts, RecoveryOptions, Refused, check_place, load_usable, newest_usable,
+    proven_durable, recover, usable_snapshots,
 };
 pub use store::{Rotation, Snapshot, SnapshotFacts, SnapshotStore};

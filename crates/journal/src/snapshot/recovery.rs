@@ -108,20 +108,8 @@ pub fn recover<S: State>(
     mut progress: impl FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Recovered<S>, SnapshotError> {
     let began = Instant::now();
-    let mut refused = Vec::new();
-    let mut start = None;
-    for sequence in snapshots.list()?.into_iter().rev().filter(|&found| found <= options.snapshot_sequence_max) {
-        match load(&mut make, journal, snapshots, sequence) {
-            Ok(loaded) => {
-                start = Some(loaded);
-                break;
-            }
-            Err(error) if error.contradicts_journal() => return Err(error),
-            Err(SnapshotError::Journal(error)) => return Err(error.into()),
-            Err(reason) => refused.push(Refused { sequence, reason }),
-        }
-    }
-    let from_sequence = start.as_ref().map_or(0, |(facts, _): &(SnapshotFacts, S)| facts.sequence() + 1);
+    let (start, refused) = newest_usable(&mut make, journal, snapshots, options.snapshot_sequence_max)?;
+    let from_sequence = start.as_ref().map_or(0, |(facts, _): &Loaded<S>| facts.sequence() + 1);
     let mut reader = JournalReader::open_storage(Arc::clone(journal), ReaderOptions::from_sequence(from_sequence))?;
     let first = segment::first(&**journal)?;
     let (used, mut state) = match start {
@@ -155,13 +143,97 @@ pub fn recover<S: State>(
     Ok(Recovered { state, place, facts, reader })
 }
 
+/// A snapshot and the state that it holds.
+pub type Loaded<S> = (SnapshotFacts, S);
+
+/// The newest snapshot up to `sequence_max` that a start can begin behind, with its state, and the newer ones refused.
+///
+/// This, [`usable_snapshots`] and [`load_usable`] are one rule: whoever relies on snapshots asks what a start would find.
+///
+/// # Errors
+/// What contradicts the journal, as of [`recover`]: it is never passed over; what reading the journal returned.
+pub fn newest_usable<S: State>(
+    mut make: impl FnMut() -> S,
+    journal: &Arc<dyn Storage>,
+    snapshots: &SnapshotStore,
+    sequence_max: u64,
+) -> Result<(Option<Loaded<S>>, Vec<Refused>), SnapshotError> {
+    let mut newest = None;
+    let refused = look(&mut make, journal, snapshots, sequence_max, |facts, state| {
+        newest = Some((facts, state));
+        ControlFlow::Break(())
+    })?;
+    Ok((newest, refused))
+}
+
+/// The newest `count` snapshots up to `sequence_max` that a start can begin behind, newest first, and those refused.
+///
+/// # Errors
+/// As [`newest_usable`].
+pub fn usable_snapshots<S: State>(
+    mut make: impl FnMut() -> S,
+    journal: &Arc<dyn Storage>,
+    snapshots: &SnapshotStore,
+    sequence_max: u64,
+    count: usize,
+) -> Result<(Vec<SnapshotFacts>, Vec<Refused>), SnapshotError> {
+    let mut found = Vec::new();
+    if count == 0 {
+        return Ok((found, Vec::new()));
+    }
+    let refused = look(&mut make, journal, snapshots, sequence_max, |facts, _| {
+        found.push(facts);
+        if found.len() < count { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    Ok((found, refused))
+}
+
+/// Gives snapshots that can be used, newest first, until `found` has enough; those that cannot.
+fn look<S: State>(
+    make: &mut impl FnMut() -> S,
+    journal: &Arc<dyn Storage>,
+    snapshots: &SnapshotStore,
+    sequence_max: u64,
+    mut found: impl FnMut(SnapshotFacts, S) -> ControlFlow<()>,
+) -> Result<Vec<Refused>, SnapshotError> {
+    let mut refused = Vec::new();
+    for sequence in snapshots.list()?.into_iter().rev().filter(|&listed| listed <= sequence_max) {
+        match load_usable(&mut *make, journal, snapshots, sequence)? {
+            Ok((facts, state)) => {
+                if found(facts, state).is_break() {
+                    break;
+                }
+            }
+            Err(reason) => refused.push(Refused { sequence, reason }),
+        }
+    }
+    Ok(refused)
+}
+
+/// The state of the snapshot at `sequence` if a start can begin behind it, else why not.
+///
+/// # Errors
+/// As [`newest_usable`].
+pub fn load_usable<S: State>(
+    mut make: impl FnMut() -> S,
+    journal: &Arc<dyn Storage>,
+    snapshots: &SnapshotStore,
+    sequence: u64,
+) -> Result<Result<Loaded<S>, SnapshotError>, SnapshotError> {
+    match load(&mut make, journal, snapshots, sequence) {
+        Err(error) if error.contradicts_journal() => Err(error),
+        Err(SnapshotError::Journal(error)) => Err(error.into()),
+        loaded => Ok(loaded),
+    }
+}
+
 /// Loads the snapshot at `sequence` after it was found to belong to the journal.
 fn load<S: State>(
     make: &mut impl FnMut() -> S,
     journal: &Arc<dyn Storage>,
     snapshots: &SnapshotStore,
     sequence: u64,
-) -> Result<(SnapshotFacts, S), SnapshotError> {
+) -> Result<Loaded<S>, SnapshotError> {
     let snapshot = snapshots.load(sequence)?;
     check_place(journal, &snapshot.facts)?;
     let mut state = make();
