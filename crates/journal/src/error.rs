@@ -42,6 +42,24 @@ pub enum JournalError {
         /// Last message that was acknowledged.
         durable: u64,
     },
+    /// The file that is written was cut from outside: what was written behind the cut is a hole or gone.
+    #[error(
+        "{path}: cut from {expected_bytes} to {size_bytes} bytes while the journal was written; of the acknowledged \
+         messages {first_sequence} to {durable} those behind the cut may be lost, and nothing more is acknowledged. Find \
+         what cuts files here, then see `tidebook journal repair`"
+    )]
+    Shortened {
+        /// The segment that was written.
+        path: PathBuf,
+        /// Bytes of it now.
+        size_bytes: u64,
+        /// Bytes it was made with.
+        expected_bytes: u64,
+        /// Its first message.
+        first_sequence: u64,
+        /// Last message that was acknowledged.
+        durable: u64,
+    },
     /// A file stands where a directory is needed.
     #[error("{path}: a file stands in the way of this directory; move it away or choose another directory")]
     NoDirectory {

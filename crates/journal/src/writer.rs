@@ -304,11 +304,11 @@ impl JournalWriter {
         Ok(self.durable())
     }
 
-    /// Looks whether the segment still has its name, if the last look is `look_interval` ago: a removed file takes
-    /// writes and syncs like any other, and what is in it is lost.
+    /// Looks whether the segment still has its name and its size, if the last look is `look_interval` ago: a removed or
+    /// shortened file takes writes and syncs like any other, and what was in it is lost.
     ///
     /// # Errors
-    /// [`JournalError::Removed`], which poisons.
+    /// [`JournalError::Removed`] and [`JournalError::Shortened`], which poison.
     pub fn look(&mut self) -> Result<(), JournalError> {
         self.check_poison()?;
         if self.looked.elapsed() < self.options.look_interval {
@@ -322,15 +322,21 @@ impl JournalWriter {
         let name = segment::file_name(self.segment.header.segment);
         let path = self.storage.path(&name);
         let written = self.segment.file.identity().map_err(io_error("look at", &path))?;
+        let (first_sequence, durable) = (self.segment.header.first_sequence, self.durable());
         match self.storage.identity(&name) {
-            Ok(named) if named == written => Ok(()),
+            Ok(named) if named == written => {}
             // A directory that may not be searched says nothing about the file.
-            Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(()),
-            Ok(_) | Err(_) => {
-                let (first_sequence, durable) = (self.segment.header.first_sequence, self.durable());
-                self.poison(Err(JournalError::Removed { path, first_sequence, durable }))
-            }
+            Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+            Ok(_) | Err(_) => return self.poison(Err(JournalError::Removed { path, first_sequence, durable })),
         }
+        // Zeros were written over its whole size, and nothing gives them back before it is sealed.
+        let expected_bytes = self.segment.header.size_bytes;
+        let size_bytes = self.segment.file.size_bytes().map_err(io_error("look at", &path))?;
+        if size_bytes < expected_bytes {
+            let shortened = JournalError::Shortened { path, size_bytes, expected_bytes, first_sequence, durable };
+            return self.poison(Err(shortened));
+        }
+        Ok(())
     }
 
     /// Ends the journal cleanly: syncs, notes that nothing was pending, and gives back the space that was allocated for
@@ -364,6 +370,7 @@ impl JournalWriter {
 
     /// Syncs and seals this segment; the next takes the open batch.
     fn begin_segment(&mut self) -> Result<(), JournalError> {
+        self.look_now()?;
         self.sync_flushed()?;
         let header = next_header(&*self.storage, &self.options, Some((&self.segment.header, self.state)))?;
         let ahead = self.next_segment.take().map(|thread| thread.join().expect("allocating a segment never panics"));

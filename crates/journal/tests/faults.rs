@@ -7,8 +7,9 @@ mod queue;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use common::{append_upto, open, options, payload, read_all};
+use common::{SEGMENT_SIZE_BYTES, append_upto, open, options, payload, read_all};
 use queue::JournalQueue;
+use tidebook_journal::storage::Access;
 use tidebook_journal::{JournalError, JournalOptions, JournalThread, JournalWriter, Source, SyncPolicy, Tail, Visible};
 use tidebook_testkit::storage::{EINTR, EIO, ENOSPC};
 use tidebook_testkit::{Fault, MemoryStorage, Operation, Random};
@@ -286,6 +287,24 @@ fn a_journal_whose_segment_is_removed_moved_or_replaced_acknowledges_nothing_mor
         assert!(error.to_string().contains("and acknowledged messages 1 to 4 with it"), "{how}: {error}");
         assert_eq!(writer.durable(), 4);
         assert!(matches!(writer.append(&payload(6)), Err(JournalError::Poisoned { .. })), "{how}");
+    }
+}
+
+#[test]
+fn a_journal_whose_segment_is_cut_under_its_writer_acknowledges_nothing_more() {
+    for (size_bytes, last) in [(4096, 5), (5000, 5), (SEGMENT_SIZE_BYTES - 1, 5), (4096, 400)] {
+        let storage = MemoryStorage::new();
+        let mut writer = open(&storage);
+        append_upto(&mut writer, 4, 4);
+        storage.shared().open("0000000001.segment", Access::ReadWrite).unwrap().truncate(size_bytes).unwrap();
+        // One message, or so many that the segment is full and a next one would seal it.
+        let error = (5..=last).find_map(|sequence| writer.append(&payload(sequence)).err());
+        let error = error.unwrap_or_else(|| writer.sync().unwrap_err());
+        let at = format!("{size_bytes}, {last}: {error}");
+        assert!(matches!(error, JournalError::Shortened { first_sequence: 1, durable: 4, .. }), "{at}");
+        assert!(error.to_string().contains("cut from 8192 to"), "{at}");
+        assert_eq!(writer.durable(), 4, "{at}");
+        assert!(matches!(writer.append(&payload(6)), Err(JournalError::Poisoned { .. })), "{at}");
     }
 }
 
