@@ -14,7 +14,13 @@ import pytest
 
 import tidebook as tb
 from tidebook._core import JournalReader
-from tidebook.errors import ChannelError, ChannelUsageError, EndpointBusyError, JournalError
+from tidebook.errors import (
+    ChannelError,
+    ChannelNotFoundError,
+    ChannelUsageError,
+    EndpointBusyError,
+    JournalError,
+)
 
 NUMBER = np.dtype([("number", "<u8")])
 KINDS = pytest.mark.parametrize("dtype", [NUMBER, None], ids=["records", "messages"])
@@ -378,3 +384,70 @@ def test_a_channel_is_not_taken_for_one_of_another_durability(rings: Path, tmp_p
     tb.create_channel("numbers", options(tmp_path), directory=rings)
     with pytest.raises(ChannelUsageError, match="is there with durability wal, asked for was memory"):
         tb.create_channel("numbers", tb.ChannelOptions(dtype=NUMBER), directory=rings)
+
+
+OLD = np.dtype([("px", "<i8"), ("qty", "<i8")])
+LAYOUTS = {
+    "another type": (
+        np.dtype([("ratio", "<f8"), ("qty", "<i8")]),
+        "ratio: f8 at byte 0 expected, not in the journal; px: i8 at byte 0 in the journal, not expected",
+    ),
+    "another size": (
+        np.dtype({"names": ["px", "qty"], "formats": ["<i8", "<i8"], "offsets": [0, 8], "itemsize": 24}),
+        "24 bytes a record expected, 16 in the journal",
+    ),
+    "plain messages": (None, "plain messages expected, records of px, qty in the journal"),
+}
+
+
+def reboot(rings: Path) -> None:
+    """Shared memory is lost."""
+    for file in rings.iterdir():
+        file.unlink()
+
+
+@pytest.mark.parametrize("case", LAYOUTS)
+def test_a_journal_of_another_layout_is_refused_by_its_fields_after_its_ring_is_gone(
+    rings: Path, tmp_path: Path, case: str
+) -> None:
+    """Method: the ring's file is removed, as a reboot does; then the right program still finds what it left."""
+    layout, told = LAYOUTS[case]
+    channel = tb.create_channel("numbers", options(tmp_path, dtype=OLD), directory=rings)
+    with tb.open_producer(channel) as producer:
+        producer.write_batch(np.array([(1, 2), (3, 4), (5, 6)], OLD), wait="durable")
+    reboot(rings)
+    before = sorted((path.name, path.read_bytes()) for path in (tmp_path / "numbers").iterdir() if path.is_file())
+    with pytest.raises(ChannelUsageError) as error:
+        tb.create_channel("numbers", options(tmp_path, dtype=layout), directory=rings)
+    assert str(error.value) == (
+        f"channel numbers is there with another layout ({told}): its journal is {tmp_path / 'numbers'}; "
+        "use its layout or another name"
+    )
+    assert not list(rings.glob("*.ring"))
+    assert before == sorted(
+        (path.name, path.read_bytes()) for path in (tmp_path / "numbers").iterdir() if path.is_file()
+    )
+    again = tb.create_channel("numbers", options(tmp_path, dtype=OLD), directory=rings)
+    with tb.open_producer(again) as producer, tb.open_consumer(again, start="earliest") as consumer:
+        assert producer.published == 3
+        batch = consumer.poll_batch(timeout=60)
+        assert isinstance(batch, tb.Batch)
+        assert batch.array["px"].tolist() == [1, 3, 5]
+
+
+def test_a_journal_of_plain_messages_is_no_journal_of_records(rings: Path, tmp_path: Path) -> None:
+    channel = tb.create_channel("numbers", options(tmp_path, dtype=None), directory=rings)
+    with tb.open_producer(channel) as producer:
+        producer.write(b"eight by", wait="durable")
+    reboot(rings)
+    with pytest.raises(ChannelUsageError, match="records of number expected, plain messages in the journal"):
+        tb.create_channel("numbers", options(tmp_path), directory=rings)
+
+
+def test_who_opens_a_channel_by_name_after_a_reboot_is_told_who_makes_its_ring(rings: Path, tmp_path: Path) -> None:
+    tb.create_channel("numbers", options(tmp_path), directory=rings)
+    reboot(rings)
+    with pytest.raises(ChannelNotFoundError) as error:
+        tb.open_consumer("numbers", directory=rings)
+    told = "or make it with create_channel; after a reboot that makes a durable channel's ring anew from its journal"
+    assert str(error.value).endswith(told)

@@ -35,6 +35,8 @@ _SLOTS_MIN, _SLOTS_MAX = 8, 1 << 32
 _RUN_SLOT_BYTES = 128
 """Of messages of many producers: 108 of them payload, so that most take one slot."""
 
+_ANEW = "or make it with create_channel; after a reboot that makes a durable channel's ring anew from its journal"
+
 
 @dataclass(frozen=True)
 class Channel:
@@ -120,8 +122,8 @@ def create_channel(
     `directory` replaces the node's (`$TIDEBOOK_RINGS/<node>` or `/dev/shm/tidebook-<uid>/<node>`). A channel of a group
     needs one of its own: members write in it, and come to it through directories they may enter. A durable channel goes
     on where its journal stands, also when its ring is gone.
-    Raises: ChannelUsageError for options that cannot be, or an existing channel of other ones, with the fields that
-            differ; ChannelSpaceError when shared memory has no room; ChannelAccessError when others could write it; of a
+    Raises: ChannelUsageError for options that cannot be, or an existing channel or journal of other ones, with the fields
+            that differ; ChannelSpaceError when shared memory has no room; ChannelAccessError when others could write it; of a
             journal also JournalError and its kinds.
     """
     options = options_of(options)
@@ -269,8 +271,9 @@ def _instead(name: str, folder: Path) -> str:
         return f"{hint}there are {', '.join(names)}"
     nodes = sorted(path.parent.name for path in folder.parent.glob("*/*.ring"))
     if nodes:
-        return f"no node {folder.name!r} has run; name one with node=...: {', '.join(dict.fromkeys(nodes))}"
-    return "no node has run on this machine as this user; start one with `tidebook run`, or create the channel"
+        known = ", ".join(dict.fromkeys(nodes))
+        return f"no node {folder.name!r} has run; name one with node=...: {known}; {_ANEW}"
+    return f"no node has run on this machine as this user; start one with `tidebook run`, {_ANEW}"
 
 
 def _folder(node: str, directory: str | os.PathLike[str] | None) -> Path:

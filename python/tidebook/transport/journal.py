@@ -6,14 +6,23 @@ its last producer was killed, is journaled first; then a thread of this process 
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tidebook._core import DurableChannel
-from tidebook.errors import EndpointBusyError, JournalError, JournalLockedError
+from tidebook._core import DurableChannel, journal_configurations
+from tidebook.errors import (
+    ChannelUsageError,
+    EndpointBusyError,
+    JournalAbsentError,
+    JournalError,
+    JournalLockedError,
+)
+from tidebook.transport.layout import difference
 
 if TYPE_CHECKING:
+    import os
     from pathlib import Path
 
     from tidebook._core import Ring
@@ -68,14 +77,80 @@ def remove_companions(ring: Path, *, all_durable: bool) -> None:
         ring.with_suffix(".staging").unlink(missing_ok=True)
 
 
+@dataclass(frozen=True, kw_only=True)
+class RecordLayout:
+    """What the messages of a journal are from one of them on."""
+
+    first_sequence: int
+    text: str | None
+    """As a ring has it; empty for plain messages, None where the journal does not say."""
+    record_size_bytes: int = 0
+
+
+def record_layouts(directory: str | os.PathLike[str]) -> list[RecordLayout]:
+    """What the messages of a journal are, oldest first: the first that are held, and each change.
+
+    Raises: JournalAbsentError, JournalVersionError; JournalDamagedError for a damaged header.
+    """
+    layouts: list[RecordLayout] = []
+    for change in journal_configurations(directory):
+        text, size_bytes = _recorded(change["configuration"])
+        if not layouts or (layouts[-1].text, layouts[-1].record_size_bytes) != (text, size_bytes):
+            layouts.append(
+                RecordLayout(first_sequence=change["first_sequence"], text=text, record_size_bytes=size_bytes)
+            )
+    return layouts
+
+
+def _recorded(configuration: str | None) -> tuple[str | None, int]:
+    """Text and size of the records of a configuration."""
+    try:
+        found = json.loads(configuration or "")
+        if "record" not in found:
+            # The ring is what a channel's configuration has; one of something else says nothing of messages.
+            return ("", 0) if "ring" in found else (None, 0)
+        return str(found["record"]["layout"]), int(found["ring"]["record_size_bytes"])
+    except (ValueError, KeyError, TypeError):
+        return None, 0
+
+
+def require_layout(name: str, directory: Path, text: str, record_size_bytes: int) -> None:
+    """Refuses a journal whose newest messages have another layout: its ring may be gone, but they are read with it.
+
+    A journal that is not there yet, or does not say, is taken.
+    Raises: ChannelUsageError naming each field that differs; JournalError and its kinds.
+    """
+    try:
+        layouts = [layout for layout in record_layouts(directory) if layout.text is not None]
+    except JournalAbsentError:
+        return
+    if not layouts or (layouts[-1].text, layouts[-1].record_size_bytes) == (text, record_size_bytes):
+        return
+    found = layouts[-1].text or ""
+    differs = difference(text, found, "journal")
+    if not differs:
+        differs = f"{record_size_bytes} bytes a record expected, {layouts[-1].record_size_bytes} in the journal"
+    raise ChannelUsageError(
+        f"channel {name} is there with another layout ({differs}): its journal is {directory}; use its layout or another "
+        "name",
+        option="dtype",
+        expected=text,
+        found=found,
+        path=str(directory),
+    )
+
+
 class Journal:
     """A running journal. Calls release the GIL while they wait and obey Ctrl-C."""
 
     def __init__(self, name: str, path: Path, place: JournalPlace, shape: RingShape) -> None:
         """Opens or makes ring and journal and brings them to one sequence.
 
-        Raises: EndpointBusyError while another process runs it; JournalError and its kinds; ChannelError.
+        Raises: EndpointBusyError while another process runs it; ChannelUsageError for a journal of records of another
+                layout; JournalError and its kinds; ChannelError.
         """
+        text = "" if shape.schema is None else shape.schema[2]
+        require_layout(name, place.directory, text, 0 if shape.schema is None else shape.record_size_bytes)
         common: dict[str, Any] = {
             "crc": shape.crc,
             "parking": shape.parking,

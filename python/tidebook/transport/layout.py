@@ -78,19 +78,22 @@ def slot(record: np.dtype[Any], record_offset: int, stride: int) -> np.dtype[Any
     )
 
 
-def difference(expected: str, found: str) -> str:
-    """The fields in which two layouts differ, for people; empty for equal ones. An empty layout is plain messages."""
+def difference(expected: str, found: str, place: str = "ring") -> str:
+    """The fields in which two layouts differ, for people; empty for equal ones. An empty layout is plain messages.
+
+    `place` is where the second one was found.
+    """
     if not expected or not found:
-        return "" if expected == found else f"{_named(expected)} expected, {_named(found)} in the ring"
+        return "" if expected == found else f"{_named(expected)} expected, {_named(found)} in the {place}"
     ours, theirs = _fields(expected), _fields(found)
     told = []
     for name in dict.fromkeys([*ours, *theirs]):
         if name not in theirs:
-            told.append(f"{name}: {ours[name]} expected, not in the ring")
+            told.append(f"{name}: {ours[name]} expected, not in the {place}")
         elif name not in ours:
-            told.append(f"{name}: {theirs[name]} in the ring, not expected")
+            told.append(f"{name}: {theirs[name]} in the {place}, not expected")
         elif ours[name] != theirs[name]:
-            told.append(f"{name}: {ours[name]} expected, {theirs[name]} in the ring")
+            told.append(f"{name}: {ours[name]} expected, {theirs[name]} in the {place}")
     return "; ".join(told)
 
 
