@@ -265,6 +265,9 @@ class FeedDecoder:
     @property
     def sequence(self) -> int:
         """Sequence of the last message; 0 before the first. `decode` goes on with the next."""
+    @property
+    def state_hash(self) -> int:
+        """Of the whole state, as snapshots keep it; reads all books. Releases the GIL."""
     def definitions(self) -> numpy.ndarray[Any, Any]:
         """`instruments` records from before `sequence`: the one that holds of each instrument, and older ones that are kept.
 
@@ -291,7 +294,7 @@ class FeedDecoder:
         Raises: RawMessageError for a payload no version of ours wrote. Malformed market data never raises.
         """
     def report(self) -> dict[str, Any]:
-        """venue, messages, checks_passed, checks_failed, gaps, oracles (name, passed, failed), counters, quarantined
+        """venue, messages, instruments, books (how many there are), checks_passed, checks_failed, gaps, oracles (name, passed, failed), counters, quarantined
         (the first frames set aside: sequence, offset, expected), state_hash.
         """
 
@@ -352,8 +355,11 @@ class JournalReader:
     def channel(self) -> str:
         """Channel whose messages these are."""
     @property
+    def journal_id(self) -> int:
+        """Tells the journal from another of the same channel."""
+    @property
     def next_sequence(self) -> int:
-        """Sequence of the next message."""
+        """Sequence of the next message; further on than the last one given where the journal was cut between."""
     @property
     def durable(self) -> int:
         """Highest sequence this reader has seen to be durable; as new as its last read."""
@@ -363,7 +369,7 @@ class JournalReader:
     def next(self, messages_max: int = 8192) -> tuple[int, Payloads] | None:
         """First sequence and messages of the next whole batches, `messages_max` or somewhat more; None for now.
 
-        Asking again follows the tail. Releases the GIL.
+        They follow each other; where a cut of the journal lies between, the next call gives what is behind it. Asking again follows the tail. Releases the GIL.
         """
 
 @final
@@ -880,9 +886,9 @@ def compact_journal(directory: str | os.PathLike[str], keep_from: int) -> dict[s
     Raises: JournalLockedError while another does it; JournalError and its kinds.
     """
 
-def cut_journal(directory: str | os.PathLike[str], sequence: int) -> dict[str, Any]:
-    """Makes a damaged journal end with its last good message: last_sequence, lost, quarantined (paths), epoch.
-    See `persistence.cut`.
+def cut_journal(directory: str | os.PathLike[str], sequence: int, evidence: int = 0) -> dict[str, Any]:
+    """Makes a damaged journal end with its last good message and go on behind `evidence`: last_sequence, next_sequence, lost,
+    quarantined (paths), epoch. See `persistence.cut`.
 
     Raises: JournalError for another sequence or an undamaged journal; its kinds.
     """

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -224,3 +226,27 @@ def test_a_snapshot_that_cannot_be_written_is_told_and_storing_goes_on(
         Follower(source, decoder, writer, FollowerOptions(), stop_when_done(stop), snapshots=taken).follow(stop)
         assert (writer.position, taken.newest) == (100, 0)
     assert "no snapshot" in capsys.readouterr().out
+
+
+def test_the_snapshot_of_a_feed_is_loaded_by_the_command_without_being_told_what_it_is(tmp_path: Path) -> None:
+    feed = Feed(tmp_path / "data", SnapshotOptions(interval_s=3600.0))
+    feed.write(150)
+    feed.store()
+    feed.write(50)
+    store = feed.snapshot_files()[0].parent
+    command = [sys.executable, "-m", "tidebook", "snapshot", "load", str(feed.journal)]
+    shown = subprocess.run([*command, str(store)], capture_output=True, text=True, check=False)
+    assert shown.returncode == 0, shown.stderr
+    whole = FeedDecoder(VENUE)
+    reader = JournalReader(feed.journal)
+    while (read := reader.next()) is not None:
+        whole.decode(*read)
+    assert shown.stdout.splitlines() == [
+        f"{CHANNEL}: from snapshot at 150 and 50 messages behind it",
+        f"at 200, state hash {whole.state_hash:016x}",
+        "2 instruments, 2 books",
+    ]
+    facts = json.loads(subprocess.check_output([*command, str(store), "--at-most", "149", "--json"]))
+    assert (facts["used"], facts["tail_count"], facts["state_hash"]) == (None, 200, f"{whole.state_hash:016x}")
+    other = subprocess.run([*command, str(tmp_path / "positions")], capture_output=True, text=True, check=False)
+    assert (other.returncode, "--state module:name" in other.stderr) == (2, True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tidebook._core import JournalReader, Recording
+from tidebook._core import JournalReader, JournalWriter, Recording, pack_message
 from tidebook.errors import CaptureError, CaptureLogError, UsageError
 from tidebook.node.export import export_journal
 from tidebook.node.recordings import RecordingJournal, Recordings
@@ -128,3 +128,27 @@ def test_the_commands_record_and_export_and_compress(tmp_path: Path, recording: 
     assert refused.returncode != 0
     assert b"exists; choose another name or add --force" in refused.stderr
     assert b"Traceback" not in refused.stderr
+
+
+def test_an_export_never_begins_in_the_middle_without_being_told_to(tmp_path: Path) -> None:
+    data, out = tmp_path / "data", tmp_path / "out.tbcap"
+    journal = data / "journal/feed.binance"
+    messages = [pack_message(1_700_000_000_000_000_000 + n, 1, 1, b'{"n":%d}' % n) for n in range(1, 31)]
+    for begin in (0, 10, 20):
+        writer = JournalWriter(journal, "feed.binance", segment_size_bytes=65_536)
+        for message in messages[begin : begin + 10]:
+            writer.append(message)
+        writer.close()
+    min(journal.glob("*.segment")).unlink()
+    command = [sys.executable, "-m", "tidebook", "export", str(out), "--data", str(data)]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "begins at message 11: older ones were compacted away" in refused.stderr
+    assert "add --from 11 " in refused.stderr
+    assert not out.exists()
+    early = subprocess.run([*command, "--from", "10"], capture_output=True, text=True, check=False)
+    assert (early.returncode, out.exists()) == (2, False)
+    done = subprocess.run([*command, "--from", "11"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"{out}: 20 messages of feed.binance, from message 11 on\n")
+    read = Recording(out).next()
+    assert [read[n] for n in range(len(read))] == messages[10:]

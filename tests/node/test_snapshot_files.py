@@ -1,6 +1,7 @@
 """Snapshots in a data directory count when they verify and are of the journal that is there; then they prove what it has to have."""
 
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,12 @@ from tests.node.test_feed_snapshots import CHANNEL as FEED
 from tests.node.test_feed_snapshots import Feed
 from tests.node.test_recovery import recovery, segments, write
 from tests.node.test_recovery import rings as rings
+from tidebook._core import CheckpointStore
 from tidebook.errors import JournalDamagedError, SnapshotError, SnapshotMismatchError
 from tidebook.node.backup import back_up
 from tidebook.node.feed_snapshots import SnapshotOptions
 from tidebook.node.maintenance import Kept, Maintenance, MaintenanceOptions
+from tidebook.node.metrics import maintenance_metrics
 from tidebook.node.restore import restore
 from tidebook.node.snapshot_files import (
     find_start,
@@ -21,6 +24,7 @@ from tidebook.node.snapshot_files import (
     usable_snapshots,
     verified_snapshots,
 )
+from tidebook.node.status import directory_status
 from tidebook.persistence import SnapshotStore, inspect, recover
 
 CHANNEL = "feed.kraken"
@@ -194,3 +198,41 @@ def test_a_kind_of_state_that_a_node_cannot_load_covers_nothing(tmp_path: Path) 
     other.write(Count(), place)
     assert usable_snapshots(tmp_path, FEED, 2) == []
     assert usable_snapshots(tmp_path, "desk.orders", 2) == []
+
+
+def test_the_age_of_the_newest_verified_snapshot_and_checkpoint_is_in_status_and_metrics(
+    tmp_path: Path, rings: Path
+) -> None:
+    data = tmp_path / "data"
+    write(data, rings, "kraken", 10, "close")
+    journal = data / "journal" / CHANNEL
+    kept = Kept(channel=CHANNEL, journal=journal, stored=lambda: 0, snapshots=list)
+    maintenance = Maintenance(data, [kept])
+
+    def shown() -> tuple[dict[str, float], tuple[float | None, float | None]]:
+        maintenance.look()
+        samples = [sample for family in maintenance_metrics(maintenance) for sample in family.samples]
+        ages = {
+            sample.name: sample.value
+            for sample in samples
+            if sample.name.endswith("_age_seconds") and sample.labels == {"channel": CHANNEL}
+        }
+        (status,) = directory_status(data, rings).channels
+        return ages, (status.snapshot_age_s, status.checkpoint_age_s)
+
+    assert shown() == ({}, (None, None))
+    began_ns = time.time_ns()
+    taken = take(data)
+    store = CheckpointStore(journal / "checkpoints")
+    store.put("state", CHANNEL, "positions", epoch=1, sequence=10, state=b"ten", durable=10)
+    ages, of_status = shown()
+    longest = (time.time_ns() - began_ns) / 1e9
+    assert set(ages) == {"tidebook_snapshot_age_seconds", "tidebook_checkpoint_age_seconds"}
+    assert all(age is not None and 0 <= age <= longest for age in (*ages.values(), *of_status))
+    write(data, rings, "kraken", 10, "close")
+    newer = data / "snapshots" / CHANNEL / "count" / f"{take(data):020d}.snapshot"
+    newer.write_bytes(newer.read_bytes()[:-1])
+    (status,) = directory_status(data, rings).channels
+    assert status.snapshot == taken, "one that does not verify has no age"
+    assert status.snapshot_age_s is not None
+    assert status.snapshot_age_s >= ages["tidebook_snapshot_age_seconds"]

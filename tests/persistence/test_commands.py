@@ -12,7 +12,7 @@ import pytest
 
 import tidebook as tb
 from tidebook import persistence
-from tidebook._core import JournalWriter, pack_message
+from tidebook._core import CheckpointStore, JournalWriter, pack_message
 
 
 def tidebook(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -149,12 +149,42 @@ def test_repair_cuts_behind_the_last_good_message_when_told_so(damaged: Path) ->
     facts = json.loads(tidebook("repair", damaged, "--cut-at", "12", "--json").stdout)
     assert facts["snapshots"] == [str(kept / snapshots[1])], "the one that is beyond the cut"
     assert (facts["damaged"], facts["cut"]["lost"], facts["cut"]["epoch"]) == (False, 18, 2)
-    assert [Path(path).name for path in facts["cut"]["quarantined"]] == ["0000000001.segment"]
+    assert [Path(path).name for path in facts["cut"]["quarantined"]] == ["0000000001.segment", snapshots[1]]
+    assert [(one["kind"], one["sequence"]) for one in facts["beyond"]] == [("snapshot", 20)]
+    assert [path.name for path in kept.iterdir()] == snapshots[:1], "what is not beyond the cut stays"
     writer = JournalWriter(damaged, "feed.binance")
-    assert writer.next_sequence == 13
-    writer.append(b"thirteen again")
+    assert (facts["cut"]["next_sequence"], writer.next_sequence) == (31, 31), "no number is given twice"
+    writer.append(b"thirty-one")
     writer.close()
-    assert tidebook("dump", damaged, "--from", "13").stdout.split()[0] == "13"
+    assert tidebook("dump", damaged, "--from", "13").stdout.split()[0] == "31"
+
+
+def test_a_cut_that_was_interrupted_is_finished_by_the_same_command(damaged: Path) -> None:
+    """Nothing can be put aside while a file is in the way."""
+    kept = damaged.parent.parent / "snapshots/feed.binance/state"
+    kept.mkdir(parents=True)
+    (kept / f"{20:020}.snapshot").touch()
+    checkpoints = CheckpointStore(damaged / "checkpoints")
+    epoch = 1 << 32 | persistence.examine(damaged).first_sequence
+    checkpoints.put("state", "feed.binance", "positions", epoch=epoch, sequence=11, state=b"eleven")
+    del checkpoints
+    (damaged / "quarantine").mkdir()
+    (damaged / "quarantine/snapshots").write_text("in the way")
+    failed = tidebook("repair", damaged, "--cut-at", "12")
+    assert failed.returncode == 1
+    assert "cannot be put aside" in failed.stderr
+    assert "the journal is cut. Mend that and give the same command again" in failed.stderr
+    (damaged / "quarantine/snapshots").unlink()
+    done = tidebook("repair", damaged, "--cut-at", "12")
+    lines = done.stdout.splitlines()
+    assert (done.returncode, lines[0]) == (0, "it was cut there already")
+    assert lines[1:] == [
+        f"  kept: {damaged}/quarantine/snapshots/state/{20:020}.snapshot",
+        f"  kept: {damaged}/quarantine/checkpoints",
+        f"{damaged}: whole, up to message 30",
+    ]
+    elsewhere = tidebook("repair", damaged, "--cut-at", "11")
+    assert "nothing to repair" in elsewhere.stdout
 
 
 def test_export_writes_messages_in_every_format_and_records_as_columns(data: Path, tmp_path: Path) -> None:

@@ -33,6 +33,10 @@ class ListJournal:
         self._next = min(self.durable + 1, first + self._at_a_time)
         return (first, range(first, self._next)) if self._next > first else None
 
+    @property
+    def passed(self) -> int:
+        return self._next - 1
+
 
 class ScenarioDecoder:
     """Gives the records of the scenario that come from the messages; refuses messages out of turn."""
@@ -95,6 +99,10 @@ def test_a_real_journal_is_stored_up_to_what_is_durable_in_it(tmp_path: Path) ->
 
         def read(self) -> tuple[int, Payloads] | None:
             return self._reader.next(50)
+
+        @property
+        def passed(self) -> int:
+            return self._reader.next_sequence - 1
 
     class SequenceDecoder(ScenarioDecoder):
         def decode(self, first_sequence: int, messages: Payloads) -> Mapping[str, NDArray[Any]]:  # type: ignore[override]

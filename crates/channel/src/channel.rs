@@ -339,6 +339,9 @@ fn replay_tail(
     let (next, published) = (writer.next_sequence(), ring.published());
     // What the journal got from elsewhere since stands at the sequences of what this ring held and never synced.
     let unsynced = published.saturating_sub(ring.durable());
+    if ring.info().epoch >> 32 < u64::from(writer.epoch()) {
+        return Ok((0, Some(("its journal was cut since".into(), Some(unsynced)))));
+    }
     if published + 1 < next {
         return Ok((0, Some((format!("it ends at {published}, before its journal"), Some(unsynced)))));
     }

@@ -369,7 +369,7 @@ impl ChannelConsumer {
 /// What the journal gave.
 enum Found {
     Messages(usize),
-    /// It begins at `first`, after what is wanted.
+    /// It has nothing before `first`, after what is wanted: compacted away, or given up by a cut.
     Compacted {
         next: u64,
         first: u64,
@@ -438,10 +438,26 @@ impl History {
                 },
             };
             match reader.next_batch() {
-                Ok(Some(batch)) => self.held.fill(batch.records().skip_while(|(sequence, _)| *sequence < next)),
-                // A journal that was moved, or a watermark that was being written just now: a fresh look tells.
-                Ok(None) if fresh || count > 0 => break Ok(Found::Messages(count)),
-                Ok(None) => self.reader = None,
+                Ok(Some(batch)) => {
+                    self.held.fill(batch.records().skip_while(|(sequence, _)| *sequence < next));
+                    if let Some(first) = self.held.first().filter(|first| *first > next) {
+                        // Behind a cut of the journal, which gave up what is between.
+                        self.reader = None;
+                        self.held.clear();
+                        break Ok(if count > 0 { Found::Messages(count) } else { Found::Compacted { next, first } });
+                    }
+                }
+                Ok(None) => {
+                    let first = reader.next_sequence();
+                    if count == 0 && first > next {
+                        break Ok(Found::Compacted { next, first });
+                    }
+                    // A journal that was moved, or a watermark that was being written just now: a fresh look tells.
+                    if fresh || count > 0 {
+                        break Ok(Found::Messages(count));
+                    }
+                    self.reader = None;
+                }
                 Err(error) => {
                     self.reader = None;
                     break failed(error, next, count);

@@ -15,6 +15,7 @@ use crate::frame::{
 };
 use crate::segment::{self, OpenSegment};
 use crate::storage::{self, Storage, read_full_at};
+use crate::walk::follows;
 use crate::watermark::WatermarkReader;
 
 /// Bytes read ahead; small enough to stay in the second-level cache beside the decoder's own data.
@@ -183,7 +184,8 @@ impl JournalReader {
         self.segment.header.created_ns()
     }
 
-    /// Sequence of the next message to be read.
+    /// Sequence of the next message to be read. Further on than the last one read where a cut gave up what was in between:
+    /// then no message of those numbers will come.
     pub fn next_sequence(&self) -> u64 {
         self.state.next_sequence.max(self.options.from_sequence)
     }
@@ -300,11 +302,7 @@ impl JournalReader {
             }
             return Err(self.damaged(Damage::Batch { durable: sealed }));
         }
-        if seal.predecessor_batch < self.state.batch_number
-            || seal.predecessor_chain != self.state.chain
-            || seal.first_sequence != self.state.next_sequence
-            || seal.epoch < self.state.epoch
-        {
+        if !follows(seal, &self.state) {
             let (expected, found) = (seal.predecessor_batch, self.state.batch_number);
             return Err(self.damaged(Damage::Seal { expected, found }));
         }

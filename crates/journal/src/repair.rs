@@ -72,6 +72,8 @@ pub struct Restored {
 pub struct Cut {
     /// Last message of the journal now.
     pub last_sequence: u64,
+    /// First message from here on. The numbers between were given to messages that are lost, and are not given again.
+    pub next_sequence: u64,
     /// Messages given up, as far as anything shows that they were there.
     pub lost: u64,
     /// Where what was taken out is.
@@ -325,20 +327,21 @@ fn set_aside(storage: &dyn Storage, name: &str) -> Result<Option<PathBuf>, Journ
 }
 
 /// Makes the journal in the directory `path` end with message `sequence`, which must be [`Diagnosis::last_good`]: who gives it has
-/// seen what is lost. A new segment of the next epoch begins behind it.
+/// seen what is lost. A new segment of the next epoch begins behind it, with a message that no number was given to before:
+/// behind all that the journal shows, and behind `evidence`, the last one known to anybody else.
 ///
 /// # Errors
 /// [`JournalError::Option`] for any other sequence, or when nothing is damaged; [`JournalError::Locked`] while the journal is
 /// written. [`JournalError::Damaged`] when not even the oldest header verifies: there is nothing to go on from.
-pub fn cut(path: &Path, sequence: u64) -> Result<Cut, JournalError> {
-    cut_storage(&storage::directory(path), sequence)
+pub fn cut(path: &Path, sequence: u64, evidence: u64) -> Result<Cut, JournalError> {
+    cut_storage(&storage::directory(path), sequence, evidence)
 }
 
 /// As [`cut`], over any storage.
 ///
 /// # Errors
 /// As [`cut`].
-pub fn cut_storage(storage: &Arc<dyn Storage>, sequence: u64) -> Result<Cut, JournalError> {
+pub fn cut_storage(storage: &Arc<dyn Storage>, sequence: u64, evidence: u64) -> Result<Cut, JournalError> {
     let _locks = lock(&**storage)?;
     segment::remove_unfinished(&**storage)?;
     let found = damage_of(storage, "cut-at", sequence.to_string())?;
@@ -370,19 +373,23 @@ pub fn cut_storage(storage: &Arc<dyn Storage>, sequence: u64) -> Result<Cut, Jou
     if trimmed {
         write_beginning(&**storage, last, &opened, walked.end)?;
     }
-    let header = header_behind(&**storage, &opened.header, &walked.state)?;
-    let begun = segment::allocate(storage, header.segment, header.size_bytes)?.finish(&**storage, header)?;
-    let synced = ChainState::at_start(&begun.header, begun.header_crc);
+    let next_sequence = diagnosis.last_known.max(evidence).max(sequence) + 1;
+    let header = header_behind(&**storage, &opened.header, &walked.state, next_sequence)?;
+    let epoch = header.epoch;
+    // Before the segment has its name: until then it shows that one is missing. Afterwards the older one would name segments
+    // that are gone for good.
     WatermarkWriter::open(&**storage)?.publish_synced(Watermark {
-        sequence: synced.next_sequence - 1,
-        batch_number: synced.batch_number,
-        segment: begun.header.segment,
-        epoch: synced.epoch,
+        sequence: next_sequence - 1,
+        batch_number: walked.state.batch_number,
+        segment: header.segment,
+        epoch,
         closed: false,
     })?;
     storage.sync_directory().map_err(io_error("sync", &root))?;
-    let lost = diagnosis.lost_by_cutting();
-    Ok(Cut { last_sequence: sequence, lost, quarantined, epoch: synced.epoch })
+    segment::allocate(storage, header.segment, header.size_bytes)?.finish(&**storage, header)?;
+    storage.sync_directory().map_err(io_error("sync", &root))?;
+    let lost = next_sequence - 1 - sequence;
+    Ok(Cut { last_sequence: sequence, next_sequence, lost, quarantined, epoch })
 }
 
 /// Lets the first `end` bytes of `opened` take the place of segment `number`, which was set aside if it is there.
@@ -411,12 +418,13 @@ fn header_behind(
     storage: &dyn Storage,
     before: &SegmentHeader,
     state: &ChainState,
+    first_sequence: u64,
 ) -> Result<SegmentHeader, JournalError> {
     Ok(SegmentHeader {
         version: FORMAT_VERSION,
         size_bytes: before.size_bytes,
         segment: before.segment + 1,
-        first_sequence: state.next_sequence,
+        first_sequence,
         epoch: state.epoch + 1,
         key_id: 0,
         journal_id: before.journal_id,

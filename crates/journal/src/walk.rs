@@ -3,11 +3,14 @@
 //! A segment can be verified without those before it: its header says what the chain had come to, and the next header
 //! says where it must end. So segments are verified side by side ([`each`]).
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::cmp::Ordering;
+use std::sync::atomic::{self, AtomicUsize};
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Damage, JournalError, io_error};
-use crate::frame::{BATCH_HEADER_SIZE_BYTES, BatchFault, BatchHeader, ChainState, SEGMENT_HEADER_SIZE_BYTES};
+use crate::frame::{
+    BATCH_HEADER_SIZE_BYTES, BatchFault, BatchHeader, ChainState, SEGMENT_HEADER_SIZE_BYTES, SegmentHeader,
+};
 use crate::segment::{self, OpenSegment};
 use crate::storage::{Storage, read_full_at};
 
@@ -114,6 +117,17 @@ pub(crate) fn last_byte_used(
     Ok(last)
 }
 
+/// Whether a segment of this header goes on where the chain has come to. A new epoch, begun by a cut, may begin further on: the
+/// numbers in between were given to messages that the cut gave up, and are never given again.
+pub(crate) fn follows(header: &SegmentHeader, state: &ChainState) -> bool {
+    let sequence_follows = match header.epoch.cmp(&state.epoch) {
+        Ordering::Less => false,
+        Ordering::Equal => header.first_sequence == state.next_sequence,
+        Ordering::Greater => header.first_sequence >= state.next_sequence,
+    };
+    sequence_follows && (header.predecessor_batch, header.predecessor_chain) == (state.batch_number, state.chain)
+}
+
 /// What is wrong with a segment that ended at `walked`, if the header of the next one does not name that as its end.
 pub(crate) fn check_seal(
     storage: &dyn Storage,
@@ -124,11 +138,7 @@ pub(crate) fn check_seal(
     let (seal, state) = (&next.header, &walked.state);
     let damage = if seal.predecessor_batch > state.batch_number {
         Damage::Batch { durable: seal.first_sequence - 1 }
-    } else if seal.predecessor_batch < state.batch_number
-        || seal.predecessor_chain != state.chain
-        || seal.first_sequence != state.next_sequence
-        || seal.epoch < state.epoch
-    {
+    } else if !follows(seal, state) {
         Damage::Seal { expected: seal.predecessor_batch, found: state.batch_number }
     } else {
         return Ok(());
@@ -150,7 +160,7 @@ pub(crate) fn each<T: Send>(sizes: &[u64], work: impl Fn(usize, &mut Buffer) -> 
     let run = || {
         let mut buffer = Buffer::default();
         loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
+            let index = next.fetch_add(1, atomic::Ordering::Relaxed);
             if index >= count {
                 return;
             }

@@ -97,9 +97,10 @@ fn a_whole_journal_and_a_torn_tail_need_no_repair() {
     storage.set_bytes(&name(5), bytes);
     let found = examined(&storage);
     assert!(found.findings.is_empty() && matches!(found.tail, Tail::Torn { sequence: 101, .. }), "{found:?}");
-    for error in
-        [cut_storage(&storage.shared(), 100).unwrap_err(), restore_storage(&storage.shared(), &journal()).unwrap_err()]
-    {
+    for error in [
+        cut_storage(&storage.shared(), 100, 0).unwrap_err(),
+        restore_storage(&storage.shared(), &journal()).unwrap_err(),
+    ] {
         assert!(error.to_string().contains("the journal is not damaged, and nothing was changed"), "{error}");
     }
 }
@@ -165,12 +166,13 @@ fn a_cut_goes_on_at_the_last_good_message_and_keeps_what_it_takes_out() {
         harm(&storage);
         let harmed = storage.fork();
         for wrong in [0, last_good - 1, last_good + 1, 100] {
-            let error = cut_storage(&storage.shared(), wrong).unwrap_err();
+            let error = cut_storage(&storage.shared(), wrong, 0).unwrap_err();
             assert!(error.to_string().contains(&format!("the last good message is {last_good}")), "{what}: {error}");
             assert_eq!(examined(&storage), examined(&harmed), "{what}: nothing was changed");
         }
-        let done = cut_storage(&storage.shared(), last_good).unwrap();
-        assert_eq!((done.last_sequence, done.lost, done.epoch), (last_good, 100 - last_good, 2), "{what}");
+        let done = cut_storage(&storage.shared(), last_good, 0).unwrap();
+        let behind = (done.last_sequence, done.next_sequence, done.lost, done.epoch);
+        assert_eq!(behind, (last_good, 101, 100 - last_good, 2), "{what}");
         assert_eq!(read_all(&storage, Visible::Durable).0, last_good, "{what}");
         for number in 1..=5 {
             let kept = format!("quarantine/{}", name(number));
@@ -180,14 +182,50 @@ fn a_cut_goes_on_at_the_last_good_message_and_keeps_what_it_takes_out() {
                 assert_eq!(storage.bytes(&kept), harmed.bytes(&name(number)), "{what}: segment {number} is kept");
             }
         }
-        let (mut writer, report) = JournalWriter::open_storage(storage.shared(), options()).unwrap();
-        assert_eq!((report.last_sequence, report.tail, writer.epoch()), (last_good, Tail::Clean, 2), "{what}");
-        append_upto(&mut writer, last_good + 9, 4);
-        assert_eq!(read_all(&storage, Visible::Durable).0, last_good + 9, "{what}");
-        let options = ReaderOptions::from_sequence(last_good + 1);
-        let mut reader = JournalReader::open_storage(storage.shared(), options).unwrap();
-        assert_eq!(reader.next_batch().unwrap().unwrap().epoch(), 2, "{what}");
     }
+}
+
+/// What readers are given behind a cut, whatever they ask for and whatever the writer adds.
+#[test]
+fn no_number_is_given_again_behind_a_cut() {
+    for (what, harm, (.., last_good)) in harms() {
+        for evidence in [0, 130] {
+            let storage = journal();
+            harm(&storage);
+            let next = cut_storage(&storage.shared(), last_good, evidence).unwrap().next_sequence;
+            assert_eq!(next, evidence.max(100) + 1, "{what}");
+            let mut reader = JournalReader::open_storage(storage.shared(), ReaderOptions::from_sequence(1)).unwrap();
+            let before = sequences(&mut reader);
+            assert_eq!(before, (1..=last_good).collect::<Vec<_>>(), "{what}");
+            assert_eq!(reader.next_sequence(), next, "{what}: the reader knows that nothing is between");
+            let mut opening = options();
+            opening.evidence = next - 1;
+            let (mut writer, report) = JournalWriter::open_storage(storage.shared(), opening).unwrap();
+            assert_eq!((report.last_sequence, report.tail, writer.epoch()), (next - 1, Tail::Clean, 2), "{what}");
+            append_upto(&mut writer, next + 8, 4);
+            let behind: Vec<_> = (next..=next + 8).collect();
+            assert_eq!(sequences(&mut reader), behind, "{what}: followed live");
+            for from in [last_good + 1, next - 1, next] {
+                let options = ReaderOptions::from_sequence(from);
+                let mut reader = JournalReader::open_storage(storage.shared(), options).unwrap();
+                assert_eq!(reader.next_batch().unwrap().unwrap().epoch(), 2, "{what}: from {from}");
+                let options = ReaderOptions::from_sequence(from);
+                let mut reader = JournalReader::open_storage(storage.shared(), options).unwrap();
+                assert_eq!(sequences(&mut reader), behind, "{what}: from {from}");
+            }
+            let verified = verify_storage(&storage.shared()).unwrap();
+            assert_eq!((verified.record_count, verified.journal.last_sequence), (last_good + 9, next + 8), "{what}");
+        }
+    }
+}
+
+/// All that is left to read.
+fn sequences(reader: &mut JournalReader) -> Vec<u64> {
+    let mut found = Vec::new();
+    while let Some(batch) = reader.next_batch().unwrap() {
+        found.extend(batch.records().map(|(sequence, _)| sequence));
+    }
+    found
 }
 
 /// Method: each call a repair makes fails in turn, then the power goes; the same repair done again ends as an undisturbed
@@ -205,7 +243,7 @@ fn a_crash_within_a_repair_is_followed_by_the_same_repair() {
                     let refused = |one: &tidebook_journal::repair::Restored| one.refused.is_some();
                     restore_storage(&storage.shared(), &copy).map(|done| assert!(!done.iter().any(refused)))
                 } else {
-                    cut_storage(&storage.shared(), last_good).map(drop)
+                    cut_storage(&storage.shared(), last_good, 0).map(drop)
                 }
             };
             let operations =
@@ -222,7 +260,7 @@ fn a_crash_within_a_repair_is_followed_by_the_same_repair() {
                     match verify_storage(&storage.shared()) {
                         Ok(found) => {
                             let kept = found.journal.last_sequence;
-                            assert_eq!(kept, if restoring { 100 } else { last_good }, "{at}");
+                            assert_eq!(kept, 100, "{at}: all numbers that were ever given");
                         }
                         Err(JournalError::Damaged { .. }) => {
                             let found = examined(&storage);
@@ -233,7 +271,7 @@ fn a_crash_within_a_repair_is_followed_by_the_same_repair() {
                     }
                     let expected = if restoring { 100 } else { last_good };
                     assert_eq!(read_all(&storage, Visible::Durable).0, expected, "{at}");
-                    append_upto(&mut open(&storage), expected + 1, 1);
+                    append_upto(&mut open(&storage), 101, 1);
                 }
             }
         }
@@ -246,9 +284,9 @@ fn a_journal_that_is_written_is_not_repaired_and_one_without_a_good_header_has_n
     let storage = journal();
     flip(&storage, 1, second_batch(&storage, 1) + 60);
     let writer_lock = storage.shared().try_lock("lock").unwrap();
-    assert!(matches!(cut_storage(&storage.shared(), 4), Err(JournalError::Locked { .. })));
+    assert!(matches!(cut_storage(&storage.shared(), 4, 0), Err(JournalError::Locked { .. })));
     drop(writer_lock);
     flip(&storage, 1, 100);
-    let error = cut_storage(&storage.shared(), 0).unwrap_err();
+    let error = cut_storage(&storage.shared(), 0, 0).unwrap_err();
     assert!(matches!(error, JournalError::Damaged { segment: 1, damage: Damage::Header, .. }), "{error}");
 }

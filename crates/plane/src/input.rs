@@ -22,7 +22,7 @@ enum Place {
     Live(Consumer),
 }
 
-/// One feed channel, read in order without gap.
+/// One feed channel, read in order; without gap but where its journal was cut.
 #[derive(Debug)]
 pub(crate) struct FeedInput {
     venue: Venue,
@@ -99,6 +99,8 @@ impl FeedInput {
             }
             Place::History(Some(reader)) => match reader.next_batch()? {
                 Some(batch) => {
+                    // A journal leaves out only the numbers of what somebody's cut gave up.
+                    *follow.next = batch.first_sequence().max(*follow.next);
                     for (sequence, payload) in batch.records() {
                         if follow.take(sequence, payload).is_break() {
                             break;
@@ -107,6 +109,7 @@ impl FeedInput {
                     }
                 }
                 None => {
+                    *follow.next = reader.next_sequence().max(*follow.next);
                     self.join()?;
                     return Ok(0);
                 }

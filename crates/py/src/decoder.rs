@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use tidebook_feed::RecordBatch;
+use tidebook_journal::State;
 use tidebook_journal::snapshot::{Place, SnapshotStore};
 use tidebook_plane::{Beginning, FeedHistory, snapshots_path, usable_snapshots};
 use tidebook_types::{RawMessage, Venue};
@@ -80,6 +81,12 @@ impl FeedDecoder {
     #[getter]
     fn sequence(&self) -> u64 {
         self.history.lock().expect("an engine does not panic").state().sequence()
+    }
+
+    /// Hash of the whole state, as snapshots keep it.
+    #[getter]
+    fn state_hash(&self, py: Python<'_>) -> u64 {
+        py.detach(|| self.history.lock().expect("an engine does not panic").state_hash())
     }
 
     /// The definitions that hold, and older ones that are kept.
@@ -173,6 +180,8 @@ impl FeedDecoder {
         let facts = PyDict::new(py);
         facts.set_item("venue", engine.venue().name())?;
         facts.set_item("messages", engine.counters().messages)?;
+        facts.set_item("instruments", engine.instruments().count())?;
+        facts.set_item("books", engine.instruments().filter(|(id, _)| engine.book(*id).is_some()).count())?;
         facts.set_item("checks_passed", total.passed)?;
         facts.set_item("checks_failed", total.failed)?;
         facts.set_item("gaps", engine.counters().gaps)?;

@@ -155,6 +155,8 @@ struct Reading {
     reader: tidebook_journal::JournalReader,
     /// End of the last batch given.
     end: Option<BatchEnd>,
+    /// What was read behind a cut while what is before it was given: it comes with the next call.
+    held: Option<(u64, tidebook_types::Payloads, BatchEnd)>,
 }
 
 /// Reads a journal in order.
@@ -175,7 +177,7 @@ impl JournalReader {
         let visible = if durable_only { Visible::Durable } else { Visible::Written };
         let options = ReaderOptions { from_sequence, visible, channel: channel.unwrap_or_default() };
         py.detach(|| tidebook_journal::JournalReader::open(&directory, options))
-            .map(|reader| Self(Mutex::new(Reading { reader, end: None })))
+            .map(|reader| Self(Mutex::new(Reading { reader, end: None, held: None })))
             .map_err(|error| Raised::from(error).into())
     }
 
@@ -185,8 +187,14 @@ impl JournalReader {
     }
 
     #[getter]
+    fn journal_id(&self) -> u64 {
+        self.0.lock().expect("a journal call does not panic").reader.journal_id()
+    }
+
+    #[getter]
     fn next_sequence(&self) -> u64 {
-        self.0.lock().expect("a journal call does not panic").reader.next_sequence()
+        let reading = self.0.lock().expect("a journal call does not panic");
+        reading.held.as_ref().map_or_else(|| reading.reader.next_sequence(), |(first, ..)| *first)
     }
 
     #[getter]
@@ -205,10 +213,13 @@ impl JournalReader {
     fn next(&self, py: Python<'_>, messages_max: usize) -> PyResult<Option<(u64, Payloads)>> {
         let read = py.detach(|| {
             let mut reading = self.0.lock().expect("a journal call does not panic");
-            let Reading { reader, end } = &mut *reading;
+            let Reading { reader, end, held } = &mut *reading;
             let journal_id = reader.journal_id();
             let mut payloads = tidebook_types::Payloads::new();
             let mut first = None;
+            if let Some((sequence, behind, its_end)) = held.take() {
+                (first, payloads, *end) = (Some(sequence), behind, Some(its_end));
+            }
             while payloads.len() < messages_max {
                 let batch = match reader.next_batch() {
                     Ok(Some(batch)) => batch,
@@ -217,11 +228,19 @@ impl JournalReader {
                     Ok(None) => break,
                     Err(error) => return Err(error),
                 };
+                let its_end = (journal_id, batch.epoch(), batch.last_sequence(), batch.batch_number(), batch.chain());
+                let begins = batch.records().next().map_or(0, |(sequence, _)| sequence);
+                if first.is_some_and(|first| first + payloads.len() as u64 != begins) {
+                    let mut behind = tidebook_types::Payloads::new();
+                    batch.records().for_each(|(_, payload)| behind.push_bytes(payload));
+                    *held = Some((begins, behind, its_end));
+                    break;
+                }
                 for (sequence, payload) in batch.records() {
                     first.get_or_insert(sequence);
                     payloads.push_bytes(payload);
                 }
-                *end = Some((journal_id, batch.epoch(), batch.last_sequence(), batch.batch_number(), batch.chain()));
+                *end = Some(its_end);
             }
             Ok(first.map(|first| (first, Payloads(payloads))))
         });

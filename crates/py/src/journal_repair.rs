@@ -37,12 +37,15 @@ pub fn restore_journal(py: Python<'_>, directory: PathBuf, source: PathBuf) -> P
     Ok(done.into_iter().map(|one| (one.segment, one.refused)).collect())
 }
 
-/// Makes a damaged journal end with its last good message.
+/// Makes a damaged journal end with its last good message, and go on behind all numbers that were ever given.
 #[pyfunction]
-pub fn cut_journal(py: Python<'_>, directory: PathBuf, sequence: u64) -> PyResult<Bound<'_, PyDict>> {
-    let cut = py.detach(|| repair::cut(&directory, sequence)).map_err(|error| PyErr::from(Raised::from(error)))?;
+#[pyo3(signature = (directory, sequence, evidence=0))]
+pub fn cut_journal(py: Python<'_>, directory: PathBuf, sequence: u64, evidence: u64) -> PyResult<Bound<'_, PyDict>> {
+    let cut =
+        py.detach(|| repair::cut(&directory, sequence, evidence)).map_err(|error| PyErr::from(Raised::from(error)))?;
     let facts = PyDict::new(py);
     facts.set_item("last_sequence", cut.last_sequence)?;
+    facts.set_item("next_sequence", cut.next_sequence)?;
     facts.set_item("lost", cut.lost)?;
     facts.set_item("quarantined", cut.quarantined)?;
     facts.set_item("epoch", cut.epoch)?;

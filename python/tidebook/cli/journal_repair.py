@@ -13,6 +13,9 @@ from tidebook.cli.output import Json, counted, print_json
 from tidebook.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tidebook.node.cutting import Beyond
     from tidebook.persistence.repair import Diagnosis
 
 
@@ -38,31 +41,41 @@ def repair(
     source
         Put damaged segments back from this copy of the journal's directory, if they verify and fit. Loses nothing.
     cut_at
-        Go on behind this message, which must be the last good one; what follows it is lost to the journal.
+        Go on behind this message, which must be the last good one; what follows it is lost to the journal. Snapshots and
+        checkpoints of what is lost are put aside, too, so that the next start goes on; rows of it stay, and no number is given
+        again. After an interruption the same command finishes it.
     """
     from tidebook import persistence
+    from tidebook.node import cutting
 
     if source is not None and cut_at is not None:
         raise UsageError("--from and --cut-at are two choices; make one")
     directory = inputs.one_journal(journal, data)
     found = persistence.examine(directory)
     done: dict[str, object] = {}
-    if found.findings and source is not None:
+    known = cutting.beyond(directory, found.last_good) if found.findings and found.first_sequence else []
+    if source is not None and found.findings:
         with inputs.owned_journal(directory, "journal repair"):
             done["restored"] = persistence.restore(directory, source)
-    elif found.findings and cut_at is not None:
+    elif cut_at is not None:
         with inputs.owned_journal(directory, "journal repair"):
-            done["cut"] = asdict(persistence.cut(directory, cut_at))
+            if found.findings:
+                cut, kept = cutting.cut(directory, cut_at)
+                done["cut"] = asdict(cut) | {"quarantined": [*cut.quarantined, *kept]}
+            elif (kept_now := cutting.finish(directory, cut_at)) is not None:
+                done["finished"] = kept_now
     after = persistence.examine(directory) if done else found
-    hints = _snapshots_beyond(directory, found)
     if json:
-        print_json({"diagnosis": asdict(found), "snapshots": hints, **done, "damaged": bool(after.findings)})
+        snapshots = [one.path for one in known if one.kind == "snapshot"]
+        facts = {"diagnosis": asdict(found), "snapshots": snapshots, "beyond": [asdict(one) for one in known]}
+        print_json({**facts, **done, "damaged": bool(after.findings)})
         return 1 if after.findings else 0
-    _print_findings(found)
+    if "finished" not in done:
+        _print_findings(found)
     if done:
-        _print_done(done, after, found, hints)
+        _print_done(done, after, known)
     elif found.findings:
-        _print_choices(directory, found, hints)
+        _print_choices(directory, found, known)
     return 1 if after.findings else 0
 
 
@@ -80,7 +93,7 @@ def _print_findings(found: Diagnosis) -> None:
         print(f"  segment {finding.segment}, offset {finding.offset:,}, from {sequence} on: {finding.damage}")
 
 
-def _print_choices(directory: Path, found: Diagnosis, snapshots: list[str]) -> None:
+def _print_choices(directory: Path, found: Diagnosis, known: Sequence[Beyond]) -> None:
     lost = f"{found.last_good + 1:,} to {found.last_known:,}, {counted(found.lost_by_cutting, 'message')}"
     print("nothing was changed; the choices are")
     print("  --from DIR       put the damaged segments back from a copy or backup of this directory; loses nothing")
@@ -90,42 +103,36 @@ def _print_choices(directory: Path, found: Diagnosis, snapshots: list[str]) -> N
         )
     else:
         print("  the oldest header does not verify: without a copy nothing of this journal can be gone on from")
-    if snapshots:
-        print("  snapshots that reach beyond the last good message, to rebuild what depends on it:")
-        for path in snapshots:
-            print(f"    {path}")
+    if known:
+        print("what else knows of messages that a cut loses, and what becomes of it:")
+        _print_known(known)
     kept = directory / "quarantine"
     print(f"what is replaced or taken out is kept in {kept}")
 
 
-def _print_done(done: dict[str, object], after: Diagnosis, before: Diagnosis, snapshots: list[str]) -> None:
-    restored, cut = done.get("restored"), done.get("cut")
+def _print_known(known: Sequence[Beyond]) -> None:
+    for one in known:
+        name = f" of {one.name}" if one.name and one.kind != "snapshot" else ""
+        upto = "" if one.sequence is None else f" up to {one.sequence:,}"
+        print(f"  {one.kind}{name}{upto}, {one.path}: {one.what_to_do}")
+
+
+def _print_done(done: dict[str, object], after: Diagnosis, known: Sequence[Beyond]) -> None:
+    restored, cut, finished = done.get("restored"), done.get("cut"), done.get("finished")
     if isinstance(restored, dict):
         for segment, refused in restored.items():
             print(f"segment {segment}: {'put back' if refused is None else 'not put back: ' + refused}")
     if isinstance(cut, dict):
         print(
             f"cut behind message {cut['last_sequence']:,}: {counted(cut['lost'], 'message')} lost as far as is known; the next "
-            f"message is of epoch {cut['epoch']}"
+            f"message is {cut['next_sequence']:,}, of epoch {cut['epoch']}, so that no number is given twice"
         )
         for path in cut["quarantined"]:
             print(f"  kept: {path}")
-        for path in snapshots:
-            print(f"  move away: {path} holds messages that the journal no longer has")
-        channel = before.directory.name
-        print(
-            f"a ring that still knows the lost messages keeps the channel from starting; see `tidebook channel rm {channel}`"
-        )
+        _print_known(known)
+    if isinstance(finished, list):
+        print("it was cut there already" + ("" if finished else "; nothing is left to do"))
+        for path in finished:
+            print(f"  kept: {path}")
     if not after.findings:
         print(f"{after.directory}: whole, up to message {after.last_good:,}")
-
-
-def _snapshots_beyond(directory: Path, found: Diagnosis) -> list[str]:
-    """Snapshots of the same data directory taken of later messages than the last good one, the newest first."""
-    if not found.findings:
-        return []
-    snapshots = directory.parent.parent / "snapshots" / directory.name
-    later = [
-        path for path in snapshots.glob("*/*.snapshot") if path.stem.isdecimal() and int(path.stem) > found.last_good
-    ]
-    return [str(path) for path in sorted(later, key=lambda path: int(path.stem), reverse=True)]

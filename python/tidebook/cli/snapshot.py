@@ -85,7 +85,7 @@ def load(
     journal: Path,
     store: Path,
     *,
-    state: str,
+    state: str | None = None,
     at: Annotated[int | None, Parameter(name="--at-most")] = None,
     json: Json = False,
 ) -> None:
@@ -98,12 +98,16 @@ def load(
     store
         Directory of the snapshots.
     state
-        What begins the state: `module:name` of a class or function, looked for in the current directory too.
+        What begins the state: `module:name` of a class or function, looked for in the current directory too. Not needed for the
+        snapshots of a feed.
     at
         Use no snapshot beyond this sequence.
     """
     from tidebook.persistence import SnapshotStore, recover
 
+    if state is None:
+        _load_feed(journal, store, at, json=json)
+        return
     make = _factory(state)
     recovered = recover(make, journal, SnapshotStore(store, make().kind), snapshot_sequence_max=at)
     facts = recovered.facts
@@ -122,6 +126,42 @@ def load(
     )
     print(f"at {facts.last_sequence:,}, state hash {_hash(facts.state_hash)}")
     print(f"loaded in {facts.loading_s:.3f} s, messages applied in {facts.replaying_s:.3f} s")
+
+
+def _load_feed(journal: Path, store: Path, at: int | None, *, json: bool) -> None:
+    """As `load`, of the state of a feed. Raises: UsageError for a directory of other states."""
+    from tidebook._core import FeedDecoder, JournalReader
+
+    kind = store.resolve().name
+    if not kind.startswith("feed."):
+        raise UsageError(f"{store} has snapshots of {kind}: name what begins such a state with --state module:name")
+    last = 2**63 - 1 if at is None else at
+    decoder, refused = FeedDecoder.begin(kind.removeprefix("feed."), journal, store.resolve().parent.parent, last)
+    used, tail = decoder.sequence, 0
+    reader = JournalReader(journal, channel=kind, from_sequence=used + 1)
+    while (read := reader.next()) is not None:
+        decoder.decode(*read)
+        tail += len(read[1])
+    report = decoder.report()
+    facts = {
+        "kind": kind,
+        "used": used or None,
+        "refused": refused,
+        "tail_count": tail,
+        "last_sequence": decoder.sequence,
+        "state_hash": _hash(decoder.state_hash),
+        "instruments": report["instruments"],
+        "books": report["books"],
+    }
+    if json:
+        print_json(facts)
+        return
+    for reason in refused:
+        print(f"not used: {reason}")
+    begin = f"snapshot at {used:,}" if used else "the first message"
+    print(f"{kind}: from {begin} and {counted(tail, 'message')} behind it")
+    print(f"at {decoder.sequence:,}, state hash {facts['state_hash']}")
+    print(f"{counted(report['instruments'], 'instrument')}, {counted(report['books'], 'book')}")
 
 
 def _stores(named: Sequence[Path], data: Path | None) -> list[SnapshotStore]:

@@ -19,6 +19,8 @@ _COLUMNS = (
     Column("in memory only", give_up=5),
     Column("rows up to", give_up=6),
     Column("snapshot", if_used=True, give_up=4),
+    Column("taken", if_used=True, give_up=7),
+    Column("checkpoint", if_used=True, give_up=8),
     Column("journal", give_up=3),
     Column("replicas", give_up=1),
     Column("state", right=False),
@@ -77,10 +79,22 @@ def _row(channel: ChannelStatus) -> list[str]:
         f"{beyond:,}" if beyond else "",
         f"{channel.stored:,}" if channel.stored else "",
         "" if channel.snapshot is None else amount(channel.snapshot),
+        _ago(channel.snapshot_age_s),
+        _ago(channel.checkpoint_age_s),
         size(channel.journal_size_bytes),
         str(channel.replicas),
         _state(channel),
     ]
+
+
+def _ago(age_s: float | None) -> str:
+    """`35 s ago`, `12 min ago`, `3 h ago`, `2 days ago`."""
+    if age_s is None:
+        return ""
+    for unit, seconds in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if age_s >= 2 * seconds:
+            return f"{age_s / seconds:,.0f} {unit} ago"
+    return f"{age_s:.0f} s ago"
 
 
 def _state(channel: ChannelStatus) -> str:

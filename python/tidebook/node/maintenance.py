@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tidebook.errors import OperationError
+from tidebook.node.snapshot_files import newest_checkpoint_ns, newest_snapshot, newest_verified
 from tidebook.observe.logs import logger
 from tidebook.persistence import compact, first_to_keep, inspect
 from tidebook.persistence.data_directory import MAINTENANCE_LOCK
@@ -85,6 +86,16 @@ class Upkeep:
     nearly_full: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class Ages:
+    """When a channel was last made safe against a long way back; ns since 1970 UTC, None for never."""
+
+    snapshot_ns: int | None = None
+    """The newest snapshot that verifies was taken."""
+    checkpoint_ns: int | None = None
+    """A reader stored a checkpoint or its cursor."""
+
+
 class Maintenance:
     """The thread. Threads: what it found may be asked for from any."""
 
@@ -108,6 +119,9 @@ class Maintenance:
         """As of the last look."""
         self.journals = {feed.channel: JournalUpkeep() for feed in feeds}
         """The same of each channel."""
+        self.ages = {feed.channel: Ages() for feed in feeds}
+        """The same."""
+        self._newest: dict[str, int | None] = {}
 
     def start(self) -> None:
         """Begins to look."""
@@ -133,6 +147,7 @@ class Maintenance:
     def _look_at_journals(self) -> None:
         for feed in self._feeds:
             try:
+                self._look_at_ages(feed)
                 self._look_at_journal(feed)
             except (OSError, OperationError) as error:
                 self._tell_once(feed.channel, "a journal cannot be maintained", channel=feed.channel, reason=str(error))
@@ -165,6 +180,16 @@ class Maintenance:
         elif self.upkeep.nearly_full and not nearly_full:
             log.info("the disk has room again", data=str(self._data), free_bytes=free_bytes)
         self.upkeep = Upkeep(free_bytes=free_bytes, full_in_s=full_in_s, nearly_full=nearly_full)
+
+    def _look_at_ages(self, feed: Kept) -> None:
+        snapshot_ns = self.ages[feed.channel].snapshot_ns
+        newest = newest_snapshot(self._data, feed.channel)
+        if newest != self._newest.get(feed.channel):  # it is read whole, once
+            verified = newest_verified(self._data, feed.channel)
+            snapshot_ns = None if verified is None else verified[1]
+            self._newest[feed.channel] = newest
+        checkpoint_ns = newest_checkpoint_ns(feed.journal)
+        self.ages[feed.channel] = Ages(snapshot_ns=snapshot_ns, checkpoint_ns=checkpoint_ns)
 
     def _look_at_journal(self, feed: Kept) -> None:
         size_bytes = sum(path.stat().st_size for path in feed.journal.glob("*.segment"))

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
+from tidebook.node.status import age_s
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from typing import Any
@@ -70,7 +72,17 @@ def maintenance_metrics(maintenance: Maintenance) -> Iterator[Metric]:
         kept.add_metric([channel], bool(journal.kept_by))
         compactions.add_metric([channel], journal.compactions)
         removed.add_metric([channel], journal.removed_bytes)
-    yield from (size, kept, compactions, removed)
+    snapshot = GaugeMetricFamily(
+        "tidebook_snapshot_age_seconds", "Since the newest verified snapshot was taken.", labels=["channel"]
+    )
+    checkpoint = GaugeMetricFamily(
+        "tidebook_checkpoint_age_seconds", "Since a reader last stored a checkpoint or cursor.", labels=["channel"]
+    )
+    for channel, ages in maintenance.ages.items():
+        for family, since_ns in ((snapshot, ages.snapshot_ns), (checkpoint, ages.checkpoint_ns)):
+            if since_ns is not None:
+                family.add_metric([channel], age_s(since_ns))
+    yield from (size, kept, compactions, removed, snapshot, checkpoint)
 
 
 def _health(feeds: dict[str, dict[str, Any]]) -> Iterable[Metric]:

@@ -120,6 +120,7 @@ class _Decoding:
 
     def report(self, rows: Mapping[str, int], messages: int | None = None) -> ReplayReport:
         facts = self._decoder.report()
+        del facts["instruments"], facts["books"]  # of its end; this is of all that was decoded
         decoded, seconds = facts.pop("messages"), time.perf_counter() - self._began
         return ReplayReport(
             **facts,
@@ -235,18 +236,28 @@ class _Source:
         held = JournalReader(journal.directory, from_sequence=behind + 1) if journal.held else None
         self._history: JournalReader | None = held
         self._history_end = journal.held
+        self.passed = behind
+        """Last sequence behind which it reads on."""
         self._new = journal.take_in(progress)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="replay-intake")
         self._ahead: Future[tuple[int, Payloads] | None] | None = None
 
     def read(self) -> tuple[int, Payloads] | None:
         if self._history is not None:
-            if self._history.next_sequence <= self._history_end:
-                return self._history.next(_CHUNK_MESSAGES)
+            if (
+                self._history.next_sequence <= self._history_end
+                and (held := self._history.next(_CHUNK_MESSAGES)) is not None
+            ):
+                self.passed = self._history.next_sequence - 1
+                return held
+            # Further on than the last message where a cut gave up what came behind it.
+            self.passed = self._history.next_sequence - 1
             self._history = None
         ahead = self._ahead or self._thread.submit(next, self._new, None)
         chunk = ahead.result()
         self._ahead = self._thread.submit(next, self._new, None) if chunk is not None else ahead
+        if chunk is not None:
+            self.passed = chunk[0] + len(chunk[1]) - 1
         return chunk
 
     def __enter__(self) -> Self:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tidebook._core import FeedDecoder, usable_feed_snapshots, venues
+from tidebook._core import CheckpointStore, FeedDecoder, usable_feed_snapshots, venues
 from tidebook.errors import JournalAbsentError, SnapshotError
 from tidebook.node.directory import channel_of, journal_directory, snapshots_directory
 from tidebook.persistence import inspect
@@ -92,6 +92,35 @@ def verified_snapshots(data: Path, channel: str, count: int) -> list[int]:
     of_kinds = [_verified(store, journal_id, count) for store in _stores(data, channel)]
     # A kind with fewer than were asked for covers nothing; else the one whose oldest is the oldest.
     return min(of_kinds, key=lambda found: found[0] if len(found) == count else 0, default=[])
+
+
+def newest_verified(data: Path, channel: str) -> tuple[int, int] | None:
+    """Message and time (ns since 1970 UTC) of the newest snapshot that verifies, of the kind of state that has the least.
+
+    None where a kind has none. Reads every byte of it. Raises: JournalError; OSError.
+    """
+    try:
+        journal_id = inspect(journal_directory(data, channel)).journal_id
+    except JournalAbsentError:
+        return None
+    found = []
+    for store in _stores(data, channel):
+        sequences = _verified(store, journal_id, 1)
+        if not sequences:
+            return None
+        found.append((sequences[0], store.verify(sequences[0]).created_ns))
+    return min(found, default=None)
+
+
+def newest_checkpoint_ns(journal: Path) -> int | None:
+    """When (ns since 1970 UTC) a reader of a channel last stored a checkpoint or its cursor; None where none did.
+
+    Raises: CheckpointError and its kinds.
+    """
+    place = journal / "checkpoints"
+    if not (place / "data.mdb").exists():
+        return None
+    return max((one["created_ns"] for one in CheckpointStore(place).list()), default=None)
 
 
 def proven_durable(data: Path, channel: str) -> int:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 import urllib.request
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from tidebook.errors import ChannelError, JournalAbsentError, JournalError, StorageError
+from tidebook.errors import ChannelError, CheckpointError, JournalAbsentError, JournalError, StorageError
 from tidebook.node.directory import journal_directory, journaled_channels, simulated_marker
 from tidebook.node.presence import owner
-from tidebook.node.snapshot_files import verified_snapshots
+from tidebook.node.snapshot_files import newest_checkpoint_ns, newest_verified
 from tidebook.observe.processes import process
 from tidebook.persistence import configurations, inspect
 from tidebook.persistence.data_directory import read_identity
@@ -74,6 +75,10 @@ class ChannelStatus:
     """Rows reach up to this message."""
     snapshot: int | None = None
     """Sequence of the newest snapshot that was verified."""
+    snapshot_age_s: float | None = None
+    """Since it was taken."""
+    checkpoint_age_s: float | None = None
+    """Since a reader last stored a checkpoint or its cursor; None where none did, or the store cannot be read."""
     journal_size_bytes: int = 0
     segments: int = 0
     closed: bool = False
@@ -137,11 +142,27 @@ def directory_status(data: Path, rings_root: Path | None = None) -> DirectorySta
         _look(data, found, rings_root)
         found.stored = positions.get(channel, 0)
         if not found.failure:
-            found.snapshot = next(iter(verified_snapshots(data, channel, 1)), None)
+            _look_at_ages(data, found)
         found.failure = found.failure or trouble or _failure(found, told)
         found.guarantee = guarantee(found)
         status.channels.append(found)
     return status
+
+
+def _look_at_ages(data: Path, found: ChannelStatus) -> None:
+    if (newest := newest_verified(data, found.channel)) is not None:
+        found.snapshot = newest[0]
+        found.snapshot_age_s = age_s(newest[1])
+    try:
+        stored_ns = newest_checkpoint_ns(journal_directory(data, found.channel))
+    except CheckpointError:  # it is told by who recovers from it
+        return
+    found.checkpoint_age_s = None if stored_ns is None else age_s(stored_ns)
+
+
+def age_s(since_ns: int) -> float:
+    """Seconds since then by our clock; 0 for what is to come."""
+    return max(0, time.time_ns() - since_ns) / 1e9
 
 
 def guarantee(found: ChannelStatus) -> str:
@@ -163,7 +184,7 @@ def _look(data: Path, found: ChannelStatus, rings_root: Path | None) -> None:
     journal = journal_directory(data, found.channel)
     found.is_simulated = simulated_marker(journal).exists()
     # Before the journal, which then has at least what they know to be durable.
-    rings = _rings(found.channel, rings_root)
+    rings = rings_of(found.channel, rings_root)
     try:
         state = inspect(journal)
         changes = configurations(journal)
@@ -188,7 +209,7 @@ def _look(data: Path, found: ChannelStatus, rings_root: Path | None) -> None:
             )
 
 
-def _rings(channel: str, root: Path | None) -> list[RingState]:
+def rings_of(channel: str, root: Path | None = None) -> list[RingState]:
     """The rings of durable channels of this name, of all nodes, as they stand now."""
     found = []
     for file in channel_files(root):

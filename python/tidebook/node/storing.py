@@ -81,6 +81,11 @@ class JournalSource:
         return self._reader.next()
 
     @property
+    def passed(self) -> int:
+        """Last sequence behind which it reads on: that of the last message, or of the last one that a cut gave up."""
+        return self._reader.next_sequence - 1
+
+    @property
     def batch_end(self) -> tuple[int, int, int, int, int] | None:
         """Where what was read ends: as of `JournalReader`."""
         return self._reader.batch_end

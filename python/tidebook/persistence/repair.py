@@ -55,6 +55,8 @@ class Cut:
     """What a cut left."""
 
     last_sequence: int
+    next_sequence: int
+    """First message from here on: no number that a lost message had is given again."""
     lost: int
     """Messages given up, as far as anything shows that they were there."""
     quarantined: list[Path]
@@ -81,10 +83,11 @@ def restore(directory: str | os.PathLike[str], source: str | os.PathLike[str]) -
     return dict(restore_journal(directory, source))
 
 
-def cut(directory: str | os.PathLike[str], sequence: int) -> Cut:
+def cut(directory: str | os.PathLike[str], sequence: int, evidence: int = 0) -> Cut:
     """Makes a damaged journal end with message `sequence`, which must be `Diagnosis.last_good`, and keeps what follows aside.
 
+    The next message is numbered behind all that the journal shows and `evidence`, the last one that anybody else knows.
     Raises: JournalError for any other sequence, or when nothing is damaged; JournalLockedError while it is written;
             JournalDamagedError when not even its oldest header verifies.
     """
-    return Cut(**cut_journal(directory, sequence))
+    return Cut(**cut_journal(directory, sequence, evidence))

@@ -33,6 +33,11 @@ class Journal(Protocol):
         """Sequence of the first message and the next few; None when all that is durable was read."""
         ...
 
+    @property
+    def passed(self) -> int:
+        """Last sequence behind which it reads on: that of the last message, or of the last one that a cut gave up."""
+        ...
+
 
 class Decoder(Protocol):
     """The market-data engine as columns of records."""
@@ -143,7 +148,7 @@ class Follower:
         return self.progress
 
     def _check_end(self) -> None:
-        if self._position < self._writer.position:
+        if max(self._position, self._journal.passed) < self._writer.position:
             raise StorageConflictError(
                 f"the journal of {self._writer.channel} ends at sequence {self._position}, but {self._writer.root} "
                 f"holds it up to {self._writer.position}: this is another journal; restore the one it was made from, "

@@ -428,6 +428,14 @@ fn read_pieces(
                 return end.map(|_| ());
             }
         };
+        let first = batch.records().next().map_or(0, |(sequence, _)| sequence);
+        if !piece.ends.is_empty() && first != piece.first_sequence + piece.ends.len() as u64 {
+            // A cut of the journal lies between: what follows has numbers of its own.
+            if filled.send(piece).is_err() {
+                return Ok(());
+            }
+            piece = spare.try_recv().unwrap_or_default();
+        }
         for (sequence, payload) in batch.records() {
             if piece.ends.is_empty() {
                 piece.first_sequence = sequence;

@@ -1,0 +1,201 @@
+"""A cut journal and what else knows its messages: rows, snapshots, checkpoints, the ring.
+
+A cut gives up messages that other files were made of. These prove to the next start that the journal once had more, which is
+why it would refuse to go on; so a cut is one act for all of them. No number is given again: the journal goes on behind the
+highest one that anything knows, hence rows of lost messages stay as they are, each with the number of one message alone. What
+is an image of lost messages is put aside in `quarantine` of the journal and never removed. The journal is cut first; a cut
+that was interrupted is finished by the same command.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tidebook import persistence
+from tidebook._core import CheckpointStore, JournalReader
+from tidebook.errors import CheckpointError, OperationError
+from tidebook.node.directory import journal_directory
+from tidebook.node.status import rings_of
+from tidebook.node.storing import stored_position
+from tidebook.persistence.files import sync_directory
+from tidebook.storage.layout import MANIFEST_DIRECTORY
+
+if TYPE_CHECKING:
+    from tidebook.persistence.repair import Cut
+
+_QUARANTINE: Final = "quarantine"
+_CHECKPOINTS: Final = "checkpoints"
+_STAGED: Final = ".staging"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beyond:
+    """Something that knows messages which a cut gives up."""
+
+    kind: str
+    """rows, snapshot, checkpoint, cursor or ring."""
+    path: str
+    name: str
+    """Of a checkpoint's state or a cursor's consumer, else empty."""
+    sequence: int | None
+    """Last message it knows; None for a store that cannot be read."""
+    what_to_do: str
+
+
+def beyond(directory: Path, sequence: int, *, until: int | None = None) -> list[Beyond]:
+    """What knows messages of a journal behind `sequence`, and before `until` where that is given; changes nothing.
+
+    Raises: StorageError for a store whose manifest cannot be read: fix that first, or its rows are not known.
+    """
+    found = _rows(directory) + _snapshots(directory) + _rings(directory) + _checkpoints(directory)
+    return [
+        one
+        for one in found
+        if one.sequence is None
+        or (one.sequence > sequence and (until is None or one.sequence < until))
+        # Those of a consumer that is not as far are of the epoch that ends, too.
+        or (until is None and one.kind in ("checkpoint", "cursor"))
+    ]
+
+
+def cut(directory: Path, sequence: int) -> tuple[Cut, list[Path]]:
+    """Cuts a damaged journal behind `sequence`, and puts aside what was made of the messages it loses; where that is now.
+
+    Raises: as `persistence.cut`, and then nothing was changed; StorageError as `beyond`; OperationError for what cannot be put
+            aside: the journal is cut then, and `finish` goes on.
+    """
+    known = beyond(directory, sequence)
+    evidence = max((one.sequence or 0 for one in known), default=0)
+    done = persistence.cut(directory, sequence, evidence)
+    return done, _put_aside(directory, known)
+
+
+def finish(directory: Path, sequence: int) -> list[Path] | None:
+    """Puts aside what a cut behind `sequence` that was interrupted has left; None when the journal was not cut there."""
+    reader = JournalReader(directory, from_sequence=sequence + 1)
+    read = reader.next(1)
+    until = reader.next_sequence if read is None else read[0]
+    if until == sequence + 1:
+        return None
+    return _put_aside(directory, beyond(directory, sequence, until=until))
+
+
+def _rows(directory: Path) -> list[Beyond]:
+    data, channel = directory.resolve().parent.parent, directory.name
+    if journal_directory(data, channel) != directory.resolve() or not (data / MANIFEST_DIRECTORY).is_dir():
+        return []
+    stored = stored_position(data, channel)
+    what = "nothing: rows of lost messages stay, and no other message gets their numbers"
+    return [Beyond(kind="rows", path=str(data), name="", sequence=stored, what_to_do=what)]
+
+
+def _snapshots(directory: Path) -> list[Beyond]:
+    place = directory.parent.parent / "snapshots" / directory.name
+    what = "put aside by the cut; older snapshots and the journal give the state again"
+    return [
+        Beyond(kind="snapshot", path=str(path), name=path.parent.name, sequence=int(path.stem), what_to_do=what)
+        for path in sorted(place.glob("*/*.snapshot"), key=lambda path: path.name, reverse=True)
+        if path.stem.isdecimal()
+    ]
+
+
+def _rings(directory: Path) -> list[Beyond]:
+    journal_id = JournalReader(directory).journal_id
+    what = "copied by the cut, for its messages; the next start makes it anew"
+    return [
+        Beyond(kind="ring", path=ring.path, name="", sequence=ring.published, what_to_do=what)
+        for ring in rings_of(directory.name)
+        if ring.epoch & 0xFFFFFFFF == journal_id & 0xFFFFFFFF
+    ]
+
+
+def _checkpoints(directory: Path) -> list[Beyond]:
+    place = directory / _CHECKPOINTS
+    if not (place / "data.mdb").exists():
+        return []
+    try:
+        listed = CheckpointStore(place).list()
+    except CheckpointError:
+        what = "cannot be read; put aside by the cut"
+        return [Beyond(kind="checkpoint", path=str(place), name="", sequence=None, what_to_do=what)]
+    whats = {
+        "state": ("checkpoint", "put aside by the cut; begin the state anew from the journal"),
+        "consumer": (
+            "cursor",
+            "put aside by the cut; let the consumer start at the message after the last it has done",
+        ),
+    }
+    newest = {(one["kind"], one["name"]): one for one in listed}
+    return [
+        Beyond(kind=whats[kind][0], path=str(place), name=name, sequence=one["sequence"], what_to_do=whats[kind][1])
+        for (kind, name), one in newest.items()
+    ]
+
+
+def _put_aside(directory: Path, known: list[Beyond]) -> list[Path]:
+    kept = []
+    epoch = persistence.inspect(directory).epoch
+    for one in known:
+        path = Path(one.path)
+        if one.kind == "snapshot":
+            kept.append(_move(path, directory / _QUARANTINE / "snapshots" / one.name))
+        elif one.kind == "ring":
+            to = directory / _QUARANTINE / "rings"
+            there = [held for held in (path, path.with_suffix(_STAGED)) if held.exists() and not _is_kept(held, to)]
+            kept += [_copy(held, to) for held in there]
+    if (directory / _CHECKPOINTS).exists() and _of_older_epochs(directory / _CHECKPOINTS, epoch):
+        kept.append(_move(directory / _CHECKPOINTS, directory / _QUARANTINE))
+    return kept
+
+
+def _of_older_epochs(place: Path, epoch: int) -> bool:
+    try:
+        listed = CheckpointStore(place).list()
+    except CheckpointError:
+        return True
+    return bool(listed) and all(one["epoch"] >> 32 < epoch for one in listed)
+
+
+def _move(path: Path, directory: Path) -> Path:
+    try:
+        to = _free_name(directory, path.name)
+        path.rename(to)
+        sync_directory(directory)
+        sync_directory(path.parent)
+    except OSError as error:
+        raise _not_put_aside(path, error) from error
+    return to
+
+
+def _is_kept(path: Path, directory: Path) -> bool:
+    return any(filecmp.cmp(path, copy, shallow=False) for copy in directory.glob(f"{path.name}*"))
+
+
+def _copy(path: Path, directory: Path) -> Path:
+    try:
+        to = _free_name(directory, path.name)
+        shutil.copyfile(path, to)
+        to.chmod(0o600)
+        sync_directory(directory)
+    except OSError as error:
+        raise _not_put_aside(path, error) from error
+    return to
+
+
+def _free_name(directory: Path, name: str) -> Path:
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    to, number = directory / name, 1
+    while to.exists():
+        number += 1
+        to = directory / f"{name}.{number}"
+    return to
+
+
+def _not_put_aside(path: Path, error: OSError) -> OperationError:
+    return OperationError(
+        f"{path}: cannot be put aside ({error.strerror}); the journal is cut. Mend that and give the same command again"
+    )

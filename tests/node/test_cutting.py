@@ -1,0 +1,108 @@
+"""A node whose journal was cut goes on: nothing of before is there twice, no number is given twice, nothing is silent."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+import tidebook as tb
+from tests.node.test_live import derived_trades, get, node, stored_trades, wait_for
+from tests.node.test_live import rings as rings
+from tidebook import persistence
+from tidebook._core import JournalReader
+from tidebook.node.snapshot_files import verified_snapshots
+from tidebook.node.storing import stored_position
+
+CHANNEL = "feed.binance"
+
+
+def tidebook(rings: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tidebook", *map(str, words)]
+    environment = os.environ | {"TIDEBOOK_RINGS": str(rings)}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def flip_in_message(journal: Path, sequence: int) -> None:
+    """A bit of a message in the middle of a segment."""
+    read = JournalReader(journal, from_sequence=sequence).next(1)
+    assert read is not None
+    payload = read[1][0]
+    for segment in journal.glob("*.segment"):
+        content = bytearray(segment.read_bytes())
+        if (at := content.find(payload)) >= 0:
+            content[at + len(payload) // 2] ^= 1
+            segment.write_bytes(content)
+            return
+    raise AssertionError(f"message {sequence} is in no segment")
+
+
+def numbers(journal: Path) -> list[int]:
+    """Sequences of all messages."""
+    reader = JournalReader(journal)
+    found: list[int] = []
+    while (read := reader.next()) is not None:
+        found += range(read[0], read[0] + len(read[1]))
+    return found
+
+
+def run_on(data: Path, rings: Path, options: Sequence[str]) -> None:
+    """A life of the node that stores something and ends by itself."""
+    before = stored_position(data, CHANNEL)
+    with node(data, rings, *options) as (process, address):
+        wait_for(lambda: get(address, "feeds")[0]["books_usable"] == 2)
+        wait_for(lambda: get(address, "feeds")[0]["state"] == "live")
+        wait_for(lambda: stored_position(data, CHANNEL) > before + 100)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 0
+
+
+@pytest.mark.timeout(360)  # three nodes, each of which writes a whole segment of zeros
+def test_a_damaged_journal_is_cut_by_the_command_that_was_named_and_the_node_goes_on(
+    tmp_path: Path, rings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, journal = tmp_path / "data", tmp_path / "data/journal" / CHANNEL
+    monkeypatch.setenv("TIDEBOOK_SNAPSHOT_INTERVAL_MIN", "0.005")
+    options = ("--venues", "binance", "--rate", "500", "--flush-interval-s", "0.2")
+    with node(data, rings, *options) as (process, _):
+        wait_for(lambda: stored_position(data, CHANNEL) > 1_000)
+        wait_for(lambda: len(verified_snapshots(data, CHANNEL, 2)) == 2)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    before, known = stored_trades(data), persistence.inspect(journal).last_sequence
+    stored, snapshots = stored_position(data, CHANNEL), verified_snapshots(data, CHANNEL, 2)
+    flip_in_message(journal, sum(snapshots) // 2)
+
+    refused = tidebook(rings, "run", "--data", data, "--port", 0, *options)
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines()[-1].endswith(f"tidebook journal repair {journal}")
+    asked = json.loads(tidebook(rings, "journal", "repair", journal, "--json").stdout)
+    last = asked["diagnosis"]["last_good"]
+    assert snapshots[0] <= last < snapshots[1] <= stored
+    assert {one["kind"] for one in asked["beyond"]} == {"rows", "snapshot", "ring"}
+
+    done = tidebook(rings, "journal", "repair", journal, "--cut-at", last)
+    assert done.returncode == 0, done.stderr
+    assert f"rows up to {stored:,}, {data}: nothing: rows of lost messages stay" in done.stdout
+    kept = [Path(line.removeprefix("  kept: ")) for line in done.stdout.splitlines() if line.startswith("  kept: ")]
+    assert all(path.exists() and path.is_relative_to(journal / "quarantine") for path in kept)
+    assert {path.suffix for path in kept} == {".segment", ".snapshot", ".ring"}
+    again = tidebook(rings, "journal", "repair", journal, "--cut-at", last)
+    assert (again.returncode, again.stdout.splitlines()[0]) == (0, "it was cut there already; nothing is left to do")
+
+    for _ in range(2):
+        run_on(data, rings, options)
+    found = numbers(journal)
+    begun = found[last]
+    assert found == [*range(1, last + 1), *range(begun, found[-1] + 1)]
+    assert begun > known, "no number that a lost message had is given again"
+    after = stored_trades(data)
+    assert after[: len(before)] == before, "rows of before are there once, those of lost messages too"
+    assert [trade for trade in after if not last < trade[0] < begun] == derived_trades(data)
+    assert len(set(after)) == len(after)
+    assert persistence.verify(journal).last_sequence == found[-1]
+    assert tb.open(data).verify().ok
