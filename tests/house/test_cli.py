@@ -70,6 +70,13 @@ def test_an_unknown_command_is_one_line_and_a_usage_exit() -> None:
     assert shown.stderr.count("\n") == 1
 
 
+def test_a_word_too_many_leads_to_the_help_of_the_command_it_was_given_to() -> None:
+    for words in (("channel", "ls"), ("status",)):
+        shown = tidebook(*words, "NAME")
+        assert shown.returncode == boundary.EXIT_USAGE
+        assert shown.stderr.endswith(f"(see tidebook {' '.join(words)} --help)\n")
+
+
 @pytest.mark.parametrize(
     ("error", "code", "line"),
     [

@@ -107,17 +107,18 @@ def test_each_channel_is_told_with_what_was_found_kept_cut_and_taken_from_its_ri
 def test_damage_is_refused_with_its_place_and_the_command_that_shows_the_choices_and_changes_nothing(
     tmp_path: Path, rings: Path
 ) -> None:
-    """In a sealed segment, which opening alone does not read."""
+    """In a sealed segment, which opening alone does not read; of two channels, each told with its cause."""
     data = tmp_path / "data"
     for venue in VENUES:
         write(data, rings, venue, 30, "close")
         write(data, rings, venue, 30, "close")
     first = segments(data, "coinbase")[0]
     flip(first, 4096 + 60)
+    flip(segments(data, "kraken")[0], 4096 + 60)
     before = {path: path.read_bytes() for path in segments(data, "coinbase")}
     words = ["run", "--data", str(data), "--venues", ",".join(VENUES), "--port", "0"]
     command = [sys.executable, "-m", "tidebook", *words]
-    environment = os.environ | {"TIDEBOOK_RINGS": str(rings)}
+    environment = os.environ | {"TIDEBOOK_RINGS": str(rings), "COLUMNS": "200"}
     shown = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert shown.returncode == 1
     line = shown.stderr.splitlines()[-1]
@@ -125,8 +126,14 @@ def test_damage_is_refused_with_its_place_and_the_command_that_shows_the_choices
     assert line.endswith(f"tidebook journal repair {first.parent}")
     rows = {row.split()[0]: row for row in shown.stdout.splitlines() if row.startswith("feed.")}
     assert list(rows) == [f"feed.{venue}" for venue in VENUES]
-    assert "REFUSED" in rows["feed.coinbase"]
-    assert "closed cleanly" in rows["feed.kraken"]
+    for venue in ("coinbase", "kraken"):
+        assert "up to the damage" in rows[f"feed.{venue}"]
+        assert "REFUSED" in rows[f"feed.{venue}"]
+    assert "closed cleanly" in rows["feed.binance"]
+    assert "every batch" in rows["feed.binance"]
+    causes = [row for row in shown.stdout.splitlines() if row.startswith("refused: ")]
+    assert [cause.split(": ")[1] for cause in causes] == ["feed.coinbase", "feed.kraken"]
+    assert all("tidebook journal repair" in cause for cause in causes)
     asked = subprocess.run([*command, "--json"], env=environment, capture_output=True, text=True, check=False)
     _, coinbase, _ = json.loads(asked.stdout)["recovery"]["channels"]
     assert coinbase["refused_facts"] == {"segment": 1, "offset": 4096, "sequence": 1}

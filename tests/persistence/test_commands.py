@@ -235,6 +235,77 @@ def test_the_records_of_a_durable_channel_are_columns_of_their_export(tmp_path: 
     assert (table["price"].to_pylist(), table["side"][0].as_py()) == (list(range(50)), b"bid")
 
 
+def durable(wal_dir: Path, rings: Path, dtype: np.dtype, name: str = "quotes") -> None:
+    """A durable channel with `wal_dir` of its own and three records in it, the first numbered 0."""
+    rings.mkdir(mode=0o700, exist_ok=True)
+    options = tb.ChannelOptions(dtype=dtype, buffer_size=1 << 14, durability="wal", wal_dir=wal_dir)
+    with tb.open_producer(tb.create_channel(name, options, directory=rings)) as producer:
+        producer.write_batch(np.array([(n, b"bid") for n in range(3)], dtype), wait="durable")
+
+
+def test_dump_shows_the_fields_of_records_up_to_a_sequence(tmp_path: Path) -> None:
+    durable(tmp_path / "wal", tmp_path / "rings", np.dtype([("price", "<i8"), ("side", "S4")]))
+    journal = tmp_path / "wal/quotes"
+    shown = tidebook("dump", journal, "--from", "2", "--to", "2")
+    assert (shown.stdout, shown.stderr) == ("2 price=1 side=bid\n", "")
+    lines = tidebook("dump", journal, "--json", "--to", "2").stdout.splitlines()
+    assert [json.loads(line) for line in lines] == [
+        {"sequence": 1, "price": 0, "side": "bid"},
+        {"sequence": 2, "price": 1, "side": "bid"},
+    ]
+    assert len(tidebook("dump", journal, "--limit", "2").stdout.splitlines()) == 2
+    assert tidebook("dump", journal, "--from", "3", "--to", "2").returncode == 2
+
+
+def test_journals_are_found_in_the_directory_that_channels_have_for_their_wal_dir(tmp_path: Path) -> None:
+    wal = tmp_path / "wal"
+    for name in ("orders", "quotes"):
+        durable(wal, tmp_path / "rings", np.dtype([("price", "<i8"), ("side", "S4")]), name)
+    for command in ("ls", "verify", "stats"):
+        shown = tidebook(command, wal)
+        assert (shown.returncode, shown.stderr) == (0, ""), command
+        assert "orders" in shown.stdout, command
+        assert "quotes" in shown.stdout, command
+    several = tidebook("dump", wal)
+    assert f"there are 2 journals; name one of {wal}/orders, {wal}/quotes" in several.stderr
+    status = subprocess.run(
+        [sys.executable, "-m", "tidebook", "status", "--data", wal, "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    channels = json.loads(status.stdout)["channels"]
+    assert [(channel["channel"], channel["durable"], channel["sync"]) for channel in channels] == [
+        ("orders", 3, "every 10 ms"),
+        ("quotes", 3, "every 10 ms"),
+    ]
+
+
+def test_messages_of_two_layouts_are_not_exported_as_if_they_had_one(tmp_path: Path) -> None:
+    """A journal as a release wrote it that did not compare layouts; dump shows each message in its own."""
+    journal = tmp_path / "journal/quotes"
+    for name in ("price", "ratio"):
+        kind = "i8" if name == "price" else "f8"
+        configuration = {"ring": {"record_size_bytes": 8}, "record": {"layout": f"{name}:{kind}:0"}}
+        writer = JournalWriter(journal, "quotes", configuration=json.dumps(configuration))
+        for number in range(3):
+            writer.append(np.array([number], f"<{kind}").tobytes())
+        writer.sync()
+        writer.close()
+    out = tmp_path / "quotes.jsonl"
+    refused = tidebook("export", journal, "-o", out)
+    assert (refused.returncode, refused.stdout, out.exists()) == (2, "", False)
+    assert refused.stderr == (
+        f"tidebook: {journal}: from message 4 on its records have another layout; export up to --to 3 and --from 4 on, "
+        "each into a file of its own\n"
+    )
+    older = tidebook("export", journal, "--to", "3")
+    assert older.stdout.splitlines()[-1] == '{"sequence":3,"price":2}'
+    assert older.stderr == "stdout: 3 messages of quotes, 1 to 3\n"
+    assert tidebook("export", journal, "--from", "4").stdout.splitlines()[-1] == '{"sequence":6,"ratio":2.0}'
+    assert tidebook("dump", journal).stdout.splitlines()[2:4] == ["3 price=2", "4 ratio=0.0"]
+
+
 def test_mistakes_are_one_line(tmp_path: Path) -> None:
     for arguments in (("ls", "--data", tmp_path), ("verify", tmp_path), ("dump", tmp_path / "nowhere")):
         shown = tidebook(*arguments)

@@ -307,6 +307,16 @@ def test_commands_list_verify_and_load_snapshots(journal: Path, store: SnapshotS
     assert facts["state_hash"] == f"{unbroken(250).state_hash():016x}"
 
 
+def test_a_data_directory_whose_first_snapshot_is_still_to_come_is_no_mistake(tmp_path: Path) -> None:
+    JournalWriter(tmp_path / "data/journal/feed.kraken", "feed.kraken", segment_size_bytes=65_536).close()
+    told = "no snapshot yet; the first comes snapshot_interval_min (5) minutes after the start\n"
+    for command in ("ls", "verify"):
+        for words in (["--data", tmp_path / "data"], [tmp_path / "data"]):
+            shown = tidebook(command, *words, cwd=tmp_path)
+            assert (shown.returncode, shown.stdout, shown.stderr) == (0, told, ""), command
+    assert tidebook("ls", "--data", tmp_path / "nothing", cwd=tmp_path).returncode == 2
+
+
 def test_what_commands_cannot_do_is_one_line(journal: Path, tmp_path: Path) -> None:
     for arguments in (
         ("ls", tmp_path / "nothing"),

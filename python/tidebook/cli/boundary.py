@@ -60,7 +60,8 @@ def _report(error: Exception, debug: bool) -> int:
         _say(str(error), debug)
         return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
     if isinstance(error, CycloptsError):
-        _say(f"{_one_line(error)} (see tidebook --help)", debug)
+        command = " ".join(["tidebook", *(error.command_chain or ()), "--help"])
+        _say(f"{_one_line(error)} (see {command})", debug)
         return EXIT_USAGE
     if isinstance(error, OSError):
         # Disk full, read-only, no such file: the operating system's own words and the path are the message.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from tidebook.errors import UsageError
-from tidebook.node.directory import journal_directory, journaled_channels
+from tidebook.node.directory import journal_directory, journals_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -92,21 +92,22 @@ def recording_files(files: Sequence[Path]) -> Iterator[list[Path]]:
 
 
 def journals(named: Sequence[Path], data: Path | None) -> list[Path]:
-    """Directories of the journals that are meant: those named, of which one may be a data directory, else all of `--data`.
+    """Directories of the journals that are meant: those named, else all of `--data`.
+
+    One that is named may be a data directory too, or the `wal_dir` of channels.
 
     Raises: UsageError when there are none.
     """
     found = []
     for path in named:
-        channels = journaled_channels(path)
-        found += [journal_directory(path, channel) for channel in channels] or [path]
+        found += journals_in(path) or [path]
     if named:
         return found
     root = data_directory(data)
-    channels = journaled_channels(root)
-    if not channels:
+    there = journals_in(root)
+    if not there:
         raise UsageError(f"{root} holds no journals; name a data directory with --data")
-    return [journal_directory(root, channel) for channel in channels]
+    return there
 
 
 def one_journal(named: Path | None, data: Path | None) -> Path:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
+import sys
 from dataclasses import asdict
 from pathlib import Path  # noqa: TC003 - cyclopts reads annotations
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -14,7 +14,13 @@ from tidebook.cli.output import Json, counted, print_json
 from tidebook.errors import JournalDamagedError, RawMessageError, UsageError
 from tidebook.feeds.sink import MessageKind
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+
 _PREVIEW_BYTES = 96
+_MESSAGES_A_CALL = 4_096
 
 
 def ls(*journals: Path, data: Path | None = None, json: Json = False) -> None:
@@ -23,7 +29,7 @@ def ls(*journals: Path, data: Path | None = None, json: Json = False) -> None:
     Parameters
     ----------
     journals
-        Directories of journals, or of data; default: all of the data directory.
+        Directories of journals, of data, or what channels have for `wal_dir`; default: all of the data directory.
     data
         Data directory; default: the setting `data_directory`.
     """
@@ -48,7 +54,7 @@ def verify(*journals: Path, data: Path | None = None, json: Json = False) -> int
     Parameters
     ----------
     journals
-        Directories of journals, or of data; default: all of the data directory.
+        Directories of journals, of data, or what channels have for `wal_dir`; default: all of the data directory.
     data
         Data directory; default: the setting `data_directory`.
     """
@@ -76,10 +82,13 @@ def dump(
     *,
     data: Path | None = None,
     first: Annotated[int, Parameter(name="--from")] = 0,
+    last: Annotated[int, Parameter(name="--to")] = 0,
     limit: int = 20,
     json: Json = False,
 ) -> None:
     """Print the messages of a journal, oldest first.
+
+    Where the journal says what its records are, their fields are shown, as `tidebook journal export` writes them.
 
     Parameters
     ----------
@@ -89,12 +98,16 @@ def dump(
         Data directory; default: the setting `data_directory`.
     first
         Sequence to begin at; 0 for the first held.
+    last
+        Sequence to end with; 0 for the newest that is durable.
     limit
         How many messages; 0 for all.
     """
-    from tidebook.persistence import inspect, read
+    from tidebook.persistence import inspect
 
     directory = inputs.one_journal(journal, data)
+    if first < 0 or last < 0 or (last and first > last):
+        raise UsageError(f"--from {first:,} --to {last:,}: name sequences from 1 on, the first before the last")
     if first:
         held = inspect(directory)
         if first > held.durable:
@@ -102,15 +115,50 @@ def dump(
                 f"{held.first_sequence:,} to {held.durable:,}" if held.durable >= held.first_sequence else "nothing yet"
             )
             raise UsageError(f"--from {first:,} is beyond the end: {directory} holds {span}")
-    for sequence, payload in itertools.islice(read(directory, from_sequence=first), limit or None):
-        facts = _described(payload)
+    for sequence, facts in _each(directory, first, last, limit):
         if json:
             print_json({"sequence": sequence, **facts})
         else:
-            words = [str(value) for key, value in facts.items() if key not in {"body", "payload"} and value != ""]
-            text = str(facts.get("body", facts.get("payload")))
-            shown = text if len(text) <= _PREVIEW_BYTES else f"{text[:_PREVIEW_BYTES]}… ({len(text):,})"
-            print(sequence, *words, shown)
+            print(sequence, *_words(facts))
+
+
+def _each(directory: Path, first: int, last: int, limit: int) -> Iterator[tuple[int, dict[str, object]]]:
+    """Sequence and what there is to show of each message, from `first` to `last` and at most `limit` (0 where open)."""
+    from tidebook._core import JournalReader
+    from tidebook.cli.journal_export import record_types
+
+    types = record_types(directory)
+    reader = JournalReader(directory, from_sequence=first)
+    left = limit or sys.maxsize
+    while left and (found := reader.next(messages_max=min(left, _MESSAGES_A_CALL))) is not None:
+        begin, payloads = found
+        at, end = begin, min(begin + len(payloads), begin + left, last + 1 if last else sys.maxsize)
+        left = left - (end - at) if end == begin + len(payloads) else 0
+        while at < end:
+            # Up to here all are of one kind.
+            until = min(end, *(change for change, _ in types if change > at), sys.maxsize)
+            dtype = next((dtype for change, dtype in reversed(types) if change <= at), None)
+            part = [payloads[index] for index in range(at - begin, until - begin)]
+            yield from enumerate(map(_described, part) if dtype is None else _fields(at, part, dtype), at)
+            at = until
+
+
+def _fields(first: int, payloads: list[bytes], dtype: np.dtype[Any]) -> list[dict[str, object]]:
+    """The fields of records."""
+    from tidebook.cli.channel.dump import text_rows
+    from tidebook.cli.journal_export import messages
+
+    rows = text_rows(messages(first, payloads, dtype))
+    return [{name: value for name, value in row.items() if name != "sequence"} for row in rows]
+
+
+def _words(facts: dict[str, object]) -> list[str]:
+    """A message for people."""
+    if "body" not in facts and "payload" not in facts:
+        return [f"{name}={value}" for name, value in facts.items()]
+    words = [str(value) for key, value in facts.items() if key not in {"body", "payload"} and value != ""]
+    text = str(facts.get("body", facts.get("payload")))
+    return [*words, text if len(text) <= _PREVIEW_BYTES else f"{text[:_PREVIEW_BYTES]}… ({len(text):,})"]
 
 
 def _described(payload: bytes) -> dict[str, object]:

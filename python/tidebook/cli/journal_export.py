@@ -17,6 +17,8 @@ from tidebook.errors import ChannelFormatError, UsageError
 if TYPE_CHECKING:
     import numpy as np
 
+    from tidebook.transport.view import Messages
+
 _STDOUT = "-"
 _MESSAGES_A_CALL = 65_536
 
@@ -35,7 +37,8 @@ def export(
     """Write the durable messages of a journal into a Parquet, CSV, JSON-lines or raw file.
 
     Where the journal says what its records are, their fields are columns, as they are: a price in units of 10^-price_exp, a time
-    in ns. A file is whole or not there; interrupted, nothing stays of it.
+    in ns. A file is whole or not there; interrupted, nothing stays of it. Where the layout of the records changes, nothing is
+    written and the message is named: export what is before it and what is from it on.
 
     Parameters
     ----------
@@ -69,7 +72,7 @@ def export(
     begin = first or held.first_sequence
     if first > held.durable:
         raise UsageError(f"--from {first:,} is beyond the end: {directory} holds messages up to {held.durable:,}")
-    dtype = _record_type(directory)
+    dtype = _record_type(directory, begin, until)
     reader = JournalReader(directory, from_sequence=begin)
     written = 0
     with (
@@ -80,7 +83,7 @@ def export(
         while written < until + 1 - begin and (found := reader.next(messages_max=_MESSAGES_A_CALL)) is not None:
             sequence, payloads = found
             count = min(len(payloads), until + 1 - sequence)
-            writer.write(_messages(sequence, [payloads[index] for index in range(count)], dtype))
+            writer.write(messages(sequence, [payloads[index] for index in range(count)], dtype))
             written += count
             advance(count)
     if json:
@@ -91,12 +94,13 @@ def export(
     span = f", {begin:,} to {until:,}" if written else ""
     # What goes to stdout may be the file.
     print(
-        f"{out}: {counted(written, 'message')} of {held.channel}{span}",
+        f"{'stdout' if out == _STDOUT else out}: {counted(written, 'message')} of {held.channel}{span}",
         file=sys.stderr if out == _STDOUT else sys.stdout,
     )
 
 
-def _messages(first: int, payloads: list[bytes], dtype: np.dtype[Any] | None) -> Any:
+def messages(first: int, payloads: list[bytes], dtype: np.dtype[Any] | None) -> Messages:
+    """Messages of a journal, of one record type or none."""
     import numpy as np
 
     from tidebook.transport.view import Messages
@@ -107,19 +111,31 @@ def _messages(first: int, payloads: list[bytes], dtype: np.dtype[Any] | None) ->
     return Messages(sequences, np.frombuffer(b"".join(payloads), dtype), None)
 
 
-def _record_type(directory: Path) -> np.dtype[Any] | None:
-    """What the journal says its records are; None where it says none, or had several over time."""
-    import msgspec
-
-    from tidebook import persistence
+def record_types(directory: Path) -> list[tuple[int, np.dtype[Any] | None]]:
+    """First message and record type of each part of a journal, oldest first; None for plain messages and what is not recorded."""
+    from tidebook.transport.journal import record_layouts
     from tidebook.transport.layout import from_text
 
-    found = set()
-    for change in persistence.configurations(directory):
+    types: list[tuple[int, np.dtype[Any] | None]] = []
+    for layout in record_layouts(directory):
         try:
-            configuration = msgspec.json.decode(change.configuration or "{}", type=dict[str, Any])
-            layout, ring = configuration["record"]["layout"], configuration["ring"]["record_size_bytes"]
-            found.add(from_text(layout, ring))
-        except (msgspec.DecodeError, KeyError, TypeError, ChannelFormatError):
-            return None
-    return found.pop() if len(found) == 1 else None
+            dtype = from_text(layout.text, layout.record_size_bytes) if layout.text else None
+        except ChannelFormatError:
+            dtype = None
+        if types and types[-1][0] == layout.first_sequence:
+            types.pop()  # nothing was written under it
+        if not types or types[-1][1] != dtype:
+            types.append((layout.first_sequence, dtype))
+    return types
+
+
+def _record_type(directory: Path, first: int, last: int) -> np.dtype[Any] | None:
+    """What these messages are by the journal; None where it does not say. Raises: UsageError where it changes among them."""
+    types = record_types(directory)
+    change = next((at for at, _ in types if first < at <= last), None)
+    if change is not None:
+        raise UsageError(
+            f"{directory}: from message {change:,} on its records have another layout; export up to --to {change - 1} and "
+            f"--from {change} on, each into a file of its own"
+        )
+    return next((dtype for at, dtype in reversed(types) if at <= first), None)

@@ -21,7 +21,7 @@ def stats(*journals: Path, data: Path | None = None, json: Json = False) -> None
     Parameters
     ----------
     journals
-        Directories of journals, or of data; default: all of the data directory.
+        Directories of journals, of data, or what channels have for `wal_dir`; default: all of the data directory.
     data
         Data directory; default: the setting `data_directory`.
     """

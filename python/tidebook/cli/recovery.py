@@ -63,11 +63,19 @@ def recovery_table(recovery: Recovery, width: int) -> Table:
     return shown
 
 
+def refusals(recovery: Recovery) -> list[str]:
+    """Why each refused channel is, a line each."""
+    return [f"refused: {found.channel}: {found.refused}" for found in recovery.channels if found.refused]
+
+
 def _row(found: ChannelRecovery) -> list[str]:
     if found.is_new:
         return [found.channel, "nothing", *[""] * (len(COLUMNS) - 3), "new"]
     kept = f"{found.kept_first:,} to {found.kept_last:,}" if found.kept_last else "nothing"
     read = "every batch" if found.verified else "newest segment"
+    if found.refused and not found.verified:
+        # Reading it ended there; what is refused for another reason was perhaps not read at all.
+        read = "up to the damage" if "segment" in (found.refused_facts or {}) else ""
     return [
         found.channel,
         amount(found.found),

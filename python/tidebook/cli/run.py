@@ -145,7 +145,7 @@ class _Screen:
         return recovery_bars(recovery, quiet=self._json)
 
     def recovered(self, recovery: Recovery) -> None:
-        from tidebook.cli.recovery import recovery_table
+        from tidebook.cli.recovery import recovery_table, refusals
 
         self._recovery = recovery
         is_refused = any(found.refused for found in recovery.channels)
@@ -155,6 +155,8 @@ class _Screen:
         elif not all(found.is_new for found in recovery.channels):
             screen = console()
             screen.print(recovery_table(recovery, screen.width))
+            for line in refusals(recovery):
+                print(line)
         sys.stdout.flush()
 
     def started(self, address: str, simulated: dict[str, str]) -> None:

@@ -47,6 +47,8 @@ def ls(*stores: Path, data: Path | None = None, json: Json = False) -> None:
             }
         )
         return
+    if not found:
+        print(_none_yet())
     for store, sequence, path in found:
         size, when = path.stat().st_size / 1e6, _time(path.stat().st_mtime_ns)
         print(f"{store.kind} at {sequence:,}: {size:,.1f} MB, {when}; {path}")
@@ -78,6 +80,8 @@ def verify(*stores: Path, data: Path | None = None, json: Json = False) -> int:
             print(f"{facts.path}: whole, {facts.kind} of {place}, state hash {facts.state_hash:016x}")
         for problem in damaged:
             print(problem["problem"])
+        if not whole and not damaged:
+            print(_none_yet())
     return 1 if damaged else 0
 
 
@@ -165,18 +169,32 @@ def _load_feed(journal: Path, store: Path, at: int | None, *, json: bool) -> Non
 
 
 def _stores(named: Sequence[Path], data: Path | None) -> list[SnapshotStore]:
-    """Raises: UsageError when there are no snapshots."""
+    """Those that are there; of a data directory perhaps none yet. Raises: UsageError for what holds neither."""
     from tidebook.persistence.snapshots import stores
 
     places = [path / "snapshots" if (path / "snapshots").is_dir() else path for path in named]
     if not named:
         places = [inputs.data_directory(data) / "snapshots"]
     found = [store for place in places for store in stores(place)]
-    if not found:
+    if not found and not _are_data(named or [inputs.data_directory(data)]):
         raise UsageError(
             f"no snapshots in {', '.join(map(str, places))}; name their directory, or one of data with --data"
         )
     return found
+
+
+def _are_data(directories: Sequence[Path]) -> bool:
+    """They hold journals, whose snapshots are still to come."""
+    from tidebook.node.directory import journaled_channels
+
+    return all(journaled_channels(directory) for directory in directories)
+
+
+def _none_yet() -> str:
+    from tidebook.config import load
+
+    minutes = load().snapshot_interval_min
+    return f"no snapshot yet; the first comes snapshot_interval_min ({minutes:g}) minutes after the start"
 
 
 def _factory(name: str) -> Callable[[], State]:

@@ -33,7 +33,7 @@ def status(*, data: Path | None = None, json: Json = False) -> int:
     Parameters
     ----------
     data
-        Data directory, whose node may run or not; default: the setting `data_directory`.
+        Data directory, whose node may run or not, or what channels have for `wal_dir`; default: the setting `data_directory`.
     """
     from tidebook.errors import UsageError
     from tidebook.node.status import directory_status
@@ -51,7 +51,8 @@ def status(*, data: Path | None = None, json: Json = False) -> int:
         return 0
     screen = console()
     screen.print(table(_COLUMNS, [_row(channel) for channel in found.channels], screen.width))
-    print("md.* are in memory alone, survive the death of processes, and are derived again from these by a start")
+    if any(channel.channel.startswith("feed.") for channel in found.channels):
+        print("md.* are in memory alone, survive the death of processes, and are derived again from these by a start")
     for channel in found.channels:
         if channel.failure:
             screen.print(f"[red]{plain(channel.channel)}:[/red] {plain(channel.guarantee)}")
@@ -59,7 +60,7 @@ def status(*, data: Path | None = None, json: Json = False) -> int:
 
 
 def _head(found: DirectoryStatus) -> str:
-    who = "nobody owns it"
+    who = "nobody owns it" if found.layout_version is not None or not found.channels else "no node's directory"
     if found.owner is not None:
         what = "a node" if found.owner["command"] == "run" else f"`tidebook {found.owner['command']}`"
         who = f"{what} owns it (process {found.owner['pid']})"

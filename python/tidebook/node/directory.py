@@ -33,6 +33,19 @@ def subscriptions_file(data: Path, venue: str) -> Path:
     return data / "feeds" / f"{venue}.json"
 
 
+def own_journals(directory: Path) -> list[Path]:
+    """Journals that lie in `directory` itself, by name: those of channels that have it for their `wal_dir`."""
+    if not directory.is_dir() or any(directory.glob("*.segment")):
+        return []  # what lies in a journal is its own: segments that repair has put away
+    return sorted(entry for entry in directory.iterdir() if entry.is_dir() and any(entry.glob("*.segment")))
+
+
+def journals_in(directory: Path) -> list[Path]:
+    """The journals of a data directory; of one that has none, those that lie in it itself."""
+    found = [journal_directory(directory, channel) for channel in journaled_channels(directory)]
+    return found or own_journals(directory)
+
+
 def journaled_channels(data: Path) -> list[str]:
     """Channels that have a journal in `data`, by name."""
     journals = data / "journal"

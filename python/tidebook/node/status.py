@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from tidebook.errors import ChannelError, CheckpointError, JournalAbsentError, JournalError, StorageError
-from tidebook.node.directory import journal_directory, journaled_channels, simulated_marker
+from tidebook.node.directory import journal_directory, journaled_channels, journals_in, simulated_marker
 from tidebook.node.presence import owner
 from tidebook.node.snapshot_files import newest_checkpoint_ns, newest_verified
 from tidebook.observe.processes import process
@@ -115,7 +115,7 @@ class DirectoryStatus:
 
 
 def directory_status(data: Path, rings_root: Path | None = None) -> DirectoryStatus:
-    """Looks at a data directory; changes nothing and holds nobody up. Raises: DirectoryError and its kinds; OSError."""
+    """Looks at a data directory, or what channels have for `wal_dir`; changes nothing and holds nobody up. Raises: DirectoryError and its kinds; OSError."""
     identity = read_identity(data)
     owned_by = owner(data)
     alive = None if owned_by is None or not owned_by.pid else process(owned_by.pid)
@@ -137,11 +137,13 @@ def directory_status(data: Path, rings_root: Path | None = None) -> DirectorySta
         free_bytes=shutil.disk_usage(data).free,
     )
     positions, trouble = _positions(data)
-    for channel in journaled_channels(data):
-        found = ChannelStatus(channel=channel, journal=str(journal_directory(data, channel)))
-        _look(data, found, rings_root)
+    of_node = set(journaled_channels(data))
+    for journal in journals_in(data):
+        channel = journal.name if journal.name in of_node else _channel_of(journal)
+        found = ChannelStatus(channel=channel, journal=str(journal))
+        _look(journal, found, rings_root)
         found.stored = positions.get(channel, 0)
-        if not found.failure:
+        if not found.failure and channel in of_node:
             _look_at_ages(data, found)
         found.failure = found.failure or trouble or _failure(found, told)
         found.guarantee = guarantee(found)
@@ -180,8 +182,15 @@ def guarantee(found: ChannelStatus) -> str:
     return f"wal, synced {found.sync}; {on_disk}{in_memory}"
 
 
-def _look(data: Path, found: ChannelStatus, rings_root: Path | None) -> None:
-    journal = journal_directory(data, found.channel)
+def _channel_of(journal: Path) -> str:
+    """The channel that a journal says it is of; the name of its directory where it cannot be read."""
+    try:
+        return inspect(journal).channel
+    except JournalError:
+        return journal.name
+
+
+def _look(journal: Path, found: ChannelStatus, rings_root: Path | None) -> None:
     found.is_simulated = simulated_marker(journal).exists()
     # Before the journal, which then has at least what they know to be durable.
     rings = rings_of(found.channel, rings_root)

@@ -131,7 +131,7 @@ def _report(told: _Told, out: str, format: str, title: str, json: bool) -> int:
     span = f", {told.first:,} to {told.last:,}" if told.messages else ""
     # What goes to stdout may be the file.
     print(
-        f"{out}: {counted(told.messages, 'message')} of {title}{span}",
+        f"{'stdout' if out == _STDOUT else out}: {counted(told.messages, 'message')} of {title}{span}",
         file=sys.stderr if out == _STDOUT else sys.stdout,
     )
     if told.overwritten:
@@ -220,6 +220,18 @@ def _text_columns(messages: Messages, *, flat: bool) -> dict[str, Any]:
         columns[name] = texts = [_text(one) for one in found]
         columns[f"{name}_hex"] = [_hex(one) if text is None else None for one, text in zip(found, texts, strict=True)]
     return columns
+
+
+def text_rows(messages: Messages) -> list[dict[str, Any]]:
+    """An object a message: its sequence and fields; bytes are text, or hex under `<name>_hex`."""
+    import pyarrow as pa
+
+    columns = {
+        name: values.to_pylist() if isinstance(values, pa.Array) else values
+        for name, values in _text_columns(messages, flat=False).items()
+    }
+    rows = zip(*columns.values(), strict=True)
+    return [{name: one for name, one in zip(columns, row, strict=True) if one is not None} for row in rows]
 
 
 def _text(value: bytes | list[bytes]) -> str | list[str] | None:
@@ -317,17 +329,9 @@ class _Csv(_ArrowWriter):
 class _JsonLines(_Writer):
     def write(self, messages: Messages) -> None:
         import msgspec
-        import pyarrow as pa
 
-        columns = {
-            name: values.to_pylist() if isinstance(values, pa.Array) else values
-            for name, values in _text_columns(messages, flat=False).items()
-        }
-        encode = msgspec.json.encode
-        for row in zip(*columns.values(), strict=True):
-            self._file.write(
-                encode({name: one for name, one in zip(columns, row, strict=True) if one is not None}) + b"\n"
-            )
+        for row in text_rows(messages):
+            self._file.write(msgspec.json.encode(row) + b"\n")
 
 
 class _Raw(_Writer):
