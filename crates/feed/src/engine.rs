@@ -181,11 +181,26 @@ const QUARANTINED_MAX: usize = 64;
 #[derive(Debug, Default)]
 pub(crate) struct Quarantine(Vec<Quarantined>);
 
-/// Texts of errors that a saved state told, each once however many states are loaded. There are as many as we wrote.
+/// Texts of errors that a saved state told, each once however many states are loaded. There are as many as we wrote, and
+/// no more than [`TOLD_COUNT_MAX`] whatever the states say, since they are kept for ever.
 static TOLD: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
 
 /// Longest text of an error that is read back.
 const TOLD_BYTES_MAX: usize = 256;
+const TOLD_COUNT_MAX: usize = 4_096;
+
+/// What stands for this text, kept for ever; some text of ours when too many others are kept.
+fn told(kept: &mut BTreeSet<&'static str>, text: &str) -> &'static str {
+    if let Some(known) = kept.get(text) {
+        return known;
+    }
+    if kept.len() >= TOLD_COUNT_MAX {
+        return "what a saved state says";
+    }
+    let leaked: &'static str = Box::leak(Box::<str>::from(text));
+    kept.insert(leaked);
+    leaked
+}
 
 impl Saved for Quarantined {
     fn layout(text: &mut String) {
@@ -203,10 +218,7 @@ impl Saved for Quarantined {
         let count = input.count()?;
         let text = std::str::from_utf8(input.take(count)?).ok().filter(|text| text.len() <= TOLD_BYTES_MAX);
         let text = text.ok_or(input.error("no text"))?;
-        let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = told.get(text).copied();
-        let expected = known.unwrap_or_else(|| Box::leak(Box::<str>::from(text)));
-        told.insert(expected);
+        let expected = told(&mut TOLD.lock().unwrap_or_else(PoisonError::into_inner), text);
         Ok(Self { sequence, error: ScanError { offset, expected } })
     }
 }
@@ -591,4 +603,21 @@ fn event(body: &[u8]) -> Result<(&[u8], Option<i64>), ScanError> {
     scanner.end()?;
     let event = event.ok_or(ScanError { offset: body.len(), expected: "`event`" })?;
     Ok((event, step_ns))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_saved_states_are_kept_once_and_not_without_bound() {
+        let mut kept = BTreeSet::new();
+        for number in 0..2 * TOLD_COUNT_MAX {
+            let text = format!("a number from {number}");
+            let first = told(&mut kept, &text);
+            assert_eq!(first == text, number < TOLD_COUNT_MAX, "{first}");
+            assert!(std::ptr::eq(first, told(&mut kept, &text)));
+        }
+        assert_eq!(kept.len(), TOLD_COUNT_MAX);
+    }
 }

@@ -232,6 +232,13 @@ impl FeedState {
     }
 }
 
+/// One number for [`STATE_VERSION`] and the layout: states of two builds are readable by each other if it is the same.
+pub fn state_number() -> u32 {
+    let mut text = format!("{STATE_VERSION} ");
+    <FeedState as Saved>::layout(&mut text);
+    crc32fast::hash(text.as_bytes())
+}
+
 /// Number of the layout of a saved state.
 fn layout() -> u32 {
     let mut text = String::new();

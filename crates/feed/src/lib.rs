@@ -34,7 +34,7 @@ mod trades;
 
 pub use consolidated::{Consolidator, SILENCE_NS};
 pub use engine::{BookView, Counters, FeedEngine, FeedOptions, Quarantined};
-pub use feed_state::{FeedState, LoadError, STATE_VERSION};
+pub use feed_state::{FeedState, LoadError, STATE_VERSION, state_number};
 pub use oracles::{Oracle, Oracles, Tally};
 pub use saved::SavedError;
 pub use sink::{RecordBatch, RecordSink, Stage};

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use orders::{append_upto, options, store};
 use tidebook_journal::snapshot::{
-    Follower, FollowerEvent, FollowerOptions, RecoveryOptions, SnapshotError, SnapshotStore, recover,
+    Follower, FollowerEvent, FollowerOptions, RecoveryOptions, SnapshotError, SnapshotFacts, SnapshotStore, recover,
+    usable_snapshots,
 };
 use tidebook_journal::{JournalError, JournalWriter, State, StateError};
 use tidebook_testkit::storage::ENOSPC;
@@ -224,6 +225,83 @@ fn a_state_that_breaks_its_own_hash_is_told_and_no_snapshot_is_taken_of_it() {
     let failed = follower.snapshot().unwrap_err();
     assert!(failed.to_string().contains("computed anew"), "{failed}");
     assert_eq!(snapshots.list().unwrap(), [20]);
+}
+
+/// A state whose `save` leaves something out once it has seen enough: it verifies, and loads as another.
+#[derive(Default)]
+struct Forgetful(OrderStore);
+
+impl State for Forgetful {
+    fn kind(&self) -> &str {
+        "orders"
+    }
+    fn version(&self) -> u32 {
+        1
+    }
+    fn apply(&mut self, sequence: u64, payload: &[u8]) -> Result<(), StateError> {
+        self.0.apply(sequence, payload)
+    }
+    fn state_hash(&self) -> u64 {
+        self.0.state_hash()
+    }
+    fn save(&self, out: &mut dyn std::io::Write) -> std::io::Result<()> {
+        if self.0.sequence() > 20 { OrderStore::new().save(out) } else { self.0.save(out) }
+    }
+    fn load(&mut self, bytes: &[u8]) -> Result<(), StateError> {
+        self.0.load(bytes)
+    }
+}
+
+/// Were such ones to have a name, their number would grow without bound and the history would be removed on their strength.
+#[test]
+fn a_snapshot_that_fails_its_proof_leaves_no_file_and_those_that_load_stay() {
+    let (journal, disk) = (MemoryStorage::new(), MemoryStorage::new());
+    let snapshots = store(&disk);
+    let (mut writer, _) = JournalWriter::open_storage(journal.shared(), options()).unwrap();
+    append_upto(&mut writer, FLOW, 10, 5);
+    let follower = Follower::start(Forgetful::default, journal.shared(), snapshots.clone(), by_hand(), |_| {}).unwrap();
+    follower.snapshot().unwrap();
+    append_upto(&mut writer, FLOW, 20, 5);
+    follower.snapshot().unwrap();
+    for upto in [30, 40, 50, 60] {
+        append_upto(&mut writer, FLOW, upto, 5);
+        let failed = follower.snapshot().unwrap_err();
+        assert!(failed.to_string().contains("hash"), "{failed}");
+        assert_eq!(snapshots.list().unwrap(), [10, 20]);
+        assert!(!disk.shared().names().unwrap().iter().any(|name| name.ends_with(".new")));
+    }
+    follower.stop().unwrap();
+    let (usable, refused) = usable_snapshots(Forgetful::default, &journal.shared(), &snapshots, u64::MAX, 2).unwrap();
+    assert_eq!((usable.iter().map(SnapshotFacts::sequence).collect::<Vec<_>>(), refused.len()), (vec![20, 10], 0));
+}
+
+/// What an earlier release left verifies and cannot be loaded: it must not push out what can.
+#[test]
+fn rotation_of_a_follower_counts_only_what_loads() {
+    let (journal, snapshots) = (MemoryStorage::new(), store(&MemoryStorage::new()));
+    let (mut writer, _) = JournalWriter::open_storage(journal.shared(), options()).unwrap();
+    append_upto(&mut writer, FLOW, 10, 5);
+    let follower = Follower::start(Forgetful::default, journal.shared(), snapshots.clone(), by_hand(), |_| {}).unwrap();
+    follower.snapshot().unwrap();
+    // A follower that does not prove writes what cannot be loaded.
+    let careless = FollowerOptions { prove_by_loading: false, keep: 12, ..by_hand() };
+    let other = Follower::start(Forgetful::default, journal.shared(), snapshots.clone(), careless, |_| {}).unwrap();
+    for upto in [30, 40, 50] {
+        append_upto(&mut writer, FLOW, upto, 5);
+        other.snapshot().unwrap();
+    }
+    other.stop().unwrap();
+    follower.stop().unwrap();
+    assert_eq!(snapshots.list().unwrap(), [10, 30, 40, 50]);
+    append_upto(&mut writer, FLOW, 60, 5);
+    let (follower, _events) = start(&journal, &snapshots, by_hand());
+    follower.snapshot().unwrap();
+    follower.stop().unwrap();
+    assert_eq!(
+        snapshots.list().unwrap(),
+        [10, 30, 40, 50, 60],
+        "two that load, and what may be looked at between them"
+    );
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use std::io;
 
-use tidebook_feed::{FeedOptions, FeedState, RecordSink, STATE_VERSION};
+use tidebook_feed::{FeedOptions, FeedState, RecordSink, state_number};
+use tidebook_journal::snapshot::{Place, Rotation, SnapshotError, SnapshotFacts, SnapshotStore};
 use tidebook_journal::{State, StateError};
 use tidebook_types::{RawMessage, Venue};
 
@@ -48,6 +49,12 @@ impl FeedHistory {
         &mut self.state
     }
 
+    /// All of it as bytes, to be written while the state goes on.
+    pub fn saved(&self) -> SavedFeed {
+        let (hash, bytes) = (self.state.state_hash(), self.state.save());
+        SavedFeed { kind: self.kind.clone(), venue: self.venue, sequence: self.state.sequence(), hash, bytes }
+    }
+
     /// The state alone.
     pub fn into_state(self) -> FeedState {
         self.state
@@ -59,8 +66,9 @@ impl State for FeedHistory {
         &self.kind
     }
 
+    /// Another in each build whose state has other fields, so that the header of a snapshot tells.
     fn version(&self) -> u32 {
-        STATE_VERSION
+        state_number()
     }
 
     fn apply(&mut self, sequence: u64, payload: &[u8]) -> Result<(), StateError> {
@@ -87,6 +95,87 @@ impl State for FeedHistory {
             offset: 0,
             reason: error.to_string(),
         })?;
+        Ok(())
+    }
+}
+
+/// The state of a feed after a message, as bytes: what is written, and what must come back.
+pub struct SavedFeed {
+    kind: String,
+    venue: Venue,
+    sequence: u64,
+    hash: u64,
+    bytes: Vec<u8>,
+}
+
+impl SavedFeed {
+    /// Whose it is.
+    pub const fn venue(&self) -> Venue {
+        self.venue
+    }
+
+    /// The last message it has taken.
+    pub const fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Writes a snapshot, loads it from the disk into a new state that must have this hash and give these bytes, and lets go
+    /// what is older than the newest `keep` that can be used.
+    ///
+    /// # Errors
+    /// As of [`SnapshotStore::write_proven`] and [`SnapshotStore::rotate_usable`]; what was there stays.
+    pub fn write_to(
+        &self,
+        snapshots: &SnapshotStore,
+        place: &Place,
+        created_ns: i64,
+        keep: usize,
+    ) -> Result<(SnapshotFacts, Rotation), SnapshotError> {
+        let facts = snapshots.write_proven(self, place, created_ns, |snapshot| {
+            let mut again = FeedHistory::new(self.venue);
+            snapshot.load_into(&mut again)?;
+            if again.state.save() == self.bytes {
+                return Ok(());
+            }
+            let (kind, reason) = (self.kind.clone(), "what was loaded is saved as other bytes; report this".to_owned());
+            Err(StateError::Saved { kind, offset: 0, reason }.into())
+        })?;
+        let rotation = snapshots.rotate_usable(keep, |snapshot| {
+            let header = &snapshot.facts.header;
+            let ours = (header.state_version, header.place.journal_id) == (state_number(), place.journal_id);
+            ours && snapshot.load_into(&mut FeedHistory::new(self.venue)).is_ok()
+        })?;
+        Ok((facts, rotation))
+    }
+}
+
+impl State for SavedFeed {
+    fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    fn version(&self) -> u32 {
+        state_number()
+    }
+
+    /// It has been written off: a message goes to the state it was taken of.
+    fn apply(&mut self, sequence: u64, _payload: &[u8]) -> Result<(), StateError> {
+        let reason = "bytes take no message".to_owned();
+        Err(StateError::Message { kind: self.kind.clone(), sequence, reason })
+    }
+
+    fn state_hash(&self) -> u64 {
+        self.hash
+    }
+
+    fn save(&self, out: &mut dyn io::Write) -> io::Result<()> {
+        out.write_all(&self.bytes)
+    }
+
+    fn load(&mut self, bytes: &[u8]) -> Result<(), StateError> {
+        let mut history = FeedHistory::new(self.venue);
+        history.load(bytes)?;
+        *self = history.saved();
         Ok(())
     }
 }

@@ -18,7 +18,7 @@ pub use beginning::{Beginning, snapshots_path, usable_snapshots};
 pub use confine::Confinement;
 pub use engine::{EngineOptions, EngineStatus, FeedSource, FeedStatus, MarketDataEngine, TakenUp};
 pub use error::PlaneError;
-pub use feed_history::FeedHistory;
+pub use feed_history::{FeedHistory, SavedFeed};
 pub use histogram::{Histogram, HistogramSnapshot};
 pub use latency::LatencyStage;
 pub use output::{CHANNELS, MarketDataChannels};

@@ -28,7 +28,7 @@ fn a_feed_loaded_from_what_was_saved_goes_on_as_the_one_that_was() {
         }
         assert_eq!((again.state_hash(), again.state().sequence()), (whole.state_hash(), sequence));
     }
-    assert_eq!((whole.kind(), whole.version()), ("feed.binance", tidebook_feed::STATE_VERSION));
+    assert_eq!((whole.kind(), whole.version()), ("feed.binance", tidebook_feed::state_number()));
 }
 
 #[test]

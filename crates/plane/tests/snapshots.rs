@@ -417,3 +417,40 @@ fn a_damaged_old_snapshot_behind_which_the_channels_end_does_not_keep_an_engine_
     engine.stop().unwrap();
     feed.close();
 }
+
+/// Those that an earlier release left verify; were rotation to count them, the one that a start needs would go.
+#[test]
+fn rotation_of_a_feed_counts_what_loads_and_an_unloadable_one_is_written_anew() {
+    let rings = directory();
+    let mut feed = Feed::new(rings.path(), Venue::Binance);
+    let mut taken = Vec::new();
+    for round in 0..4 {
+        feed.write_market(40 * round, 40);
+        settle(&mut [&mut feed]);
+        taken.push(feed.take_snapshot(feed.last()).unwrap());
+    }
+    let snapshots = feed.snapshots();
+    let mut history = FeedHistory::new(feed.venue);
+    let snapshot = snapshots.load(taken[3]).unwrap();
+    snapshot.load_into(&mut history).unwrap();
+    let place = snapshot.facts.header.place.clone();
+    for &sequence in &taken[2..] {
+        replace_snapshot(&feed, sequence, |_| {}, true);
+    }
+    let (facts, rotation) = history.saved().write_to(&snapshots, &place, 7, 2).unwrap();
+    assert_eq!((facts.sequence(), facts.header.created_ns), (taken[3], 7), "it was there, and not to be loaded");
+    assert_eq!(
+        (rotation.kept, rotation.damaged, rotation.removed),
+        (vec![taken[1], taken[3]], vec![taken[2]], vec![taken[0]])
+    );
+    snapshots.load(taken[3]).unwrap().load_into(&mut FeedHistory::new(feed.venue)).unwrap();
+    // What is not what was saved has no name.
+    let mut other = place.clone();
+    other.sequence += 1;
+    let refused = snapshots.write_proven(&OtherLayout(history), &other, 0, |snapshot| {
+        snapshot.load_into(&mut FeedHistory::new(feed.venue))
+    });
+    assert!(refused.unwrap_err().to_string().contains("layout"));
+    assert_eq!(snapshots.list().unwrap(), taken[1..]);
+    feed.close();
+}

@@ -108,8 +108,9 @@ impl FeedDecoder {
         keep: usize,
     ) -> PyResult<(PathBuf, u64, Vec<u64>)> {
         let taken = py.detach(|| {
-            let history = self.history.lock().expect("an engine does not panic");
-            let (venue, decoded) = (history.state().engine().venue(), history.state().sequence());
+            // The lock is held for the bytes, not for the disk.
+            let saved = self.history.lock().expect("an engine does not panic").saved();
+            let (venue, decoded) = (saved.venue(), saved.sequence());
             let channel = FeedHistory::kind_of(venue);
             let (journal_id, epoch, sequence, batch_number, chain) = batch_end;
             if sequence != decoded || sequence == 0 {
@@ -119,8 +120,8 @@ impl FeedDecoder {
             }
             let snapshots = SnapshotStore::open(&snapshots_path(&snapshots_dir, venue), &channel)?;
             let place = Place { channel, journal_id, epoch, sequence, batch_number, chain };
-            let facts = snapshots.write(&*history, &place, created_ns)?;
-            Ok((facts.path, facts.size_bytes, snapshots.rotate(keep)?.kept))
+            let (facts, rotation) = saved.write_to(&snapshots, &place, created_ns, keep)?;
+            Ok((facts.path, facts.size_bytes, rotation.kept))
         });
         taken.map_err(|raised: Raised| raised.into())
     }

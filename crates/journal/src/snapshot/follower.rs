@@ -1,8 +1,8 @@
 //! A thread that replays a journal beside its live writer and takes the snapshots, so that the writer never pauses.
 //!
 //! It has a state of its own, fed from the journal's durable messages alone: what it saves was derived from the disk by
-//! another way than the live state. Before a snapshot counts, the state's hash is computed anew, the file is read back
-//! from the disk, loaded into a new state, and the hashes are compared. The cost is a second state in memory, a third
+//! another way than the live state. Before a snapshot has its name, the state's hash is computed anew, the file is read back
+//! from the disk, loaded into a new state, and the hashes are compared; what fails that leaves no file. The cost is a second state in memory, a third
 //! while a snapshot is proven, and work that is given the lowest urgency.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -334,11 +334,18 @@ impl<S: State, M: FnMut() -> S, T: FnMut(FollowerEvent)> Following<'_, M, T> {
     fn write(&mut self, state: &S, place: &Place) -> Result<(SnapshotFacts, Rotation), SnapshotError> {
         check_hashes(state, place.sequence)?;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let facts = self.snapshots.write(state, place, i64::try_from(now.as_nanos()).unwrap_or(i64::MAX))?;
-        if self.options.prove_by_loading {
-            self.snapshots.load(facts.sequence())?.load_into(&mut (self.make)())?;
+        let created_ns = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
+        let Self { make, snapshots, options, .. } = self;
+        if !options.prove_by_loading {
+            let facts = snapshots.write(state, place, created_ns)?;
+            return Ok((facts, snapshots.rotate(options.keep)?));
         }
-        let rotation = self.snapshots.rotate(self.options.keep)?;
+        let facts = snapshots.write_proven(state, place, created_ns, |snapshot| snapshot.load_into(&mut make()))?;
+        let rotation = snapshots.rotate_usable(options.keep, |snapshot| {
+            let header = &snapshot.facts.header;
+            let ours = (header.state_version, header.place.journal_id) == (state.version(), place.journal_id);
+            ours && snapshot.load_into(&mut make()).is_ok()
+        })?;
         Ok((facts, rotation))
     }
 }

@@ -1,9 +1,10 @@
 //! One directory of snapshots of one state: written whole or not at all, verified from the disk, rotated.
 //!
-//! A snapshot gets its name when its bytes are synced, and counts only when it was read back from the disk and
-//! verified; only then may an older one go. Verifying reads with `pread`, so that a bad sector is an error that names
-//! the file and not a signal; the mapping that a state is loaded from comes after. Damaged snapshots count
-//! for nothing and stay until as many whole ones are newer: somebody may want to look at them.
+//! A snapshot gets its name when its bytes are synced, were read back from the disk, verified, and proven by whatever who
+//! writes it asks for; what fails that leaves no file. Only then may an older one go. Verifying reads with `pread`, so that a
+//! bad sector is an error that names the file and not a signal; the mapping that a state is loaded from comes after. Snapshots
+//! that are damaged or cannot be used count for nothing and stay until as many good ones are newer: somebody may want to look
+//! at them.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -91,7 +92,7 @@ pub struct Rotation {
     pub kept: Vec<u64>,
     /// Sequences of those removed, rising.
     pub removed: Vec<u64>,
-    /// Sequences of those between them that do not verify, rising; they stay too.
+    /// Sequences of those between them that do not verify or cannot be used, rising; they stay too.
     pub damaged: Vec<u64>,
 }
 
@@ -102,6 +103,8 @@ pub struct SnapshotStore {
     kind: String,
     /// Files this process has verified: name and size. What rots later is found by recovery, which verifies anew.
     verified: Arc<Mutex<BTreeSet<(u64, u64)>>>,
+    /// Those that could be used when that was last looked at.
+    usable: Arc<Mutex<BTreeSet<u64>>>,
 }
 
 impl fmt::Debug for SnapshotStore {
@@ -129,7 +132,7 @@ impl SnapshotStore {
             let rule = "1 to 255 bytes of a-z 0-9 . _ -";
             return Err(SnapshotError::Option { option: "kind", value: kind.into(), rule });
         }
-        Ok(Self { storage, kind: kind.into(), verified: Arc::default() })
+        Ok(Self { storage, kind: kind.into(), verified: Arc::default(), usable: Arc::default() })
     }
 
     /// Kind of the states.
@@ -167,15 +170,34 @@ impl SnapshotStore {
         place: &Place,
         created_ns: i64,
     ) -> Result<SnapshotFacts, SnapshotError> {
+        self.write_proven(state, place, created_ns, |_| Ok(()))
+    }
+
+    /// As [`Self::write`], and it has its name only once `prove` has agreed to what was read back: one that fails leaves
+    /// no file. One that is there already has to be agreed to as well.
+    ///
+    /// # Errors
+    /// As [`Self::write`]; what `prove` returned.
+    ///
+    /// # Panics
+    /// As [`Self::write`].
+    pub fn write_proven(
+        &self,
+        state: &(impl State + ?Sized),
+        place: &Place,
+        created_ns: i64,
+        mut prove: impl FnMut(&Snapshot) -> Result<(), SnapshotError>,
+    ) -> Result<SnapshotFacts, SnapshotError> {
         assert!(place.sequence > 0, "a snapshot stands behind a message");
         let _lock = self.lock()?;
         self.remove_unfinished()?;
         let state_hash = state.state_hash();
-        if let Ok((facts, _)) = self.check(place.sequence)
-            && (&facts.header.place, facts.header.state_version, facts.state_hash)
+        if let Ok(found) = self.load(place.sequence)
+            && (&found.facts.header.place, found.facts.header.state_version, found.facts.state_hash)
                 == (place, state.version(), state_hash)
+            && prove(&found).is_ok()
         {
-            return Ok(facts);
+            return Ok(found.facts);
         }
         let header = SnapshotHeader {
             kind: self.kind.clone(),
@@ -188,17 +210,27 @@ impl SnapshotStore {
         let path = self.storage.path(&unfinished);
         let file = self.storage.create(&unfinished).map_err(io_error("create", &path))?;
         let named = write_file(&*file, header, state, state_hash).map_err(io_error("write", &path)).and_then(|()| {
+            // What the disk holds, and not what this process meant to write.
+            file.forget_cached().map_err(io_error("read", &path))?;
+            let (facts, file) = self.check_file(&unfinished, place.sequence)?;
+            let snapshot = mapped(facts, &*file)?;
+            prove(&snapshot)?;
+            self.usable().remove(&place.sequence);
             self.storage.rename(&unfinished, &name).map_err(io_error("rename", &path))?;
-            self.storage.sync_directory().map_err(io_error("sync", &self.path()))
+            self.storage.sync_directory().map_err(io_error("sync", &self.path()))?;
+            Ok(snapshot.facts)
         });
-        if let Err(error) = named {
-            // Best effort: the next write removes it too.
-            drop(self.storage.remove(&unfinished));
-            return Err(error);
+        match named {
+            Ok(facts) => {
+                self.known().insert((place.sequence, facts.size_bytes));
+                Ok(SnapshotFacts { path: self.storage.path(&name), ..facts })
+            }
+            Err(error) => {
+                // Best effort: the next write removes it too.
+                drop(self.storage.remove(&unfinished));
+                Err(error)
+            }
         }
-        // What the disk holds, and not what this process meant to write.
-        file.forget_cached().map_err(io_error("read", &path))?;
-        Ok(self.check(place.sequence)?.0)
     }
 
     /// Reads every byte of the snapshot at `sequence`.
@@ -216,8 +248,7 @@ impl SnapshotStore {
     /// As [`Self::verify`].
     pub fn load(&self, sequence: u64) -> Result<Snapshot, SnapshotError> {
         let (facts, file) = self.check(sequence)?;
-        let bytes = file.map(facts.size_bytes).map_err(io_error("map", &facts.path))?;
-        Ok(Snapshot { facts, bytes })
+        mapped(facts, &*file)
     }
 
     /// Removes what is older than the newest `keep` that verify. Damaged ones among these count for nothing and stay.
@@ -225,6 +256,45 @@ impl SnapshotStore {
     /// # Errors
     /// [`SnapshotError::Option`] when `keep` is less than 2; what the disk returned.
     pub fn rotate(&self, keep: usize) -> Result<Rotation, SnapshotError> {
+        self.rotate_by(
+            keep,
+            |sequence, anew| {
+                if anew { Ok(self.verify(sequence).is_ok()) } else { self.was_verified(sequence) }
+            },
+        )
+    }
+
+    /// As [`Self::rotate`], but what counts is `usable` too, as far as a start would ask: those that it would begin with are
+    /// asked each time, others once.
+    ///
+    /// # Errors
+    /// As [`Self::rotate`].
+    pub fn rotate_usable(
+        &self,
+        keep: usize,
+        mut usable: impl FnMut(&Snapshot) -> bool,
+    ) -> Result<Rotation, SnapshotError> {
+        self.rotate_by(keep, |sequence, anew| {
+            if !anew && self.usable().contains(&sequence) && self.was_verified(sequence)? {
+                return Ok(true);
+            }
+            let can_be = self.load(sequence).is_ok_and(|snapshot| usable(&snapshot));
+            let mut known = self.usable();
+            if can_be {
+                known.insert(sequence)
+            } else {
+                known.remove(&sequence)
+            };
+            Ok(can_be)
+        })
+    }
+
+    /// `counts` says whether a snapshot does, looked at anew or as it was known.
+    fn rotate_by(
+        &self,
+        keep: usize,
+        mut counts: impl FnMut(u64, bool) -> Result<bool, SnapshotError>,
+    ) -> Result<Rotation, SnapshotError> {
         if keep < KEEP_MIN {
             let rule = "at least 2: one to use, and one for when that is damaged";
             return Err(SnapshotError::Option { option: "keep_snapshots", value: keep.to_string(), rule });
@@ -241,12 +311,11 @@ impl SnapshotStore {
                 continue;
             }
             // Those that recovery would use are read anew, however often they were.
-            let whole = if rotation.kept.len() < KEEP_MIN {
-                self.verify(sequence).is_ok()
+            let found = if counts(sequence, rotation.kept.len() < KEEP_MIN)? {
+                &mut rotation.kept
             } else {
-                self.was_verified(sequence)?
+                &mut rotation.damaged
             };
-            let found = if whole { &mut rotation.kept } else { &mut rotation.damaged };
             found.push(sequence);
         }
         if !rotation.removed.is_empty() {
@@ -289,12 +358,16 @@ impl SnapshotStore {
         Ok(known || self.check(sequence).is_ok())
     }
 
+    fn usable(&self) -> std::sync::MutexGuard<'_, BTreeSet<u64>> {
+        self.usable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn known(&self) -> std::sync::MutexGuard<'_, BTreeSet<(u64, u64)>> {
         self.verified.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn check(&self, sequence: u64) -> Result<(SnapshotFacts, Box<dyn StorageFile>), SnapshotError> {
-        let checked = self.check_file(sequence);
+        let checked = self.check_file(&frame::file_name(sequence), sequence);
         let mut known = self.known();
         known.retain(|&(other, _)| other != sequence);
         known.extend(checked.as_ref().ok().map(|(facts, _)| (sequence, facts.size_bytes)));
@@ -302,10 +375,9 @@ impl SnapshotStore {
         checked
     }
 
-    fn check_file(&self, sequence: u64) -> Result<(SnapshotFacts, Box<dyn StorageFile>), SnapshotError> {
-        let name = frame::file_name(sequence);
-        let path = self.storage.path(&name);
-        let file = match self.storage.open(&name, Access::Read) {
+    fn check_file(&self, name: &str, sequence: u64) -> Result<(SnapshotFacts, Box<dyn StorageFile>), SnapshotError> {
+        let path = self.storage.path(name);
+        let file = match self.storage.open(name, Access::Read) {
             Err(error) if is_absent(&error) => return Err(SnapshotError::Absent { path }),
             file => file.map_err(io_error("open", &path))?,
         };
@@ -327,6 +399,11 @@ impl SnapshotStore {
         let size_bytes = header.file_size_bytes().expect("a size that was read");
         Ok((SnapshotFacts { path, header, state_hash: footer.state_hash, size_bytes }, file))
     }
+}
+
+fn mapped(facts: SnapshotFacts, file: &dyn StorageFile) -> Result<Snapshot, SnapshotError> {
+    let bytes = file.map(facts.size_bytes).map_err(io_error("map", &facts.path))?;
+    Ok(Snapshot { facts, bytes })
 }
 
 /// Content, footer and last the header, which then knows the content's size; durable when this returns.
