@@ -12,9 +12,10 @@ import tidebook as tb
 from tests.node.test_live import get, node, stored_trades, wait_for
 from tidebook import persistence
 from tidebook._core import JournalWriter
+from tidebook.config.settings import Settings
 from tidebook.node.backup import back_up
 from tidebook.node.drill import drill
-from tidebook.node.maintenance import Kept, Maintenance, MaintenanceOptions
+from tidebook.node.maintenance import KEPT_UNASKED, Kept, Maintenance, MaintenanceOptions
 from tidebook.node.presence import owning
 from tidebook.node.snapshot_files import verified_snapshots
 
@@ -37,7 +38,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def upkeep(
-    data: Path, stored: int, snapshots: Sequence[int], keep_s: float = 0.0, threshold: int = 4 * SEGMENT
+    data: Path, stored: int, snapshots: Sequence[int], keep_s: float | None = 0.0, threshold: int = 4 * SEGMENT
 ) -> Maintenance:
     kept = Kept(channel=CHANNEL, journal=data / "journal" / CHANNEL, stored=lambda: stored, snapshots=lambda: snapshots)
     return Maintenance(data, [kept], MaintenanceOptions(threshold_bytes=threshold, keep_s=keep_s))
@@ -54,12 +55,13 @@ def test_a_journal_loses_what_is_stored_and_covered_by_two_snapshots_and_old_and
         upkeep(data, 1_000, []),
         upkeep(data, 1_000, [800]),
         upkeep(data, 1_000, [400, 800], keep_s=3_600.0),
+        upkeep(data, 1_000, [400, 800], keep_s=None),
         upkeep(data, 1_000, [400, 800], threshold=1 << 30),
     ]
     for one in refused:
         one.look()
         assert first_of(data) == 1
-    assert [bool(one.journals[CHANNEL].kept_by) for one in refused] == [True, True, True, True, False]
+    assert [bool(one.journals[CHANNEL].kept_by) for one in refused] == [True, True, True, True, True, False]
     one = upkeep(data, 1_000, [400, 800])
     one.look()
     first = first_of(data)
@@ -73,6 +75,16 @@ def test_a_journal_loses_what_is_stored_and_covered_by_two_snapshots_and_old_and
     two = upkeep(data, 300, [1_000, 1_100])
     two.look()
     assert first_of(data) == first, "its rows are not stored"
+
+
+def test_unless_somebody_says_how_long_raw_messages_stay_none_goes(data: Path) -> None:
+    """An upgrade may leave no snapshot that can be loaded; who kept his history has it."""
+    assert Settings().keep_capture_h is None
+    assert MaintenanceOptions().keep_s is None
+    one = upkeep(data, 1_000, [400, 800], keep_s=MaintenanceOptions().keep_s)
+    one.look()
+    assert first_of(data) == 1
+    assert one.journals[CHANNEL].kept_by == KEPT_UNASKED
 
 
 def test_nothing_goes_while_a_backup_is_made(tmp_path: Path, data: Path) -> None:

@@ -3,7 +3,8 @@
 //! Own and small, because what is kept is private and must be whole: [`saved!`] names each field of a type once, and the
 //! compiler refuses a field that is neither saved nor named as left out. The same list gives the layout as text, whose
 //! checksum stands in front of the bytes, so that bytes of another layout are refused and never read as this one. The cost
-//! is that a change of any type here makes the snapshots of earlier builds useless; they are read again from the history.
+//! is that a change of any type here makes the snapshots of earlier builds useless: the state is derived from the history
+//! again, and a journal that no longer has its first message cannot be taken up by the new build. Therefore none loses it unasked.
 //!
 //! Numbers are written seven bits a byte, smallest first; signed ones with their sign in the lowest bit. Most are small: an
 //! engine of fifty instruments takes a third of what fixed widths would. Nothing here panics on any bytes, and what is

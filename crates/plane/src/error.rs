@@ -46,8 +46,9 @@ pub enum PlaneError {
     Snapshot(#[from] SnapshotError),
     /// Nothing to take a feed up with.
     #[error(
-        "feed.{venue}: its journal begins at message {first} and no snapshot from there on can be used{}; put the snapshots \
-         or the older segments back from a backup, or begin in a new data directory",
+        "feed.{venue}: its journal begins at message {first} and no snapshot from there on can be used{}; put the older \
+         segments, or snapshots that this release reads, back from a backup, start the release that wrote the snapshots, or \
+         begin in a new data directory",
         because(refused)
     )]
     NoBeginning {

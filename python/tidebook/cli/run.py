@@ -111,7 +111,8 @@ def run(
         engine=settings.engine,
         sync_interval_ms=settings.journal_sync_interval_ms,
         maintenance=MaintenanceOptions(
-            threshold_bytes=settings.compaction_threshold, keep_s=3_600 * settings.keep_capture_h
+            threshold_bytes=settings.compaction_threshold,
+            keep_s=None if settings.keep_capture_h is None else 3_600 * settings.keep_capture_h,
         ),
         verify=verify,
     )

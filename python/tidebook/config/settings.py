@@ -244,11 +244,15 @@ class Settings(BaseSettings):
     compaction_threshold: ByteSize = Field(
         default=ByteSize(1 << 30),
         ge=1 << 20,
-        description="Bytes beyond which a raw journal loses its oldest messages by itself: those whose rows are stored, that two "
-        "verified snapshots cover and that are older than `keep_capture_h`.",
+        description="Bytes beyond which a raw journal loses its oldest messages by itself, if `keep_capture_h` is set: those whose "
+        "rows are stored, that two snapshots cover which a start can begin behind, and that are older than that.",
     )
-    keep_capture_h: float = Field(
-        default=168.0, ge=0, le=1_000_000, description="Hours of raw messages that stay, whatever else is so."
+    keep_capture_h: float | None = Field(
+        default=None,
+        ge=0,
+        le=1_000_000,
+        description="Hours of raw messages that stay when older ones may go; default: none ever goes. A journal that has lost its first "
+        "messages starts only in a release that reads its snapshots.",
     )
     venues: Words = Field(
         default=(),

@@ -1,9 +1,10 @@
 """What a node does for its data directory while it works: old history removed by rule, room on the disk watched.
 
-A thread of low urgency looks once a minute. A raw journal that has grown beyond `compaction_threshold` loses, from its front and in whole
-segments, the messages whose rows are stored, that two verified snapshots of the feed's state cover, and that are older than
-`keep_capture_h`; what any of these needs stays, and while there are no such snapshots all stays, because a start would
-need it. Nothing is removed while a backup is made. What keeps a journal above the threshold is told once.
+A thread of low urgency looks once a minute. Raw messages stay unless `keep_capture_h` says for how long: then a raw journal that has
+grown beyond `compaction_threshold` loses, from its front and in whole segments, the messages whose rows are stored, that two
+snapshots cover which a start could begin behind, and that are older. What any of these needs stays, and while there are no such
+snapshots all stays, because a start would need it. Nothing is removed while a backup is made. What keeps a journal above the threshold is
+told once.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ LEAST_FREE_BYTES: Final = 2 << 30
 LEAST_FREE_S: Final = 3_600.0
 """So is one that will be full within this time at the speed of the last minutes."""
 
+KEPT_UNASKED: Final = "keep_capture_h is not set, so no message goes"
+
 _LOOKS_REMEMBERED: Final = 10
 _READY_POLL_S: Final = 0.25
 
@@ -44,8 +47,9 @@ class MaintenanceOptions:
 
     threshold_bytes: int = 1 << 30
     """A journal up to this size is left alone."""
-    keep_s: float = 7 * 86_400.0
-    """Messages that are younger stay, whatever else is so."""
+    keep_s: float | None = None
+    """Messages that are younger stay, whatever else is so; None: all stay. Once the first are gone, a start needs a snapshot that
+    its build can load, and one of a build with other fields is none: so nobody's history goes unasked."""
     interval_s: float = 60.0
 
 
@@ -58,7 +62,7 @@ class Kept:
     stored: Callable[[], int]
     """Last message whose rows are stored."""
     snapshots: Callable[[], Sequence[int]]
-    """Sequences of the snapshots of its state that were read back and verified."""
+    """Sequences of the snapshots of its state that a start could begin behind."""
     ready: Callable[[], bool] = lambda: True
     """Whether it has come up: before that nothing counts as stored."""
 
@@ -197,16 +201,20 @@ class Maintenance:
         if size_bytes <= self._options.threshold_bytes:
             self._note(feed.channel, done, size_bytes=size_bytes, first_sequence=done.first_sequence)
             return
+        keep_s = self._options.keep_s
+        if keep_s is None:
+            self._note(feed.channel, done, size_bytes=size_bytes, kept_by=KEPT_UNASKED)
+            return
         with locked(self._data / MAINTENANCE_LOCK) as got:
             if not got:
                 self._note(feed.channel, done, size_bytes=size_bytes, kept_by="a backup is being made")
                 return
-            self._compact(feed, done)
+            self._compact(feed, done, keep_s)
 
-    def _compact(self, feed: Kept, done: JournalUpkeep) -> None:
+    def _compact(self, feed: Kept, done: JournalUpkeep, keep_s: float) -> None:
         before = inspect(feed.journal)
         stored, snapshots = feed.stored(), list(feed.snapshots())
-        rule = f"stored and snapshots {SNAPSHOTS_NEEDED} and age {max(0, round(self._options.keep_s))}s"
+        rule = f"stored and snapshots {SNAPSHOTS_NEEDED} and age {max(0, round(keep_s))}s"
         keep_from = first_to_keep(feed.journal, rule, snapshots=snapshots, stored=stored)
         removed = compact(feed.journal, keep_from)
         size_bytes = before.size_bytes - removed.size_bytes
@@ -269,7 +277,5 @@ def _why(first: int, stored: int, snapshots: Sequence[int]) -> str:
     if stored < first:
         return "its rows are not stored yet"
     if len(snapshots) < SNAPSHOTS_NEEDED:
-        return (
-            f"fewer than {SNAPSHOTS_NEEDED} verified snapshots of the feed's state would let a start go on without it"
-        )
+        return f"fewer than {SNAPSHOTS_NEEDED} snapshots of the feed's state would let a start go on without it"
     return "what is left is younger than keep_capture_h, not stored, or not covered by snapshots"
