@@ -117,8 +117,8 @@ def test_repair_tells_the_choices_and_changes_nothing_without_one(damaged: Path)
     assert "--cut-at 12       go on behind message 12; loses 13 to 30, 18 messages as far as is known" in shown.stdout
     assert {path.name: path.read_bytes() for path in damaged.iterdir()} == before
     refused = tidebook("repair", damaged, "--cut-at", "13")
-    assert refused.returncode != 0
-    assert "the last good message is 12; give exactly that" in refused.stderr
+    assert refused.returncode == 2
+    assert refused.stderr == "tidebook: --cut-at 13: the last good message is 12; give exactly that\n"
     changed = {path.name: path.read_bytes() for path in damaged.iterdir() if path.stat().st_size}
     assert changed == {name: content for name, content in before.items() if content}
 
@@ -279,6 +279,25 @@ def test_journals_are_found_in_the_directory_that_channels_have_for_their_wal_di
         ("orders", 3, "every 10 ms"),
         ("quotes", 3, "every 10 ms"),
     ]
+
+
+def test_journals_of_own_channels_in_a_data_directory_are_backed_up_with_it(tmp_path: Path) -> None:
+    """No node has ever run there."""
+    data, restored = tmp_path / "data", tmp_path / "restored"
+    durable(data / "journal", tmp_path / "rings", np.dtype([("price", "<i8"), ("side", "S4")]))
+
+    def run(*words: str | Path) -> str:
+        command = [sys.executable, "-m", "tidebook", *map(str, words)]
+        shown = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (shown.returncode, shown.stderr) == (0, ""), words
+        return shown.stdout
+
+    assert "quotes" in run("status", "--data", data)
+    assert "quotes: up to message 3" in run("backup", tmp_path / "backups", "--data", data)
+    run("restore", tmp_path / "backups", "--data", restored)
+    assert run("journal", "dump", restored).splitlines()[-1] == "3 price=2 side=bid"
+    (drilled,) = (line for line in run("drill", "--data", data).splitlines() if line.startswith("quotes"))
+    assert drilled.split()[1:3] == ["3", "0"], "messages, and those lost"
 
 
 def test_messages_of_two_layouts_are_not_exported_as_if_they_had_one(tmp_path: Path) -> None:

@@ -52,6 +52,8 @@ def repair(
         raise UsageError("--from and --cut-at are two choices; make one")
     directory = inputs.one_journal(journal, data)
     found = persistence.examine(directory)
+    if cut_at is not None and found.findings and found.first_sequence and cut_at != found.last_good:
+        raise UsageError(f"--cut-at {cut_at}: the last good message is {found.last_good}; give exactly that")
     done: dict[str, object] = {}
     known = cutting.beyond(directory, found.last_good) if found.findings and found.first_sequence else []
     if source is not None and found.findings:
