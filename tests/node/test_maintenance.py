@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from tidebook.config.settings import Settings
 from tidebook.node.backup import back_up
 from tidebook.node.drill import drill
 from tidebook.node.maintenance import KEPT_UNASKED, Kept, Maintenance, MaintenanceOptions
+from tidebook.node.metrics import maintenance_metrics
 from tidebook.node.presence import owning
 from tidebook.node.snapshot_files import verified_snapshots
 
@@ -171,6 +173,41 @@ def test_a_feed_that_is_coming_up_is_looked_at_when_it_has_and_not_an_interval_l
     wait_for(lambda: first_of(data) > 1)
     one.stop()
     assert "above compaction_threshold" not in capsys.readouterr().out
+
+
+def test_whatever_a_look_fails_with_is_told_and_counted_and_the_next_look_is_made(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first looks fail with what nobody foresaw; the thread goes on and does its work as soon as it can."""
+    done = threading.Event()
+    asked = 0
+
+    def stored() -> int:
+        nonlocal asked
+        asked += 1
+        if asked <= 3:
+            raise ZeroDivisionError("unforeseen")
+        done.set()
+        return 1_200
+
+    journal = data / "journal" / CHANNEL
+
+    def ready() -> bool:
+        raise ZeroDivisionError("unforeseen too")
+
+    kept = Kept(channel=CHANNEL, journal=journal, stored=stored, snapshots=lambda: [1_100, 1_200], ready=ready)
+    options = MaintenanceOptions(threshold_bytes=4 * SEGMENT, keep_s=0.0, interval_s=0.001)
+    one = Maintenance(data, [kept], options)
+    one.start()
+    assert done.wait(60.0)
+    one.stop()
+    assert first_of(data) > 1
+    assert one.journals[CHANNEL].failures == 3
+    (shown,) = [metric for metric in maintenance_metrics(one) if metric.name == "tidebook_journal_maintenance_failures"]
+    assert [sample.value for sample in shown.samples] == [3]
+    said = [line for line in capsys.readouterr().out.splitlines() if "cannot be maintained" in line]
+    assert len(said) == 1
+    assert "ZeroDivisionError('unforeseen')" in said[0]
 
 
 @pytest.mark.timeout(360)  # four nodes and a drill, each with processes to start: minutes where many others work

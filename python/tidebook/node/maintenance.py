@@ -4,7 +4,7 @@ A thread of low urgency looks once a minute. Raw messages stay unless `keep_capt
 grown beyond `compaction_threshold` loses, from its front and in whole segments, the messages whose rows are stored, that two
 snapshots cover which a start could begin behind, and that are older. What any of these needs stays, and while there are no such
 snapshots all stays, because a start would need it. Nothing is removed while a backup is made. What keeps a journal above the threshold is
-told once.
+told once. Whatever a look fails with is told, counted, and tried again by the next: the thread ends when the node does.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import shutil
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from tidebook.errors import OperationError
@@ -76,6 +76,8 @@ class JournalUpkeep:
     compactions: int = 0
     """Times something was removed."""
     removed_bytes: int = 0
+    failures: int = 0
+    """Looks at it that failed."""
     kept_by: str = ""
     """Why a journal above the threshold is not shortened; empty when it is, or need not be."""
 
@@ -145,27 +147,37 @@ class Maintenance:
     def _look_at_room(self) -> None:
         try:
             self._look_at_disk(shutil.disk_usage(self._data).free)
-        except OSError as error:
-            self._tell_once("disk", "the room on the disk is unknown", reason=str(error))
+        except Exception as error:  # noqa: BLE001 - as below
+            self._tell_once("disk", "the room on the disk is unknown", reason=str(error) or repr(error))
 
     def _look_at_journals(self) -> None:
         for feed in self._feeds:
             try:
                 self._look_at_ages(feed)
                 self._look_at_journal(feed)
-            except (OSError, OperationError) as error:
-                self._tell_once(feed.channel, "a journal cannot be maintained", channel=feed.channel, reason=str(error))
+            except Exception as error:  # noqa: BLE001 - an end of this thread would be seen when the disk is full
+                done = self.journals[feed.channel]
+                self.journals[feed.channel] = replace(done, failures=done.failures + 1)
+                reason = str(error) if isinstance(error, (OSError, OperationError)) else repr(error)
+                self._tell_once(feed.channel, "a journal cannot be maintained", channel=feed.channel, reason=reason)
 
     def _run(self) -> None:
         """A feed that does not come up keeps the others waiting for one interval and no longer."""
         self._look_at_room()
         last = self._clock() + self._options.interval_s
-        while not all(feed.ready() for feed in self._feeds) and self._clock() < last:
+        while not self._are_ready() and self._clock() < last:
             if self._stop.wait(_READY_POLL_S):
                 return
         self._look_at_journals()
         while not self._stop.wait(self._options.interval_s):
             self.look()
+
+    def _are_ready(self) -> bool:
+        try:
+            return all(feed.ready() for feed in self._feeds)
+        except Exception as error:  # noqa: BLE001 - as above; what it needs of that feed, the look asks again
+            self._tell_once("ready", "whether all feeds have come up is unknown", reason=repr(error))
+            return True
 
     def _look_at_disk(self, free_bytes: int) -> None:
         now = self._clock()
@@ -256,6 +268,7 @@ class Maintenance:
             first_sequence=done.first_sequence if first_sequence is None else first_sequence,
             compactions=done.compactions if compactions is None else compactions,
             removed_bytes=done.removed_bytes if removed_bytes is None else removed_bytes,
+            failures=done.failures,
             kept_by=kept_by,
         )
         if kept_by:

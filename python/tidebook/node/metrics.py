@@ -67,11 +67,15 @@ def maintenance_metrics(maintenance: Maintenance) -> Iterator[Metric]:
         "tidebook_journal_compactions", "Times old segments of a journal were removed.", labels=["channel"]
     )
     removed = CounterMetricFamily("tidebook_journal_removed_bytes", "Bytes of those.", labels=["channel"])
+    failures = CounterMetricFamily(
+        "tidebook_journal_maintenance_failures", "Times the upkeep of a journal failed.", labels=["channel"]
+    )
     for channel, journal in maintenance.journals.items():
         size.add_metric([channel], journal.size_bytes)
         kept.add_metric([channel], bool(journal.kept_by))
         compactions.add_metric([channel], journal.compactions)
         removed.add_metric([channel], journal.removed_bytes)
+        failures.add_metric([channel], journal.failures)
     snapshot = GaugeMetricFamily(
         "tidebook_snapshot_age_seconds", "Since the newest verified snapshot was taken.", labels=["channel"]
     )
@@ -82,7 +86,7 @@ def maintenance_metrics(maintenance: Maintenance) -> Iterator[Metric]:
         for family, since_ns in ((snapshot, ages.snapshot_ns), (checkpoint, ages.checkpoint_ns)):
             if since_ns is not None:
                 family.add_metric([channel], age_s(since_ns))
-    yield from (size, kept, compactions, removed, snapshot, checkpoint)
+    yield from (size, kept, compactions, removed, failures, snapshot, checkpoint)
 
 
 def _health(feeds: dict[str, dict[str, Any]]) -> Iterable[Metric]:
