@@ -3,8 +3,10 @@
 import gzip
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,11 @@ import pyarrow as pa
 import pytest
 
 import tidebook as tb
+from tests.node.test_feed_snapshots import Feed
 from tidebook._core import FeedChannel
 from tidebook.errors import CaptureLogError, JournalDamagedError, StorageConflictError
 from tidebook.feeds.capture_log import FILE_NAME, CaptureLog
+from tidebook.node.feed_snapshots import SnapshotOptions
 from tidebook.node.recordings import RecordingJournal, Recordings
 from tidebook.node.replay import replay, replay_into
 
@@ -248,6 +252,32 @@ def test_a_journal_behind_the_store_is_refused(tmp_path: Path, market: Path) -> 
         file.unlink()
     with pytest.raises((JournalDamagedError, StorageConflictError)):
         replay_into(data, Recordings([market]))
+
+
+@pytest.mark.parametrize("proof", ["rows", "snapshot"])
+@pytest.mark.parametrize("take_in", [replay_into, RecordingJournal])
+def test_a_journal_that_lacks_what_rows_or_a_snapshot_prove_takes_no_recording_in(
+    tmp_path: Path, market: Path, proof: str, take_in: Callable[[Path, Recordings], object]
+) -> None:
+    """Somebody puts the journal back to an older state; either proof alone is enough, for `record` as for `replay`."""
+    data, older = tmp_path / "data", tmp_path / "older"
+    feed = Feed(data, SnapshotOptions(interval_s=3600.0))
+    feed.write(200)
+    feed.writer.close()
+    shutil.copytree(feed.journal, older)
+    feed = Feed(data, SnapshotOptions(interval_s=3600.0))
+    feed.write(100)
+    feed.store()
+    feed.writer.close()
+    assert len(feed.snapshot_files()) == 1
+    gone = [data / "snapshots"] if proof == "rows" else [data / "_manifest", data / "warm"]
+    for path in [feed.journal, *gone]:
+        shutil.rmtree(path)
+    shutil.copytree(older, feed.journal)
+    before = {path: path.read_bytes() for path in feed.journal.glob("*.segment")}
+    with pytest.raises(JournalDamagedError, match="201"):
+        take_in(data, Recordings([market]))
+    assert {path: path.read_bytes() for path in feed.journal.glob("*.segment")} == before
 
 
 def test_an_interrupted_replay_goes_on_only_where_it_ended(tmp_path: Path, market: Path) -> None:

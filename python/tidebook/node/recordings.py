@@ -19,6 +19,8 @@ from tidebook._core import JournalReader, JournalWriter, Recording, unpack_messa
 from tidebook.errors import CaptureError, CaptureLogError, UsageError
 from tidebook.feeds.capture_log import CaptureLog, content_digest, file_digest
 from tidebook.node.directory import channel_of, journal_directory, simulated_marker
+from tidebook.node.snapshot_files import proven_durable
+from tidebook.node.storing import stored_position
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -112,11 +114,11 @@ class Recordings:
 class RecordingJournal:
     """The raw journal that recordings go into, open for writing."""
 
-    def __init__(self, data: Path, recordings: Recordings, *, evidence: int = 0) -> None:
+    def __init__(self, data: Path, recordings: Recordings) -> None:
         """Opens or makes the journal of the recordings' venue in a data directory, recovering it first.
 
-        `evidence` is the highest sequence known to have been durable, such as a store's position.
-        Raises: JournalError and its kinds; CaptureLogError; UsageError when it holds messages of a simulated venue.
+        What is stored and the newest snapshot prove what the journal has to have.
+        Raises: JournalError and its kinds; SnapshotMismatchError for snapshots of another journal; CaptureLogError; UsageError when it holds messages of a simulated venue.
         """
         self.recordings = recordings
         self.channel = recordings.channel
@@ -127,7 +129,10 @@ class RecordingJournal:
             )
         self.intake = Intake()
         self._writer = JournalWriter(
-            self.directory, self.channel, segment_size_bytes=_SEGMENT_SIZE_BYTES, evidence=evidence
+            self.directory,
+            self.channel,
+            segment_size_bytes=_SEGMENT_SIZE_BYTES,
+            evidence=max(stored_position(data, self.channel), proven_durable(data, self.channel)),
         )
         self._log = CaptureLog(self.directory)
         self._clock = FeedClock(self._last_ts_recv())

@@ -18,7 +18,7 @@ from tidebook.node.books import BookWatch
 from tidebook.node.directory import journal_directory
 from tidebook.node.feed_snapshots import begin
 from tidebook.node.recordings import FeedClock, RecordingJournal, Recordings
-from tidebook.node.storing import JournalSource, journal_identity, stored_position
+from tidebook.node.storing import JournalSource, journal_identity
 from tidebook.persistence import inspect
 from tidebook.storage.columns import TYPES
 from tidebook.storage.disk import Disk
@@ -183,8 +183,7 @@ def replay_into(
     """
     decoding = _Decoding(recordings.venue)
     options = FollowerOptions(flush_rows=flush_rows)
-    evidence = stored_position(data, recordings.channel)
-    with RecordingJournal(data, recordings, evidence=evidence) as journal:
+    with RecordingJournal(data, recordings) as journal:
         with StorageWriter(data, journal.channel, journal=journal_identity(journal.directory)) as writer:
             behind = decoding.take_up(data, recordings.venue, journal.directory, writer)
             with _Source(journal, progress, behind) as source:
