@@ -46,6 +46,7 @@ __all__ = [
     "inspect_journal",
     "instrument_name",
     "journal_configurations",
+    "journal_durable_end",
     "journal_first_to_keep",
     "journal_stats",
     "measure_drain",
@@ -284,6 +285,10 @@ class FeedDecoder:
         the newest `keep`: its file, its bytes, messages of all that are there and verify, rising. Releases the GIL.
 
         Raises: SnapshotError; what was there before stays.
+        """
+    def saved_hash(self) -> str:
+        """BLAKE3 of the whole state as a snapshot holds it, 64 hexadecimal digits: `state_hash` and what that leaves out
+        (definitions, tops, health). Releases the GIL.
         """
     def decode(self, first_sequence: int, messages: Payloads) -> dict[str, numpy.ndarray[Any, Any]]:
         """Records derived from messages, the first of which has this sequence: type -> structured array, definitions
@@ -940,6 +945,13 @@ def measure_echo(
 
 def measure_stream(path: str | os.PathLike[str], size_bytes: int, count: int) -> int:
     """Writes messages as fast as there is room: how many."""
+
+def journal_durable_end(directory: str | os.PathLike[str]) -> tuple[int, int, bytes | None] | None:
+    """Where the durable part of a journal ends, beside its writer too: the newest segment of it, the bytes of that segment, and
+    the watermark that says so (None where none verifies: then it is where opening would go on). None for no journal.
+
+    Raises: JournalDamagedError when something that was durable is not there; JournalError and its kinds.
+    """
 
 def journal_first_to_keep(
     directory: str | os.PathLike[str],

@@ -1,5 +1,6 @@
 """Backups of a node at work: consistent, shared where nothing changes, whole or none, and put back exactly."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -9,15 +10,20 @@ import sys
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import tidebook as tb
+from tests.node.test_feed_snapshots import Feed
 from tests.node.test_live import derived_trades, get, node, stored_trades, wait_for
 from tidebook import persistence
 from tidebook._core import CheckpointStore, FeedChannel, JournalReader, JournalWriter
 from tidebook.errors import BackupError, DirectoryError
-from tidebook.node.backup import DATA, back_up, backups, read_listing
+from tidebook.node.backup import DATA, LISTING_FILE, back_up, backups, read_listing
+from tidebook.node.drill import drill
+from tidebook.node.feed_snapshots import SnapshotOptions
 from tidebook.node.presence import owning
+from tidebook.node.replay import replay_journal
 from tidebook.node.restore import check, newest, restore
 from tidebook.persistence.data_directory import MAINTENANCE_LOCK, RESTORING, read_identity
 from tidebook.persistence.file_lock import locked
@@ -329,3 +335,158 @@ def test_a_backup_beside_a_writer_that_never_rests_has_a_prefix_of_its_messages(
         assert held == everything[: backup.journals[0].last_sequence]
     reader = JournalReader(data / "journal" / CHANNEL)
     assert reader.next(1) is not None
+
+
+def shortened_feed(data: Path) -> Feed:
+    """A feed whose journal begins behind its first message, with two snapshots, as a node keeps them."""
+    feed = Feed(data, SnapshotOptions(interval_s=0.0, keep=2))
+    for _ in range(4):
+        feed.write(400)
+        feed.store()
+    persistence.compact(feed.journal, 1_201)
+    assert persistence.inspect(feed.journal).first_sequence > 1
+    return feed
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3, 6])
+@pytest.mark.parametrize("compacts", [False, True])
+def test_a_backup_is_one_to_start_from_whatever_is_taken_and_removed_while_it_is_made(
+    tmp_path: Path, nth: int, compacts: bool
+) -> None:
+    """Three snapshots are taken while the nth file is copied, of which two stay; then somebody compacts who asks no lock."""
+    feed = shortened_feed(tmp_path / "data")
+    calls = 0
+
+    def go_on(_: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == nth:
+            for _ in range(3):
+                feed.write(100)
+                feed.store()
+            if compacts:
+                feed.write(1_200)
+                feed.store()
+                persistence.compact(feed.journal, 3_000)
+
+    made = back_up(feed.data, tmp_path / "backups", go_on)
+    assert calls >= nth
+    (held,) = made.journals
+    first = persistence.inspect(feed.journal).first_sequence
+    assert (first > 1_201) is compacts
+    there = tmp_path / "restored"
+    restore(tmp_path / "backups" / made.id, there)
+    assert tb.open(there).position("feed.binance") == held.stored
+    report = replay_journal(there, "feed.binance")
+    assert report.stored == held.last_sequence >= held.stored >= 1_600
+    (drilled,) = drill(feed.data, tmp_path / "backups").channels
+    assert (drilled.ok, drilled.refused) == (True, [])
+
+
+def test_what_no_start_could_go_on_with_is_neither_backed_up_nor_restored(tmp_path: Path) -> None:
+    """Method: a backup whose listing lacks its snapshots, as one could be made once; then a directory that lacks them."""
+    feed = shortened_feed(tmp_path / "data")
+    made = back_up(feed.data, tmp_path / "backups")
+    root = tmp_path / "backups" / made.id
+    kept = [file for file in made.files if not file.path.endswith(".snapshot")]
+    assert len(kept) == len(made.files) - 2
+    body = msgspec.json.encode(msgspec.structs.replace(made, files=kept))
+    digest = hashlib.blake2b(body, digest_size=32).hexdigest().encode()
+    (root / LISTING_FILE).write_bytes(b"%b\nblake2b:%b\n" % (body, digest))
+    assert check(root).files == kept
+    for refused in (lambda: restore(root, tmp_path / "restored"), lambda: drill(feed.data, root)):
+        with pytest.raises(BackupError, match=r"no start could go on with this copy of feed\.binance"):
+            refused()
+    with pytest.raises(DirectoryError, match="tidebook restore"):
+        tb.open(tmp_path / "restored")
+    for path in feed.snapshot_files():
+        path.unlink()
+    with pytest.raises(BackupError, match="no start could go on"):
+        back_up(feed.data, tmp_path / "others")
+    assert backups(tmp_path / "others") == []
+
+
+def damaged_and_cut(data: Path) -> int:
+    """A byte of the second segment flips, and somebody goes on behind its last good message; that message."""
+    journal = data / "journal" / CHANNEL
+    segment = journal / "0000000002.segment"
+    held = bytearray(segment.read_bytes())
+    held[held.rindex(b"17 of life 1")] ^= 1
+    segment.write_bytes(held)
+    good = persistence.examine(journal).last_good
+    persistence.cut(journal, good)
+    return good
+
+
+def write_each(directory: Path, count: int, life: int) -> None:
+    """Each message is a batch."""
+    writer = JournalWriter(directory / "journal" / CHANNEL, CHANNEL, segment_size_bytes=1 << 16)
+    for n in range(count):
+        writer.append(b"%d of life %d" % (n, life))
+        writer.sync()
+    writer.close()
+
+
+def test_a_backup_after_a_cut_holds_the_journal_as_it_is_now_and_not_the_segments_of_before(tmp_path: Path) -> None:
+    data, destination = tmp_path / "data", tmp_path / "backups"
+    with owning(data, "record"):
+        for life in range(3):
+            write_each(data, 40, life)
+    back_up(data, destination)
+    before = messages(data)
+    last = damaged_and_cut(data)
+    assert 40 < last < 80
+    write_each(data, 10, 3)
+    made = back_up(data, destination)
+    restore(destination / made.id, tmp_path / "restored")
+    expected = [*before[:last], *(b"%d of life 3" % n for n in range(10))]
+    assert messages(tmp_path / "restored") == messages(data) == expected
+    one, other = (path / DATA / f"journal/{CHANNEL}" for path in backups(destination))
+    assert (one / "0000000001.segment").samefile(other / "0000000001.segment"), "what is the same is shared"
+    assert not (one / "0000000002.segment").samefile(other / "0000000002.segment")
+
+
+@pytest.mark.parametrize("nth", range(1, 5))
+def test_a_backup_that_was_interrupted_before_a_cut_goes_on_with_nothing_that_was_cut_off(
+    tmp_path: Path, nth: int
+) -> None:
+    data, destination = tmp_path / "data", tmp_path / "backups"
+    with owning(data, "record"):
+        for life in range(4):
+            write_each(data, 40, life)
+    left = nth
+
+    def interrupt(_: int) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        back_up(data, destination, interrupt)
+    damaged_and_cut(data)
+    write_each(data, 10, 4)
+    made = back_up(data, destination)
+    restore(destination / made.id, tmp_path / "restored")
+    assert messages(tmp_path / "restored") == messages(data)
+
+
+@pytest.mark.parametrize("offset", [8, 16, 24, 44])
+def test_a_flipped_bit_of_the_watermark_makes_no_backup_smaller(tmp_path: Path, offset: int) -> None:
+    """Of its sequence, batch, segment or checksum, while the writer is there."""
+    data = tmp_path / "data"
+    with owning(data, "run"):
+        writer = JournalWriter(data / "journal" / CHANNEL, CHANNEL)
+        for n in range(40):
+            writer.append(b"%d" % n)
+            writer.sync()
+        durable = data / "journal" / CHANNEL / "durable"
+        content = bytearray(durable.read_bytes())
+        content[offset] ^= 32
+        durable.write_bytes(content)
+        made = back_up(data, tmp_path / "backups")
+        writer.close()
+    assert made.journals[0].last_sequence == 40
+    restore(tmp_path / "backups" / made.id, tmp_path / "restored")
+    JournalWriter(tmp_path / "restored" / "journal" / CHANNEL, CHANNEL).close()
+    assert messages(tmp_path / "restored") == [b"%d" % n for n in range(40)]

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.node.test_feed_snapshots import Feed, message
 from tests.node.test_live import get, node, wait_for
-from tidebook._core import JournalWriter
+from tidebook._core import JournalWriter, pack_message, unpack_message
 from tidebook.errors import BackupError
 from tidebook.node.backup import back_up
 from tidebook.node.drill import drill
+from tidebook.node.feed_snapshots import SnapshotOptions
 from tidebook.node.presence import owning
 from tidebook.node.restore import restore
 
@@ -78,6 +80,47 @@ def test_an_older_backup_is_told_by_how_much_and_another_state_by_the_exit_code(
     assert shown.returncode == 1
     assert "ANOTHER STATE" in shown.stdout
     assert {path.name for path in tmp_path.iterdir()} == {"data", "other", "backups", "strange"}
+
+
+def tick_of(number: int, size: str) -> bytes:
+    """Message `number`: what the venue says of an instrument."""
+    price = {"filterType": "PRICE_FILTER", "minPrice": "0.01", "maxPrice": "1000000.00", "tickSize": size}
+    lot = {"filterType": "LOT_SIZE", "minQty": "0.00001", "maxQty": "9000.0", "stepSize": "0.00001"}
+    symbol = {
+        "symbol": "BTCUSDT",
+        "status": "TRADING",
+        "baseAsset": "BTC",
+        "quoteAsset": "USDT",
+        "filters": [price, lot],
+    }
+    body = json.dumps({"symbols": [symbol]}).encode()
+    return pack_message(unpack_message(message(number))[0], 1, 2, body, b"/api/v3/exchangeInfo")
+
+
+def test_what_the_hash_of_a_state_leaves_out_is_compared_too(tmp_path: Path) -> None:
+    """Two feeds with one past and one present; of an instrument each keeps another definition that held in between."""
+    data, other, kept = tmp_path / "data", tmp_path / "other", tmp_path / "backups"
+    feed = Feed(data, SnapshotOptions(interval_s=3600.0))
+    feed.write(120)
+    feed.store()
+    feed.writer.close()
+    restore(kept / back_up(data, kept).id, other)
+    for directory, between in ((data, "0.02"), (other, "0.03")):
+        gone_on = Feed(directory, SnapshotOptions(interval_s=3600.0))
+        for number, size in ((121, between), (122, "0.01")):
+            gone_on.writer.append(tick_of(number, size))
+        gone_on.writer.sync()
+        gone_on.writer.close()
+    (same,) = drill(data, kept).channels
+    assert (same.ok, same.saved_hash) == (True, same.saved_hash_original)
+    strange = back_up(other, tmp_path / "strange")
+    (found,) = drill(data, tmp_path / "strange" / strange.id).channels
+    assert found.state_hash == found.state_hash_original, "it is what the other comparison is for"
+    assert found.saved_hash != found.saved_hash_original
+    assert not found.ok
+    shown = tidebook("drill", "--data", str(data), "--backup", str(tmp_path / "strange" / strange.id))
+    assert shown.returncode == 1
+    assert "ANOTHER STATE" in shown.stdout
 
 
 def test_a_backup_of_another_directory_or_a_damaged_one_is_no_drill(tmp_path: Path) -> None:

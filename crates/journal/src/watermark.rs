@@ -58,6 +58,11 @@ impl Watermark {
         zerocopy::transmute!(layout)
     }
 
+    /// As they are in the file.
+    pub fn bytes(self) -> Vec<u8> {
+        self.encode().to_vec()
+    }
+
     fn decode(bytes: &[u8]) -> Option<Self> {
         let layout = Layout::read_from_bytes(bytes).ok()?;
         let whole = layout.magic == MAGIC && layout.crc == crc_fast::crc32_iscsi(&bytes[..CRC_OFFSET]);

@@ -126,6 +126,14 @@ impl FeedDecoder {
         taken.map_err(|raised: Raised| raised.into())
     }
 
+    /// BLAKE3 of the whole state as a snapshot holds it.
+    fn saved_hash(&self, py: Python<'_>) -> String {
+        py.detach(|| {
+            let saved = self.history.lock().expect("an engine does not panic").state().save();
+            blake3::hash(&saved).to_hex().to_string()
+        })
+    }
+
     /// Records derived from the messages, by type.
     fn decode<'py>(&self, py: Python<'py>, first_sequence: u64, messages: &Payloads) -> PyResult<Bound<'py, PyDict>> {
         let batch = py

@@ -267,6 +267,17 @@ pub fn verify_journal(py: Python<'_>, directory: PathBuf) -> PyResult<Bound<'_, 
     Ok(facts)
 }
 
+/// Where the durable part of a journal ends: segment, bytes of it, bytes of the watermark that says so.
+type DurableEnd = (u64, u64, Option<Vec<u8>>);
+
+/// Where the durable part of a journal ends.
+#[pyfunction]
+pub fn journal_durable_end(py: Python<'_>, directory: PathBuf) -> PyResult<Option<DurableEnd>> {
+    let found =
+        py.detach(|| tidebook_journal::durable_end(&directory)).map_err(|error| PyErr::from(Raised::from(error)))?;
+    Ok(found.map(|end| (end.segment, end.size_bytes, end.watermark)))
+}
+
 /// Removes the oldest segments whose messages all lie before `keep_from`.
 #[pyfunction]
 pub fn compact_journal(py: Python<'_>, directory: PathBuf, keep_from: u64) -> PyResult<Bound<'_, PyDict>> {

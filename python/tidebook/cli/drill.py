@@ -60,6 +60,8 @@ def _row(channel: ChannelDrill) -> list[str]:
     verdict = "[green]as it was[/green]"
     if channel.lost:
         verdict = "[red]LOST MESSAGES[/red]"
+    elif channel.state_hash == channel.state_hash_original and not channel.equal:
+        verdict = "[red]ANOTHER STATE in what its hash leaves out[/red]"
     elif not channel.equal:
         verdict = f"[red]ANOTHER STATE than {channel.state_hash_original}[/red]"
     return [

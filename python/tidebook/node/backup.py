@@ -1,8 +1,10 @@
 """A data directory copied while its owner works, so that what the copy refers to is in the copy.
 
-The order makes it so: first the manifest with its parts, then snapshots, then of each channel the checkpoints of its readers and
-the journal up to what is durable by then, so rows, snapshots and checkpoints are of messages that the copied journal has. Subscriptions come last: their numbers of sessions
-are then above all in the journals. Nothing is compacted meanwhile.
+The order makes it so: first the snapshots, then the manifest with its parts, then of each channel the checkpoints of its readers
+and the journal up to what is durable by then. So rows, snapshots and checkpoints are of messages that the copied journal has, and
+what is stored in the copy is never before all of its snapshots, which is where a start goes on. Subscriptions come last: their
+numbers of sessions are then above all in the journals. A journal that is compacted meanwhile is told by where it begins, and
+all is copied again; and of every feed it is asked whether a start could go on with the copy, before that is called a backup.
 
 A backup is a directory `<destination>/<id>/` with the copy in `data/` and `backup.json`, which lists every file with its
 size and hash. It is made under another name and gets its own when every byte and name in it is synced, so one that was
@@ -25,20 +27,25 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from tidebook._core import CheckpointStore, JournalReader, blake3_of_file, version
-from tidebook.errors import BackupError, JournalDamagedError
+from tidebook._core import (
+    CheckpointStore,
+    JournalReader,
+    blake3_of_file,
+    journal_durable_end,
+    version,
+)
+from tidebook.errors import BackupError, JournalAbsentError, JournalDamagedError, SnapshotError
 from tidebook.node.directory import journal_directory, journaled_channels
+from tidebook.node.snapshot_files import find_start
 from tidebook.persistence import inspect
 from tidebook.persistence.copying import copy_file, remove_unfinished, write_all, write_file
 from tidebook.persistence.data_directory import MAINTENANCE_LOCK, Identity, make_directories, read_identity
 from tidebook.persistence.file_lock import locked
 from tidebook.persistence.files import replace_durably, sync_directory
 from tidebook.persistence.journal_copy import (
-    SEGMENT_HEADER_BYTES,
     WATERMARK_FILE,
-    Durable,
-    durable_size_bytes,
-    read_watermark,
+    first_sequence_of,
+    same_segment,
     segment_name,
     segment_numbers,
 )
@@ -63,7 +70,6 @@ _MAINTENANCE_WAIT_S: Final = 600.0
 _TRIES_MAX: Final = 10
 _WATERMARK_WAIT_S: Final = 10.0
 _WATERMARK_POLL_S: Final = 0.05
-_ALL_BATCHES: Final = (1 << 64) - 1
 
 
 class File(msgspec.Struct, frozen=True, kw_only=True):
@@ -232,17 +238,29 @@ class _Making:
         return backup
 
     def _copied(self, begun: int) -> Backup:
-        manifest_version, positions = self._store()
-        self._snapshots()
-        journals = [
-            held
-            for channel in journaled_channels(self._data)
-            if (held := self._journal(channel, positions)) is not None
-        ]
+        for _ in range(_TRIES_MAX):
+            began = {channel: self._first_of(channel) for channel in journaled_channels(self._data)}
+            self._files.clear()
+            self._snapshots()
+            manifest_version, positions = self._store()
+            journals = [
+                held
+                for channel in journaled_channels(self._data)
+                if (held := self._journal(channel, positions)) is not None
+            ]
+            # One that has lost messages since its snapshots and checkpoints were copied may begin behind all of them.
+            if all(began.get(held.channel) in (None, held.first_sequence) for held in journals):
+                break
+        else:
+            raise BackupError(
+                f"the journals in {self._data} are compacted faster than they can be copied", path=str(self._data)
+            )
         for path in sorted((self._data / "feeds").glob("*.json")):
             self._small(path.relative_to(self._data).as_posix())
         self._small("tidebook.json")
         self._forget_others()
+        for held in journals:
+            require_beginning(self._target, held)
         files = sorted(self._files.values(), key=lambda file: file.path)
         at = datetime.fromtimestamp(begun / 1e9, UTC)
         return Backup(
@@ -290,6 +308,8 @@ class _Making:
             self._copied_files += 1
         if self._files.get(file.path) != file:
             self._files[file.path] = file
+            if copied:
+                self._resumed[file.path] = file
             os.write(self._log.fileno(), msgspec.json.encode(file) + b"\n")
 
     # The parts of a directory.
@@ -326,10 +346,33 @@ class _Making:
         return manifest.version, {channel: step.last for channel, step in copied.positions.items()}
 
     def _snapshots(self) -> None:
-        """Newest first: the oldest may be rotated away meanwhile."""
-        for path in sorted((self._data / "snapshots").rglob("*.snapshot"), reverse=True):
-            with contextlib.suppress(FileNotFoundError):
-                self._sealed(path.relative_to(self._data).as_posix())
+        """Of each state the newest first: the oldest may be rotated away meanwhile, and then there are newer ones."""
+        for directory in sorted({path.parent for path in (self._data / "snapshots").rglob("*.snapshot")}):
+            for _ in range(_TRIES_MAX):
+                found = sorted(directory.glob("*.snapshot"), reverse=True)
+                if not found or sum([self._snapshot(path) for path in found]):
+                    break
+            else:
+                raise BackupError(
+                    f"the snapshots in {directory} go faster than they can be copied", path=str(directory)
+                )
+
+    def _snapshot(self, path: Path) -> bool:
+        """Whether it was there to be copied."""
+        try:
+            self._sealed(path.relative_to(self._data).as_posix())
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _first_of(self, channel: str) -> int | None:
+        """Where the journal of a channel begins now; None without one."""
+        try:
+            return inspect(journal_directory(self._data, channel)).first_sequence
+        except JournalAbsentError:
+            return None
+        except JournalDamagedError as error:
+            raise _of_damaged(journal_directory(self._data, channel), error) from error
 
     def _journal(self, channel: str, positions: dict[str, int]) -> JournalHeld | None:
         """One journal with what lies beside it; None for one in which nothing is durable yet."""
@@ -339,7 +382,10 @@ class _Making:
         self._checkpoints(journal, where)
         for _ in range(_TRIES_MAX):
             recordings = _content(journal / "captures.json")
-            first_copied = self._segments(journal, where)
+            try:
+                first_copied = self._segments(journal, where)
+            except JournalDamagedError as error:
+                raise _of_damaged(journal, error) from error
             # The log of recordings has to be that of these messages: written before the first, and after the last of each.
             if first_copied is not None and _content(journal / "captures.json") == recordings:
                 break
@@ -386,72 +432,66 @@ class _Making:
         )
 
     def _segments(self, journal: Path, where: str) -> int | None:
-        """Copies the segments up to the watermark; the first message of the first one that was copied now.
+        """Copies the segments up to where the durable part ends; the message from which on the copy has to be read.
 
-        None when nothing is durable yet, or segments went away meanwhile.
+        None when there is no journal yet, or segments went away meanwhile. Raises: JournalDamagedError.
         """
-        watermark = _watermark(journal)
-        numbers = segment_numbers(journal)
-        if not numbers:
+        _wait_for_watermark(journal)
+        end = journal_durable_end(journal)
+        if end is None:
             return None
-        # A power failure may have taken the watermark; then all that verifies is copied, and the copy is judged like this one.
-        newest_number = numbers[-1] if watermark is None else watermark.segment
+        newest_number, size_bytes, watermark = end
+        numbers = [number for number in segment_numbers(journal) if number <= newest_number]
         if newest_number not in numbers:
             return None
-        numbers = [number for number in numbers if number <= newest_number]
-        batch_number = _ALL_BATCHES if watermark is None else watermark.batch_number
         for path in [path for path in self._files if path.startswith(f"{where}/")]:
             if Path(path).parent.name == CHECKPOINTS:
                 continue
             if Path(path).name not in map(segment_name, numbers[:-1]):
                 del self._files[path]
                 (self._target / path).unlink(missing_ok=True)
-        first_copied = 0
+        fresh = newest_number
         try:
-            for number in reversed(numbers[:-1]):
+            # Rising: whether a segment is the one that is held is told by the next one, which must not have been replaced yet.
+            for number in numbers[:-1]:
                 if self._sealed(f"{where}/{segment_name(number)}"):
-                    first_copied = number
-            newest = journal / segment_name(numbers[-1])
+                    fresh = min(fresh, number)
+            newest = journal / segment_name(newest_number)
             self._replaced(
                 f"{where}/{newest.name}",
-                lambda target: copy_file(
-                    newest, target, size_max=durable_size_bytes(newest, batch_number), progress=self._progress
-                ),
+                lambda target: copy_file(newest, target, size_max=size_bytes, progress=self._progress),
             )
         except FileNotFoundError:
             return None
         if watermark is not None:
-            content = watermark.content
             self._replaced(
-                f"{where}/{WATERMARK_FILE}", lambda target: write_file(target, lambda file: write_all(file, content))
+                f"{where}/{WATERMARK_FILE}", lambda target: write_file(target, lambda file: write_all(file, watermark))
             )
-        first = first_copied or numbers[-1]
-        with (self._target / where / segment_name(first)).open("rb") as file:
-            return int.from_bytes(file.read(40)[32:40], "little")
+        return first_sequence_of(self._target / where / segment_name(max(fresh - 1, numbers[0])))
 
     def _check_chain(self, copied: Path, from_sequence: int) -> None:
-        """Reads the batches that were copied now, as they came back from the disk. Raises: BackupError with the damage."""
+        """Reads the batches that were copied, as they came back from the disk, and those of the segment before them, whose end
+        they have to follow. Raises: BackupError with the damage.
+        """
         try:
-            reader = JournalReader(copied, from_sequence=from_sequence)
+            reader = JournalReader(copied, from_sequence=from_sequence, durable_only=False)
             while reader.next(16_384) is not None:
                 pass
         except JournalDamagedError as error:
-            raise BackupError(
-                f"the journal is damaged, so it was not backed up: {error}", path=str(copied), **error.facts
-            ) from error
+            raise _of_damaged(copied, error) from error
 
     # Ways a file gets into the backup.
 
     def _sealed(self, relative: str, committed: str = "") -> bool:
-        """A file that never changes under its name; whether it was copied now and neither linked nor there before.
+        """A file that never changes under its name; whether it is not in an earlier backup, where it was checked.
 
         Raises: FileNotFoundError; BackupError when it is not what was `committed`, if that is given.
         """
         source, target = self._data / relative, self._target / relative
         resumed = self._resumed.get(relative)
-        if resumed is not None and _same_file(source, target, committed, resumed.hash):
+        if resumed is not None and resumed.sealed and _same_file(source, target, committed, resumed.hash):
             self._note(resumed, copied=False)
-            return False
+            return True
         target.unlink(missing_ok=True)
         listed = self._listed.get(relative)
         if listed is not None and self._earlier is not None:
@@ -494,13 +534,35 @@ class _Making:
         sync_directory(self._destination)
 
 
-def _watermark(journal: Path) -> Durable | None:
-    """The watermark, waited for where a writer is just opening its journal."""
+def require_beginning(data: Path, held: JournalHeld) -> None:
+    """Asks what a start of storage asks of a copied feed: whether it can go on where the rows end.
+
+    Raises: BackupError when the journal has lost its first messages and no snapshot leads over to it, or one contradicts it.
+    """
+    journal = journal_directory(data, held.channel)
+    try:
+        find_start(data, held.channel, held.stored)
+    except SnapshotError as error:
+        raise BackupError(
+            f"no start could go on with this copy of {held.channel}, whose rows reach message {held.stored}: {error}",
+            path=str(journal),
+        ) from error
+
+
+def _of_damaged(journal: Path, error: JournalDamagedError) -> BackupError:
+    return BackupError(
+        f"the journal is damaged, so it was not backed up: {error}", **{"path": str(journal), **error.facts}
+    )
+
+
+def _wait_for_watermark(journal: Path) -> None:
+    """Until a writer that is just opening its journal has told where it is; a power failure may have taken it for good."""
     deadline = time.monotonic() + _WATERMARK_WAIT_S
-    while True:
-        found = read_watermark(journal)
-        if found is not None or not segment_numbers(journal) or time.monotonic() >= deadline:
-            return found
+    path = journal / WATERMARK_FILE
+    while segment_numbers(journal) and time.monotonic() < deadline:
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_size:
+                return
         time.sleep(_WATERMARK_POLL_S)
 
 
@@ -512,13 +574,11 @@ def _manifest_files(data: Path, newest: int) -> list[str]:
 
 
 def _same_file(source: Path, held: Path, committed: str, digest: str) -> bool:
-    """Whether a file that never changes is the one that is held: by its committed hash, its header, or its bytes."""
+    """Whether a file that never changes is the one that is held: by its committed hash, by headers, or by its bytes."""
     if committed.startswith("blake3:"):
         return committed == f"blake3:{digest}"
-    if source.suffix == ".segment":
-        # Its header has a random salt and its checksum; what follows never changes but for zeros at the end.
-        with source.open("rb") as one, held.open("rb") as other:
-            return one.read(SEGMENT_HEADER_BYTES) == other.read(SEGMENT_HEADER_BYTES)
+    if source.suffix == ".segment" and (same := same_segment(source, held)) is not None:
+        return same
     return source.stat().st_size == held.stat().st_size and blake3_of_file(source) == digest
 
 

@@ -1,8 +1,8 @@
 """A disaster, rehearsed: a backup is put back elsewhere, recovered there, and compared with the directory it came from.
 
 What is compared is not the files, which the restore has compared already, but what is made of them: the state that the feed's
-engine has after the last message. It is derived once as a start would, from the newest snapshot and the messages behind it, of
-what was restored; and once from the original's whole history up to the same message, as far as that is still there. The original is read and never written; its owner may work on. Everything is
+engine has after the last message, to the last byte that a snapshot of it holds. It is derived once as a start would, from the
+newest snapshot that is not ahead of what is stored and the messages behind it, of what was restored; and once from the original's whole history up to the same message, as far as that is still there. The original is read and never written; its owner may work on. Everything is
 done in a directory of its own that is removed in the end.
 """
 
@@ -22,6 +22,7 @@ from tidebook.errors import BackupError
 from tidebook.node.backup import Backup, back_up, read_listing
 from tidebook.node.directory import journal_directory, journaled_channels, snapshots_directory
 from tidebook.node.restore import newest, restore
+from tidebook.node.storing import stored_position
 from tidebook.persistence import inspect
 
 if TYPE_CHECKING:
@@ -58,11 +59,16 @@ class ChannelDrill:
     """Of the state derived from the restored journal; of a channel that is no feed, of its messages."""
     state_hash_original: str
     """The same of the original, up to the same message."""
+    saved_hash: str
+    """Of all bytes of the restored state as a snapshot would hold it: what the state's hash leaves out too."""
+    saved_hash_original: str
+    """The same of the original's."""
 
     @property
     def equal(self) -> bool:
         """Both states are one."""
-        return self.state_hash == self.state_hash_original
+        ours, theirs = (self.state_hash, self.saved_hash), (self.state_hash_original, self.saved_hash_original)
+        return ours == theirs
 
     @property
     def ok(self) -> bool:
@@ -167,8 +173,9 @@ def _compared(data: Path, there: Path, channel: str, owed: int, step: Callable[[
     # Messages of what is no feed have no state of ours: those that both have are compared.
     first = max(found.first_sequence, now.first_sequence)
     with ThreadPoolExecutor(1, thread_name_prefix="drill") as other:
-        theirs = other.submit(_derived, original, channel, None if now.first_sequence == 1 else data, first, last)
-        ours = _derived(journal, channel, there, first, last)
+        behind = None if now.first_sequence == 1 else (data, last)
+        theirs = other.submit(_derived, original, channel, behind, first, last)
+        ours = _derived(journal, channel, (there, stored_position(there, channel)), first, last)
         recovered = time.perf_counter()
         step("comparing")
         compared = theirs.result()
@@ -185,6 +192,8 @@ def _compared(data: Path, there: Path, channel: str, owed: int, step: Callable[[
         recovery_s=recovered - began,
         state_hash=ours.state_hash,
         state_hash_original=compared.state_hash,
+        saved_hash=ours.saved_hash,
+        saved_hash_original=compared.saved_hash,
     )
 
 
@@ -193,13 +202,14 @@ class _Derived:
     """A state and where it began."""
 
     state_hash: str
+    saved_hash: str
     behind: int
     refused: list[str]
 
 
-def _derived(journal: Path, channel: str, data: Path | None, first: int, last: int) -> _Derived:
-    """The state of a feed's engine after message `last`, from the snapshots in `data` if that is given; of another channel a
-    hash of its messages from `first` on.
+def _derived(journal: Path, channel: str, behind: tuple[Path, int] | None, first: int, last: int) -> _Derived:
+    """The state of a feed's engine after message `last`, from the newest snapshot in a data directory up to a message if these
+    are given as `behind`; of another channel a hash of its messages from `first` on.
     """
     venue = channel.removeprefix(_FEED)
     if not channel.startswith(_FEED) or venue not in venues().values():
@@ -207,15 +217,17 @@ def _derived(journal: Path, channel: str, data: Path | None, first: int, last: i
         for _, payloads in _messages(journal, channel, first, last):
             for index in range(len(payloads)):
                 digest.update(len(payloads[index]).to_bytes(4, "little") + payloads[index])
-        return _Derived(state_hash=digest.hexdigest(), behind=0, refused=[])
+        return _Derived(state_hash=digest.hexdigest(), saved_hash=digest.hexdigest(), behind=0, refused=[])
     decoder = FeedDecoder(venue)
     refused: list[str] = []
-    if data is not None:
-        decoder, refused = FeedDecoder.begin(venue, journal, snapshots_directory(data), last)
-    behind = decoder.sequence
-    for at, payloads in _messages(journal, channel, behind + 1, last):
+    if behind is not None:
+        data, sequence_max = behind
+        decoder, refused = FeedDecoder.begin(venue, journal, snapshots_directory(data), sequence_max)
+    begun = decoder.sequence
+    for at, payloads in _messages(journal, channel, begun + 1, last):
         decoder.decode(at, payloads)
-    return _Derived(state_hash=str(decoder.report()["state_hash"]), behind=behind, refused=refused)
+    state_hash, saved_hash = str(decoder.report()["state_hash"]), decoder.saved_hash()
+    return _Derived(state_hash=state_hash, saved_hash=saved_hash, behind=begun, refused=refused)
 
 
 def _messages(journal: Path, channel: str, first: int, last: int) -> Iterator[tuple[int, Payloads]]:

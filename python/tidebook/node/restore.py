@@ -1,4 +1,4 @@
-"""A backup put back: every file verified, every journal opened and read, or nothing that could be taken for a directory.
+"""A backup put back: every file verified, every journal read, every feed able to start, or nothing taken for a directory.
 
 The copy is made below `_restoring` in the new directory, which no command uses while that is there; it takes the files'
 places only when all of it was verified. So an interrupted restore is never mistaken for a directory, and is begun again
@@ -17,7 +17,7 @@ import msgspec
 
 from tidebook._core import blake3_of_file
 from tidebook.errors import BackupError
-from tidebook.node.backup import DATA, Backup, backups, read_listing
+from tidebook.node.backup import DATA, Backup, backups, read_listing, require_beginning
 from tidebook.node.directory import journal_directory
 from tidebook.node.presence import locked_by
 from tidebook.persistence import VerifiedJournal, verify
@@ -69,8 +69,8 @@ def newest(destination: Path) -> Path:
 def restore(backup: Path, data: Path, progress: Callable[[int], None] = lambda _: None) -> Restored:
     """Puts a backup into `data`, which must be absent, empty, or an interrupted restore; returns when it is durable.
 
-    `progress` is called with bytes copied. Raises: BackupError naming the file that is not what was backed up, or because
-    `data` holds something; DirectoryBusyError; errors of journals and of the store, should they not verify; OSError.
+    `progress` is called with bytes copied. Raises: BackupError naming the file that is not what was backed up, because no start
+    could go on with what was, or because `data` holds something; DirectoryBusyError; errors of journals and of the store, should they not verify; OSError.
     """
     listing = read_listing(backup)
     _refuse_used(data)
@@ -91,6 +91,8 @@ def restore(backup: Path, data: Path, progress: Callable[[int], None] = lambda _
                 raise _damaged(source, size_bytes, digest, file.size_bytes, file.hash)
         journals = _verified_journals(staging, listing)
         store = _verified_store(staging)
+        for held in listing.journals:
+            require_beginning(staging, held)
         write_identity(staging, new_identity(RestoredFrom(backup=listing.id, node_id=listing.node_id)))
         for directory, _, _ in os.walk(staging, topdown=False):
             sync_directory(Path(directory))

@@ -1,0 +1,106 @@
+//! Where the durable part of a journal ends, as one who copies it beside its writer is told.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use common::{SEGMENT_SIZE_BYTES, append_upto, options, payload};
+use tidebook_journal::{JournalError, JournalReader, JournalWriter, ReaderOptions, Visible, durable_end};
+
+/// A copy of the journal up to the end that was told, with the watermark that was told.
+fn copied(journal: &Path, copy: &Path) {
+    let end = durable_end(journal).unwrap().expect("there is a journal");
+    for segment in 1..=end.segment {
+        let name = format!("{segment:010}.segment");
+        let mut bytes = fs::read(journal.join(&name)).unwrap();
+        if segment == end.segment {
+            bytes.truncate(end.size_bytes as usize);
+        }
+        fs::write(copy.join(&name), bytes).unwrap();
+    }
+    if let Some(watermark) = end.watermark {
+        fs::write(copy.join("durable"), watermark).unwrap();
+    }
+}
+
+fn last_of(journal: &Path) -> u64 {
+    let options = ReaderOptions { visible: Visible::Written, ..ReaderOptions::default() };
+    let mut reader = JournalReader::open(journal, options).unwrap();
+    let mut last = 0;
+    while let Some(batch) = reader.next_batch().unwrap() {
+        last = batch.last_sequence();
+    }
+    last
+}
+
+#[test]
+fn a_copy_up_to_the_durable_end_has_what_is_synced_and_not_a_message_more() {
+    let journal = tempfile::tempdir().unwrap();
+    let (mut writer, _) = JournalWriter::open(journal.path(), options()).unwrap();
+    for synced in (10..=400).step_by(39) {
+        append_upto(&mut writer, synced, 3);
+        writer.append(&payload(synced + 1)).unwrap();
+        writer.flush().unwrap();
+        let copy = tempfile::tempdir().unwrap();
+        copied(journal.path(), copy.path());
+        assert_eq!(last_of(copy.path()), synced);
+        let (_, found) = JournalWriter::open(copy.path(), options()).unwrap();
+        assert_eq!((found.last_sequence, found.tail.torn_bytes()), (synced, 0));
+    }
+    assert!(durable_end(journal.path()).unwrap().unwrap().segment > 2, "it went through segments");
+}
+
+#[test]
+fn a_watermark_with_a_flipped_bit_shortens_nothing() {
+    let journal = tempfile::tempdir().unwrap();
+    let (mut writer, _) = JournalWriter::open(journal.path(), options()).unwrap();
+    append_upto(&mut writer, 40, 1);
+    let whole = durable_end(journal.path()).unwrap().unwrap();
+    let watermark = fs::read(journal.path().join("durable")).unwrap();
+    assert_eq!(whole.watermark.as_ref(), Some(&watermark));
+    for bit in 0..watermark.len() * 8 {
+        let mut flipped = watermark.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        fs::write(journal.path().join("durable"), flipped).unwrap();
+        let found = durable_end(journal.path()).unwrap().unwrap();
+        assert_eq!((found.segment, found.size_bytes), (whole.segment, whole.size_bytes), "bit {bit}");
+        assert_eq!(found.watermark, None, "bit {bit}");
+    }
+}
+
+#[test]
+fn a_watermark_of_an_earlier_segment_leaves_out_nothing_that_its_successors_prove() {
+    let journal = tempfile::tempdir().unwrap();
+    let (mut writer, _) = JournalWriter::open(journal.path(), options()).unwrap();
+    append_upto(&mut writer, 5, 1);
+    let old = fs::read(journal.path().join("durable")).unwrap();
+    append_upto(&mut writer, 600, 3);
+    writer.close().unwrap();
+    let newest = durable_end(journal.path()).unwrap().unwrap().segment;
+    assert!(newest > 2);
+    fs::write(journal.path().join("durable"), old).unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    copied(journal.path(), copy.path());
+    let first = tidebook_journal::inspect(journal.path()).unwrap().segments.last().unwrap().first_sequence;
+    assert_eq!(last_of(copy.path()), first - 1);
+}
+
+#[test]
+fn what_was_durable_and_is_not_there_is_damage() {
+    let journal = tempfile::tempdir().unwrap();
+    assert_eq!(durable_end(journal.path()).unwrap(), None, "no journal was begun");
+    let (mut writer, _) = JournalWriter::open(journal.path(), options()).unwrap();
+    append_upto(&mut writer, 20, 1);
+    let end = durable_end(journal.path()).unwrap().unwrap();
+    let segment = journal.path().join("0000000001.segment");
+    let mut bytes = fs::read(&segment).unwrap();
+    assert!((end.size_bytes as usize) < bytes.len() && bytes.len() as u64 <= SEGMENT_SIZE_BYTES);
+    bytes[end.size_bytes as usize - 1] ^= 1;
+    fs::write(&segment, bytes).unwrap();
+    let found = durable_end(journal.path()).unwrap_err();
+    assert!(matches!(found, JournalError::Damaged { segment: 1, sequence: 20, .. }), "{found}");
+    fs::remove_file(&segment).unwrap();
+    let found = durable_end(journal.path()).unwrap_err();
+    assert!(matches!(found, JournalError::Damaged { segment: 1, offset: 0, .. }), "{found}");
+}
