@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
@@ -11,8 +12,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
 from tidebook.errors import ChannelUsageError
 
 if TYPE_CHECKING:
-    import os
-
     from numpy.typing import DTypeLike
 
 RING_FILE = "{name}.ring"
@@ -29,6 +28,7 @@ _BOUNDS = {
     "staging_size_bytes": (0, 1 << 40),
 }
 """Least and most of the options that are numbers."""
+_MAY_BE_NONE = {"producers_max", "last_values", "journal_sync_interval_ms", "snapshot_interval_ms"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +111,7 @@ class ChannelOptions:
     def _check_numbers(self) -> None:
         for option, (least, most) in _BOUNDS.items():
             value = getattr(self, option)
-            if value is None:
+            if value is None and option in _MAY_BE_NONE:
                 continue
             if not is_integer(value):
                 example = ", such as 1 << 20" if option == "buffer_size" else ""
@@ -124,6 +124,10 @@ class ChannelOptions:
     def _check_journal(self) -> None:
         if self.wal_dir is None:
             self._refuse("wal_dir", "durability wal needs the directory for its journal")
+        asked: object = self.wal_dir  # callers without a type checker give anything
+        given: object = os.fspath(asked) if isinstance(asked, os.PathLike) else asked
+        if not isinstance(given, str) or not given or "\0" in given:
+            self._refuse("wal_dir", "must be the path of a directory, a str or a pathlib.Path")
         if self.mode == "mpsc":
             self._refuse(
                 "mode", "a journaled channel has one producer; write from many through a memory channel and one process"
