@@ -901,7 +901,7 @@ def cut_journal(directory: str | os.PathLike[str], sequence: int, evidence: int 
 def error_classes() -> list[str]:
     """Names of the `tidebook.errors` classes the core may raise."""
 
-def examine_journal(directory: str | os.PathLike[str]) -> dict[str, Any]:
+def examine_journal(directory: str | os.PathLike[str], evidence: int = 0) -> dict[str, Any]:
     """What is damaged: first_sequence, last_good, last_known, torn_bytes, findings (segment, offset, sequence, damage).
     See `persistence.examine`.
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,8 +14,11 @@ import pytest
 import tidebook as tb
 from tests.node.test_live import derived_trades, get, node, stored_trades, wait_for
 from tests.node.test_live import rings as rings
+from tests.node.test_recovery import recovery, write
+from tests.node.test_snapshot_files import take
 from tidebook import persistence
 from tidebook._core import JournalReader
+from tidebook.errors import JournalDamagedError
 from tidebook.node.snapshot_files import verified_snapshots
 from tidebook.node.storing import stored_position
 
@@ -106,3 +110,36 @@ def test_a_damaged_journal_is_cut_by_the_command_that_was_named_and_the_node_goe
     assert len(set(after)) == len(after)
     assert persistence.verify(journal).last_sequence == found[-1]
     assert tb.open(data).verify().ok
+
+
+def test_an_older_copy_of_a_journal_is_told_with_what_knows_of_more_and_is_cut_by_choice_only(
+    tmp_path: Path, rings: Path
+) -> None:
+    data, channel = tmp_path / "data", "feed.kraken"
+    journal, older = data / "journal" / channel, tmp_path / "older"
+    write(data, rings, "kraken", 10, "close")
+    shutil.copytree(journal, older)
+    write(data, rings, "kraken", 10, "close")
+    assert take(data) == 20
+    shutil.rmtree(journal)
+    shutil.copytree(older, journal)
+    with pytest.raises(JournalDamagedError, match=r"snapshots up to message 20, .*tidebook journal repair") as refused:
+        recovery(data, rings, venues=["kraken"]).run()
+    assert "ends with message 10, and message 20 is known from elsewhere" in str(refused.value)
+
+    asked = tidebook(rings, "journal", "repair", journal, "--json")
+    said = json.loads(asked.stdout)
+    assert (asked.returncode, said["damaged"]) == (1, True)
+    assert (said["diagnosis"]["last_good"], said["diagnosis"]["last_known"]) == (10, 20)
+    assert {(one["kind"], one["sequence"]) for one in said["proofs"]} == {("snapshots", 20)}
+    told = tidebook(rings, "journal", "repair", journal).stdout
+    assert "ends with message 10, and more is known to have been durable" in told
+    assert "--cut-at 10       go on behind message 10; loses 11 to 20, 10 messages" in told
+    assert "put the newer journal in its place" in tidebook(rings, "journal", "repair", journal, "--from", older).stderr
+
+    done = tidebook(rings, "journal", "repair", journal, "--cut-at", 10)
+    assert done.returncode == 0, done.stderr
+    assert "the next message is 21, of epoch 2" in done.stdout
+    assert tidebook(rings, "journal", "repair", journal).returncode == 0
+    write(data, rings, "kraken", 5, "close")
+    assert numbers(journal) == [*range(1, 11), *range(21, 26)]

@@ -121,10 +121,7 @@ pub enum JournalError {
         found: String,
     },
     /// Bytes that were durable are not what was written. Never repaired by dropping them.
-    #[error(
-        "{path}: damaged at segment {segment}, offset {offset}, sequence {sequence}: {damage}; \
-         restore this file from a copy or rebuild the journal from its source"
-    )]
+    #[error("{path}: {}", told(*.segment, *.offset, *.sequence, .damage))]
     Damaged {
         /// The segment's file.
         path: PathBuf,
@@ -208,6 +205,12 @@ pub enum Damage {
         /// Highest sequence known durable.
         durable: u64,
     },
+    /// The journal is whole and ends before what something outside it (rows, a snapshot, a ring) shows to have been durable.
+    #[error("nothing here is damaged, but message {durable} is known from elsewhere to have been durable")]
+    Evidence {
+        /// Highest sequence known durable.
+        durable: u64,
+    },
     /// A batch after the last message, which can only be one of configuration, was durable and does not verify.
     #[error("batch {expected}, of configuration and known durable, does not verify")]
     Configuration {
@@ -225,6 +228,20 @@ pub enum Damage {
     /// A batch with a right checksum whose records do not add up: written by a faulty writer.
     #[error("the records of a batch do not add up")]
     Records,
+}
+
+fn told(segment: u64, offset: u64, sequence: u64, damage: &Damage) -> String {
+    if let Damage::Evidence { durable } = damage {
+        return format!(
+            "the journal ends with message {}, and message {durable} is known from elsewhere to have been durable: this is an \
+             older copy, or its end is lost; put the newer one in its place",
+            sequence - 1
+        );
+    }
+    format!(
+        "damaged at segment {segment}, offset {offset}, sequence {sequence}: {damage}; restore this file from a copy or rebuild \
+         the journal from its source"
+    )
 }
 
 fn went_with_it(first_sequence: u64, durable: u64) -> String {

@@ -210,7 +210,7 @@ pub(crate) fn scan_tail(storage: &dyn Storage, newest: &OpenSegment, proof: Proo
         damage,
     };
     // The header itself was synced after everything before this segment.
-    let mut proven = proof.evidence.max(header.first_sequence - 1);
+    let mut proven = header.first_sequence - 1;
     let mut proven_batch = 0;
     if let Some(watermark) = proof.watermark {
         proven = proven.max(watermark.sequence);
@@ -231,11 +231,13 @@ pub(crate) fn scan_tail(storage: &dyn Storage, newest: &OpenSegment, proof: Proo
             Some(used) => {
                 let mut rest = vec![0; (size_bytes - walked.end) as usize];
                 let read = read_full_at(&*newest.file, &mut rest, walked.end).map_err(io_error("read", &path))?;
-                durable_shown_later(&rest[..read], (used - walked.end) as usize, size_bytes, &walked.state)
+                shown_later(&rest[..read], (used - walked.end) as usize, size_bytes, &walked.state).durable
             }
         };
         let state = walked.state;
-        let message_lost = proven.max(later) >= state.next_sequence;
+        let shown_here = proven.max(later);
+        let durable = shown_here.max(proof.evidence);
+        let message_lost = durable >= state.next_sequence;
         if !message_lost && proven_batch <= state.batch_number {
             let tail = match used {
                 None => Tail::Clean,
@@ -244,40 +246,69 @@ pub(crate) fn scan_tail(storage: &dyn Storage, newest: &OpenSegment, proof: Proo
                     Tail::Torn { segment, offset, sequence, size_bytes: used - walked.end }
                 }
             };
-            return Ok(TailScan { state, end: walked.end, proven_durable: proven, tail });
+            let proven_durable = proven.max(proof.evidence);
+            return Ok(TailScan { state, end: walked.end, proven_durable, tail });
         }
         // A live writer may have finished this batch since it was read: it is damaged if it is there no further.
         if refused == Some(walked.end) {
-            let durable = proven.max(later);
             let expected = state.batch_number + 1;
-            let damage = if message_lost { Damage::Batch { durable } } else { Damage::Configuration { expected } };
+            let damage = match used {
+                _ if !message_lost => Damage::Configuration { expected },
+                None if shown_here < state.next_sequence => Damage::Evidence { durable },
+                _ => Damage::Batch { durable },
+            };
             return Err(damaged(&walked, damage));
         }
         refused = Some(walked.end);
     }
 }
 
-/// Highest `durable_upto` of valid batches behind a bad one, or `u64::MAX` when looking would take too long.
+/// Last message of the batches that verify behind where a walk ended, 0 if there are none: not trusted, but known to have been
+/// written.
+pub(crate) fn last_shown_behind(
+    storage: &dyn Storage,
+    opened: &OpenSegment,
+    walked: &Walked,
+    buffer: &mut Buffer,
+) -> Result<u64, JournalError> {
+    let path = storage.path(&segment::file_name(opened.header.segment));
+    let size_bytes = opened.file.size_bytes().map_err(io_error("read", &path))?.min(opened.header.size_bytes);
+    let Some(used) = last_byte_used(storage, opened, walked.end, size_bytes, buffer)? else { return Ok(0) };
+    let mut rest = vec![0; (size_bytes - walked.end) as usize];
+    let read = read_full_at(&*opened.file, &mut rest, walked.end).map_err(io_error("read", &path))?;
+    Ok(shown_later(&rest[..read], (used - walked.end) as usize, size_bytes, &walked.state).last)
+}
+
+/// What batches show that verify behind a bad one.
+#[derive(Default)]
+struct Later {
+    /// Highest of their `durable_upto`, or `u64::MAX` when looking would take too long.
+    durable: u64,
+    /// Last message of them, as far as was looked.
+    last: u64,
+}
+
 /// `bytes` are those from the bad batch on, of which only the first `used` are not zero.
-fn durable_shown_later(bytes: &[u8], used: usize, segment_size_bytes: u64, state: &ChainState) -> u64 {
-    let mut durable = 0;
+fn shown_later(bytes: &[u8], used: usize, segment_size_bytes: u64, state: &ChainState) -> Later {
+    let mut later = Later::default();
     let mut hashed: u64 = 0;
     let mut offset = 8;
     while offset < used && offset + BATCH_HEADER_SIZE_BYTES <= bytes.len() {
         match state.check_later(&bytes[offset..]) {
             Ok(batch) => {
-                durable = durable.max(batch.durable_upto);
+                later.durable = later.durable.max(batch.durable_upto);
+                later.last = later.last.max(state.after(&batch).next_sequence - 1);
                 offset += batch.length as usize;
             }
             Err(LaterFault::Implausible) => offset += 8,
             Err(LaterFault::Checksum { hashed_bytes }) => {
                 hashed += hashed_bytes as u64;
                 if hashed > HASHED_SEGMENTS_MAX * segment_size_bytes {
-                    return u64::MAX;
+                    return Later { durable: u64::MAX, ..later };
                 }
                 offset += 8;
             }
         }
     }
-    durable
+    later
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::error::{Damage, JournalError, io_error};
 use crate::frame::{ChainState, FORMAT_VERSION, SegmentHeader};
-use crate::recovery::{Proof, Tail, scan_tail};
+use crate::recovery::{Proof, Tail, last_shown_behind, scan_tail};
 use crate::segment::{self, OpenSegment};
 use crate::storage::{self, Access, Storage, StorageLock, read_full_at, write_all_at};
 use crate::walk::{Buffer, Walked, check_seal, walk};
@@ -43,7 +43,7 @@ pub struct Diagnosis {
     pub first_sequence: u64,
     /// Last message before the first damage: where [`cut`] would go on.
     pub last_good: u64,
-    /// Highest sequence that anything shows to have been there.
+    /// Highest sequence that anything shows to have been there: batches that verify behind the damage too.
     pub last_known: u64,
     /// The first damage of each segment, in order; none for a journal that opens.
     pub findings: Vec<Finding>,
@@ -82,21 +82,23 @@ pub struct Cut {
     pub epoch: u32,
 }
 
-/// Looks at every batch of the journal in the directory `path`, past the first damage too. Changes nothing.
+/// Looks at every batch of the journal in the directory `path`, past the first damage too. Changes nothing. `evidence` is the
+/// highest sequence that something outside the journal shows to have been durable, 0 if nothing does: one that ends before is
+/// damaged.
 ///
 /// # Errors
 /// [`JournalError::Absent`], another version, or what the operating system refuses; damage is in the answer.
-pub fn examine(path: &Path) -> Result<Diagnosis, JournalError> {
-    examine_storage(&storage::directory(path))
+pub fn examine(path: &Path, evidence: u64) -> Result<Diagnosis, JournalError> {
+    examine_storage(&storage::directory(path), evidence)
 }
 
 /// As [`examine`], over any storage.
 ///
 /// # Errors
 /// As [`examine`].
-pub fn examine_storage(storage: &Arc<dyn Storage>) -> Result<Diagnosis, JournalError> {
+pub fn examine_storage(storage: &Arc<dyn Storage>, evidence: u64) -> Result<Diagnosis, JournalError> {
     match verify::verify_storage(storage) {
-        Ok(verified) => Ok(Diagnosis {
+        Ok(verified) if verified.journal.last_sequence >= evidence => Ok(Diagnosis {
             first_sequence: verified.journal.first_sequence,
             last_good: verified.journal.last_sequence,
             last_known: verified.journal.last_sequence,
@@ -104,7 +106,7 @@ pub fn examine_storage(storage: &Arc<dyn Storage>) -> Result<Diagnosis, JournalE
             tail: verified.journal.tail,
         }),
         // Damage, and nothing that a living writer or compaction may still explain.
-        Err(JournalError::Damaged { .. }) => look(&**storage).map(|found| found.diagnosis),
+        Ok(_) | Err(JournalError::Damaged { .. }) => look(&**storage, evidence).map(|found| found.diagnosis),
         Err(other) => Err(other),
     }
 }
@@ -118,7 +120,7 @@ struct Look {
     present: Vec<u64>,
 }
 
-fn look(storage: &dyn Storage) -> Result<Look, JournalError> {
+fn look(storage: &dyn Storage, evidence: u64) -> Result<Look, JournalError> {
     let watermark = watermark::read(storage)?;
     let present = segment::numbers_present(storage)?;
     let (Some(&oldest), Some(&newest)) = (present.first(), present.last()) else {
@@ -126,7 +128,7 @@ fn look(storage: &dyn Storage) -> Result<Look, JournalError> {
     };
     let last = watermark.map_or(newest, |watermark| watermark.segment.max(newest));
     let mut findings: Vec<Finding> = Vec::new();
-    let mut last_known = watermark.map_or(0, |watermark| watermark.sequence);
+    let mut last_known = watermark.map_or(0, |watermark| watermark.sequence).max(evidence);
     let (mut first_sequence, mut good) = (0, None);
     let mut journal_id = None;
     // Where the segment before ended, if that is known.
@@ -160,10 +162,11 @@ fn look(storage: &dyn Storage) -> Result<Look, JournalError> {
             last_known = last_known.max(batch.durable_upto);
         })?;
         last_known = last_known.max(walked.state.next_sequence - 1);
+        last_known = last_known.max(last_shown_behind(storage, &opened, &walked, &mut buffer)?);
         let judged = match &next {
             Some(next) => check_seal(storage, number, &walked, next),
             // The newest: its end is judged as an opening would.
-            None if number == last => scan_tail(storage, &opened, Proof { watermark, evidence: 0 }).map(|_| ()),
+            None if number == last => scan_tail(storage, &opened, Proof { watermark, evidence }).map(|_| ()),
             // What stands behind it is damaged itself.
             None => Ok(()),
         };
@@ -218,7 +221,7 @@ pub fn restore(path: &Path, from: &Path) -> Result<Vec<Restored>, JournalError> 
 pub fn restore_storage(storage: &Arc<dyn Storage>, from: &dyn Storage) -> Result<Vec<Restored>, JournalError> {
     let _locks = lock(&**storage)?;
     segment::remove_unfinished(&**storage)?;
-    let found = damage_of(storage, "from", from.path("").display().to_string())?;
+    let found = damage_of(storage, 0, "from", from.path("").display().to_string())?;
     let mut done = Vec::new();
     for finding in &found.diagnosis.findings {
         let number = finding.segment;
@@ -235,13 +238,18 @@ pub fn restore_storage(storage: &Arc<dyn Storage>, from: &dyn Storage) -> Result
 }
 
 /// The diagnosis of a journal that is damaged.
-fn damage_of(storage: &Arc<dyn Storage>, option: &'static str, value: String) -> Result<Look, JournalError> {
+fn damage_of(
+    storage: &Arc<dyn Storage>,
+    evidence: u64,
+    option: &'static str,
+    value: String,
+) -> Result<Look, JournalError> {
     match verify::verify_storage(storage) {
-        Ok(_) => {
+        Ok(found) if found.journal.last_sequence >= evidence => {
             let rule = "the journal is not damaged, and nothing was changed".to_owned();
             Err(JournalError::Option { option, value, rule })
         }
-        Err(JournalError::Damaged { .. }) => look(&**storage),
+        Ok(_) | Err(JournalError::Damaged { .. }) => look(&**storage, evidence),
         Err(other) => Err(other),
     }
 }
@@ -344,7 +352,7 @@ pub fn cut(path: &Path, sequence: u64, evidence: u64) -> Result<Cut, JournalErro
 pub fn cut_storage(storage: &Arc<dyn Storage>, sequence: u64, evidence: u64) -> Result<Cut, JournalError> {
     let _locks = lock(&**storage)?;
     segment::remove_unfinished(&**storage)?;
-    let found = damage_of(storage, "cut-at", sequence.to_string())?;
+    let found = damage_of(storage, evidence, "cut-at", sequence.to_string())?;
     let diagnosis = &found.diagnosis;
     let Some((last, walked)) = found.good else {
         let Finding { segment, offset, sequence, damage } = diagnosis.findings[0].clone();
@@ -364,6 +372,19 @@ pub fn cut_storage(storage: &Arc<dyn Storage>, sequence: u64, evidence: u64) -> 
         quarantined.extend(set_aside(&**storage, &segment::file_name(number))?);
     }
     let root = storage.path("");
+    let next_sequence = diagnosis.last_known.max(evidence).max(sequence) + 1;
+    let header = header_behind(&**storage, &opened.header, &walked.state, next_sequence)?;
+    let epoch = header.epoch;
+    // Before anything else is changed: until the segment has its name it shows that one is missing, whatever a crash leaves
+    // of those there are. Afterwards the older one would name segments that are gone for good.
+    WatermarkWriter::open(&**storage)?.publish_synced(Watermark {
+        sequence: next_sequence - 1,
+        batch_number: walked.state.batch_number,
+        segment: header.segment,
+        epoch,
+        closed: false,
+    })?;
+    storage.sync_directory().map_err(io_error("sync", &root))?;
     // The newest first, down to the second behind the cut: its predecessor still shows that it is missing.
     for &number in newer.iter().rev().filter(|&&number| number > last + 1) {
         let name = segment::file_name(number);
@@ -373,19 +394,6 @@ pub fn cut_storage(storage: &Arc<dyn Storage>, sequence: u64, evidence: u64) -> 
     if trimmed {
         write_beginning(&**storage, last, &opened, walked.end)?;
     }
-    let next_sequence = diagnosis.last_known.max(evidence).max(sequence) + 1;
-    let header = header_behind(&**storage, &opened.header, &walked.state, next_sequence)?;
-    let epoch = header.epoch;
-    // Before the segment has its name: until then it shows that one is missing. Afterwards the older one would name segments
-    // that are gone for good.
-    WatermarkWriter::open(&**storage)?.publish_synced(Watermark {
-        sequence: next_sequence - 1,
-        batch_number: walked.state.batch_number,
-        segment: header.segment,
-        epoch,
-        closed: false,
-    })?;
-    storage.sync_directory().map_err(io_error("sync", &root))?;
     segment::allocate(storage, header.segment, header.size_bytes)?.finish(&**storage, header)?;
     storage.sync_directory().map_err(io_error("sync", &root))?;
     let lost = next_sequence - 1 - sequence;

@@ -213,7 +213,7 @@ fn what_the_caller_knows_durable_turns_a_torn_tail_into_damage() {
         match opened {
             Ok((_, report)) => assert!(!damaged && report.last_sequence == 32, "evidence {evidence}"),
             Err(error) => {
-                let expected = (2, small.ends[6] as u64, 33, Damage::Batch { durable: evidence });
+                let expected = (2, small.ends[6] as u64, 33, Damage::Evidence { durable: evidence });
                 assert_eq!((damaged, damage_of(&error)), (true, expected));
             }
         }

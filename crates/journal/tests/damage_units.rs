@@ -72,7 +72,7 @@ impl Journal {
                     assert_eq!((found, offset, sequence), (segment, end as u64, last + 1), "{at}: {damage:?}");
                     assert!(error.is_some() || name == NEWEST, "{at}: a reader sees it too");
                     assert_eq!(read, last, "{at}: all before it is read");
-                    let diagnosis = examine_storage(&copy.shared()).unwrap();
+                    let diagnosis = examine_storage(&copy.shared(), 0).unwrap();
                     assert_eq!((diagnosis.findings[0].offset, diagnosis.last_good), (end as u64, last), "{at}");
                     let opened = JournalWriter::open_storage(copy.shared(), options()).map(drop);
                     assert!(opened.is_err() || name == SEALED, "{at}: only the newest is read at an opening");
@@ -298,7 +298,7 @@ fn fuzz(seeds: std::ops::Range<u64>) -> (u64, u64) {
         refused += u64::from(verify_storage(&copy.shared()).is_err());
         drop(stats_storage(&copy.shared()));
         drop(configurations_storage(&copy));
-        drop(examine_storage(&copy.shared()));
+        drop(examine_storage(&copy.shared(), 0));
         if let Ok((mut writer, _)) = JournalWriter::open_storage(copy.shared(), options()) {
             let next = writer.next_sequence();
             if next < u64::MAX - 8 {

@@ -155,7 +155,7 @@ fn a_snapshot_beyond_the_end_of_its_journal_says_which_messages_are_missing() {
     let evidence = proven_durable(&copy.shared(), &snapshots).unwrap();
     assert_eq!(evidence, 100);
     let opened = JournalWriter::open_storage(copy.shared(), JournalOptions { evidence, ..options() });
-    let damage = Damage::Batch { durable: 100 };
+    let damage = Damage::Evidence { durable: 100 };
     assert!(matches!(opened, Err(JournalError::Damaged { sequence: 61, damage: found, .. }) if found == damage));
     // The snapshot moved away is the decision to go on without them.
     disk.remove_file(&name(100));

@@ -27,7 +27,7 @@ fn journal() -> MemoryStorage {
 }
 
 fn examined(storage: &MemoryStorage) -> Diagnosis {
-    examine_storage(&storage.shared()).unwrap()
+    examine_storage(&storage.shared(), 0).unwrap()
 }
 
 fn flip(storage: &MemoryStorage, segment: u64, byte: usize) {
@@ -84,6 +84,29 @@ fn damage_is_told_with_its_place_and_what_cutting_there_would_lose() {
     flip(&two, 4, 100);
     let found: Vec<(u64, u64)> = examined(&two).findings.iter().map(|one| (one.segment, one.sequence)).collect();
     assert_eq!(found, [(2, 25), (4, 61)]);
+}
+
+/// Method: the watermark is gone, so that only what stands behind the damage shows how much was written.
+#[test]
+fn what_verifies_behind_the_damage_counts_as_lost() {
+    for (what, harm, (.., last_good)) in harms() {
+        let storage = journal();
+        harm(&storage);
+        storage.remove_file("durable");
+        // A newest segment that is gone is shown by the watermark alone, and its messages by nothing where its header is damaged.
+        if what == "the newest removed" {
+            continue;
+        }
+        let last_known = if what == "the newest header" { 80 } else { 100 };
+        let found = examined(&storage);
+        assert_eq!((found.last_good, found.last_known), (last_good, last_known), "{what}");
+    }
+    let alone = MemoryStorage::new();
+    append_upto(&mut open(&alone), 30, 4);
+    flip(&alone, 1, second_batch(&alone, 1) + 60);
+    alone.remove_file("durable");
+    let found = examined(&alone);
+    assert_eq!((found.last_good, found.last_known, found.lost_by_cutting()), (4, 30, 26));
 }
 
 #[test]
@@ -185,6 +208,32 @@ fn a_cut_goes_on_at_the_last_good_message_and_keeps_what_it_takes_out() {
     }
 }
 
+/// An older copy was put in the journal's place: nothing in it is damaged, and others know that it had more.
+#[test]
+fn a_whole_journal_that_others_know_to_have_had_more_is_cut_behind_what_they_know() {
+    let storage = journal();
+    let whole = storage.fork();
+    let found = examine_storage(&storage.shared(), 140).unwrap();
+    let [finding] = &found.findings[..] else { panic!("{found:?}") };
+    assert_eq!((finding.segment, finding.sequence, finding.damage), (5, 101, Damage::Evidence { durable: 140 }));
+    assert_eq!((found.last_good, found.last_known, found.lost_by_cutting()), (100, 140, 40));
+    assert!(examine_storage(&storage.shared(), 100).unwrap().findings.is_empty());
+    let mut opening = options();
+    opening.evidence = 140;
+    let error = JournalWriter::open_storage(storage.shared(), opening.clone()).unwrap_err();
+    assert!(error.to_string().contains("ends with message 100, and message 140 is known from elsewhere"), "{error}");
+    assert!(cut_storage(&storage.shared(), 100, 100).is_err() && cut_storage(&storage.shared(), 99, 140).is_err());
+    assert_eq!(storage.used_bytes(), whole.used_bytes(), "nothing was changed");
+
+    let done = cut_storage(&storage.shared(), 100, 140).unwrap();
+    assert_eq!((done.next_sequence, done.lost, done.epoch), (141, 40, 2));
+    assert!(examine_storage(&storage.shared(), 140).unwrap().findings.is_empty());
+    let (mut writer, report) = JournalWriter::open_storage(storage.shared(), opening).unwrap();
+    assert_eq!((report.last_sequence, writer.next_sequence()), (140, 141));
+    append_upto(&mut writer, 150, 4);
+    assert_eq!(verify_storage(&storage.shared()).unwrap().record_count, 110);
+}
+
 /// What readers are given behind a cut, whatever they ask for and whatever the writer adds.
 #[test]
 fn no_number_is_given_again_behind_a_cut() {
@@ -233,10 +282,22 @@ fn sequences(reader: &mut JournalReader) -> Vec<u64> {
 #[test]
 fn a_crash_within_a_repair_is_followed_by_the_same_repair() {
     let mut failed = 0;
-    for (what, harm, (.., last_good)) in harms() {
+    let each_twice = harms().into_iter().flat_map(|harm| [(harm, true), (harm, false)]);
+    for ((what, harm, (.., last_good)), with_watermark) in each_twice {
         let whole = journal();
         let copy = whole.fork();
         harm(&whole);
+        if !with_watermark {
+            whole.remove_file("durable");
+        }
+        // Without one nothing shows that the newest was there, or what was in it.
+        let Some(last_known) = (match (with_watermark, what) {
+            (false, "the newest removed") => None,
+            (false, "the newest header") => Some(80),
+            _ => Some(100),
+        }) else {
+            continue;
+        };
         for restoring in [false, true] {
             let repair = |storage: &MemoryStorage| -> Result<(), JournalError> {
                 if restoring {
@@ -255,12 +316,15 @@ fn a_crash_within_a_repair_is_followed_by_the_same_repair() {
                     let first = repair(&storage);
                     storage.heal();
                     storage.power_loss(&mut Random::new(nth));
-                    let at = format!("{what}, {operation:?} {nth}, restoring {restoring}, first {first:?}");
+                    let at = format!(
+                        "{what}, watermark {with_watermark}, {operation:?} {nth}, restoring {restoring}, first {first:?}"
+                    );
                     failed += u64::from(first.is_err());
                     match verify_storage(&storage.shared()) {
                         Ok(found) => {
                             let kept = found.journal.last_sequence;
-                            assert_eq!(kept, 100, "{at}: all numbers that were ever given");
+                            let given = if restoring { 100 } else { last_known };
+                            assert_eq!(kept, given, "{at}: all numbers that were ever given");
                         }
                         Err(JournalError::Damaged { .. }) => {
                             let found = examined(&storage);
@@ -270,8 +334,10 @@ fn a_crash_within_a_repair_is_followed_by_the_same_repair() {
                         Err(error) => panic!("{at}: {error}"),
                     }
                     let expected = if restoring { 100 } else { last_good };
-                    assert_eq!(read_all(&storage, Visible::Durable).0, expected, "{at}");
-                    append_upto(&mut open(&storage), 101, 1);
+                    // Readers of what is durable see it by the watermark.
+                    let visible = if with_watermark { Visible::Durable } else { Visible::Written };
+                    assert_eq!(read_all(&storage, visible).0, expected, "{at}");
+                    append_upto(&mut open(&storage), if restoring { 101 } else { last_known + 1 }, 1);
                 }
             }
         }

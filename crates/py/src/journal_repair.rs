@@ -10,8 +10,10 @@ use crate::errors::Raised;
 
 /// What is damaged in a journal and what a cut would lose.
 #[pyfunction]
-pub fn examine_journal(py: Python<'_>, directory: PathBuf) -> PyResult<Bound<'_, PyDict>> {
-    let found = py.detach(|| repair::examine(&directory)).map_err(|error| PyErr::from(Raised::from(error)))?;
+#[pyo3(signature = (directory, evidence=0))]
+pub fn examine_journal(py: Python<'_>, directory: PathBuf, evidence: u64) -> PyResult<Bound<'_, PyDict>> {
+    let found =
+        py.detach(|| repair::examine(&directory, evidence)).map_err(|error| PyErr::from(Raised::from(error)))?;
     let facts = PyDict::new(py);
     facts.set_item("first_sequence", found.first_sequence)?;
     facts.set_item("last_good", found.last_good)?;

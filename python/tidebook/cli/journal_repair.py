@@ -15,7 +15,7 @@ from tidebook.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tidebook.node.cutting import Beyond
+    from tidebook.node.cutting import Beyond, Proof
     from tidebook.persistence.repair import Diagnosis
 
 
@@ -51,7 +51,12 @@ def repair(
     if source is not None and cut_at is not None:
         raise UsageError("--from and --cut-at are two choices; make one")
     directory = inputs.one_journal(journal, data)
-    found = persistence.examine(directory)
+    found, shown = _look(directory)
+    if shown and source is not None:
+        raise UsageError(
+            f"--from: nothing in {directory} is damaged, it ends too early; move it away and put the newer journal in its place "
+            "as a whole"
+        )
     if cut_at is not None and found.findings and found.first_sequence and cut_at != found.last_good:
         raise UsageError(f"--cut-at {cut_at}: the last good message is {found.last_good}; give exactly that")
     done: dict[str, object] = {}
@@ -66,22 +71,37 @@ def repair(
                 done["cut"] = asdict(cut) | {"quarantined": [*cut.quarantined, *kept]}
             elif (kept_now := cutting.finish(directory, cut_at)) is not None:
                 done["finished"] = kept_now
-    after = persistence.examine(directory) if done else found
+    after = _look(directory)[0] if done else found
     if json:
         snapshots = [one.path for one in known if one.kind == "snapshot"]
         facts = {"diagnosis": asdict(found), "snapshots": snapshots, "beyond": [asdict(one) for one in known]}
+        facts["proofs"] = [asdict(one) for one in shown]
         print_json({**facts, **done, "damaged": bool(after.findings)})
         return 1 if after.findings else 0
     if "finished" not in done:
-        _print_findings(found)
+        _print_findings(found, shown)
     if done:
         _print_done(done, after, known)
     elif found.findings:
-        _print_choices(directory, found, known)
+        _print_choices(directory, found, shown, known)
     return 1 if after.findings else 0
 
 
-def _print_findings(found: Diagnosis) -> None:
+def _look(directory: Path) -> tuple[Diagnosis, list[Proof]]:
+    """What is damaged; of a journal that is whole, what shows that it had more."""
+    from tidebook import persistence
+    from tidebook.node import cutting
+
+    found = persistence.examine(directory)
+    shown = [] if found.findings else cutting.proofs(directory, found.last_good)
+    if not shown:
+        return found, []
+    found = persistence.examine(directory, max(one.sequence for one in shown))
+    # A living writer may have gone on since the first look.
+    return found, shown if found.findings else []
+
+
+def _print_findings(found: Diagnosis, shown: Sequence[Proof]) -> None:
     if not found.findings:
         print(f"{found.directory}: whole, up to message {found.last_good:,}; nothing to repair")
         if found.torn_bytes:
@@ -89,16 +109,25 @@ def _print_findings(found: Diagnosis) -> None:
                 f"  {found.torn_bytes:,} torn bytes at its end were never acknowledged; the next start goes on without them"
             )
         return
+    if shown:
+        print(f"{found.directory}: ends with message {found.last_good:,}, and more is known to have been durable:")
+        for one in shown:
+            print(f"  {one}")
+        print("it is an older copy, or its end is lost; nothing in it is damaged")
+        return
     print(f"{found.directory}: damaged")
     for finding in found.findings:
         sequence = f"message {finding.sequence:,}" if finding.sequence else "an unknown message"
         print(f"  segment {finding.segment}, offset {finding.offset:,}, from {sequence} on: {finding.damage}")
 
 
-def _print_choices(directory: Path, found: Diagnosis, known: Sequence[Beyond]) -> None:
+def _print_choices(directory: Path, found: Diagnosis, shown: Sequence[Proof], known: Sequence[Beyond]) -> None:
     lost = f"{found.last_good + 1:,} to {found.last_known:,}, {counted(found.lost_by_cutting, 'message')}"
     print("nothing was changed; the choices are")
-    print("  --from DIR       put the damaged segments back from a copy or backup of this directory; loses nothing")
+    if shown:
+        print("  move this directory away and put the newer journal in its place; loses nothing")
+    else:
+        print("  --from DIR       put the damaged segments back from a copy or backup of this directory; loses nothing")
     if found.first_sequence:
         print(
             f"  --cut-at {found.last_good:<8} go on behind message {found.last_good:,}; loses {lost} as far as is known"

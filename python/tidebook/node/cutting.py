@@ -9,6 +9,7 @@ that was interrupted is finished by the same command.
 
 from __future__ import annotations
 
+import contextlib
 import filecmp
 import shutil
 from dataclasses import dataclass
@@ -19,12 +20,14 @@ from tidebook import persistence
 from tidebook._core import CheckpointStore, JournalReader
 from tidebook.errors import CheckpointError, OperationError
 from tidebook.node.directory import journal_directory
+from tidebook.node.snapshot_files import proven_durable
 from tidebook.node.status import rings_of
 from tidebook.node.storing import stored_position
 from tidebook.persistence.files import sync_directory
 from tidebook.storage.layout import MANIFEST_DIRECTORY
 
 if TYPE_CHECKING:
+    from tidebook.node.status import RingState
     from tidebook.persistence.repair import Cut
 
 _QUARANTINE: Final = "quarantine"
@@ -60,6 +63,36 @@ def beyond(directory: Path, sequence: int, *, until: int | None = None) -> list[
         # Those of a consumer that is not as far are of the epoch that ends, too.
         or (until is None and one.kind in ("checkpoint", "cursor"))
     ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """Something outside a journal that shows a message to have been durable in it."""
+
+    kind: str
+    """rows, snapshots or ring."""
+    path: str
+    sequence: int
+
+    def __str__(self) -> str:
+        """For people."""
+        return f"{self.kind} up to message {self.sequence:,}, {self.path}"
+
+
+def proofs(directory: Path, sequence: int) -> list[Proof]:
+    """What shows that a journal had durable messages behind `sequence`; changes nothing. What cannot be read shows nothing."""
+    data, channel = directory.resolve().parent.parent, directory.name
+    found = []
+    if journal_directory(data, channel) == directory.resolve():
+        with contextlib.suppress(OperationError):
+            if (data / MANIFEST_DIRECTORY).is_dir():
+                found.append(Proof(kind="rows", path=str(data), sequence=stored_position(data, channel)))
+        with contextlib.suppress(OperationError):
+            snapshots = proven_durable(data, channel)
+            found.append(Proof(kind="snapshots", path=str(data / "snapshots" / channel), sequence=snapshots))
+    with contextlib.suppress(OperationError):
+        found += [Proof(kind="ring", path=ring.path, sequence=ring.durable) for ring in _rings_of(directory)]
+    return [one for one in found if one.sequence > sequence]
 
 
 def cut(directory: Path, sequence: int) -> tuple[Cut, list[Path]]:
@@ -104,13 +137,16 @@ def _snapshots(directory: Path) -> list[Beyond]:
 
 
 def _rings(directory: Path) -> list[Beyond]:
-    journal_id = JournalReader(directory).journal_id
     what = "copied by the cut, for its messages; the next start makes it anew"
     return [
         Beyond(kind="ring", path=ring.path, name="", sequence=ring.published, what_to_do=what)
-        for ring in rings_of(directory.name)
-        if ring.epoch & 0xFFFFFFFF == journal_id & 0xFFFFFFFF
+        for ring in _rings_of(directory)
     ]
+
+
+def _rings_of(directory: Path) -> list[RingState]:
+    journal_id = JournalReader(directory).journal_id
+    return [ring for ring in rings_of(directory.name) if ring.epoch & 0xFFFFFFFF == journal_id & 0xFFFFFFFF]
 
 
 def _checkpoints(directory: Path) -> list[Beyond]:

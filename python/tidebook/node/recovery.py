@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tidebook._core import JournalReader
 from tidebook.errors import JournalAbsentError, JournalDamagedError, OperationError
+from tidebook.node.cutting import proofs
 from tidebook.node.directory import channel_of, journal_directory
 from tidebook.node.snapshot_files import newest_snapshot
 from tidebook.node.storing import stored_position
@@ -215,8 +216,11 @@ def with_repair(error: OperationError, journal: Path) -> OperationError:
     """The same error, of damage with the command that shows what can be done."""
     if not isinstance(error, JournalDamagedError):
         return error
+    sequence = error.facts.get("sequence")
+    shown = proofs(journal, sequence - 1) if isinstance(sequence, int) else []
+    known = f" Known of it are {'; '.join(map(str, shown))}." if shown else ""
     return JournalDamagedError(
-        f"{error}. Nothing was changed; what can be done, and what each choice loses, is shown by: "
+        f"{error}.{known} Nothing was changed; what can be done, and what each choice loses, is shown by: "
         f"tidebook journal repair {journal}",
         **error.facts,
     )

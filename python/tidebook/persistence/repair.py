@@ -64,12 +64,14 @@ class Cut:
     """Of the messages from here on: one more, so that a cursor behind the cut is known for what it is."""
 
 
-def examine(directory: str | os.PathLike[str]) -> Diagnosis:
+def examine(directory: str | os.PathLike[str], evidence: int = 0) -> Diagnosis:
     """What is damaged in a journal, past the first damage too; changes nothing.
+
+    A journal that ends before `evidence`, the last message that anything else shows to have been durable, is damaged.
 
     Raises: JournalAbsentError, JournalVersionError. Damage is in the answer.
     """
-    facts = examine_journal(directory)
+    facts = examine_journal(directory, evidence)
     findings = [Finding(**finding) for finding in facts.pop("findings")]
     return Diagnosis(directory=Path(directory), findings=findings, **facts)
 
