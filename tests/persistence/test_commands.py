@@ -68,6 +68,23 @@ def test_a_journal_is_named_by_its_directory_or_by_the_one_it_is_in(data: Path) 
         assert named == [named[0]] * 3, command
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("dump", "--from", "-1"), "--from -1"),
+        (("dump", "--limit", "-1"), "--limit -1: name how many messages"),
+        (("repair", "--cut-at", "-1"), "--cut-at -1: name a message"),
+        (("repair", "--cut-at", str(1 << 64)), f"--cut-at {1 << 64}: name a message"),
+    ],
+)
+def test_a_number_that_no_message_can_have_is_a_mistake_of_usage(
+    data: Path, arguments: tuple[str, ...], told: str
+) -> None:
+    shown = tidebook(*arguments, "--data", data)
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert told in shown.stderr
+
+
 def test_dump_says_when_it_begins_beyond_the_end_and_which_journals_there_are(data: Path) -> None:
     beyond = tidebook("dump", "--data", data, "--from", "31")
     assert (beyond.returncode, beyond.stdout) == (2, "")

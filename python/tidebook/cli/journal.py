@@ -108,6 +108,8 @@ def dump(
     directory = inputs.one_journal(journal, data)
     if first < 0 or last < 0 or (last and first > last):
         raise UsageError(f"--from {first:,} --to {last:,}: name sequences from 1 on, the first before the last")
+    if limit < 0:
+        raise UsageError(f"--limit {limit:,}: name how many messages, or 0 for all")
     if first:
         held = inspect(directory)
         if first > held.durable:

@@ -50,6 +50,8 @@ def repair(
 
     if source is not None and cut_at is not None:
         raise UsageError("--from and --cut-at are two choices; make one")
+    if cut_at is not None and not 0 <= cut_at < 1 << 64:
+        raise UsageError(f"--cut-at {cut_at}: name a message, the last good one")
     directory = inputs.one_journal(journal, data)
     found, shown = _look(directory)
     if shown and source is not None:
