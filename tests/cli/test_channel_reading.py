@@ -504,6 +504,12 @@ sys.stdin.read()
     options = {"durability": "wal", "wal_dir": str(root / "wal")}
     tb.open_producer(tb.create_channel("orders", options, directory=directory)).close()
     assert tidebook("channel", "rm", "orders").code == 0
+    child = process(code, str(directory), str(root / "wal"))
+    child.kill()
+    child.wait()
+    shown = tidebook("channel", "rm", "orders", "--lose-unjournaled")
+    assert (shown.code, shown.out) == (0, "orders: removed, with 1 message not in its journal\n")
+    assert len(list(tb.persistence.read(root / "wal" / "orders"))) == 1
 
 
 def test_fields_of_bytes_are_text_where_they_are_text_and_else_hexadecimal(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -111,3 +112,29 @@ def test_a_damaged_journal_and_one_put_back_to_an_older_state_promise_nothing(tm
     newest.write_bytes(taken[:8] + b"\xff" + taken[9:])
     (damaged,) = told(data, rings, code=1)["channels"]
     assert str(newest) in damaged["failure"]
+
+
+def test_a_ring_that_goes_on_with_another_copy_of_the_journal_is_told_and_proves_nothing(
+    tmp_path: Path, rings: Path
+) -> None:
+    """Method: a copy is taken of a directory, whose owner then goes on."""
+    data, restored = tmp_path / "data", tmp_path / "restored"
+    journal = data / "journal" / CHANNEL
+    with owning(data, "run"):
+        channel = FeedChannel(CHANNEL, rings / "default", journal, sync_interval_ms=1)
+        channel.write(0, 0, 4, b"", b"x")
+        channel.close()
+    shutil.copytree(data, restored)
+    with owning(data, "run"):
+        channel = FeedChannel(CHANNEL, rings / "default", journal, sync_interval_ms=1)
+        for n in range(4):
+            channel.write(n, 0, 4, b"", b"x")
+        assert channel.wait_durable(5, timeout_s=20)
+        (copy,) = directory_status(restored, rings).channels
+        assert (copy.failure, copy.runs, copy.durable, copy.published) == ("", False, 1, 1)
+        assert copy.guarantee == (
+            f"nobody writes; up to 1 on disk, of this machine alone; a ring goes on with another copy, {journal}"
+        )
+        (original,) = directory_status(data, rings).channels
+        assert (original.runs, original.durable, original.other_copies) == (True, 5, [])
+        channel.close()

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tidebook_journal::storage::{Directory, Storage};
 use tidebook_journal::{
     JournalError, JournalOptions, JournalReader, JournalThread, JournalWriter, ReaderOptions, RecoveryReport,
-    SyncPolicy,
+    SyncPolicy, Verified, verify_storage,
 };
 use tidebook_ring::{Consumer, ConsumerOptions, Mode, Producer, Read, Ring, RingError, RingKind, RingOptions, Start};
 
@@ -129,7 +129,8 @@ impl Channel {
     ///
     /// # Errors
     /// [`JournalError::Locked`] while another process owns the channel, [`JournalError::Damaged`] when the journal
-    /// lacks what the ring knows to be durable, [`ChannelError::JournalGone`] when there is none at all,
+    /// lacks what is known to be durable, [`ChannelError::RingAhead`] when only the ring knows of it and no longer holds
+    /// all of it, [`ChannelError::JournalGone`] when there is none at all,
     /// [`ChannelError::Hole`], [`ChannelError::InUse`], [`ChannelError::Stranger`].
     pub fn open(
         ring_path: &Path,
@@ -179,7 +180,8 @@ impl Channel {
         if let Some(ring) = &found {
             journal_options.evidence = journal_options.evidence.max(ring.durable());
         }
-        let (mut writer, journal_report) = JournalWriter::open_storage(Arc::clone(storage), journal_options)?;
+        let (mut writer, journal_report) =
+            open_journal(storage, journal_options, options, found.as_ref(), &journal_path)?;
         options.check(writer.payload_size_bytes_max() as u64)?;
 
         if discarded.is_some() {
@@ -209,6 +211,12 @@ impl Channel {
                     fault
                 }
             };
+            if ring.durable() >= writer.next_sequence() && ring.info().epoch == ring_epoch(&writer) {
+                // What was to come from the ring could not be read there.
+                writer.sync()?;
+                let journal_last = writer.next_sequence() - 1;
+                return Err(ring_ahead(ring, &journal_path, journal_last));
+            }
             if let Some((reason, lost)) = fault {
                 discarded = Some(discard(ring, &reason, lost)?);
             }
@@ -318,6 +326,37 @@ impl Channel {
     }
 }
 
+/// Opens the journal with what its ring knows to be durable. One that is whole and ends before that was put back from a copy:
+/// where the ring still holds all that is missing, it is opened to be given it.
+fn open_journal(
+    storage: &Arc<dyn Storage>,
+    journal_options: JournalOptions,
+    options: &ChannelOptions,
+    ring: Option<&Ring>,
+    journal_path: &Path,
+) -> Result<(JournalWriter, RecoveryReport), ChannelError> {
+    let error = match JournalWriter::open_storage(Arc::clone(storage), journal_options.clone()) {
+        Err(error @ JournalError::Damaged { .. }) => error,
+        other => return Ok(other?),
+    };
+    let Some(ring) = ring else { return Err(error.into()) };
+    // By its own proof alone, and changing nothing.
+    let Ok(Verified { journal, .. }) = verify_storage(storage) else { return Err(error.into()) };
+    let last = journal.last_sequence;
+    let is_behind_ring = journal.tail.torn_bytes() == 0 && last < ring.durable();
+    if !is_behind_ring || options.journal.evidence > last {
+        return Err(error.into());
+    }
+    let oldest = ring.status()?.oldest;
+    let continues = ring.info().epoch >> 32 == u64::from(journal.epoch);
+    // The last message of the journal, if it has any, has to be in the ring too: nothing else says that both are of one history.
+    if !continues || oldest > last.max(1) || !shares_last(ring, storage, last)? {
+        return Err(ring_ahead(ring, journal_path, last));
+    }
+    let journal_options = JournalOptions { evidence: options.journal.evidence, ..journal_options };
+    Ok(JournalWriter::open_storage(Arc::clone(storage), journal_options)?)
+}
+
 /// Epoch of a ring that continues this journal: the journal's epoch above, its id below.
 fn ring_epoch(writer: &JournalWriter) -> u64 {
     (u64::from(writer.epoch()) << 32) | (writer.journal_id() & u64::from(u32::MAX))
@@ -417,6 +456,11 @@ fn remove_if_there(path: &Path) -> Result<(), RingError> {
         Err(RingError::NotFound { .. }) => Ok(()),
         other => other,
     }
+}
+
+fn ring_ahead(ring: &Ring, journal: &Path, journal_last: u64) -> ChannelError {
+    let (ring, durable) = (ring.path().to_owned(), ring.durable());
+    ChannelError::RingAhead { ring, journal: journal.to_owned(), durable, journal_last }
 }
 
 fn refuse_if_unsynced(ring: &Ring, unsynced: u64, journal: &Path) -> Result<(), ChannelError> {

@@ -63,6 +63,23 @@ pub enum ChannelError {
         /// Last message that was durable.
         durable: u64,
     },
+    /// The journal is whole and ends before what the ring knows to be durable: it was put back from a copy.
+    #[error(
+        "{journal}: this journal is whole and ends at {journal_last}, and ring {ring} of the same journal knows messages up to \
+         {durable} to be durable and does not hold all that are missing: a copy was put back; put back the newer journal, or go \
+         on without them after `tidebook channel rm {} --lose-unjournaled`, or under another --node",
+        channel_of(.ring)
+    )]
+    RingAhead {
+        /// The ring, which is kept.
+        ring: PathBuf,
+        /// The journal.
+        journal: PathBuf,
+        /// Last message the ring knows to be durable.
+        durable: u64,
+        /// The journal's last.
+        journal_last: u64,
+    },
     /// A message the ring takes would not fit a segment.
     #[error(
         "the ring takes messages of {ring_max} bytes, a journal segment holds {journal_max}; raise segment_size_bytes"

@@ -100,7 +100,9 @@ fn lost_writes(count: u64, counted: &mut Counted) {
         counted.add(&run);
         match run.reopen() {
             Ok(last) => assert!(last >= run.acknowledged, "{}: {last} of {}", run.at, run.acknowledged),
-            Err(ChannelError::Journal(JournalError::Damaged { .. })) => counted.damaged += 1,
+            Err(ChannelError::Journal(JournalError::Damaged { .. }) | ChannelError::RingAhead { .. }) => {
+                counted.damaged += 1;
+            }
             Err(error) => panic!("{}: {error}", run.at),
         }
     }

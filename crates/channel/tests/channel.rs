@@ -352,13 +352,9 @@ fn a_ring_of_other_options_is_drained_and_made_anew_unless_it_is_in_use() {
     assert_eq!(place.journaled(), 21);
 }
 
-#[test]
-fn a_journal_that_lacks_what_the_ring_knows_durable_is_damaged() {
-    let place = Place::new();
-    let (channel, _) = place.open();
-    publish(&channel, 10);
-    channel.close().unwrap();
-    // Back to an older copy of the journal, as a careless restore would.
+/// Method: a copy of the journal at message 10 is put back beside the ring of the one that went on.
+fn put_back(more: u64) -> Place {
+    let place = Place::lived(10);
     let copy = place.directory.path().join("copy");
     std::fs::create_dir(&copy).unwrap();
     for entry in std::fs::read_dir(place.journal()).unwrap() {
@@ -366,12 +362,38 @@ fn a_journal_that_lacks_what_the_ring_knows_durable_is_damaged() {
         std::fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
     }
     let (channel, _) = place.open();
-    publish(&channel, 10);
+    publish(&channel, more);
     channel.close().unwrap();
     std::fs::remove_dir_all(place.journal()).unwrap();
     std::fs::rename(copy, place.journal()).unwrap();
-    let error = place.try_open(&options()).unwrap_err();
-    assert!(matches!(error, ChannelError::Journal(JournalError::Damaged { sequence: 11, .. })), "{error}");
+    place
+}
+
+#[test]
+fn a_journal_that_was_put_back_gets_from_the_ring_what_that_still_holds() {
+    let place = put_back(10);
+    let (channel, report) = place.open();
+    assert_eq!((report.next_sequence, report.replayed_from_ring, report.discarded), (21, 10, None));
+    channel.close().unwrap();
+    assert_eq!(place.journaled(), 20);
+}
+
+#[test]
+fn a_journal_that_was_put_back_and_a_ring_that_no_longer_holds_what_is_missing_are_both_named_and_kept() {
+    let place = put_back(200_000);
+    assert!(Ring::open(place.ring()).unwrap().status().unwrap().oldest > 11);
+    for _ in 0..2 {
+        let error = place.try_open(&options()).unwrap_err();
+        assert!(matches!(error, ChannelError::RingAhead { durable: 200_010, journal_last: 10, .. }), "{error}");
+        let said = error.to_string();
+        for part in [place.ring().to_str().unwrap(), place.journal().to_str().unwrap(), "channel rm feed.test --lose"] {
+            assert!(said.contains(part), "{said}");
+        }
+        assert_eq!(place.journaled(), 10);
+    }
+    Ring::remove(place.ring()).unwrap();
+    let (_channel, report) = place.open();
+    assert_eq!(report.next_sequence, 11, "a decision of somebody");
 }
 
 #[test]

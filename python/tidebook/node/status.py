@@ -46,6 +46,8 @@ class RingState:
     """What its owner has told its consumers."""
     has_owner: bool
     """A living process writes it."""
+    journal: Path | None = None
+    """Where its owner has last opened its journal; None where nothing says so."""
 
     def is_of(self, journal: JournalState) -> bool:
         """It goes on with this journal: its epoch names one by half of its id."""
@@ -82,6 +84,8 @@ class ChannelStatus:
     journal_size_bytes: int = 0
     segments: int = 0
     closed: bool = False
+    other_copies: list[str] = field(default_factory=list)
+    """Journals this one is a copy of, or that are of it, which a ring goes on with."""
     failure: str = ""
     """Why it promises nothing more; empty when it works, or was ended."""
     guarantee: str = ""
@@ -178,7 +182,8 @@ def guarantee(found: ChannelStatus) -> str:
     beyond = found.published - found.durable
     in_memory = f"; {beyond:,} more survive the death of processes, not of the machine" if beyond > 0 else ""
     if not found.runs:
-        return f"nobody writes; {on_disk}{in_memory}"
+        copies = f"; a ring goes on with another copy, {', '.join(found.other_copies)}" if found.other_copies else ""
+        return f"nobody writes; {on_disk}{in_memory}{copies}"
     return f"wal, synced {found.sync}; {on_disk}{in_memory}"
 
 
@@ -207,7 +212,11 @@ def _look(journal: Path, found: ChannelStatus, rings_root: Path | None) -> None:
     found.published = found.durable
     if changes and changes[-1].configuration is not None:
         found.sync = _sync(changes[-1].configuration)
-    ring = next((ring for ring in rings if ring.is_of(state)), None)
+    own = [ring for ring in rings if ring.is_of(state)]
+    # One that goes on with another copy of this journal, from which this was restored, says nothing of this one.
+    elsewhere = [ring for ring in own if ring.journal is not None and not _is_same(ring.journal, journal)]
+    found.other_copies = [str(ring.journal) for ring in elsewhere]
+    ring = next((ring for ring in own if ring not in elsewhere), None)
     if ring is not None:
         found.runs = ring.has_owner
         found.published = max(ring.published, found.durable)
@@ -216,6 +225,14 @@ def _look(journal: Path, found: ChannelStatus, rings_root: Path | None) -> None:
                 f"its ring {ring.path} knows {ring.durable:,} to be durable and the journal ends at {state.last_sequence:,}: "
                 f"see `tidebook journal verify {journal}`"
             )
+
+
+def _is_same(target: Path, journal: Path) -> bool:
+    """Whether a ring's link leads here; a directory that is gone may have been moved here."""
+    try:
+        return target.samefile(journal)
+    except OSError:
+        return True
 
 
 def rings_of(channel: str, root: Path | None = None) -> list[RingState]:
@@ -237,9 +254,17 @@ def rings_of(channel: str, root: Path | None = None) -> list[RingState]:
                     published=status["published"],
                     durable=status["durable"],
                     has_owner=any(producer["alive"] for producer in status["producers"]),
+                    journal=_journal_of(file.path),
                 )
             )
     return found
+
+
+def _journal_of(ring: Path) -> Path | None:
+    try:
+        return ring.with_suffix(".journal").readlink()
+    except OSError:
+        return None
 
 
 def _sync(configuration: str) -> str:

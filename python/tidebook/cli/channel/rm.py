@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
 
 from tidebook.cli.channel.inputs import AllowOthers, Node, Rings  # noqa: TC001 - cyclopts reads annotations
 from tidebook.cli.output import Json, counted, print_json
@@ -11,9 +13,23 @@ from tidebook.errors import EndpointBusyError, UsageError
 if TYPE_CHECKING:
     from tidebook.transport.view import ChannelFile
 
+LoseUnjournaled = Annotated[
+    bool,
+    Parameter(
+        name="--lose-unjournaled",
+        negative="",
+        help="Also one with messages that its journal does not have; says how many go.",
+    ),
+]
+
 
 def rm(
-    *names: str, node: Node = None, rings: Rings = None, allow_others: AllowOthers = False, json: Json = False
+    *names: str,
+    node: Node = None,
+    rings: Rings = None,
+    allow_others: AllowOthers = False,
+    lose_unjournaled: LoseUnjournaled = False,
+    json: Json = False,
 ) -> None:
     """Remove channels that nobody has open, with what is in their rings; a journal stays.
 
@@ -30,20 +46,26 @@ def rm(
         raise UsageError("channel rm: name at least one channel; `tidebook channel ls` shows them", option="names")
     files = list(dict.fromkeys(find_channel(name, node=node, root=rings) for name in names))
     # All are looked at before the first is gone.
-    for file in files:
-        _check(file, allow_others)
+    lost = [_check(file, allow_others, lose_unjournaled) for file in files]
     for file in files:
         Ring.remove(file.path)
         remove_companions(file.path, all_durable=True)
     if json:
-        print_json({"removed": [{"channel": file.title, "path": str(file.path)} for file in files]})
+        print_json(
+            {
+                "removed": [
+                    {"channel": file.title, "path": str(file.path), "lost": gone}
+                    for file, gone in zip(files, lost, strict=True)
+                ]
+            }
+        )
         return
-    for file in files:
-        print(f"{file.title}: removed")
+    for file, gone in zip(files, lost, strict=True):
+        print(f"{file.title}: removed" + (f", with {counted(gone, 'message')} not in its journal" if gone else ""))
 
 
-def _check(file: ChannelFile, allow_others: bool) -> None:
-    """Raises: EndpointBusyError naming who has it open; UsageError while it holds what its journal does not."""
+def _check(file: ChannelFile, allow_others: bool, lose_unjournaled: bool) -> int:
+    """Messages that go with it. Raises: EndpointBusyError naming who has it open; UsageError while it holds what its journal does not."""
     from tidebook.transport.view import ChannelView
 
     view = ChannelView(file, allow_others=allow_others)
@@ -58,11 +80,11 @@ def _check(file: ChannelFile, allow_others: bool) -> None:
         raise EndpointBusyError(
             f"channel {file.title} is open: {', '.join(holders)}; close it first", path=str(file.path)
         )
-    if view.info["visible_durable"]:
-        left = status["published"] - status["durable"]
-        if left:
-            raise UsageError(
-                f"channel {file.title} holds {counted(left, 'message')} not in its journal yet; open its producer, or start its "
-                "node, which journals them",
-                option="names",
-            )
+    left: int = status["published"] - status["durable"] if view.info["visible_durable"] else 0
+    if left and not lose_unjournaled:
+        raise UsageError(
+            f"channel {file.title} holds {counted(left, 'message')} not in its journal yet; open its producer, or start its "
+            "node, which journals them, or give them up with --lose-unjournaled",
+            option="names",
+        )
+    return left
