@@ -322,6 +322,8 @@ def test_what_commands_cannot_do_is_one_line(journal: Path, tmp_path: Path) -> N
         ("ls", tmp_path / "nothing"),
         ("load", journal, tmp_path, "--state", "nothing"),
         ("load", journal, tmp_path, "--state", "no.such:Thing"),
+        ("load", journal, tmp_path, "--state", "os:getcwd"),
+        ("load", journal, tmp_path, "--state", "os:sep"),
     ):
         shown = tidebook(*arguments, cwd=tmp_path)
         assert shown.returncode == 2, arguments

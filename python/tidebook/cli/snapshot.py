@@ -208,6 +208,8 @@ def _factory(name: str) -> Callable[[], State]:
         found: Any = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise UsageError(f"--state {name}: {error}") from error
+    if not callable(found) or not isinstance(getattr(found(), "kind", None), str):
+        raise UsageError(f"--state {name}: it begins no state; name a class or function without arguments that does")
     make: Callable[[], State] = found
     return make
 
