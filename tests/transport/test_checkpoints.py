@@ -331,6 +331,24 @@ def test_a_journal_alone_is_read_from_right_behind_a_cursor_of_it(rings: Path, t
         next(persistence.read(journal, from_cursor=other))
 
 
+def test_a_checkpoint_from_before_a_cut_says_that_the_journal_was_cut(rings: Path, tmp_path: Path) -> None:
+    """Method: a checkpoint of the same journal in another epoch of it, as a cut leaves one in a store kept elsewhere."""
+    channel = durable(rings, tmp_path)
+    with tb.open_producer(channel) as producer:
+        write(producer, 1, 9)
+        store = CheckpointStore(tmp_path / "elsewhere")
+        before = channel.ring.epoch ^ (1 << 40)
+        store.put("state", "numbers", "sum", epoch=before, sequence=4, state=b"four", durable=9)
+        del store
+        with (
+            tb.open_consumer(channel, checkpoints=tmp_path / "elsewhere") as consumer,
+            pytest.raises(
+                CheckpointEpochError, match="its journal was cut, so the state may be of messages that were lost"
+            ),
+        ):
+            consumer.recover("sum")
+
+
 def test_a_cursor_beyond_a_journal_that_was_put_back_is_refused(rings: Path, tmp_path: Path) -> None:
     with tb.open_producer(durable(rings, tmp_path)) as producer:
         write(producer, 1, 5)

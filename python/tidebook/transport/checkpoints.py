@@ -142,9 +142,16 @@ class ReaderCheckpoints:
         cursor = Cursor(channel=found["channel"], epoch=found["epoch"], sequence=found["sequence"])
         what = f"checkpoint {found['checkpoint_id']} of {found['name']!r} at message {cursor.sequence}"
         if cursor.epoch != ring.epoch:
+            # Below is the journal's id, above its epoch, which a cut raises.
+            is_cut = ring.visible_durable and cursor.epoch & 0xFFFFFFFF == ring.epoch & 0xFFFFFFFF
+            why = (
+                "its journal was cut, so the state may be of messages that were lost"
+                if is_cut
+                else "its ring was lost without a journal, so nothing says which messages came between"
+            )
             raise CheckpointEpochError(
-                f"{what} is of another life of channel {cursor.channel} (epoch {cursor.epoch}, now {ring.epoch}): its ring was "
-                "lost without a journal, so nothing says which messages came between; begin the state anew, at a start you name",
+                f"{what} is of another life of channel {cursor.channel} (epoch {cursor.epoch}, now {ring.epoch}): {why}; "
+                "begin the state anew, at a start you name",
                 expected=ring.epoch,
                 found=cursor.epoch,
             )
