@@ -265,6 +265,38 @@ def test_states_and_cursors_of_readers_are_backed_up_with_their_journal(tmp_path
     assert (found["checkpoint_id"], found["sequence"], found["state"]) == (number, 17, b"a sum")
 
 
+def test_the_newest_backup_is_the_one_made_last_also_when_the_clock_was_set_back(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    destination = tmp_path / "backups"
+    now = 1_796_000_000_000_000_000
+    made = []
+    for step in (0, 1, 1_000, -(10**12), 0):
+        monkeypatch.setattr("tidebook.node.backup.time.time_ns", lambda at=now + step: at)
+        made.append(back_up(data, destination).id)
+        assert newest(destination).name == made[-1]
+    assert [path.name for path in backups(destination)] == made
+
+
+@pytest.mark.parametrize(
+    "path", ["../escaped", "/tmp/escaped", "journal/../../escaped", "", "journal//x", "./x", "a\0b"]
+)
+def test_a_listing_that_names_a_file_outside_is_refused(tmp_path: Path, data: Path, path: str) -> None:
+    """The hash of a listing has no key: who can write a backup can write any path into it."""
+    destination = tmp_path / "backups"
+    back_up(data, destination)
+    listing = newest(destination) / LISTING_FILE
+    forged = json.loads(listing.read_bytes().partition(b"\n")[0])
+    forged["files"][0]["path"] = path
+    body = json.dumps(forged).encode()
+    listing.write_bytes(b"%b\nblake2b:%b\n" % (body, hashlib.blake2b(body, digest_size=32).hexdigest().encode()))
+    before = {found.name for found in tmp_path.iterdir()}
+    for use in (check, lambda backup: restore(backup, tmp_path / "restored")):
+        with pytest.raises(BackupError, match="outside of the directory"):
+            use(newest(destination))
+    assert {found.name for found in tmp_path.iterdir()} == before
+
+
 def test_a_backup_into_the_directory_itself_is_refused(data: Path) -> None:
     with pytest.raises(BackupError, match="would be lost with it"):
         back_up(data, data / "backups")

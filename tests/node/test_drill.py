@@ -136,3 +136,21 @@ def test_a_backup_of_another_directory_or_a_damaged_one_is_no_drill(tmp_path: Pa
         drill(other, tmp_path / "backups")
     shutil.rmtree(tmp_path / "backups")
     assert {path.name for path in tmp_path.iterdir()} == {"data", "other"}
+
+
+def test_a_channel_that_the_backup_has_not_is_told_and_fails_the_drill(tmp_path: Path) -> None:
+    data, kept = tmp_path / "data", tmp_path / "backups"
+    write(data, b"one", b"two")
+    back_up(data, kept)
+    with owning(data, "record"):
+        writer = JournalWriter(data / "journal" / "desk.fills", "desk.fills")
+        writer.append(b"a fill")
+        writer.sync()
+        writer.close()
+    shown = tidebook("drill", "--data", str(data), "--backup", str(kept))
+    assert shown.returncode == 1
+    assert "desk.fills" in shown.stdout
+    assert "NOT IN THE BACKUP" in shown.stdout
+    fills, orders = sorted(drill(data, kept).channels, key=lambda channel: channel.channel)
+    assert (fills.absent, fills.ok, fills.lost, fills.newer) == (True, False, 0, 1)
+    assert orders.ok

@@ -58,7 +58,9 @@ def drill(
 
 def _row(channel: ChannelDrill) -> list[str]:
     verdict = "[green]as it was[/green]"
-    if channel.lost:
+    if channel.absent:
+        verdict = "[red]NOT IN THE BACKUP[/red]"
+    elif channel.lost:
         verdict = "[red]LOST MESSAGES[/red]"
     elif channel.state_hash == channel.state_hash_original and not channel.equal:
         verdict = "[red]ANOTHER STATE in what its hash leaves out[/red]"

@@ -155,7 +155,7 @@ def backups(destination: Path) -> list[Path]:
 
 
 def read_listing(backup: Path) -> Backup:
-    """The listing of a backup. Raises: BackupError for one that is none, or damaged, naming the file."""
+    """The listing of a backup. Raises: BackupError for one that is none, damaged or forged, naming the file."""
     path = backup / LISTING_FILE
     try:
         content = path.read_bytes()
@@ -178,7 +178,18 @@ def read_listing(backup: Path) -> Backup:
             f"{FORMAT_VERSION}",
             path=str(path),
         )
+    for file in listing.files:
+        if not _stays_below(file.path):
+            raise BackupError(
+                f"{path} lists {file.path!r}, which would be outside of the directory; this is no backup of ours",
+                path=str(path),
+            )
     return listing
+
+
+def _stays_below(path: str) -> bool:
+    """Whether a path of a listing names a file below the directory it is relative to, in the one way we write it."""
+    return bool(path) and "\0" not in path and all(part not in ("", ".", "..") for part in path.split("/"))
 
 
 def _framed(body: bytes) -> bytes:
@@ -262,9 +273,11 @@ class _Making:
         for held in journals:
             require_beginning(self._target, held)
         files = sorted(self._files.values(), key=lambda file: file.path)
-        at = datetime.fromtimestamp(begun / 1e9, UTC)
+        begun = max(begun, *(read_listing(path).begun + 1 for path in backups(self._destination)[-1:]), 0)
+        seconds, ns = divmod(begun, 1_000_000_000)
+        at = datetime.fromtimestamp(seconds, UTC)
         return Backup(
-            id=f"{at:%Y%m%dT%H%M%S}Z-{uuid.uuid4().hex[:6]}",
+            id=f"{at:%Y%m%dT%H%M%S}.{ns:09d}Z-{uuid.uuid4().hex[:6]}",
             begun=begun,
             ended=time.time_ns(),
             source=str(self._data.resolve()),

@@ -63,6 +63,8 @@ class ChannelDrill:
     """Of all bytes of the restored state as a snapshot would hold it: what the state's hash leaves out too."""
     saved_hash_original: str
     """The same of the original's."""
+    absent: bool = False
+    """The backup has nothing of it."""
 
     @property
     def equal(self) -> bool:
@@ -72,8 +74,8 @@ class ChannelDrill:
 
     @property
     def ok(self) -> bool:
-        """Nothing was lost and nothing is otherwise."""
-        return self.equal and not self.lost
+        """It came back, nothing was lost and nothing is otherwise."""
+        return self.equal and not self.lost and not self.absent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +142,12 @@ def drill(
             _compared(data, there, channel, _owed(listing, channel, expected if backup is None else {}), step)
             for channel in _channels(there)
         ]
+        here = {channel.channel for channel in channels}
+        channels += [
+            _absent(data, channel, expected[channel], made=backup is None)
+            for channel in expected
+            if channel not in here
+        ]
         return Drill(
             backup=listing.id,
             made=backup is None,
@@ -150,6 +158,28 @@ def drill(
         )
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _absent(data: Path, channel: str, durable: int, *, made: bool) -> ChannelDrill:
+    """A channel of `data` that the backup has not: with all of its messages, since when that one was made."""
+    held = durable - inspect(journal_directory(data, channel)).first_sequence + 1
+    return ChannelDrill(
+        channel=channel,
+        first_sequence=0,
+        last_sequence=0,
+        messages=0,
+        lost=held if made else 0,
+        newer=0 if made else held,
+        snapshot=0,
+        snapshot_original=0,
+        refused=[],
+        recovery_s=0.0,
+        state_hash="",
+        state_hash_original="",
+        saved_hash="",
+        saved_hash_original="",
+        absent=True,
+    )
 
 
 def _compared(data: Path, there: Path, channel: str, owed: int, step: Callable[[str], None]) -> ChannelDrill:
