@@ -148,6 +148,26 @@ def test_a_restore_into_a_directory_that_is_used_is_refused_and_changes_nothing(
     assert {path: path.stat().st_mtime_ns for path in data.rglob("*")} == before
 
 
+def test_a_compacted_journal_is_backed_up_whole_and_one_that_lost_its_beginning_is_refused(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    journal = data / "journal" / "orders"
+    with owning(data, "run"):
+        for _ in range(4):
+            writer = JournalWriter(journal, "orders", segment_size_bytes=8192)
+            for _ in range(10):
+                writer.append(b"an order")
+            writer.sync()
+            writer.close()
+    first = persistence.compact(journal, 15).first_sequence
+    assert first > 1
+    made = back_up(data, tmp_path / "backups")
+    restore(tmp_path / "backups" / made.id, tmp_path / "restored")
+    assert persistence.verify(tmp_path / "restored" / "journal" / "orders").first_sequence == first
+    min(journal.glob("*.segment")).unlink()
+    with pytest.raises(BackupError, match=f"sequence {first}: the segment is missing"):
+        back_up(data, tmp_path / "backups")
+
+
 def test_damage_in_a_backup_is_named_by_its_file_whichever_it_is(tmp_path: Path, data: Path) -> None:
     """Each file flipped, cut and removed; what was being restored is no directory anybody uses."""
     made = back_up(data, tmp_path / "backups")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import tidebook as tb
+from tidebook import persistence
 from tidebook._core import FeedDecoder, JournalReader, JournalWriter, pack_message
 from tidebook.errors import SnapshotError
 from tidebook.node.directory import journal_directory, snapshots_directory
@@ -161,12 +162,10 @@ def test_a_snapshot_that_cannot_be_used_costs_time_and_no_row(
 
 
 def compact(feed: Feed) -> int:
-    """Takes the oldest segments away, as compaction does; the first message that is left."""
-    segments = sorted(feed.journal.glob("*.segment"))
-    for segment in segments[:-2]:
-        segment.unlink()
-    assert len(segments) > 3
-    return JournalReader(feed.journal).next_sequence
+    """Takes the oldest segments away; the first message that is left."""
+    compacted = persistence.compact(feed.journal, 1 << 62)
+    assert len(compacted.removed) > 1
+    return compacted.first_sequence
 
 
 def test_a_journal_without_its_beginning_is_stored_behind_a_snapshot_or_refused_with_what_to_do(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@
 
 use std::path::Path;
 
+use crate::beginning::{self, Beginning};
 use crate::error::{JournalError, io_error};
 use crate::keep::{KeepFacts, KeepRule, SegmentFacts};
 use crate::segment;
@@ -48,6 +49,11 @@ pub fn compact_storage(storage: &dyn Storage, keep_from: u64) -> Result<Compacte
         .ok_or(JournalError::Compacting { path: lock_path })?;
     let mut compacted = Compacted { removed: Vec::new(), size_bytes: 0, first_sequence: first };
     let numbers = segment::list(storage)?;
+    if let Some(&oldest) = numbers.first() {
+        // What is missing already stays known as missing.
+        beginning::check(storage, oldest)?;
+    }
+    let mut recorded = false;
     for pair in numbers.windows(2).take(numbers.len().saturating_sub(SEGMENTS_KEPT_MIN)) {
         let Some(next) = segment::read_header(storage, pair[1])? else { break };
         if next.header.first_sequence > keep_from {
@@ -59,6 +65,10 @@ pub fn compact_storage(storage: &dyn Storage, keep_from: u64) -> Result<Compacte
             Some(oldest) => oldest.file.size_bytes().map_err(io_error("read", &path))?,
             None => 0,
         };
+        if !recorded {
+            record_beginning(storage, &numbers, keep_from)?;
+            recorded = true;
+        }
         storage.remove(&name).map_err(io_error("remove", &path))?;
         storage.sync_directory().map_err(io_error("sync", &storage.path("")))?;
         compacted.removed.push(pair[0]);
@@ -66,6 +76,22 @@ pub fn compact_storage(storage: &dyn Storage, keep_from: u64) -> Result<Compacte
         compacted.first_sequence = next.header.first_sequence;
     }
     Ok(compacted)
+}
+
+/// Says which segment is the first that stays, before any is removed.
+fn record_beginning(storage: &dyn Storage, numbers: &[u64], keep_from: u64) -> Result<(), JournalError> {
+    let mut kept = None;
+    for &number in numbers[1..].iter().take(numbers.len() - SEGMENTS_KEPT_MIN) {
+        let Some(opened) = segment::read_header(storage, number)? else { break };
+        if opened.header.first_sequence > keep_from {
+            break;
+        }
+        kept = Some(Beginning { segment: number, sequence: opened.header.first_sequence });
+    }
+    match kept {
+        Some(kept) => beginning::record(storage, kept),
+        None => Ok(()),
+    }
 }
 
 /// First sequence of the journal in the directory `path` that must stay by `rule`. The journal says what its segments are, in

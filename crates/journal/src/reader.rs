@@ -8,6 +8,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::beginning;
 use crate::error::{Damage, JournalError, io_error};
 use crate::frame::{
     BATCH_CONFIGURATION, BATCH_HEADER_SIZE_BYTES, BatchFault, BatchHeader, ChainState, Records,
@@ -141,6 +142,9 @@ impl JournalReader {
     pub fn open_storage(storage: Arc<dyn Storage>, options: ReaderOptions) -> Result<Self, JournalError> {
         let root = storage.path("");
         let (first, chosen) = choose_segment(&*storage, options.from_sequence)?;
+        if options.from_sequence < first {
+            beginning::check(&*storage, segment::list(&*storage)?.first().copied().unwrap_or(1))?;
+        }
         if !options.channel.is_empty() && chosen.header.channel != options.channel {
             let (expected, found) = (options.channel, chosen.header.channel);
             return Err(JournalError::Channel { path: root, expected, found });

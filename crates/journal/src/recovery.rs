@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use crate::beginning;
 use crate::error::{Damage, JournalError, io_error};
 use crate::frame::{BATCH_HEADER_SIZE_BYTES, BatchFault, ChainState, LaterFault};
 use crate::segment::{self, OpenSegment};
@@ -117,6 +118,7 @@ pub(crate) fn recover(
         return Ok(Recovered { report, newest: None });
     };
     let oldest = check_succession(&**storage, channel, &numbers)?;
+    beginning::check(&**storage, numbers[0])?;
     let newest = segment::open(&**storage, newest_number, Access::ReadWrite)?
         .ok_or_else(|| missing(newest_number, first_sequence))?;
     if let Some(watermark) = watermark

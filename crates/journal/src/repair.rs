@@ -9,6 +9,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::beginning::{self, Beginning};
 use crate::error::{Damage, JournalError, io_error};
 use crate::frame::{ChainState, FORMAT_VERSION, SegmentHeader};
 use crate::recovery::{Proof, Tail, last_shown_behind, scan_tail};
@@ -118,6 +119,8 @@ struct Look {
     good: Option<(u64, Walked)>,
     /// Numbers of all segments present.
     present: Vec<u64>,
+    /// The segments before the oldest are missing, which was not compaction.
+    headless: bool,
 }
 
 fn look(storage: &dyn Storage, evidence: u64) -> Result<Look, JournalError> {
@@ -134,6 +137,11 @@ fn look(storage: &dyn Storage, evidence: u64) -> Result<Look, JournalError> {
     // Where the segment before ended, if that is known.
     let mut before: Option<ChainState> = None;
     let mut buffer = Buffer::default();
+    let expected = beginning::read(storage)?.map_or(oldest, |beginning| beginning.segment).min(oldest);
+    for segment in expected..oldest {
+        findings.push(Finding { segment, offset: 0, sequence: 0, damage: Damage::Missing });
+    }
+    let headless = findings.len();
     for number in oldest..=last {
         let of_this_journal = |other: &OpenSegment| journal_id.is_none_or(|id| id == other.header.journal_id);
         let next = header_of(storage, number + 1)?.filter(of_this_journal);
@@ -178,14 +186,14 @@ fn look(storage: &dyn Storage, evidence: u64) -> Result<Look, JournalError> {
             }
             Err(error) => return Err(error),
         }
-        if findings.first().is_none_or(|first| first.segment == number) {
+        if findings.get(headless).is_none_or(|first| first.segment == number) {
             good = Some((number, walked));
         }
         before = whole.then_some(walked.state);
     }
     let last_good = good.map_or(0, |(_, walked): (u64, Walked)| walked.state.next_sequence - 1);
     let diagnosis = Diagnosis { first_sequence, last_good, last_known, findings, tail: Tail::Clean };
-    Ok(Look { diagnosis, good, present })
+    Ok(Look { diagnosis, good, present, headless: headless > 0 })
 }
 
 /// A header that verifies, of a segment that is there.
@@ -396,6 +404,11 @@ pub fn cut_storage(storage: &Arc<dyn Storage>, sequence: u64, evidence: u64) -> 
     }
     segment::allocate(storage, header.segment, header.size_bytes)?.finish(&**storage, header)?;
     storage.sync_directory().map_err(io_error("sync", &root))?;
+    if found.headless {
+        // Who cuts has seen that they are missing too. Last, for without it the journal is still damaged.
+        let beginning = Beginning { segment: found.present[0], sequence: diagnosis.first_sequence };
+        beginning::record(&**storage, beginning)?;
+    }
     let lost = next_sequence - 1 - sequence;
     Ok(Cut { last_sequence: sequence, next_sequence, lost, quarantined, epoch })
 }

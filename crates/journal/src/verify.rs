@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::beginning;
 use crate::error::{Damage, JournalError, io_error};
 use crate::frame::BatchHeader;
 use crate::recovery::{Proof, Tail, check_succession, scan_tail};
@@ -88,6 +89,7 @@ fn inspect_once(storage: &Arc<dyn Storage>) -> Result<Option<Inspection>, Journa
         return Err(JournalError::Absent { path: storage.path("") });
     };
     let first_sequence = check_succession(&**storage, "", &numbers)?;
+    beginning::check(&**storage, numbers[0])?;
     let mut segments = Vec::new();
     for &segment in &numbers {
         // One that compaction has removed since it was listed is passed over.

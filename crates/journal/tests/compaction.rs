@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use common::{append_upto, open, options, payload};
+use tidebook_journal::repair::{cut_storage, examine_storage, restore_storage};
 use tidebook_journal::storage::{Access, FileIdentity, Storage, StorageFile, StorageLock};
 use tidebook_journal::{
-    JournalError, JournalReader, JournalWriter, KeepFacts, KeepRule, ReaderOptions, compact, compact_storage,
-    first_to_keep, segments, verify, verify_storage,
+    Damage, JournalError, JournalReader, JournalWriter, KeepFacts, KeepRule, ReaderOptions, compact, compact_storage,
+    first_to_keep, inspect_storage, segments, verify, verify_storage,
 };
 use tidebook_testkit::storage::EIO;
 use tidebook_testkit::{Fault, MemoryStorage, Operation, Random};
@@ -48,7 +49,8 @@ fn segments_wholly_before_the_sequence_go_and_the_newest_two_stay() {
         let kept = firsts.iter().rposition(|&first| first <= keep_from).unwrap_or(0).min(firsts.len() - 2);
         assert_eq!(compacted.removed, (1..=kept as u64).collect::<Vec<_>>(), "from {keep_from}");
         assert_eq!(compacted.first_sequence, firsts[kept]);
-        assert_eq!(compacted.size_bytes, (whole.used_bytes() - storage.used_bytes()) as u64);
+        let noted = if compacted.removed.is_empty() { 0 } else { storage.bytes("first").len() };
+        assert_eq!(compacted.size_bytes, (whole.used_bytes() + noted - storage.used_bytes()) as u64);
         assert_eq!(span(&storage), (firsts[kept], 400));
         assert_eq!(verify_storage(&storage.shared()).unwrap().journal.first_sequence, firsts[kept]);
         let (mut writer, report) = JournalWriter::open_storage(storage.shared(), options()).unwrap();
@@ -56,6 +58,56 @@ fn segments_wholly_before_the_sequence_go_and_the_newest_two_stay() {
         append_upto(&mut writer, 410, 5);
         assert_eq!(span(&storage), (firsts[kept], 410));
     }
+}
+
+/// Method: the oldest segments of a journal that was never compacted, and of one that was, are removed one after another.
+#[test]
+fn an_oldest_segment_that_compaction_did_not_remove_is_missing_and_not_compacted() {
+    let (whole, firsts) = journal();
+    let compacted = whole.fork();
+    assert_eq!(compact_storage(&compacted, firsts[2]).unwrap().removed, [1, 2]);
+    for (storage, first, sequence) in [(whole, 1, 0), (compacted, 3, firsts[2])] {
+        for last in first..firsts.len() as u64 - 2 {
+            storage.remove_file(&format!("{last:010}.segment"));
+            let at = format!("{first} to {last} removed");
+            let missing = |error: JournalError| {
+                let JournalError::Damaged { segment, sequence: from, damage, .. } = error else {
+                    panic!("{at}: {error}")
+                };
+                assert_eq!((segment, from, damage), (first, sequence, Damage::Missing), "{at}");
+            };
+            missing(JournalWriter::open_storage(storage.shared(), options()).unwrap_err());
+            missing(inspect_storage(&storage.shared()).unwrap_err());
+            missing(verify_storage(&storage.shared()).unwrap_err());
+            missing(compact_storage(&storage, 400).unwrap_err());
+            missing(JournalReader::open_storage(storage.shared(), ReaderOptions::default()).unwrap_err());
+            missing(JournalReader::open_storage(storage.shared(), ReaderOptions::from_sequence(1)).unwrap_err());
+            // Who asks for what is there gets it.
+            JournalReader::open_storage(storage.shared(), ReaderOptions::from_sequence(400)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_journal_without_its_beginning_is_put_back_from_a_copy_or_goes_on_without_it_by_choice() {
+    let (whole, firsts) = journal();
+    let headless = whole.fork();
+    for number in 1..=2 {
+        headless.remove_file(&format!("{number:010}.segment"));
+    }
+    let found = examine_storage(&headless.shared(), 0).unwrap();
+    assert_eq!(found.findings.iter().map(|finding| finding.segment).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!((found.first_sequence, found.last_good, found.lost_by_cutting()), (firsts[2], 400, 0));
+
+    let restored = headless.fork();
+    let done = restore_storage(&restored.shared(), &whole).unwrap();
+    assert!(done.iter().all(|one| one.refused.is_none()), "{done:?}");
+    assert_eq!(verify_storage(&restored.shared()).unwrap().record_count, 400);
+
+    assert_eq!(cut_storage(&headless.shared(), 400, 0).unwrap().last_sequence, 400);
+    assert_eq!(verify_storage(&headless.shared()).unwrap().journal.first_sequence, firsts[2]);
+    append_upto(&mut open(&headless), 410, 5);
+    assert_eq!(span(&headless), (firsts[2], 410));
 }
 
 /// Method: each removal and each sync of the directory fails in turn, then the power goes, over many seeds.
@@ -290,7 +342,7 @@ fn a_listing_made_while_segments_come_and_go_shows_no_hole_that_is_none() {
         (1, (1..=count).collect(), "the first is gone"),
     ] {
         let storage = whole.fork();
-        (1..=gone).for_each(|segment| storage.remove_file(&name(segment)));
+        assert_eq!(compact_storage(&storage, firsts[gone]).unwrap().removed.len(), gone);
         let names = listed.into_iter().map(name).collect();
         let listed: Arc<dyn Storage> = Arc::new(Listed { storage, next: Mutex::new(Some(names)) });
         let mut reader = JournalReader::open_storage(Arc::clone(&listed), ReaderOptions::default())

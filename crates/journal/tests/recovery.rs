@@ -9,7 +9,7 @@ use orders::{append_upto, options, store, take};
 use tidebook_journal::snapshot::{
     Recovered, RecoveryOptions, SnapshotError, SnapshotFault, SnapshotStore, proven_durable, recover,
 };
-use tidebook_journal::{Damage, JournalError, JournalOptions, JournalWriter, State, StateError};
+use tidebook_journal::{Damage, JournalError, JournalOptions, JournalWriter, State, StateError, compact_storage};
 use tidebook_testkit::{MemoryStorage, OrderFlow, OrderStore, Random};
 
 const FLOW: OrderFlow = OrderFlow::new(11);
@@ -219,9 +219,7 @@ fn a_journal_that_was_compacted_begins_from_a_snapshot_or_says_that_there_is_non
     for sequence in [5, begin - 1, begin + 4, 600] {
         take(&journal, &snapshots, sequence);
     }
-    for (name, _) in &segments[..2] {
-        journal.remove_file(name);
-    }
+    assert_eq!(compact_storage(&journal, begin).unwrap().removed, [1, 2]);
     assert_eq!(recovered(&journal, &snapshots, 600), (Some(600), vec![]));
     disk.remove_file(&name(600));
     assert_eq!(recovered(&journal, &snapshots, 600), (Some(begin + 4), vec![]));

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use engine::common::{Feed, directory, start, try_start, wait_for_all};
 use tidebook_journal::snapshot::{Place, SnapshotError};
-use tidebook_journal::{JournalReader, ReaderOptions, State, StateError};
+use tidebook_journal::storage::Directory;
+use tidebook_journal::{State, StateError, compact, segments};
 use tidebook_plane::{Beginning, CHANNELS, FeedHistory, MarketDataEngine, PlaneError, usable_snapshots};
 use tidebook_ring::{Ring, RingView, Walked};
 use tidebook_testkit::Random;
@@ -196,14 +197,13 @@ fn a_damaged_snapshot_is_told_and_the_next_older_one_or_the_history_is_used() {
     feed.close();
 }
 
-/// What compaction does: the oldest segments go. Gives the first message that is left.
+/// Compacts the oldest segments away. Gives the first message that is left.
 fn remove_oldest(feed: &Feed, count: usize) -> u64 {
-    let mut segments: Vec<_> = std::fs::read_dir(feed.journal()).unwrap().map(|entry| entry.unwrap().path()).collect();
-    segments.retain(|path| path.extension().is_some_and(|extension| extension == "segment"));
-    segments.sort();
-    assert!(segments.len() > count + 1, "{} segments", segments.len());
-    segments[..count].iter().for_each(|path| std::fs::remove_file(path).unwrap());
-    JournalReader::open(&feed.journal(), ReaderOptions::default()).unwrap().next_sequence()
+    let held = segments(&Directory::new(feed.journal())).unwrap();
+    assert!(held.len() > count + 1, "{} segments", held.len());
+    let compacted = compact(&feed.journal(), held[count].first_sequence).unwrap();
+    assert_eq!(compacted.removed.len(), count);
+    compacted.first_sequence
 }
 
 #[test]

@@ -406,7 +406,7 @@ class _Making:
                 return None
         else:
             raise BackupError(f"{journal}: recordings come and go faster than they can be copied", path=str(journal))
-        for name in ("simulated", "captures.json"):
+        for name in ("first", "simulated", "captures.json"):
             self._small(f"{where}/{name}")
         stored = positions.get(channel, 0)
         state = inspect(self._target / where)
