@@ -19,6 +19,7 @@ from rich.console import Console
 
 import tidebook as tb
 from tests.cli.conftest import Shown
+from tidebook import persistence
 from tidebook._core import pack_message, schemas
 from tidebook.cli.channel.decoded import time_text
 from tidebook.transport.view import ChannelView, Messages, find_channel
@@ -509,7 +510,7 @@ sys.stdin.read()
     child.wait()
     shown = tidebook("channel", "rm", "orders", "--lose-unjournaled")
     assert (shown.code, shown.out) == (0, "orders: removed, with 1 message not in its journal\n")
-    assert len(list(tb.persistence.read(root / "wal" / "orders"))) == 1
+    assert len(list(persistence.read(root / "wal" / "orders"))) == 1
 
 
 def test_fields_of_bytes_are_text_where_they_are_text_and_else_hexadecimal(
