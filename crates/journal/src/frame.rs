@@ -12,6 +12,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const FORMAT_VERSION: u32 = 2;
 /// Bytes before the first batch of a segment.
 pub const SEGMENT_HEADER_SIZE_BYTES: usize = 4096;
+/// Where a segment header says which journal it is of: salt, journal id and channel.
+pub(crate) const IDENTITY: std::ops::Range<usize> =
+    std::mem::offset_of!(SegmentHead, salt)..std::mem::offset_of!(SegmentHead, created_ns);
 /// Bytes of a batch before its first record.
 pub const BATCH_HEADER_SIZE_BYTES: usize = size_of::<BatchHeader>();
 /// Bytes before the payload of a record.

@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use crate::beginning::{self, Beginning};
 use crate::error::{Damage, JournalError, io_error};
-use crate::frame::{ChainState, FORMAT_VERSION, SegmentHeader};
+use crate::frame::{ChainState, FORMAT_VERSION, IDENTITY, SegmentHeader};
 use crate::recovery::{Proof, Tail, last_shown_behind, scan_tail};
 use crate::segment::{self, OpenSegment};
-use crate::storage::{self, Access, Storage, StorageLock, read_full_at, write_all_at};
+use crate::storage::{self, Access, Storage, StorageFile, StorageLock, read_full_at, write_all_at};
 use crate::walk::{Buffer, Walked, check_seal, walk};
 use crate::watermark::{self, Watermark, WatermarkWriter};
 use crate::writer::{LOCK_NAME, now_ns};
@@ -272,6 +272,9 @@ fn fits(storage: &dyn Storage, from: &dyn Storage, number: u64) -> Result<Result
         Err(error @ JournalError::Damaged { .. }) => return refused(error.to_string()),
         Err(error) => return Err(error),
     };
+    if let Some(reason) = stranger(storage, number, &copy, &path)? {
+        return refused(reason);
+    }
     let mut buffer = Buffer::default();
     let before = if number > 1 { header_of(storage, number - 1)? } else { None };
     if let Some(before) = &before {
@@ -316,6 +319,48 @@ fn fits(storage: &dyn Storage, from: &dyn Storage, number: u64) -> Result<Result
         return refused(format!("{}: another segment of this number, its header differs", path.display()));
     }
     Ok(Ok(copy))
+}
+
+/// Why a copy of segment `number` is not shown to be of this journal, if it is not: its id and channel must be those of every
+/// header here that verifies; where none does, salt, id and channel must be what the damaged header still has.
+fn stranger(
+    storage: &dyn Storage,
+    number: u64,
+    copy: &OpenSegment,
+    path: &Path,
+) -> Result<Option<String>, JournalError> {
+    let (path, mut shown) = (path.display(), false);
+    let SegmentHeader { journal_id, channel, .. } = &copy.header;
+    for other in segment::numbers_present(storage)? {
+        let Some(OpenSegment { header: held, .. }) = header_of(storage, other)? else { continue };
+        if (held.journal_id, &held.channel) != (*journal_id, channel) {
+            return Ok(Some(format!(
+                "{path}: of journal {journal_id:016x} of channel {channel:?}; this one is {:016x} of {:?}",
+                held.journal_id, held.channel
+            )));
+        }
+        shown = true;
+    }
+    if shown {
+        return Ok(None);
+    }
+    let name = segment::file_name(number);
+    let identity = |file: &dyn StorageFile| {
+        let mut bytes = [0; IDENTITY.end - IDENTITY.start];
+        read_full_at(file, &mut bytes, IDENTITY.start as u64).map(|_| bytes)
+    };
+    let here = match storage.open(&name, Access::Read) {
+        Ok(file) => Some(identity(&*file).map_err(io_error("read", &storage.path(&name)))?),
+        Err(error) if storage::is_absent(&error) => None,
+        Err(error) => return Err(io_error("open", &storage.path(&name))(error)),
+    };
+    if here == Some(identity(&*copy.file).map_err(io_error("read", &storage.path(&name)))?) {
+        return Ok(None);
+    }
+    Ok(Some(format!(
+        "{path}: nothing that is left here shows of which journal it was, and this copy is of journal {journal_id:016x} of channel \
+         {channel:?}; if you know that it is the one, copy its whole directory in the place of this one"
+    )))
 }
 
 /// Copies a verified segment over a damaged one, which is set aside before.

@@ -6,8 +6,8 @@ use common::{append_upto, open, options, read_all};
 use tidebook_journal::repair::{Diagnosis, cut_storage, examine_storage, restore_storage};
 use tidebook_journal::storage::Storage;
 use tidebook_journal::{
-    Damage, JournalError, JournalReader, JournalWriter, ReaderOptions, SEGMENT_HEADER_SIZE_BYTES, Tail, Visible,
-    verify_storage,
+    Damage, JournalError, JournalOptions, JournalReader, JournalWriter, ReaderOptions, SEGMENT_HEADER_SIZE_BYTES, Tail,
+    Visible, verify_storage,
 };
 use tidebook_testkit::storage::EIO;
 use tidebook_testkit::{Fault, MemoryStorage, Operation, Random};
@@ -164,7 +164,7 @@ fn a_copy_that_does_not_fit_is_refused_and_changes_nothing() {
         (&shorter, "ends with batch 11, and the segment behind it follows batch 15"),
         (&damaged, "ends with batch 11, and the segment behind it follows batch 15"),
         (&absent, "not there"),
-        (&other, "does not follow the segment before it"),
+        (&other, "of journal "),
     ] {
         let before = storage.bytes(&name(3));
         let restored = restore_storage(&storage.shared(), copy).unwrap();
@@ -180,6 +180,36 @@ fn a_copy_that_does_not_fit_is_refused_and_changes_nothing() {
     early.set_bytes(&name(5), whole.bytes(&name(5))[..second_batch(&whole, 5)].to_vec());
     let restored = restore_storage(&storage.shared(), &early).unwrap();
     assert!(restored[0].refused.as_ref().unwrap().contains("batch 25 is known to be durable"), "{restored:?}");
+}
+
+/// Method: a journal of one segment whose header is damaged, byte by byte, and one that is gone: no other header says whose it was.
+#[test]
+fn a_copy_of_another_journal_is_never_put_in_the_place_of_a_sole_segment() {
+    let one = |channel: &str| {
+        let storage = MemoryStorage::new();
+        let options = JournalOptions { channel: channel.into(), ..options() };
+        let (mut writer, _) = JournalWriter::open_storage(storage.shared(), options).unwrap();
+        append_upto(&mut writer, 5, 5);
+        writer.close().unwrap();
+        storage
+    };
+    let channel = options().channel;
+    let (whole, same_name, other_name) = (one(&channel), one(&channel), one("another"));
+    for byte in 0..4096 {
+        let storage = whole.fork();
+        flip(&storage, 1, byte);
+        for copy in [&same_name, &other_name] {
+            let before = storage.used_bytes();
+            let refused = restore_storage(&storage.shared(), copy).map(|restored| restored[0].refused.clone());
+            assert!(!matches!(refused, Ok(None)), "byte {byte}");
+            assert_eq!(storage.used_bytes(), before, "byte {byte}");
+        }
+        if byte % 64 == 0 && !(64..360).contains(&byte) {
+            let restored = restore_storage(&storage.shared(), &whole);
+            // Another version is nothing that can be repaired here.
+            assert!(restored.is_err() || restored.unwrap()[0].refused.is_none(), "byte {byte}");
+        }
+    }
 }
 
 #[test]
