@@ -49,6 +49,7 @@ def test_every_command_of_the_page_does_what_it_is_for(
     definition["symbol"][0][:15] = list(b"BTCUSDT.BINANCE")
     tb.open_consumer(channel, "notebook").close()
     tb.create_channel("scratch", directory=directory)
+    tb.create_channel("orders", directory=directory)
     with tb.open_producer(channel) as producer, tb.open_producer(defining) as defines:
         defines.write_batch(definition)
         producer.write_batch(records)
