@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from benches import binance_flow
+from tests.conftest import NO_RECORDINGS
 from tidebook import DepthBook
 from tidebook._core import FeedDecoder, Payloads, Recording, pack_message, schemas
 from tidebook.errors import TidebookError
@@ -20,7 +21,7 @@ WS, REST = 1, 2
 def decoded(files: list[str]) -> tuple[FeedDecoder, dict[str, NDArray[Any]]]:
     """Recordings read one after the other through one decoder, with all records; skips when there are none."""
     if not RECORDINGS.is_dir():
-        pytest.skip(f"no recordings in {RECORDINGS}")
+        pytest.skip(NO_RECORDINGS)
     opened = [Recording(RECORDINGS / name) for name in files]
     decoder, sequence = FeedDecoder(opened[0].venue), 1
     batches: dict[str, list[NDArray[Any]]] = {}
