@@ -6,9 +6,9 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::error::{Damage, JournalError, io_error};
+use crate::error::{JournalError, io_error};
 use crate::segment;
-use crate::storage::{Access, Storage, is_absent, read_full_at, write_all_at};
+use crate::storage::{self, Access, Storage, is_absent, read_full_at, write_all_at};
 
 pub(crate) const FILE_NAME: &str = "first";
 const MAGIC: [u8; 8] = *b"TIDEFRST";
@@ -50,11 +50,7 @@ impl Beginning {
 /// Says, durably, with which segment the journal begins. Over the old content: a full disk can be compacted.
 pub(crate) fn record(storage: &dyn Storage, beginning: Beginning) -> Result<(), JournalError> {
     let path = storage.path(FILE_NAME);
-    let file = match storage.open(FILE_NAME, Access::ReadWrite) {
-        Err(error) if is_absent(&error) => storage.create(FILE_NAME),
-        result => result,
-    };
-    let file = file.map_err(io_error("open", &path))?;
+    let file = storage::open_or_create(storage, FILE_NAME).map_err(io_error("open", &path))?;
     write_all_at(&*file, &beginning.encode(), 0).map_err(io_error("write", &path))?;
     file.sync().map_err(io_error("sync", &path))?;
     storage.sync_directory().map_err(io_error("sync", &storage.path("")))
@@ -75,16 +71,13 @@ pub(crate) fn read(storage: &dyn Storage) -> Result<Option<Beginning>, JournalEr
 /// Checks that nothing but compaction removed what stood before segment `oldest`, which was listed before this call.
 ///
 /// # Errors
-/// [`Damage::Missing`] for the first segment that is not there.
+/// [`crate::Damage::Missing`] for the first segment that is not there.
 pub(crate) fn check(storage: &dyn Storage, oldest: u64) -> Result<(), JournalError> {
     if oldest == 1 {
         return Ok(());
     }
     match read(storage)? {
-        Some(Beginning { segment, sequence }) if segment < oldest => {
-            let path = storage.path(&segment::file_name(segment));
-            Err(JournalError::Damaged { path, segment, offset: 0, sequence, damage: Damage::Missing })
-        }
+        Some(Beginning { segment, sequence }) if segment < oldest => Err(segment::missing(storage, segment, sequence)),
         _ => Ok(()),
     }
 }

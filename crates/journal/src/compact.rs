@@ -53,45 +53,33 @@ pub fn compact_storage(storage: &dyn Storage, keep_from: u64) -> Result<Compacte
         // What is missing already stays known as missing.
         beginning::check(storage, oldest)?;
     }
-    let mut recorded = false;
+    // Each that goes, with where the journal begins once it has gone.
+    let mut going = Vec::new();
     for pair in numbers.windows(2).take(numbers.len().saturating_sub(SEGMENTS_KEPT_MIN)) {
         let Some(next) = segment::read_header(storage, pair[1])? else { break };
-        if next.header.first_sequence > keep_from {
+        let sequence = next.header.first_sequence;
+        if sequence > keep_from {
             break;
         }
-        let name = segment::file_name(pair[0]);
+        going.push((pair[0], Beginning { segment: pair[1], sequence }));
+    }
+    if let Some(&(_, beginning)) = going.last() {
+        beginning::record(storage, beginning)?;
+    }
+    for (number, beginning) in going {
+        let name = segment::file_name(number);
         let path = storage.path(&name);
-        let size_bytes = match segment::read_header(storage, pair[0])? {
+        let size_bytes = match segment::read_header(storage, number)? {
             Some(oldest) => oldest.file.size_bytes().map_err(io_error("read", &path))?,
             None => 0,
         };
-        if !recorded {
-            record_beginning(storage, &numbers, keep_from)?;
-            recorded = true;
-        }
         storage.remove(&name).map_err(io_error("remove", &path))?;
         storage.sync_directory().map_err(io_error("sync", &storage.path("")))?;
-        compacted.removed.push(pair[0]);
+        compacted.removed.push(number);
         compacted.size_bytes += size_bytes;
-        compacted.first_sequence = next.header.first_sequence;
+        compacted.first_sequence = beginning.sequence;
     }
     Ok(compacted)
-}
-
-/// Says which segment is the first that stays, before any is removed.
-fn record_beginning(storage: &dyn Storage, numbers: &[u64], keep_from: u64) -> Result<(), JournalError> {
-    let mut kept = None;
-    for &number in numbers[1..].iter().take(numbers.len() - SEGMENTS_KEPT_MIN) {
-        let Some(opened) = segment::read_header(storage, number)? else { break };
-        if opened.header.first_sequence > keep_from {
-            break;
-        }
-        kept = Some(Beginning { segment: number, sequence: opened.header.first_sequence });
-    }
-    match kept {
-        Some(kept) => beginning::record(storage, kept),
-        None => Ok(()),
-    }
 }
 
 /// First sequence of the journal in the directory `path` that must stay by `rule`. The journal says what its segments are, in

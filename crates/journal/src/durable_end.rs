@@ -9,7 +9,7 @@ use crate::recovery::{Proof, scan_tail};
 use crate::segment;
 use crate::storage::{self, Storage};
 use crate::walk::{Buffer, walk};
-use crate::watermark;
+use crate::watermark::{self, Watermark};
 
 /// Everything before it is synced and stays as it is: the segments below [`Self::segment`] whole, and this one up to
 /// [`Self::size_bytes`].
@@ -41,23 +41,17 @@ pub fn durable_end_storage(storage: &Arc<dyn Storage>) -> Result<Option<DurableE
         // The watermark first: a writer that goes on meanwhile adds segments and removes none that it names.
         let told = watermark::read(&**storage)?;
         let newest = segment::list(&**storage)?.last().copied();
-        let missing = |segment, sequence| JournalError::Damaged {
-            path: storage.path(&segment::file_name(segment)),
-            segment,
-            offset: 0,
-            sequence,
-            damage: Damage::Missing,
-        };
+        let missing = |told: Watermark| segment::missing(&**storage, told.segment, told.sequence);
         let Some(newest) = newest else {
             return match told {
-                Some(told) if told.sequence > 0 => Err(missing(told.segment, told.sequence)),
+                Some(told) if told.sequence > 0 => Err(missing(told)),
                 _ => Ok(None),
             };
         };
         if let Some(told) = told
             && told.segment > newest
         {
-            return Err(missing(told.segment, told.sequence));
+            return Err(missing(told));
         }
         // Removed by compaction since it was listed, so there are newer ones.
         let Some(opened) = segment::read_header(&**storage, newest)? else { continue };

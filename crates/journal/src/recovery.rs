@@ -92,13 +92,7 @@ pub(crate) fn recover(
 ) -> Result<Recovered, JournalError> {
     let watermark = watermark::read(&**storage)?;
     let numbers = segment::list(&**storage)?;
-    let missing = |segment, sequence| JournalError::Damaged {
-        path: storage.path(&segment::file_name(segment)),
-        segment,
-        offset: 0,
-        sequence,
-        damage: Damage::Missing,
-    };
+    let missing = |segment, sequence| segment::missing(&**storage, segment, sequence);
     let Some(&newest_number) = numbers.last() else {
         let durable = evidence.max(watermark.map_or(0, |watermark| watermark.sequence));
         if durable >= first_sequence {

@@ -57,11 +57,16 @@ pub(crate) fn list(storage: &dyn Storage) -> Result<Vec<u64>, JournalError> {
                 Some(after) => after.header.first_sequence,
                 None => 0,
             };
-            let path = storage.path(&file_name(segment));
-            return Err(JournalError::Damaged { path, segment, offset: 0, sequence, damage: Damage::Missing });
+            return Err(missing(storage, segment, sequence));
         }
     }
     Ok(numbers)
+}
+
+/// That a segment, which begins with `sequence` or a later message, is not there and should be.
+pub(crate) fn missing(storage: &dyn Storage, segment: u64, sequence: u64) -> JournalError {
+    let path = storage.path(&file_name(segment));
+    JournalError::Damaged { path, segment, offset: 0, sequence, damage: Damage::Missing }
 }
 
 /// The first segment there is.

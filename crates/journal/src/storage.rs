@@ -263,6 +263,14 @@ impl StorageFile for DirectoryFile {
     }
 }
 
+/// Opens a file for reading and writing, which is made if it is not there.
+pub(crate) fn open_or_create(storage: &dyn Storage, name: &str) -> io::Result<Box<dyn StorageFile>> {
+    match storage.open(name, Access::ReadWrite) {
+        Err(error) if is_absent(&error) => storage.create(name),
+        result => result,
+    }
+}
+
 /// Whether the error says that there is no such file.
 pub(crate) fn is_absent(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::beginning;
-use crate::error::{Damage, JournalError, io_error};
+use crate::error::{JournalError, io_error};
 use crate::frame::BatchHeader;
 use crate::recovery::{Proof, Tail, check_succession, scan_tail};
 use crate::segment;
@@ -105,9 +105,7 @@ fn inspect_once(storage: &Arc<dyn Storage>) -> Result<Option<Inspection>, Journa
         && watermark.segment > newest_number
     {
         // Read before the list, it names a segment that was there by then.
-        let (segment, sequence) = (newest_number + 1, newest.header.first_sequence);
-        let path = storage.path(&segment::file_name(segment));
-        return Err(JournalError::Damaged { path, segment, offset: 0, sequence, damage: Damage::Missing });
+        return Err(segment::missing(&**storage, newest_number + 1, newest.header.first_sequence));
     }
     let scan = scan_tail(&**storage, &newest, Proof { watermark, evidence: 0 })?;
     Ok(Some(Inspection {

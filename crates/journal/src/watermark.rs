@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::error::{JournalError, io_error};
-use crate::storage::{Access, Storage, StorageFile, is_absent, read_full_at, write_all_at};
+use crate::storage::{self, Access, Storage, StorageFile, is_absent, read_full_at, write_all_at};
 
 const FILE_NAME: &str = "durable";
 const MAGIC: [u8; 8] = *b"TIDEDURA";
@@ -87,11 +87,7 @@ impl WatermarkWriter {
     /// Opens or makes the file.
     pub fn open(storage: &dyn Storage) -> Result<Self, JournalError> {
         let path = storage.path(FILE_NAME);
-        let file = match storage.open(FILE_NAME, Access::ReadWrite) {
-            Err(error) if is_absent(&error) => storage.create(FILE_NAME),
-            result => result,
-        };
-        let file = file.map_err(io_error("open", &path))?;
+        let file = storage::open_or_create(storage, FILE_NAME).map_err(io_error("open", &path))?;
         Ok(Self { file, path })
     }
 
