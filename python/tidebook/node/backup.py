@@ -35,7 +35,7 @@ from tidebook._core import (
     version,
 )
 from tidebook.errors import BackupError, JournalAbsentError, JournalDamagedError, SnapshotError
-from tidebook.node.directory import journal_directory, journaled_channels
+from tidebook.node.directory import checkpoints_file, journal_directory, journaled_channels
 from tidebook.node.snapshot_files import find_start
 from tidebook.persistence import inspect
 from tidebook.persistence.copying import copy_file, remove_unfinished, write_all, write_file
@@ -60,8 +60,6 @@ FORMAT: Final = "tidebook-backup"
 FORMAT_VERSION: Final = 1
 LISTING_FILE: Final = "backup.json"
 DATA: Final = "data"
-CHECKPOINTS: Final = "checkpoints"
-CHECKPOINTS_FILE: Final = "data.mdb"
 
 _PARTIAL: Final = ".partial"
 _COPIED: Final = "copied.jsonl"
@@ -236,19 +234,20 @@ class _Making:
         self._copied_bytes = self._copied_files = 0
         held = backups(destination)
         self._earlier = held[-1] if held else None
-        listed = read_listing(self._earlier).files if self._earlier is not None else []
-        self._listed = {file.path: file for file in listed if file.sealed}
+        listing = read_listing(self._earlier) if self._earlier is not None else None
+        self._listed = {} if listing is None else {file.path: file for file in listing.files if file.sealed}
+        # No backup is begun before the one it comes after, whatever the clock says: the newest is the one made last.
+        self._begun = max(time.time_ns(), 0 if listing is None else listing.begun + 1)
         self._resumed: dict[str, File] = {}
 
     def run(self) -> Backup:
-        begun = time.time_ns()
         self._resume()
         with (self._root / _COPIED).open("ab", buffering=0) as self._log:
-            backup = self._copied(begun)
+            backup = self._copied()
         self._publish(backup)
         return backup
 
-    def _copied(self, begun: int) -> Backup:
+    def _copied(self) -> Backup:
         for _ in range(_TRIES_MAX):
             began = {channel: self._first_of(channel) for channel in journaled_channels(self._data)}
             self._files.clear()
@@ -273,12 +272,11 @@ class _Making:
         for held in journals:
             require_beginning(self._target, held)
         files = sorted(self._files.values(), key=lambda file: file.path)
-        begun = max(begun, *(read_listing(path).begun + 1 for path in backups(self._destination)[-1:]), 0)
-        seconds, ns = divmod(begun, 1_000_000_000)
+        seconds, ns = divmod(self._begun, 1_000_000_000)
         at = datetime.fromtimestamp(seconds, UTC)
         return Backup(
             id=f"{at:%Y%m%dT%H%M%S}.{ns:09d}Z-{uuid.uuid4().hex[:6]}",
-            begun=begun,
+            begun=self._begun,
             ended=time.time_ns(),
             source=str(self._data.resolve()),
             node_id=self._identity.node_id,
@@ -428,16 +426,16 @@ class _Making:
 
     def _checkpoints(self, journal: Path, where: str) -> None:
         """The states and cursors of a channel's readers, as of one moment. Raises: CheckpointError."""
-        if not (journal / CHECKPOINTS / CHECKPOINTS_FILE).is_file():
+        if not checkpoints_file(journal).is_file():
             return
-        copied = self._target / where / CHECKPOINTS
+        path = checkpoints_file(self._target / where)
+        copied = path.parent
         shutil.rmtree(copied, ignore_errors=True)
         copied.parent.mkdir(parents=True, exist_ok=True)
-        CheckpointStore(journal / CHECKPOINTS).copy_to(copied)
-        path = copied / CHECKPOINTS_FILE
+        CheckpointStore(checkpoints_file(journal).parent).copy_to(copied)
         self._note(
             File(
-                path=f"{where}/{CHECKPOINTS}/{CHECKPOINTS_FILE}",
+                path=path.relative_to(self._target).as_posix(),
                 size_bytes=path.stat().st_size,
                 hash=blake3_of_file(path),
             ),
@@ -458,7 +456,7 @@ class _Making:
         if newest_number not in numbers:
             return None
         for path in [path for path in self._files if path.startswith(f"{where}/")]:
-            if Path(path).parent.name == CHECKPOINTS:
+            if self._target / path == checkpoints_file(self._target / where):
                 continue
             if Path(path).name not in map(segment_name, numbers[:-1]):
                 del self._files[path]

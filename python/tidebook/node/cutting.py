@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from tidebook import persistence
 from tidebook._core import CheckpointStore, JournalReader
 from tidebook.errors import CheckpointError, OperationError
-from tidebook.node.directory import journal_directory
+from tidebook.node.directory import checkpoints_file, journal_directory
 from tidebook.node.snapshot_files import proven_durable
 from tidebook.node.status import rings_of
 from tidebook.node.storing import stored_position
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from tidebook.persistence.repair import Cut
 
 _QUARANTINE: Final = "quarantine"
-_CHECKPOINTS: Final = "checkpoints"
 _STAGED: Final = ".staging"
 
 
@@ -146,12 +145,12 @@ def _rings(directory: Path) -> list[Beyond]:
 
 def _rings_of(directory: Path) -> list[RingState]:
     journal_id = JournalReader(directory).journal_id
-    return [ring for ring in rings_of(directory.name) if ring.epoch & 0xFFFFFFFF == journal_id & 0xFFFFFFFF]
+    return [ring for ring in rings_of(directory.name) if ring.is_of(journal_id)]
 
 
 def _checkpoints(directory: Path) -> list[Beyond]:
-    place = directory / _CHECKPOINTS
-    if not (place / "data.mdb").exists():
+    place = checkpoints_file(directory).parent
+    if not checkpoints_file(directory).exists():
         return []
     try:
         listed = CheckpointStore(place).list()
@@ -183,8 +182,9 @@ def _put_aside(directory: Path, known: list[Beyond]) -> list[Path]:
             to = directory / _QUARANTINE / "rings"
             there = [held for held in (path, path.with_suffix(_STAGED)) if held.exists() and not _is_kept(held, to)]
             kept += [_copy(held, to) for held in there]
-    if (directory / _CHECKPOINTS).exists() and _of_older_epochs(directory / _CHECKPOINTS, epoch):
-        kept.append(_move(directory / _CHECKPOINTS, directory / _QUARANTINE))
+    checkpoints = checkpoints_file(directory).parent
+    if checkpoints.exists() and _of_older_epochs(checkpoints, epoch):
+        kept.append(_move(checkpoints, directory / _QUARANTINE))
     return kept
 
 

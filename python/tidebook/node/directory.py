@@ -23,6 +23,11 @@ def snapshots_directory(data: Path) -> Path:
     return data / "snapshots"
 
 
+def checkpoints_file(journal: Path) -> Path:
+    """The store of checkpoints of a channel's readers, alone in its directory beside the journal."""
+    return journal / "checkpoints" / "data.mdb"
+
+
 def simulated_marker(journal: Path) -> Path:
     """A file that is there when the messages of a journal are those of a simulated venue."""
     return journal / "simulated"

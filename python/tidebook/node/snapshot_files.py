@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 from tidebook._core import CheckpointStore, FeedDecoder, usable_feed_snapshots, venues
 from tidebook.errors import JournalAbsentError, SnapshotError
-from tidebook.node.directory import channel_of, journal_directory, snapshots_directory
+from tidebook.node.directory import channel_of, checkpoints_file, journal_directory, snapshots_directory
 from tidebook.persistence import inspect
 from tidebook.persistence.snapshots import stores
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tidebook.persistence import SnapshotStore
+    from tidebook.persistence import SnapshotFacts, SnapshotStore
 
 _SEQUENCE_MAX = (1 << 64) - 1
 
@@ -89,7 +89,10 @@ def verified_snapshots(data: Path, channel: str, count: int) -> list[int]:
         journal_id = inspect(journal_directory(data, channel)).journal_id
     except JournalAbsentError:
         return []
-    of_kinds = [_verified(store, journal_id, count) for store in _stores(data, channel)]
+    of_kinds = [
+        sorted(facts.place.sequence for facts in _verified(store, journal_id, count))
+        for store in _stores(data, channel)
+    ]
     # A kind with fewer than were asked for covers nothing; else the one whose oldest is the oldest.
     return min(of_kinds, key=lambda found: found[0] if len(found) == count else 0, default=[])
 
@@ -105,10 +108,10 @@ def newest_verified(data: Path, channel: str) -> tuple[int, int] | None:
         return None
     found = []
     for store in _stores(data, channel):
-        sequences = _verified(store, journal_id, 1)
-        if not sequences:
+        newest = _verified(store, journal_id, 1)
+        if not newest:
             return None
-        found.append((sequences[0], store.verify(sequences[0]).created_ns))
+        found.append((newest[0].place.sequence, newest[0].created_ns))
     return min(found, default=None)
 
 
@@ -117,10 +120,9 @@ def newest_checkpoint_ns(journal: Path) -> int | None:
 
     Raises: CheckpointError and its kinds.
     """
-    place = journal / "checkpoints"
-    if not (place / "data.mdb").exists():
+    if not checkpoints_file(journal).exists():
         return None
-    return max((one["created_ns"] for one in CheckpointStore(place).list()), default=None)
+    return max((one["created_ns"] for one in CheckpointStore(checkpoints_file(journal).parent).list()), default=None)
 
 
 def proven_durable(data: Path, channel: str) -> int:
@@ -136,8 +138,9 @@ def _stores(data: Path, channel: str) -> list[SnapshotStore]:
     return stores(data / "snapshots" / channel)
 
 
-def _verified(store: SnapshotStore, journal_id: int, count: int) -> list[int]:
-    found: list[int] = []
+def _verified(store: SnapshotStore, journal_id: int, count: int) -> list[SnapshotFacts]:
+    """The newest that verify, newest first."""
+    found: list[SnapshotFacts] = []
     for sequence in reversed(store.sequences()):
         if len(found) == count:
             break
@@ -146,5 +149,5 @@ def _verified(store: SnapshotStore, journal_id: int, count: int) -> list[int]:
         except SnapshotError:
             continue  # it is told by who uses snapshots; here it does not count
         if facts.place.journal_id == journal_id:
-            found.append(sequence)
-    return sorted(found)
+            found.append(facts)
+    return found

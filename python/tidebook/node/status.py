@@ -29,8 +29,6 @@ from tidebook.transport.view import ChannelView, channel_files
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tidebook.persistence import JournalState
-
 _TIMEOUT_S: Final = 2.0
 
 
@@ -49,9 +47,9 @@ class RingState:
     journal: Path | None = None
     """Where its owner has last opened its journal; None where nothing says so."""
 
-    def is_of(self, journal: JournalState) -> bool:
+    def is_of(self, journal_id: int) -> bool:
         """It goes on with this journal: its epoch names one by half of its id."""
-        return self.epoch & 0xFFFFFFFF == journal.journal_id & 0xFFFFFFFF
+        return self.epoch & 0xFFFFFFFF == journal_id & 0xFFFFFFFF
 
 
 @dataclass(kw_only=True)
@@ -212,7 +210,7 @@ def _look(journal: Path, found: ChannelStatus, rings_root: Path | None) -> None:
     found.published = found.durable
     if changes and changes[-1].configuration is not None:
         found.sync = _sync(changes[-1].configuration)
-    own = [ring for ring in rings if ring.is_of(state)]
+    own = [ring for ring in rings if ring.is_of(state.journal_id)]
     # One that goes on with another copy of this journal, from which this was restored, says nothing of this one.
     elsewhere = [ring for ring in own if ring.journal is not None and not _is_same(ring.journal, journal)]
     found.other_copies = [str(ring.journal) for ring in elsewhere]
