@@ -25,13 +25,13 @@ from tidebook.node.status import rings_of
 from tidebook.node.storing import stored_position
 from tidebook.persistence.files import sync_directory
 from tidebook.storage.layout import MANIFEST_DIRECTORY
+from tidebook.transport.companions import staging_of
 
 if TYPE_CHECKING:
     from tidebook.node.status import RingState
     from tidebook.persistence.repair import Cut
 
 _QUARANTINE: Final = "quarantine"
-_STAGED: Final = ".staging"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +180,7 @@ def _put_aside(directory: Path, known: list[Beyond]) -> list[Path]:
             kept.append(_move(path, directory / _QUARANTINE / "snapshots" / one.name))
         elif one.kind == "ring":
             to = directory / _QUARANTINE / "rings"
-            there = [held for held in (path, path.with_suffix(_STAGED)) if held.exists() and not _is_kept(held, to)]
+            there = [held for held in (path, staging_of(path)) if held.exists() and not _is_kept(held, to)]
             kept += [_copy(held, to) for held in there]
     checkpoints = checkpoints_file(directory).parent
     if checkpoints.exists() and _of_older_epochs(checkpoints, epoch):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tidebook.transport.companions import checkpoints_of
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -25,7 +27,7 @@ def snapshots_directory(data: Path) -> Path:
 
 def checkpoints_file(journal: Path) -> Path:
     """The store of checkpoints of a channel's readers, alone in its directory beside the journal."""
-    return journal / "checkpoints" / "data.mdb"
+    return checkpoints_of(journal) / "data.mdb"
 
 
 def simulated_marker(journal: Path) -> Path:

@@ -17,11 +17,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tidebook._core import FeedDecoder, JournalReader, JournalWriter, Payloads, venues
+from tidebook._core import FeedDecoder, JournalReader, JournalWriter, Payloads
 from tidebook.errors import BackupError
 from tidebook.node.backup import Backup, back_up, read_listing
 from tidebook.node.directory import journal_directory, journaled_channels, snapshots_directory
 from tidebook.node.restore import newest, restore
+from tidebook.node.snapshot_files import feed_venue
 from tidebook.node.storing import stored_position
 from tidebook.persistence import inspect
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 STEPS: Final = ("backing up", "restoring", "recovering", "comparing")
 
 _CHUNK_MESSAGES: Final = 16_384
-_FEED: Final = "feed."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,8 +241,8 @@ def _derived(journal: Path, channel: str, behind: tuple[Path, int] | None, first
     """The state of a feed's engine after message `last`, from the newest snapshot in a data directory up to a message if these
     are given as `behind`; of another channel a hash of its messages from `first` on.
     """
-    venue = channel.removeprefix(_FEED)
-    if not channel.startswith(_FEED) or venue not in venues().values():
+    venue = feed_venue(channel)
+    if venue is None:
         digest = hashlib.blake2b(digest_size=8)
         for _, payloads in _messages(journal, channel, first, last):
             for index in range(len(payloads)):

@@ -24,6 +24,7 @@ from tidebook.persistence.data_directory import read_identity
 from tidebook.storage.disk import Disk
 from tidebook.storage.layout import MANIFEST_DIRECTORY
 from tidebook.storage.manifest import Manifest
+from tidebook.transport.companions import journal_of
 from tidebook.transport.view import ChannelView, channel_files
 
 if TYPE_CHECKING:
@@ -252,17 +253,10 @@ def rings_of(channel: str, root: Path | None = None) -> list[RingState]:
                     published=status["published"],
                     durable=status["durable"],
                     has_owner=any(producer["alive"] for producer in status["producers"]),
-                    journal=_journal_of(file.path),
+                    journal=journal_of(file.path),
                 )
             )
     return found
-
-
-def _journal_of(ring: Path) -> Path | None:
-    try:
-        return ring.with_suffix(".journal").readlink()
-    except OSError:
-        return None
 
 
 def _sync(configuration: str) -> str:

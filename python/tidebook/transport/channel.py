@@ -18,7 +18,8 @@ from tidebook.errors import (
     ChannelUsageError,
     EndpointBusyError,
 )
-from tidebook.transport.journal import Journal, JournalPlace, RingShape, remove_companions
+from tidebook.transport.companions import remove_companions
+from tidebook.transport.journal import Journal, JournalPlace, RingShape
 from tidebook.transport.layout import difference, from_text, to_text
 from tidebook.transport.options import PRODUCERS_MAX, ChannelOptions, is_integer, options_of
 from tidebook.transport.record import dtype_of, record_class

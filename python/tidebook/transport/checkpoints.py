@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from tidebook._core import CheckpointStore
 from tidebook.errors import ChannelUsageError, CheckpointEpochError, CheckpointError, TidebookError
+from tidebook.transport.companions import checkpoints_of, journal_of
 
 if TYPE_CHECKING:
     from tidebook.transport.channel import Channel
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 INTERVAL_MS = 5_000
 """How often cursors are stored by themselves, unless the channel was made with another `snapshot_interval_ms`."""
 _log = logging.getLogger(__name__)
-_FOLDER = "checkpoints"
-_LINK = ".journal"
-"""Of the link beside a ring that leads to its journal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,13 +58,8 @@ def directory_of(channel: Channel) -> Path | None:
     """Where the checkpoints of a durable channel are; None on a memory channel, and where its journal is not known here."""
     if not channel.ring.visible_durable:
         return None
-    if channel.journal is not None:
-        return channel.journal.directory / _FOLDER
-    try:
-        # The journal's owner has left a link beside the ring that leads to it.
-        return channel.path.with_suffix(_LINK).readlink() / _FOLDER
-    except OSError:
-        return None
+    journal = journal_of(channel.path) if channel.journal is None else channel.journal.directory
+    return None if journal is None else checkpoints_of(journal)
 
 
 def stored_beside(ring: Path) -> CheckpointStore | None:
@@ -74,11 +67,10 @@ def stored_beside(ring: Path) -> CheckpointStore | None:
 
     Raises: CheckpointError and its kinds for one that cannot be read.
     """
-    try:
-        place = ring.with_suffix(_LINK).readlink() / _FOLDER
-    except OSError:
+    journal = journal_of(ring)
+    if journal is None or not checkpoints_of(journal).is_dir():
         return None
-    return CheckpointStore(place) if place.is_dir() else None
+    return CheckpointStore(checkpoints_of(journal))
 
 
 class ReaderCheckpoints:

@@ -68,15 +68,6 @@ class RingShape:
         )
 
 
-def remove_companions(ring: Path, *, all_durable: bool) -> None:
-    """Removes what stands beside the ring of a durable channel, once that is gone: the link to its journal, and the
-    staging if the journal has all it held.
-    """
-    ring.with_suffix(".journal").unlink(missing_ok=True)
-    if all_durable:
-        ring.with_suffix(".staging").unlink(missing_ok=True)
-
-
 @dataclass(frozen=True, kw_only=True)
 class RecordLayout:
     """What the messages of a journal are from one of them on."""

@@ -39,7 +39,7 @@ def rm(
         Channels, such as md.trades or desk/md.trades, or paths of rings.
     """
     from tidebook._core import Ring
-    from tidebook.transport.journal import remove_companions
+    from tidebook.transport.companions import remove_companions
     from tidebook.transport.view import find_channel
 
     if not names:
