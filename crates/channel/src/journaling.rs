@@ -134,6 +134,14 @@ impl Source for RingSource {
         })
     }
 
+    fn syncs(&mut self) {
+        self.keeper.goes_to_disk();
+    }
+
+    fn is_pressed(&mut self) -> bool {
+        self.keeper.kept().is_filling()
+    }
+
     fn durable(&mut self, sequence: u64) -> Result<(), JournalError> {
         self.commit(sequence).map_err(|error| JournalError::Source { cause: error.into() })
     }

@@ -171,10 +171,15 @@ impl Kept {
         drop(self.gate.wait(Some(timeout)));
     }
 
+    /// Whether much of the ring waits for the disk.
+    pub fn is_filling(&self) -> bool {
+        let (kept, capacity) = self.gate.keeps();
+        kept >= capacity / RING_PART
+    }
+
     /// Whether the disk takes long and the ring fills up.
     fn is_needed(&self) -> bool {
-        let (kept, capacity) = self.gate.keeps();
-        self.at_disk_since.is_some_and(|since| since.elapsed() >= PATIENCE) && kept >= capacity / RING_PART
+        self.at_disk_since.is_some_and(|since| since.elapsed() >= PATIENCE) && self.is_filling()
     }
 
     /// What a staging is to be made of, where there is none yet: its ring, bytes, and the last message that needs no keeping.

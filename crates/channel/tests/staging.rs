@@ -38,8 +38,12 @@ impl Place {
     }
 
     fn open(&self, disk: &Arc<dyn Storage>, staging_size_bytes: u64) -> (Channel, u64) {
+        self.open_syncing(disk, staging_size_bytes, SyncPolicy::Group)
+    }
+
+    fn open_syncing(&self, disk: &Arc<dyn Storage>, staging_size_bytes: u64, sync: SyncPolicy) -> (Channel, u64) {
         let journal = JournalOptions { segment_size_bytes: 256 << 10, ..JournalOptions::new("feed.test") };
-        let options = ChannelOptions { ring: self.ring.clone(), journal, sync: SyncPolicy::Group, staging_size_bytes };
+        let options = ChannelOptions { ring: self.ring.clone(), journal, sync, staging_size_bytes };
         let (channel, report) =
             Channel::open_storage(&self.ring(), disk, &options).unwrap_or_else(|error| panic!("open: {error}"));
         assert_eq!(report.discarded, None);
@@ -130,6 +134,41 @@ fn a_disk_that_does_not_answer_holds_no_producer_up_before_the_staging_is_full()
             std::fs::remove_dir_all(place.directory.path().join("journal")).unwrap();
             std::fs::remove_file(place.ring()).unwrap();
         }
+    }
+}
+
+/// Method: one message, and nothing that comes after it before its sync begins.
+#[test]
+fn a_sync_that_an_interval_brought_lets_the_producer_on_too() {
+    for place in Place::both() {
+        let disk = place.disk();
+        let every = SyncPolicy::Interval(Duration::from_millis(20));
+        let (channel, _) = place.open_syncing(&disk.shared(), 4 << 20, every);
+        let mut producer = channel.producer().unwrap();
+        disk.hold(Slow::Sync);
+        write_to(&mut producer, 1, LONG);
+        disk.wait_for_a_held_call();
+        assert_eq!(write_to(&mut producer, 5_000, LONG), 5_000);
+        disk.let_go(false);
+        assert!(channel.wait_durable(5_000, LONG));
+        drop(producer);
+        channel.close().unwrap();
+        assert_eq!(journaled(disk.shared()), 5_000);
+    }
+}
+
+#[test]
+fn a_ring_that_fills_up_waits_for_no_interval() {
+    for place in Place::both() {
+        let disk = place.disk();
+        let every = SyncPolicy::Interval(Duration::from_secs(3_600));
+        let (channel, _) = place.open_syncing(&disk.shared(), 0, every);
+        let mut producer = channel.producer().unwrap();
+        assert_eq!(write_to(&mut producer, 5_000, LONG), 5_000);
+        assert!(channel.durable() > 4_000);
+        drop(producer);
+        channel.close().unwrap();
+        assert_eq!(journaled(disk.shared()), 5_000);
     }
 }
 

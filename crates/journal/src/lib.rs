@@ -28,6 +28,7 @@ mod fork;
 mod frame;
 mod keep;
 mod mapped;
+mod owned_thread;
 mod reader;
 pub mod recovery;
 pub mod repair;

@@ -7,11 +7,10 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::error::JournalError;
-use crate::fork::Owner;
+use crate::owned_thread::OwnedThread;
 use crate::writer::JournalWriter;
 
 /// When the thread syncs.
@@ -36,6 +35,12 @@ pub trait Source: Send + 'static {
     /// # Errors
     /// What the writer returned; the thread ends with it.
     fn drain(&mut self, writer: &mut JournalWriter) -> Result<usize, JournalError>;
+    /// What was moved is synced next, which may take long; an empty [`Self::drain`] may have come in between.
+    fn syncs(&mut self) {}
+    /// Whether what it keeps until a sync fills up, so that no interval can be waited for.
+    fn is_pressed(&mut self) -> bool {
+        false
+    }
     /// Everything up to `sequence` is durable.
     ///
     /// # Errors
@@ -59,8 +64,7 @@ struct Shared {
 pub struct JournalThread {
     shared: Arc<Shared>,
     durable: Arc<AtomicU64>,
-    thread: Option<JoinHandle<Result<(), JournalError>>>,
-    owner: Owner,
+    thread: OwnedThread<Result<(), JournalError>>,
 }
 
 /// How long an idle thread sleeps before it looks at its source again, if the source cannot wake it.
@@ -74,7 +78,6 @@ impl JournalThread {
     pub fn spawn(writer: JournalWriter, policy: SyncPolicy, mut source: impl Source) -> Self {
         let shared = Arc::new(Shared::default());
         let durable = writer.durable_shared();
-        let owner = Owner::here();
         let seen = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("journal".into())
@@ -90,7 +93,7 @@ impl JournalThread {
                 result
             })
             .expect("a thread for the journal");
-        Self { shared, durable, thread: Some(thread), owner }
+        Self { shared, durable, thread: OwnedThread::new(thread) }
     }
 
     /// Highest durable sequence.
@@ -105,7 +108,7 @@ impl JournalThread {
 
     /// Why the thread ended, if it failed.
     pub fn failure(&self) -> Option<String> {
-        if !self.owner.is_here() {
+        if !self.thread.is_here() {
             return Some("this process was forked from the one that runs it".to_owned());
         }
         self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -123,17 +126,8 @@ impl JournalThread {
         self.end().map_or(Ok(()), |ended| ended.expect("a panic of the journal thread is an error of its own"))
     }
 
-    /// What the thread ended with; `None` where there is none: it was joined before, or is another process's.
     fn end(&mut self) -> Option<std::thread::Result<Result<(), JournalError>>> {
-        let thread = self.thread.take()?;
-        if !self.owner.is_here() {
-            // Neither joined nor detached: here its handle names nothing.
-            std::mem::forget(thread);
-            return None;
-        }
-        self.shared.stopping.store(true, Ordering::Release);
-        thread.thread().unpark();
-        Some(thread.join())
+        self.thread.end(|| self.shared.stopping.store(true, Ordering::Release))
     }
 }
 
@@ -167,9 +161,11 @@ fn run(
         let due = match (policy, unsynced_since) {
             (_, None) => None,
             (SyncPolicy::Group, Some(_)) => Some(Duration::ZERO),
+            (SyncPolicy::Interval(_), Some(_)) if source.is_pressed() => Some(Duration::ZERO),
             (SyncPolicy::Interval(interval), Some(since)) => Some(interval.saturating_sub(since.elapsed())),
         };
         if due == Some(Duration::ZERO) {
+            source.syncs();
             writer.sync()?;
             shared.sync_count.fetch_add(1, Ordering::Relaxed);
             unsynced_since = None;
@@ -181,6 +177,7 @@ fn run(
         writer.look()?;
         if moved == 0 {
             if stopping {
+                source.syncs();
                 let last = writer.sync()?;
                 writer.close()?;
                 if last > told {

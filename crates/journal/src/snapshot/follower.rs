@@ -9,14 +9,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::error::SnapshotError;
 use super::frame::Place;
 use super::recovery::{Point, Progress, Recovered, RecoveryFacts, RecoveryOptions, check_hashes, recover};
 use super::store::{KEEP_MIN, Rotation, SnapshotFacts, SnapshotStore};
-use crate::fork::Owner;
+use crate::owned_thread::OwnedThread;
 use crate::reader::JournalReader;
 use crate::state::State;
 use crate::storage::Storage;
@@ -119,8 +118,7 @@ impl Shared {
 pub struct Follower {
     shared: Arc<Shared>,
     requests: Sender<SyncSender<Reply>>,
-    thread: Option<JoinHandle<Result<(), SnapshotError>>>,
-    owner: Owner,
+    thread: OwnedThread<Result<(), SnapshotError>>,
 }
 
 impl Follower {
@@ -144,7 +142,6 @@ impl Follower {
         }
         let shared = Arc::new(Shared::default());
         let (requests, received) = channel();
-        let owner = Owner::here();
         let seen = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("snapshots".into())
@@ -159,7 +156,7 @@ impl Follower {
                 result
             })
             .expect("a thread for snapshots");
-        Ok(Self { shared, requests, thread: Some(thread), owner })
+        Ok(Self { shared, requests, thread: OwnedThread::new(thread) })
     }
 
     /// How it stands.
@@ -174,13 +171,13 @@ impl Follower {
     /// Why it could not be taken; [`SnapshotError::Ended`] when the follower has ended.
     pub fn snapshot(&self) -> Result<Option<SnapshotFacts>, SnapshotError> {
         let ended = || SnapshotError::Ended { cause: self.status().failure.unwrap_or_else(|| "it was stopped".into()) };
-        if !self.owner.is_here() {
+        if !self.thread.is_here() {
             return Err(SnapshotError::Ended { cause: "this process was forked from the one that runs it".into() });
         }
         let (reply, replied) = sync_channel(1);
         self.requests.send(reply).map_err(|_| ended())?;
-        if let Some(thread) = &self.thread {
-            thread.thread().unpark();
+        if let Some(thread) = self.thread.thread() {
+            thread.unpark();
         }
         replied.recv().map_err(|_| ended())?.map_err(|cause| SnapshotError::Failed { cause })
     }
@@ -197,15 +194,7 @@ impl Follower {
     }
 
     fn end(&mut self) -> Option<std::thread::Result<Result<(), SnapshotError>>> {
-        let thread = self.thread.take()?;
-        if !self.owner.is_here() {
-            // Neither joined nor detached: here its handle names nothing.
-            std::mem::forget(thread);
-            return None;
-        }
-        self.shared.stopping.store(true, Ordering::Release);
-        thread.thread().unpark();
-        Some(thread.join())
+        self.thread.end(|| self.shared.stopping.store(true, Ordering::Release))
     }
 }
 
