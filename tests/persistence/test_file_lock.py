@@ -1,11 +1,16 @@
 """A lock on a file: who has it, what frees it, and that asking takes nothing."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tidebook.errors import OperationError
+from tidebook.persistence.data_directory import IDENTITY_FILE, read_identity
 from tidebook.persistence.file_lock import is_locked, locked
 
 HOLD = """
@@ -74,3 +79,19 @@ def test_who_waits_gets_the_lock_when_it_is_free(tmp_path: Path) -> None:
         process.stdin.close()
         with locked(path, wait_s=30.0) as got:
             assert got
+
+
+def test_a_pipe_in_the_place_of_a_lock_or_of_an_identity_is_refused_at_once(tmp_path: Path) -> None:
+    """Whoever opened it to read would wait for somebody who writes, for ever."""
+    for name in ("node.lock", IDENTITY_FILE):
+        os.mkfifo(tmp_path / name)
+    told = f"{re.escape(str(tmp_path))}/.*: a named pipe stands in the place of this file"
+    with pytest.raises(OperationError, match=told):
+        is_locked(tmp_path / "node.lock")
+    with pytest.raises(OperationError, match=told), locked(tmp_path / "node.lock"):
+        pass
+    with pytest.raises(OperationError, match=told):
+        read_identity(tmp_path)
+    (tmp_path / "directory").mkdir()
+    with pytest.raises(OperationError, match="a directory stands"), locked(tmp_path / "directory"):
+        pass

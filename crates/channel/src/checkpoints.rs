@@ -25,6 +25,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use heed::types::Bytes;
 use heed::{CommitOrAbort, CompactionOption, Database, Env, EnvOpenOptions, MdbError, RoTxn, WithoutTls};
+use tidebook_journal::storage::{check_regular, open_regular};
 
 pub use entry::{Checkpoint, Cursor, Listed, NAME_MAX, Subject, SubjectKind};
 pub use error::CheckpointError;
@@ -102,7 +103,7 @@ impl CheckpointStore {
     ///
     /// # Errors
     /// [`CheckpointError::Replaced`], [`CheckpointError::Damaged`], [`CheckpointError::Version`], [`CheckpointError::Forked`],
-    /// [`CheckpointError::Full`], [`CheckpointError::Io`].
+    /// [`CheckpointError::Full`], [`CheckpointError::NoDirectory`], [`CheckpointError::Io`].
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         let process_id = std::process::id();
         // Before any lock: in a child of a process with threads it may never be free.
@@ -116,6 +117,10 @@ impl CheckpointStore {
             made => made.map_err(io("make the directory of"))?,
         }
         let path = &path.canonicalize().map_err(io("find"))?;
+        // A named pipe would be waited for.
+        if !path.is_dir() {
+            return Err(CheckpointError::NoDirectory { path: path.clone() });
+        }
         let mut open = open_stores();
         loop {
             if let Some(store) = open.get(path).and_then(Weak::upgrade) {
@@ -432,9 +437,11 @@ impl Drop for Opening {
 
 /// Looks at the file before LMDB does.
 fn check_file(path: &Path) -> Result<(), CheckpointError> {
-    let file = match File::open(path.join(DATA_FILE)) {
+    let (data, lock) = (path.join(DATA_FILE), path.join(LOCK_FILE));
+    check_regular(&lock).map_err(|source| io_error("lock", &lock, source))?;
+    let file = match open_regular(&data, OpenOptions::new().read(true)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        opened => opened.map_err(|source| io_error("open", path, source))?,
+        opened => opened.map_err(|source| io_error("open", &data, source))?,
     };
     for look in 1.. {
         match pages::check_metas(&file, MAP_SIZE as u64) {

@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::Mode;
 use tidebook_channel::{Channel, ChannelError, ChannelOptions, ChannelReport};
 use tidebook_journal::{JournalError, JournalOptions, JournalReader, JournalWriter, ReaderOptions, SyncPolicy};
 use tidebook_ring::layout::{SUPERBLOCK_SIZE_BYTES, Superblock};
@@ -215,6 +216,32 @@ fn a_ring_that_is_no_ring_is_made_anew() {
     let (_channel, report) = place.open();
     assert_eq!(report.next_sequence, 21);
     assert!(report.discarded.unwrap().reason.contains("no usable ring"));
+}
+
+/// Method: a pipe, which would keep who opens it waiting, and a directory, under each name of a channel's files.
+#[test]
+fn what_is_no_file_under_the_name_of_a_ring_is_named_and_stays() {
+    let place = Place::lived(20);
+    let files = [place.ring(), place.ring().with_extension("staging")];
+    for path in files {
+        let aside = path.with_extension("aside");
+        let was_there = std::fs::rename(&path, &aside).is_ok();
+        for found in ["a named pipe", "a directory"] {
+            match found {
+                "a directory" => std::fs::create_dir(&path).unwrap(),
+                _ => rustix::fs::mkfifoat(rustix::fs::CWD, &path, Mode::RUSR | Mode::WUSR).unwrap(),
+            }
+            let refused = place.try_open(&options()).map(|_| ()).unwrap_err();
+            let expected = format!("{found} stands in the place of ring {}", path.display());
+            assert!(refused.to_string().starts_with(&expected), "{refused}");
+            // It still stands there.
+            if found == "a directory" { std::fs::remove_dir(&path) } else { std::fs::remove_file(&path) }.unwrap();
+        }
+        if was_there {
+            std::fs::rename(&aside, &path).unwrap();
+        }
+    }
+    assert_eq!(place.open().1.next_sequence, 21);
 }
 
 #[test]

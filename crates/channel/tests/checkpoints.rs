@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::Mode;
 use tempfile::TempDir;
 use tidebook_channel::checkpoints::{FORMAT_VERSION, KEPT, NAME_MAX};
 use tidebook_channel::{CheckpointError, CheckpointStore, Cursor, Subject};
@@ -319,4 +320,28 @@ fn a_cut_file_or_one_whose_sectors_changed_places_is_refused_or_gives_only_what_
         damaged[page * 4096..page * 4096 + 4096].fill(0xff);
         examine(&path, &damaged, &put, &format!("page {page} of ones"));
     }
+}
+
+/// Method: a pipe, which would keep who opens it waiting, in the place of each file and of the directory itself.
+#[test]
+fn what_is_no_file_under_the_name_of_a_stores_file_is_named_and_never_waited_for() {
+    let directory = directory();
+    let path = directory.path().join("checkpoints");
+    let subject = Subject::state("orders", "risk");
+    store(&path).put(&subject, at(1), None, b"state").expect("put");
+    for name in [DATA_FILE, "lock.mdb"] {
+        let (file, aside) = (path.join(name), directory.path().join("aside"));
+        fs::rename(&file, &aside).expect("moved away");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &file, Mode::RUSR | Mode::WUSR).expect("a pipe");
+        let refused = CheckpointStore::open(&path).expect_err("a pipe is no store").to_string();
+        let expected = format!("the checkpoints in {}: a named pipe stands in the place of this file", file.display());
+        assert!(refused.contains(&expected), "{refused}");
+        fs::remove_file(&file).expect("it stayed");
+        fs::rename(&aside, &file).expect("put back");
+    }
+    assert_eq!(store(&path).newest(&subject).expect("read").expect("there").state, b"state");
+    let pipe = directory.path().join("pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, Mode::RUSR | Mode::WUSR).expect("a pipe");
+    let refused = CheckpointStore::open(&pipe).expect_err("a pipe is no directory");
+    assert!(matches!(&refused, CheckpointError::NoDirectory { path } if *path == pipe), "{refused}");
 }

@@ -31,6 +31,7 @@ mod mapped;
 mod owned_thread;
 mod reader;
 pub mod recovery;
+mod regular_file;
 pub mod repair;
 mod segment;
 pub mod snapshot;

@@ -13,6 +13,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 
 use crate::fork::FileLock;
 use crate::mapped::Mapped;
+pub use crate::regular_file::{NotAFile, check_regular, open_regular};
 
 /// A flat directory of files.
 pub trait Storage: Debug + Send + Sync {
@@ -24,7 +25,7 @@ pub trait Storage: Debug + Send + Sync {
     fn names(&self) -> io::Result<Vec<String>>;
     /// Makes a file that must not exist yet, open for reading and writing.
     fn create(&self, name: &str) -> io::Result<Box<dyn StorageFile>>;
-    /// Opens a file that exists.
+    /// Opens a regular file that exists; what else has the name is refused, without waiting for it.
     fn open(&self, name: &str, access: Access) -> io::Result<Box<dyn StorageFile>>;
     /// Which file has this name.
     fn identity(&self, name: &str) -> io::Result<FileIdentity>;
@@ -168,7 +169,8 @@ impl Storage for Directory {
 
     fn open(&self, name: &str, access: Access) -> io::Result<Box<dyn StorageFile>> {
         let write = access == Access::ReadWrite;
-        Ok(Box::new(DirectoryFile(OpenOptions::new().read(true).write(write).open(self.path(name))?)))
+        let file = open_regular(&self.path(name), OpenOptions::new().read(true).write(write))?;
+        Ok(Box::new(DirectoryFile(file)))
     }
 
     fn identity(&self, name: &str) -> io::Result<FileIdentity> {
@@ -195,7 +197,7 @@ impl Storage for Directory {
             // Some file systems have no second names.
             Err(error) if matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied) => {
                 let mut copy = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&to)?;
-                io::copy(&mut File::open(&from)?, &mut copy)?;
+                io::copy(&mut open_regular(&from, OpenOptions::new().read(true))?, &mut copy)?;
                 copy.sync_all()?;
             }
             result => result?,
@@ -205,8 +207,8 @@ impl Storage for Directory {
     }
 
     fn try_lock(&self, name: &str) -> io::Result<Option<Box<dyn StorageLock>>> {
-        let path = self.path(name);
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let file =
+            open_regular(&self.path(name), OpenOptions::new().write(true).create(true).truncate(false).mode(0o600))?;
         Ok(FileLock::acquire(file)?.map(|lock| Box::new(lock) as Box<dyn StorageLock>))
     }
 }

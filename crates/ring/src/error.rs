@@ -53,6 +53,14 @@ pub enum RingError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A named pipe, a directory, a socket or a device has the ring's name. It is nobody's to remove.
+    #[error("{found} stands in the place of ring {path}; see what put it there and move it away")]
+    NotAFile {
+        /// Where the ring would be.
+        path: PathBuf,
+        /// What is there, with its article.
+        found: &'static str,
+    },
     /// Made by another version.
     #[error(
         "ring {path} has layout version {found}, this release reads {expected}; drain it with the release that made it, then remove it"

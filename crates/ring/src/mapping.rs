@@ -4,10 +4,10 @@
 //! a later write. It has no name until it is complete ([`crate::unnamed`]), so nobody opens half a ring and a
 //! killed creator leaves nothing behind.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, FileType, OpenOptions};
 use std::io;
 use std::mem::offset_of;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -137,9 +137,14 @@ impl Mapping {
     }
 
     pub fn open(path: &Path, access: Access, usage: Use) -> Result<Self, RingError> {
+        let not_a_file = |found| RingError::NotAFile { path: path.to_owned(), found };
         let cannot = |source: io::Error| match source.kind() {
             io::ErrorKind::NotFound => RingError::NotFound { path: path.to_owned() },
-            _ => io_error("open", path)(source),
+            // Some of them cannot even be opened.
+            _ => match std::fs::symlink_metadata(path).ok().and_then(|found| no_file(found.file_type())) {
+                Some(found) => not_a_file(found),
+                None => io_error("open", path)(source),
+            },
         };
         let directory = access.check_directory(directory_of(path)).map_err(|error| match error {
             RingError::Io { source, .. } => cannot(source),
@@ -153,6 +158,10 @@ impl Mapping {
             .open(directory.join(path.file_name().unwrap_or_default()))
             .map_err(cannot)?;
         access.check_file(&file, path)?;
+        let found = file.metadata().map_err(io_error("examine", path))?;
+        if let Some(found) = no_file(found.file_type()) {
+            return Err(not_a_file(found));
+        }
         Self::map(file, path, usage)
     }
 
@@ -402,6 +411,17 @@ impl Mapping {
     fn wake_sleepers(&self) {
         let bell = self.bell();
         bell.ring(|| futex::wake(bell.signal, Sharing::Machine, u32::MAX >> 1));
+    }
+}
+
+/// What this is, with its article, if it is no file that a ring could be in; a link is left to who opens it.
+fn no_file(found: FileType) -> Option<&'static str> {
+    match found {
+        usable if usable.is_file() || usable.is_symlink() => None,
+        directory if directory.is_dir() => Some("a directory"),
+        pipe if pipe.is_fifo() => Some("a named pipe"),
+        socket if socket.is_socket() => Some("a socket"),
+        _ => Some("a device"),
     }
 }
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tidebook.errors import DirectoryBusyError
+from tidebook.errors import DirectoryBusyError, OperationError
 from tidebook.observe.logs import logger
 from tidebook.observe.processes import process
 from tidebook.persistence.data_directory import (
@@ -26,7 +26,7 @@ from tidebook.persistence.data_directory import (
     remove_leftovers,
 )
 from tidebook.persistence.file_lock import is_locked, locked
-from tidebook.persistence.files import replace_durably
+from tidebook.persistence.files import read_regular, replace_durably
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,8 +117,8 @@ def owner(data: Path) -> Presence | None:
     if not is_locked(data / LOCK_FILE):
         return None
     try:
-        return msgspec.json.decode((data / OWNER_FILE).read_bytes(), type=Presence)
-    except (OSError, msgspec.DecodeError):
+        return msgspec.json.decode(read_regular(data / OWNER_FILE), type=Presence)
+    except (OSError, OperationError, msgspec.DecodeError):
         return Presence(pid=0)
 
 

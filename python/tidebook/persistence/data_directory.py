@@ -16,7 +16,7 @@ import msgspec
 
 from tidebook._core import version
 from tidebook.errors import DirectoryError, DirectoryVersionError
-from tidebook.persistence.files import replace_durably, sync_directory
+from tidebook.persistence.files import read_regular, replace_durably, sync_directory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,7 +70,8 @@ def new_identity(restored_from: RestoredFrom | None = None) -> Identity:
 def read_identity(data: Path) -> Identity | None:
     """What the directory is; None where no owner has been yet, or only one before there was this file.
 
-    Raises: DirectoryVersionError for a later layout; DirectoryError for a file that is none, or a restore that did not end.
+    Raises: DirectoryVersionError for a later layout; DirectoryError for a file that is none, or a restore that did not end;
+            OperationError for what is no file.
     """
     if (data / RESTORING).exists():
         raise DirectoryError(
@@ -79,7 +80,7 @@ def read_identity(data: Path) -> Identity | None:
         )
     path = data / IDENTITY_FILE
     try:
-        text = path.read_bytes()
+        text = read_regular(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:

@@ -14,6 +14,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from tidebook.persistence.files import open_regular
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -27,9 +29,9 @@ _POLL_INTERVAL_S = 0.01
 def locked(path: Path, wait_s: float = 0.0) -> Iterator[bool]:
     """Whether the lock was got within the time; if so it is held to the end of the block. The file is made and stays.
 
-    Blocks while it waits. Raises: OSError when the file cannot be opened.
+    Blocks while it waits. Raises: OSError when the file cannot be opened; OperationError for what is no regular file.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = open_regular(path, os.O_RDWR | os.O_CREAT)
     try:
         deadline = time.monotonic() + wait_s
         while not (got := _lock(descriptor)) and time.monotonic() < deadline:
@@ -40,9 +42,12 @@ def locked(path: Path, wait_s: float = 0.0) -> Iterator[bool]:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether somebody has the lock now, this process included; nothing is taken, and an absent file has none."""
+    """Whether somebody has the lock now, this process included; nothing is taken, and an absent file has none.
+
+    Raises: as `locked`.
+    """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = open_regular(path, os.O_RDONLY)
     except FileNotFoundError:
         return False
     try:

@@ -1,6 +1,11 @@
-"""Small files that are replaced whole: after a kill or a power failure there is the old one or the new one."""
+"""Small files that are replaced whole: after a kill or a power failure there is the old one or the new one.
+
+They are opened without waiting and only if they are files: a named pipe under the name of one would hold up, perhaps for ever,
+whoever opens it.
+"""
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +41,42 @@ def replacing(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         staging.unlink(missing_ok=True)
+
+
+def open_regular(path: Path, flags: int) -> int:
+    """A descriptor of the regular file `path`, closed by who executes something. With `os.O_CREAT` it is made, for its user alone.
+
+    Raises: OSError; OperationError for a named pipe, a directory, a socket or a device, which are not waited for.
+    """
+    try:
+        descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    except OSError:
+        # Some of them cannot even be opened.
+        if path.exists():
+            _refuse_all_but_files(path, path.stat().st_mode)
+        raise
+    try:
+        _refuse_all_but_files(path, os.fstat(descriptor).st_mode)
+    except OperationError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def read_regular(path: Path) -> bytes:
+    """The content of a regular file. Raises: as `open_regular`."""
+    with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
+        return file.read()
+
+
+def _refuse_all_but_files(path: Path, mode: int) -> None:
+    if stat.S_ISREG(mode):
+        return
+    kinds = {stat.S_IFIFO: "a named pipe", stat.S_IFDIR: "a directory", stat.S_IFSOCK: "a socket"}
+    raise OperationError(
+        f"{path}: {kinds.get(stat.S_IFMT(mode), 'a device')} stands in the place of this file; see what put it there, move it "
+        "away, and put the file back if there was one"
+    )
 
 
 def sync_directory(path: Path) -> None:

@@ -6,15 +6,15 @@ which batch it is. What the bytes mean: `docs/formats/snapshot.md`.
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from tidebook._core import SnapshotStore as _SnapshotStore
-
-if TYPE_CHECKING:
-    import os
+from tidebook.errors import OperationError
+from tidebook.persistence.files import open_regular
 
 
 class State(Protocol):
@@ -173,8 +173,11 @@ _KIND_OFFSET = 70
 
 def _kind_of(directory: Path) -> str:
     for file in sorted(directory.glob("*.snapshot"), reverse=True):
-        with file.open("rb") as opened:
-            head = opened.read(4096)
+        try:
+            with os.fdopen(open_regular(file, os.O_RDONLY), "rb") as opened:
+                head = opened.read(4096)
+        except OperationError:
+            continue  # no file; the store says so of it
         if head[:8] == b"TIDESNAP" and len(head) > _KIND_OFFSET:
             kind = head[_KIND_OFFSET : _KIND_OFFSET + head[_KIND_SIZE_OFFSET]].decode("ascii", errors="replace")
             if kind and all(letter in "abcdefghijklmnopqrstuvwxyz0123456789._-" for letter in kind):

@@ -99,6 +99,12 @@ pub enum CheckpointError {
         /// Of the store.
         path: PathBuf,
     },
+    /// Something else has the name of the directory.
+    #[error("{path} is no directory, and checkpoints need one; move it away or name another place")]
+    NoDirectory {
+        /// Where the store would be.
+        path: PathBuf,
+    },
     /// Where a copy was to be made something is already.
     #[error("{path} is there already; a copy of checkpoints needs a directory of its own")]
     Exists {
