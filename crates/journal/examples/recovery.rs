@@ -8,15 +8,17 @@
 //! `replay DIRECTORY MESSAGES` writes a journal of so many commands of 64 bytes (if it is not there yet), then rebuilds
 //! the orders from it: from the first message, from a snapshot in its middle, and from one at its end.
 //! `beside DIRECTORY ORDERS SECONDS` journals so many resting orders, then has a writer append and sync at a fixed pace
-//! for so many seconds without and with a follower that takes one snapshot after another, in turns.
+//! for so many seconds alone, with a follower that takes one snapshot after another, and beside a bare copy of as many bytes,
+//! in turns.
 //! Each prints one JSON object a line.
 
 #![allow(clippy::float_arithmetic, reason = "it measures")]
 
+use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tidebook_journal::snapshot::{
@@ -143,8 +145,39 @@ fn snapshot_at(journal: &Arc<dyn Storage>, snapshots: &SnapshotStore, upto: u64)
 /// Messages of one group commit of the live writer, and the time between two.
 const GROUP: u64 = 20;
 const PACE: Duration = Duration::from_millis(2);
-/// Turns without and with a follower.
-const TURNS: u64 = 4;
+/// What goes on beside the live writer.
+#[derive(Clone, Copy, PartialEq)]
+enum Beside {
+    Nothing,
+    Follower,
+    /// The bytes of a snapshot, written and synced by somebody who does nothing else: what the disk itself costs.
+    Copy,
+}
+
+const TURNS: [Beside; 6] =
+    [Beside::Nothing, Beside::Follower, Beside::Copy, Beside::Nothing, Beside::Follower, Beside::Copy];
+/// Between two syncs of a copy, as a snapshot has it.
+const COPY_SYNC_SIZE_BYTES: usize = 8 << 20;
+
+/// Writes so many bytes, one file after the other, until told to stop; how many.
+fn copy(directory: PathBuf, size_bytes: u64, stopping: Arc<AtomicBool>) -> u64 {
+    let piece = vec![1; COPY_SYNC_SIZE_BYTES];
+    let mut count = 0;
+    while !stopping.load(Ordering::Relaxed) {
+        let path = directory.join("copy");
+        let mut file = std::fs::File::create(&path).expect("a file");
+        let mut left = size_bytes as usize;
+        while left > 0 {
+            let now = left.min(piece.len());
+            file.write_all(&piece[..now]).expect("write");
+            file.sync_data().expect("sync");
+            left -= now;
+        }
+        std::fs::remove_file(&path).expect("remove");
+        count += 1;
+    }
+    count
+}
 
 fn beside(directory: &Path, orders: u64, seconds: u64) {
     let path: PathBuf = directory.join("wal");
@@ -161,11 +194,12 @@ fn beside(directory: &Path, orders: u64, seconds: u64) {
         }
     }
     writer.sync().expect("sync");
-    let turn = Duration::from_secs(seconds) / TURNS as u32;
-    for index in 0..TURNS {
+    let turn = Duration::from_secs(seconds) / TURNS.len() as u32;
+    let mut copied_size_bytes = 0;
+    for what in TURNS {
         let (taken, took_us, size_bytes) =
             (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-        let follower = (index % 2 == 1).then(|| {
+        let follower = (what == Beside::Follower).then(|| {
             let (taken, took_us, size_bytes) = (Arc::clone(&taken), Arc::clone(&took_us), Arc::clone(&size_bytes));
             let options = FollowerOptions { interval: Duration::ZERO, keep: 2, ..FollowerOptions::default() };
             let tell = move |event| match event {
@@ -183,16 +217,28 @@ fn beside(directory: &Path, orders: u64, seconds: u64) {
             follower.snapshot().expect("a snapshot");
             follower
         });
+        let stopping = Arc::new(AtomicBool::new(false));
+        let copying = (what == Beside::Copy).then(|| {
+            let (directory, stopping) = (directory.to_owned(), Arc::clone(&stopping));
+            std::thread::spawn(move || copy(directory, copied_size_bytes, stopping))
+        });
         let mut waits = live(&mut writer, turn);
-        let with = follower.is_some();
         if let Some(follower) = follower {
             follower.stop().expect("a follower without failure");
+            copied_size_bytes = size_bytes.load(Ordering::Relaxed);
         }
+        stopping.store(true, Ordering::Relaxed);
+        let copies = copying.map_or(0, |copying| copying.join().expect("copies"));
+        let name = match what {
+            Beside::Nothing => "nothing",
+            Beside::Follower => "follower",
+            Beside::Copy => "copy",
+        };
         waits.sort_unstable();
         let quantile = |of: f64| waits[((waits.len() - 1) as f64 * of) as usize].as_micros();
-        let count = taken.load(Ordering::Relaxed);
+        let count = taken.load(Ordering::Relaxed) + copies;
         println!(
-            r#"{{"follower": {with}, "syncs": {}, "p50_us": {}, "p99_us": {}, "p999_us": {}, "max_us": {}, "snapshots": {count}, "snapshot_ms": {:.1}, "snapshot_size_bytes": {}}}"#,
+            r#"{{"beside": "{name}", "syncs": {}, "p50_us": {}, "p99_us": {}, "p999_us": {}, "max_us": {}, "files": {count}, "snapshot_ms": {:.1}, "snapshot_size_bytes": {}}}"#,
             waits.len(),
             quantile(0.5),
             quantile(0.99),
