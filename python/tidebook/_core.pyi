@@ -8,6 +8,7 @@ from typing import Any, Literal, NoReturn, final
 import numpy
 
 __all__ = [
+    "BatchFinder",
     "CheckpointStore",
     "Damage",
     "DepthBook",
@@ -69,11 +70,28 @@ __all__ = [
 ]
 
 @final
+class BatchFinder:
+    """Finds the batches of messages in a journal, by the heads of batches alone; fastest in the order of the messages.
+
+    Calls release the GIL and wait for each other.
+    """
+
+    def __new__(cls, directory: str | os.PathLike[str]) -> BatchFinder:
+        """Nothing is opened yet."""
+    def find(self, sequence: int) -> tuple[int, int, int | None] | None:
+        """Number and chain value of the batch that holds a message, known durable or not, and when its segment was begun.
+
+        Another journal has the same two only where its history is the same up to there. None where there is no such message.
+        Raises: JournalAbsentError, JournalCompactedError for a message that is gone, and the other kinds of JournalError.
+        """
+
+@final
 class CheckpointStore:
     """States and cursors in an LMDB environment; the same one for all of this process that open its directory.
 
-    `kind` is `state` or `consumer`. A checkpoint is a dict: checkpoint_id, kind, channel, name, epoch, sequence, created_ns
-    (since 1970 UTC), state_size_bytes, and where it is read whole `state`. All calls release the GIL.
+    `kind` is `state` or `consumer`. A checkpoint is a dict: checkpoint_id, kind, channel, name, epoch, sequence, batch (number
+    and chain value, None where nothing shows it), created_ns (since 1970 UTC), state_size_bytes, and where it is read whole
+    `state`. All calls release the GIL.
     Raises: CheckpointError and its kinds.
     """
 
@@ -89,11 +107,13 @@ class CheckpointStore:
         *,
         epoch: int,
         sequence: int,
+        batch: tuple[int, int] | None = None,
         state: bytes | None = None,
         durable: int | None = None,
     ) -> int:
         """Stores a state with its cursor, durably, and gives the checkpoint's number; the newest three are kept.
 
+        `batch` is number and chain value of the batch of the channel's journal that holds `sequence`.
         Raises: CheckpointError (facts: sequence, durable) when `sequence` is beyond `durable`; CheckpointFullError.
         """
     def newest(self, kind: str, channel: str, name: str) -> dict[str, Any] | None:
@@ -104,6 +124,8 @@ class CheckpointStore:
         """All checkpoints without their states. Raises: CheckpointDamagedError."""
     def remove(self, kind: str, channel: str, name: str) -> int:
         """Forgets all checkpoints of a state or consumer; how many there were."""
+    def remove_numbers(self, checkpoint_ids: Sequence[int]) -> int:
+        """Forgets checkpoints by their numbers, in one commit; how many of them there were."""
     def copy_to(self, directory: str | os.PathLike[str]) -> None:
         """Copies all of one moment, durably, into a directory that is made for it."""
 

@@ -17,7 +17,7 @@ from tests.node.test_live import rings as rings
 from tests.node.test_recovery import recovery, write
 from tests.node.test_snapshot_files import take
 from tidebook import persistence
-from tidebook._core import JournalReader
+from tidebook._core import CheckpointStore, JournalReader
 from tidebook.errors import JournalDamagedError
 from tidebook.node.snapshot_files import verified_snapshots
 from tidebook.node.storing import stored_position
@@ -143,3 +143,47 @@ def test_an_older_copy_of_a_journal_is_told_with_what_knows_of_more_and_is_cut_b
     assert tidebook(rings, "journal", "repair", journal).returncode == 0
     write(data, rings, "kraken", 5, "close")
     assert numbers(journal) == [*range(1, 11), *range(21, 26)]
+
+
+def test_a_cut_puts_aside_the_checkpoints_of_what_it_loses_and_leaves_those_that_hold(
+    tmp_path: Path, rings: Path
+) -> None:
+    """Method: states of a durable channel at messages 5 and 40, one of them of a reader that has both; message 20 is damaged."""
+    options = {"durability": "wal", "wal_dir": tmp_path / "wal", "buffer_size": 1 << 14}
+    channel = tb.create_channel("numbers", options, directory=rings)
+    with tb.open_producer(channel) as producer, tb.open_consumer(channel) as consumer:
+        for last in (5, 40):
+            messages = [b"message %d" % number for number in range(producer.published + 1, last + 1)]
+            producer.write_batch(messages, wait="durable")
+            while consumer.committed < last:
+                consumer.poll(lambda *_: None, timeout=60)
+            consumer.checkpoint("both", b"up to %d" % last)
+            consumer.checkpoint(f"at {last}", b"up to %d" % last)
+    journal = tmp_path / "wal/numbers"
+    for ring in rings.iterdir():
+        ring.unlink()
+    flip_in_message(journal, 20)
+    asked = json.loads(tidebook(rings, "journal", "repair", journal, "--json").stdout)
+    assert {(one["name"], one["sequence"]) for one in asked["beyond"]} == {("both", 40), ("at 40", 40)}
+    done = tidebook(rings, "journal", "repair", journal, "--cut-at", 5)
+    assert done.returncode == 0, done.stderr
+
+    def held(place: Path) -> list[tuple[str, int]]:
+        return sorted((one["name"], one["sequence"]) for one in CheckpointStore(place).list())
+
+    assert held(journal / "checkpoints") == [("at 5", 5), ("both", 5)]
+    assert held(journal / "quarantine/checkpoints") == [("at 40", 40), ("at 5", 5), ("both", 5), ("both", 40)]
+    channel = tb.create_channel("numbers", options, directory=rings)
+    with tb.open_producer(channel) as producer, tb.open_consumer(channel) as consumer:
+        producer.write(b"of the new epoch", wait="durable")
+        found = consumer.recover("both")
+        assert found is not None
+        assert (found.state, found.cursor.sequence) == (b"up to 5", 5)
+        while consumer.committed < 41:
+            consumer.poll(lambda *_: None, timeout=60)
+        consumer.checkpoint("both", b"new")
+    # The same command once more takes nothing of the new epoch.
+    before = held(journal / "checkpoints")
+    again = tidebook(rings, "journal", "repair", journal, "--cut-at", 5)
+    assert (again.returncode, again.stdout.splitlines()[0]) == (0, "it was cut there already; nothing is left to do")
+    assert held(journal / "checkpoints") == before

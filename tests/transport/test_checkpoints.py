@@ -349,6 +349,116 @@ def test_a_checkpoint_from_before_a_cut_says_that_the_journal_was_cut(rings: Pat
             consumer.recover("sum")
 
 
+def consumed(rings: Path, tmp_path: Path, lasts: tuple[int, ...]) -> None:
+    """A life of the channel up to each of `lasts`, with a checkpoint there of what was read, in a store that is kept elsewhere."""
+    channel = durable(rings, tmp_path)
+    with (
+        tb.open_producer(channel) as producer,
+        tb.open_consumer(channel, "reader", checkpoints=tmp_path / "elsewhere") as consumer,
+    ):
+        for last in lasts:
+            write(producer, channel.ring.published + 1, last)
+            read(consumer, last)
+            consumer.checkpoint("sum", f"up to {last}".encode())
+
+
+def number_at(tmp_path: Path, sequence: int, state_id: str = "sum") -> int:
+    """Number of the checkpoint of a state at `sequence`."""
+    listed = CheckpointStore(tmp_path / "elsewhere").list()
+    return int(next(one["checkpoint_id"] for one in listed if (one["name"], one["sequence"]) == (state_id, sequence)))
+
+
+def put_back(older: Path, journal: Path) -> None:
+    shutil.rmtree(journal)
+    shutil.copytree(older, journal)
+
+
+def test_a_checkpoint_kept_elsewhere_of_messages_that_a_journal_put_back_does_not_hold_is_never_given(
+    rings: Path, tmp_path: Path
+) -> None:
+    """Method: the journal put back goes on beyond the checkpoint, with the very same messages: only its chain can tell."""
+    consumed(rings, tmp_path, (5, 8))
+    journal, older = tmp_path / "numbers", tmp_path / "older"
+    shutil.copytree(journal, older)
+    consumed(rings, tmp_path, (12,))
+    reboot(rings)
+    put_back(older, journal)
+    channel = durable(rings, tmp_path)
+    with tb.open_producer(channel) as producer:
+        write(producer, 9, 20)
+        with tb.open_consumer(channel, checkpoints=tmp_path / "elsewhere") as consumer:
+            with pytest.raises(CheckpointError) as refused:
+                consumer.recover("sum")
+            assert str(refused.value) == (
+                f"checkpoint {number_at(tmp_path, 12)} of 'sum' at message 12 of channel numbers is of messages that the "
+                f"journal in {journal} does not hold: an older copy of it was put back and has gone on with others; put back "
+                "the newer one, or recover checkpoint "
+                f"{number_at(tmp_path, 8)}, which holds, by its number; it is at message 8"
+            )
+            assert consumer.next_sequence == 1, "it stays where it is"
+            found = consumer.recover(number_at(tmp_path, 8))
+            assert found is not None
+            assert (found.state, found.cursor.sequence) == (b"up to 8", 8)
+            assert read(consumer, 20) == list(range(9, 21))
+        with pytest.raises(CheckpointError, match=r"of 'reader' at message 12 .* or open it with start=9"):
+            tb.open_consumer(channel, "reader", checkpoints=tmp_path / "elsewhere")
+
+
+def test_an_entry_of_a_release_that_stored_no_batch_is_told_by_when_its_message_can_have_been_written(
+    rings: Path, tmp_path: Path
+) -> None:
+    consumed(rings, tmp_path, (8,))
+    journal, older = tmp_path / "numbers", tmp_path / "older"
+    shutil.copytree(journal, older)
+    store = CheckpointStore(tmp_path / "elsewhere")
+    epoch = store.list()[0]["epoch"]
+    store.put("state", "numbers", "old", epoch=epoch, sequence=8, state=b"eight")
+    store.put("state", "numbers", "old", epoch=epoch, sequence=12, state=b"twelve")
+    reboot(rings)
+    put_back(older, journal)
+    channel = durable(rings, tmp_path)
+    with (
+        tb.open_producer(channel) as producer,
+        tb.open_consumer(channel, checkpoints=tmp_path / "elsewhere") as consumer,
+    ):
+        write(producer, 9, 20)
+        with pytest.raises(CheckpointError, match=r"at message 12 .* does not hold.* which holds, by its number"):
+            consumer.recover("old")
+        assert (found := consumer.recover(number_at(tmp_path, 8, "old"))) is not None
+        assert found.state == b"eight"
+
+
+def test_after_a_cut_a_checkpoint_of_messages_that_are_left_is_given_and_one_of_lost_ones_is_not(
+    rings: Path, tmp_path: Path
+) -> None:
+    consumed(rings, tmp_path, (5, 40))
+    journal = tmp_path / "numbers"
+    reboot(rings)
+    message = (20).to_bytes(8, "little")
+    segment = next(path for path in journal.glob("*.segment") if message in path.read_bytes()[4096:])
+    content = bytearray(segment.read_bytes())
+    content[content.index(message, 4096)] ^= 1
+    segment.write_bytes(content)
+    found = persistence.examine(journal)
+    assert (found.last_good, found.last_known) == (5, 40)
+    persistence.cut(journal, 5)
+    channel = durable(rings, tmp_path)
+    with (
+        tb.open_producer(channel) as producer,
+        tb.open_consumer(channel, checkpoints=tmp_path / "elsewhere") as consumer,
+    ):
+        write(producer, 41, 50)
+        with pytest.raises(CheckpointEpochError, match="its journal was cut before that message; recover checkpoint 1"):
+            consumer.recover("sum")
+        kept = consumer.recover(1)
+        assert kept is not None
+        assert (kept.state, kept.cursor) == (
+            b"up to 5",
+            tb.Cursor(channel="numbers", epoch=channel.ring.epoch, sequence=5),
+        )
+        assert next(persistence.read(journal, from_cursor=kept.cursor))[0] == 41
+
+
 def test_a_cursor_beyond_a_journal_that_was_put_back_is_refused(rings: Path, tmp_path: Path) -> None:
     with tb.open_producer(durable(rings, tmp_path)) as producer:
         write(producer, 1, 5)

@@ -33,7 +33,9 @@ pub use error::CheckpointError;
 /// Checkpoints kept of each subject, the newest first.
 pub const KEPT: usize = 3;
 /// Version of what is stored.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
+/// The oldest one that is read; the next commit makes the newest of it.
+pub const OLDEST_VERSION: u32 = 1;
 
 /// Address space for the file, which grows as it needs; nothing is taken before.
 const MAP_SIZE: usize = 64 << 30;
@@ -180,6 +182,11 @@ impl CheckpointStore {
         let key = entry::key(&prefix, id);
         let head = entry::head(&key, cursor, now_ns(), state);
         store.entries.put(&mut transaction, NUMBER_KEY, &id.to_le_bytes()).map_err(failed)?;
+        // A release that knows nothing of batches must not go on from what it cannot check.
+        let format = format_value();
+        if store.entries.get(&transaction, FORMAT_KEY).map_err(failed)? != Some(&format[..]) {
+            store.entries.put(&mut transaction, FORMAT_KEY, &format).map_err(failed)?;
+        }
         store
             .entries
             .put_reserved(&mut transaction, &key, head.len() + state.len(), |value| {
@@ -271,6 +278,27 @@ impl CheckpointStore {
         drop(found);
         transaction.commit().map_err(failed)?;
         Ok(count)
+    }
+
+    /// Forgets checkpoints by their numbers, in one commit; how many of them there were.
+    ///
+    /// # Errors
+    /// Those of [`CheckpointStore::put`].
+    pub fn remove_numbers(&self, ids: &[u64]) -> Result<usize, CheckpointError> {
+        let store = self.checked()?;
+        store.check_in_place()?;
+        let failed = |error| store.failed("write to", error);
+        let mut transaction = store.env.write_txn().map_err(failed)?;
+        let mut keys = Vec::new();
+        for found in store.entries.iter(&transaction).map_err(failed)? {
+            let (key, _) = found.map_err(failed)?;
+            keys.extend(entry::parse_key(key).filter(|(_, id)| ids.contains(id)).map(|_| key.to_vec()));
+        }
+        for key in &keys {
+            store.entries.delete(&mut transaction, key).map_err(failed)?;
+        }
+        transaction.commit().map_err(failed)?;
+        Ok(keys.len())
     }
 
     /// Copies all checkpoints of one moment into a directory that is made for them, durably, and checks the copy.
@@ -492,8 +520,7 @@ fn open_entries(path: &Path, env: &Env<WithoutTls>) -> Result<Entries, Checkpoin
             (format, entries.is_empty(&transaction).map_err(failed)?)
         };
         if is_empty {
-            let value = [&FORMAT_MAGIC[..], &FORMAT_VERSION.to_le_bytes()].concat();
-            entries.put(&mut transaction, FORMAT_KEY, &value).map_err(failed)?;
+            entries.put(&mut transaction, FORMAT_KEY, &format_value()).map_err(failed)?;
             transaction.commit().map_err(failed)?;
             sync_directories(path).map_err(|source| io_error("sync the directory of", path, source))?;
             return Ok(entries);
@@ -504,10 +531,14 @@ fn open_entries(path: &Path, env: &Env<WithoutTls>) -> Result<Entries, Checkpoin
         Some(u32::from_le_bytes(bytes))
     });
     match version {
-        Some(FORMAT_VERSION) => Ok(entries),
+        Some(OLDEST_VERSION..=FORMAT_VERSION) => Ok(entries),
         Some(found) => Err(CheckpointError::Version { path: path.to_owned(), found, supported: FORMAT_VERSION }),
         None => Err(CheckpointError::Damaged { path: path.to_owned(), page: 0, reason: "it is not of checkpoints" }),
     }
+}
+
+fn format_value() -> Vec<u8> {
+    [&FORMAT_MAGIC[..], &FORMAT_VERSION.to_le_bytes()].concat()
 }
 
 /// The names of the files and of the directory itself are on disk.

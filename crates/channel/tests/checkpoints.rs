@@ -17,7 +17,7 @@ fn directory() -> TempDir {
 }
 
 fn at(sequence: u64) -> Cursor {
-    Cursor { epoch: 7, sequence }
+    Cursor::without_journal(7, sequence)
 }
 
 /// A state that follows from its sequence, so that one is never taken for another.
@@ -344,4 +344,49 @@ fn what_is_no_file_under_the_name_of_a_stores_file_is_named_and_never_waited_for
     rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, Mode::RUSR | Mode::WUSR).expect("a pipe");
     let refused = CheckpointStore::open(&pipe).expect_err("a pipe is no directory");
     assert!(matches!(&refused, CheckpointError::NoDirectory { path } if *path == pipe), "{refused}");
+}
+
+#[test]
+fn a_store_of_version_1_is_read_and_the_next_commit_makes_it_one_that_older_releases_refuse() {
+    let directory = directory();
+    let subject = Subject::state("orders", "risk");
+    {
+        let store = store(directory.path());
+        // Without a batch an entry has the bytes of version 1.
+        store.put(&subject, at(4), None, b"before").expect("put");
+    }
+    let file = directory.path().join(DATA_FILE);
+    let mut older = fs::read(&file).expect("read");
+    let version = |bytes: &[u8]| bytes.windows(8).rposition(|name| name == b"TIDECKPT").expect("its name") + 8;
+    while let Some(place) = older.windows(12).position(|bytes| bytes == b"TIDECKPT\x02\0\0\0") {
+        older[place + 8] = 1;
+    }
+    fs::write(&file, &older).expect("write");
+    let batch = Some(tidebook_journal::BatchMark { number: 3, chain: 0xdead_beef });
+    {
+        let store = store(directory.path());
+        let found = store.newest(&subject).expect("read").expect("there");
+        assert_eq!((found.listed.cursor, &found.state[..]), (at(4), &b"before"[..]));
+        assert_eq!(fs::read(&file).expect("read"), older, "looking changes nothing");
+        store.put(&subject, Cursor { batch, ..at(5) }, None, b"after").expect("put");
+    }
+    let written = fs::read(&file).expect("read");
+    assert_eq!(written[version(&written)..][..4], [2, 0, 0, 0]);
+    let found: Vec<_> = store(directory.path()).list().expect("read").into_iter().map(|it| it.cursor).collect();
+    assert_eq!(found, [at(4), Cursor { batch, ..at(5) }]);
+}
+
+#[test]
+fn checkpoints_are_forgotten_by_their_numbers_and_no_others() {
+    let directory = directory();
+    let store = store(directory.path());
+    let (risk, book) = (Subject::state("orders", "risk"), Subject::consumer("orders", "book"));
+    for sequence in 1..=3 {
+        store.put(&risk, at(sequence), None, b"").expect("put");
+        store.put(&book, at(sequence), None, b"").expect("put");
+    }
+    assert_eq!(store.remove_numbers(&[5, 6, 99]).expect("remove"), 2);
+    let listed: Vec<_> = store.list().expect("read").into_iter().map(|it| it.id).collect();
+    assert_eq!(listed, [1, 3, 2, 4]);
+    assert_eq!(store.put(&risk, at(4), None, b"").expect("put"), 7, "no number is given twice");
 }

@@ -115,7 +115,7 @@ fn store_checkpoints(directory: &Path, name: &str) -> ! {
     let mut out = std::io::stdout().lock();
     loop {
         sequence += 1;
-        store.put(&subject, Cursor { epoch: 1, sequence }, None, &checkpoint_state(sequence)).expect("put");
+        store.put(&subject, Cursor::without_journal(1, sequence), None, &checkpoint_state(sequence)).expect("put");
         writeln!(out, "{sequence}").expect("the parent reads");
         out.flush().expect("the parent reads");
     }

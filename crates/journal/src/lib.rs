@@ -19,6 +19,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod batch_finder;
 mod beginning;
 mod compact;
 mod configuration;
@@ -44,6 +45,7 @@ mod walk;
 mod watermark;
 mod writer;
 
+pub use batch_finder::{BatchFinder, BatchMark, Found};
 pub use compact::{Compacted, compact, compact_storage, first_to_keep, segments};
 pub use configuration::{ConfigurationChange, configurations, configurations_storage};
 pub use durable_end::{DurableEnd, durable_end, durable_end_storage};

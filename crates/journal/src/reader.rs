@@ -357,7 +357,7 @@ pub(crate) fn configuration_of(records: &[u8]) -> Option<String> {
 }
 
 /// The first sequence held, and the last segment that begins at or before `from_sequence`, the first one for 0.
-fn choose_segment(storage: &dyn Storage, from_sequence: u64) -> Result<(u64, OpenSegment), JournalError> {
+pub(crate) fn choose_segment(storage: &dyn Storage, from_sequence: u64) -> Result<(u64, OpenSegment), JournalError> {
     loop {
         let numbers = segment::list(storage)?;
         let Some(&oldest) = numbers.first() else { return Err(JournalError::Absent { path: storage.path("") }) };
@@ -382,7 +382,7 @@ fn choose_segment(storage: &dyn Storage, from_sequence: u64) -> Result<(u64, Ope
 
 /// Bytes of the file read ahead.
 #[derive(Debug, Default)]
-struct Window {
+pub(crate) struct Window {
     buffer: Vec<u8>,
     /// Bytes of the buffer that the file filled.
     filled: usize,
@@ -394,7 +394,7 @@ struct Window {
 
 impl Window {
     /// Makes `size` bytes at `offset` present as far as the file reaches; reads again if `fresh` is asked for.
-    fn load(
+    pub fn load(
         &mut self,
         file: &dyn storage::StorageFile,
         offset: u64,
@@ -423,7 +423,8 @@ impl Window {
         self.durable = 0;
     }
 
-    fn from(&self, offset: u64) -> &[u8] {
+    /// What is held from `offset` on.
+    pub fn from(&self, offset: u64) -> &[u8] {
         offset.checked_sub(self.start).and_then(|skip| self.buffer[..self.filled].get(skip as usize..)).unwrap_or(&[])
     }
 

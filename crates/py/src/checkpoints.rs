@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use tidebook_channel::checkpoints::Listed;
 use tidebook_channel::{Checkpoint, CheckpointError, Cursor, Subject};
+use tidebook_journal::BatchMark;
 
 use crate::errors::{self, Fact, Raised};
 
@@ -71,7 +72,7 @@ impl CheckpointStore {
     }
 
     /// Stores a state with its cursor and gives the checkpoint's number.
-    #[pyo3(signature = (kind, channel, name, *, epoch, sequence, state=None, durable=None))]
+    #[pyo3(signature = (kind, channel, name, *, epoch, sequence, batch=None, state=None, durable=None))]
     #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
     fn put(
         &self,
@@ -81,12 +82,14 @@ impl CheckpointStore {
         name: &str,
         epoch: u64,
         sequence: u64,
+        batch: Option<(u64, u32)>,
         state: Option<&[u8]>,
         durable: Option<u64>,
     ) -> PyResult<u64> {
         let subject = subject(kind, channel, name)?;
         let state = state.unwrap_or_default();
-        py.detach(|| self.0.put(&subject, Cursor { epoch, sequence }, durable, state)).map_err(raised)
+        let batch = batch.map(|(number, chain)| BatchMark { number, chain });
+        py.detach(|| self.0.put(&subject, Cursor { epoch, sequence, batch }, durable, state)).map_err(raised)
     }
 
     /// The newest checkpoint of a state or consumer.
@@ -116,6 +119,11 @@ impl CheckpointStore {
     fn remove(&self, py: Python<'_>, kind: &str, channel: &str, name: &str) -> PyResult<usize> {
         let subject = subject(kind, channel, name)?;
         py.detach(|| self.0.remove(&subject)).map_err(raised)
+    }
+
+    /// Forgets checkpoints by their numbers; how many of them there were.
+    fn remove_numbers(&self, py: Python<'_>, checkpoint_ids: Vec<u64>) -> PyResult<usize> {
+        py.detach(|| self.0.remove_numbers(&checkpoint_ids)).map_err(raised)
     }
 
     /// Copies all of one moment into a directory that is made for it.
@@ -151,6 +159,7 @@ fn facts<'py>(py: Python<'py>, listed: &Listed) -> PyResult<Bound<'py, PyDict>> 
     facts.set_item("name", &listed.subject.name)?;
     facts.set_item("epoch", listed.cursor.epoch)?;
     facts.set_item("sequence", listed.cursor.sequence)?;
+    facts.set_item("batch", listed.cursor.batch.map(|batch| (batch.number, batch.chain)))?;
     facts.set_item("created_ns", listed.created_ns)?;
     facts.set_item("state_size_bytes", listed.state_size_bytes)?;
     Ok(facts)

@@ -248,6 +248,28 @@ impl JournalReader {
     }
 }
 
+/// Number, chain value and start of its segment of the batch that holds a message.
+type FoundBatch = (u64, u32, Option<i64>);
+
+/// Finds the batches of messages in a journal.
+#[pyclass(frozen, module = "tidebook._core")]
+pub struct BatchFinder(Mutex<tidebook_journal::BatchFinder>);
+
+#[pymethods]
+impl BatchFinder {
+    #[new]
+    fn new(directory: PathBuf) -> Self {
+        Self(Mutex::new(tidebook_journal::BatchFinder::new(&directory)))
+    }
+
+    /// The batch that holds a message.
+    fn find(&self, py: Python<'_>, sequence: u64) -> PyResult<Option<FoundBatch>> {
+        let found = py.detach(|| self.0.lock().expect("a journal call does not panic").find(sequence));
+        let found = found.map_err(|error| PyErr::from(Raised::from(error)))?;
+        Ok(found.map(|found| (found.batch.number, found.batch.chain, found.created_ns)))
+    }
+}
+
 /// What headers and the newest segment of a journal say.
 #[pyfunction]
 pub fn inspect_journal(py: Python<'_>, directory: PathBuf) -> PyResult<Bound<'_, PyDict>> {

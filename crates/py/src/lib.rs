@@ -59,8 +59,8 @@ mod _core {
     use super::feed_channel::FeedChannel;
     #[pymodule_export]
     use super::journal::{
-        JournalReader, JournalWriter, compact_journal, inspect_journal, journal_configurations, journal_durable_end,
-        journal_first_to_keep, journal_stats, verify_journal,
+        BatchFinder, JournalReader, JournalWriter, compact_journal, inspect_journal, journal_configurations,
+        journal_durable_end, journal_first_to_keep, journal_stats, verify_journal,
     };
     #[pymodule_export]
     use super::journal_repair::{cut_journal, examine_journal, restore_journal};

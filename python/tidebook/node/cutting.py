@@ -14,11 +14,11 @@ import filecmp
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tidebook import persistence
 from tidebook._core import CheckpointStore, JournalReader
-from tidebook.errors import CheckpointError, OperationError
+from tidebook.errors import CheckpointError, CheckpointFullError, OperationError
 from tidebook.node.directory import checkpoints_file, journal_directory
 from tidebook.node.snapshot_files import proven_durable
 from tidebook.node.status import rings_of
@@ -53,15 +53,9 @@ def beyond(directory: Path, sequence: int, *, until: int | None = None) -> list[
 
     Raises: StorageError for a store whose manifest cannot be read: fix that first, or its rows are not known.
     """
-    found = _rows(directory) + _snapshots(directory) + _rings(directory) + _checkpoints(directory)
-    return [
-        one
-        for one in found
-        if one.sequence is None
-        or (one.sequence > sequence and (until is None or one.sequence < until))
-        # Those of a consumer that is not as far are of the epoch that ends, too.
-        or (until is None and one.kind in ("checkpoint", "cursor"))
-    ]
+    found = _rows(directory) + _snapshots(directory) + _rings(directory)
+    known = [one for one in found if (one.sequence or 0) > sequence and (until is None or (one.sequence or 0) < until)]
+    return known + _checkpoints(directory, sequence, None if until is None else persistence.inspect(directory).epoch)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +97,7 @@ def cut(directory: Path, sequence: int) -> tuple[Cut, list[Path]]:
     known = beyond(directory, sequence)
     evidence = max((one.sequence or 0 for one in known), default=0)
     done = persistence.cut(directory, sequence, evidence)
-    return done, _put_aside(directory, known)
+    return done, _put_aside(directory, sequence, known)
 
 
 def finish(directory: Path, sequence: int) -> list[Path] | None:
@@ -113,7 +107,7 @@ def finish(directory: Path, sequence: int) -> list[Path] | None:
     until = reader.next_sequence if read is None else read[0]
     if until == sequence + 1:
         return None
-    return _put_aside(directory, beyond(directory, sequence, until=until))
+    return _put_aside(directory, sequence, beyond(directory, sequence, until=until))
 
 
 def _rows(directory: Path) -> list[Beyond]:
@@ -148,7 +142,7 @@ def _rings_of(directory: Path) -> list[RingState]:
     return [ring for ring in rings_of(directory.name) if ring.is_of(journal_id)]
 
 
-def _checkpoints(directory: Path) -> list[Beyond]:
+def _checkpoints(directory: Path, sequence: int, epoch: int | None) -> list[Beyond]:
     place = checkpoints_file(directory).parent
     if not checkpoints_file(directory).exists():
         return []
@@ -158,22 +152,24 @@ def _checkpoints(directory: Path) -> list[Beyond]:
         what = "cannot be read; put aside by the cut"
         return [Beyond(kind="checkpoint", path=str(place), name="", sequence=None, what_to_do=what)]
     whats = {
-        "state": ("checkpoint", "put aside by the cut; begin the state anew from the journal"),
+        "state": (
+            "checkpoint",
+            "put aside by the cut; begin the state anew from the journal, or from an older one that is left",
+        ),
         "consumer": (
             "cursor",
             "put aside by the cut; let the consumer start at the message after the last it has done",
         ),
     }
-    newest = {(one["kind"], one["name"]): one for one in listed}
+    newest = {(one["kind"], one["name"]): one for one in listed if _is_cut(one, sequence, epoch)}
     return [
         Beyond(kind=whats[kind][0], path=str(place), name=name, sequence=one["sequence"], what_to_do=whats[kind][1])
         for (kind, name), one in newest.items()
     ]
 
 
-def _put_aside(directory: Path, known: list[Beyond]) -> list[Path]:
+def _put_aside(directory: Path, sequence: int, known: list[Beyond]) -> list[Path]:
     kept = []
-    epoch = persistence.inspect(directory).epoch
     for one in known:
         path = Path(one.path)
         if one.kind == "snapshot":
@@ -182,18 +178,37 @@ def _put_aside(directory: Path, known: list[Beyond]) -> list[Path]:
             to = directory / _QUARANTINE / "rings"
             there = [held for held in (path, staging_of(path)) if held.exists() and not _is_kept(held, to)]
             kept += [_copy(held, to) for held in there]
-    checkpoints = checkpoints_file(directory).parent
-    if checkpoints.exists() and _of_older_epochs(checkpoints, epoch):
-        kept.append(_move(checkpoints, directory / _QUARANTINE))
+    if checkpoints_file(directory).exists():
+        kept += _put_checkpoints_aside(directory, sequence)
     return kept
 
 
-def _of_older_epochs(place: Path, epoch: int) -> bool:
+def _put_checkpoints_aside(directory: Path, sequence: int) -> list[Path]:
+    """All are copied, and those of lost messages removed; what is left, the chain shows to be of messages that are there."""
+    place, quarantine = checkpoints_file(directory).parent, directory / _QUARANTINE
+    epoch = persistence.inspect(directory).epoch
     try:
-        listed = CheckpointStore(place).list()
+        store = CheckpointStore(place)
+        lost = [one["checkpoint_id"] for one in store.list() if _is_cut(one, sequence, epoch)]
+        if not lost:
+            return []
+        to = _free_name(quarantine, place.name)
+        store.copy_to(to)
+        store.remove_numbers(lost)
+    except CheckpointFullError:
+        raise
     except CheckpointError:
-        return True
-    return bool(listed) and all(one["epoch"] >> 32 < epoch for one in listed)
+        # One that cannot be read shows of no message that it is there.
+        return [_move(place, quarantine)]
+    return [to]
+
+
+def _is_cut(one: dict[str, Any], sequence: int, epoch: int | None) -> bool:
+    """Whether a cut behind `sequence` loses a checkpoint, if it is of an epoch before `epoch`: as one of lost messages, or as one
+    of which nothing shows that it is none.
+    """
+    has_ended = epoch is None or one["epoch"] >> 32 < epoch
+    return has_ended and (one["sequence"] > sequence or (one["sequence"] > 0 and one["batch"] is None))
 
 
 def _move(path: Path, directory: Path) -> Path:

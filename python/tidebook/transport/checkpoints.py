@@ -20,8 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tidebook._core import CheckpointStore
-from tidebook.errors import ChannelUsageError, CheckpointEpochError, CheckpointError, TidebookError
+from tidebook._core import BatchFinder, CheckpointStore
+from tidebook.errors import (
+    ChannelUsageError,
+    CheckpointEpochError,
+    CheckpointError,
+    JournalCompactedError,
+    JournalError,
+    TidebookError,
+)
 from tidebook.transport.companions import checkpoints_of, journal_of
 
 if TYPE_CHECKING:
@@ -56,10 +63,14 @@ class Checkpoint:
 
 def directory_of(channel: Channel) -> Path | None:
     """Where the checkpoints of a durable channel are; None on a memory channel, and where its journal is not known here."""
+    journal = _journal_of(channel)
+    return None if journal is None else checkpoints_of(journal)
+
+
+def _journal_of(channel: Channel) -> Path | None:
     if not channel.ring.visible_durable:
         return None
-    journal = journal_of(channel.path) if channel.journal is None else channel.journal.directory
-    return None if journal is None else checkpoints_of(journal)
+    return journal_of(channel.path) if channel.journal is None else channel.journal.directory
 
 
 def stored_beside(ring: Path) -> CheckpointStore | None:
@@ -82,6 +93,7 @@ class ReaderCheckpoints:
         self._name = name
         self._directory = directory_of(channel) if directory is None else Path(directory)
         self._is_own = directory is not None
+        self._batches: BatchFinder | None = None
         self._opened: CheckpointStore | None = None
         self._process_id = os.getpid()
         self._lock = threading.Lock()
@@ -97,13 +109,37 @@ class ReaderCheckpoints:
         # Read before the number is compared with it: it only rises.
         durable = ring.durable if ring.visible_durable else None
         return self._store().put(
-            "state", self._channel.name, state_id, epoch=ring.epoch, sequence=sequence, state=state, durable=durable
+            "state",
+            self._channel.name,
+            state_id,
+            epoch=ring.epoch,
+            sequence=sequence,
+            batch=self._batch_of(sequence, durable),
+            state=state,
+            durable=durable,
         )
+
+    def _batch_of(self, sequence: int, durable: int | None) -> tuple[int, int] | None:
+        """The batch of the journal that holds a durable message; None where this reader cannot look."""
+        if durable is None or not 0 < sequence <= durable:
+            return None
+        if self._batches is None:
+            journal = _journal_of(self._channel)
+            if journal is None:
+                return None
+            self._batches = BatchFinder(journal)
+        try:
+            found = self._batches.find(sequence)
+        except JournalError:
+            # Of a reader that may not read it, or one so late that its message is gone.
+            return None
+        return None if found is None else found[:2]
 
     def find(self, which: str | int) -> Checkpoint | None:
         """The newest checkpoint of a state id, or the one of a number, if it is of this channel and this life of it.
 
-        Raises: CheckpointEpochError; CheckpointError for one beyond the channel's end, CheckpointDamagedError.
+        Raises: CheckpointEpochError; CheckpointError for one beyond the channel's end or of messages that its journal does not
+                hold, CheckpointDamagedError.
         """
         store = self._store()
         name = self._channel.name
@@ -131,30 +167,39 @@ class ReaderCheckpoints:
 
     def _checked(self, found: dict[str, Any]) -> Checkpoint:
         ring = self._channel.ring
-        cursor = Cursor(channel=found["channel"], epoch=found["epoch"], sequence=found["sequence"])
-        what = f"checkpoint {found['checkpoint_id']} of {found['name']!r} at message {cursor.sequence}"
-        if cursor.epoch != ring.epoch:
-            # Below is the journal's id, above its epoch, which a cut raises.
-            is_cut = ring.visible_durable and cursor.epoch & 0xFFFFFFFF == ring.epoch & 0xFFFFFFFF
+        sequence, epoch = found["sequence"], found["epoch"]
+        what = f"checkpoint {found['checkpoint_id']} of {found['name']!r} at message {sequence}"
+        end = ring.durable if ring.visible_durable else ring.published
+        # Below is the journal's id, above its epoch, which a cut raises.
+        is_cut = epoch != ring.epoch and ring.visible_durable and epoch & 0xFFFFFFFF == ring.epoch & 0xFFFFFFFF
+        if epoch != ring.epoch and not (is_cut and found["batch"] is not None):
             why = (
                 "its journal was cut, so the state may be of messages that were lost"
                 if is_cut
                 else "its ring was lost without a journal, so nothing says which messages came between"
             )
-            raise CheckpointEpochError(
-                f"{what} is of another life of channel {cursor.channel} (epoch {cursor.epoch}, now {ring.epoch}): {why}; "
-                "begin the state anew, at a start you name",
-                expected=ring.epoch,
-                found=cursor.epoch,
-            )
-        end = ring.durable if ring.visible_durable else ring.published
-        if cursor.sequence > end:
+            raise self._of_another_life(found, f"{what} is of another life of channel {found['channel']}", why)
+        if sequence > end:
             raise CheckpointError(
-                f"{what} is beyond the end of channel {cursor.channel}, {end}: an older journal was put back; put back the "
-                "newer one, or recover an older checkpoint by its number",
-                sequence=cursor.sequence,
+                f"{what} is beyond the end of channel {found['channel']}, {end}: an older journal was put back; put back the "
+                f"newer one, or {self._instead(found)}",
+                sequence=sequence,
                 durable=end,
             )
+        if not self._is_held(found):
+            if is_cut:
+                where = f"{what} is of another life of channel {found['channel']}"
+                raise self._of_another_life(found, where, "its journal was cut before that message")
+            raise CheckpointError(
+                f"{what} of channel {found['channel']} is of messages that the journal in {_journal_of(self._channel)} does not "
+                "hold: an older copy of it was put back and has gone on with others; put back the newer one, or "
+                f"{self._instead(found)}",
+                sequence=sequence,
+                durable=end,
+                path=str(_journal_of(self._channel)),
+            )
+        # One of before a cut that did not lose its messages is of this life as well.
+        cursor = Cursor(channel=found["channel"], epoch=ring.epoch, sequence=sequence)
         return Checkpoint(
             checkpoint_id=found["checkpoint_id"],
             state_id=found["name"],
@@ -162,6 +207,68 @@ class ReaderCheckpoints:
             created_ns=found["created_ns"],
             state=found["state"],
         )
+
+    def _of_another_life(self, found: dict[str, Any], what: str, why: str) -> CheckpointEpochError:
+        now = self._channel.ring.epoch
+        return CheckpointEpochError(
+            f"{what} (epoch {found['epoch']}, now {now}): {why}; {self._instead(found)}",
+            expected=now,
+            found=found["epoch"],
+        )
+
+    def _is_held(self, found: dict[str, Any]) -> bool:
+        """Whether the journal has the messages that a checkpoint is of.
+
+        Raises: CheckpointError where the journal cannot be asked.
+        """
+        if not self._channel.ring.visible_durable or found["sequence"] == 0:
+            return True
+        journal = _journal_of(self._channel)
+        try:
+            if journal is None:
+                raise JournalError("it is not known here; open the channel's producer first")
+            held = BatchFinder(journal).find(found["sequence"])
+        except JournalCompactedError:
+            # Gone with time: what lies in the journal's own directory has come and gone with it.
+            return not self._is_own
+        except JournalError as error:
+            if found["batch"] is None:
+                return True
+            raise CheckpointError(
+                f"checkpoint {found['checkpoint_id']} of {found['name']!r} at message {found['sequence']} cannot be compared with "
+                f"the journal of channel {found['channel']}: {error}",
+                sequence=found["sequence"],
+            ) from error
+        if held is None:
+            return False
+        if found["batch"] is None:
+            # Of version 1: no message can be of before its segment was begun.
+            return held[2] is None or held[2] <= found["created_ns"]
+        return bool(found["batch"] == held[:2])
+
+    def _instead(self, refused: dict[str, Any]) -> str:
+        """What to do without a checkpoint: the newest older one of its subject that holds, else none."""
+        older = self._older_that_holds(refused)
+        if refused["kind"] == "consumer":
+            return "open it at a start you name" if older is None else f"open it with start={older['sequence'] + 1}"
+        if older is None:
+            return "begin the state anew, at a start you name"
+        return f"recover checkpoint {older['checkpoint_id']}, which holds, by its number; it is at message {older['sequence']}"
+
+    def _older_that_holds(self, refused: dict[str, Any]) -> dict[str, Any] | None:
+        ring, subject = self._channel.ring, ("kind", "channel", "name")
+        if not ring.visible_durable:
+            return None
+        try:
+            for one in sorted(self._store().list(), key=lambda one: -one["checkpoint_id"]):
+                is_older = all(one[key] == refused[key] for key in subject) and one["sequence"] < refused["sequence"]
+                is_of_here = one["epoch"] == ring.epoch or one["batch"] is not None
+                if is_older and is_of_here and one["sequence"] <= ring.durable and self._is_held(one):
+                    return one
+        except CheckpointError:
+            # Of those that cannot be read or compared nothing is said.
+            return None
+        return None
 
     def _store(self) -> CheckpointStore:
         if self._opened is None:
@@ -208,9 +315,15 @@ class ReaderCheckpoints:
         following = [line["next"] for line in ring.status()["consumers"] if line["name"] == self._name]
         if not following or following[0] - 1 == self._kept:
             return
-        sequence = following[0] - 1
+        sequence, durable = following[0] - 1, ring.durable
         self._store().put(
-            "consumer", self._channel.name, self._name, epoch=ring.epoch, sequence=sequence, durable=ring.durable
+            "consumer",
+            self._channel.name,
+            self._name,
+            epoch=ring.epoch,
+            sequence=sequence,
+            batch=self._batch_of(sequence, durable),
+            durable=durable,
         )
         self._kept = sequence
 

@@ -141,8 +141,8 @@ class Consumer:
 
         None when there is none, and then the consumer stays where it is. What was read and is not in the state comes
         again, from the journal where the ring has overwritten it; what is nowhere any more is a `Gap`.
-        Raises: CheckpointEpochError when the channel's ring was lost without a journal since; CheckpointError for one that is
-                beyond the channel's end; CheckpointDamagedError; ChannelUsageError while an array of a batch is there.
+        Raises: CheckpointEpochError when the channel's ring was lost without a journal since, or its journal was cut before
+                it; CheckpointError for one of messages that the journal does not hold; CheckpointDamagedError; ChannelUsageError while an array of a batch is there.
         """
         found = self._checkpoints.find(which)
         if found is not None:

@@ -2,6 +2,8 @@
 //!
 //! `docs/formats/checkpoints.md` has the table; a test pins sizes and offsets.
 
+use tidebook_journal::BatchMark;
+
 use crate::checkpoints::CheckpointError;
 
 /// Longest channel and longest state id, so that a key fits into the 511 bytes that LMDB takes.
@@ -17,6 +19,16 @@ pub struct Cursor {
     pub epoch: u64,
     /// Last message consumed; 0 is before the first.
     pub sequence: u64,
+    /// The batch of the channel's journal that holds this message: what shows later that a journal is of the same history.
+    /// `None` where there is no journal or no message, and in entries of version 1.
+    pub batch: Option<BatchMark>,
+}
+
+impl Cursor {
+    /// One that nothing shows to be of a journal.
+    pub const fn without_journal(epoch: u64, sequence: u64) -> Self {
+        Self { epoch, sequence, batch: None }
+    }
 }
 
 /// Whose checkpoint it is.
@@ -121,6 +133,10 @@ pub(crate) fn head(key: &[u8], cursor: Cursor, created_ns: i64, state: &[u8]) ->
     head[16..24].copy_from_slice(&created_ns.to_le_bytes());
     head[24..32].copy_from_slice(&(state.len() as u64).to_le_bytes());
     head[32..36].copy_from_slice(&crc_fast::crc32_iscsi(state).to_le_bytes());
+    if let Some(batch) = cursor.batch {
+        head[36..40].copy_from_slice(&batch.chain.to_le_bytes());
+        head[40..48].copy_from_slice(&batch.number.to_le_bytes());
+    }
     let crc = head_crc(key, &head);
     head[HEAD_CRC_AT..].copy_from_slice(&crc.to_le_bytes());
     head
@@ -141,7 +157,9 @@ pub(crate) fn parse<'a>(key: &[u8], value: &'a [u8]) -> Result<(Listed, &'a [u8]
     if word(24) != state.len() as u64 {
         return Err((id, "size of its state"));
     }
-    let cursor = Cursor { epoch: word(0), sequence: word(8) };
+    let chain = u32::from_le_bytes(head[36..40].try_into().expect("4 bytes"));
+    let batch = Some(BatchMark { number: word(40), chain }).filter(|batch| batch.number > 0);
+    let cursor = Cursor { epoch: word(0), sequence: word(8), batch };
     let created_ns = word(16).cast_signed();
     Ok((Listed { id, subject, cursor, created_ns, state_size_bytes: state.len() as u64 }, state))
 }
@@ -164,22 +182,35 @@ mod tests {
         let prefix = Subject::state("orders", "risk").prefix().expect("names that are keys");
         let key = key(&prefix, 0x0102);
         assert_eq!(key, b"\x10orders\0risk\0\0\0\0\0\0\0\x01\x02");
-        let head = head(&key, Cursor { epoch: 7, sequence: 9 }, -1, b"abc");
+        let batch = Some(BatchMark { number: 5, chain: 0x0403_0201 });
+        let head = head(&key, Cursor { epoch: 7, sequence: 9, batch }, -1, b"abc");
         assert_eq!(head[..16], [7, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(head[16..24], [0xff; 8]);
         assert_eq!(head[24..32], [3, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(head[32..36], crc_fast::crc32_iscsi(b"abc").to_le_bytes());
-        assert_eq!(head[36..60], [0; 24]);
+        assert_eq!(head[36..48], [1, 2, 3, 4, 5, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(head[48..60], [0; 12]);
         let value = [&head[..], b"abc"].concat();
         let found = read(&key, &value).expect("whole");
         assert_eq!((found.listed.id, &found.state[..]), (0x0102, &b"abc"[..]));
         assert_eq!(found.listed.subject, Subject::state("orders", "risk"));
+        assert_eq!(found.listed.cursor, Cursor { epoch: 7, sequence: 9, batch });
+    }
+
+    #[test]
+    fn an_entry_of_version_1_has_no_batch() {
+        let key = key(&Subject::state("orders", "risk").prefix().expect("names that are keys"), 1);
+        let cursor = Cursor::without_journal(7, 9);
+        let head = head(&key, cursor, -1, b"abc");
+        assert_eq!(head[36..60], [0; 24]);
+        let found = read(&key, &[&head[..], b"abc"].concat()).expect("whole");
+        assert_eq!(found.listed.cursor, cursor);
     }
 
     #[test]
     fn a_flipped_bit_of_a_key_or_value_is_found() {
         let key = key(&Subject::consumer("c", "n").prefix().expect("names that are keys"), 1);
-        let value = [&head(&key, Cursor { epoch: 1, sequence: 2 }, 3, b"state")[..], b"state"].concat();
+        let value = [&head(&key, Cursor::without_journal(1, 2), 3, b"state")[..], b"state"].concat();
         for bit in 0..value.len() * 8 {
             let mut damaged = value.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
