@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 
+import tidebook as tb
+from tests.node.test_feed_snapshots import Feed
 from tests.node.test_live import get, node, wait_for
 from tidebook import persistence
-from tidebook._core import FeedChannel
+from tidebook._core import CheckpointStore, FeedChannel
+from tidebook.node.feed_snapshots import SnapshotOptions
 from tidebook.node.presence import owning
 from tidebook.node.status import directory_status
 
@@ -27,8 +30,8 @@ def rings(tmp_path: Path) -> Path:
     return directory
 
 
-def told(data: Path, rings: Path, code: int = 0) -> dict[str, Any]:
-    command = [sys.executable, "-m", "tidebook", "status", "--data", str(data), "--json"]
+def told(data: Path, rings: Path, *options: str, code: int = 0) -> dict[str, Any]:
+    command = [sys.executable, "-m", "tidebook", "status", "--data", str(data), "--json", *options]
     shown = subprocess.run(
         command, env=os.environ | {"TIDEBOOK_RINGS": str(rings)}, capture_output=True, text=True, check=False
     )
@@ -112,6 +115,69 @@ def test_a_damaged_journal_and_one_put_back_to_an_older_state_promise_nothing(tm
     newest.write_bytes(taken[:8] + b"\xff" + taken[9:])
     (damaged,) = told(data, rings, code=1)["channels"]
     assert str(newest) in damaged["failure"]
+
+
+@pytest.fixture
+def feed(tmp_path: Path) -> Feed:
+    """A directory with several segments, rows, two snapshots and checkpoints, and nobody at work."""
+    feed = Feed(tmp_path / "data", SnapshotOptions(interval_s=0.0, keep=2))
+    for _ in range(3):
+        feed.write(300)
+        feed.store()
+    feed.writer.close()
+    store = CheckpointStore(feed.journal / "checkpoints")
+    for sequence in (100, 200):
+        store.put("state", "feed.binance", "sum", epoch=1, sequence=sequence, state=b"a state that is looked for")
+    return feed
+
+
+def test_a_status_that_reads_everything_says_how_much_and_that_it_is_whole(feed: Feed, rings: Path) -> None:
+    assert told(feed.data, rings)["read"] is None
+    found = told(feed.data, rings, "--verify")
+    assert found["ok"]
+    read = found["read"]
+    assert (read["messages"], read["journals"], read["snapshots"], read["checkpoints"]) == (900, 1, 2, 2)
+    assert read["rows"] == tb.open(feed.data).verify().rows > 0
+    assert read["damaged"] == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [
+        ("journal/*/0000000002.segment", "segment 2"),
+        ("warm/trades/**/*.parquet", ".parquet is damaged"),
+        ("snapshots/**/*.snapshot", ".snapshot"),
+        ("journal/*/checkpoints/data.mdb", "checkpoint 1"),
+    ],
+)
+def test_damage_anywhere_is_seen_by_a_status_that_reads_everything_and_named(
+    feed: Feed, rings: Path, pattern: str, words: str
+) -> None:
+    damaged = min(feed.data.glob(pattern))
+    content = bytearray(damaged.read_bytes())
+    at = content.rindex(b"looked for") if damaged.suffix == ".mdb" else len(content) // 2
+    content[at] ^= 1
+    damaged.write_bytes(content)
+    assert told(feed.data, rings)["ok"], "a look at newest segments and headers cannot see it"
+    found = told(feed.data, rings, "--verify", code=1)
+    assert not found["ok"]
+    (line,) = found["read"]["damaged"]
+    assert words in line
+    (channel,) = found["channels"]
+    assert bool(channel["failure"]) is (damaged.suffix == ".segment")
+
+
+def test_a_status_that_reads_everything_beside_a_node_at_work_finds_nothing_wrong(tmp_path: Path, rings: Path) -> None:
+    """Method: rows are stored and merged, snapshots taken and removed, many times while it reads."""
+    data = tmp_path / "data"
+    options = ("--venues", "kraken", "--rate", "500", "--flush-interval-s", "0.2")
+    with node(data, rings, *options) as _:
+        wait_for(lambda: (data / "_manifest").is_dir())
+        for _ in range(3):
+            found = told(data, rings, "--verify")
+            assert found["ok"], found["read"]["damaged"]
+            (channel,) = found["channels"]
+            assert found["read"]["messages"] >= channel["durable"] > 0
 
 
 def test_a_ring_that_goes_on_with_another_copy_of_the_journal_is_told_and_proves_nothing(

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from tidebook.cli.channel.shown import Column, amount, plain, size, table
 from tidebook.cli.inputs import data_directory
-from tidebook.cli.output import Json, console, print_json
+from tidebook.cli.output import Json, console, counted, print_json
+from tidebook.cli.progress import progress_bar
 
 if TYPE_CHECKING:
+    from tidebook.node.reading_all import ReadAll
     from tidebook.node.status import ChannelStatus, DirectoryStatus
 
 _COLUMNS = (
@@ -27,24 +29,32 @@ _COLUMNS = (
 )
 
 
-def status(*, data: Path | None = None, json: Json = False) -> int:
+def status(*, data: Path | None = None, verify: bool = False, json: Json = False) -> int:
     """Say what is promised of each channel now, and never more; the exit code says whether something has failed.
 
     Parameters
     ----------
     data
         Data directory, whose node may run or not, or what channels have for `wal_dir`; default: the setting `data_directory`.
+    verify
+        Read everything: every batch of every journal, every row, snapshot and checkpoint. Without it headers, newest segments
+        and newest snapshots are looked at, and damage further back is not seen.
     """
     from tidebook.errors import UsageError
+    from tidebook.node.reading_all import read_all, size_of
     from tidebook.node.status import directory_status
 
     directory = data_directory(data)
     if not directory.is_dir():
         raise UsageError(f"there is no {directory}; name a data directory with --data")
-    found = directory_status(directory)
+    found, read = directory_status(directory), None
+    if verify:
+        with progress_bar("reading", size_of(found), quiet=json) as advance:
+            read = read_all(found, advance)
+    is_whole = found.ok and not (read and read.damaged)
     if json:
-        print_json(found.facts())
-        return 0 if found.ok else 1
+        print_json(found.facts() | {"ok": is_whole, "read": None if read is None else read.facts()})
+        return 0 if is_whole else 1
     print(_head(found))
     if not found.channels:
         print("nothing is journaled here yet")
@@ -56,7 +66,22 @@ def status(*, data: Path | None = None, json: Json = False) -> int:
     for channel in found.channels:
         if channel.failure:
             screen.print(f"[red]{plain(channel.channel)}:[/red] {plain(channel.guarantee)}")
-    return 0 if found.ok else 1
+    if read is not None:
+        for line in read.damaged:
+            screen.print(f"[red]damaged:[/red] {plain(line)}")
+        print(_read(read))
+    return 0 if is_whole else 1
+
+
+def _read(read: ReadAll) -> str:
+    parts = (
+        f"{counted(read.messages, 'message')} of {counted(read.journals, 'journal')}",
+        f"{counted(read.rows, 'row')} of {counted(read.parts, 'part')}",
+        counted(read.snapshots, "snapshot"),
+        counted(read.checkpoints, "checkpoint"),
+    )
+    verdict = "all else is whole" if read.damaged else "all of it is whole"
+    return f"read: {', '.join(parts)}, {size(read.size_bytes)}; {verdict}"
 
 
 def _head(found: DirectoryStatus) -> str:

@@ -1,0 +1,156 @@
+"""Everything a directory holds read once, beside a node at work or without one: what `tidebook status --verify` does.
+
+A status looks at headers, newest segments and the newest snapshot of each channel, which is quick and sees no damage further back.
+This reads the rest: every batch of every journal, every row against the manifest, every snapshot, every checkpoint. What a living
+node removes meanwhile is not missed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from tidebook._core import CheckpointStore, JournalReader
+from tidebook.errors import (
+    CheckpointError,
+    JournalAbsentError,
+    JournalCompactedError,
+    JournalError,
+    SnapshotError,
+)
+from tidebook.node.directory import checkpoints_file
+from tidebook.node.status import guarantee
+from tidebook.persistence.snapshots import stores
+from tidebook.storage.layout import MANIFEST_DIRECTORY
+from tidebook.storage.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tidebook.node.status import ChannelStatus, DirectoryStatus
+
+_CHUNK_MESSAGES: Final = 16_384
+
+
+@dataclass(kw_only=True)
+class ReadAll:
+    """What was read, and what of it is not what was written."""
+
+    messages: int = 0
+    journals: int = 0
+    rows: int = 0
+    parts: int = 0
+    snapshots: int = 0
+    checkpoints: int = 0
+    size_bytes: int = 0
+    """Of journals, parts and snapshots."""
+    damaged: list[str] = field(default_factory=list)
+    """One line for each thing that does not verify, naming it."""
+
+    def facts(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def size_of(status: DirectoryStatus) -> int:
+    """Bytes there are to read, for a bar."""
+    data = Path(status.data)
+    parts = sum(entry.size_bytes for entry in Store(data).manifest.files.values()) if _has_rows(data) else 0
+    snapshots = sum(path.stat().st_size for path in (data / "snapshots").rglob("*.snapshot"))
+    return parts + snapshots + sum(channel.journal_size_bytes for channel in status.channels)
+
+
+def read_all(status: DirectoryStatus, progress: Callable[[int], None] = lambda _: None) -> ReadAll:
+    """Reads all that a directory holds; a channel whose journal does not verify has failed from here on, in `status` too.
+
+    `progress` is called with bytes read. Changes nothing. Raises: StorageError for a manifest that cannot be read; OSError.
+    """
+    data, found = Path(status.data), ReadAll()
+    for channel in status.channels:
+        if not channel.failure:
+            _journal(channel, found, progress)
+        if channel.failure:
+            found.damaged.append(f"{channel.channel}: {channel.failure}")
+            channel.guarantee = guarantee(channel)
+        _checkpoints(Path(channel.journal), found)
+    _snapshots(data, found, progress)
+    if _has_rows(data):
+        _rows(data, found, progress)
+    return found
+
+
+def _has_rows(data: Path) -> bool:
+    return (data / MANIFEST_DIRECTORY).is_dir()
+
+
+def _journal(channel: ChannelStatus, found: ReadAll, progress: Callable[[int], None]) -> None:
+    each = channel.journal_size_bytes / max(1, channel.durable - channel.first_sequence + 1)
+    try:
+        last = _read(Path(channel.journal), found, lambda messages: progress(round(messages * each)))
+    except JournalAbsentError:
+        return  # nothing was ever written to it, or its owner removed it
+    except JournalError as error:
+        channel.failure = f"{error}; see `tidebook journal repair {channel.journal}`"
+        return
+    found.journals += 1
+    found.size_bytes += channel.journal_size_bytes
+    if last < channel.durable:
+        channel.failure = (
+            f"its journal {channel.journal} shows message {channel.durable:,} to be durable and only {last:,} can be read: see "
+            f"`tidebook journal repair {channel.journal}`"
+        )
+
+
+def _read(journal: Path, found: ReadAll, progress: Callable[[int], None]) -> int:
+    """Reads every batch; the last message."""
+    while True:
+        reader = JournalReader(journal, durable_only=False)
+        try:
+            while (read := reader.next(_CHUNK_MESSAGES)) is not None:
+                found.messages += len(read[1])
+                progress(len(read[1]))
+        except JournalCompactedError:
+            continue  # its node removes the oldest segments faster than they are read; the rest is there
+        return reader.next_sequence - 1
+
+
+def _checkpoints(journal: Path, found: ReadAll) -> None:
+    if not checkpoints_file(journal).exists():
+        return
+    try:
+        store = CheckpointStore(checkpoints_file(journal).parent)
+        listed = store.list()
+    except CheckpointError as error:
+        found.damaged.append(str(error))
+        return
+    for one in listed:
+        try:
+            # None of one that a newer one has replaced meanwhile.
+            found.checkpoints += store.get(one["checkpoint_id"]) is not None
+        except CheckpointError as error:
+            found.damaged.append(str(error))
+
+
+def _snapshots(data: Path, found: ReadAll, progress: Callable[[int], None]) -> None:
+    for store in stores(data / "snapshots"):
+        for sequence in store.sequences():
+            try:
+                size_bytes = store.verify(sequence).size_bytes
+            except SnapshotError as error:
+                if sequence in store.sequences():
+                    found.damaged.append(str(error))
+                continue
+            found.snapshots += 1
+            found.size_bytes += size_bytes
+            progress(size_bytes)
+
+
+def _rows(data: Path, found: ReadAll, progress: Callable[[int], None]) -> None:
+    verified = Store(data).verify(progress)
+    found.parts, found.rows = verified.files, verified.rows
+    found.size_bytes += verified.size_bytes
+    if verified.errors:
+        # Parts that were merged into others meanwhile are gone, and whole in those.
+        now = {str(data / path) for path in Store(data).manifest.files}
+        found.damaged += [str(error) for error in verified.errors if error.facts.get("path", "") in now]
