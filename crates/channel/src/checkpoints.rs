@@ -76,13 +76,26 @@ struct Opened {
     process_id: u32,
 }
 
-/// Stores that this process has open, by their real paths.
-static OPEN: LazyLock<Mutex<HashMap<PathBuf, Weak<Opened>>>> = LazyLock::new(Mutex::default);
+/// A store that this process may have open. Its lock is held while the store is opened, which may take as long as the disk or
+/// another process that opens it: whoever wants the same store waits for that, and nobody else.
+type Known = Arc<Mutex<Weak<Opened>>>;
+
+/// Those stores, by their real paths. Its lock is held for nothing but looking a path up.
+static OPEN: LazyLock<Mutex<HashMap<PathBuf, Known>>> = LazyLock::new(Mutex::default);
 /// The process that opened the first one. A child forked from it may have found the locks of its threads taken.
 static OWNER: AtomicU32 = AtomicU32::new(0);
 
-fn open_stores() -> MutexGuard<'static, HashMap<PathBuf, Weak<Opened>>> {
-    OPEN.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Forgets the store of a path, unless it is open or somebody is about to open it.
+fn forget(path: &Path) {
+    let mut open = locked(&OPEN);
+    // With that lock nobody else can get hold of an entry that nobody has.
+    if open.get(path).is_some_and(|known| Arc::strong_count(known) == 1 && locked(known).strong_count() == 0) {
+        open.remove(path);
+    }
 }
 
 impl Drop for Opened {
@@ -91,12 +104,9 @@ impl Drop for Opened {
         if std::process::id() != self.process_id {
             return;
         }
-        let mut open = open_stores();
-        if open.get(&self.path).is_some_and(|known| known.strong_count() == 0) {
-            open.remove(&self.path);
-        }
         // SAFETY: it is dropped once, here.
         unsafe { ManuallyDrop::drop(&mut self.env) };
+        forget(&self.path);
     }
 }
 
@@ -123,26 +133,31 @@ impl CheckpointStore {
         if !path.is_dir() {
             return Err(CheckpointError::NoDirectory { path: path.clone() });
         }
-        let mut open = open_stores();
+        let known = Arc::clone(locked(&OPEN).entry(path.clone()).or_default());
+        let opened = Self::open_known(&known, path, process_id);
+        drop(known);
+        if opened.is_err() {
+            forget(path);
+        }
+        opened
+    }
+
+    fn open_known(known: &Known, path: &Path, process_id: u32) -> Result<Self, CheckpointError> {
         loop {
-            if let Some(store) = open.get(path).and_then(Weak::upgrade) {
+            let mut known = locked(known);
+            if let Some(store) = known.upgrade() {
+                drop(known);
                 store.check_in_place()?;
                 return Ok(Self(store));
             }
-            match Opened::open(path, process_id) {
-                // The one before is just being closed by another thread.
-                Ok(None) => {
-                    drop(open);
-                    std::thread::sleep(LOOK_AGAIN);
-                    open = open_stores();
-                }
-                Ok(Some(store)) => {
-                    let store = Arc::new(store);
-                    open.insert(path.clone(), Arc::downgrade(&store));
-                    return Ok(Self(store));
-                }
-                Err(error) => return Err(error),
+            if let Some(store) = Opened::open(path, process_id)? {
+                let store = Arc::new(store);
+                *known = Arc::downgrade(&store);
+                return Ok(Self(store));
             }
+            // The one before is just being closed by another thread.
+            drop(known);
+            std::thread::sleep(LOOK_AGAIN);
         }
     }
 

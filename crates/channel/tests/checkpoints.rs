@@ -390,3 +390,35 @@ fn checkpoints_are_forgotten_by_their_numbers_and_no_others() {
     assert_eq!(listed, [1, 3, 2, 4]);
     assert_eq!(store.put(&risk, at(4), None, b"").expect("put"), 7, "no number is given twice");
 }
+
+/// Method: the one that is opened slowly is locked as by a process that was stopped while opening it; that it is being waited for
+/// shows in its directory, which is open twice then.
+#[test]
+fn a_store_whose_opening_takes_long_holds_up_no_other() {
+    let directory = directory();
+    let (slow, other) = (directory.path().join("slow"), directory.path().join("other"));
+    let subject = Subject::state("orders", "risk");
+    let of_before = store(&other);
+    fs::create_dir(&slow).expect("a directory");
+    let stopped = fs::File::open(&slow).expect("a directory");
+    stopped.lock().expect("its lock");
+    std::thread::scope(|scope| {
+        let opening = scope.spawn(|| CheckpointStore::open(&slow));
+        while times_open(&slow) < 2 {
+            std::thread::yield_now();
+        }
+        drop(of_before);
+        store(&other).put(&subject, at(1), None, b"state").expect("put");
+        assert!(!opening.is_finished(), "the other one is still being opened");
+        stopped.unlock().expect("its lock");
+        let opened = opening.join().expect("no panic").expect("opened once it could be");
+        opened.put(&subject, at(2), None, b"state").expect("put");
+    });
+}
+
+/// How many descriptors of this process are of `path`.
+fn times_open(path: &Path) -> usize {
+    let open = fs::read_dir("/proc/self/fd").expect("what is open");
+    open.filter(|entry| entry.as_ref().is_ok_and(|entry| fs::read_link(entry.path()).is_ok_and(|of| of == path)))
+        .count()
+}
