@@ -16,7 +16,10 @@ use std::time::{Duration, Instant};
 
 use tidebook_journal::JournalWriter;
 use tidebook_journal::storage::Storage;
-use tidebook_ring::{Consumer, ConsumerOptions, Policy, Producer, Read, Ring, RingError, RingOptions, Start, Written};
+use tidebook_ring::{
+    Consumer, ConsumerOptions, Policy, Producer, Read, Ring, RingError, RingOptions, RingView, Start, Walked, Walker,
+    Written,
+};
 
 use crate::error::ChannelError;
 use crate::journaling::{CopyError, shares};
@@ -28,7 +31,7 @@ const PATIENCE: Duration = Duration::from_millis(2);
 const IDLE_LOOKS: u32 = 50;
 /// Staging begins when this part of the ring waits for the journal: one in.
 const RING_PART: u64 = 4;
-/// Messages that are moved before the journal's thread may have its turn.
+/// Messages that are moved before the journal's thread may have its turn, or about [`Chunk::SIZE_BYTES`] of longer ones.
 const TURN: usize = 4096;
 /// Bytes of the smallest staging.
 const SIZE_MIN_BYTES: u64 = 1 << 16;
@@ -72,6 +75,8 @@ struct Staged {
     consumer: Consumer,
     /// Last sequence in it.
     last: u64,
+    /// Where in the ring the next one is that the gate has read already, if more of those are to come.
+    beside: Option<Walker>,
 }
 
 /// What was taken, for the journal's thread to write.
@@ -198,35 +203,46 @@ impl Kept {
         };
     }
 
-    /// Moves up to a turn of messages from the ring to the staging; whether there is room for more.
+    /// Moves up to a turn of messages from the ring to the staging; whether there may be more, and room for it.
     fn stage(&mut self) -> Result<bool, RingError> {
         let Self { gate, staging, .. } = self;
-        let ring = gate.ring().clone();
         let Staging::Open(staged) = staging else { return Ok(false) };
-        // What was taken and may be lost with a failing sync: the gate has read it, so it is read beside it.
         let first = staged.last.max(gate.committed()) + 1;
         staged.last = first - 1;
         let mut message = Vec::new();
         let mut full = None;
-        if first < gate.next_sequence() {
-            let options = ConsumerOptions::named("").start(Start::Sequence(first)).policy(Policy::Overwrite).peek(true);
-            let beside = (gate.next_sequence() - first) as usize;
-            let read = ring
-                .consumer(&options)?
-                .read_while(beside, |sequence, payload| staged.write(&mut message, sequence, payload, &mut full));
-            if !matches!(read?, Read::Messages(_)) {
-                return Ok(false);
+        let behind = (gate.next_sequence() - first) as usize;
+        if behind > 0 {
+            // What was taken and may be lost with a failing sync: the gate has read it, so it is looked at beside it. By who
+            // joins nothing: joining waits for others who do, and the journal's thread would wait for that with us.
+            let known = staged.beside.take().filter(|beside| beside.next_sequence() == first);
+            let mut beside = known.unwrap_or_else(|| RingView::of(gate.ring()).walk(first, true));
+            let walked = beside.read(behind.min(TURN), Chunk::SIZE_BYTES, |sequence, payload| {
+                if full.is_none() {
+                    // What broke is in `full`.
+                    let _ = staged.write(&mut message, sequence, payload, &mut full);
+                }
+            });
+            if let Some(full) = full {
+                return full;
+            }
+            if staged.last + 1 < gate.next_sequence() {
+                staged.beside = Some(beside);
+                return Ok(matches!(walked, Walked::Messages(1..)));
             }
         }
-        if staged.last + 1 < gate.next_sequence() {
-            return full.unwrap_or(Ok(false));
-        }
-        let read =
-            gate.read_while(TURN, |sequence, payload| staged.write(&mut message, sequence, payload, &mut full))?;
+        let mut size_bytes = 0;
+        let read = gate.read_while(TURN, |sequence, payload| {
+            if size_bytes >= Chunk::SIZE_BYTES {
+                return ControlFlow::Break(());
+            }
+            size_bytes += payload.len();
+            staged.write(&mut message, sequence, payload, &mut full)
+        })?;
         gate.commit();
         match (full, read) {
             (Some(full), _) => full,
-            (None, read) => Ok(read == Read::Messages(TURN)),
+            (None, read) => Ok(read == Read::Messages(TURN) || size_bytes >= Chunk::SIZE_BYTES),
         }
     }
 }
@@ -237,7 +253,7 @@ impl Staged {
         let options = RingOptions::frames(size_bytes).consumers_max(1).continuing(ring.info().epoch, 1);
         let staging = Ring::create(staging_path(ring.path()), &options)?;
         let options = ConsumerOptions::named("").policy(Policy::Block { patience: None, detach_after: None });
-        Ok(Self { producer: staging.producer()?, consumer: staging.consumer(&options)?, last: durable })
+        Ok(Self { producer: staging.producer()?, consumer: staging.consumer(&options)?, last: durable, beside: None })
     }
 
     /// Breaks where there is no room; `full` then says that, or what went wrong.

@@ -1,14 +1,15 @@
 //! A slow disk: what it is behind is staged beside the ring, and nothing of it is lost, whatever happens then.
 
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tidebook_channel::{Channel, ChannelError, ChannelOptions, staging_path};
 use tidebook_journal::storage::{Directory, Storage};
 use tidebook_journal::{JournalOptions, JournalReader, ReaderOptions, SyncPolicy};
-use tidebook_ring::{ConsumerOptions, Producer, Ring, RingOptions, Written};
+use tidebook_ring::{ConsumerOptions, Producer, Ring, RingError, RingOptions, Written, layout};
 use tidebook_testkit::{MemoryStorage, Random, Slow, SlowDisk};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -134,6 +135,42 @@ fn a_disk_that_does_not_answer_holds_no_producer_up_before_the_staging_is_full()
             std::fs::remove_dir_all(place.directory.path().join("journal")).unwrap();
             std::fs::remove_file(place.ring()).unwrap();
         }
+    }
+}
+
+/// A process that was stopped while it joined: it has the lock of the ring's registry. Dropping this lets it go.
+fn stopped_while_joining(ring: &Path) -> std::fs::File {
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(ring).unwrap();
+    let joins = (layout::HOT_OFFSET + std::mem::offset_of!(layout::HotLines, joins)) as i64;
+    let lock = libc::flock {
+        l_type: libc::F_WRLCK as i16,
+        l_whence: libc::SEEK_SET as i16,
+        l_start: joins,
+        l_len: 1,
+        l_pid: 0,
+    };
+    // SAFETY: the struct outlives the call and the descriptor is open.
+    assert_eq!(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &lock) }, 0);
+    file
+}
+
+/// Method: another process is stopped while it joins the ring, for as long as the disk does not answer.
+#[test]
+fn who_is_stopped_while_joining_holds_no_staging_up() {
+    for place in Place::both() {
+        let (disk, channel, mut producer) = with_a_held_call(&place, Slow::Sync, 4 << 20);
+        let stopped = stopped_while_joining(&place.ring());
+        let refused = channel.spilling_consumer(&ConsumerOptions::named("reader")).map(|_| ()).unwrap_err();
+        assert!(matches!(refused, ChannelError::Ring(RingError::RegistryHeld { .. })), "{refused}");
+        let from = channel.durable();
+        let written = write_to(&mut producer, from + 5_000, LONG);
+        disk.let_go(false);
+        assert_eq!(written, from + 5_000);
+        assert!(channel.wait_durable(from + 5_000, LONG));
+        drop(stopped);
+        drop(producer);
+        channel.close().unwrap();
+        assert_eq!(journaled(disk.shared()), from + 5_000);
     }
 }
 
