@@ -250,21 +250,23 @@ impl JournalReader {
         }
     }
 
-    /// Learns from the watermark file, else from the next segment's header, how far the journal is durable.
+    /// Learns from the watermark file and from the headers of the next segments how far the journal is durable. From the
+    /// headers too where the watermark is of this segment: what a power loss left of it, or an opening that was cut off,
+    /// may be older than segments that were begun since.
     fn look_for_durable(&mut self) -> Result<(), JournalError> {
-        if let Some(watermark) = self.watermark.poll(&*self.storage)? {
-            self.durable = self.durable.max(watermark.sequence);
-            if self.durable >= self.state.next_sequence || watermark.segment == self.segment() {
+        let watermark = self.watermark.poll(&*self.storage)?;
+        self.durable = self.durable.max(watermark.map_or(0, |watermark| watermark.sequence));
+        while self.state.next_sequence > self.durable && self.state.batch_number >= self.sealed_batch {
+            let Some(next) = segment::read_header(&*self.storage, self.segment() + 1)? else {
+                if watermark.is_none_or(|watermark| watermark.segment != self.segment()) {
+                    self.look_for_compaction()?;
+                }
+                return Ok(());
+            };
+            self.durable = self.durable.max(next.header.first_sequence - 1);
+            if self.durable < self.state.next_sequence && !self.enter_next_segment()? {
                 return Ok(());
             }
-        }
-        if let Some(next) = segment::read_header(&*self.storage, self.segment() + 1)? {
-            self.durable = self.durable.max(next.header.first_sequence - 1);
-            if self.durable < self.state.next_sequence {
-                self.enter_next_segment()?;
-            }
-        } else {
-            self.look_for_compaction()?;
         }
         Ok(())
     }

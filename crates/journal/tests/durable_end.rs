@@ -104,3 +104,35 @@ fn what_was_durable_and_is_not_there_is_damage() {
     let found = durable_end(journal.path()).unwrap_err();
     assert!(matches!(found, JournalError::Damaged { segment: 1, offset: 0, .. }), "{found}");
 }
+
+/// Method: the watermark as it was after each sync, as a power loss or an opening that was killed leaves it; read from each
+/// message.
+#[test]
+fn readers_see_what_a_next_segment_has_sealed_however_old_the_watermark_is() {
+    let journal = tempfile::tempdir().unwrap();
+    let note = journal.path().join("durable");
+    let (mut writer, _) = JournalWriter::open(journal.path(), options()).unwrap();
+    let mut notes = Vec::new();
+    for last in (10..=300).step_by(10) {
+        append_upto(&mut writer, last, 10);
+        notes.push(fs::read(&note).unwrap());
+    }
+    // Written and not synced by who dies then, synced and sealed by the next.
+    writer.append(&payload(301)).unwrap();
+    writer.flush().unwrap();
+    drop(writer);
+    let (writer, found) = JournalWriter::open(journal.path(), options()).unwrap();
+    assert!(found.last_sequence == 301 && found.segment_count > 2);
+    drop(writer);
+    for (number, old) in notes.iter().enumerate() {
+        fs::write(&note, old).unwrap();
+        for from in 1..=301 {
+            let mut reader = JournalReader::open(journal.path(), ReaderOptions::from_sequence(from)).unwrap();
+            let mut last = 0;
+            while let Some(batch) = reader.next_batch().unwrap() {
+                last = batch.last_sequence();
+            }
+            assert_eq!(last, 301, "watermark {number}, from {from}");
+        }
+    }
+}
