@@ -542,3 +542,59 @@ def test_a_flipped_bit_of_the_watermark_makes_no_backup_smaller(tmp_path: Path, 
     restore(tmp_path / "backups" / made.id, tmp_path / "restored")
     JournalWriter(tmp_path / "restored" / "journal" / CHANNEL, CHANNEL).close()
     assert messages(tmp_path / "restored") == [b"%d" % n for n in range(40)]
+
+
+# A command with a limit of the system for every file that it writes, which is refused like a full disk.
+LIMITED = """
+import resource, sys
+from tidebook.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)), resource.RLIM_INFINITY))
+main()
+"""
+
+
+def limited(size_bytes_max: int, *words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", LIMITED, str(size_bytes_max), *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_a_full_disk_is_told_by_the_file_that_found_no_room_and_what_to_do(tmp_path: Path, data: Path) -> None:
+    """Method: the system refuses what is longer than a segment's header; the next command has all the room there is."""
+    destination, there = tmp_path / "backups", tmp_path / "restored"
+    refused = limited(4_096, "backup", destination, "--data", data)
+    assert refused.returncode == 1
+    assert refused.stderr == (
+        f"tidebook: {destination}/.partial/data/journal/{CHANNEL}/0000000001.segment: File too large: no backup was made; what "
+        "was copied stays, and the next goes on with it. Free space there, then give the same command again\n"
+    )
+    assert backups(destination) == []
+    back_up(data, destination)
+    refused = limited(4_096, "restore", destination, "--data", there)
+    assert refused.returncode == 1
+    assert refused.stderr == (
+        f"tidebook: {there}/_restoring/journal/{CHANNEL}/0000000001.segment: File too large: {there} is no directory to use yet. "
+        "Free space there, then give the same command again\n"
+    )
+    restore(newest(destination), there)
+    assert messages(there) == messages(data)
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_a_segment_that_is_missing_is_named_with_its_first_message_and_one_of_a_backup_with_what_to_do(
+    tmp_path: Path, data: Path, number: int
+) -> None:
+    made = back_up(data, tmp_path / "backups")
+    name = f"journal/{CHANNEL}/000000000{number}.segment"
+    lost = tmp_path / "backups" / made.id / DATA / name
+    lost.unlink()
+    for ask in (lambda: check(lost.parents[3]), lambda: restore(lost.parents[3], tmp_path / "restored")):
+        with pytest.raises(BackupError) as refused:
+            ask()
+        assert str(refused.value) == (
+            f"{lost} is missing, which the backup needs; restore another backup, or put this file back into it"
+        )
+    (data / name).unlink()
+    with pytest.raises(BackupError) as refused:
+        back_up(data, tmp_path / "others")
+    assert refused.value.facts["sequence"] == 40 * (number - 1) + 1
+    assert (refused.value.facts["segment"], str(data / name) in str(refused.value)) == (number, True)

@@ -8,7 +8,7 @@ use crate::frame::SEGMENT_HEADER_SIZE_BYTES;
 use crate::recovery::{Proof, scan_tail};
 use crate::segment;
 use crate::storage::{self, Storage};
-use crate::walk::{Buffer, walk};
+use crate::walk::{Buffer, missing_behind, walk};
 use crate::watermark::{self, Watermark};
 
 /// Everything before it is synced and stays as it is: the segments below [`Self::segment`] whole, and this one up to
@@ -48,13 +48,11 @@ pub fn durable_end_storage(storage: &Arc<dyn Storage>) -> Result<Option<DurableE
                 _ => Ok(None),
             };
         };
-        if let Some(told) = told
-            && told.segment > newest
-        {
-            return Err(missing(told));
-        }
         // Removed by compaction since it was listed, so there are newer ones.
         let Some(opened) = segment::read_header(&**storage, newest)? else { continue };
+        if told.is_some_and(|told| told.segment > newest) {
+            return Err(missing_behind(&**storage, &opened));
+        }
         let Some(told) = told else {
             let scan = scan_tail(&**storage, &opened, Proof { watermark: None, evidence: 0 })?;
             return Ok(Some(DurableEnd { segment: newest, size_bytes: scan.end, watermark: None }));

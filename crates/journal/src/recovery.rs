@@ -14,7 +14,7 @@ use crate::error::{Damage, JournalError, io_error};
 use crate::frame::{BATCH_HEADER_SIZE_BYTES, BatchFault, ChainState, LaterFault};
 use crate::segment::{self, OpenSegment};
 use crate::storage::{Access, Storage, read_full_at};
-use crate::walk::{Buffer, Walked, last_byte_used, walk};
+use crate::walk::{Buffer, Walked, last_byte_used, missing_behind, walk};
 use crate::watermark::{self, Watermark};
 
 /// Looking for later batches hashes at most this many times the segment; a file made to need more is damage.
@@ -118,8 +118,7 @@ pub(crate) fn recover(
     if let Some(watermark) = watermark
         && watermark.segment > newest_number
     {
-        let sequence = newest.header.first_sequence;
-        return Err(missing(newest_number + 1, sequence));
+        return Err(missing_behind(&**storage, &newest));
     }
     // Make what is valid durable, then look at the disk and not at a cache that a failed write may have left wrong.
     let path = storage.path(&segment::file_name(newest_number));

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::error::{Damage, JournalError, io_error};
 use crate::frame::{FORMAT_VERSION, HeaderFault, SEGMENT_HEADER_SIZE_BYTES, SegmentHeader};
 use crate::storage::{Access, Storage, StorageFile, is_absent, read_full_at, write_all_at};
+use crate::walk::missing_behind;
 
 /// Smallest segment: its header and a few small batches.
 pub const SEGMENT_SIZE_BYTES_MIN: u64 = 8192;
@@ -52,18 +53,16 @@ pub(crate) fn list(storage: &dyn Storage) -> Result<Vec<u64>, JournalError> {
     let numbers = listed;
     for pair in numbers.windows(2) {
         if pair[1] != pair[0] + 1 {
-            let segment = pair[0] + 1;
-            let sequence = match read_header(storage, pair[1])? {
-                Some(after) => after.header.first_sequence,
-                None => 0,
-            };
-            return Err(missing(storage, segment, sequence));
+            return Err(match read_header(storage, pair[0])? {
+                Some(before) => missing_behind(storage, &before),
+                None => missing(storage, pair[0] + 1, 0),
+            });
         }
     }
     Ok(numbers)
 }
 
-/// That a segment, which begins with `sequence` or a later message, is not there and should be.
+/// That a segment is not there and should be; it begins with message `sequence`, 0 where that is not known.
 pub(crate) fn missing(storage: &dyn Storage, segment: u64, sequence: u64) -> JournalError {
     let path = storage.path(&file_name(segment));
     JournalError::Damaged { path, segment, offset: 0, sequence, damage: Damage::Missing }

@@ -9,7 +9,7 @@ use crate::frame::BatchHeader;
 use crate::recovery::{Proof, Tail, check_succession, scan_tail};
 use crate::segment;
 use crate::storage::{self, Storage};
-use crate::walk;
+use crate::walk::{self, missing_behind};
 use crate::watermark;
 
 /// One segment's header and size.
@@ -105,7 +105,7 @@ fn inspect_once(storage: &Arc<dyn Storage>) -> Result<Option<Inspection>, Journa
         && watermark.segment > newest_number
     {
         // Read before the list, it names a segment that was there by then.
-        return Err(segment::missing(&**storage, newest_number + 1, newest.header.first_sequence));
+        return Err(missing_behind(&**storage, &newest));
     }
     let scan = scan_tail(&**storage, &newest, Proof { watermark, evidence: 0 })?;
     Ok(Some(Inspection {

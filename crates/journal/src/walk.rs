@@ -88,6 +88,14 @@ pub(crate) fn walk(
     Ok(Walked { state, end, fault: None })
 }
 
+/// That the segment behind `opened` is missing, with the first message that it had.
+pub(crate) fn missing_behind(storage: &dyn Storage, opened: &OpenSegment) -> JournalError {
+    match walk(storage, opened, u64::MAX, &mut Buffer::default(), |_, _| ()) {
+        Ok(walked) => segment::missing(storage, opened.header.segment + 1, walked.state.next_sequence),
+        Err(error) => error,
+    }
+}
+
 /// First byte from `offset` on behind which the file has only zeros, up to `size_bytes`; `None` if they all are.
 pub(crate) fn last_byte_used(
     storage: &dyn Storage,

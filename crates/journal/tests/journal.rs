@@ -347,13 +347,32 @@ fn a_missing_segment_is_damage_wherever_it_was() {
     let mut names: Vec<String> =
         storage.names().unwrap().into_iter().filter(|name| name.ends_with(".segment")).collect();
     names.sort();
-    for (index, name) in names.iter().enumerate() {
+    let held = tidebook_journal::inspect_storage(&storage.shared()).unwrap().segments;
+    assert_eq!(names.len(), held.len());
+    for (name, summary) in names.iter().zip(&held) {
         let copy = storage.fork();
         copy.remove_file(name);
-        let error = JournalWriter::open_storage(copy.shared(), options()).unwrap_err();
-        let JournalError::Damaged { segment, damage, .. } = error else { panic!("{error}") };
-        assert_eq!((segment, damage), (index as u64 + 1, Damage::Missing));
+        let asked = [
+            JournalWriter::open_storage(copy.shared(), options()).map(drop),
+            tidebook_journal::inspect_storage(&copy.shared()).map(drop),
+            tidebook_journal::verify_storage(&copy.shared()).map(drop),
+        ];
+        for error in asked.map(Result::unwrap_err) {
+            let JournalError::Damaged { segment, sequence, damage, .. } = error else { panic!("{error}") };
+            // The first message that is missing with it, not one of the segment beside it; of the oldest nothing says it.
+            let first = if segment == 1 { 0 } else { summary.first_sequence };
+            assert_eq!((segment, sequence, damage), (summary.segment, first, Damage::Missing));
+        }
     }
+    let newest = storage.fork();
+    newest.remove_file(names.last().unwrap());
+    let error = tidebook_journal::durable_end_storage(&newest.shared()).unwrap_err();
+    let last = held.last().unwrap();
+    assert!(
+        matches!(error, JournalError::Damaged { segment, sequence, damage: Damage::Missing, .. }
+            if (segment, sequence) == (last.segment, last.first_sequence)),
+        "{error}"
+    );
     let copy = storage.fork();
     for name in &names {
         copy.remove_file(name);

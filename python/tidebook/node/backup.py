@@ -41,7 +41,7 @@ from tidebook.persistence import inspect
 from tidebook.persistence.copying import copy_file, remove_unfinished, write_all, write_file
 from tidebook.persistence.data_directory import MAINTENANCE_LOCK, Identity, make_directories, read_identity
 from tidebook.persistence.file_lock import locked
-from tidebook.persistence.files import replace_durably, sync_directory
+from tidebook.persistence.files import is_full, naming, replace_durably, sync_directory
 from tidebook.persistence.journal_copy import (
     WATERMARK_FILE,
     first_sequence_of,
@@ -124,7 +124,7 @@ def back_up(data: Path, destination: Path, progress: Callable[[int], None] = lam
 
     The owner of `data` may work on. `progress` is called with bytes copied.
     Raises: BackupError for a directory that is none, for journals that are damaged, and while another process makes a
-            backup there; StorageError for a store that is; OSError of either disk.
+            backup there, and for a full disk; StorageError for a store that is; OSError of either disk, naming the file.
     """
     identity = _identity_of(data)
     if destination.resolve().is_relative_to(data.resolve()):
@@ -136,8 +136,21 @@ def back_up(data: Path, destination: Path, progress: Callable[[int], None] = lam
     with locked(destination / _LOCK) as got:
         if not got:
             raise BackupError(f"another process makes a backup in {destination}; wait for it", path=str(destination))
-        with _kept_as_it_is(data):
-            return _Making(data, destination, identity, progress).run()
+        try:
+            with _kept_as_it_is(data):
+                return _Making(data, destination, identity, progress).run()
+        except OSError as error:
+            if not is_full(error):
+                raise
+            raise full(error, "no backup was made; what was copied stays, and the next goes on with it") from error
+
+
+def full(error: OSError, what: str) -> BackupError:
+    """That of a disk which is full: the file, and `what` has become of all of it."""
+    path = str(error.filename or "")
+    return BackupError(
+        f"{path}: {error.strerror}: {what}. Free space there, then give the same command again", path=path
+    )
 
 
 def backups(destination: Path) -> list[Path]:
@@ -321,7 +334,8 @@ class _Making:
             self._files[file.path] = file
             if copied:
                 self._resumed[file.path] = file
-            os.write(self._log.fileno(), msgspec.json.encode(file) + b"\n")
+            with naming(self._root / _COPIED):
+                os.write(self._log.fileno(), msgspec.json.encode(file) + b"\n")
 
     # The parts of a directory.
 

@@ -17,7 +17,7 @@ import msgspec
 
 from tidebook._core import blake3_of_file
 from tidebook.errors import BackupError
-from tidebook.node.backup import DATA, Backup, backups, read_listing, require_beginning
+from tidebook.node.backup import DATA, Backup, backups, full, read_listing, require_beginning
 from tidebook.node.directory import journal_directory
 from tidebook.node.presence import locked_by
 from tidebook.persistence import VerifiedJournal, verify
@@ -32,7 +32,7 @@ from tidebook.persistence.data_directory import (
     new_identity,
     write_identity,
 )
-from tidebook.persistence.files import sync_directory
+from tidebook.persistence.files import is_full, sync_directory
 from tidebook.storage.layout import MANIFEST_DIRECTORY
 from tidebook.storage.store import Store, Verification
 
@@ -70,34 +70,48 @@ def restore(backup: Path, data: Path, progress: Callable[[int], None] = lambda _
     """Puts a backup into `data`, which must be absent, empty, or an interrupted restore; returns when it is durable.
 
     `progress` is called with bytes copied. Raises: BackupError naming the file that is not what was backed up, because no start
-    could go on with what was, or because `data` holds something; DirectoryBusyError; errors of journals and of the store, should they not verify; OSError.
+    could go on with what was, for a full disk, or because `data` holds something; DirectoryBusyError; errors of journals and of
+    the store, should they not verify; OSError naming the file.
     """
     listing = read_listing(backup)
     _refuse_used(data)
     make_directories(data)
     with locked_by(data, "restore"):
         _refuse_used(data)
-        _clear(data)
-        staging = data / RESTORING
-        staging.mkdir()
-        sync_directory(data)
-        for file in listing.files:
-            source = backup / DATA / file.path
-            try:
-                size_bytes, digest = copy_file(source, staging / file.path, progress=progress)
-            except FileNotFoundError as error:
-                raise BackupError(f"{source} is missing; take another backup", path=str(source)) from error
-            if (size_bytes, digest) != (file.size_bytes, file.hash):
-                raise _damaged(source, size_bytes, digest, file.size_bytes, file.hash)
-        journals = _verified_journals(staging, listing)
-        store = _verified_store(staging)
-        for held in listing.journals:
-            require_beginning(staging, held)
-        write_identity(staging, new_identity(RestoredFrom(backup=listing.id, node_id=listing.node_id)))
-        for directory, _, _ in os.walk(staging, topdown=False):
-            sync_directory(Path(directory))
-        _move_into_place(staging, data)
+        try:
+            journals, store = _put_back(backup, listing, data, progress)
+        except OSError as error:
+            if not is_full(error):
+                raise
+            raise full(error, f"{data} is no directory to use yet") from error
     return Restored(backup=listing, data=data, journals=journals, store=store)
+
+
+def _put_back(
+    backup: Path, listing: Backup, data: Path, progress: Callable[[int], None]
+) -> tuple[list[VerifiedJournal], Verification | None]:
+    """Copies, verifies and moves into place, in the directory that this process owns."""
+    _clear(data)
+    staging = data / RESTORING
+    staging.mkdir()
+    sync_directory(data)
+    for file in listing.files:
+        source = backup / DATA / file.path
+        try:
+            size_bytes, digest = copy_file(source, staging / file.path, progress=progress)
+        except FileNotFoundError as error:
+            raise _missing(source) from error
+        if (size_bytes, digest) != (file.size_bytes, file.hash):
+            raise _damaged(source, size_bytes, digest, file.size_bytes, file.hash)
+    journals = _verified_journals(staging, listing)
+    store = _verified_store(staging)
+    for held in listing.journals:
+        require_beginning(staging, held)
+    write_identity(staging, new_identity(RestoredFrom(backup=listing.id, node_id=listing.node_id)))
+    for directory, _, _ in os.walk(staging, topdown=False):
+        sync_directory(Path(directory))
+    _move_into_place(staging, data)
+    return journals, store
 
 
 def check(backup: Path, progress: Callable[[int], None] = lambda _: None) -> Backup:
@@ -108,11 +122,18 @@ def check(backup: Path, progress: Callable[[int], None] = lambda _: None) -> Bac
         try:
             size_bytes, digest = source.stat().st_size, blake3_of_file(source)
         except FileNotFoundError as error:
-            raise BackupError(f"{source} is missing; take another backup", path=str(source)) from error
+            raise _missing(source) from error
         if (size_bytes, digest) != (file.size_bytes, file.hash):
             raise _damaged(source, size_bytes, digest, file.size_bytes, file.hash)
         progress(file.size_bytes)
     return listing
+
+
+def _missing(source: Path) -> BackupError:
+    return BackupError(
+        f"{source} is missing, which the backup needs; restore another backup, or put this file back into it",
+        path=str(source),
+    )
 
 
 def _damaged(source: Path, size_bytes: int, digest: str, size_listed: int, hash_listed: str) -> BackupError:

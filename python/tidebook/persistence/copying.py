@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 from tidebook._core import blake3_of_file
+from tidebook.persistence.files import naming
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +30,7 @@ def copy_file(
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with source.open("rb") as reading:
-        return write_file(target, lambda file: _copy(reading.fileno(), file, size_max, progress))
+        return write_file(target, lambda file: _copy(source, reading.fileno(), file, size_max, progress))
 
 
 def write_file(target: Path, write: Callable[[int], None]) -> tuple[int, str]:
@@ -39,17 +40,18 @@ def write_file(target: Path, write: Callable[[int], None]) -> tuple[int, str]:
     """
     unfinished = target.with_name(target.name + _UNFINISHED)
     unfinished.unlink(missing_ok=True)
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        write(descriptor)
-        os.fsync(descriptor)
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        size_bytes = os.fstat(descriptor).st_size
-    finally:
-        os.close(descriptor)
-    digest = blake3_of_file(unfinished)
-    # By link and not by rename, which would replace what is there.
-    os.link(unfinished, target)
+    with naming(target):
+        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            write(descriptor)
+            os.fsync(descriptor)
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            size_bytes = os.fstat(descriptor).st_size
+        finally:
+            os.close(descriptor)
+        digest = blake3_of_file(unfinished)
+        # By link and not by rename, which would replace what is there.
+        os.link(unfinished, target)
     unfinished.unlink()
     return size_bytes, digest
 
@@ -60,10 +62,11 @@ def remove_unfinished(directory: Path) -> None:
         path.unlink()
 
 
-def _copy(source: int, target: int, size_max: int | None, progress: Callable[[int], None]) -> None:
+def _copy(path: Path, source: int, target: int, size_max: int | None, progress: Callable[[int], None]) -> None:
     left = size_max
     while left is None or left > 0:
-        chunk = os.read(source, _CHUNK_BYTES if left is None else min(_CHUNK_BYTES, left))
+        with naming(path):
+            chunk = os.read(source, _CHUNK_BYTES if left is None else min(_CHUNK_BYTES, left))
         if not chunk:
             break
         write_all(target, chunk)

@@ -4,6 +4,7 @@ They are opened without waiting and only if they are files: a named pipe under t
 whoever opens it.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -80,9 +81,26 @@ def _refuse_all_but_files(path: Path, mode: int) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Returns when the names in the directory are durable. Raises: OSError."""
+    """Returns when the names in the directory are durable. Raises: OSError naming it."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        with naming(path):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An OSError of the block that names no file, as those of descriptors do not, names `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+def is_full(error: OSError) -> bool:
+    """The disk, a quota or the largest file that may be written has no room."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
