@@ -8,11 +8,11 @@ use std::time::Duration;
 use tidebook_journal::storage::{Directory, Storage};
 use tidebook_journal::{
     JournalError, JournalOptions, JournalReader, JournalThread, JournalWriter, ReaderOptions, RecoveryReport,
-    SyncPolicy, Verified, verify_storage,
+    SyncPolicy, Verified, configurations_storage, verify_storage,
 };
 use tidebook_ring::{Consumer, ConsumerOptions, Mode, Producer, Read, Ring, RingError, RingKind, RingOptions, Start};
 
-use crate::configuration;
+use crate::configuration::{self, Layout};
 use crate::consumer::ChannelConsumer;
 use crate::error::ChannelError;
 use crate::guarantee::Guarantee;
@@ -130,7 +130,7 @@ impl Channel {
     /// # Errors
     /// [`JournalError::Locked`] while another process owns the channel, [`JournalError::Damaged`] when the journal
     /// lacks what is known to be durable, [`ChannelError::RingAhead`] when only the ring knows of it and no longer holds
-    /// all of it, [`ChannelError::JournalGone`] when there is none at all,
+    /// all of it, [`ChannelError::JournalGone`] when there is none at all, [`ChannelError::OtherLayout`],
     /// [`ChannelError::Hole`], [`ChannelError::InUse`], [`ChannelError::Stranger`].
     pub fn open(
         ring_path: &Path,
@@ -335,9 +335,10 @@ fn open_journal(
     ring: Option<&Ring>,
     journal_path: &Path,
 ) -> Result<(JournalWriter, RecoveryReport), ChannelError> {
-    let error = match JournalWriter::open_storage(Arc::clone(storage), journal_options.clone()) {
-        Err(error @ JournalError::Damaged { .. }) => error,
-        other => return Ok(other?),
+    let has_layout = |journal: &dyn Storage| refuse_other_layout(journal, &options.ring, journal_path);
+    let error = match JournalWriter::open_if(Arc::clone(storage), journal_options.clone(), has_layout) {
+        Err(ChannelError::Journal(error @ JournalError::Damaged { .. })) => error,
+        other => return other,
     };
     let Some(ring) = ring else { return Err(error.into()) };
     // By its own proof alone, and changing nothing.
@@ -354,7 +355,16 @@ fn open_journal(
         return Err(ring_ahead(ring, journal_path, last));
     }
     let journal_options = JournalOptions { evidence: options.journal.evidence, ..journal_options };
-    Ok(JournalWriter::open_storage(Arc::clone(storage), journal_options)?)
+    JournalWriter::open_if(Arc::clone(storage), journal_options, has_layout)
+}
+
+/// What is read of a journal later is read with the layout that its newest messages have.
+fn refuse_other_layout(storage: &dyn Storage, ring: &RingOptions, journal: &Path) -> Result<(), ChannelError> {
+    let expected = Layout::of_ring(ring.kind, ring.schema.as_ref());
+    match configuration::other_layout(&configurations_storage(storage)?, &expected) {
+        Some((found, None)) => Err(ChannelError::OtherLayout { journal: journal.to_owned(), expected, found }),
+        _ => Ok(()),
+    }
 }
 
 /// Epoch of a ring that continues this journal: the journal's epoch above, its id below.

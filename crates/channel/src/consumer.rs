@@ -8,12 +8,14 @@
 //! It sees durable messages only. What comes from the journal is a copy.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use tidebook_journal::{JournalError, JournalReader, ReaderOptions};
+use tidebook_journal::storage::Directory;
+use tidebook_journal::{JournalError, JournalReader, ReaderOptions, configurations_since};
 use tidebook_ring::{Consumer, ConsumerOptions, Gap, Place, Policy, Read, Ring, RingError, SlotBatch, Start, Watch};
 
+use crate::configuration::{self, Layout};
 use crate::error::ChannelError;
 use crate::link;
 
@@ -61,7 +63,8 @@ impl ChannelConsumer {
     ///
     /// # Errors
     /// [`RingError::Option`] for a peek, which would see what no journal may have, and on a channel without a journal;
-    /// [`ChannelError::NoJournal`], [`ChannelError::OtherJournal`]; those of [`Ring::consumer`] and [`JournalReader::open`].
+    /// [`ChannelError::NoJournal`], [`ChannelError::OtherJournal`], [`ChannelError::OtherLayout`],
+    /// [`ChannelError::OtherLayoutBefore`]; those of [`Ring::consumer`] and [`JournalReader::open`].
     pub fn spilling(ring: &Ring, options: &ConsumerOptions) -> Result<Self, ChannelError> {
         let refuse = |reason| RingError::Option { option: "policy", value: "spill".to_owned(), reason };
         if !ring.info().visible_durable {
@@ -85,6 +88,7 @@ impl ChannelConsumer {
             other => Some(other),
         };
         let earliest = if first < ring.oldest() { Start::Sequence(first) } else { Start::Earliest };
+        refuse_other_layout(ring, &path, begins_at(ring, options, start, first)?)?;
         let joined = options.clone().start(start.unwrap_or(earliest)).policy(Policy::Overwrite);
         let mut consumer = ring.consumer(&joined)?;
         consumer.make_up_gaps();
@@ -363,6 +367,32 @@ impl ChannelConsumer {
         self.set_behind(Some(gap.first + gap.count));
         self.consumer.count_lost(gap);
         Ok(Read::Gap(gap))
+    }
+}
+
+/// First message that a consumer may be given.
+fn begins_at(ring: &Ring, options: &ConsumerOptions, start: Option<Start>, first: u64) -> Result<u64, RingError> {
+    Ok(match start {
+        None | Some(Start::Earliest) => first,
+        Some(Start::Sequence(sequence)) => sequence,
+        Some(Start::Latest) => u64::MAX,
+        Some(Start::Resume) => {
+            let consumers = ring.status()?.consumers;
+            consumers.iter().find(|known| known.name == options.name).map_or(first, |known| known.next)
+        }
+    })
+}
+
+/// A journal that was continued with another layout gives no messages that would be read as what they are not.
+fn refuse_other_layout(ring: &Ring, journal: &Path, from: u64) -> Result<(), ChannelError> {
+    let expected = Layout::of_ring(ring.info().kind, ring.info().schema.as_ref());
+    let changes = configurations_since(&Directory::new(journal), from)?;
+    let Some((found, behind)) = configuration::other_layout(&changes, &expected) else { return Ok(()) };
+    let journal = journal.to_owned();
+    match behind {
+        None => Err(ChannelError::OtherLayout { journal, expected, found }),
+        Some(first) if from < first => Err(ChannelError::OtherLayoutBefore { journal, first, expected, found }),
+        Some(_) => Ok(()),
     }
 }
 

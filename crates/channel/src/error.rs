@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use tidebook_journal::JournalError;
 use tidebook_ring::RingError;
 
+use crate::configuration::Layout;
+
 /// What went wrong with a channel.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -79,6 +81,30 @@ pub enum ChannelError {
         durable: u64,
         /// The journal's last.
         journal_last: u64,
+    },
+    /// The newest messages of the journal have another layout than was asked for.
+    #[error("journal {journal} holds {found}, and {expected} were asked for; use its layout or another channel")]
+    OtherLayout {
+        /// The journal.
+        journal: PathBuf,
+        /// Asked for.
+        expected: Layout,
+        /// There.
+        found: Layout,
+    },
+    /// Messages from where a consumer would begin have another layout than those of its ring.
+    #[error(
+        "journal {journal}: messages before {first} are {found}, those of its ring {expected}; begin at message {first} or later, and          read what is before with `tidebook journal export`"
+    )]
+    OtherLayoutBefore {
+        /// The journal.
+        journal: PathBuf,
+        /// First message with the layout of the ring, and all after it.
+        first: u64,
+        /// Of the ring.
+        expected: Layout,
+        /// Of messages before.
+        found: Layout,
     },
     /// A message the ring takes would not fit a segment.
     #[error(

@@ -2,13 +2,18 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::Mode;
 use tidebook_channel::{Channel, ChannelError, ChannelOptions, ChannelReport};
-use tidebook_journal::{JournalError, JournalOptions, JournalReader, JournalWriter, ReaderOptions, SyncPolicy};
+use tidebook_journal::storage::Directory;
+use tidebook_journal::{
+    JournalError, JournalOptions, JournalReader, JournalWriter, ReaderOptions, SyncPolicy, configurations,
+};
 use tidebook_ring::layout::{SUPERBLOCK_SIZE_BYTES, Superblock};
-use tidebook_ring::{Consumer, ConsumerOptions, Read, Ring, RingOptions, Start};
+use tidebook_ring::{Consumer, ConsumerOptions, Read, Ring, RingOptions, RingSchema, Start};
+use tidebook_testkit::{Slow, SlowDisk};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -439,6 +444,42 @@ fn messages_that_no_segment_could_hold_are_refused_at_opening() {
 }
 
 /// Method: the journal's directory vanishes under the running channel, so its next segment cannot be made.
+fn records() -> ChannelOptions {
+    let mut ring = RingOptions::slots(24, 64);
+    ring.schema = Some(RingSchema { name: "numbers".into(), version: 1, text: "price i8 @0".into() });
+    let journal = JournalOptions { segment_size_bytes: 64 << 10, ..JournalOptions::new("feed.test") };
+    ChannelOptions { journal, ..ChannelOptions::with_ring("feed.test", ring) }
+}
+
+/// Method: the first has looked at all there is and stands before the lock when the second comes, journals and ends.
+#[test]
+fn of_two_openers_with_two_layouts_the_later_is_refused_and_changes_nothing() {
+    let place = Place::new();
+    let disk = SlowDisk::over(Arc::new(Directory::new(place.journal())));
+    disk.hold(Slow::Lock);
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| Channel::open_storage(&place.ring(), &disk.shared(), &options()).map(|_| ()));
+        disk.wait_for_a_held_call();
+        let (channel, _) = place.try_open(&records()).unwrap();
+        let sequence = channel.producer().unwrap().write(&[7; 24]).unwrap();
+        assert!(channel.wait_durable(sequence, LONG));
+        channel.close().unwrap();
+        std::fs::remove_file(place.ring()).unwrap();
+        let before = configurations(&place.journal()).unwrap();
+        disk.let_go(false);
+        let refused = first.join().unwrap().unwrap_err();
+        let expected = format!(
+            "journal {} holds records of 24 bytes (price i8 @0), and plain messages were asked for; use its layout or another \
+             channel",
+            place.journal().display()
+        );
+        assert_eq!(refused.to_string(), expected);
+        assert_eq!(configurations(&place.journal()).unwrap(), before);
+        assert!(!place.ring().exists());
+    });
+    assert_eq!(place.try_open(&records()).unwrap().1.next_sequence, 2);
+}
+
 #[test]
 fn when_journaling_stops_producers_are_refused_and_the_guarantee_says_why() {
     let place = Place::new();

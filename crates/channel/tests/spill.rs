@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tidebook_channel::{Channel, ChannelConsumer, ChannelError, ChannelOptions, link_path};
-use tidebook_journal::{JournalError, JournalOptions, SyncPolicy};
-use tidebook_ring::{ConsumerOptions, Gap, Producer, Read, Ring, RingError, RingOptions, SlotBatch, Start};
+use tidebook_journal::{JournalError, JournalOptions, JournalWriter, SyncPolicy};
+use tidebook_ring::{ConsumerOptions, Gap, Producer, Read, Ring, RingError, RingOptions, RingSchema, SlotBatch, Start};
 use tidebook_testkit::Random;
 
 const LONG: Duration = Duration::from_secs(60);
@@ -329,6 +329,56 @@ fn a_process_that_has_only_the_ring_finds_the_journal_and_refuses_another() {
     let channel = place.open();
     ChannelConsumer::spilling(channel.ring(), &ConsumerOptions::named("other"))
         .expect("its owner tells the place anew");
+}
+
+/// Method: 30 plain messages, then what an older release did: it went on with records and a configuration that says so.
+#[test]
+fn messages_of_another_layout_than_the_rings_are_refused_by_where_they_end_and_never_given() {
+    let [Place { directory, mut ring }, Place { ring: plain, .. }] = Place::both();
+    ring.schema = Some(RingSchema { name: "numbers".into(), version: 1, text: "price i8 @0".into() });
+    let place = Place { directory, ring };
+    {
+        let options = ChannelOptions::with_ring("feed.test", plain);
+        let (channel, _) = Channel::open(&place.ring(), &place.journal(), &options).unwrap();
+        Place::publish(&channel, &mut channel.producer().unwrap(), 30);
+        channel.close().unwrap();
+    }
+    std::fs::remove_file(place.ring()).unwrap();
+    let mut options = JournalOptions { segment_size_bytes: 64 << 10, ..JournalOptions::new("feed.test") };
+    options.configuration = format!(
+        r#"{{"sync":"group","segment_size_bytes":65536,"ring":{{"record_size_bytes":{SIZE},"count":128}},"record":{{"name":"numbers","version":1,"layout":"price i8 @0"}}}}"#
+    );
+    JournalWriter::open(&place.journal(), options).unwrap().0.close().unwrap();
+    let channel = place.open();
+    let mut producer = channel.producer().unwrap();
+    Place::publish(&channel, &mut producer, 1_000);
+
+    let named = || ConsumerOptions::named("storage");
+    for refused in [
+        ChannelConsumer::spilling(channel.ring(), &named()),
+        ChannelConsumer::by_default(channel.ring(), &named()),
+        ChannelConsumer::spilling(channel.ring(), &named().start(Start::Earliest)),
+        ChannelConsumer::spilling(channel.ring(), &named().start(Start::Sequence(30))),
+    ] {
+        let refused = refused.expect_err("plain messages are no records");
+        assert!(
+            matches!(&refused, ChannelError::OtherLayoutBefore { first: 31, journal, .. } if *journal == place.journal()),
+            "{refused}"
+        );
+    }
+    assert!(!channel.ring().knows_consumer("storage"), "who is refused leaves nothing");
+    for (name, start) in [("all", Start::Sequence(31)), ("resuming", Start::Sequence(500)), ("latest", Start::Latest)] {
+        let consumer = ConsumerOptions::named(name).start(start);
+        let mut consumer = ChannelConsumer::spilling(channel.ring(), &consumer).unwrap();
+        let mut last = consumer.last_read();
+        read_to(&mut consumer, 1_030, &mut last);
+        consumer.commit();
+    }
+    Place::publish(&channel, &mut producer, 1_000);
+    let resuming = ConsumerOptions::named("resuming").start(Start::Resume);
+    let mut consumer = ChannelConsumer::spilling(channel.ring(), &resuming).unwrap();
+    let mut last = 1_030;
+    read_to(&mut consumer, 2_030, &mut last);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::error::{JournalError, io_error};
 use crate::frame::{BATCH_CONFIGURATION, BATCH_HEADER_SIZE_BYTES, ChainState, SEGMENT_HEADER_SIZE_BYTES};
 use crate::reader::configuration_of;
-use crate::segment;
+use crate::segment::{self, OpenSegment};
 use crate::storage::{self, Storage, read_full_at};
 
 /// A configuration that differs from the one before it.
@@ -38,31 +38,49 @@ pub fn configurations(path: &Path) -> Result<Vec<ConfigurationChange>, JournalEr
 /// # Errors
 /// As [`configurations`].
 pub fn configurations_storage(storage: &dyn Storage) -> Result<Vec<ConfigurationChange>, JournalError> {
-    let mut changes: Vec<ConfigurationChange> = Vec::new();
-    for number in segment::list(storage)? {
+    configurations_since(storage, 0)
+}
+
+/// As [`configurations_storage`], of the messages from `sequence` on: the one that is in force there, and each change behind
+/// it. Looks at no segment before that message's.
+///
+/// # Errors
+/// As [`configurations`].
+pub fn configurations_since(storage: &dyn Storage, sequence: u64) -> Result<Vec<ConfigurationChange>, JournalError> {
+    let mut found = Vec::new();
+    for number in segment::list(storage)?.into_iter().rev() {
         let Some(opened) = segment::read_header(storage, number)? else { continue };
-        let path = storage.path(&segment::file_name(number));
-        let mut bytes = vec![0; BATCH_HEADER_SIZE_BYTES];
-        let read = |bytes: &mut Vec<u8>| -> Result<(), JournalError> {
-            let read = read_full_at(&*opened.file, bytes, SEGMENT_HEADER_SIZE_BYTES as u64);
-            bytes.truncate(read.map_err(io_error("read", &path))?);
-            Ok(())
-        };
-        read(&mut bytes)?;
-        let state = ChainState::at_start(&opened.header, opened.header_crc);
-        let room = opened.header.size_bytes as usize - SEGMENT_HEADER_SIZE_BYTES;
-        let mut configuration = None;
-        if let Some(claimed) = state.check_head(&bytes, room).filter(|head| head.kind == BATCH_CONFIGURATION) {
-            bytes.resize(claimed.length as usize, 0);
-            read(&mut bytes)?;
-            if state.check(&bytes).is_ok() {
-                configuration = configuration_of(&bytes[BATCH_HEADER_SIZE_BYTES..]);
-            }
-        }
-        if changes.last().map(|change| &change.configuration) != Some(&configuration) {
-            let (first_sequence, created_ns) = (opened.header.first_sequence, opened.header.created_ns());
-            changes.push(ConfigurationChange { segment: number, first_sequence, created_ns, configuration });
+        let (first_sequence, created_ns) = (opened.header.first_sequence, opened.header.created_ns());
+        let configuration = configuration_in(storage, &opened)?;
+        found.push(ConfigurationChange { segment: number, first_sequence, created_ns, configuration });
+        if first_sequence <= sequence {
+            break;
         }
     }
-    Ok(changes)
+    found.reverse();
+    found.dedup_by(|next, before| next.configuration == before.configuration);
+    Ok(found)
+}
+
+/// What a segment begins with, if that is a configuration.
+fn configuration_in(storage: &dyn Storage, opened: &OpenSegment) -> Result<Option<String>, JournalError> {
+    let path = storage.path(&segment::file_name(opened.header.segment));
+    let mut bytes = vec![0; BATCH_HEADER_SIZE_BYTES];
+    let read = |bytes: &mut Vec<u8>| -> Result<(), JournalError> {
+        let read = read_full_at(&*opened.file, bytes, SEGMENT_HEADER_SIZE_BYTES as u64);
+        bytes.truncate(read.map_err(io_error("read", &path))?);
+        Ok(())
+    };
+    read(&mut bytes)?;
+    let state = ChainState::at_start(&opened.header, opened.header_crc);
+    let room = opened.header.size_bytes as usize - SEGMENT_HEADER_SIZE_BYTES;
+    let Some(claimed) = state.check_head(&bytes, room).filter(|head| head.kind == BATCH_CONFIGURATION) else {
+        return Ok(None);
+    };
+    bytes.resize(claimed.length as usize, 0);
+    read(&mut bytes)?;
+    if state.check(&bytes).is_err() {
+        return Ok(None);
+    }
+    Ok(configuration_of(&bytes[BATCH_HEADER_SIZE_BYTES..]))
 }

@@ -47,7 +47,7 @@ mod writer;
 
 pub use batch_finder::{BatchFinder, BatchMark, Found};
 pub use compact::{Compacted, compact, compact_storage, first_to_keep, segments};
-pub use configuration::{ConfigurationChange, configurations, configurations_storage};
+pub use configuration::{ConfigurationChange, configurations, configurations_since, configurations_storage};
 pub use durable_end::{DurableEnd, durable_end, durable_end_storage};
 pub use error::{Damage, JournalError};
 pub use frame::{BATCH_HEADER_SIZE_BYTES, FORMAT_VERSION, RECORD_HEADER_SIZE_BYTES, SEGMENT_HEADER_SIZE_BYTES};

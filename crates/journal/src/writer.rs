@@ -125,6 +125,28 @@ impl JournalWriter {
         storage: Arc<dyn Storage>,
         options: JournalOptions,
     ) -> Result<(Self, RecoveryReport), JournalError> {
+        Self::open_if(storage, options, |_| Ok(()))
+    }
+
+    /// As [`Self::open_storage`], if `accepts` takes what is there: it is asked when nobody else can write it any more, and
+    /// before anything is written here.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; what `accepts` returned.
+    pub fn open_if<E: From<JournalError>>(
+        storage: Arc<dyn Storage>,
+        options: JournalOptions,
+        accepts: impl FnOnce(&dyn Storage) -> Result<(), E>,
+    ) -> Result<(Self, RecoveryReport), E> {
+        let (lock, recovered) = Self::lock_and_recover(&storage, &options)?;
+        accepts(&*storage)?;
+        Ok(Self::begin(storage, options, lock, recovered)?)
+    }
+
+    fn lock_and_recover(
+        storage: &Arc<dyn Storage>,
+        options: &JournalOptions,
+    ) -> Result<(Box<dyn StorageLock>, Recovered), JournalError> {
         options.check()?;
         let root = storage.path("");
         storage.create_directory().map_err(io_error("create", &root))?;
@@ -133,10 +155,18 @@ impl JournalWriter {
             .try_lock(LOCK_NAME)
             .map_err(io_error("lock", &lock_path))?
             .ok_or(JournalError::Locked { path: lock_path })?;
-        segment::remove_unfinished(&*storage)?;
-        let Recovered { report, newest } =
-            recover(&storage, &options.channel, options.first_sequence, options.evidence)?;
+        segment::remove_unfinished(&**storage)?;
+        let recovered = recover(storage, &options.channel, options.first_sequence, options.evidence)?;
+        Ok((lock, recovered))
+    }
 
+    fn begin(
+        storage: Arc<dyn Storage>,
+        options: JournalOptions,
+        lock: Box<dyn StorageLock>,
+        Recovered { report, newest }: Recovered,
+    ) -> Result<(Self, RecoveryReport), JournalError> {
+        let root = storage.path("");
         let before = newest.as_ref().map(|(segment, scan)| (&segment.header, scan.state));
         let header = next_header(&*storage, &options, before)?;
         let segment = segment::allocate(&storage, header.segment, header.size_bytes)?.finish(&*storage, header)?;

@@ -1,18 +1,18 @@
 //! `FeedChannel`: the raw capture of a venue, ring and journal as one, with its one producer.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use tidebook_channel::{Channel, ChannelError, ChannelOptions};
+use tidebook_channel::{Channel, ChannelError, ChannelOptions, Layout};
 use tidebook_journal::SyncPolicy;
 use tidebook_ring::{Producer, RingError, Written};
 use tidebook_types::message::RawMessageError;
 use tidebook_types::{MessageKind, RawMessage};
 
-use crate::errors::{self, Raised};
+use crate::errors::{self, Fact, Raised};
 use crate::owned_channel::{OwnedChannel, closed};
 
 /// Larger messages (exchange snapshots) are copied without the GIL.
@@ -23,13 +23,32 @@ const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
 
 impl From<ChannelError> for Raised {
     fn from(error: ChannelError) -> Self {
+        let message = error.to_string();
         match error {
             ChannelError::Journal(error) => error.into(),
             ChannelError::Ring(error) => error.into(),
-            error @ ChannelError::InUse { .. } => Self::new(errors::ENDPOINT_BUSY, error.to_string()),
-            error => Self::new(errors::CHANNEL, error.to_string()),
+            ChannelError::InUse { .. } => Self::new(errors::ENDPOINT_BUSY, message),
+            ChannelError::OtherLayout { journal, expected, found } => {
+                Self::with_facts(errors::CHANNEL_USAGE, message, other_layout(&journal, expected, found))
+            }
+            ChannelError::OtherLayoutBefore { journal, first, expected, found } => {
+                Self::with_facts(errors::CHANNEL_USAGE, message, other_layout(&journal, expected, found))
+                    .fact("first", Fact::Number(first))
+            }
+            _ => Self::new(errors::CHANNEL, message),
         }
     }
+}
+
+fn other_layout(journal: &Path, expected: Layout, found: Layout) -> Vec<(&'static str, Fact)> {
+    vec![
+        ("option", Fact::Text("dtype".to_owned())),
+        ("path", Fact::Text(journal.display().to_string())),
+        ("expected", Fact::Text(expected.text)),
+        ("expected_bytes", Fact::Number(expected.record_size_bytes.into())),
+        ("found", Fact::Text(found.text)),
+        ("found_bytes", Fact::Number(found.record_size_bytes.into())),
+    ]
 }
 
 struct FeedProducer {

@@ -16,6 +16,8 @@ pub enum Slow {
     Write,
     /// Syncs of files.
     Sync,
+    /// Taking a lock, before it is tried.
+    Lock,
 }
 
 #[derive(Debug, Default)]
@@ -112,6 +114,7 @@ impl Storage for SlowDisk {
         self.inner.sync_directory()
     }
     fn try_lock(&self, name: &str) -> io::Result<Option<Box<dyn StorageLock>>> {
+        self.pass(Slow::Lock)?;
         self.inner.try_lock(name)
     }
 }

@@ -15,7 +15,6 @@ from tidebook._core import DurableChannel, journal_configurations
 from tidebook.errors import (
     ChannelUsageError,
     EndpointBusyError,
-    JournalAbsentError,
     JournalError,
     JournalLockedError,
 )
@@ -105,29 +104,16 @@ def _recorded(configuration: str | None) -> tuple[str | None, int]:
         return None, 0
 
 
-def require_layout(name: str, directory: Path, text: str, record_size_bytes: int) -> None:
-    """Refuses a journal whose newest messages have another layout: its ring may be gone, but they are read with it.
-
-    A journal that is not there yet, or does not say, is taken.
-    Raises: ChannelUsageError naming each field that differs; JournalError and its kinds.
-    """
-    try:
-        layouts = [layout for layout in record_layouts(directory) if layout.text is not None]
-    except JournalAbsentError:
-        return
-    if not layouts or (layouts[-1].text, layouts[-1].record_size_bytes) == (text, record_size_bytes):
-        return
-    found = layouts[-1].text or ""
-    differs = difference(text, found, "journal")
+def _other_layout(name: str, error: ChannelUsageError) -> ChannelUsageError:
+    """The error of a journal whose newest messages have another layout, for who asked for the channel: by its fields."""
+    facts = error.facts
+    differs = difference(str(facts["expected"]), str(facts["found"]), "journal")
     if not differs:
-        differs = f"{record_size_bytes} bytes a record expected, {layouts[-1].record_size_bytes} in the journal"
-    raise ChannelUsageError(
-        f"channel {name} is there with another layout ({differs}): its journal is {directory}; use its layout or another "
+        differs = f"{facts['expected_bytes']} bytes a record expected, {facts['found_bytes']} in the journal"
+    return ChannelUsageError(
+        f"channel {name} is there with another layout ({differs}): its journal is {facts['path']}; use its layout or another "
         "name",
-        option="dtype",
-        expected=text,
-        found=found,
-        path=str(directory),
+        **facts,
     )
 
 
@@ -140,8 +126,6 @@ class Journal:
         Raises: EndpointBusyError while another process runs it; ChannelUsageError for a journal of records of another
                 layout; JournalError and its kinds; ChannelError.
         """
-        text = "" if shape.schema is None else shape.schema[2]
-        require_layout(name, place.directory, text, 0 if shape.schema is None else shape.record_size_bytes)
         common: dict[str, Any] = {
             "crc": shape.crc,
             "parking": shape.parking,
@@ -163,6 +147,10 @@ class Journal:
             raise EndpointBusyError(
                 f"channel {name} has a living producer: it runs the journal in {place.directory}", path=str(path)
             ) from error
+        except ChannelUsageError as error:
+            if error.facts.get("option") != "dtype":
+                raise
+            raise _other_layout(name, error) from error
 
     @property
     def recovery(self) -> str:
