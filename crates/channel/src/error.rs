@@ -54,8 +54,7 @@ pub enum ChannelError {
     /// The ring shows that a journal was here, and none is: a disk that is not mounted, or a directory that was removed.
     #[error(
         "{journal}: no journal here, and ring {ring} shows that messages up to {durable} were durable in it; mount its disk or \
-         put the directory back from a copy, or begin anew without them after `tidebook channel rm {}`",
-        channel_of(.ring)
+         put the directory back from a copy, or begin anew without them after `tidebook channel rm {ring}`"
     )]
     JournalGone {
         /// The ring, which is kept.
@@ -69,8 +68,7 @@ pub enum ChannelError {
     #[error(
         "{journal}: this journal is whole and ends at {journal_last}, and ring {ring} of the same journal knows messages up to \
          {durable} to be durable and does not hold all that are missing: a copy was put back; put back the newer journal, or go \
-         on without them after `tidebook channel rm {} --lose-unjournaled`, or under another --node",
-        channel_of(.ring)
+         on without them after `tidebook channel rm {ring} --lose-unjournaled`, or under another --node"
     )]
     RingAhead {
         /// The ring, which is kept.
@@ -138,8 +136,4 @@ pub enum ChannelError {
         /// What went wrong with it.
         source: std::io::Error,
     },
-}
-
-fn channel_of(ring: &Path) -> String {
-    ring.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }

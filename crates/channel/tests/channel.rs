@@ -277,7 +277,7 @@ fn a_channel_whose_journal_is_gone_is_refused_and_its_ring_kept_until_somebody_r
             assert!(matches!(error, ChannelError::JournalGone { durable: 20, .. }), "{error}");
             let said = error.to_string();
             assert!(said.contains(place.journal().to_str().unwrap()), "{said}");
-            assert!(said.contains("`tidebook channel rm feed.test`"), "{said}");
+            assert!(said.contains(&format!("`tidebook channel rm {}`", place.ring().display())), "{said}");
             assert_eq!(Ring::open(place.ring()).unwrap().durable(), 20);
             assert_eq!(place.journal().exists(), empty, "nothing is made where the disk belongs");
         }
@@ -418,7 +418,8 @@ fn a_journal_that_was_put_back_and_a_ring_that_no_longer_holds_what_is_missing_a
         let error = place.try_open(&options()).unwrap_err();
         assert!(matches!(error, ChannelError::RingAhead { durable: 200_010, journal_last: 10, .. }), "{error}");
         let said = error.to_string();
-        for part in [place.ring().to_str().unwrap(), place.journal().to_str().unwrap(), "channel rm feed.test --lose"] {
+        let remedy = format!("`tidebook channel rm {} --lose-unjournaled`", place.ring().display());
+        for part in [place.journal().to_str().unwrap(), &remedy] {
             assert!(said.contains(part), "{said}");
         }
         assert_eq!(place.journaled(), 10);

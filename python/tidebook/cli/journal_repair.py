@@ -128,6 +128,10 @@ def _print_choices(directory: Path, found: Diagnosis, shown: Sequence[Proof], kn
     print("nothing was changed; the choices are")
     if shown:
         print("  move this directory away and put the newer journal in its place; loses nothing")
+        if any(one.kind == "ring" for one in shown):
+            print(
+                "  start its owner, which takes what the ring still holds; loses nothing, or is refused and changes nothing"
+            )
     else:
         print("  --from DIR       put the damaged segments back from a copy or backup of this directory; loses nothing")
     if found.first_sequence:

@@ -66,6 +66,8 @@ def status(*, data: Path | None = None, verify: bool = False, json: Json = False
     for channel in found.channels:
         if channel.failure:
             screen.print(f"[red]{plain(channel.channel)}:[/red] {plain(channel.guarantee)}")
+        elif channel.other_copies:
+            print(f"{channel.channel}: {channel.guarantee}")
     if read is not None:
         for line in read.damaged:
             screen.print(f"[red]damaged:[/red] {plain(line)}")

@@ -221,8 +221,9 @@ def _look(journal: Path, found: ChannelStatus, rings_root: Path | None) -> None:
         found.published = max(ring.published, found.durable)
         if ring.durable > state.last_sequence:
             found.failure = (
-                f"its ring {ring.path} knows {ring.durable:,} to be durable and the journal ends at {state.last_sequence:,}: "
-                f"see `tidebook journal verify {journal}`"
+                f"its ring {ring.path} knows {ring.durable:,} to be durable and the journal ends at {state.last_sequence:,}: an "
+                "older copy was put back, or its end is lost. A start takes what the ring still holds of it; the other choices "
+                f"are shown by `tidebook journal repair {journal}`"
             )
 
 

@@ -11,7 +11,8 @@ from tidebook.cli.output import Json, counted, print_json
 from tidebook.errors import EndpointBusyError, UsageError
 
 if TYPE_CHECKING:
-    from tidebook.transport.view import ChannelFile
+    from tidebook.persistence import JournalState
+    from tidebook.transport.view import ChannelFile, ChannelView
 
 LoseUnjournaled = Annotated[
     bool,
@@ -81,6 +82,16 @@ def _check(file: ChannelFile, allow_others: bool, lose_unjournaled: bool) -> int
             f"channel {file.title} is open: {', '.join(holders)}; close it first", path=str(file.path)
         )
     left: int = status["published"] - status["durable"] if view.info["visible_durable"] else 0
+    older = _older_journal(file, view, status["durable"])
+    if older is not None:
+        left = status["published"] - older.last_sequence
+        if not lose_unjournaled:
+            raise UsageError(
+                f"channel {file.title} knows {counted(left, 'message')} that its journal {older.directory} does not have, which ends "
+                f"at {older.last_sequence:,} because a copy was put back; start its node or open its producer, which journals "
+                "what the ring still holds of them, or give them up with --lose-unjournaled",
+                option="names",
+            )
     if left and not lose_unjournaled:
         raise UsageError(
             f"channel {file.title} holds {counted(left, 'message')} not in its journal yet; open its producer, or start its "
@@ -88,3 +99,20 @@ def _check(file: ChannelFile, allow_others: bool, lose_unjournaled: bool) -> int
             option="names",
         )
     return left
+
+
+def _older_journal(file: ChannelFile, view: ChannelView, durable: int) -> JournalState | None:
+    """The journal of a ring that knows more of it to be durable than it has; None where it has all, or cannot be read."""
+    from tidebook.errors import JournalError
+    from tidebook.persistence import inspect
+    from tidebook.transport.companions import journal_of
+
+    journal = journal_of(file.path) if view.info["visible_durable"] else None
+    if journal is None:
+        return None
+    try:
+        state = inspect(journal)
+    except JournalError:
+        return None
+    is_of_ring = view.info["epoch"] & 0xFFFFFFFF == state.journal_id & 0xFFFFFFFF
+    return state if is_of_ring and state.last_sequence < durable else None
