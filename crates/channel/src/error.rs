@@ -1,6 +1,6 @@
 //! Why a channel cannot be opened or go on.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use tidebook_journal::JournalError;
 use tidebook_ring::RingError;
