@@ -17,12 +17,15 @@ use std::time::Duration;
 use killing::{CHILD, Killed, start};
 use tidebook_journal::snapshot::{
     Follower, FollowerEvent, FollowerOptions, Recovered, RecoveryOptions, SnapshotStore, proven_durable, recover,
+    usable_snapshots,
 };
 use tidebook_journal::storage::{Directory, Storage};
 use tidebook_journal::{JournalOptions, JournalReader, JournalWriter, ReaderOptions, State};
 use tidebook_testkit::{OrderFlow, OrderStore, Random};
 
 const FLOW: OrderFlow = OrderFlow::new(77);
+/// Up to here a short life is long enough to begin without a snapshot and to take one; beyond, one stays undamaged.
+const SHORT_HISTORY: u64 = 5_000;
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
@@ -49,6 +52,13 @@ fn recovered(directory: &Path) -> Recovered<OrderStore> {
     let options = RecoveryOptions::default();
     recover(OrderStore::new, &journal_of(directory), &snapshots_of(directory), options, on)
         .unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// How many snapshots a start could begin behind, at most two.
+fn usable_count(directory: &Path) -> usize {
+    let (journal, snapshots) = (journal_of(directory), snapshots_of(directory));
+    let found = usable_snapshots(OrderStore::new, &journal, &snapshots, u64::MAX, 2);
+    found.unwrap_or_else(|error| panic!("{error}")).0.len()
 }
 
 fn live_until_killed(directory: &Path, mode: &str) -> ! {
@@ -126,6 +136,7 @@ fn kill_loop(mode: &str, cycles: u64) {
         refused += found.facts.refused.len();
         if random.chance(1, 4)
             && let Some(facts) = found.facts.used
+            && (truth.sequence() < SHORT_HISTORY || usable_count(directory.path()) > 1)
         {
             let mut bytes = std::fs::read(&facts.path).expect("the snapshot");
             let place = random.index(bytes.len());
