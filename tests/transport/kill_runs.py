@@ -22,6 +22,7 @@ from tidebook import persistence
 
 CHANNEL = "orders.in"
 COMMAND = struct.Struct("<QQqq")  # kind, order, price_units, size_units
+ORDER = struct.Struct("<4q")
 ADD, CANCEL, REPLACE, EXECUTE = range(4)
 WINDOW = 500
 """A command speaks of one of the last so many orders, so that most of them make sense."""
@@ -37,29 +38,46 @@ def command(sequence: int) -> bytes:
 
 
 class Orders:
-    """Open orders: a function of the commands, in their order."""
+    """Open orders: a function of the commands, in their order.
+
+    The hash of the state is kept with it, a sum over the orders, because there are ever more of them.
+    """
 
     def __init__(self) -> None:
         self.last = 0
         self.open: dict[int, tuple[int, int, int]] = {}
+        self._sum = 0
 
     def apply(self, sequence: int, payload: bytes) -> None:
         assert sequence == self.last + 1, f"{sequence} after {self.last}"
         self.last = sequence
         kind, order, price, size = COMMAND.unpack(payload)
         if kind == ADD:
-            self.open[order] = (price, size, sequence)
+            self._put(order, (price, size, sequence))
         elif order in self.open:
             old_price, old_size, priority = self.open[order]
             if kind == CANCEL or (kind == EXECUTE and size >= old_size):
-                del self.open[order]
+                self._put(order, None)
             elif kind == EXECUTE:
-                self.open[order] = (old_price, old_size - size, priority)
+                self._put(order, (old_price, old_size - size, priority))
             else:
-                self.open[order] = (price, size, sequence)
+                self._put(order, (price, size, sequence))
+
+    def _put(self, order: int, now: tuple[int, int, int] | None) -> None:
+        before = self.open.pop(order, None)
+        if before is not None:
+            self._sum -= order_hash(order, *before)
+        if now is not None:
+            self.open[order] = now
+            self._sum += order_hash(order, *now)
 
     def state_hash(self) -> str:
-        return blake2b(repr((self.last, sorted(self.open.items()))).encode(), digest_size=16).hexdigest()
+        return f"{self.last}-{self._sum % (1 << 128):032x}"
+
+
+def order_hash(*words: int) -> int:
+    """Of an order: its number, price, size and priority."""
+    return int.from_bytes(blake2b(ORDER.pack(*words), digest_size=16).digest(), "little")
 
 
 def options(mode: str, wal_dir: Path) -> tb.ChannelOptions:
