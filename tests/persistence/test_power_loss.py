@@ -31,7 +31,7 @@ def test_what_was_acknowledged_is_there_when_the_power_was_lost(
     cut(kind, root, 2, say)
 
 
-def test_the_tables_of_a_node_that_lost_its_power_hold_nothing_that_its_journal_does_not(
+def test_the_sinks_of_a_node_that_lost_its_power_hold_nothing_that_its_journal_does_not(
     root: Path, say: Callable[[str], None]
 ) -> None:
     cut("node", root, 3, say)
