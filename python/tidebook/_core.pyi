@@ -1052,10 +1052,14 @@ def usable_feed_snapshots(
 def venues() -> dict[int, str]:
     """Name of every venue by its number, the top byte of an instrument id, in the order of their numbers."""
 
-def verify_journal(directory: str | os.PathLike[str]) -> dict[str, Any]:
+def verify_journal(
+    directory: str | os.PathLike[str], progress: Callable[[int], object] | None = None
+) -> dict[str, Any]:
     """As `inspect_journal`, after every batch verified, with messages, batches and batch_size_bytes.
 
-    Raises: JournalError and its kinds; JournalDamagedError at the first damage.
+    `progress` is told how many more messages were verified.
+    Threads: as many as there are cores, without the GIL; `progress` is called from any of them, with it.
+    Raises: JournalError and its kinds; JournalDamagedError at the first damage; what `progress` raises, which ends it soon.
     """
 
 def version() -> str:

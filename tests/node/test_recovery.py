@@ -140,12 +140,20 @@ def test_damage_is_refused_with_its_place_and_the_command_that_shows_the_choices
     assert {path: path.read_bytes() for path in segments(data, "coinbase")} == before
 
 
-def test_a_recovery_that_is_interrupted_leaves_nothing_open_and_is_run_again(tmp_path: Path, rings: Path) -> None:
+@pytest.mark.parametrize("asked_while", ["looking", "verifying"])
+def test_a_recovery_that_is_interrupted_leaves_nothing_open_and_is_run_again(
+    tmp_path: Path, rings: Path, asked_while: str
+) -> None:
     data = tmp_path / "data"
     write(data, rings, "binance", 40, "close")
     job = recovery(data, rings)
+
+    def interrupt(channel: str, step: str, messages: int) -> None:
+        if channel == "feed.binance" and step == asked_while and (step, messages) != ("verifying", 0):
+            job.interrupt()
+
     with pytest.raises(RecoveryInterruptedError):
-        job.run(lambda *_: job.interrupt())
+        job.run(interrupt)
     again = recovery(data, rings)
     for feed in again.run():
         feed.capture.close()

@@ -72,6 +72,17 @@ def test_verify_counts_what_inspect_only_looks_at(journal: Path) -> None:
     assert vars(inspected).items() <= vars(verified).items()
 
 
+def test_a_verification_tells_how_many_messages_more_and_ends_with_what_is_raised_there(journal: Path) -> None:
+    told: list[int] = []
+    assert persistence.verify(journal, progress=told.append).messages == sum(told) == 200
+
+    def end(messages: int) -> None:
+        raise InterruptedError(messages)
+
+    with pytest.raises(InterruptedError):
+        persistence.verify(journal, progress=end)
+
+
 def test_a_reader_follows_a_writer_and_sees_only_what_is_durable(tmp_path: Path) -> None:
     writer = write(tmp_path, 7, close=False)
     reader = JournalReader(tmp_path)

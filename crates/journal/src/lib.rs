@@ -59,5 +59,7 @@ pub use segment::{SEGMENT_SIZE_BYTES_MAX, SEGMENT_SIZE_BYTES_MIN};
 pub use state::{State, StateError};
 pub use stats::{JournalStats, SegmentStats, stats, stats_storage};
 pub use thread::{JournalThread, Source, SyncPolicy, panic_text};
-pub use verify::{Inspection, SegmentSummary, Verified, inspect, inspect_storage, verify, verify_storage};
+pub use verify::{
+    Inspection, SegmentSummary, Verified, inspect, inspect_storage, verify, verify_storage, verify_telling,
+};
 pub use writer::{JournalOptions, JournalWriter};

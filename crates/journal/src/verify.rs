@@ -1,7 +1,9 @@
 //! Looks at a journal without changing it, beside a live writer too: cheaply ([`inspect`]) or whole ([`verify`]).
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::beginning;
 use crate::error::{JournalError, io_error};
@@ -134,8 +136,21 @@ pub fn verify(path: &Path) -> Result<Verified, JournalError> {
 /// # Errors
 /// As [`verify`].
 pub fn verify_storage(storage: &Arc<dyn Storage>) -> Result<Verified, JournalError> {
+    let on = |_| ControlFlow::Continue(());
+    Ok(verify_telling(storage, on)?.expect("it goes on to its end"))
+}
+
+/// As [`verify_storage`], and tells `progress` now and then how many more messages were verified, from several threads. It may
+/// break off by that: `None` then, soon. Where compaction removed what was just being read all begins anew, and is told anew.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_telling(
+    storage: &Arc<dyn Storage>,
+    progress: impl Fn(u64) -> ControlFlow<()> + Sync,
+) -> Result<Option<Verified>, JournalError> {
     loop {
-        match verify_once(storage) {
+        match verify_once(storage, &progress) {
             // What compaction took away meanwhile is not part of it any more: each turn begins later.
             Err(JournalError::Compacted { .. }) => {}
             result => return result,
@@ -143,26 +158,62 @@ pub fn verify_storage(storage: &Arc<dyn Storage>) -> Result<Verified, JournalErr
     }
 }
 
-fn verify_once(storage: &Arc<dyn Storage>) -> Result<Verified, JournalError> {
+/// Messages of which progress is told at once: some milliseconds' work.
+const TOLD_MESSAGES: u64 = 16_384;
+/// Bytes of larger ones.
+const TOLD_SIZE_BYTES: u64 = 4 << 20;
+
+fn verify_once(
+    storage: &Arc<dyn Storage>,
+    progress: &(impl Fn(u64) -> ControlFlow<()> + Sync),
+) -> Result<Option<Verified>, JournalError> {
     // The newest segment first: later, a live writer may be ahead of the watermark that judges its tail.
     let journal = inspect_storage(storage)?;
     let sizes: Vec<u64> = journal.segments.iter().map(|segment| segment.size_bytes).collect();
     let (numbers, last_sequence) = (&journal.segments, journal.last_sequence);
+    let (ended, untold) = (AtomicBool::new(false), AtomicU64::new(0));
+    // Many a small segment is told of at once.
+    let tell = |messages: u64, at_least: u64| {
+        let untold_now = untold.fetch_add(messages, Ordering::Relaxed) + messages;
+        if untold_now >= at_least && !ended.load(Ordering::Relaxed) {
+            let messages = untold.swap(0, Ordering::Relaxed);
+            if messages > 0 && progress(messages).is_break() {
+                ended.store(true, Ordering::Relaxed);
+            }
+        }
+        if ended.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
     let counted: Vec<Result<Counts, JournalError>> = walk::each(&sizes, |index, buffer| {
+        let mut counts = Counts::default();
+        if ended.load(Ordering::Relaxed) {
+            return Ok(counts);
+        }
         let number = numbers[index].segment;
         let gone =
             || JournalError::Compacted { path: storage.path(""), requested: numbers[index].first_sequence, first: 0 };
         let opened = segment::read_header(&**storage, number)?.ok_or_else(gone)?;
-        let mut counts = Counts::default();
+        let mut told = Counts::default();
         let newest = index + 1 == numbers.len();
         let upto = if newest { last_sequence } else { u64::MAX };
-        let walked = walk::walk(&**storage, &opened, upto, buffer, |header, _| counts.add(header))?;
-        if !newest {
+        let walked = walk::walk_while(&**storage, &opened, upto, buffer, |header, _| {
+            counts.add(header);
+            let messages = counts.record_count - told.record_count;
+            let is_large = counts.size_bytes - told.size_bytes >= TOLD_SIZE_BYTES;
+            if messages < TOLD_MESSAGES && !is_large {
+                return ControlFlow::Continue(());
+            }
+            told = counts;
+            tell(messages, 0)
+        })?;
+        if tell(counts.record_count - told.record_count, TOLD_MESSAGES).is_continue() && !newest {
             let next = segment::read_header(&**storage, number + 1)?.ok_or_else(gone)?;
             walk::check_seal(&**storage, number, &walked, &next)?;
         }
         Ok(counts)
     });
+    if tell(0, 0).is_break() {
+        return Ok(None);
+    }
     let mut verified = Verified { journal: journal.clone(), record_count: 0, batch_count: 0, size_bytes: 0 };
     for counts in counted {
         // The first damage, as a reader would meet it.
@@ -171,11 +222,11 @@ fn verify_once(storage: &Arc<dyn Storage>) -> Result<Verified, JournalError> {
         verified.batch_count += counts.batch_count;
         verified.size_bytes += counts.size_bytes;
     }
-    Ok(verified)
+    Ok(Some(verified))
 }
 
 /// Of batches of messages.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, Copy)]
 struct Counts {
     record_count: u64,
     batch_count: u64,

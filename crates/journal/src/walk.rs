@@ -4,6 +4,7 @@
 //! says where it must end. So segments are verified side by side ([`each`]).
 
 use std::cmp::Ordering;
+use std::ops::ControlFlow;
 use std::sync::atomic::{self, AtomicUsize};
 use std::sync::{Mutex, PoisonError};
 
@@ -42,6 +43,20 @@ pub(crate) fn walk(
     buffer: &mut Buffer,
     mut seen: impl FnMut(&BatchHeader, &[u8]),
 ) -> Result<Walked, JournalError> {
+    walk_while(storage, opened, upto, buffer, |header, records| {
+        seen(header, records);
+        ControlFlow::Continue(())
+    })
+}
+
+/// As [`walk`], until `seen` breaks: then it ends behind that batch.
+pub(crate) fn walk_while(
+    storage: &dyn Storage,
+    opened: &OpenSegment,
+    upto: u64,
+    buffer: &mut Buffer,
+    mut seen: impl FnMut(&BatchHeader, &[u8]) -> ControlFlow<()>,
+) -> Result<Walked, JournalError> {
     let path = || storage.path(&segment::file_name(opened.header.segment));
     let bytes = &mut buffer.0;
     let wanted = BUFFER_SIZE_BYTES.min(opened.header.size_bytes as usize);
@@ -76,10 +91,13 @@ pub(crate) fn walk(
         match state.check(&bytes[at..filled]) {
             Ok(header) if u64::from(header.length) <= room as u64 => {
                 let size = header.length as usize;
-                seen(&header, &bytes[at + BATCH_HEADER_SIZE_BYTES..at + size]);
+                let seen = seen(&header, &bytes[at + BATCH_HEADER_SIZE_BYTES..at + size]);
                 at += size;
                 end += size as u64;
                 state = state.after(&header);
+                if seen.is_break() {
+                    break;
+                }
             }
             Ok(_) => return Ok(Walked { state, end, fault: Some(BatchFault::Invalid) }),
             Err(fault) => return Ok(Walked { state, end, fault: Some(fault) }),

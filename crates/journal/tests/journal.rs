@@ -2,14 +2,16 @@
 
 mod common;
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use common::{append_upto, open, options, payload, read_all};
 use tidebook_journal::storage::{Access, FileIdentity, Storage, StorageFile, StorageLock};
 use tidebook_journal::{
     Damage, JournalError, JournalOptions, JournalReader, JournalWriter, ReaderOptions, Tail, Visible, compact_storage,
-    stats_storage, verify, verify_storage,
+    stats_storage, verify, verify_storage, verify_telling,
 };
 use tidebook_testkit::MemoryStorage;
 
@@ -25,6 +27,39 @@ fn messages_read_back_in_order_over_many_segments() {
     assert_eq!((journal.first_sequence, journal.last_sequence, journal.durable), (1, 500, 500));
     assert_eq!((verified.record_count, verified.batch_count), (500, 500_u64.div_ceil(7)));
     assert_eq!((journal.channel.as_str(), journal.tail), ("feed.test", Tail::Clean));
+}
+
+#[test]
+fn a_verification_tells_every_message_once_and_ends_when_it_is_told_to() {
+    let storage = MemoryStorage::new();
+    let mut writer = JournalWriter::open_storage(
+        storage.shared(),
+        JournalOptions { segment_size_bytes: 1 << 20, ..JournalOptions::new("feed.test") },
+    )
+    .unwrap()
+    .0;
+    for sequence in 1..=200_000 {
+        assert_eq!(writer.append(b"some message of a few bytes").unwrap(), sequence);
+    }
+    writer.sync().unwrap();
+    let told = Mutex::new(Vec::new());
+    let tell = |messages| {
+        told.lock().unwrap().push(messages);
+        ControlFlow::Continue(())
+    };
+    let verified = verify_telling(&storage.shared(), tell).unwrap().unwrap();
+    let told = told.into_inner().unwrap();
+    assert!(verified.journal.segments.len() > 5 && told.len() > 5, "{told:?}");
+    assert_eq!((verified.record_count, told.iter().sum::<u64>()), (200_000, 200_000), "{told:?}");
+
+    let calls = AtomicUsize::new(0);
+    let end = |_| {
+        calls.fetch_add(1, Ordering::Relaxed);
+        ControlFlow::Break(())
+    };
+    assert_eq!(verify_telling(&storage.shared(), end).unwrap(), None);
+    let threads = std::thread::available_parallelism().unwrap().get();
+    assert!(calls.into_inner() <= threads, "who was told to end tells no more");
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! `JournalWriter` and `JournalReader`: raw journals from Python, many messages a call.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use tidebook_journal::storage::{Directory, Storage};
 use tidebook_journal::{
     ConfigurationChange, Inspection, JournalError, JournalOptions, KeepFacts, ReaderOptions, RecoveryReport, Visible,
 };
@@ -278,10 +280,31 @@ pub fn inspect_journal(py: Python<'_>, directory: PathBuf) -> PyResult<Bound<'_,
     facts_of(py, &found)
 }
 
-/// The same, after every batch verified, with what was counted.
+/// The same, after every batch verified, with what was counted. What `progress` raises ends it, and so does Ctrl-C.
 #[pyfunction]
-pub fn verify_journal(py: Python<'_>, directory: PathBuf) -> PyResult<Bound<'_, PyDict>> {
-    let found = py.detach(|| tidebook_journal::verify(&directory)).map_err(|error| PyErr::from(Raised::from(error)))?;
+#[pyo3(signature = (directory, progress=None))]
+pub fn verify_journal(py: Python<'_>, directory: PathBuf, progress: Option<Py<PyAny>>) -> PyResult<Bound<'_, PyDict>> {
+    let failure: Mutex<Option<PyErr>> = Mutex::default();
+    let tell = |messages: u64| {
+        let told = Python::attach(|py| {
+            py.check_signals()?;
+            progress.as_ref().map(|tell| tell.call1(py, (messages,))).transpose()
+        });
+        match told {
+            Ok(_) => ControlFlow::Continue(()),
+            Err(error) => {
+                failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                ControlFlow::Break(())
+            }
+        }
+    };
+    let storage: Arc<dyn Storage> = Arc::new(Directory::new(directory));
+    let verified = py.detach(|| tidebook_journal::verify_telling(&storage, tell));
+    let verified = verified.map_err(|error| PyErr::from(Raised::from(error)))?;
+    let Some(found) = verified else {
+        let ended = failure.into_inner().unwrap_or_else(PoisonError::into_inner);
+        return Err(ended.expect("who ends a verification says why"));
+    };
     let facts = facts_of(py, &found.journal)?;
     facts.set_item("messages", found.record_count)?;
     facts.set_item("batches", found.batch_count)?;

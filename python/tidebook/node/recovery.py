@@ -1,9 +1,9 @@
 """What a node finds on its data directory when it starts, channel by channel, all at once.
 
-Each channel is recovered in a thread of its own: its journal is verified, batch by batch, then opened, which brings ring and
-journal to one sequence by the rules of both. The core works without the interpreter's lock, so as many channels are read at
-a time as there are cores. Nothing is decided here: a torn tail is cut and told, damage is refused and told, with the command
-that shows the choices. An interrupted recovery has changed nothing that the next one would not find: run it again.
+Each channel is recovered in a thread of its own: its journal is verified, segments side by side, then opened, which brings ring
+and journal to one sequence by the rules of both. The core works without the interpreter's lock, on as many cores as there are.
+Nothing is decided here: a torn tail is cut and told, damage is refused and told, with the command that shows the choices. An
+interrupted recovery has changed nothing that the next one would not find: run it again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from tidebook._core import JournalReader
 from tidebook.errors import JournalAbsentError, JournalDamagedError, OperationError
 from tidebook.node.cutting import proofs
 from tidebook.node.directory import channel_of, journal_directory
@@ -23,7 +22,7 @@ from tidebook.node.snapshot_files import newest_snapshot
 from tidebook.node.storing import stored_position
 from tidebook.node.venue_feed import VenueFeed
 from tidebook.observe.logs import logger
-from tidebook.persistence import inspect
+from tidebook.persistence import inspect, verify
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,8 +37,6 @@ Progress = Callable[[str, str, int], None]
 
 STEPS: Final = ("looking", "verifying", "opening", "done")
 """What a channel goes through."""
-
-_CHUNK_MESSAGES: Final = 16_384
 
 
 class RecoveryInterruptedError(Exception):
@@ -203,12 +200,14 @@ class Recovery:
 
     def _verify(self, journal: Path, found: ChannelRecovery, progress: Progress) -> None:
         """Reads every batch. Raises: JournalDamagedError at the first that is not what was written; RecoveryInterruptedError."""
-        reader = JournalReader(journal, channel=found.channel, durable_only=False)
-        progress(found.channel, "verifying", 0)
-        while (read := reader.next(_CHUNK_MESSAGES)) is not None:
+
+        def tell(messages: int) -> None:
             if self._stop.is_set():
                 raise RecoveryInterruptedError
-            progress(found.channel, "verifying", len(read[1]))
+            progress(found.channel, "verifying", messages)
+
+        progress(found.channel, "verifying", 0)
+        verify(journal, progress=tell)
         found.verified = True
 
 

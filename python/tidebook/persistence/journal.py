@@ -19,7 +19,7 @@ from tidebook.errors import CheckpointEpochError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from tidebook.transport import Cursor
 
@@ -87,12 +87,14 @@ def inspect(directory: str | os.PathLike[str]) -> JournalState:
     return JournalState(directory=Path(directory), **inspect_journal(directory))
 
 
-def verify(directory: str | os.PathLike[str]) -> VerifiedJournal:
+def verify(directory: str | os.PathLike[str], *, progress: Callable[[int], object] | None = None) -> VerifiedJournal:
     """State of the journal in `directory`, after every batch of it was read and verified.
 
-    Raises: JournalDamagedError (facts: segment, offset, sequence) at the first damage; JournalAbsentError.
+    `progress` is told how many more messages were verified, from several threads.
+    Raises: JournalDamagedError (facts: segment, offset, sequence) at the first damage; JournalAbsentError; what `progress`
+            raises, which ends it soon.
     """
-    return VerifiedJournal(directory=Path(directory), **verify_journal(directory))
+    return VerifiedJournal(directory=Path(directory), **verify_journal(directory, progress))
 
 
 def read(
