@@ -174,7 +174,7 @@ def test_who_left_a_channel_that_nobody_writes_is_in_nobodys_way(directory: Path
         ("ticks", "note", "nobody"),
     ]
     assert shown.code == 0 or any(one["level"] == "problem" for one in shown.json["machine"])
-    for command in (("remove",), ("reset", "--to", "latest")):
+    for command in (("remove",), ("reset", "--start", "latest")):
         refused = tidebook("channel", "cursor", command[0], "orders", "journal", *command[1:])
         assert refused.code == 2
         assert "journal of orders is its journal" in refused.err
@@ -410,7 +410,7 @@ def test_cursors_are_listed_moved_and_forgotten(directory: Path, tidebook: Run) 
     channel = tb.create_channel("ticks", tb.ChannelOptions(dtype=TICK), directory=directory)
     with tb.open_producer(channel) as producer, tb.open_consumer(channel, "reader", start="earliest") as reader:
         producer.write_batch(np.zeros(20, TICK))
-        busy = tidebook("channel", "cursor", "reset", "ticks", "reader", "--to", "latest")
+        busy = tidebook("channel", "cursor", "reset", "ticks", "reader", "--start", "latest")
         assert (busy.code, 'consumer "reader" is already open' in busy.err) == (1, True)
         assert tidebook("channel", "cursor", "remove", "ticks", "reader").code == 1
         assert reader.next_sequence == 1
@@ -419,14 +419,14 @@ def test_cursors_are_listed_moved_and_forgotten(directory: Path, tidebook: Run) 
     assert {name: listed[name] for name in expected} == expected
     assert "nobody" in tidebook("channel", "cursor", "ls").out
     for to, following in (("latest", 21), ("earliest", 1), ("8", 8), ("1_5", 15)):
-        moved = tidebook("channel", "cursor", "reset", "ticks", "reader", "--to", to)
+        moved = tidebook("channel", "cursor", "reset", "ticks", "reader", "--start", to)
         assert (moved.code, moved.out) == (0, f"ticks: reader reads message {following} next\n")
         with tb.open_consumer(channel, "reader") as reader:
             assert reader.next_sequence == following
     for to, said in (("22", "beyond the end: the next sequence of this ring is 21"), ("soon", "name earliest, latest")):
-        refused = tidebook("channel", "cursor", "reset", "ticks", "reader", "--to", to)
+        refused = tidebook("channel", "cursor", "reset", "ticks", "reader", "--start", to)
         assert (refused.code, said in refused.err, refused.err.count("\n")) == (2, True, 1)
-    assert tidebook("channel", "cursor", "reset", "ticks", "nobody", "--to", "1").code == 2
+    assert tidebook("channel", "cursor", "reset", "ticks", "nobody", "--start", "1").code == 2
     assert tidebook("channel", "cursor", "remove", "ticks", "reader").out == "ticks: reader is forgotten\n"
     assert tidebook("channel", "cursor", "ls").out == "no consumers\n"
 

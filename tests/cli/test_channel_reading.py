@@ -366,7 +366,7 @@ def test_a_channel_is_found_by_name_node_or_path_and_missed_with_what_is_there(
 
 def test_a_ring_others_can_write_is_looked_at_only_when_asked_for(node: Path, tidebook: Run) -> None:
     (node / "ticks.ring").chmod(0o666)
-    for words in (["tail", "ticks"], ["dump", "ticks"], ["cursor", "reset", "ticks", "reader", "--to", "latest"]):
+    for words in (["tail", "ticks"], ["dump", "ticks"], ["cursor", "reset", "ticks", "reader", "--start", "latest"]):
         shown = tidebook("channel", *words)
         assert (shown.code, shown.out) == (1, "")
         assert "can be written by everybody (mode 0666)" in shown.err

@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tidebook.cli import COMMANDS, boundary, build_app
+from tidebook.cli.channel.shown import size
 from tidebook.errors import ConfigError, OperationError
 
 
@@ -48,6 +50,49 @@ def test_the_help_line_of_a_command_is_its_docstring(name: str) -> None:
             assert (ast.get_docstring(node) or "").splitlines()[0] == help_line
             return
     pytest.fail(f"{target} does not exist")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_option_means_the_same_in_every_command(name: str) -> None:
+    """`--from` and `--to` are messages, `--limit` or `-n` is how many of them; a directory has another name."""
+    target, _ = COMMANDS[name]
+    module, function = target.split(":")
+    spec = find_spec(module)
+    assert spec is not None
+    assert spec.origin is not None
+    tree = ast.parse(Path(spec.origin).read_text())
+    (found,) = [
+        node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) if node.name == function
+    ]
+    for argument in found.args.kwonlyargs:
+        annotation = ast.unparse(argument.annotation) if argument.annotation else ""
+        options = re.findall(r"'(--?[a-z-]+)'", annotation) or [f"--{argument.arg.replace('_', '-')}"]
+        if {"--from", "--to"} & set(options):
+            assert annotation.startswith("Annotated[int,"), f"{options}: a message and nothing else"
+        if {"-n", "--limit"} & set(options):
+            assert (options, annotation.startswith("Annotated[int,")) == (["-n", "--limit"], True)
+        assert not {"--lines", "--count", "--first", "--last", "--since"} & set(options), (
+            f"{options}: it has another name"
+        )
+
+
+def test_sizes_are_printed_in_one_family_of_units_by_one_function(root: Path) -> None:
+    place = root / "python/tidebook/cli"
+    own = [
+        path.relative_to(place).as_posix()
+        for path in sorted(place.rglob("*.py"))
+        if re.search(r"1e[369][^\n]*\b[KMG]B\b(?!/s)|1 << [123]0[^\n]*\b[KMG]i?B\b", path.read_text())
+    ]
+    assert own == ["channel/shown.py"], "others print sizes by themselves"
+    assert [size(each) for each in (0, 999, 1_000, 999_499, 9_940_000, 64 << 20, 37_100_000_000)] == [
+        "0 B",
+        "999 B",
+        "1 KB",
+        "999 KB",
+        "9.9 MB",
+        "67 MB",
+        "37 GB",
+    ]
 
 
 def test_version_as_json_is_one_object() -> None:

@@ -135,7 +135,9 @@ def test_an_older_copy_of_a_journal_is_told_with_what_knows_of_more_and_is_cut_b
     told = tidebook(rings, "journal", "repair", journal).stdout
     assert "ends with message 10, and more is known to have been durable" in told
     assert "--cut-at 10       go on behind message 10; loses 11 to 20, 10 messages" in told
-    assert "put the newer journal in its place" in tidebook(rings, "journal", "repair", journal, "--from", older).stderr
+    assert (
+        "put the newer journal in its place" in tidebook(rings, "journal", "repair", journal, "--source", older).stderr
+    )
 
     done = tidebook(rings, "journal", "repair", journal, "--cut-at", 10)
     assert done.returncode == 0, done.stderr

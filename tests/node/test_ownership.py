@@ -74,11 +74,11 @@ def test_a_journal_is_looked_at_beside_an_owner_and_mended_only_without_one_from
     with holder(data, "record") as other:
         looked = tidebook(*words)
         assert (looked.returncode, looked.stderr) == (1, "")
-        refused = tidebook(*words, "--from", str(copy))
+        refused = tidebook(*words, "--source", str(copy))
         assert (refused.returncode, f"(process {other.pid})" in refused.stderr) == (1, True)
         assert first.read_bytes() == held
         other.kill()
-    assert tidebook(*words, "--from", str(copy)).returncode == 0
+    assert tidebook(*words, "--source", str(copy)).returncode == 0
     assert [payload for _, payload in persistence.read(data / "journal" / channel)] == [b"a message"] * 2
 
 

@@ -104,7 +104,7 @@ def test_stats_count_batches_by_size_and_tell_what_the_channel_was_run_with(tmp_
     writer.close()
     shown = tidebook("stats", "--data", tmp_path).stdout.splitlines()
     assert shown[0].startswith("orders: 100 messages, 1 to 100; 1 segment, ")
-    assert shown[1] == "  0.0 MB of messages, 100 bytes each; 10 batches of 10.0, 9 syncs shown by them"
+    assert shown[1] == "  10 KB of messages, 100 bytes each; 10 batches of 10.0, 9 syncs shown by them"
     assert shown[2].split() == ["batches", "up", "to", "2,048", "bytes", "10", "#" * 40]
     assert shown[-1] == '  run with {"sync":"group"} from message 1 on'
     facts = json.loads(tidebook("stats", "--data", tmp_path, "--json").stdout)
@@ -141,7 +141,7 @@ def test_repair_tells_the_choices_and_changes_nothing_without_one(damaged: Path)
 
 
 def test_repair_puts_segments_back_from_a_copy(damaged: Path, data: Path) -> None:
-    shown = tidebook("repair", damaged, "--from", data / "copy")
+    shown = tidebook("repair", damaged, "--source", data / "copy")
     assert (shown.returncode, shown.stdout.splitlines()[-1]) == (0, f"{damaged}: whole, up to message 30")
     assert (damaged / "quarantine/0000000001.segment").is_file()
     assert tidebook("verify", damaged).returncode == 0
@@ -151,7 +151,7 @@ def test_repair_puts_segments_back_from_a_copy(damaged: Path, data: Path) -> Non
 
 def test_repair_refuses_a_copy_that_does_not_fit(damaged: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    shown = tidebook("repair", damaged, "--from", tmp_path / "empty")
+    shown = tidebook("repair", damaged, "--source", tmp_path / "empty")
     assert shown.returncode == 1
     assert "segment 1: not put back: " in shown.stdout
     assert not (damaged / "quarantine").exists()

@@ -285,7 +285,7 @@ def test_commands_list_verify_and_load_snapshots(journal: Path, store: SnapshotS
     listed = json.loads(tidebook("ls", "--data", tmp_path, "--json", cwd=tmp_path).stdout)["snapshots"]
     assert [(entry["kind"], entry["sequence"]) for entry in listed] == [("balances", 200), ("balances", 250)]
     shown = tidebook("ls", store.directory, cwd=tmp_path).stdout.splitlines()
-    assert shown[0].startswith("balances at 200: 0.0 MB, ")
+    assert shown[0].startswith("balances at 200: 4 KB, ")
     assert tidebook("verify", "--data", tmp_path, cwd=tmp_path).returncode == 0
     state = Path(__file__).stem + ":Balances"
     (tmp_path / Path(__file__).name).write_text(Path(__file__).read_text())

@@ -64,7 +64,7 @@ def test_verify_names_the_first_damaged_message_and_fails(rings: Path, ticks: tb
 
 
 def test_the_cursor_of_a_consumer_that_is_gone_can_be_moved(rings: Path, ticks: tb.Channel) -> None:
-    assert run(rings, "cursor", "reset", ticks.name, "reader", "--to", "91").returncode == 0
+    assert run(rings, "cursor", "reset", ticks.name, "reader", "--start", "91").returncode == 0
     with tb.open_consumer(ticks, "reader") as reader:
         assert reader.next_sequence == 91
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path  # noqa: TC003 - cyclopts reads annotations
 from typing import TYPE_CHECKING
 
+from tidebook.cli.channel.shown import size
 from tidebook.cli.inputs import data_directory
 from tidebook.cli.output import Json, console, counted, print_json
 from tidebook.cli.progress import progress_bar
@@ -33,7 +34,7 @@ def backup(destination: Path, *, data: Path | None = None, json: Json = False) -
     if json:
         print_json({"path": str(path), **_facts(made)})
         return
-    print(f"{path}: {counted(len(made.files), 'file')}, {_size(made.size_bytes)}; {_size(made.copied_bytes)} were new")
+    print(f"{path}: {counted(len(made.files), 'file')}, {size(made.size_bytes)}; {size(made.copied_bytes)} were new")
     for held in made.journals:
         print(f"{held.channel}: up to message {held.last_sequence:,}, rows up to {held.stored:,}")
 
@@ -77,8 +78,8 @@ def list_backups(destination: Path, *, verify: bool = False, json: Json = False)
                 one.id,
                 f"{datetime.fromtimestamp(one.begun / 1e9, UTC):%Y-%m-%d %H:%M:%S}Z",
                 f"{len(one.files):,}",
-                _size(one.size_bytes),
-                _size(one.copied_bytes),
+                size(one.size_bytes),
+                size(one.copied_bytes),
                 ", ".join(f"{held.channel} to {held.last_sequence:,}" for held in one.journals),
             ]
             for one in found
@@ -127,7 +128,3 @@ def _facts(one: Backup) -> dict[str, object]:
 
     facts: dict[str, object] = msgspec.to_builtins(one)
     return facts | {"files": len(one.files)}
-
-
-def _size(size_bytes: int) -> str:
-    return f"{size_bytes / 1e6:,.1f} MB"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from tidebook.cli import inputs
+from tidebook.cli.channel.shown import size
 from tidebook.cli.output import Json, counted, print_json
 from tidebook.errors import JournalDamagedError, RawMessageError, UsageError
 from tidebook.feeds.sink import MessageKind
@@ -44,8 +45,8 @@ def ls(*journals: Path, data: Path | None = None, json: Json = False) -> None:
         end = "closed" if state.closed else "open or not closed"
         if state.torn_bytes:
             end += f", {state.torn_bytes:,} torn bytes at its end"
-        size = f"{counted(state.segments, 'segment')}, {state.size_bytes / 1e6:,.1f} MB"
-        print(f"{state.channel}: {span}; {size}; {end}")
+        held = f"{counted(state.segments, 'segment')}, {size(state.size_bytes)}"
+        print(f"{state.channel}: {span}; {held}; {end}")
 
 
 def verify(*journals: Path, data: Path | None = None, json: Json = False) -> int:
@@ -83,7 +84,7 @@ def dump(
     data: Path | None = None,
     first: Annotated[int, Parameter(name="--from")] = 0,
     last: Annotated[int, Parameter(name="--to")] = 0,
-    limit: int = 20,
+    limit: Annotated[int, Parameter(name=["-n", "--limit"])] = 20,
     json: Json = False,
 ) -> None:
     """Print the messages of a journal, oldest first.

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path  # noqa: TC003 - cyclopts reads annotations
-from typing import TYPE_CHECKING, Annotated
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING
 
 from tidebook.cli import inputs
 from tidebook.cli.output import Json, counted, print_json
@@ -23,7 +21,7 @@ def repair(
     journal: Path | None = None,
     *,
     data: Path | None = None,
-    source: Annotated[Path | None, Parameter(name="--from")] = None,
+    source: Path | None = None,
     cut_at: int | None = None,
     json: Json = False,
 ) -> int:
@@ -49,14 +47,14 @@ def repair(
     from tidebook.node import cutting
 
     if source is not None and cut_at is not None:
-        raise UsageError("--from and --cut-at are two choices; make one")
+        raise UsageError("--source and --cut-at are two choices; make one")
     if cut_at is not None and not 0 <= cut_at < 1 << 64:
         raise UsageError(f"--cut-at {cut_at}: name a message, the last good one")
     directory = inputs.one_journal(journal, data)
     found, shown = _look(directory)
     if shown and source is not None:
         raise UsageError(
-            f"--from: nothing in {directory} is damaged, it ends too early; move it away and put the newer journal in its place "
+            f"--source: nothing in {directory} is damaged, it ends too early; move it away and put the newer journal in its place "
             "as a whole"
         )
     if cut_at is not None and found.findings and found.first_sequence and cut_at != found.last_good:
@@ -133,7 +131,7 @@ def _print_choices(directory: Path, found: Diagnosis, shown: Sequence[Proof], kn
                 "  start its owner, which takes what the ring still holds; loses nothing, or is refused and changes nothing"
             )
     else:
-        print("  --from DIR       put the damaged segments back from a copy or backup of this directory; loses nothing")
+        print("  --source DIR     put the damaged segments back from a copy or backup of this directory; loses nothing")
     if found.first_sequence:
         print(
             f"  --cut-at {found.last_good:<8} go on behind message {found.last_good:,}; loses {lost} as far as is known"

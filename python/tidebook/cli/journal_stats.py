@@ -7,6 +7,7 @@ from pathlib import Path  # noqa: TC003 - cyclopts reads annotations
 from typing import TYPE_CHECKING
 
 from tidebook.cli import inputs
+from tidebook.cli.channel.shown import size
 from tidebook.cli.output import Json, counted, print_json
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def stats(*journals: Path, data: Path | None = None, json: Json = False) -> None
     for directory in inputs.journals(journals, data):
         found = persistence.stats(directory)
         if json:
-            sizes = {str(size): count for size, count in found.batch_sizes.items()}
+            sizes = {str(upto): count for upto, count in found.batch_sizes.items()}
             print_json({"directory": directory, **asdict(found), "batch_sizes": sizes, "rates": found.rates})
         else:
             _print(found)
@@ -40,18 +41,18 @@ def _print(found: JournalStats) -> None:
     payload = sum(one.payload_size_bytes for one in found.segments)
     print(
         f"{found.channel}: {counted(found.messages, 'message')}, {found.first_sequence:,} to {found.last_sequence:,}; "
-        f"{counted(len(found.segments), 'segment')}, {found.size_bytes / 1e6:,.1f} MB"
+        f"{counted(len(found.segments), 'segment')}, {size(found.size_bytes)}"
     )
     if found.messages:
         syncs = sum(one.sync_groups for one in found.segments)
         print(
-            f"  {payload / 1e6:,.1f} MB of messages, {payload / found.messages:,.0f} bytes each; "
+            f"  {size(payload)} of messages, {payload / found.messages:,.0f} bytes each; "
             f"{found.batches:,} batch{'' if found.batches == 1 else 'es'} of {found.messages / found.batches:,.1f}, "
             f"{counted(syncs, 'sync')} shown by them"
         )
         largest = max(found.batch_sizes.values())
-        for size, count in found.batch_sizes.items():
-            print(f"  batches up to {size:>11,} bytes  {count:>9,}  {'#' * max(1, 40 * count // largest)}")
+        for upto, count in found.batch_sizes.items():
+            print(f"  batches up to {upto:>11,} bytes  {count:>9,}  {'#' * max(1, 40 * count // largest)}")
     rates = [rate for rate in found.rates if rate is not None]
     if rates:
         print(f"  {min(rates):,.0f} to {max(rates):,.0f} messages a second in a segment")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from tidebook.cli import inputs
+from tidebook.cli.channel.shown import size
 from tidebook.cli.output import Json, counted, print_json
 from tidebook.errors import SnapshotError, UsageError
 
@@ -50,8 +51,8 @@ def ls(*stores: Path, data: Path | None = None, json: Json = False) -> None:
     if not found:
         print(_none_yet())
     for store, sequence, path in found:
-        size, when = path.stat().st_size / 1e6, _time(path.stat().st_mtime_ns)
-        print(f"{store.kind} at {sequence:,}: {size:,.1f} MB, {when}; {path}")
+        when = _time(path.stat().st_mtime_ns)
+        print(f"{store.kind} at {sequence:,}: {size(path.stat().st_size)}, {when}; {path}")
 
 
 def verify(*stores: Path, data: Path | None = None, json: Json = False) -> int:

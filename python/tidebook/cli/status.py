@@ -95,7 +95,7 @@ def _head(found: DirectoryStatus) -> str:
             who += ", which is STOPPED"
         elif found.owner["address"] and not found.answers:
             who += f", which does not answer at {found.owner['address']}: this is what its files say"
-    return f"{found.data}: {who}; {found.free_bytes / 1e9:,.1f} GB free; no replicas"
+    return f"{found.data}: {who}; {size(found.free_bytes)} free; no replicas"
 
 
 def _row(channel: ChannelStatus) -> list[str]:

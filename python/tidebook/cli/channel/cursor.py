@@ -136,7 +136,7 @@ def reset(
     name: str,
     consumer: str,
     *,
-    to: str,
+    start: str,
     node: Node = None,
     rings: Rings = None,
     allow_others: AllowOthers = False,
@@ -150,10 +150,10 @@ def reset(
         Channel, such as md.trades or desk/md.trades, or the path of its ring.
     consumer
         Name of the consumer.
-    to
+    start
         `earliest` (the oldest message there is), `latest` (what comes next), or the sequence to read next.
     """
-    word, sequence = _place(to)
+    word, sequence = _place(start)
     path, ring = _opened(name, consumer, node, rings, allow_others)
     after = ring.move_consumer(consumer, word, sequence)
     if json:
@@ -196,12 +196,14 @@ def remove(
         print(f"{name}: {consumer} is forgotten")
 
 
-def _place(to: str) -> tuple[str, int]:
-    if to in ("earliest", "latest"):
-        return to, 0
-    digits = to.replace(",", "").replace("_", "")
+def _place(start: str) -> tuple[str, int]:
+    if start in ("earliest", "latest"):
+        return start, 0
+    digits = start.replace(",", "").replace("_", "")
     if not digits.isdecimal() or int(digits) < 1 or int(digits) >= 1 << 63:
-        raise UsageError(f"--to {to}: name earliest, latest, or a sequence from 1 on", option="to", value=to)
+        raise UsageError(
+            f"--start {start}: name earliest, latest, or a sequence from 1 on", option="start", value=start
+        )
     return "sequence", int(digits)
 
 

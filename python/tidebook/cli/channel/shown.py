@@ -92,12 +92,12 @@ def amount(number: float) -> str:
 
 
 def size(size_bytes: float) -> str:
-    """`4 KB`, `1.9 MB`, `64 MB`: powers of two."""
-    for unit, power in (("GB", 30), ("MB", 20)):
-        if size_bytes >= 1 << power:
-            value = size_bytes / (1 << power)
-            return f"{value:.1f} {unit}" if value < 10 else f"{value:,.0f} {unit}"
-    return f"{size_bytes / 1024:,.0f} KB"
+    """`850 B`, `4 KB`, `1.9 MB`, `64 MB`: powers of ten, as everywhere in commands and pages."""
+    for unit, power in (("GB", 1e9), ("MB", 1e6)):
+        if size_bytes >= power * 0.9995:
+            value = size_bytes / power
+            return f"{value:.1f} {unit}" if value < 9.95 else f"{value:,.0f} {unit}"
+    return f"{size_bytes / 1e3:,.0f} KB" if size_bytes >= 1e3 else f"{size_bytes:,.0f} B"
 
 
 def duration(nanoseconds: int | None) -> str:

@@ -26,7 +26,7 @@ Row = dict[str, Any]
 def tail(
     name: str,
     *,
-    lines: Annotated[int, Parameter(name=["-n", "--lines"])] = 20,
+    limit: Annotated[int, Parameter(name=["-n", "--limit"])] = 20,
     follow: Annotated[bool, Parameter(name=["-f", "--follow"], negative="")] = False,
     where: str | None = None,
     node: Node = None,
@@ -41,8 +41,8 @@ def tail(
     ----------
     name
         Channel, such as md.trades or desk/md.trades, or the path of its ring.
-    lines
-        How many; with --where, of those that match.
+    limit
+        How many messages, 0 for none, as before --follow; with --where, of those that match.
     follow
         Go on with what comes, until Ctrl-C.
     where
@@ -51,18 +51,18 @@ def tail(
     from tidebook.cli.channel.decoded import Decoder, Grid, Where
     from tidebook.transport.view import ChannelView, find_channel
 
-    if lines < 0:
-        raise UsageError(f"-n {lines}: name a number of messages from 0 on")
+    if limit < 0:
+        raise UsageError(f"--limit {limit:,}: name how many messages, or 0 for none")
     condition = None if where is None else Where(where)
     file = find_channel(name, node=node, root=rings)
     view = ChannelView(file, allow_others=allow_others)
     show: _Show = _Objects() if json else _Lines(Grid(console().width if sys.stdout.isatty() else _PIPE_WIDTH))
     # What is seen while the newest are looked for is kept until it is known which they are.
-    kept: deque[Row] = deque(maxlen=min(lines, sys.maxsize))
+    kept: deque[Row] = deque(maxlen=min(limit, sys.maxsize))
     status = view.status()
     # The newest that are shown: behind them a durable channel has those that are not on disk yet.
     newest = status["durable"] if view.info["visible_durable"] and not peek else status["published"]
-    first = 0 if condition is not None else max(1, newest + 1 - lines)
+    first = 0 if condition is not None else max(1, newest + 1 - limit)
     after = _each(view, Decoder(view, rings), condition, 0 if first <= status["oldest"] else first, peek, kept, show)
     show.rows(list(kept))
     while follow:
