@@ -61,6 +61,10 @@ fn usable_count(directory: &Path) -> usize {
     found.unwrap_or_else(|error| panic!("{error}")).0.len()
 }
 
+fn newest(directory: &Path) -> Option<u64> {
+    snapshots_of(directory).list().expect("the snapshots").last().copied()
+}
+
 fn live_until_killed(directory: &Path, mode: &str) -> ! {
     let (journal, snapshots) = (journal_of(directory), snapshots_of(directory));
     let evidence = proven_durable(&journal, &snapshots).expect("evidence");
@@ -102,7 +106,13 @@ fn kill_loop(mode: &str, cycles: u64) {
     let (mut acknowledged, mut from_snapshot, mut refused, mut damaged) = (0, 0, 0, 0);
     for cycle in 0..cycles {
         let at = format!("{mode} cycle {cycle}");
-        let Killed { lines, said } = start(directory.path(), mode).kill(&mut random, cycle % 3 != 0);
+        let mut child = start(directory.path(), mode);
+        if cycle % 8 == 7 {
+            // The longer the history, the less often a short life takes one.
+            let before = newest(directory.path());
+            child = child.until(|| newest(directory.path()) > before);
+        }
+        let Killed { lines, said } = child.kill(&mut random, cycle % 3 != 0);
         assert!(!said.contains("panicked"), "{at}: {said}");
         let mut hashes = Vec::new();
         for line in &lines {

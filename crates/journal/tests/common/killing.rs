@@ -33,6 +33,15 @@ pub fn start(directory: &Path, mode: &str) -> Working {
 }
 
 impl Working {
+    /// Lets it work until this holds, or until it ends by itself.
+    #[allow(dead_code, reason = "each test file uses its own part")]
+    pub fn until(mut self, holds: impl Fn() -> bool) -> Self {
+        while !holds() && self.0.try_wait().expect("wait").is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self
+    }
+
     /// Kills it at a random instant, of its start or, if it is `to_work` first, of its work, however slow the machine is.
     pub fn kill(mut self, random: &mut Random, to_work: bool) -> Killed {
         let mut lines = BufReader::new(self.0.stdout.take().expect("a pipe")).lines();
