@@ -5,7 +5,9 @@
 //! used, is the venue's sequencing rule and belongs to the feed.
 
 mod depth;
+mod order_book;
 mod side;
 
 pub use depth::DepthBook;
+pub use order_book::{Handle, OrderBook, OrderLevel, Resting};
 pub use side::{Level, Levels, Side};

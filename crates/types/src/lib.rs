@@ -4,12 +4,16 @@
 //! their published layouts, and the ids of [`venue`]s and instruments. Logic that needs one of these words
 //! lives in the crate that owns the job.
 
+pub mod command;
+pub mod execution;
 pub mod message;
 pub mod payloads;
 pub mod records;
 pub mod units;
 pub mod venue;
 
+pub use command::{Command, CommandKind, OrderType, Peg, SelfTrade, Session, TimeInForce, Verdict};
+pub use execution::{Execution, ExecutionKind, Reason};
 pub use message::{MessageKind, RawMessage, RawMessageError};
 pub use payloads::Payloads;
 pub use records::{
