@@ -5,6 +5,7 @@
 pub mod binance;
 pub mod book;
 pub mod itch;
+pub mod matching;
 pub mod orders;
 pub mod random;
 pub mod recordings;
