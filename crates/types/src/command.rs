@@ -272,7 +272,7 @@ plain! {
     PlaceBody {
         /// The client's own id, unique among its account's; 0 for none.
         client_order_id: [u8; 16],
-        /// Limit.
+        /// Limit; of a market order, a stop or a pegged order the worst price it may take, 0 for none.
         price: i64,
         /// How much.
         size: i64,
@@ -459,15 +459,16 @@ plain! {
 }
 
 plain! {
-    /// Limits of the head's account for the head's instrument (0: for all it trades together). 0 is no limit.
+    /// Limits of the head's account for the head's instrument (0: of the account as a whole). 0 is no limit; see `docs/risk.md`.
     LimitsBody {
-        /// Largest size of one order.
+        /// Largest size of one order; only of an instrument.
         order_size_max: i64,
-        /// Largest notional of one order, in quote units of 10^-`price_exp`.
+        /// Largest notional of one order, in quote units of 10^-`price_exp`; only of an instrument.
         order_notional_max: i64,
-        /// Largest position, long or short, open orders of that side included.
+        /// Largest position, long or short, open orders of that side included; only of an instrument.
         position_max: i64,
-        /// Largest worth of all open orders and positions, in quote units.
+        /// Largest worth of all open orders and positions, in quote units of 10^-`price_exp`; of the account as a whole for each
+        /// quote asset, in units of 10^-`exposure_exp`.
         exposure_max: i64,
         /// Open orders.
         open_orders_max: u32,
@@ -477,20 +478,24 @@ plain! {
         commands_per_s: u32,
         /// See `commands_per_s`.
         burst: u32,
+        /// Decimals of the whole account's `exposure_max`.
+        exposure_exp: u8,
         /// Zero.
-        reserved: [u8; 40],
+        reserved: [u8; 39],
     }
 }
 
 plain! {
     /// Cash or holdings of the head's account: in, or out below 0.
     TransferBody {
-        /// In units of the asset.
+        /// In units of 10^-`amount_exp` of the asset.
         amount: i64,
         /// Which asset.
         asset: u32,
+        /// Decimals of `amount`.
+        amount_exp: u8,
         /// Zero.
-        reserved: [u8; 76],
+        reserved: [u8; 75],
     }
 }
 

@@ -4,14 +4,17 @@
 //! their published layouts, and the ids of [`venue`]s and instruments. Logic that needs one of these words
 //! lives in the crate that owns the job.
 
+pub mod client_order_id;
 pub mod command;
 pub mod execution;
 pub mod message;
 pub mod payloads;
 pub mod records;
+pub mod risk_event;
 pub mod units;
 pub mod venue;
 
+pub use client_order_id::{ClientOrderId, ClientOrderIdError};
 pub use command::{Command, CommandKind, OrderType, Peg, SelfTrade, Session, TimeInForce, Verdict};
 pub use execution::{Execution, ExecutionKind, Reason};
 pub use message::{MessageKind, RawMessage, RawMessageError};
@@ -20,5 +23,6 @@ pub use records::{
     Bar, BookImage, ConsolidatedTop, Depth, Field, FieldKind, Health, Instrument, Order, Quote, Record, Schema, Status,
     Trade,
 };
+pub use risk_event::{RiskEvent, RiskEventKind};
 pub use units::{DecimalError, Exponent, decimals, format_units, parse_units};
 pub use venue::{InstrumentId, Venue};
