@@ -1,5 +1,9 @@
 //! What both matching engines can do, so that one suite runs on either, and the naive one.
 
+mod naive;
+
+pub use naive::{NaiveOptions, NaiveVenue};
+
 use tidebook_book::Side;
 use tidebook_types::command::{Command, Session};
 use tidebook_types::execution::Execution;
@@ -21,7 +25,7 @@ pub struct OpenOrder {
     pub time_in_force: u8,
     /// `POST_ONLY`, `CANCEL_ON_DISCONNECT`.
     pub flags: u8,
-    /// Limit; of a pegged order where it is in the book, 0 while it is parked.
+    /// Limit, or the worst price of a market order or stop, 0 for any; of a pegged order where it is in the book, 0 while it is parked.
     pub price: i64,
     /// Of a waiting stop; 0 for one that has none yet, and for what is none.
     pub trigger_price: i64,
