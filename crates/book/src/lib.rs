@@ -9,5 +9,5 @@ mod order_book;
 mod side;
 
 pub use depth::DepthBook;
-pub use order_book::{Handle, OrderBook, OrderLevel, Resting};
+pub use order_book::{Handle, OrderBook, OrderLevel, OrderLevels, Orders, Resting};
 pub use side::{Level, Levels, Side};
