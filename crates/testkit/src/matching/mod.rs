@@ -1,6 +1,8 @@
 //! What both matching engines can do, so that one suite runs on either, and the naive one.
 
 mod naive;
+pub mod rules;
+pub mod script;
 
 pub use naive::{NaiveOptions, NaiveVenue};
 

@@ -208,10 +208,11 @@ impl NaiveVenue {
                 }
                 let size = self.affordable(&left, price).min(i128::from(resting.shown)) as i64;
                 take_from(&mut left, price, size);
-                if is_done(&left) {
+                // By amount it ends in the middle of an order when what is left pays for no more of it.
+                if is_done(&left) || size < resting.shown {
                     return true;
                 }
-                if size == resting.shown && resting.hidden > 0 {
+                if resting.hidden > 0 {
                     resting.shown = next_part(resting.display_size, resting.hidden);
                     resting.hidden -= resting.shown;
                     queue.push_back(resting);
