@@ -14,7 +14,7 @@ MAY_USE: dict[str, set[str]] = {
     "channel": {"ring", "journal"},
     "book": {"types"},
     "risk": {"types"},
-    "venue": {"book"},
+    "venue": {"book", "journal"},
     "feed": {"book"},
     "plane": {"channel", "feed", "risk", "venue"},
     "py": {"plane"},
