@@ -9,6 +9,7 @@
 mod grid;
 mod ids;
 mod levels;
+mod record;
 mod slab;
 mod sparse;
 #[cfg(test)]

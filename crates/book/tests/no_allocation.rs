@@ -1,0 +1,105 @@
+//! Once warm, no operation of an order book allocates: counted, not believed. The count is of one thread, because the test runner allocates
+//! in its own whenever the machine lets it.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use tidebook_book::{Handle, OrderBook, Resting, Side};
+use tidebook_testkit::Random;
+
+struct Counting;
+
+thread_local! {
+    // Constant and without a destructor, so that reading it allocates nothing itself.
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+// SAFETY: everything is the system allocator's.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: passed on as it came.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: passed on as it came.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn allocations(work: impl FnOnce()) -> u64 {
+    let before = ALLOCATIONS.get();
+    work();
+    ALLOCATIONS.get() - before
+}
+
+/// Keeps `handles` full of orders around a touch that swings, some far away, with every operation that a book has.
+fn trade(book: &mut OrderBook, handles: &mut [Option<Handle>], random: &mut Random, sequence: &mut u64, steps: u64) {
+    let mut touch = 50_000_i64;
+    for step in 0..steps {
+        touch += random.below(41) as i64 - 20
+            + if touch < 30_000 {
+                100
+            } else if touch > 70_000 {
+                -100
+            } else {
+                0
+            };
+        let side = Side::BOTH[random.index(2)];
+        let distance = if step % 10 == 0 { random.below(1 << 40) } else { random.below(2_000) } as i64;
+        let price = if side == Side::Bid { (touch - distance).max(1) } else { touch + distance };
+        let place = &mut handles[random.index(400)];
+        let Some(handle) = *place else {
+            *sequence += 1;
+            let hidden = random.below(2) as i64 * 50;
+            *place = Some(book.insert(Resting { id: 2 * *sequence, price, shown: 10, hidden, side }));
+            continue;
+        };
+        let order = *book.get(handle);
+        assert_eq!(book.find(order.id), Some(handle));
+        match random.below(6) {
+            0 => {
+                book.remove(handle);
+                *place = None;
+            }
+            1 => book.resize(handle, 5, order.hidden),
+            2 if order.shown > 0 => {
+                if book.fill(handle, order.shown) == 0 && order.hidden == 0 {
+                    *place = None;
+                } else {
+                    book.refresh(handle, order.hidden.min(10));
+                }
+            }
+            _ => book.relocate(handle, price, 10, order.hidden),
+        }
+        let levels: i64 = book.levels(side).take(5).map(|level| level.shown).sum();
+        let orders: i64 = book.orders(side).take(5).map(|handle| book.get(handle).shown).sum();
+        assert!(orders <= levels && book.best_level(side).is_none() == (levels == 0));
+    }
+}
+
+#[test]
+fn a_warm_book_allocates_nothing() {
+    let mut book = OrderBook::with_tick(1);
+    let (mut random, mut sequence) = (Random::new(4), 0);
+    let mut handles = vec![None; 400];
+    assert!(allocations(|| trade(&mut book, &mut handles, &mut random, &mut sequence, 200_000)) > 0);
+    assert_eq!(allocations(|| trade(&mut book, &mut handles, &mut random, &mut sequence, 200_000)), 0);
+    // Nor does one that was emptied.
+    book.clear();
+    handles.fill(None);
+    assert_eq!(allocations(|| trade(&mut book, &mut handles, &mut random, &mut sequence, 50_000)), 0);
+}
+
+#[test]
+fn a_book_takes_memory_with_its_first_order_and_a_copy_in_a_few_pieces() {
+    assert_eq!(allocations(|| assert!(OrderBook::new().clone().is_empty())), 0);
+    let mut book = OrderBook::new();
+    let mut handles = vec![None; 400];
+    trade(&mut book, &mut handles, &mut Random::new(5), &mut 0, 50_000);
+    assert!(allocations(|| drop(book.clone())) <= 12);
+}
