@@ -1,9 +1,15 @@
 //! What both matching engines can do, so that one suite runs on either, and the naive one.
 
+mod audit;
+mod compare;
+mod flow;
 mod naive;
 pub mod rules;
 pub mod script;
 
+pub use audit::Audit;
+pub use compare::{Difference, compare};
+pub use flow::{MatchingFlow, Mix};
 pub use naive::{NaiveOptions, NaiveVenue};
 
 use tidebook_book::Side;
