@@ -32,13 +32,15 @@ pub enum Mix {
     Bands,
     /// Orders with an end, switches, disconnects.
     Time,
+    /// Many levels, some of them very far away.
+    Wide,
     /// Fields without meaning, extreme values, random bytes.
     Hostile,
 }
 
 impl Mix {
     /// Every one.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Everything,
         Self::Plain,
         Self::Stops,
@@ -47,6 +49,7 @@ impl Mix {
         Self::Auctions,
         Self::Bands,
         Self::Time,
+        Self::Wide,
         Self::Hostile,
     ];
 }
@@ -226,7 +229,7 @@ impl MatchingFlow {
             let to = if self.random.chance(1, 3) { Session::ALL[self.random.index(5)] } else { Session::Continuous };
             return session(id, to);
         }
-        if here > CROWD && self.random.chance(1, 2) {
+        if here > if self.mix == Mix::Wide { 3 * CROWD } else { CROWD } && self.random.chance(1, 2) {
             return if self.random.chance(1, 12) { self.mass_cancel(account, id) } else { self.cancel() };
         }
         let rare = if self.mix == Mix::Time { 8 } else { 60 };
@@ -478,7 +481,10 @@ impl MatchingFlow {
 
     /// In ticks, mostly small.
     fn distance(&mut self) -> i64 {
-        let farthest = [3, 6, 6, 12][self.random.index(4)];
+        let farthest = match self.mix {
+            Mix::Wide => [6, 100, 1 << 16, 1 << 40][self.random.index(4)],
+            _ => [3, 6, 6, 12][self.random.index(4)],
+        };
         self.random.below(farthest) as i64
     }
 

@@ -255,6 +255,7 @@ impl NaiveVenue {
     fn carry_out(&mut self, command: &Command) -> Result<(), Reason> {
         let head = command.head;
         let kind = CommandKind::from_code(head.kind).ok_or(Reason::Fields)?;
+        fields(Verdict::from_code(head.verdict).is_some())?;
         match kind {
             CommandKind::Place => self.place(command),
             CommandKind::PlacePair => self.place_pair(command),
@@ -411,5 +412,5 @@ const fn demand(holds: bool, reason: Reason) -> Result<(), Reason> {
 
 /// What every command needs, beside what its kind does.
 fn head_is_clean(command: &Command) -> bool {
-    command.head.reserved == [0; 5] && Verdict::from_code(command.head.verdict).is_some()
+    command.head.reserved == [0; 5]
 }
