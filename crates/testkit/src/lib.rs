@@ -4,6 +4,7 @@
 
 pub mod binance;
 pub mod book;
+pub mod flow;
 pub mod itch;
 pub mod matching;
 pub mod order_book;
