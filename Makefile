@@ -59,8 +59,9 @@ format: setup ## rewrite Rust and Python the way the linters want
 # Those who measure beside our rings in Rust and C are built only for the area that needs them.
 RIVALS := benches/rivals
 WANTS_RIVALS := $(if $(ONLY),$(filter transport,$(ONLY)),all)
+WANTS_RIVAL_BOOK := $(if $(ONLY),$(filter matching,$(ONLY)),all)
 
-bench: build $(STAMPS)/bench $(if $(WANTS_RIVALS),$(STAMPS)/rivals) ## all benches, or one area: make bench ONLY=feeds
+bench: build $(STAMPS)/bench $(if $(WANTS_RIVALS),$(STAMPS)/rivals) $(if $(WANTS_RIVAL_BOOK),$(STAMPS)/rival-book) ## all benches, or one area: make bench ONLY=feeds
 	@$(BIN)/python -m benches $(ONLY)
 
 docs: build ## the documentation as pages in site/
@@ -118,6 +119,13 @@ $(STAMPS)/rivals: $(RIVALS)/Cargo.lock $(wildcard $(RIVALS)/src/*.rs $(RIVALS)/s
 	@{ setup/apt clang clang libbsd-dev uuid-dev && \
 	    CMAKE=$(BIN)/cmake cargo build -q --release --manifest-path $(RIVALS)/Cargo.toml; } || \
 	    echo "setup: rivals cannot be built; their comparison will be printed as missed"
+	@touch $@
+
+$(STAMPS)/rival-book: $(RIVALS)/Cargo.lock $(wildcard $(RIVALS)/order_book_rs/src/*.rs)
+	@mkdir -p $(STAMPS)
+	@echo "setup: the order book of $(RIVALS)"
+	@cargo build -q --release --manifest-path $(RIVALS)/Cargo.toml -p tidebook-rival-order-book || \
+	    echo "setup: it cannot be built; its comparison will be printed as missed"
 	@touch $@
 
 $(STAMPS)/chromium: setup/apt
