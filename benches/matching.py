@@ -55,7 +55,7 @@ def run(bench: Bench) -> None:
 
 def measure(bench: Bench, program: Path, stream: str, name: str, goals: list[Goal]) -> Figure:
     """All on one stream, round by round."""
-    commands, rounds = bench.size((2_000_000, 5), (4_000, 1))
+    commands, rounds = bench.size((2_000_000, 3), (4_000, 1))
     with tempfile.TemporaryDirectory(prefix="tidebook-bench-", dir="/var/tmp") as folder:
         file = Path(folder) / "stream"
         expected = told([program, "write", stream, commands, file])
