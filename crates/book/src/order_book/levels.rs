@@ -66,12 +66,6 @@ const fn key(price: i64, turn: u64) -> u64 {
     price as u64 ^ 1 << 63 ^ turn
 }
 
-/// Keys of levels, for the sparse index.
-#[inline]
-fn key_of(queues: &[Queue], turn: u64) -> impl Fn(u32) -> u64 {
-    move |level| key(queues[level as usize].price, turn)
-}
-
 impl Levels {
     pub(super) const fn new(side: Side) -> Self {
         let turn = match side {
@@ -127,7 +121,7 @@ impl Levels {
     pub(super) fn find(&self, grid: &Grid, price: i64) -> Option<u32> {
         match self.window.place(self.tick(grid, price)) {
             Some(place) => Some(self.window.level(place)).filter(|&level| level != NONE),
-            None => self.sparse.find(key(price, self.turn), key_of(&self.queues, self.turn)),
+            None => self.sparse.alike(key(price, self.turn)).filter(|&level| self.queue(level).price == price),
         }
     }
 
@@ -149,22 +143,29 @@ impl Levels {
         } else if let Some(worse) = self.window.worse(place) {
             self.queue(worse).better
         } else {
-            self.better_outside(u64::MAX, price)
+            // The window has none, and the index has the best one.
+            let price_key = key(price, self.turn);
+            let alike = self.alike(price_key).expect("another level");
+            self.better_of(self.sparse.neighbour(price_key, alike))
         };
-        let level = self.link(price, better);
+        let level = self.store(price);
+        self.link(level, better);
         self.window.set(place, level);
         level
     }
 
     #[inline(never)]
     fn open_outside(&mut self, grid: &Grid, tick: u64, price: i64) -> u32 {
-        let key = key(price, self.turn);
-        let level = self.sparse.find(key, key_of(&self.queues, self.turn)).unwrap_or_else(|| {
-            let better = if self.is_best(price) { NONE } else { self.better_outside(tick, price) };
-            let level = self.link(price, better);
-            self.sparse.insert(key, level, key_of(&self.queues, self.turn));
-            level
-        });
+        let level = match self.sparse.alike(key(price, self.turn)) {
+            Some(level) if self.queue(level).price == price => level,
+            _ => {
+                let level = self.store(price);
+                let beside = self.index(level);
+                let better = if self.is_best(price) { NONE } else { self.better_than(level, tick, beside) };
+                self.link(level, better);
+                level
+            }
+        };
         self.outside +=
             if self.tick(grid, self.queue(self.best).price) - tick < self.reach() { OUTSIDE_NEAR } else { OUTSIDE };
         if self.outside as usize > 2 * self.window.count() + 64 && grid.is_known() {
@@ -173,53 +174,66 @@ impl Levels {
         level
     }
 
+    /// Key of the level in the index that is most like this key.
+    fn alike(&self, price_key: u64) -> Option<u64> {
+        self.sparse.alike(price_key).map(|level| key(self.queue(level).price, self.turn))
+    }
+
+    /// Adds a level to the index; its neighbour there, and whether that is better.
+    fn index(&mut self, level: u32) -> Option<(u32, bool)> {
+        let price_key = key(self.queue(level).price, self.turn);
+        let alike = self.alike(price_key);
+        self.sparse.insert(price_key, level, alike)
+    }
+
     #[inline]
     fn is_best(&self, price: i64) -> bool {
         self.best == NONE || key(price, self.turn) > key(self.queue(self.best).price, self.turn)
     }
 
-    /// The next better level of a price without one, whose `tick` is outside of the window or in it while it is empty.
-    fn better_outside(&self, tick: u64, price: i64) -> u32 {
-        let price_key = key(price, self.turn);
-        let key_of = key_of(&self.queues, self.turn);
-        let window_is_better = self.window.is_better_than(tick);
-        let inside = if window_is_better { self.window.worst() } else { self.window.best() };
-        match (self.sparse.neighbour(price_key, &key_of), inside) {
-            (None, None) => NONE,
-            (Some((other, true)), Some(level)) if window_is_better && key_of(level) < key_of(other) => level,
-            (Some((other, true)), _) => other,
-            (Some((other, false)), Some(level)) if !window_is_better && key_of(level) > key_of(other) => {
-                self.queue(level).better
-            }
-            (Some((other, false)), _) => self.queue(other).better,
-            (None, Some(level)) => {
-                if window_is_better {
-                    level
-                } else {
-                    self.queue(level).better
-                }
-            }
-        }
+    /// The next better level, given one of both neighbours.
+    fn better_of(&self, (neighbour, is_better): (u32, bool)) -> u32 {
+        if is_better { neighbour } else { self.queue(neighbour).better }
     }
 
-    /// A new level right behind `better`, or in front of all.
-    fn link(&mut self, price: i64, better: u32) -> u32 {
-        let worse = if better == NONE { self.best } else { self.queue(better).worse };
-        let queue = Queue { shown: 0, hidden: 0, price, first: NONE, last: NONE, count: 0, better, worse };
-        let level = self.free;
-        let level = if level == NONE {
-            self.queues.push(queue);
-            (self.queues.len() - 1) as u32
-        } else {
-            let place = &mut self.queues[level as usize];
-            self.free = place.better;
-            *place = queue;
-            level
+    /// The next better level of one that is not linked yet and not the best. Its `tick` is outside of the window, `beside` its neighbour in the index: it
+    /// is its neighbour in all if the window is not between them.
+    fn better_than(&self, level: u32, tick: u64, beside: Option<(u32, bool)>) -> u32 {
+        let key_of = |level: u32| key(self.queue(level).price, self.turn);
+        let is_better = self.window.is_better_than(tick);
+        let inside = if is_better { self.window.worst() } else { self.window.best() }.map(|inside| (inside, is_better));
+        let nearest = match (beside, inside) {
+            (Some(beside), Some(inside)) if beside.1 == inside.1 => {
+                let distance = |other: u32| key_of(other).abs_diff(key_of(level));
+                if distance(inside.0) < distance(beside.0) { inside } else { beside }
+            }
+            (beside, inside) => beside.or(inside).expect("another level"),
         };
+        self.better_of(nearest)
+    }
+
+    /// A new level that is nowhere yet.
+    #[inline]
+    fn store(&mut self, price: i64) -> u32 {
+        let queue = Queue { shown: 0, hidden: 0, price, first: NONE, last: NONE, count: 0, better: NONE, worse: NONE };
+        self.count += 1;
+        let level = self.free;
+        if level == NONE {
+            self.queues.push(queue);
+            return (self.queues.len() - 1) as u32;
+        }
+        let place = &mut self.queues[level as usize];
+        self.free = place.better;
+        *place = queue;
+        level
+    }
+
+    /// Puts a new level right behind `better`, or in front of all.
+    #[inline]
+    fn link(&mut self, level: u32, better: u32) {
+        let worse = if better == NONE { self.best } else { self.queue(better).worse };
         self.join(better, level);
         self.join(level, worse);
-        self.count += 1;
-        level
     }
 
     /// Makes two levels, or an end and a level, neighbours.
@@ -314,10 +328,9 @@ impl Levels {
         while let Some(level) = next {
             let queue = self.queue(level);
             let tick = tick_of(queue);
-            let price_key = key(queue.price, turn);
             left.clear(left.place(tick).expect("it is in the window"));
             if !(base..=top).contains(&tick) {
-                self.sparse.insert(price_key, level, key_of(&self.queues, turn));
+                self.index(level);
             }
             next = Some(self.queue(level).worse).filter(|_| left.count() > 0);
         }
@@ -348,7 +361,7 @@ impl Levels {
             let price = self.queue(level).price;
             let place = self.window.place(old.number(price) ^ turn).expect("it is in the window");
             self.window.clear(place);
-            self.sparse.insert(key(price, turn), level, key_of(&self.queues, turn));
+            self.index(level);
             next = Some(self.queue(level).worse).filter(|_| self.window.count() > 0);
         }
         self.window.cover(0, 0);

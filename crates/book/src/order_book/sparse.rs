@@ -16,6 +16,13 @@ struct Fork {
     branches: [u32; 2],
 }
 
+/// Where a key branches off: the bit, the branch that leads there (`None`: the root), and what it leads to.
+struct Place {
+    bit: u32,
+    parent: Option<(u32, usize)>,
+    link: u32,
+}
+
 #[derive(Debug, Clone)]
 pub(super) struct Sparse {
     root: u32,
@@ -26,66 +33,28 @@ pub(super) struct Sparse {
 impl Sparse {
     pub(super) const NEW: Self = Self { root: NONE, forks: Vec::new(), free: NONE };
 
-    pub(super) const fn is_empty(&self) -> bool {
-        self.root == NONE
-    }
-
     pub(super) fn clear(&mut self) {
         self.forks.clear();
         (self.root, self.free) = (NONE, NONE);
     }
 
-    /// The level that shares the most leading bits with the key; the trie is not empty.
+    /// The level that shares the most leading bits with the key: the one with this key, if there is one. `None` without any level.
     #[inline]
-    fn alike(&self, key: u64) -> u32 {
+    pub(super) fn alike(&self, key: u64) -> Option<u32> {
+        if self.root == NONE {
+            return None;
+        }
         let mut link = self.root;
         while link & LEVEL == 0 {
             let fork = &self.forks[link as usize];
             link = fork.branches[(key >> fork.bit & 1) as usize];
         }
-        link & !LEVEL
+        Some(link & !LEVEL)
     }
 
-    /// The level with this key.
-    #[inline]
-    pub(super) fn find(&self, key: u64, key_of: impl Fn(u32) -> u64) -> Option<u32> {
-        if self.is_empty() {
-            return None;
-        }
-        let level = self.alike(key);
-        (key_of(level) == key).then_some(level)
-    }
-
-    /// The neighbour of a key that is not there: a level and whether it is the next greater, else it is the next smaller.
-    pub(super) fn neighbour(&self, key: u64, key_of: impl Fn(u32) -> u64) -> Option<(u32, bool)> {
-        if self.is_empty() {
-            return None;
-        }
-        let bit = (key_of(self.alike(key)) ^ key).ilog2();
-        let mut link = self.root;
-        while link & LEVEL == 0 {
-            let fork = &self.forks[link as usize];
-            if fork.bit < bit {
-                break;
-            }
-            link = fork.branches[(key >> fork.bit & 1) as usize];
-        }
-        // All below differ from the key in this bit alone as far as it matters: they are all greater, or all smaller.
-        let greater = key >> bit & 1 == 0;
-        while link & LEVEL == 0 {
-            link = self.forks[link as usize].branches[usize::from(!greater)];
-        }
-        Some((link & !LEVEL, greater))
-    }
-
-    /// Adds a level whose key is not there.
-    pub(super) fn insert(&mut self, key: u64, level: u32, key_of: impl Fn(u32) -> u64) {
-        debug_assert!(level & LEVEL == 0, "fewer levels than links");
-        if self.is_empty() {
-            self.root = level | LEVEL;
-            return;
-        }
-        let bit = (key_of(self.alike(key)) ^ key).ilog2();
+    /// Where a key that is not there branches off, given the key of the level that is [`Self::alike`].
+    fn branch_off(&self, key: u64, alike: u64) -> Place {
+        let bit = (alike ^ key).ilog2();
         let mut parent = None;
         let mut link = self.root;
         while link & LEVEL == 0 {
@@ -97,11 +66,39 @@ impl Sparse {
             parent = Some((link, branch));
             link = fork.branches[branch];
         }
-        let own = (key >> bit & 1) as usize;
-        let mut branches = [link; 2];
-        branches[own] = level | LEVEL;
-        let fork = self.store(Fork { bit, branches });
-        self.relink(parent, fork);
+        Place { bit, parent, link }
+    }
+
+    /// The neighbour of a key at its place: a level and whether it is the next greater, else it is the next smaller.
+    fn beside(&self, key: u64, place: &Place) -> (u32, bool) {
+        // All behind the link differ from the key in this bit first: they are all greater, or all smaller.
+        let greater = key >> place.bit & 1 == 0;
+        let mut link = place.link;
+        while link & LEVEL == 0 {
+            link = self.forks[link as usize].branches[usize::from(!greater)];
+        }
+        (link & !LEVEL, greater)
+    }
+
+    /// See [`Self::beside`]; `alike` is the key of the level that is, the key is not there.
+    pub(super) fn neighbour(&self, key: u64, alike: u64) -> (u32, bool) {
+        self.beside(key, &self.branch_off(key, alike))
+    }
+
+    /// Adds a level whose key is not there; `alike` is the key of the level that is, if there is any. Returns the neighbour, as [`Self::beside`].
+    pub(super) fn insert(&mut self, key: u64, level: u32, alike: Option<u64>) -> Option<(u32, bool)> {
+        debug_assert!(level & LEVEL == 0, "fewer levels than links");
+        let Some(alike) = alike else {
+            self.root = level | LEVEL;
+            return None;
+        };
+        let place = self.branch_off(key, alike);
+        let neighbour = self.beside(key, &place);
+        let mut branches = [place.link; 2];
+        branches[(key >> place.bit & 1) as usize] = level | LEVEL;
+        let fork = self.store(Fork { bit: place.bit, branches });
+        self.relink(place.parent, fork);
+        Some(neighbour)
     }
 
     /// Removes the level with this key, which is there.
@@ -170,20 +167,22 @@ mod tests {
         for _ in 0..30_000 {
             let level = (next() % keys.len() as u64) as u32;
             let key = key_of(level);
+            let alike = trie.alike(key).map(key_of);
+            assert_eq!(alike == Some(key), set.contains(&level));
             if set.contains(&level) {
-                assert_eq!(trie.find(key, key_of), Some(level));
                 trie.remove(key, level);
                 set.remove(&level);
                 continue;
             }
-            assert_eq!(trie.find(key, key_of), None);
-            match trie.neighbour(key, key_of) {
+            let (greater, smaller) = (set.range(level..).next().copied(), set.range(..level).next_back().copied());
+            let is_beside = |found: Option<(u32, bool)>| match found {
                 None => assert!(set.is_empty()),
-                Some((other, true)) => assert_eq!(set.range(level..).next(), Some(&other)),
-                Some((other, false)) => assert_eq!(set.range(..level).next_back(), Some(&other)),
-            }
+                Some((other, true)) => assert_eq!(greater, Some(other)),
+                Some((other, false)) => assert_eq!(smaller, Some(other)),
+            };
+            is_beside(alike.map(|alike| trie.neighbour(key, alike)));
             if next() % 2 == 0 || set.len() < 20 {
-                trie.insert(key, level, key_of);
+                is_beside(trie.insert(key, level, alike));
                 set.insert(level);
             }
         }
@@ -191,6 +190,6 @@ mod tests {
         for level in set {
             trie.remove(key_of(level), level);
         }
-        assert!(trie.is_empty());
+        assert_eq!(trie.alike(1), None);
     }
 }
