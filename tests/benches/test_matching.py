@@ -15,6 +15,6 @@ def test_every_stream_gives_its_figures_and_an_engine_that_is_not_here_is_a_miss
     matched = [figure for figure in bench.figures if figure.name.endswith("commands matched")]
     assert len(matched) == 1 + len(REGIMES)
     assert all(figure.value > 0 and set(IN_CPP) <= set(figure.missing) for figure in matched)
-    assert bench.figures[-1].name == "the worst of five regimes"
-    assert bench.figures[-1].value == min(figure.value for figure in matched[1:])
-    assert bench.figures[-1].met is False
+    worst = bench.figures[-2]
+    assert (worst.name, worst.met) == ("the worst of five regimes", False)
+    assert worst.value == min(figure.value for figure in matched[1:])

@@ -140,11 +140,8 @@ impl Run {
         let setup = flow.setup();
         let mut filling: Vec<Command> = flow.commands(setup.len() as u64 + 1).collect();
         let commands = filling.split_off(flow.filling);
-        let options = VenueOptions {
-            orders_max: flow.filling as u32 + 60_000,
-            instruments_max: 1,
-            accounts_max: flow.accounts,
-        };
+        let options =
+            VenueOptions { orders_max: flow.filling as u32 + 60_000, instruments_max: 1, accounts_max: flow.accounts };
         Self { options, setup, filling, commands, trades: flow.trades }
     }
 

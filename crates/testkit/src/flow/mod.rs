@@ -166,6 +166,31 @@ impl Flow {
     }
 }
 
+impl Flow {
+    /// What [`Self::write`] wrote: how many commands fill the book, and all of them. Accounts are not in it. `None` if it is something else.
+    pub fn read(bytes: &[u8]) -> Option<(usize, Vec<FlowCommand>)> {
+        let word = |bytes: &[u8]| bytes.try_into().ok().map(u64::from_le_bytes);
+        let (head, records) = bytes.split_at_checked(FLOW_MAGIC.len() + 24)?;
+        let filling = head.strip_prefix(&FLOW_MAGIC)?;
+        let filling = word(&filling[..8])? as usize;
+        let commands = records.chunks_exact(FLOW_RECORD_SIZE_BYTES).map(|record| {
+            let kind = match record[0] {
+                1 => FlowKind::Gtc,
+                2 => FlowKind::Ioc,
+                3 => FlowKind::Fok,
+                4 => FlowKind::Cancel,
+                5 => FlowKind::Replace,
+                _ => return None,
+            };
+            let order = u32::from_le_bytes(record[4..8].try_into().ok()?);
+            let [price, size, left] = [8, 16, 24].map(|at| word(&record[at..at + 8]));
+            let (price, size, left) = (price? as i64, size? as i64, left? as i64);
+            Some(FlowCommand { kind, sells: record[1] == 1, order, account: 0, price, size, left })
+        });
+        commands.collect::<Option<Vec<_>>>().map(|commands| (filling, commands))
+    }
+}
+
 impl FlowCommand {
     /// The command to a venue whose commands of this stream begin at `first_sequence`.
     pub fn for_venue(&self, first_sequence: u64) -> Command {
@@ -196,4 +221,21 @@ impl FlowCommand {
 /// The number of the order that a venue gave this id, where commands of the stream begin at `first_sequence`.
 pub const fn order_of(order_id: u64, first_sequence: u64) -> u32 {
     (order_id / 2 + 1 - first_sequence) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_that_was_written_is_read_as_it_was() {
+        let flow = Flow::exchange_core(ExchangeCoreOptions::module(100), 2_000);
+        let mut file = Vec::new();
+        flow.write(&mut file).unwrap();
+        assert_eq!(file.len(), 32 + 2_100 * FLOW_RECORD_SIZE_BYTES);
+        let (filling, read) = Flow::read(&file).unwrap();
+        let without_accounts = |command: &FlowCommand| FlowCommand { account: 0, ..*command };
+        assert_eq!((filling, read), (100, flow.commands.iter().map(without_accounts).collect()));
+        assert_eq!(Flow::read(&file[1..]), None);
+    }
 }
