@@ -37,7 +37,7 @@ const _: () = assert!(size_of::<Queue>() == 64);
 /// Narrowest window.
 const TICKS_MIN: usize = 256;
 /// Ticks of the window for each level of the side, at most.
-const TICKS_PER_LEVEL: usize = 64;
+const TICKS_PER_LEVEL: usize = 256;
 /// Levels that one move of the window takes in, at most.
 const MOVED_MAX: u32 = 8_192;
 /// What an order outside of the window adds to what makes it move; one inside takes 1 back.

@@ -142,6 +142,6 @@ fn memory_is_bounded_by_what_rested_at_a_time() {
         }
     }
     assert_eq!((book.len(), indexes), (99, 99));
-    assert!(book.asks.window_size() <= 64 * 128);
+    assert!(book.asks.window_size() <= 256 * 128);
     book.check();
 }
