@@ -37,21 +37,33 @@ fn allocations(work: impl FnOnce()) -> u64 {
     ALLOCATIONS.get() - before
 }
 
+struct Flow {
+    random: Random,
+    sequence: u64,
+    touch: i64,
+}
+
+impl Flow {
+    const fn new(seed: u64) -> Self {
+        Self { random: Random::new(seed), sequence: 0, touch: 50_000 }
+    }
+}
+
 /// Keeps `handles` full of orders around a touch that swings, some far away, with every operation that a book has.
-fn trade(book: &mut OrderBook, handles: &mut [Option<Handle>], random: &mut Random, sequence: &mut u64, steps: u64) {
-    let mut touch = 50_000_i64;
+fn trade(book: &mut OrderBook, handles: &mut [Option<Handle>], flow: &mut Flow, steps: u64) {
+    let Flow { random, sequence, touch } = flow;
     for step in 0..steps {
-        touch += random.below(41) as i64 - 20
-            + if touch < 30_000 {
+        *touch += random.below(41) as i64 - 20
+            + if *touch < 30_000 {
                 100
-            } else if touch > 70_000 {
+            } else if *touch > 70_000 {
                 -100
             } else {
                 0
             };
         let side = Side::BOTH[random.index(2)];
         let distance = if step % 10 == 0 { random.below(1 << 40) } else { random.below(2_000) } as i64;
-        let price = if side == Side::Bid { (touch - distance).max(1) } else { touch + distance };
+        let price = if side == Side::Bid { (*touch - distance).max(1) } else { *touch + distance };
         let place = &mut handles[random.index(400)];
         let Some(handle) = *place else {
             *sequence += 1;
@@ -82,17 +94,29 @@ fn trade(book: &mut OrderBook, handles: &mut [Option<Handle>], random: &mut Rand
     }
 }
 
+/// Each side was once as full as it gets: 400 orders at as many prices.
+fn fill(book: &mut OrderBook) {
+    for side in Side::BOTH {
+        let order = |n: u64| Resting { id: 1 + 2 * n, price: 1 + ((n as i64) << 30), shown: 1, hidden: 0, side };
+        let handles: Vec<Handle> = (0..400).map(|n| book.insert(order(n))).collect();
+        for handle in handles {
+            book.remove(handle);
+        }
+    }
+}
+
 #[test]
 fn a_warm_book_allocates_nothing() {
     let mut book = OrderBook::with_tick(1);
-    let (mut random, mut sequence) = (Random::new(4), 0);
+    let mut flow = Flow::new(4);
     let mut handles = vec![None; 400];
-    assert!(allocations(|| trade(&mut book, &mut handles, &mut random, &mut sequence, 200_000)) > 0);
-    assert_eq!(allocations(|| trade(&mut book, &mut handles, &mut random, &mut sequence, 200_000)), 0);
+    fill(&mut book);
+    assert!(allocations(|| trade(&mut book, &mut handles, &mut flow, 200_000)) > 0);
+    assert_eq!(allocations(|| trade(&mut book, &mut handles, &mut flow, 200_000)), 0);
     // Nor does one that was emptied.
     book.clear();
     handles.fill(None);
-    assert_eq!(allocations(|| trade(&mut book, &mut handles, &mut random, &mut sequence, 50_000)), 0);
+    assert_eq!(allocations(|| trade(&mut book, &mut handles, &mut flow, 50_000)), 0);
 }
 
 #[test]
@@ -100,6 +124,6 @@ fn a_book_takes_memory_with_its_first_order_and_a_copy_in_a_few_pieces() {
     assert_eq!(allocations(|| assert!(OrderBook::new().clone().is_empty())), 0);
     let mut book = OrderBook::new();
     let mut handles = vec![None; 400];
-    trade(&mut book, &mut handles, &mut Random::new(5), &mut 0, 50_000);
+    trade(&mut book, &mut handles, &mut Flow::new(5), 50_000);
     assert!(allocations(|| drop(book.clone())) <= 12);
 }
