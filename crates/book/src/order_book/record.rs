@@ -74,9 +74,10 @@ mod tests {
             assert!(book.apply_record(&record(ORDER_ADD, order_id, SIDE_BUY, 50, 9)));
         }
         assert_eq!(bids(&book), [(1, 50, 9), (2, 50, 9), (3, 50, 9)]);
-        // Smaller in its place; larger or elsewhere behind all.
+        // Smaller or the same in its place; larger or elsewhere behind all.
         assert!(book.apply_record(&record(ORDER_EXECUTE, 1, SIDE_BUY, 50, 4)));
         assert!(book.apply_record(&record(ORDER_MODIFY, 2, SIDE_BUY, 50, 10)));
+        assert!(book.apply_record(&record(ORDER_MODIFY, 1, SIDE_BUY, 50, 4)));
         assert_eq!(bids(&book), [(1, 50, 4), (3, 50, 9), (2, 50, 10)]);
         assert!(book.apply_record(&record(ORDER_MODIFY, 1, SIDE_BUY, 51, 4)));
         assert!(book.apply_record(&record(ORDER_CANCEL, 2, SIDE_BUY, 50, 3)));
