@@ -15,6 +15,7 @@ fn format(field: &Field) -> String {
     let scalar = match field.kind {
         FieldKind::I8 => "i1",
         FieldKind::U8 => "u1",
+        FieldKind::I32 => "<i4",
         FieldKind::U32 => "<u4",
         FieldKind::U64 => "<u8",
         FieldKind::I64 => "<i8",

@@ -4,6 +4,7 @@
 //! batch of them is then one structured array and a slot of a ring holds any. Fields that a kind or an order type has no use for
 //! are 0. What each means and when it is refused is in `docs/matching.md`, the byte tables are in `docs/formats/orders.md`.
 
+use crate::records::{Field, field};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 /// Bytes of every command.
@@ -193,6 +194,11 @@ macro_rules! plain {
         #[repr(C)]
         pub struct $name { $($(#[$field_meta])* pub $field: $type,)* }
 
+        impl $name {
+            /// How others read it.
+            pub const FIELDS: &'static [Field] = &[$(field!($name, $field, $type)),*];
+        }
+
         impl Default for $name {
             /// All zero.
             fn default() -> Self {
@@ -201,6 +207,8 @@ macro_rules! plain {
         }
     };
 }
+
+pub(crate) use plain;
 
 plain! {
     /// What all commands begin with.
@@ -258,6 +266,25 @@ impl Command {
     pub const fn at(mut self, ts: i64) -> Self {
         self.head.ts = ts;
         self
+    }
+
+    /// Fields of the body of this kind, their offsets from its start.
+    pub const fn body_fields(kind: CommandKind) -> &'static [Field] {
+        match kind {
+            CommandKind::Place => PlaceBody::FIELDS,
+            CommandKind::PlacePair => PlacePairBody::FIELDS,
+            CommandKind::Replace => ReplaceBody::FIELDS,
+            CommandKind::Cancel => CancelBody::FIELDS,
+            CommandKind::MassCancel => MassCancelBody::FIELDS,
+            CommandKind::CancelAllAfter => CancelAllAfterBody::FIELDS,
+            CommandKind::Disconnect | CommandKind::Timer => &[],
+            CommandKind::Session => SessionBody::FIELDS,
+            CommandKind::Instrument => InstrumentBody::FIELDS,
+            CommandKind::Account => AccountBody::FIELDS,
+            CommandKind::Limits => LimitsBody::FIELDS,
+            CommandKind::Transfer => TransferBody::FIELDS,
+            CommandKind::Kill => KillBody::FIELDS,
+        }
     }
 
     /// Its body, read as this type, which the kind has to say.

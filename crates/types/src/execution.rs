@@ -3,9 +3,10 @@
 //! One record for each thing that happened, in the order it happened. They are numbered by the matching state itself, so a replay gives the
 //! same numbers again; `source_sequence` and `source_index` say which command each is of. A fill is one record for both its orders.
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
-use crate::command::codes;
+use crate::command::{codes, plain};
+use crate::records::{Field, Record, Schema, field};
 
 codes! {
     /// What happened.
@@ -134,54 +135,59 @@ codes! {
 /// Bytes of every execution.
 pub const EXECUTION_SIZE_BYTES: usize = 128;
 
-/// One execution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct Execution {
-    /// Its own number, from 1, over all instruments of one matching engine.
-    pub sequence: u64,
-    /// Which command of `orders` it is of.
-    pub source_sequence: u64,
-    /// The command's time.
-    pub ts: i64,
-    /// From 0 among those of one command.
-    pub source_index: u32,
-    /// Which instrument; 0 where it concerns none.
-    pub instrument_id: u32,
-    /// Which order: of a fill the aggressor, in an auction the buyer.
-    pub order_id: u64,
-    /// Of a fill the order that rested, in an auction the seller.
-    pub contra_order_id: u64,
-    /// Whose order.
-    pub account: u32,
-    /// Whose `contra_order_id`.
-    pub contra_account: u32,
-    /// Of the fill, or the order's.
-    pub price: i64,
-    /// What the event is about.
-    pub size: i64,
-    /// What is left of the order afterwards, hidden part included.
-    pub remaining: i64,
-    /// What of the order was filled so far.
-    pub filled: i64,
-    /// What is left of the other one.
-    pub contra_remaining: i64,
-    /// Number of the fill in its instrument, from 1.
-    pub trade_id: u64,
-    /// What the order's account pays, in quote units of 10^-`price_exp`; below 0 it receives.
-    pub fee: i64,
-    /// What the other one pays.
-    pub contra_fee: i64,
-    /// [`ExecutionKind`].
-    pub kind: u8,
-    /// [`Reason`].
-    pub reason: u8,
-    /// Side of the order; of a fill the aggressor's, 0 in an auction.
-    pub side: i8,
-    /// Kind of the command, where it was rejected.
-    pub command_kind: u8,
-    /// Zero.
-    pub reserved: [u8; 4],
+plain! {
+    /// One execution.
+    Execution {
+        /// Its own number, from 1, over all instruments of one matching engine.
+        sequence: u64,
+        /// Which command of `orders` it is of.
+        source_sequence: u64,
+        /// The command's time.
+        ts: i64,
+        /// From 0 among those of one command.
+        source_index: u32,
+        /// Which instrument; 0 where it concerns none.
+        instrument_id: u32,
+        /// Which order: of a fill the aggressor, in an auction the buyer.
+        order_id: u64,
+        /// Of a fill the order that rested, in an auction the seller.
+        contra_order_id: u64,
+        /// Whose order.
+        account: u32,
+        /// Whose `contra_order_id`.
+        contra_account: u32,
+        /// Of the fill, or the order's.
+        price: i64,
+        /// What the event is about.
+        size: i64,
+        /// What is left of the order afterwards, hidden part included.
+        remaining: i64,
+        /// What of the order was filled so far.
+        filled: i64,
+        /// What is left of the other one.
+        contra_remaining: i64,
+        /// Number of the fill in its instrument, from 1.
+        trade_id: u64,
+        /// What the order's account pays, in quote units of 10^-`price_exp`; below 0 it receives.
+        fee: i64,
+        /// What the other one pays.
+        contra_fee: i64,
+        /// [`ExecutionKind`].
+        kind: u8,
+        /// [`Reason`].
+        reason: u8,
+        /// Side of the order; of a fill the aggressor's, 0 in an auction.
+        side: i8,
+        /// Kind of the command, where it was rejected.
+        command_kind: u8,
+        /// Zero.
+        reserved: [u8; 4],
+    }
 }
 
 const _: () = assert!(size_of::<Execution>() == EXECUTION_SIZE_BYTES);
+
+impl Record for Execution {
+    const SCHEMA: Schema =
+        Schema { name: "executions", version: 1, size_bytes: EXECUTION_SIZE_BYTES, fields: Self::FIELDS };
+}

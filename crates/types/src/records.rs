@@ -14,6 +14,8 @@ pub enum FieldKind {
     I8,
     /// Unsigned 8 bits.
     U8,
+    /// Signed 32 bits.
+    I32,
     /// Unsigned 32 bits.
     U32,
     /// Unsigned 64 bits.
@@ -33,7 +35,7 @@ pub trait FieldType {
 macro_rules! field_types {
     ($($rust:ty => $kind:ident),*) => { $(impl FieldType for $rust { const KIND: FieldKind = FieldKind::$kind; })* };
 }
-field_types!(i8 => I8, u8 => U8, u32 => U32, u64 => U64, i64 => I64);
+field_types!(i8 => I8, u8 => U8, i32 => I32, u32 => U32, u64 => U64, i64 => I64);
 
 impl<T: FieldType, const N: usize> FieldType for [T; N] {
     const KIND: FieldKind = T::KIND;
@@ -113,14 +115,15 @@ macro_rules! record {
 
 macro_rules! field {
     ($record:ident, $field:ident, $type:ty) => {
-        Field {
+        $crate::records::Field {
             name: stringify!($field),
             offset: std::mem::offset_of!($record, $field),
-            kind: <$type as FieldType>::KIND,
-            count: <$type as FieldType>::COUNT,
+            kind: <$type as $crate::records::FieldType>::KIND,
+            count: <$type as $crate::records::FieldType>::COUNT,
         }
     };
 }
+pub(crate) use field;
 
 /// Flag: last record of one venue message; nobody reads a book in between.
 pub const FLAG_LAST: u8 = 128;
@@ -468,7 +471,7 @@ mod tests {
             for field in schema.fields {
                 let width = match field.kind {
                     FieldKind::I8 | FieldKind::U8 => 1,
-                    FieldKind::U32 => 4,
+                    FieldKind::I32 | FieldKind::U32 => 4,
                     FieldKind::U64 | FieldKind::I64 => 8,
                 };
                 assert_eq!(field.offset, end, "{}.{}", schema.name, field.name);
