@@ -17,6 +17,7 @@ mod order;
 mod pairs;
 mod pegs;
 mod replace;
+mod saved;
 mod self_trade;
 mod sessions;
 mod state_hash;

@@ -139,7 +139,7 @@ impl Venue {
         }
         let order = &mut self.orders.hot[slot as usize];
         (order.price, order.size) = (body.price, body.size);
-        let (kind, market) = (order.kind, order.market);
+        let kind = order.kind;
         let terms = &mut self.orders.terms[slot as usize];
         terms.offset = body.offset;
         if kind != OrderType::TrailingStop || body.trigger_price != 0 {
@@ -152,7 +152,7 @@ impl Venue {
         }
         let of = self.about(slot);
         step.say(ExecutionKind::Replaced, Reason::None, of);
-        self.reach_by_last_trade(market);
+        self.reach_alone(slot);
     }
 
     /// Its terms change; a larger size takes it out, so that it comes back behind all others.

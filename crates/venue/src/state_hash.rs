@@ -168,7 +168,8 @@ impl Venue {
                 let of = Order { market: place as u32, ..*order };
                 orders = orders.wrapping_add(hash_of(&of, &terms));
                 sound &= self.orders.find(order.id) == Some(slot) && (order.filled >= 0 && order.remaining() > 0);
-                sound &= !order.has(LINKED) || self.orders.terms[terms.linked as usize].linked == slot;
+                let other = self.orders.terms.get(terms.linked as usize);
+                sound &= !order.has(LINKED) || other.is_some_and(|other| other.linked == slot);
                 count += 1;
             });
             sound &= count == market.orders;

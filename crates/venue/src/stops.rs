@@ -96,6 +96,28 @@ impl Venue {
         }
     }
 
+    /// In continuous trading, whether the last trade reaches this stop, which was placed or replaced; the others have seen that trade.
+    pub(crate) fn reach_alone(&mut self, slot: u32) {
+        let order = &self.orders.hot[slot as usize];
+        let state = &self.markets[order.market as usize];
+        let (market, id, price) = (order.market, order.id, state.last_trade);
+        let trigger = self.orders.terms[slot as usize].trigger;
+        let waits = state.session == Session::Continuous && order.standing == Standing::Waiting;
+        if waits && price != 0 && trigger != 0 && is_reached(order.side(), trigger, price) {
+            self.end_waiting(slot);
+            self.set_triggered(market, id, slot, price);
+        }
+    }
+
+    /// Puts a stop that waits no more at the end of the queue of those to be executed.
+    fn set_triggered(&mut self, market: u32, id: u64, slot: u32, price: i64) {
+        self.hash_out(slot);
+        self.orders.hot[slot as usize].standing = Standing::Triggered;
+        self.orders.terms[slot as usize].at = price;
+        self.markets[market as usize].triggered.push_back(Reached { id, slot });
+        self.hash_in(slot);
+    }
+
     /// In continuous trading, whom the last trade reaches. It is no new trade: no trigger moves.
     pub(crate) fn reach_by_last_trade(&mut self, market: u32) {
         let state = &self.markets[market as usize];
@@ -131,11 +153,7 @@ impl Venue {
         }
         picked.sort_unstable();
         for (id, slot) in picked.iter().copied() {
-            self.hash_out(slot);
-            self.orders.hot[slot as usize].standing = Standing::Triggered;
-            self.orders.terms[slot as usize].at = price;
-            self.markets[market as usize].triggered.push_back(Reached { id, slot });
-            self.hash_in(slot);
+            self.set_triggered(market, id, slot, price);
         }
         self.picked = picked;
     }

@@ -271,7 +271,7 @@ impl Venue {
             OrderType::Stop | OrderType::StopLimit | OrderType::TrailingStop => {
                 let slot = self.admit(order, &terms);
                 self.begin_waiting(slot);
-                self.reach_by_last_trade(market);
+                self.reach_alone(slot);
             }
             OrderType::Pegged => {
                 let slot = self.admit(order, &terms);
