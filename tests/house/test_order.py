@@ -13,7 +13,7 @@ MAY_USE: dict[str, set[str]] = {
     "journal": {"types"},
     "channel": {"ring", "journal"},
     "book": {"types"},
-    "risk": {"types"},
+    "risk": {"journal"},
     "venue": {"book", "journal"},
     "feed": {"book"},
     "plane": {"channel", "feed", "risk", "venue"},

@@ -11,6 +11,7 @@ pub mod order_book;
 pub mod orders;
 pub mod random;
 pub mod recordings;
+pub mod risk;
 pub mod slow;
 pub mod storage;
 
@@ -21,5 +22,6 @@ pub use order_book::{NaiveOrderBook, OrderBookLike};
 pub use orders::{Command, Order, OrderFlow, OrderStore};
 pub use random::Random;
 pub use recordings::recording;
+pub use risk::{NaiveRisk, RiskEngine};
 pub use slow::{Slow, SlowDisk};
 pub use storage::{Fault, MemoryStorage, Operation};

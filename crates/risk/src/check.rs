@@ -1,0 +1,520 @@
+//! The checks, in their order; nothing changes here.
+
+use tidebook_types::command::{
+    ACCOUNT_MARGIN, ACCOUNT_OWN_FEES, AccountBody, BandAction, CancelBody, InstrumentBody, KillBody, LimitsBody,
+    PlaceBody, PlacePairBody, ReplaceBody, TransferBody, UNITS_MAX,
+};
+use tidebook_types::records::{SIDE_BUY, SIDE_SELL};
+use tidebook_types::{ClientOrderId, Command, CommandKind, OrderType, Reason, SelfTrade};
+use zerocopy::IntoBytes;
+
+use crate::entries::{Account, Limits, Line, Listed, Order, needs_price};
+use crate::ledger::{LEDGER_EXP, LEDGER_MAX, MILLION, power};
+use crate::portfolio::{pair, transferred};
+use crate::reckon::{need, rate};
+use crate::risk::Risk;
+use crate::table::NONE;
+
+/// Largest rate to either side, in parts per million: with it no fill of at least a unit pays more than it brings.
+const RATE_MAX: i32 = 500_000;
+
+/// What risk puts into an accepted command.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Filled {
+    /// Of a cancel or replace; 0 to leave it.
+    order_id: u64,
+    /// Of an order or replace; 0 to leave it.
+    price: i64,
+}
+
+impl Filled {
+    pub(crate) fn put_into(self, command: &mut Command) {
+        fn change<B>(command: &mut Command, change: impl FnOnce(&mut B))
+        where
+            B: zerocopy::FromBytes + IntoBytes + zerocopy::KnownLayout + zerocopy::Immutable,
+        {
+            let mut body = command.body::<B>();
+            change(&mut body);
+            command.body.copy_from_slice(body.as_bytes());
+        }
+        if self == Self::default() {
+            return;
+        }
+        match CommandKind::from_code(command.head.kind) {
+            Some(CommandKind::Cancel) => change(command, |body: &mut CancelBody| body.order_id = self.order_id),
+            Some(CommandKind::Place) => change(command, |body: &mut PlaceBody| body.price = self.price),
+            Some(CommandKind::Replace) => change(command, |body: &mut ReplaceBody| {
+                if self.order_id != 0 {
+                    body.order_id = self.order_id;
+                }
+                if self.price != 0 {
+                    body.price = self.price;
+                }
+            }),
+            _ => {}
+        }
+    }
+}
+
+/// The prices a new order or new terms are reckoned with.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Reckoned {
+    /// The worst.
+    pub(crate) price: i64,
+    /// Of its worth: of a sell not below the reference.
+    pub(crate) worth_price: i64,
+    /// What goes into the command; 0 for nothing.
+    pub(crate) put: i64,
+}
+
+const fn when(refused: bool, reason: Reason) -> Result<(), Reason> {
+    if refused { Err(reason) } else { Ok(()) }
+}
+
+impl Listed {
+    fn check_size(&self, size: i64) -> Result<(), Reason> {
+        when(size % self.lot != 0, Reason::Lot)?;
+        when(size < 1 || size < self.size_min || size > self.size_max, Reason::Size)
+    }
+
+    /// Prices that must be there, and others that may be 0.
+    fn check_prices(&self, needed: &[i64], others: &[i64]) -> Result<(), Reason> {
+        let valid = |price: &i64| (1..=UNITS_MAX).contains(price);
+        let right = needed.iter().all(valid) && others.iter().all(|price| *price == 0 || valid(price));
+        when(!right, Reason::Price)
+    }
+
+    fn check_ticks(&self, prices: &[i64]) -> Result<(), Reason> {
+        when(prices.iter().any(|price| price % self.tick != 0), Reason::Tick)
+    }
+
+    /// Lowest and highest price within so many parts per million of the reference.
+    fn range(&self, ppm: u32) -> (i128, i128) {
+        let (reference, ppm) = (i128::from(self.reference), i128::from(ppm));
+        let lower = (reference * (MILLION - ppm).max(0) + MILLION - 1) / MILLION;
+        (lower, reference * (MILLION + ppm) / MILLION)
+    }
+}
+
+impl Risk {
+    pub(crate) fn check(&self, command: &Command) -> Result<Filled, Reason> {
+        let head = &command.head;
+        let kind = CommandKind::from_code(head.kind).ok_or(Reason::Fields)?;
+        when(head.reserved != [0; 5], Reason::Fields)?;
+        use CommandKind as Kind;
+        when(matches!(kind, Kind::Session | Kind::Instrument | Kind::Timer) && head.account != 0, Reason::Operator)?;
+        let account = self.accounts.by_key(head.account).filter(|account| account.known);
+        let by_operator = head.account == 0
+            && matches!(
+                kind,
+                Kind::Session | Kind::Instrument | Kind::Timer | Kind::MassCancel | Kind::Kill | Kind::Cancel
+            );
+        let opens = kind == Kind::Account && head.account != 0;
+        when(!by_operator && !opens && account.is_none(), Reason::Account)?;
+        let listed = self.instruments.by_key(head.instrument_id).filter(|listed| listed.known);
+        let needs_instrument = match kind {
+            Kind::Place | Kind::PlacePair | Kind::Replace | Kind::Cancel | Kind::Session => true,
+            Kind::MassCancel | Kind::Limits => head.instrument_id != 0,
+            _ => false,
+        };
+        when(needs_instrument && listed.is_none(), Reason::Instrument)?;
+        match (kind, account, listed) {
+            (Kind::Place, Some(account), Some(listed)) => self.check_place(command, account, listed),
+            (Kind::PlacePair, Some(account), Some(listed)) => self.check_pair(command, account, listed),
+            (Kind::Replace, Some(account), Some(listed)) => self.check_replace(command, account, listed),
+            (Kind::Cancel, ..) => self.check_cancel(command),
+            (Kind::Instrument, ..) => {
+                self.check_instrument(head.instrument_id, &command.body()).map(|()| Filled::default())
+            }
+            (Kind::Account, ..) => self.check_account(head.account, &command.body()).map(|()| Filled::default()),
+            (Kind::Limits, ..) => Self::check_limits(head.instrument_id, &command.body()).map(|()| Filled::default()),
+            (Kind::Transfer, Some(account), _) => {
+                self.check_transfer(account, &command.body()).map(|()| Filled::default())
+            }
+            (Kind::Kill, ..) => {
+                let body: KillBody = command.body();
+                when(body.killed > 1 || body.reserved != [0; 87], Reason::Fields).map(|()| Filled::default())
+            }
+            _ => Ok(Filled::default()),
+        }
+    }
+
+    fn check_rate(&self, account: &Account, line: &Line, ts: i64) -> Result<(), Reason> {
+        when(!account.limits.has_token(ts) || !line.limits.has_token(ts), Reason::Throttled)?;
+        when(account.killed || self.killed, Reason::Killed)
+    }
+
+    pub(crate) fn line_of(&self, account: u32, listed: &Listed) -> (Option<u32>, Line) {
+        match self.lines.find(pair(account, listed.id)) {
+            Some(slot) => (Some(slot), *self.lines.get(slot)),
+            None => (None, Line { account, instrument_id: listed.id, ..Line::default() }),
+        }
+    }
+
+    fn check_place(&self, command: &Command, account: &Account, listed: &Listed) -> Result<Filled, Reason> {
+        let body: PlaceBody = command.body();
+        let line = self.line_of(account.id, listed);
+        self.check_rate(account, &line.1, command.head.ts)?;
+        check_words(body.side, body.self_trade)?;
+        let order_type = OrderType::from_code(body.order_type).ok_or(Reason::Fields)?;
+        let by_amount = body.amount != 0;
+        when(by_amount && (order_type != OrderType::Market || body.size != 0), Reason::Fields)?;
+        listed.check_ticks(&[body.price])?;
+        if !by_amount {
+            listed.check_size(body.size)?;
+        }
+        if needs_price(body.order_type) {
+            listed.check_prices(&[body.price], &[])?;
+        } else {
+            listed.check_prices(&[], &[body.price])?;
+        }
+        when(by_amount && !(1..=UNITS_MAX).contains(&body.amount), Reason::Amount)?;
+        self.check_new_id(account.id, body.client_order_id)?;
+        self.check_open_orders(account, &line.1, 1)?;
+        let limits = &line.1.limits;
+        when(limits.order_size_max > 0 && body.size > limits.order_size_max, Reason::OrderSize)?;
+        self.check_collar(account, limits, listed, &[body.price])?;
+        let reckoned = self.reckon(account, limits, listed, body.side, body.order_type, body.price, by_amount)?;
+        let order = new_order(0, account.id, &body, listed, reckoned);
+        when(
+            by_amount && limits.order_size_max > 0 && need(&order, account, listed).size > limits.order_size_max.into(),
+            Reason::OrderSize,
+        )?;
+        self.check_addition(account, listed, line, &Order::default(), &order)?;
+        Ok(Filled { order_id: 0, price: reckoned.put })
+    }
+
+    fn check_pair(&self, command: &Command, account: &Account, listed: &Listed) -> Result<Filled, Reason> {
+        let body: PlacePairBody = command.body();
+        let line = self.line_of(account.id, listed);
+        self.check_rate(account, &line.1, command.head.ts)?;
+        check_words(body.side, body.self_trade)?;
+        listed.check_ticks(&[body.price, body.limit_price])?;
+        listed.check_size(body.size)?;
+        listed.check_prices(&[body.price], &[body.limit_price])?;
+        self.check_new_id(account.id, body.client_order_id)?;
+        self.check_new_id(account.id, body.stop_client_order_id)?;
+        let same = body.client_order_id == body.stop_client_order_id;
+        when(same && ClientOrderId(body.client_order_id).is_some(), Reason::Duplicate)?;
+        self.check_open_orders(account, &line.1, 2)?;
+        let limits = &line.1.limits;
+        when(limits.order_size_max > 0 && body.size > limits.order_size_max, Reason::OrderSize)?;
+        self.check_collar(account, limits, listed, &[body.price, body.limit_price])?;
+        let [order, _] = self.pair_legs(0, account, &body, listed)?;
+        self.check_addition(account, listed, line, &Order::default(), &order)?;
+        Ok(Filled::default())
+    }
+
+    /// Both legs: the first counts for both while they are linked, the other once it is alone.
+    pub(crate) fn pair_legs(
+        &self,
+        id: u64,
+        account: &Account,
+        body: &PlacePairBody,
+        listed: &Listed,
+    ) -> Result<[Order; 2], Reason> {
+        let sell = body.side == SIDE_SELL;
+        let stop = match (body.limit_price, account.margin(), sell) {
+            (1.., ..) => body.limit_price,
+            (_, false, false) => return Err(Reason::Price),
+            (_, false, true) => listed.tick,
+            (_, true, _) if listed.reference > 0 => listed.reference,
+            _ => return Err(Reason::Price),
+        };
+        let (own, other) = (worth_price(listed, body.side, body.price), worth_price(listed, body.side, stop));
+        let limit = Order {
+            id,
+            account: account.id,
+            instrument_id: listed.id,
+            side: body.side,
+            order_type: OrderType::Limit.code(),
+            linked: true,
+            price: body.price,
+            worth_price: own,
+            remaining: body.size,
+            bound_size: body.size,
+            bound_price: if sell { body.price.min(stop) } else { body.price.max(stop) },
+            bound_worth_price: own.max(other),
+            ..Order::default()
+        };
+        let order_type = if body.limit_price > 0 { OrderType::StopLimit } else { OrderType::Stop }.code();
+        Ok([limit, Order { id: id | 1, order_type, price: stop, worth_price: other, ..limit }])
+    }
+
+    /// The open order that a cancel or replace names.
+    fn named(&self, command: &Command, order_id: u64, by_id: Option<[u8; 16]>) -> Result<&Order, Reason> {
+        let head = &command.head;
+        let order_id = match by_id {
+            Some(id) => {
+                let named = self.ids.order_of(head.account, id).ok_or(Reason::UnknownOrder)?;
+                when(order_id != 0 && order_id != named, Reason::UnknownOrder)?;
+                named
+            }
+            None => order_id,
+        };
+        let order = self.orders.by_key(order_id).ok_or(Reason::UnknownOrder)?;
+        let own = head.account == 0 || order.account == head.account;
+        when(!own || order.instrument_id != head.instrument_id, Reason::UnknownOrder)?;
+        Ok(order)
+    }
+
+    fn check_cancel(&self, command: &Command) -> Result<Filled, Reason> {
+        let body: CancelBody = command.body();
+        let by_id = ClientOrderId(body.client_order_id).is_some().then_some(body.client_order_id);
+        let order = self.named(command, body.order_id, by_id)?;
+        Ok(Filled { order_id: order.id, price: 0 })
+    }
+
+    fn check_replace(&self, command: &Command, account: &Account, listed: &Listed) -> Result<Filled, Reason> {
+        let body: ReplaceBody = command.body();
+        let line = self.line_of(account.id, listed);
+        self.check_rate(account, &line.1, command.head.ts)?;
+        let by_id = (body.order_id == 0).then_some(body.client_order_id);
+        let order = *self.named(command, body.order_id, by_id)?;
+        when(order.linked, Reason::Linked)?;
+        listed.check_ticks(&[body.price])?;
+        listed.check_size(body.size)?;
+        when(body.size <= order.filled || order.by_amount, Reason::Size)?;
+        if order.needs_price() {
+            listed.check_prices(&[body.price], &[])?;
+        } else {
+            listed.check_prices(&[], &[body.price])?;
+        }
+        if self.ids.order_of(account.id, body.client_order_id) != Some(order.id) {
+            self.check_new_id(account.id, body.client_order_id)?;
+        }
+        let limits = &line.1.limits;
+        when(limits.order_size_max > 0 && body.size > limits.order_size_max, Reason::OrderSize)?;
+        self.check_collar(account, limits, listed, &[body.price])?;
+        let reckoned = self.reckon(account, limits, listed, order.side, order.order_type, body.price, false)?;
+        let after = with_terms(&order, reckoned.price, reckoned.worth_price, body.size);
+        self.check_addition(account, listed, line, &order, &after)?;
+        Ok(Filled { order_id: order.id, price: reckoned.put })
+    }
+
+    fn check_new_id(&self, account: u32, id: [u8; 16]) -> Result<(), Reason> {
+        when(self.ids.order_of(account, id).is_some(), Reason::Duplicate)
+    }
+
+    fn check_open_orders(&self, account: &Account, line: &Line, more: u32) -> Result<(), Reason> {
+        let beyond = |open: u32, max: u32| max > 0 && open + more > max;
+        let many = self.orders.len() + more as usize > self.options.orders_max as usize;
+        when(
+            many || beyond(account.open_orders, account.limits.open_orders_max)
+                || beyond(line.open_orders, line.limits.open_orders_max),
+            Reason::OpenOrders,
+        )
+    }
+
+    fn check_collar(&self, account: &Account, limits: &Limits, listed: &Listed, prices: &[i64]) -> Result<(), Reason> {
+        let ppm = collar(account, limits);
+        if ppm == 0 || listed.reference == 0 {
+            return Ok(());
+        }
+        let (lower, upper) = listed.range(ppm);
+        when(prices.iter().any(|&price| price != 0 && !(lower..=upper).contains(&price.into())), Reason::Collar)
+    }
+
+    /// The prices to reckon an order with; see the page.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn reckon(
+        &self,
+        account: &Account,
+        limits: &Limits,
+        listed: &Listed,
+        side: i8,
+        order_type: u8,
+        price: i64,
+        by_amount: bool,
+    ) -> Result<Reckoned, Reason> {
+        let at = |price: i64, put: i64| Ok(Reckoned { price, worth_price: worth_price(listed, side, price), put });
+        if price != 0 || needs_price(order_type) {
+            return at(price, 0);
+        }
+        if account.margin() {
+            return if listed.reference > 0 { at(listed.reference, 0) } else { Err(Reason::Price) };
+        }
+        let collar = collar(account, limits);
+        let ppm = if collar > 0 { collar } else { listed.band_ppm };
+        if ppm > 0 && listed.reference > 0 {
+            let (lower, upper) = listed.range(ppm);
+            let tick = i128::from(listed.tick);
+            let bound = if side == SIDE_BUY { upper / tick * tick } else { (lower + tick - 1) / tick * tick };
+            // Of a coarse tick none may be within.
+            let most = i128::from(UNITS_MAX) / tick * tick;
+            let bound = bound.clamp(tick.min(most), most);
+            if (lower..=upper).contains(&bound) {
+                return at(bound as i64, bound as i64);
+            }
+        }
+        if side == SIDE_BUY || by_amount { Err(Reason::Price) } else { at(listed.tick, 0) }
+    }
+
+    /// Notional, position, exposure, balance and margin, of an order as it is and as it would be.
+    fn check_addition(
+        &self,
+        account: &Account,
+        listed: &Listed,
+        (slot, line): (Option<u32>, Line),
+        before: &Order,
+        after: &Order,
+    ) -> Result<(), Reason> {
+        let (scale, limits) = (&listed.scale, &line.limits);
+        let need = need(after, account, listed);
+        let whole = if after.by_amount {
+            need.worth
+        } else {
+            i128::from(after.bound_size.max(after.filled.saturating_add(after.remaining)))
+                * i128::from(after.worth_price.max(after.bound_worth_price))
+        };
+        let most = i128::from(limits.order_notional_max);
+        when(most > 0 && whole > most * scale.size || whole > LEDGER_MAX / scale.notional, Reason::OrderNotional)?;
+
+        let buy = after.side > 0;
+        let more = need.size - before.counted;
+        let held = if slot.is_some() { self.portfolio.holding_at(line.holding).position } else { 0 };
+        let (held, open) = if buy { (held, line.buys) } else { (-held, line.sells) };
+        let most = if limits.position_max > 0 { limits.position_max } else { UNITS_MAX };
+        let after_all = held.saturating_add(open).saturating_add(more);
+        when(more > 0 && after_all > 0 && after_all > most.into(), Reason::Position)?;
+
+        let worth = scale.worth(need.worth - before.counted_worth);
+        let (buys, sells) = if buy { (worth, 0) } else { (0, worth) };
+        let (exposure, exposure_before) = (self.exposure(&line, buys, sells), self.exposure(&line, 0, 0));
+        let grows = exposure > exposure_before;
+        let most = i128::from(limits.exposure_max) * scale.quote;
+        when(grows && most > 0 && exposure > most, Reason::Exposure)?;
+        let exposures = || exposure.saturating_add(self.exposures(account, listed.quote_asset, slot));
+        let most = i128::from(account.limits.exposure_max) * power(LEDGER_EXP - account.limits.exposure_exp);
+        when(grows && most > 0 && exposures() > most, Reason::Exposure)?;
+
+        if account.margin() {
+            if grows {
+                let fee = scale.fee(need.worth, rate(account, listed));
+                let needed = Self::initial(account, exposures()).saturating_add(fee);
+                when(needed > self.portfolio.equity(account.id, listed.quote_asset), Reason::Margin)?;
+            }
+            return Ok(());
+        }
+        let more = need.quote.saturating_sub(before.quote);
+        when(more > 0 && more > self.available(account.id, listed.quote_asset), Reason::Balance)?;
+        let more = need.base.saturating_sub(before.base);
+        when(more > 0 && more > self.available(account.id, listed.base_asset), Reason::Balance)
+    }
+
+    fn check_instrument(&self, id: u32, body: &InstrumentBody) -> Result<(), Reason> {
+        let rates = [body.maker_ppm, body.taker_ppm];
+        let units = 1..=UNITS_MAX;
+        let wrong = !units.contains(&body.tick)
+            || !units.contains(&body.lot)
+            || body.size_min < 0
+            || body.size_min > body.size_max
+            || body.size_max < body.lot
+            || body.size_max > UNITS_MAX
+            || !(0..=UNITS_MAX).contains(&body.reference_price)
+            || u16::from(body.price_exp) + u16::from(body.size_exp) > u16::from(LEDGER_EXP)
+            || rates.iter().any(|rate| !(-RATE_MAX..=RATE_MAX).contains(rate))
+            || body.base_asset == body.quote_asset
+            || BandAction::from_code(body.band_action).is_none()
+            || id == 0;
+        when(wrong, Reason::Definition)?;
+        let Some(listed) = self.instruments.by_key(id) else {
+            return when(self.instruments.len() >= self.options.instruments_max as usize, Reason::Definition);
+        };
+        if !listed.known {
+            return Ok(());
+        }
+        let fixed = |a: &InstrumentBody| (a.price_exp, a.size_exp, a.base_asset, a.quote_asset);
+        let steps = |a: &InstrumentBody| (a.tick, a.lot, a.size_max);
+        let now = listed.body();
+        when(fixed(&now) != fixed(body) || steps(&now) != steps(body) && listed.open_orders > 0, Reason::Definition)
+    }
+
+    fn check_account(&self, id: u32, body: &AccountBody) -> Result<(), Reason> {
+        let rates = [body.maker_ppm, body.taker_ppm];
+        let wrong = body.flags & !(ACCOUNT_OWN_FEES | ACCOUNT_MARGIN) != 0
+            || rates.iter().any(|rate| !(-RATE_MAX..=RATE_MAX).contains(rate))
+            || i128::from(body.initial_margin_ppm) > MILLION
+            || body.maintenance_margin_ppm > body.initial_margin_ppm;
+        when(wrong, Reason::Definition)?;
+        let Some(account) = self.accounts.by_key(id) else {
+            return when(self.accounts.len() >= self.options.accounts_max as usize, Reason::Definition);
+        };
+        let changes = account.margin() != (body.flags & ACCOUNT_MARGIN != 0);
+        let has = account.open_orders > 0
+            || self.portfolio.holdings(id).any(|holding| holding.position != 0)
+            || self.portfolio.balances(id).any(|balance| balance.total != 0);
+        when(changes && has, Reason::Definition)
+    }
+
+    fn check_limits(instrument_id: u32, body: &LimitsBody) -> Result<(), Reason> {
+        when(body.reserved != [0; 39], Reason::Fields)?;
+        let amounts = [body.order_size_max, body.order_notional_max, body.position_max, body.exposure_max];
+        let wrong = amounts.iter().any(|amount| *amount < 0)
+            || body.exposure_exp > LEDGER_EXP
+            || instrument_id != 0 && body.exposure_exp != 0
+            || instrument_id == 0 && amounts[..3] != [0; 3];
+        when(wrong, Reason::Definition)
+    }
+
+    fn check_transfer(&self, account: &Account, body: &TransferBody) -> Result<(), Reason> {
+        when(body.reserved != [0; 75], Reason::Fields)?;
+        when(body.amount == 0 || body.amount_exp > LEDGER_EXP, Reason::Definition)?;
+        let amount = transferred(body);
+        let total = self.portfolio.balance(account.id, body.asset).total + amount;
+        when(total > LEDGER_MAX || amount.abs() == LEDGER_MAX, Reason::Definition)?;
+        if amount > 0 {
+            return Ok(());
+        }
+        if account.margin() {
+            let needed = Self::initial(account, self.exposures(account, body.asset, None));
+            let equity = self.portfolio.equity(account.id, body.asset).saturating_add(amount);
+            return when(equity < needed, Reason::Margin);
+        }
+        when(-amount > self.available(account.id, body.asset), Reason::Balance)
+    }
+}
+
+fn check_words(side: i8, self_trade: u8) -> Result<(), Reason> {
+    when(!matches!(side, SIDE_BUY | SIDE_SELL) || SelfTrade::from_code(self_trade).is_none(), Reason::Fields)
+}
+
+const fn collar(account: &Account, limits: &Limits) -> u32 {
+    if limits.collar_ppm > 0 { limits.collar_ppm } else { account.limits.collar_ppm }
+}
+
+fn worth_price(listed: &Listed, side: i8, price: i64) -> i64 {
+    if side == SIDE_SELL { price.max(listed.reference) } else { price }
+}
+
+pub(crate) fn new_order(id: u64, account: u32, body: &PlaceBody, listed: &Listed, reckoned: Reckoned) -> Order {
+    Order {
+        id,
+        account,
+        instrument_id: listed.id,
+        side: body.side,
+        order_type: body.order_type,
+        by_amount: body.amount != 0,
+        price: reckoned.price,
+        worth_price: reckoned.worth_price,
+        remaining: body.size,
+        amount_left: i128::from(body.amount) * listed.scale.size,
+        line: NONE,
+        ..Order::default()
+    }
+}
+
+/// The order with these terms asked for beside those it has.
+pub(crate) fn with_terms(order: &Order, price: i64, worth_price: i64, size: i64) -> Order {
+    let mut after = *order;
+    if order.pending == 0 {
+        after.bound_size = order.filled.saturating_add(order.remaining);
+        (after.bound_price, after.bound_worth_price) = (order.price, order.worth_price);
+    }
+    after.pending += 1;
+    after.bound_size = after.bound_size.max(size);
+    let worse = if order.is_buy() { after.bound_price.max(price) } else { after.bound_price.min(price) };
+    after.bound_price = worse;
+    after.bound_worth_price = after.bound_worth_price.max(worth_price);
+    after
+}

@@ -1,0 +1,203 @@
+//! Risk and matching together, in the one order that `orders` records.
+//!
+//! Each command says how many executions risk had seen when it judged. So a replay holds executions back until a command says that they had been
+//! seen, and both state machines go through the same steps as when they ran on cores of their own.
+
+use std::collections::VecDeque;
+use std::io;
+
+use tidebook_journal::{State, StateError};
+use tidebook_types::command::COMMAND_SIZE_BYTES;
+use tidebook_types::execution::EXECUTION_SIZE_BYTES;
+use tidebook_types::{Command, Execution, Verdict};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
+
+use crate::plain::{Input, Plain, mix};
+use crate::risk::{Risk, RiskOptions};
+
+/// A matching engine, as far as risk needs one.
+pub trait Matching {
+    /// Carries out one command of `orders` and says what happened, in order.
+    fn apply(&mut self, sequence: u64, command: &Command, out: &mut dyn FnMut(&Execution));
+}
+
+/// Where a recheck differs from what is journaled.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Difference {
+    /// Risk judges the command otherwise.
+    #[error(
+        "orders: command {sequence} is journaled with verdict {} and reason {}, and judged again it has verdict {} and reason {}",
+        .journaled.head.verdict, .journaled.head.reason, .judged.head.verdict, .judged.head.reason
+    )]
+    Verdict {
+        /// Which command.
+        sequence: u64,
+        /// As it is on `orders`.
+        journaled: Box<Command>,
+        /// As risk would have written it.
+        judged: Box<Command>,
+    },
+    /// The command says that risk had seen executions that matching has not made by then.
+    #[error("orders: command {sequence} was judged after execution {seen}, and by then there are {made}")]
+    Executions {
+        /// Which command.
+        sequence: u64,
+        /// What it says.
+        seen: u64,
+        /// What there is.
+        made: u64,
+    },
+}
+
+/// Risk and a matching engine behind one sequence of commands.
+#[derive(Debug, Clone)]
+pub struct Replay<M> {
+    risk: Risk,
+    matching: M,
+    /// Executions that risk has not seen.
+    unseen: VecDeque<Execution>,
+    recheck: bool,
+}
+
+impl<M: Matching> Replay<M> {
+    /// Of new states. With `recheck` every command is judged again and compared.
+    pub fn new(options: RiskOptions, matching: M, recheck: bool) -> Self {
+        Self { risk: Risk::new(options), matching, unseen: VecDeque::with_capacity(1024), recheck }
+    }
+
+    /// The one part.
+    pub const fn risk(&self) -> &Risk {
+        &self.risk
+    }
+
+    /// The other part.
+    pub const fn matching(&self) -> &M {
+        &self.matching
+    }
+
+    /// Takes in a command of `orders` as it is journaled.
+    ///
+    /// # Errors
+    /// The first difference, if rechecking was asked for, or if the executions it speaks of do not exist. It is not used after it.
+    pub fn apply_journaled(&mut self, sequence: u64, command: &Command) -> Result<(), Difference> {
+        self.show_until(command.head.executions_seen);
+        if self.recheck {
+            let seen = command.head.executions_seen;
+            if self.risk.executions_seen() != seen {
+                let made = self.risk.executions_seen() + self.unseen.len() as u64;
+                return Err(Difference::Executions { sequence, seen, made });
+            }
+            let mut again = *command;
+            (again.head.verdict, again.head.reason, again.head.executions_seen) = (Verdict::None.code(), 0, 0);
+            self.risk.judge(sequence, &mut again);
+            if again != *command {
+                let (journaled, judged) = (Box::new(*command), Box::new(again));
+                return Err(Difference::Verdict { sequence, journaled, judged });
+            }
+        } else {
+            self.risk.replay(sequence, command);
+        }
+        let unseen = &mut self.unseen;
+        self.matching.apply(sequence, command, &mut |execution| unseen.push_back(*execution));
+        Ok(())
+    }
+
+    /// Judges a command of `orders.in` and carries it out, both on one thread: risk has seen every execution before.
+    pub fn submit(&mut self, sequence: u64, command: &mut Command, out: &mut dyn FnMut(&Execution)) -> Verdict {
+        self.show_until(u64::MAX);
+        let verdict = self.risk.judge(sequence, command);
+        let unseen = &mut self.unseen;
+        self.matching.apply(sequence, command, &mut |execution| {
+            unseen.push_back(*execution);
+            out(execution);
+        });
+        verdict
+    }
+
+    /// Shows risk the executions up to this one.
+    fn show_until(&mut self, last: u64) {
+        while self.unseen.front().is_some_and(|execution| execution.sequence <= last) {
+            if let Some(execution) = self.unseen.pop_front() {
+                self.risk.on_execution(&execution);
+            }
+        }
+    }
+
+    fn unseen_hash(&self) -> u64 {
+        self.unseen.iter().fold(mix(12, self.unseen.len() as u64), |state, execution| {
+            let mut bytes = [0; EXECUTION_SIZE_BYTES];
+            bytes.copy_from_slice(execution.as_bytes());
+            bytes.hash(state)
+        })
+    }
+}
+
+/// What the matching engine's part begins at a multiple of.
+const ALIGNMENT: usize = 4096;
+
+/// The state of channel `orders`: its messages are the 128 bytes of commands.
+impl<M: Matching + State> State for Replay<M> {
+    fn kind(&self) -> &str {
+        "orders"
+    }
+
+    fn version(&self) -> u32 {
+        // Both parts have a say: neither has more than 65,535 versions.
+        1 << 16 | self.matching.version() & 0xffff
+    }
+
+    fn apply(&mut self, sequence: u64, payload: &[u8]) -> Result<(), StateError> {
+        let refused = |reason: String| StateError::Message { kind: "orders".to_owned(), sequence, reason };
+        let command = Command::read_from_bytes(payload)
+            .map_err(|_| refused(format!("{} bytes where a command has {COMMAND_SIZE_BYTES}", payload.len())))?;
+        self.apply_journaled(sequence, &command).map_err(|difference| refused(difference.to_string()))
+    }
+
+    fn state_hash(&self) -> u64 {
+        mix(mix(self.risk.state_hash(), self.matching.state_hash()), self.unseen_hash())
+    }
+
+    fn recomputed_state_hash(&self) -> Option<u64> {
+        let matching = self.matching.recomputed_state_hash()?;
+        Some(mix(mix(self.risk.recomputed_state_hash(), matching), self.unseen_hash()))
+    }
+
+    fn save(&self, out: &mut dyn io::Write) -> io::Result<()> {
+        let mut risk = Vec::new();
+        self.risk.save(&mut risk);
+        let mut bytes = Vec::with_capacity(risk.len() + ALIGNMENT);
+        (risk.len() as u64).save(&mut bytes);
+        bytes.append(&mut risk);
+        (self.unseen.len() as u64).save(&mut bytes);
+        self.unseen.iter().for_each(|execution| bytes.extend_from_slice(execution.as_bytes()));
+        bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), 0);
+        out.write_all(&bytes)?;
+        self.matching.save(out)
+    }
+
+    fn load(&mut self, bytes: &[u8]) -> Result<(), StateError> {
+        let saved = |offset: u64, reason: &str| StateError::Saved {
+            kind: "orders".to_owned(),
+            offset,
+            reason: reason.to_owned(),
+        };
+        let mut input = Input::new(bytes);
+        let head = |error: crate::plain::PlainError| saved(error.offset as u64, error.reason);
+        let count = input.count().map_err(head)?;
+        let begin = input.offset() as u64;
+        let risk = input.skip(count).map_err(head)?;
+        self.risk.load(risk).map_err(|(offset, reason)| saved(begin + offset, reason))?;
+        for _ in 0..input.count().map_err(head)? {
+            let bytes: [u8; EXECUTION_SIZE_BYTES] = input.take().map_err(head)?;
+            let mut execution = Execution::new_zeroed();
+            execution.as_mut_bytes().copy_from_slice(&bytes);
+            self.unseen.push_back(execution);
+        }
+        let padding = input.offset().next_multiple_of(ALIGNMENT) - input.offset();
+        if input.skip(padding).map_err(head)?.iter().any(|byte| *byte != 0) {
+            return Err(saved(input.offset() as u64, "bytes between both parts"));
+        }
+        self.matching.load(input.rest())
+    }
+}
