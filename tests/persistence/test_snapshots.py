@@ -202,6 +202,52 @@ def test_a_follower_takes_snapshots_beside_a_live_writer(tmp_path: Path, store: 
         follower.snapshot()
 
 
+def test_behind_a_follower_that_lags_the_owner_saves_the_live_state_once_and_its_pause_is_told(
+    tmp_path: Path, store: SnapshotStore
+) -> None:
+    """Method: the follower is kept in what it tells, first until 2,000 messages are there, then while it says that it lags."""
+    writer = JournalWriter(tmp_path / "wal", "balances", segment_size_bytes=1 << 20)
+    append(writer, 5)
+    written, lagging, saved, caught_up = (threading.Event() for _ in range(4))
+    told: list[tuple[str, dict[str, Any]]] = []
+
+    def tell(name: str, facts: dict[str, Any]) -> None:
+        told.append((name, facts))
+        if name == "recovered":
+            assert written.wait(60)
+        elif name == "lagging":
+            lagging.set()
+            assert saved.wait(60)
+        elif name == "caught_up":
+            caught_up.set()
+
+    with Follower(Balances, tmp_path / "wal", store, interval_s=3600, keep=2, lag_count_max=100, tell=tell) as follower:
+        live = unbroken(2_000)
+        assert follower.inline(live, 2_000) is None, "nobody lags yet"
+        append(writer, 1_995)
+        written.set()
+        assert lagging.wait(60)
+        writer.append(Balances.move(2_001))
+        for inside_a_batch, durable in ((1_998, 2_000), (2_001, 2_000)):
+            with pytest.raises(
+                SnapshotError, match=f"no durable batch ends with message {inside_a_batch}, .* {durable};"
+            ):
+                follower.inline(live, inside_a_batch)
+        taken = follower.inline(live, 2_000)
+        assert taken is not None
+        assert (taken.snapshot.sequence, taken.snapshot.state_hash) == (2_000, live.state_hash())
+        assert taken.lag_count == told[1][1]["lag_count"] > 100
+        assert taken.pause_s > 0
+        assert follower.inline(live, 2_000) is None, "once in an interval is enough"
+        saved.set()
+        assert caught_up.wait(60)
+    recovered = recover(Balances, tmp_path / "wal", store)
+    assert recovered.facts.used == taken.snapshot
+    assert recovered.state.amounts == live.amounts
+    assert [name for name, _ in told] == ["recovered", "lagging", "inline", "caught_up"]
+    assert told[2][1] == {"snapshot": taken.snapshot, "pause_s": taken.pause_s, "lag_count": taken.lag_count}
+
+
 def test_snapshots_come_by_themselves(journal: Path, store: SnapshotStore) -> None:
     taken = threading.Event()
 

@@ -24,6 +24,9 @@ impl From<SnapshotError> for Raised {
             SnapshotError::State(_) => Self::new(errors::STATE, message),
             SnapshotError::Full { source, .. } => with_errno(Self::new(errors::SNAPSHOT_FULL, message), &source),
             SnapshotError::Io { source, .. } => with_errno(Self::new(errors::SNAPSHOT, message), &source),
+            SnapshotError::Locked { path } => {
+                Self::new(errors::SNAPSHOT, message).fact("lock", Fact::Text(path.display().to_string()))
+            }
             SnapshotError::Damaged { path, .. } => {
                 Self::new(errors::SNAPSHOT_DAMAGED, message).fact("path", text(&path))
             }

@@ -17,9 +17,16 @@ from tidebook.persistence.journal import (
     read,
     verify,
 )
-from tidebook.persistence.recovery import Follower, FollowerStatus, Recovered, RecoveryFacts, recover
+from tidebook.persistence.recovery import (
+    Follower,
+    FollowerStatus,
+    InlineSnapshot,
+    Recovered,
+    RecoveryFacts,
+    recover,
+)
 from tidebook.persistence.repair import Cut, Diagnosis, Finding, cut, examine, restore
-from tidebook.persistence.snapshots import Place, Rotation, SnapshotFacts, SnapshotStore, State
+from tidebook.persistence.snapshots import Place, Rotation, SnapshotFacts, SnapshotStore, State, place_behind
 from tidebook.persistence.stats import JournalStats, SegmentStats, stats
 
 __all__ = [
@@ -30,6 +37,7 @@ __all__ = [
     "Finding",
     "Follower",
     "FollowerStatus",
+    "InlineSnapshot",
     "JournalState",
     "JournalStats",
     "Place",
@@ -47,6 +55,7 @@ __all__ = [
     "examine",
     "first_to_keep",
     "inspect",
+    "place_behind",
     "read",
     "recover",
     "restore",

@@ -6,13 +6,16 @@ The state is any object with the few methods of `State`; the walking, checking a
 from __future__ import annotations
 
 import logging
+import math
+import time
 import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from tidebook._core import Follower as _Follower
 from tidebook._core import recover_state
-from tidebook.persistence.snapshots import Place, SnapshotFacts, SnapshotStore, State, facts_from
+from tidebook.errors import SnapshotError
+from tidebook.persistence.snapshots import Place, SnapshotFacts, SnapshotStore, State, facts_from, place_behind
 
 if TYPE_CHECKING:
     import os
@@ -102,6 +105,17 @@ class FollowerStatus:
     """Why it has ended, or why its last snapshot failed."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class InlineSnapshot:
+    """A snapshot of a live state, for which its owner waited."""
+
+    snapshot: SnapshotFacts
+    pause_s: float
+    """How long the owner waited for it."""
+    lag_count: int
+    """Messages the follower was behind."""
+
+
 class Follower:
     """A thread that replays a journal beside its live writer and takes snapshots of a state of its own.
 
@@ -125,8 +139,11 @@ class Follower:
         """Starts it. `make` is called on its thread.
 
         `tell` is called there too, with the name of an event and its facts: recovered, snapshot, snapshot_failed, lagging,
-        caught_up. Raises: SnapshotError for options that cannot be.
+        caught_up; inline on the thread of who asks for that. Raises: SnapshotError for options that cannot be.
         """
+        self._journal, self._snapshots, self._interval_s = journal, snapshots, interval_s
+        self._tell = _Telling(snapshots.kind, tell)
+        self._inline_s = -math.inf
         self._core = _Follower(
             make,
             journal,
@@ -135,7 +152,7 @@ class Follower:
             keep=keep,
             lag_count_max=lag_count_max,
             prove_by_loading=prove_by_loading,
-            tell=_Telling(snapshots.kind, tell),
+            tell=self._tell,
         )
         # Before the interpreter is taken apart: its thread needs it.
         self._end = weakref.finalize(self, self._core.stop)
@@ -154,6 +171,32 @@ class Follower:
         """
         found = self._core.snapshot()
         return facts_from(found) if found else None
+
+    def inline(self, state: State, sequence: int) -> InlineSnapshot | None:
+        """Takes a snapshot of the live `state`, if the follower is further behind than it may be: only its owner can.
+
+        `state` has taken all messages up to `sequence`, which has to be durable and the last of its batch, as the last message
+        is after a sync. Ask as often as you like: None while the follower is near enough, if one was taken less than
+        `interval_s` ago, or while the follower is just taking one. Unlike those of the follower it is of the live state itself,
+        so it is no second opinion on it; it is read back from the disk all the same. The pause is logged and told (`inline`).
+
+        Blocks: until it is on disk and verified. Threads: the owner's; the state must not change meanwhile.
+        Raises: SnapshotError where no batch ends with `sequence`; SnapshotFullError; JournalError and its kinds.
+        """
+        status = self.status
+        began = time.perf_counter()
+        if not status.lagging or began - self._inline_s < self._interval_s:
+            return None
+        try:
+            facts = self._snapshots.write(state, place_behind(self._journal, sequence))
+        except SnapshotError as error:
+            if "lock" in error.facts:
+                return None
+            raise
+        self._inline_s = time.perf_counter()
+        taken = InlineSnapshot(snapshot=facts, pause_s=self._inline_s - began, lag_count=status.lag_count)
+        self._tell("inline", {"snapshot": facts, "pause_s": taken.pause_s, "lag_count": taken.lag_count})
+        return taken
 
     def stop(self) -> None:
         """Ends the thread, after the snapshot it may be taking; a second call does nothing."""
@@ -178,6 +221,13 @@ class _Telling:
     def __call__(self, name: str, facts: dict[str, Any]) -> None:
         if name == "snapshot_failed":
             _log.error("state %s: %s", self._kind, facts["problem"])
+        elif name == "inline":
+            _log.warning(
+                "state %s: its follower is %d messages behind, so the state itself was saved and paused for %.3f s",
+                self._kind,
+                facts["lag_count"],
+                facts["pause_s"],
+            )
         elif name == "lagging":
             _log.warning("state %s: its follower is %d messages behind", self._kind, facts["lag_count"])
         elif name == "recovered":

@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from tidebook._core import JournalReader
 from tidebook._core import SnapshotStore as _SnapshotStore
-from tidebook.errors import OperationError
+from tidebook.errors import OperationError, SnapshotError
 from tidebook.persistence.files import open_regular
 
 
@@ -58,6 +59,33 @@ class Place:
     batch_number: int
     chain: int
     """Chain value of that batch: stands for every batch up to it."""
+
+
+def place_behind(journal: str | os.PathLike[str], sequence: int) -> Place:
+    """The place behind message `sequence` of a journal, which must be durable and the last of its batch.
+
+    Raises: SnapshotError where no durable batch ends with it; JournalError and its kinds.
+    """
+    reader = JournalReader(journal, from_sequence=sequence)
+    reader.next(messages_max=1)
+    end = reader.batch_end
+    if end is None or end[2] != sequence:
+        durable = reader.durable if end is None else end[2]
+        raise SnapshotError(
+            f"{journal}: no durable batch ends with message {sequence}, the nearest that was found ends with {durable}; take a "
+            "snapshot right behind a sync, of a state that has taken all that it covers",
+            sequence=sequence,
+            found=durable,
+        )
+    journal_id, epoch, _, batch_number, chain = end
+    return Place(
+        channel=reader.channel,
+        journal_id=journal_id,
+        epoch=epoch,
+        sequence=sequence,
+        batch_number=batch_number,
+        chain=chain,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
