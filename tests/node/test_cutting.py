@@ -19,7 +19,7 @@ from tests.node.test_snapshot_files import take
 from tidebook import persistence
 from tidebook._core import CheckpointStore, JournalReader
 from tidebook.errors import JournalDamagedError
-from tidebook.node.snapshot_files import verified_snapshots
+from tidebook.node.snapshot_files import usable_snapshots
 from tidebook.node.storing import stored_position
 
 CHANNEL = "feed.binance"
@@ -74,11 +74,11 @@ def test_a_damaged_journal_is_cut_by_the_command_that_was_named_and_the_node_goe
     options = ("--venues", "binance", "--rate", "500", "--flush-interval-s", "0.2")
     with node(data, rings, *options) as (process, _):
         wait_for(lambda: stored_position(data, CHANNEL) > 1_000)
-        wait_for(lambda: len(verified_snapshots(data, CHANNEL, 2)) == 2)
+        wait_for(lambda: len(usable_snapshots(data, CHANNEL, 2)) == 2)
         process.send_signal(signal.SIGKILL)
         process.wait()
     before, known = stored_trades(data), persistence.inspect(journal).last_sequence
-    stored, snapshots = stored_position(data, CHANNEL), verified_snapshots(data, CHANNEL, 2)
+    stored, snapshots = stored_position(data, CHANNEL), usable_snapshots(data, CHANNEL, 2)
     flip_in_message(journal, sum(snapshots) // 2)
 
     refused = tidebook(rings, "run", "--data", data, "--port", 0, *options)

@@ -19,7 +19,7 @@ from tidebook.node.drill import drill
 from tidebook.node.maintenance import KEPT_UNASKED, Kept, Maintenance, MaintenanceOptions
 from tidebook.node.metrics import maintenance_metrics
 from tidebook.node.presence import owning
-from tidebook.node.snapshot_files import verified_snapshots
+from tidebook.node.snapshot_files import usable_snapshots
 
 CHANNEL = "desk.orders"
 SEGMENT = 1 << 16
@@ -229,7 +229,7 @@ def test_a_node_forgets_what_its_snapshots_cover_and_starts_from_what_is_left(
             taken = persistence.inspect(journal).durable
             if life >= 2:
                 wait_for(lambda: persistence.inspect(journal).first_sequence > 1)
-            wait_for(lambda at=taken: len([one for one in verified_snapshots(data, "feed.kraken", 2) if one > at]) == 2)
+            wait_for(lambda at=taken: len([one for one in usable_snapshots(data, "feed.kraken", 2) if one > at]) == 2)
             process.send_signal(signal.SIGINT)
             assert process.wait(timeout=60) == 0
         stored = stored_trades(data, "KRAKEN")

@@ -20,9 +20,9 @@ from tidebook.node.restore import restore
 from tidebook.node.snapshot_files import (
     find_start,
     newest_snapshot,
+    newest_verified,
     proven_durable,
     usable_snapshots,
-    verified_snapshots,
 )
 from tidebook.node.status import directory_status
 from tidebook.persistence import SnapshotStore, inspect, recover
@@ -59,7 +59,13 @@ def take(data: Path, kind: str = "count") -> int:
     return store.write(recovered.state, recovered.place).sequence
 
 
-def test_the_newest_that_verify_count_and_of_several_kinds_those_of_the_least_covered(
+def verified_at(data: Path, channel: str = CHANNEL) -> int | None:
+    """Message of the newest snapshot that verifies."""
+    found = newest_verified(data, channel)
+    return None if found is None else found[0]
+
+
+def test_the_newest_that_verifies_counts_and_of_several_kinds_that_of_the_least_covered(
     tmp_path: Path, rings: Path
 ) -> None:
     data = tmp_path / "data"
@@ -69,18 +75,18 @@ def test_the_newest_that_verify_count_and_of_several_kinds_those_of_the_least_co
         write(data, rings, "kraken", 10, "close")
         taken.append(take(data))
     assert taken == [10, 20, 30, 40]
-    assert verified_snapshots(data, CHANNEL, 2) == [30, 40]
+    assert verified_at(data) == 40
     damaged = data / "snapshots" / CHANNEL / "count" / f"{40:020d}.snapshot"
     held = bytearray(damaged.read_bytes())
     held[4096] ^= 1
     damaged.write_bytes(held)
-    assert verified_snapshots(data, CHANNEL, 2) == [20, 30]
+    assert verified_at(data) == 30
     assert newest_snapshot(data, CHANNEL) == 40, "by its name"
-    take(data, "other")
-    assert len(verified_snapshots(data, CHANNEL, 2)) < 2, "the other kind has one"
     write(data, rings, "kraken", 10, "close")
-    take(data, "other")
-    assert verified_snapshots(data, CHANNEL, 2) == [20, 30], "the other kind needs less"
+    assert take(data, "other") == 50
+    assert verified_at(data) == 30, "the other kind needs less"
+    (data / "snapshots" / CHANNEL / "other" / f"{50:020d}.snapshot").write_bytes(b"")
+    assert verified_at(data) is None, "the other kind has none"
 
 
 def test_a_journal_that_lacks_what_a_snapshot_proves_durable_is_refused_at_a_start(tmp_path: Path, rings: Path) -> None:
@@ -102,7 +108,7 @@ def test_a_journal_that_lacks_what_a_snapshot_proves_durable_is_refused_at_a_sta
     write(data, rings, "kraken", 30, "close")
     with pytest.raises(SnapshotMismatchError):
         recovery(data, rings).run()
-    assert verified_snapshots(data, CHANNEL, 1) == [], "it is of another journal"
+    assert verified_at(data) is None, "it is of another journal"
 
 
 def test_snapshots_are_in_a_backup_and_their_journal_has_what_they_are_of(tmp_path: Path, rings: Path) -> None:
@@ -113,7 +119,7 @@ def test_snapshots_are_in_a_backup_and_their_journal_has_what_they_are_of(tmp_pa
     made = back_up(data, tmp_path / "backups")
     there = tmp_path / "restored"
     restore(tmp_path / "backups" / made.id, there)
-    assert verified_snapshots(there, CHANNEL, 1) == [10]
+    assert verified_at(there) == 10
     assert proven_durable(there, CHANNEL) <= made.journals[0].last_sequence
     assert segments(there, "kraken")
 
@@ -155,7 +161,7 @@ def test_compaction_goes_by_the_snapshots_that_a_start_can_begin_behind_and_by_n
     originals = {path: path.read_bytes() for path in feed.snapshot_files()}
     for sequence in taken[1:]:
         make_unloadable(feed, sequence)
-    assert verified_snapshots(tmp_path, FEED, 2) == taken[-2:], "their bytes do"
+    assert verified_at(tmp_path, FEED) == taken[-1], "their bytes do"
     assert usable_snapshots(tmp_path, FEED, 2) == taken[:1]
     upkeep.look()
     assert inspect(feed.journal).first_sequence == 1, "one that can be used is not two"

@@ -79,28 +79,11 @@ def newest_snapshot(data: Path, channel: str) -> int | None:
     return max((sequence for store in _stores(data, channel) for sequence in store.sequences()), default=None)
 
 
-def verified_snapshots(data: Path, channel: str, count: int) -> list[int]:
-    """Sequences, rising, of the newest `count` snapshots whose bytes verify, of the kind of state that has the least.
-
-    For a look only: that one verifies does not say that a start can begin behind it. Fewer where there are fewer. Reads every
-    byte of them. Raises: JournalError; OSError.
-    """
-    try:
-        journal_id = inspect(journal_directory(data, channel)).journal_id
-    except JournalAbsentError:
-        return []
-    of_kinds = [
-        sorted(facts.place.sequence for facts in _verified(store, journal_id, count))
-        for store in _stores(data, channel)
-    ]
-    # A kind with fewer than were asked for covers nothing; else the one whose oldest is the oldest.
-    return min(of_kinds, key=lambda found: found[0] if len(found) == count else 0, default=[])
-
-
 def newest_verified(data: Path, channel: str) -> tuple[int, int] | None:
     """Message and time (ns since 1970 UTC) of the newest snapshot that verifies, of the kind of state that has the least.
 
-    None where a kind has none. Reads every byte of it. Raises: JournalError; OSError.
+    None where a kind has none. For a look only: that one verifies does not say that a start can begin behind it. Reads every byte
+    of it. Raises: JournalError; OSError.
     """
     try:
         journal_id = inspect(journal_directory(data, channel)).journal_id
@@ -108,10 +91,10 @@ def newest_verified(data: Path, channel: str) -> tuple[int, int] | None:
         return None
     found = []
     for store in _stores(data, channel):
-        newest = _verified(store, journal_id, 1)
-        if not newest:
+        newest = _newest_verified(store, journal_id)
+        if newest is None:
             return None
-        found.append((newest[0].place.sequence, newest[0].created_ns))
+        found.append((newest.place.sequence, newest.created_ns))
     return min(found, default=None)
 
 
@@ -138,16 +121,12 @@ def _stores(data: Path, channel: str) -> list[SnapshotStore]:
     return stores(data / "snapshots" / channel)
 
 
-def _verified(store: SnapshotStore, journal_id: int, count: int) -> list[SnapshotFacts]:
-    """The newest that verify, newest first."""
-    found: list[SnapshotFacts] = []
+def _newest_verified(store: SnapshotStore, journal_id: int) -> SnapshotFacts | None:
     for sequence in reversed(store.sequences()):
-        if len(found) == count:
-            break
         try:
             facts = store.verify(sequence)
         except SnapshotError:
             continue  # it is told by who uses snapshots; here it does not count
         if facts.place.journal_id == journal_id:
-            found.append(facts)
-    return found
+            return facts
+    return None
