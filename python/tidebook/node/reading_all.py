@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from tidebook._core import CheckpointStore, JournalReader
+from tidebook._core import CheckpointStore
 from tidebook.errors import (
     CheckpointError,
     JournalAbsentError,
-    JournalCompactedError,
     JournalError,
     SnapshotError,
 )
 from tidebook.node.directory import checkpoints_file
 from tidebook.node.status import guarantee
+from tidebook.persistence import verify
 from tidebook.persistence.snapshots import stores
 from tidebook.storage.layout import MANIFEST_DIRECTORY
 from tidebook.storage.store import Store
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tidebook.node.status import ChannelStatus, DirectoryStatus
-
-_CHUNK_MESSAGES: Final = 16_384
 
 
 @dataclass(kw_only=True)
@@ -87,32 +85,20 @@ def _has_rows(data: Path) -> bool:
 def _journal(channel: ChannelStatus, found: ReadAll, progress: Callable[[int], None]) -> None:
     each = channel.journal_size_bytes / max(1, channel.durable - channel.first_sequence + 1)
     try:
-        last = _read(Path(channel.journal), found, lambda messages: progress(round(messages * each)))
+        verified = verify(channel.journal, progress=lambda messages: progress(round(messages * each)))
     except JournalAbsentError:
         return  # nothing was ever written to it, or its owner removed it
     except JournalError as error:
         channel.failure = f"{error}; see `tidebook journal repair {channel.journal}`"
         return
     found.journals += 1
+    found.messages += verified.messages
     found.size_bytes += channel.journal_size_bytes
-    if last < channel.durable:
+    if verified.last_sequence < channel.durable:
         channel.failure = (
-            f"its journal {channel.journal} shows message {channel.durable:,} to be durable and only {last:,} can be read: see "
+            f"its journal {channel.journal} shows message {channel.durable:,} to be durable and only {verified.last_sequence:,} can be read: see "
             f"`tidebook journal repair {channel.journal}`"
         )
-
-
-def _read(journal: Path, found: ReadAll, progress: Callable[[int], None]) -> int:
-    """Reads every batch; the last message."""
-    while True:
-        reader = JournalReader(journal, durable_only=False)
-        try:
-            while (read := reader.next(_CHUNK_MESSAGES)) is not None:
-                found.messages += len(read[1])
-                progress(len(read[1]))
-        except JournalCompactedError:
-            continue  # its node removes the oldest segments faster than they are read; the rest is there
-        return reader.next_sequence - 1
 
 
 def _checkpoints(journal: Path, found: ReadAll) -> None:
