@@ -24,7 +24,7 @@ from tidebook.persistence.data_directory import read_identity
 from tidebook.storage.disk import Disk
 from tidebook.storage.layout import MANIFEST_DIRECTORY
 from tidebook.storage.manifest import Manifest
-from tidebook.transport.companions import journal_of
+from tidebook.transport.companions import continues, journal_of
 from tidebook.transport.view import ChannelView, channel_files
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ class RingState:
     """Where its owner has last opened its journal; None where nothing says so."""
 
     def is_of(self, journal_id: int) -> bool:
-        """It goes on with this journal: its epoch names one by half of its id."""
-        return self.epoch & 0xFFFFFFFF == journal_id & 0xFFFFFFFF
+        """It goes on with this journal."""
+        return continues(self.epoch, journal_id)
 
 
 @dataclass(kw_only=True)

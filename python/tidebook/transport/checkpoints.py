@@ -29,7 +29,7 @@ from tidebook.errors import (
     JournalError,
     TidebookError,
 )
-from tidebook.transport.companions import checkpoints_of, journal_of
+from tidebook.transport.companions import checkpoints_of, continues, journal_of
 
 if TYPE_CHECKING:
     from tidebook.transport.channel import Channel
@@ -170,8 +170,8 @@ class ReaderCheckpoints:
         sequence, epoch = found["sequence"], found["epoch"]
         what = f"checkpoint {found['checkpoint_id']} of {found['name']!r} at message {sequence}"
         end = ring.durable if ring.visible_durable else ring.published
-        # Below is the journal's id, above its epoch, which a cut raises.
-        is_cut = epoch != ring.epoch and ring.visible_durable and epoch & 0xFFFFFFFF == ring.epoch & 0xFFFFFFFF
+        # Another epoch of the same journal.
+        is_cut = epoch != ring.epoch and ring.visible_durable and continues(epoch, ring.epoch)
         if epoch != ring.epoch and not (is_cut and found["batch"] is not None):
             why = (
                 "its journal was cut, so the state may be of messages that were lost"

@@ -20,6 +20,13 @@ def journal_of(ring: Path) -> Path | None:
         return None
 
 
+def continues(epoch: int, journal_id: int) -> bool:
+    """Whether a ring with this epoch goes on with this journal: below its epoch has half of the journal's id, above the journal's
+    own epoch, which a cut raises.
+    """
+    return epoch & 0xFFFFFFFF == journal_id & 0xFFFFFFFF
+
+
 def staging_of(ring: Path) -> Path:
     """What is staged of a ring; there only while a disk is slow, or after its owner was killed then."""
     return ring.with_suffix(".staging")

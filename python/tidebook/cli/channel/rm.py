@@ -105,7 +105,7 @@ def _older_journal(file: ChannelFile, view: ChannelView, durable: int) -> Journa
     """The journal of a ring that knows more of it to be durable than it has; None where it has all, or cannot be read."""
     from tidebook.errors import JournalError
     from tidebook.persistence import inspect
-    from tidebook.transport.companions import journal_of
+    from tidebook.transport.companions import continues, journal_of
 
     journal = journal_of(file.path) if view.info["visible_durable"] else None
     if journal is None:
@@ -114,5 +114,5 @@ def _older_journal(file: ChannelFile, view: ChannelView, durable: int) -> Journa
         state = inspect(journal)
     except JournalError:
         return None
-    is_of_ring = view.info["epoch"] & 0xFFFFFFFF == state.journal_id & 0xFFFFFFFF
-    return state if is_of_ring and state.last_sequence < durable else None
+    is_older = continues(view.info["epoch"], state.journal_id) and state.last_sequence < durable
+    return state if is_older else None
