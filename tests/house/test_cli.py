@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tidebook.cli import COMMANDS, boundary, build_app
-from tidebook.cli.channel.shown import size
+from tidebook.cli.shown import size
 from tidebook.errors import ConfigError, OperationError
 
 
@@ -83,7 +83,7 @@ def test_sizes_are_printed_in_one_family_of_units_by_one_function(root: Path) ->
         for path in sorted(place.rglob("*.py"))
         if re.search(r"1e[369][^\n]*\b[KMG]B\b(?!/s)|1 << [123]0[^\n]*\b[KMG]i?B\b", path.read_text())
     ]
-    assert own == ["channel/shown.py"], "others print sizes by themselves"
+    assert own == ["shown.py"], "others print sizes by themselves"
     assert [size(each) for each in (0, 999, 1_000, 999_499, 9_940_000, 64 << 20, 37_100_000_000)] == [
         "0 B",
         "999 B",

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path  # noqa: TC003 - cyclopts reads annotations
 from typing import TYPE_CHECKING
 
-from tidebook.cli.channel.shown import size
 from tidebook.cli.inputs import data_directory
 from tidebook.cli.output import Json, console, counted, print_json
 from tidebook.cli.progress import progress_bar
+from tidebook.cli.shown import size
 
 if TYPE_CHECKING:
     from tidebook.node.backup import Backup
@@ -49,7 +49,7 @@ def list_backups(destination: Path, *, verify: bool = False, json: Json = False)
     verify
         Read every file and compare it with the listing; the exit code says whether all are whole.
     """
-    from tidebook.cli.channel.shown import Column, table
+    from tidebook.cli.shown import Column, table
     from tidebook.errors import BackupError
     from tidebook.node.backup import backups, read_listing
     from tidebook.node.restore import check

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path  # noqa: TC003 - cyclopts reads annotations
 from typing import TYPE_CHECKING
 
-from tidebook.cli.channel.shown import Column, table
 from tidebook.cli.inputs import data_directory
 from tidebook.cli.output import Json, console, print_json
+from tidebook.cli.shown import Column, table
 
 if TYPE_CHECKING:
     from tidebook.node.drill import ChannelDrill

@@ -9,9 +9,9 @@ import urllib.request
 from pathlib import Path  # noqa: TC003 - cyclopts reads annotations
 from typing import TYPE_CHECKING, Any
 
-from tidebook.cli.channel.shown import Column, amount, table
 from tidebook.cli.inputs import data_directory
 from tidebook.cli.output import Json, console, print_json
+from tidebook.cli.shown import Column, amount, table
 from tidebook.errors import OperationError, UsageError
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from pathlib import Path  # noqa: TC003 - cyclopts reads annotations
 from typing import TYPE_CHECKING
 
 from tidebook.cli import inputs
-from tidebook.cli.channel.shown import size
 from tidebook.cli.output import Json, counted, print_json
+from tidebook.cli.shown import size
 
 if TYPE_CHECKING:
     from tidebook.persistence.stats import JournalStats

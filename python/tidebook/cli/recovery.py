@@ -6,7 +6,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tidebook.cli.channel.shown import Column, amount, table
+from tidebook.cli.shown import Column, amount, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from tidebook.cli import inputs
-from tidebook.cli.channel.shown import size
 from tidebook.cli.output import Json, counted, print_json
+from tidebook.cli.shown import size
 from tidebook.errors import SnapshotError, UsageError
 
 if TYPE_CHECKING:

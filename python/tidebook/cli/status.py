@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path  # noqa: TC003 - cyclopts reads annotations
 from typing import TYPE_CHECKING
 
-from tidebook.cli.channel.shown import Column, amount, plain, size, table
 from tidebook.cli.inputs import data_directory
 from tidebook.cli.output import Json, console, counted, print_json
 from tidebook.cli.progress import progress_bar
+from tidebook.cli.shown import Column, amount, plain, size, table
 
 if TYPE_CHECKING:
     from tidebook.node.reading_all import ReadAll

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tidebook.cli.channel.inputs import Rings  # noqa: TC001 - cyclopts reads annotations
-from tidebook.cli.channel.shown import amount, duration
 from tidebook.cli.output import Json, console, print_json
+from tidebook.cli.shown import amount, duration
 from tidebook.errors import OperationError, UsageError
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from tidebook.cli.channel.inputs import AllowOthers, Node, Rings, all_channels
-from tidebook.cli.channel.shown import Column, plain, table
 from tidebook.cli.output import Json, console, print_json
+from tidebook.cli.shown import Column, plain, table
 from tidebook.errors import TidebookError, UsageError
 
 if TYPE_CHECKING:

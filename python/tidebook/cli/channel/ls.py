@@ -7,8 +7,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from tidebook.cli.channel.inputs import Node, Rings, all_channels
-from tidebook.cli.channel.shown import Column, amount, plain, size, table
 from tidebook.cli.output import Json, console, print_json
+from tidebook.cli.shown import Column, amount, plain, size, table
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from tidebook.cli.channel.inputs import Node, Rings, all_channels
-from tidebook.cli.channel.shown import Column, amount, duration, plain, table
 from tidebook.cli.output import Json, console, counted, print_json
+from tidebook.cli.shown import Column, amount, duration, plain, table
 from tidebook.errors import AddressError, TidebookError, UsageError
 
 if TYPE_CHECKING:

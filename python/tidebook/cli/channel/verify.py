@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tidebook.cli.channel.inputs import AllowOthers, Node, Rings, all_channels
-from tidebook.cli.channel.shown import size
 from tidebook.cli.output import Json, console, counted, print_json
 from tidebook.cli.progress import progress_bar
+from tidebook.cli.shown import size
 from tidebook.errors import ChannelNotFoundError, TidebookError
 
 if TYPE_CHECKING:

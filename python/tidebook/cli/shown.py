@@ -1,4 +1,4 @@
-"""Numbers and tables as commands on channels show them: narrow, because a terminal is."""
+"""Numbers and tables as commands show them: narrow, because a terminal is."""
 
 from __future__ import annotations
 
