@@ -1,5 +1,7 @@
 //! The depth book (L2): the total size at each price, as a venue's depth feed describes it.
 
+use tidebook_types::mix;
+
 use crate::side::{BookSide, Level, Levels, Side};
 
 /// Both sides of a depth book.
@@ -103,12 +105,4 @@ impl DepthBook {
         }
         hash
     }
-}
-
-/// One step of a 64-bit hash: the finalizer of splitmix64 over the sum of what was and what comes.
-const fn mix(hash: u64, value: u64) -> u64 {
-    let mut z = (hash ^ value).wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

@@ -39,6 +39,23 @@ impl Side {
         }
     }
 
+    /// The other one.
+    pub const fn opposite(self) -> Self {
+        match self {
+            Self::Bid => Self::Ask,
+            Self::Ask => Self::Bid,
+        }
+    }
+
+    /// Whether an order of this side with this limit takes that price.
+    #[inline]
+    pub const fn takes(self, limit: i64, price: i64) -> bool {
+        match self {
+            Self::Bid => price <= limit,
+            Self::Ask => price >= limit,
+        }
+    }
+
     /// A number that grows towards the best price of this side. Its own inverse.
     const fn key(self, price: i64) -> i64 {
         match self {

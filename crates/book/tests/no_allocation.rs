@@ -1,41 +1,10 @@
-//! Once warm, no operation of an order book allocates: counted, not believed. The count is of one thread, because the test runner allocates
-//! in its own whenever the machine lets it.
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+//! Once warm, no operation of an order book allocates: counted, not believed.
 
 use tidebook_book::{Handle, OrderBook, Resting, Side};
-use tidebook_testkit::Random;
-
-struct Counting;
-
-thread_local! {
-    // Constant and without a destructor, so that reading it allocates nothing itself.
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: everything is the system allocator's.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: passed on as it came.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: passed on as it came.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
+use tidebook_testkit::{Counted, Random, allocations};
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-fn allocations(work: impl FnOnce()) -> u64 {
-    let before = ALLOCATIONS.get();
-    work();
-    ALLOCATIONS.get() - before
-}
+static ALLOCATOR: Counted = Counted;
 
 struct Flow {
     random: Random,

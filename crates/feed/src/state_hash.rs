@@ -5,16 +5,13 @@
 
 use std::hash::Hasher;
 
-/// The finalizer of splitmix64 over the sum of what was and what comes.
+/// Word by word.
 #[derive(Debug, Default)]
 pub(crate) struct StateHasher(u64);
 
 impl StateHasher {
     const fn mix(&mut self, value: u64) {
-        let mut z = (self.0 ^ value).wrapping_add(0x9e37_79b9_7f4a_7c15);
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        self.0 = z ^ (z >> 31);
+        self.0 = tidebook_types::mix(self.0, value);
     }
 }
 

@@ -1,38 +1,15 @@
-//! Once warm, writing and polling allocate nothing: counted, not believed. The count is of one thread, because
-//! the test runner allocates in its own whenever the machine lets it.
+//! Once warm, writing and polling allocate nothing: counted, not believed.
 
 mod common;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::time::Duration;
 
 use common::Rings;
 use tidebook_ring::*;
-
-struct Counting;
-
-thread_local! {
-    // Constant and without a destructor, so that reading it allocates nothing itself.
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: everything is the system allocator's.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: passed on as it came.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: passed on as it came.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
+use tidebook_testkit::{Counted, allocations};
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: Counted = Counted;
 
 /// Method: two laps of work to get warm, then ten laps counted, with a gating and a lossy consumer and messages in
 /// parts; the ring runs full on the way.
@@ -70,9 +47,7 @@ fn a_warm_ring_allocates_nothing() {
             }
         };
         work(2);
-        let before = ALLOCATIONS.get();
-        work(10);
-        assert_eq!(ALLOCATIONS.get() - before, 0, "{options:?}");
+        assert_eq!(allocations(|| work(10)), 0, "{options:?}");
         assert!(bytes > 0);
     }
 }

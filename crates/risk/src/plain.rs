@@ -2,6 +2,8 @@
 //!
 //! A struct names its fields once, in [`plain!`]; what is not named there is scratch, or is made again from the rest.
 
+pub(crate) use tidebook_types::mix;
+
 /// Bytes that are being loaded.
 pub(crate) struct Input<'a> {
     bytes: &'a [u8],
@@ -52,14 +54,6 @@ impl<'a> Input<'a> {
             .filter(|count| *count <= self.rest().len())
             .ok_or_else(|| self.error("a count beyond the bytes"))
     }
-}
-
-/// The finalizer of splitmix64 over what was and what comes: the same on every machine.
-pub(crate) const fn mix(state: u64, value: u64) -> u64 {
-    let mut z = (state ^ value).wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 pub(crate) trait Plain: Copy {

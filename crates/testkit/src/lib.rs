@@ -2,6 +2,7 @@
 //!
 //! Used as a dev-dependency only; nothing here is fast.
 
+pub mod allocations;
 pub mod binance;
 pub mod book;
 pub mod flow;
@@ -15,6 +16,7 @@ pub mod risk;
 pub mod slow;
 pub mod storage;
 
+pub use allocations::{Counted, allocations};
 pub use binance::BinanceFlow;
 pub use book::{DepthBookLike, NaiveDepthBook};
 pub use itch::{ItchDay, ItchFlow, ItchMessage, ItchTold};

@@ -1,5 +1,7 @@
 //! Seeded random numbers for tests: splitmix64, so that a printed seed repeats a failure on every machine.
 
+use tidebook_types::hash::scramble;
+
 /// A sequence of numbers fixed by its seed.
 #[derive(Debug, Clone)]
 pub struct Random(u64);
@@ -13,10 +15,7 @@ impl Random {
     /// The next 64 bits.
     pub const fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        scramble(self.0)
     }
 
     /// A number from 0 to `bound` - 1.

@@ -7,7 +7,9 @@
 pub mod client_order_id;
 pub mod command;
 pub mod execution;
+pub mod hash;
 pub mod message;
+pub mod open_order;
 pub mod payloads;
 pub mod records;
 pub mod risk_event;
@@ -17,7 +19,9 @@ pub mod venue;
 pub use client_order_id::{ClientOrderId, ClientOrderIdError};
 pub use command::{Command, CommandKind, OrderType, Peg, SelfTrade, Session, TimeInForce, Verdict};
 pub use execution::{Execution, ExecutionKind, Reason};
+pub use hash::mix;
 pub use message::{MessageKind, RawMessage, RawMessageError};
+pub use open_order::OpenOrder;
 pub use payloads::Payloads;
 pub use records::{
     Bar, BookImage, ConsolidatedTop, Depth, Field, FieldKind, Health, Instrument, Order, Quote, Record, Schema, Status,

@@ -121,16 +121,16 @@ impl Matcher {
 
     /// Whether an order would trade.
     fn meets(&self, side: Side, limit: i64) -> bool {
-        self.0.best(opposite(side)).is_some_and(|best| reaches(side, limit, best))
+        self.0.best(side.opposite()).is_some_and(|best| side.takes(limit, best))
     }
 
     /// What is left.
     fn take(&mut self, side: Side, order: u32, limit: i64, size: i64, tell: &mut impl FnMut(&Report)) -> i64 {
         let mut left = size;
         while left > 0 {
-            let Some(handle) = self.0.first(opposite(side)) else { break };
+            let Some(handle) = self.0.first(side.opposite()) else { break };
             let Resting { id, price, shown, .. } = *self.0.get(handle);
-            if !reaches(side, limit, price) {
+            if !side.takes(limit, price) {
                 break;
             }
             let size = left.min(shown);
@@ -149,24 +149,10 @@ impl Matcher {
 
     fn has(&self, side: Side, limit: i64, size: i64) -> bool {
         let mut left = size;
-        let reached = self.0.levels(opposite(side)).take_while(|level| reaches(side, limit, level.price));
+        let reached = self.0.levels(side.opposite()).take_while(|level| side.takes(limit, level.price));
         reached.map(|level| level.shown).any(|shown| {
             left -= shown;
             left <= 0
         })
-    }
-}
-
-fn opposite(side: Side) -> Side {
-    match side {
-        Side::Bid => Side::Ask,
-        Side::Ask => Side::Bid,
-    }
-}
-
-const fn reaches(side: Side, limit: i64, price: i64) -> bool {
-    match side {
-        Side::Bid => price <= limit,
-        Side::Ask => price >= limit,
     }
 }

@@ -10,43 +10,17 @@
 
 #![allow(clippy::float_arithmetic, reason = "it measures")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use tidebook_testkit::flow::{ExchangeCoreOptions, Flow, Regime, TradeHash, order_of};
+use tidebook_testkit::{Counted, allocations};
 use tidebook_types::{Command, Execution, ExecutionKind};
 use tidebook_venue::{Venue, VenueOptions};
 
 /// Executions are written over each other in a buffer of so many: what reads them is not part of this.
 const BUFFER: usize = 1 << 14;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-/// The system's allocator, counted.
-struct Counted;
-
-// SAFETY: every call goes to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counted {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counted = Counted;
@@ -195,13 +169,13 @@ impl Run {
             at += 1;
         };
         let (mut venue, sequence) = self.filled(&mut tell);
-        let before = ALLOCATIONS.load(Ordering::Relaxed);
         let start = Instant::now();
-        for (sequence, command) in (sequence..).zip(&self.commands) {
-            venue.apply(sequence, command, &mut tell);
-        }
+        let allocations = allocations(|| {
+            for (sequence, command) in (sequence..).zip(&self.commands) {
+                venue.apply(sequence, command, &mut tell);
+            }
+        });
         let seconds = start.elapsed().as_secs_f64();
-        let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
         std::hint::black_box(&buffer);
         (self.commands.len() as f64 / seconds, allocations)
     }

@@ -1,6 +1,6 @@
 //! Accounts as far as matching knows them: group, fee rates, orders in the order of acceptance, dead man's switch.
 
-use tidebook_types::command::{ACCOUNT_OWN_FEES, AccountBody};
+use tidebook_types::command::{ACCOUNT_OWN_FEES, AccountBody, InstrumentBody};
 
 use crate::index::NumberIndex;
 use crate::order::{NONE, Order, Orders};
@@ -45,11 +45,18 @@ impl Accounts {
         self.all[place as usize].number
     }
 
-    /// Maker and taker rate, if it has its own.
+    /// What it pays as maker: by its own rate if it has one, else by the instrument's.
     #[inline]
-    pub(crate) fn own_rates(&self, place: u32) -> Option<(i32, i32)> {
+    pub(crate) fn maker_ppm(&self, place: u32, instrument: &InstrumentBody) -> i32 {
         let body = &self.all[place as usize].body;
-        (body.flags & ACCOUNT_OWN_FEES != 0).then_some((body.maker_ppm, body.taker_ppm))
+        if body.flags & ACCOUNT_OWN_FEES == 0 { instrument.maker_ppm } else { body.maker_ppm }
+    }
+
+    /// The same as taker.
+    #[inline]
+    pub(crate) fn taker_ppm(&self, place: u32, instrument: &InstrumentBody) -> i32 {
+        let body = &self.all[place as usize].body;
+        if body.flags & ACCOUNT_OWN_FEES == 0 { instrument.taker_ppm } else { body.taker_ppm }
     }
 
     /// Whether two orders of these are of one owner.

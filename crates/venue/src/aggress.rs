@@ -8,8 +8,8 @@ use tidebook_types::command::{BandAction, SelfTrade, Session, TimeInForce};
 use tidebook_types::{Execution, ExecutionKind, OrderType, Reason};
 
 use crate::fees::fee;
-use crate::market::{Market, opposite, reaches};
-use crate::order::{ICEBERG, LINKED, NONE, Order, TERMS, Terms};
+use crate::market::Market;
+use crate::order::{ICEBERG, LINKED, NONE, Order, TERMS, Terms, slot_of};
 use crate::self_trade::After;
 use crate::step::Step;
 use crate::venue::Venue;
@@ -127,9 +127,9 @@ impl Venue {
         let (side, limit, mode) = (incoming.order.side(), incoming.limit(), incoming.order.self_trade());
         loop {
             let state = &self.markets[market as usize];
-            let Some(handle) = state.book.first(opposite(side)) else { return End::Nobody };
+            let Some(handle) = state.book.first(side.opposite()) else { return End::Nobody };
             let resting = *state.book.get(handle);
-            if !reaches(side, limit, resting.price) {
+            if !side.takes(limit, resting.price) {
                 return End::Nobody;
             }
             let wants = incoming.wants(resting.price, state.body.lot);
@@ -139,7 +139,7 @@ impl Venue {
             if !state.band.holds(resting.price) {
                 return End::Band;
             }
-            let slot = (resting.id - 1) as u32;
+            let slot = slot_of(&resting);
             if mode != SelfTrade::None && self.accounts.one_owner(account, self.orders.hot[slot as usize].account) {
                 match self.meet_own(step, incoming, mode, slot, wants) {
                     After::GoesOn => {}
@@ -175,13 +175,13 @@ impl Venue {
             incoming.order.size += size;
             *left -= price.unsigned_abs() as u128 * size.unsigned_abs() as u128;
         }
-        let taker_ppm = self.accounts.own_rates(incoming.order.account).map_or(state.body.taker_ppm, |rates| rates.1);
+        let taker_ppm = self.accounts.taker_ppm(incoming.order.account, &state.body);
         let taker_fee = fee(state, price, size, taker_ppm, &mut incoming.terms.paid_ahead);
         let contra = &mut self.orders.hot[slot as usize];
         contra.filled += size;
         let (contra_left, contra_account) = (contra.remaining(), contra.account);
         let contra_order_id = contra.id;
-        let maker_ppm = self.accounts.own_rates(contra_account).map_or(state.body.maker_ppm, |rates| rates.0);
+        let maker_ppm = self.accounts.maker_ppm(contra_account, &state.body);
         let (instrument_id, trade_id) = (state.id, state.trades);
         let contra_fee = self.maker_fee(slot, price, size, maker_ppm);
         let of = Execution {
@@ -327,7 +327,7 @@ impl Venue {
         // By amount it goes through when something is left to be had that it pays for no more; by size when all is there.
         let by_amount = left.is_some();
         let enough = |there: i64, wants: i64| if by_amount { there > wants } else { there >= wants };
-        for handle in state.book.orders(opposite(side)) {
+        for handle in state.book.orders(side.opposite()) {
             let resting = state.book.get(handle);
             if resting.price != price {
                 // Nothing stands in the way of the hidden parts of the level that was passed.
@@ -339,7 +339,7 @@ impl Venue {
                     Some(left) => *left -= price as u128 * (shown + hidden) as u128,
                 }
                 (price, shown, hidden) = (resting.price, 0, 0);
-                if !reaches(side, limit, price) {
+                if !side.takes(limit, price) {
                     return left == Some(0);
                 }
                 if let Some(left) = left {
@@ -357,7 +357,7 @@ impl Venue {
                 return true;
             }
             let owned = mode != SelfTrade::None
-                && self.accounts.one_owner(account, self.orders.hot[(resting.id - 1) as usize].account);
+                && self.accounts.one_owner(account, self.orders.hot[slot_of(resting) as usize].account);
             if owned {
                 if mode == SelfTrade::CancelOldest {
                     continue;

@@ -5,7 +5,7 @@ use tidebook_types::command::Session;
 use tidebook_types::{Execution, ExecutionKind, Reason};
 
 use crate::market::Market;
-use crate::order::LINKED;
+use crate::order::{LINKED, slot_of};
 use crate::step::Step;
 use crate::venue::Venue;
 
@@ -93,7 +93,7 @@ impl Venue {
                 break;
             }
             let size = bid.shown.min(ask.shown);
-            let (buyer, seller) = ((bid.id - 1) as u32, (ask.id - 1) as u32);
+            let (buyer, seller) = (slot_of(&bid), slot_of(&ask));
             let state = &mut self.markets[market as usize];
             state.trades += 1;
             let trade_id = state.trades;
@@ -106,8 +106,7 @@ impl Venue {
             }
             let fees = [buyer, seller].map(|slot| {
                 let account = self.orders.hot[slot as usize].account;
-                let ppm = self.markets[market as usize].body.maker_ppm;
-                let ppm = self.accounts.own_rates(account).map_or(ppm, |rates| rates.0);
+                let ppm = self.accounts.maker_ppm(account, &self.markets[market as usize].body);
                 self.maker_fee(slot, price, size, ppm)
             });
             let contra = self.about(seller);

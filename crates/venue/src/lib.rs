@@ -26,5 +26,4 @@ mod stops;
 mod validate;
 mod venue;
 
-pub use open_orders::OpenOrder;
 pub use venue::{Venue, VenueOptions};

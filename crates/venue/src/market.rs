@@ -101,30 +101,9 @@ impl Market {
         self.band = Band::around(self.reference, self.body.band_ppm, self.body.tick);
     }
 
-    /// Best price of orders that are not pegged; all there are, as long as none is.
-    pub(crate) fn best(&self, side: Side) -> Option<i64> {
-        self.book.best(side)
-    }
-
     /// Whether an order at this price would meet one of the other side.
     #[inline]
     pub(crate) fn would_meet(&self, side: Side, price: i64) -> bool {
-        self.best(opposite(side)).is_some_and(|best| reaches(side, price, best))
-    }
-}
-
-pub(crate) const fn opposite(side: Side) -> Side {
-    match side {
-        Side::Bid => Side::Ask,
-        Side::Ask => Side::Bid,
-    }
-}
-
-/// Whether an order of this side with this limit takes that price.
-#[inline]
-pub(crate) const fn reaches(side: Side, limit: i64, price: i64) -> bool {
-    match side {
-        Side::Bid => price <= limit,
-        Side::Ask => price >= limit,
+        self.book.best(side.opposite()).is_some_and(|best| side.takes(price, best))
     }
 }

@@ -5,7 +5,7 @@
 //! part is one cache line; what only stops, icebergs, pegged orders, pairs, GTD and fees need lies in a second array and is written
 //! only by those. The cost is one more line for them, and memory for both arrays taken at the start.
 
-use tidebook_book::{Handle, Side};
+use tidebook_book::{Handle, Resting, Side};
 use tidebook_types::command::{OrderType, Peg, SelfTrade, TimeInForce};
 
 use crate::index::OrderIndex;
@@ -38,6 +38,18 @@ pub(crate) enum Standing {
     Parked = 3,
     /// Nowhere: it is being matched.
     Matching = 4,
+}
+
+/// Slot of a resting order, which the book knows by it.
+#[inline]
+pub(crate) const fn slot_of(resting: &Resting) -> u32 {
+    (resting.id - 1) as u32
+}
+
+/// Its name in the book.
+#[inline]
+pub(crate) const fn resting_id(slot: u32) -> u64 {
+    slot as u64 + 1
 }
 
 /// The common part.

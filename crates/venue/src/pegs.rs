@@ -8,7 +8,7 @@ use tidebook_types::command::{Peg, Session, UNITS_MAX};
 use tidebook_types::{ExecutionKind, OrderType, Reason};
 
 use crate::market::Market;
-use crate::order::{Standing, Terms};
+use crate::order::{Standing, Terms, slot_of};
 use crate::step::Step;
 use crate::venue::Venue;
 
@@ -41,14 +41,19 @@ fn pegged_price(market: &Market, side: Side, terms: &Terms, worst: i64, best: [O
 impl Venue {
     /// Has a new pegged order wait outside of the book until pegged orders are priced. Into the hash.
     pub(crate) fn park(&mut self, slot: u32) {
-        let order = &mut self.orders.hot[slot as usize];
-        order.standing = Standing::Parked;
+        self.orders.hot[slot as usize].standing = Standing::Parked;
+        self.list_peg(slot);
+        self.orders.terms[slot as usize].at = 0;
+        self.hash_in(slot);
+    }
+
+    /// Puts a pegged order on its instrument's list, if it is not there.
+    pub(crate) fn list_peg(&mut self, slot: u32) {
+        let order = &self.orders.hot[slot as usize];
         let pegs = &mut self.markets[order.market as usize].pegs;
         if let Err(place) = pegs.binary_search(&(order.id, slot)) {
             pegs.insert(place, (order.id, slot));
         }
-        self.orders.terms[slot as usize].at = 0;
-        self.hash_in(slot);
     }
 
     /// Strikes an order that ends off the list of pegged ones.
@@ -74,7 +79,7 @@ impl Venue {
     fn best_unpegged(&self, market: &Market, side: Side) -> Option<i64> {
         let mut resting = market.book.orders(side).map(|handle| market.book.get(handle));
         resting
-            .find(|resting| self.orders.hot[(resting.id - 1) as usize].kind != OrderType::Pegged)
+            .find(|resting| self.orders.hot[slot_of(resting) as usize].kind != OrderType::Pegged)
             .map(|resting| resting.price)
     }
 

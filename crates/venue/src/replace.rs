@@ -60,15 +60,7 @@ impl Venue {
         let order = &mut self.orders.hot[slot as usize];
         (order.price, order.size) = (body.price, body.size);
         if keeps {
-            let left = order.remaining();
-            let mut shown = left;
-            if order.has(ICEBERG) {
-                let terms = &mut self.orders.terms[slot as usize];
-                terms.shown = terms.shown.min(left);
-                shown = terms.shown;
-            }
-            self.markets[order.market as usize].book.resize(handle, shown, left - shown);
-            self.hash_in(slot);
+            self.fit_in_place(slot, handle);
             let of = self.about(slot);
             step.say(ExecutionKind::Replaced, Reason::None, of);
             return Ok(());
@@ -92,18 +84,9 @@ impl Venue {
 
     /// Moves a resting order behind all others of its new price, and into the hash.
     fn move_to(&mut self, slot: u32, handle: Handle) {
-        let order = &mut self.orders.hot[slot as usize];
-        let market = &mut self.markets[order.market as usize];
-        market.priority += 1;
-        order.priority = market.priority;
-        let left = order.remaining();
-        let mut shown = left;
-        if order.has(ICEBERG) {
-            let terms = &mut self.orders.terms[slot as usize];
-            shown = left.min(terms.display);
-            terms.shown = shown;
-        }
-        market.book.relocate(handle, order.price, shown, left - shown);
+        let (shown, hidden) = self.queue(slot);
+        let order = &self.orders.hot[slot as usize];
+        self.markets[order.market as usize].book.relocate(handle, order.price, shown, hidden);
         self.hash_in(slot);
     }
 

@@ -14,7 +14,7 @@ use tidebook_types::{Command, OrderType};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::market::{Market, Reached};
-use crate::order::{ICEBERG, LINKED, NONE, Order, SELLS, Standing, TERMS, TIMED, Terms};
+use crate::order::{ICEBERG, LINKED, NONE, Order, SELLS, Standing, TERMS, TIMED, Terms, slot_of};
 use crate::validate;
 use crate::venue::{Venue, VenueOptions};
 
@@ -225,7 +225,7 @@ impl Venue {
         out.write_all(saved.as_bytes())?;
         for side in Side::BOTH {
             for handle in market.book.orders(side) {
-                self.save_order((market.book.get(handle).id - 1) as u32, out)?;
+                self.save_order(slot_of(market.book.get(handle)), out)?;
             }
         }
         let mut waiting = Vec::new();
@@ -435,18 +435,12 @@ impl Venue {
 
     /// Resting orders of a book that is loaded: in the order of their queues, with the priority they have.
     fn rest_again(&mut self, slot: u32, shown: i64) {
-        let order = &mut self.orders.hot[slot as usize];
-        let market = &mut self.markets[order.market as usize];
-        let pegged = order.kind == OrderType::Pegged;
-        let price = if pegged { self.orders.terms[slot as usize].at } else { order.price };
+        let order = &self.orders.hot[slot as usize];
         let hidden = order.remaining() - shown;
-        let id = u64::from(slot) + 1;
-        order.handle =
-            Some(market.book.insert(tidebook_book::Resting { id, price, shown, hidden, side: order.side() }));
-        if pegged && let Err(place) = market.pegs.binary_search(&(order.id, slot)) {
-            market.pegs.insert(place, (order.id, slot));
+        if order.kind == OrderType::Pegged {
+            self.list_peg(slot);
         }
-        self.hash_in(slot);
+        self.enter_book(slot, shown, hidden);
     }
 
     /// Puts every order into its account's list, in the order of acceptance.

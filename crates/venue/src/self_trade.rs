@@ -4,7 +4,7 @@ use tidebook_types::command::SelfTrade;
 use tidebook_types::{Execution, ExecutionKind, OrderType, Reason};
 
 use crate::aggress::Incoming;
-use crate::order::{ICEBERG, LINKED, NONE};
+use crate::order::{LINKED, NONE};
 use crate::step::Step;
 use crate::venue::Venue;
 
@@ -66,15 +66,7 @@ impl Venue {
                 self.cancel(step, other, Reason::Linked);
             }
         } else {
-            let left = left - size;
-            let mut shown = left;
-            if order.has(ICEBERG) {
-                let terms = &mut self.orders.terms[slot as usize];
-                terms.shown = terms.shown.min(left);
-                shown = terms.shown;
-            }
-            self.markets[order.market as usize].book.resize(handle, shown, left - shown);
-            self.hash_in(slot);
+            self.fit_in_place(slot, handle);
         }
         match &mut incoming.left {
             None => incoming.order.size -= size,

@@ -3,6 +3,7 @@
 use tidebook_types::command::{Session, SessionBody, TimeInForce};
 use tidebook_types::{Command, Execution, ExecutionKind, Reason};
 
+use crate::order::slot_of;
 use crate::step::Step;
 use crate::venue::{Venue, fields, operator};
 
@@ -64,7 +65,7 @@ impl Venue {
         let mut see = |slot: u32| visit(self.orders.hot[slot as usize].id, slot);
         for side in tidebook_book::Side::BOTH {
             for handle in state.book.orders(side) {
-                see((state.book.get(handle).id - 1) as u32);
+                see(slot_of(state.book.get(handle)));
             }
         }
         state.buys.iter().chain(state.sells.iter()).for_each(|entry| see(entry.slot));

@@ -7,17 +7,11 @@
 use std::hash::{Hash, Hasher};
 
 use tidebook_book::Side;
+use tidebook_types::hash::{mix, scramble};
 
 use crate::market::Market;
-use crate::order::{ICEBERG, LINKED, NONE, Order, Standing, TERMS, TIMED, Terms};
+use crate::order::{ICEBERG, LINKED, NONE, Order, Standing, TERMS, TIMED, Terms, slot_of};
 use crate::venue::Venue;
-
-/// Finalizer of splitmix64.
-const fn mix(value: u64) -> u64 {
-    let z = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
 
 /// Product of two keyed words, both halves of it.
 #[inline]
@@ -43,7 +37,7 @@ struct Words(u64);
 
 impl Words {
     const fn word(self, word: u64) -> Self {
-        Self(mix((self.0 ^ word).wrapping_add(0x9e37_79b9_7f4a_7c15)))
+        Self(mix(self.0, word))
     }
 }
 
@@ -73,7 +67,7 @@ fn hash_of(order: &Order, terms: &Terms) -> u64 {
     let sum = pair(order.id, KEYS[0], order.price as u64, KEYS[1])
         .wrapping_add(pair(order.size as u64, KEYS[2], order.filled as u64, KEYS[3]))
         .wrapping_add(pair(order.priority, KEYS[4], u64::from(order.account) ^ small.rotate_left(29), KEYS[5]));
-    let sum = mix(sum ^ small ^ order.id.wrapping_mul(KEYS[6]));
+    let sum = scramble(sum ^ small ^ order.id.wrapping_mul(KEYS[6]));
     if order.has(TERMS) { hash_terms(sum, order, terms) } else { sum }
 }
 
@@ -202,7 +196,7 @@ impl Venue {
             (0..level.count).all(|_| {
                 let Some(handle) = orders.next() else { return false };
                 let resting = market.book.get(handle);
-                let slot = (resting.id - 1) as usize;
+                let slot = slot_of(resting) as usize;
                 let order = &self.orders.hot[slot];
                 shown += i128::from(resting.shown);
                 hidden += i128::from(resting.hidden);

@@ -4,7 +4,7 @@
 //! command runs in the page's four steps: time, the command, triggered stops with pegged orders in between, indicative prices.
 //! Memory is taken at the start or grows rarely; a command of a warm venue allocates nothing.
 
-use tidebook_book::Side;
+use tidebook_book::{Handle, Resting, Side};
 use tidebook_types::command::{
     AccountBody, CancelAllAfterBody, CancelBody, InstrumentBody, POST_ONLY, PlaceBody, Session, TimeInForce, UNITS_MAX,
     Verdict,
@@ -17,7 +17,7 @@ use crate::auction::Crossing;
 use crate::heap::{Entry, Heap};
 use crate::index::NumberIndex;
 use crate::market::Market;
-use crate::order::{ICEBERG, LINKED, NONE, Order, Orders, SELLS, Standing, TERMS, TIMED, Terms};
+use crate::order::{ICEBERG, LINKED, NONE, Order, Orders, SELLS, Standing, TERMS, TIMED, Terms, resting_id};
 use crate::step::Step;
 use crate::validate;
 
@@ -376,27 +376,49 @@ impl Venue {
     /// Puts what is left of an order into the book behind all others of its price, and into the hash.
     #[inline]
     pub(crate) fn rest(&mut self, slot: u32) {
+        let (shown, hidden) = self.queue(slot);
+        self.orders.hot[slot as usize].standing = Standing::Resting;
+        self.enter_book(slot, shown, hidden);
+    }
+
+    /// Puts an order behind all others of its price, with the priority it has, and into the hash.
+    #[inline]
+    pub(crate) fn enter_book(&mut self, slot: u32, shown: i64, hidden: i64) {
+        let order = &mut self.orders.hot[slot as usize];
+        let price = if order.kind == OrderType::Pegged { self.orders.terms[slot as usize].at } else { order.price };
+        let resting = Resting { id: resting_id(slot), price, shown, hidden, side: order.side() };
+        order.handle = Some(self.markets[order.market as usize].book.insert(resting));
+        self.hash_in(slot);
+    }
+
+    /// Gives an order the priority of the last in a queue, and what of it is shown and hidden there.
+    #[inline]
+    pub(crate) fn queue(&mut self, slot: u32) -> (i64, i64) {
         let order = &mut self.orders.hot[slot as usize];
         let market = &mut self.markets[order.market as usize];
         market.priority += 1;
         order.priority = market.priority;
-        order.standing = Standing::Resting;
         let left = order.remaining();
         let mut shown = left;
-        let mut price = order.price;
-        if order.has(TERMS) {
+        if order.has(ICEBERG) {
             let terms = &mut self.orders.terms[slot as usize];
-            if order.has(ICEBERG) {
-                shown = left.min(terms.display);
-                terms.shown = shown;
-            }
-            if order.kind == OrderType::Pegged {
-                price = terms.at;
-            }
+            shown = left.min(terms.display);
+            terms.shown = shown;
         }
-        let resting =
-            tidebook_book::Resting { id: u64::from(slot) + 1, price, shown, hidden: left - shown, side: order.side() };
-        order.handle = Some(market.book.insert(resting));
+        (shown, left - shown)
+    }
+
+    /// Fits what the book has of an order to what is left of it, in its place, and puts it into the hash.
+    pub(crate) fn fit_in_place(&mut self, slot: u32, handle: Handle) {
+        let order = &self.orders.hot[slot as usize];
+        let left = order.remaining();
+        let mut shown = left;
+        if order.has(ICEBERG) {
+            let terms = &mut self.orders.terms[slot as usize];
+            terms.shown = terms.shown.min(left);
+            shown = terms.shown;
+        }
+        self.markets[order.market as usize].book.resize(handle, shown, left - shown);
         self.hash_in(slot);
     }
 

@@ -29,26 +29,7 @@ impl MatchingEngine for Engine {
     }
 
     fn open_orders(&self) -> Vec<OpenOrder> {
-        let same = |order: tidebook_venue::OpenOrder| OpenOrder {
-            order_id: order.order_id,
-            account: order.account,
-            instrument_id: order.instrument_id,
-            side: order.side,
-            order_type: order.order_type,
-            time_in_force: order.time_in_force,
-            flags: order.flags,
-            price: order.price,
-            trigger_price: order.trigger_price,
-            size: order.size,
-            filled: order.filled,
-            remaining: order.remaining,
-            shown: order.shown,
-            expire_ts: order.expire_ts,
-            linked_order_id: order.linked_order_id,
-            waiting: order.waiting,
-            triggered: order.triggered,
-        };
-        self.venue.open_orders().into_iter().map(same).collect()
+        self.venue.open_orders()
     }
 
     fn depth(&self, instrument_id: u32, side: Side) -> Vec<(i64, i64)> {

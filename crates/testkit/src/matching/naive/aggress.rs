@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use tidebook_types::command::{ACCOUNT_OWN_FEES, BandAction, OrderType, SelfTrade, Session, TimeInForce};
 use tidebook_types::execution::{Execution, ExecutionKind, Reason};
 
-use super::{NaiveVenue, Order, opposite};
+use super::{NaiveVenue, Order};
 
 /// A resting order as the look-ahead of FOK sees it.
 struct OnTheWay {
@@ -25,7 +25,7 @@ impl NaiveVenue {
             if is_done(&order) {
                 return;
             }
-            let next = self.first(order.instrument_id, opposite(order.side)).copied();
+            let next = self.first(order.instrument_id, order.side.opposite()).copied();
             let Some(resting) = next.filter(|resting| order.takes(resting.price)) else { break };
             if self.affordable(&order, resting.price) == 0 {
                 return self.end(&order, if order.filled > 0 { Reason::AmountLeft } else { Reason::Immediate });
@@ -185,7 +185,7 @@ impl NaiveVenue {
     /// FOK: whether it would be filled whole, counting what it could really take.
     fn can_fill_whole(&self, order: &Order) -> bool {
         let mut left = *order;
-        let mut prices: Vec<i64> = self.book(order.instrument_id, opposite(order.side)).map(|o| o.price).collect();
+        let mut prices: Vec<i64> = self.book(order.instrument_id, order.side.opposite()).map(|o| o.price).collect();
         prices.sort_unstable_by_key(|&price| if order.side == tidebook_book::Side::Bid { price } else { -price });
         prices.dedup();
         for price in prices {
@@ -224,7 +224,7 @@ impl NaiveVenue {
 
     fn on_the_way(&self, order: &Order, price: i64) -> VecDeque<OnTheWay> {
         let mut level: Vec<&Order> =
-            self.book(order.instrument_id, opposite(order.side)).filter(|resting| resting.price == price).collect();
+            self.book(order.instrument_id, order.side.opposite()).filter(|resting| resting.price == price).collect();
         level.sort_by_key(|resting| resting.priority);
         level
             .into_iter()

@@ -106,13 +106,6 @@ fn at_or_better(side: Side, limit: i64, price: i64) -> bool {
     }
 }
 
-const fn opposite(side: Side) -> Side {
-    match side {
-        Side::Bid => Side::Ask,
-        Side::Ask => Side::Bid,
-    }
-}
-
 #[derive(Debug, Clone)]
 struct Instrument {
     terms: InstrumentBody,
@@ -294,7 +287,7 @@ impl NaiveVenue {
 
     /// An order of this side at this price would meet one.
     fn would_meet(&self, instrument_id: u32, side: Side, price: i64) -> bool {
-        self.book(instrument_id, opposite(side)).any(|order| at_or_better(side, price, order.price))
+        self.book(instrument_id, side.opposite()).any(|order| at_or_better(side, price, order.price))
     }
 
     fn find(&self, id: u64) -> Option<&Order> {

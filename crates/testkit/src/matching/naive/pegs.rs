@@ -4,7 +4,7 @@ use tidebook_book::Side;
 use tidebook_types::command::{OrderType, Peg, Session, UNITS_MAX};
 use tidebook_types::execution::{ExecutionKind, Reason};
 
-use super::{NaiveVenue, Order, opposite};
+use super::{NaiveVenue, Order};
 
 impl NaiveVenue {
     pub(super) fn price_pegs(&mut self) {
@@ -45,7 +45,7 @@ impl NaiveVenue {
     /// Where it belongs; 0 for outside of the book.
     fn peg_price(&self, order: &Order, best: [Option<i64>; 2], bound: [Option<i64>; 2]) -> i64 {
         let tick = self.instruments[&order.instrument_id].terms.tick;
-        let (own, other) = (best[order.side as usize], best[opposite(order.side) as usize]);
+        let (own, other) = (best[order.side as usize], best[order.side.opposite() as usize]);
         // Twice the price, for the middle may be half a unit.
         let Some(twice) = (match order.peg {
             Peg::None => None,
@@ -55,7 +55,7 @@ impl NaiveVenue {
         }) else {
             return 0;
         };
-        let limit = bound[opposite(order.side) as usize];
+        let limit = bound[order.side.opposite() as usize];
         let price = match order.side {
             Side::Bid => {
                 let price = (twice - 2 * order.offset).div_euclid(2 * tick) * tick;
