@@ -272,18 +272,13 @@ impl Risk {
 
     /// By their numbers, so that the order of events says nothing of slots.
     fn check_all_margins(&mut self) {
-        let mut last = 0;
-        if !self.accounts.iter().any(|(_, account)| account.margin()) {
-            return;
+        let mut picked = std::mem::take(&mut self.picked);
+        picked.clear();
+        picked.extend(self.accounts.iter().filter(|(_, account)| account.margin()).map(|(_, account)| account.id));
+        picked.sort_unstable();
+        for account in &picked {
+            self.check_margin(*account);
         }
-        // Slots are in the order of opening; of a loaded state in the order of numbers. Both are walked by number.
-        while let Some(next) = self.next_margin_account(last) {
-            self.check_margin(next);
-            last = next;
-        }
-    }
-
-    fn next_margin_account(&self, last: u32) -> Option<u32> {
-        self.accounts.iter().filter(|(_, it)| it.margin() && it.id > last).map(|(_, it)| it.id).min()
+        self.picked = picked;
     }
 }

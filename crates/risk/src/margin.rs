@@ -30,13 +30,7 @@ impl Risk {
 
     /// The account's lines.
     fn lines_of(&self, account: &Account) -> impl Iterator<Item = (u32, &Line)> {
-        let mut next = account.lines;
-        std::iter::from_fn(move || {
-            let slot = (next != NONE).then_some(next)?;
-            let line = self.lines.get(slot);
-            next = line.next;
-            Some((slot, line))
-        })
+        self.lines.chain(account.lines, |line| line.next)
     }
 
     /// Sum of exposures in instruments quoted in `asset`, that of line `except` left out.

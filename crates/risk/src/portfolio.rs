@@ -232,20 +232,13 @@ impl Portfolio {
         }
         let (scale, InstrumentBody { base_asset, quote_asset, price_exp, size_exp, reference_price, .. }) =
             (Scale::new(body), *body);
+        let listed = Market { id, base_asset, quote_asset, price_exp, size_exp, mark: reference_price, scale };
         if let Some(slot) = self.markets.find(id) {
             let market = self.markets.get_mut(slot);
             let mark = if reference_price == 0 { market.mark } else { reference_price };
-            *market = Market { id, base_asset, quote_asset, price_exp, size_exp, mark, scale };
+            *market = Market { mark, ..listed };
         } else {
-            self.markets.insert(Market {
-                id,
-                base_asset,
-                quote_asset,
-                price_exp,
-                size_exp,
-                mark: reference_price,
-                scale,
-            });
+            self.markets.insert(listed);
         }
     }
 
@@ -370,22 +363,13 @@ impl Portfolio {
     /// The account's positions, in no order that means anything.
     pub fn holdings(&self, account: u32) -> impl Iterator<Item = &Holding> {
         let first = self.owners.by_key(account).map_or(NONE, |owner| owner.holdings);
-        let mut next = first;
-        std::iter::from_fn(move || {
-            let holding = (next != NONE).then(|| self.holdings.get(next))?;
-            next = holding.next;
-            Some(holding)
-        })
+        self.holdings.chain(first, |holding| holding.next).map(|(_, holding)| holding)
     }
 
     /// The account's balances, in no order that means anything.
     pub fn balances(&self, account: u32) -> impl Iterator<Item = &Balance> {
-        let mut next = self.owners.by_key(account).map_or(NONE, |owner| owner.balances);
-        std::iter::from_fn(move || {
-            let balance = (next != NONE).then(|| self.balances.get(next))?;
-            next = balance.next;
-            Some(balance)
-        })
+        let first = self.owners.by_key(account).map_or(NONE, |owner| owner.balances);
+        self.balances.chain(first, |balance| balance.next).map(|(_, balance)| balance)
     }
 
     /// Of every account, the venue's fees too (account 0), in the order of account and asset.

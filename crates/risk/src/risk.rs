@@ -57,6 +57,8 @@ pub struct Risk {
     /// Accounts whose orders are to be cancelled.
     pub(crate) due: VecDeque<u32>,
     pub(crate) events: Vec<RiskEvent>,
+    /// Room for a list of accounts that is made and used up within a command.
+    pub(crate) picked: Vec<u32>,
 }
 
 /// Entries that are allocated at the start; tables grow when they are needed larger.
@@ -86,6 +88,7 @@ impl Risk {
             immediate: VecDeque::with_capacity(1024),
             due: VecDeque::with_capacity(64),
             events: Vec::with_capacity(64),
+            picked: Vec::with_capacity(accounts),
         }
     }
 

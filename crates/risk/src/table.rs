@@ -173,6 +173,17 @@ impl<T: Entry> Table<T> {
         entry
     }
 
+    /// A chain of entries from its first on; `next` says what an entry has behind it, `NONE` for nothing.
+    pub(crate) fn chain(&self, first: u32, next: impl Fn(&T) -> u32) -> impl Iterator<Item = (u32, &T)> {
+        let mut at = first;
+        std::iter::from_fn(move || {
+            let slot = (at != NONE).then_some(at)?;
+            let entry = self.get(slot);
+            at = next(entry);
+            Some((slot, entry))
+        })
+    }
+
     /// In the order of slots.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
         self.slots.iter().enumerate().filter(|(_, slot)| slot.used).map(|(index, slot)| (index as u32, &slot.entry))
