@@ -34,10 +34,6 @@ impl Entry for ClientId {
     fn key(&self) -> Self::Key {
         (self.account, self.id)
     }
-    fn hash_key((account, id): Self::Key) -> u64 {
-        let bits = u128::from_le_bytes(id);
-        mix(mix(u64::from(account), bits as u64), (bits >> 64) as u64)
-    }
 }
 
 /// An account's ended ids, the one to be forgotten first in front.

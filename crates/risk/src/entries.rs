@@ -59,9 +59,6 @@ impl Entry for Listed {
     fn key(&self) -> u32 {
         self.id
     }
-    fn hash_key(key: u32) -> u64 {
-        u64::from(key)
-    }
     fn hash_derived(&self, state: u64) -> u64 {
         mix(state, u64::from(self.open_orders))
     }
@@ -203,9 +200,6 @@ impl Entry for Account {
     fn key(&self) -> u32 {
         self.id
     }
-    fn hash_key(key: u32) -> u64 {
-        u64::from(key)
-    }
     fn hash_derived(&self, state: u64) -> u64 {
         mix(state, u64::from(self.open_orders))
     }
@@ -279,9 +273,6 @@ impl Entry for Line {
     const SALT: u64 = 9;
     fn key(&self) -> u64 {
         pair(self.account, self.instrument_id)
-    }
-    fn hash_key(key: u64) -> u64 {
-        key
     }
     fn hash_derived(&self, state: u64) -> u64 {
         let state = mix(state, u64::from(self.open_orders));
@@ -384,9 +375,6 @@ impl Entry for Order {
     const SALT: u64 = 10;
     fn key(&self) -> u64 {
         self.id
-    }
-    fn hash_key(key: u64) -> u64 {
-        key
     }
 }
 

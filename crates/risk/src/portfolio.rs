@@ -32,9 +32,6 @@ impl Entry for Market {
     fn key(&self) -> u32 {
         self.id
     }
-    fn hash_key(key: u32) -> u64 {
-        u64::from(key)
-    }
 }
 
 /// One that may owe, or not.
@@ -60,9 +57,6 @@ impl Entry for Owner {
     const SALT: u64 = 2;
     fn key(&self) -> u32 {
         self.id
-    }
-    fn hash_key(key: u32) -> u64 {
-        u64::from(key)
     }
 }
 
@@ -93,9 +87,6 @@ impl Entry for Holding {
     fn key(&self) -> u64 {
         pair(self.account, self.instrument_id)
     }
-    fn hash_key(key: u64) -> u64 {
-        key
-    }
 }
 
 /// An account's cash or holdings of an asset, in ledger units.
@@ -121,9 +112,6 @@ impl Entry for Balance {
     const SALT: u64 = 4;
     fn key(&self) -> u64 {
         pair(self.account, self.asset)
-    }
-    fn hash_key(key: u64) -> u64 {
-        key
     }
     fn hash_derived(&self, state: u64) -> u64 {
         crate::plain::Plain::hash(&self.reserved, state)

@@ -11,12 +11,37 @@ pub(crate) const NONE: u32 = u32::MAX;
 /// Changed entries that are listed before they are hashed.
 const CHANGED_MAX: usize = 1024;
 
+/// What entries are found by.
+pub(crate) trait Key: Copy + Eq + Ord {
+    /// Spread over the index by [`Table::home`].
+    fn word(self) -> u64;
+}
+
+impl Key for u32 {
+    fn word(self) -> u64 {
+        self.into()
+    }
+}
+
+impl Key for u64 {
+    fn word(self) -> u64 {
+        self
+    }
+}
+
+/// An account and its client's id.
+impl Key for (u32, [u8; 16]) {
+    fn word(self) -> u64 {
+        let bits = u128::from_le_bytes(self.1);
+        mix(mix(self.0.into(), bits as u64), (bits >> 64) as u64)
+    }
+}
+
 pub(crate) trait Entry: Plain {
-    type Key: Copy + Eq + Ord;
+    type Key: Key;
     /// Tells the tables apart in the state's hash.
     const SALT: u64;
     fn key(&self) -> Self::Key;
-    fn hash_key(key: Self::Key) -> u64;
     /// What of it is made again from others when it is loaded, hashed with the rest.
     fn hash_derived(&self, state: u64) -> u64 {
         state
@@ -64,14 +89,14 @@ impl<T: Entry> Table<T> {
         self.count
     }
 
-    const fn home(&self, hash: u64) -> usize {
+    fn home(&self, key: T::Key) -> usize {
         // The high bits of a product depend on all bits of the key.
-        (hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize & (self.index.len() - 1)
+        (key.word().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize & (self.index.len() - 1)
     }
 
     #[inline]
     pub(crate) fn find(&self, key: T::Key) -> Option<u32> {
-        let mut place = self.home(T::hash_key(key));
+        let mut place = self.home(key);
         loop {
             let slot = self.index[place].checked_sub(1)?;
             if self.slots[slot as usize].entry.key() == key {
@@ -130,7 +155,7 @@ impl<T: Entry> Table<T> {
     }
 
     fn link(&mut self, slot: u32) {
-        let mut place = self.home(T::hash_key(self.slots[slot as usize].entry.key()));
+        let mut place = self.home(self.slots[slot as usize].entry.key());
         while self.index[place] != 0 {
             place = (place + 1) & (self.index.len() - 1);
         }
@@ -150,14 +175,14 @@ impl<T: Entry> Table<T> {
     pub(crate) fn remove(&mut self, slot: u32) -> T {
         let mask = self.index.len() - 1;
         let entry = self.slots[slot as usize].entry;
-        let mut place = self.home(T::hash_key(entry.key()));
+        let mut place = self.home(entry.key());
         while self.index[place] != slot + 1 {
             place = (place + 1) & mask;
         }
         // Whatever follows and could stand here moves up, so that no search ends early.
         let mut next = (place + 1) & mask;
         while let Some(other) = self.index[next].checked_sub(1) {
-            let home = self.home(T::hash_key(self.slots[other as usize].entry.key()));
+            let home = self.home(self.slots[other as usize].entry.key());
             if next.wrapping_sub(home) & mask >= next.wrapping_sub(place) & mask {
                 self.index[place] = other + 1;
                 place = next;
