@@ -26,7 +26,8 @@ from tidebook.console import mount_console
 from tidebook.feeds.status import StatusKind
 
 STEP_NS = 40_000_000
-WARM_STEPS = 700
+WARM_STEPS = 1_600
+"""More than a minute, so that one minute at least closed of which nobody saw the beginning."""
 MANY = 500
 MANY_STEP_NS = 500_000_000
 MANY_WARM_STEPS = 10

@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,14 +18,17 @@ class CountingDisk(Disk):
 
     def __init__(self) -> None:
         self.calls = 0
+        self._counting = threading.Lock()
 
     def before(self, number: int, name: str) -> None:
         """Nothing on a disk that works."""
 
     def _count(self, name: str) -> int:
-        self.calls += 1
-        self.before(self.calls, name)
-        return self.calls
+        with self._counting:
+            self.calls += 1
+            number = self.calls
+        self.before(number, name)
+        return number
 
     def create(self, path: Path) -> int:
         self._count("create")
@@ -88,9 +92,12 @@ class FailingDisk(CountingDisk):
             raise OSError(self.code, os.strerror(self.code))
 
     def write(self, descriptor: int, data: memoryview) -> int:
-        if self.calls + 1 == self.at:
+        try:
+            return super().write(descriptor, data)
+        except OSError:
+            # Only the call that failed: parts are written by several threads, and another's write must stay whole.
             os.write(descriptor, data[: len(data) // 2])
-        return super().write(descriptor, data)
+            raise
 
 
 class FailingWhen(CountingDisk):
