@@ -9,17 +9,11 @@ use std::io;
 use tidebook_journal::{State, StateError};
 use tidebook_types::command::COMMAND_SIZE_BYTES;
 use tidebook_types::execution::EXECUTION_SIZE_BYTES;
-use tidebook_types::{Command, Execution, Verdict};
+use tidebook_types::{Command, Execution, Matching, Verdict};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use crate::plain::{Input, Plain, mix};
 use crate::risk::{Risk, RiskOptions};
-
-/// A matching engine, as far as risk needs one.
-pub trait Matching {
-    /// Carries out one command of `orders` and says what happened, in order.
-    fn apply(&mut self, sequence: u64, command: &Command, out: &mut dyn FnMut(&Execution));
-}
 
 /// Where a recheck differs from what is journaled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -4,53 +4,12 @@ mod common;
 #[path = "common/flow.rs"]
 mod flow;
 
-use std::io;
-
 use common::options;
 use flow::Flow;
-use tidebook_journal::{State, StateError};
-use tidebook_risk::{Matching, Replay};
-use tidebook_types::{Command, Execution};
+use tidebook_journal::State;
+use tidebook_risk::Replay;
 use tidebook_venue::{Venue, VenueOptions};
 use zerocopy::IntoBytes;
-
-struct Engine(Venue);
-
-impl Engine {
-    fn new() -> Self {
-        Self(Venue::new(VenueOptions::default()))
-    }
-}
-
-impl Matching for Engine {
-    fn apply(&mut self, sequence: u64, command: &Command, out: &mut dyn FnMut(&Execution)) {
-        self.0.apply(sequence, command, &mut |execution: &Execution| out(execution));
-    }
-}
-
-impl State for Engine {
-    fn kind(&self) -> &str {
-        self.0.kind()
-    }
-    fn version(&self) -> u32 {
-        self.0.version()
-    }
-    fn apply(&mut self, sequence: u64, payload: &[u8]) -> Result<(), StateError> {
-        State::apply(&mut self.0, sequence, payload)
-    }
-    fn state_hash(&self) -> u64 {
-        self.0.state_hash()
-    }
-    fn recomputed_state_hash(&self) -> Option<u64> {
-        State::recomputed_state_hash(&self.0)
-    }
-    fn save(&self, out: &mut dyn io::Write) -> io::Result<()> {
-        self.0.save(out)
-    }
-    fn load(&mut self, bytes: &[u8]) -> Result<(), StateError> {
-        self.0.load(bytes)
-    }
-}
 
 fn aligned(bytes: &[u8]) -> (Vec<u8>, usize) {
     let mut room = vec![0; bytes.len() + 4096];
@@ -63,9 +22,9 @@ fn aligned(bytes: &[u8]) -> (Vec<u8>, usize) {
 #[test]
 fn live_replay_and_a_loaded_snapshot_have_one_hash() {
     let mut flow = Flow::new(700, 20);
-    let mut live = Replay::new(options(), Engine::new(), false);
-    let mut follower = Replay::new(options(), Engine::new(), true);
-    let mut loaded: Option<Replay<Engine>> = None;
+    let mut live = Replay::new(options(), Venue::new(VenueOptions::default()), false);
+    let mut follower = Replay::new(options(), Venue::new(VenueOptions::default()), true);
+    let mut loaded: Option<Replay<Venue>> = None;
     let mut commands = flow.opening();
     commands.reverse();
     let mut executions = 0;
@@ -84,7 +43,7 @@ fn live_replay_and_a_loaded_snapshot_have_one_hash() {
             let mut bytes = Vec::new();
             follower.save(&mut bytes).unwrap();
             let (room, begin) = aligned(&bytes);
-            let mut again = Replay::new(options(), Engine::new(), true);
+            let mut again = Replay::new(options(), Venue::new(VenueOptions::default()), true);
             again.load(&room[begin..begin + bytes.len()]).unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(again.state_hash(), follower.state_hash(), "command {step}");
             loaded = Some(again);

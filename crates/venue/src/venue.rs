@@ -9,7 +9,7 @@ use tidebook_types::command::{
     AccountBody, CancelAllAfterBody, CancelBody, InstrumentBody, POST_ONLY, PlaceBody, Session, TimeInForce, UNITS_MAX,
     Verdict,
 };
-use tidebook_types::{Command, CommandKind, Execution, ExecutionKind, OrderType, Reason};
+use tidebook_types::{Command, CommandKind, Execution, ExecutionKind, Matching, OrderType, Reason};
 
 use crate::accounts::Accounts;
 use crate::aggress::Incoming;
@@ -94,7 +94,7 @@ impl Venue {
     ///
     /// Whatever the bytes say, this neither panics nor loops: what cannot be carried out is rejected with a reason. A command that risk
     /// rejected changes nothing but the time and gives no execution.
-    pub fn apply(&mut self, sequence: u64, command: &Command, out: &mut impl FnMut(&Execution)) {
+    pub fn apply(&mut self, sequence: u64, command: &Command, out: &mut dyn FnMut(&Execution)) {
         self.time = self.time.max(command.head.ts);
         if command.head.verdict == Verdict::Rejected.code() {
             return;
@@ -587,6 +587,12 @@ impl Venue {
 
     fn market(&self, instrument_id: u32) -> Option<&Market> {
         self.instruments.find(instrument_id).map(|market| &self.markets[market as usize])
+    }
+}
+
+impl Matching for Venue {
+    fn apply(&mut self, sequence: u64, command: &Command, out: &mut dyn FnMut(&Execution)) {
+        self.apply(sequence, command, out);
     }
 }
 
