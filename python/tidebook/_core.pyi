@@ -881,7 +881,7 @@ class Schema:
 
     @property
     def name(self) -> str:
-        """The record's name, which is also the last word of its channel `md.<name>`."""
+        """The record's name; of market data also the last word of its channel `md.<name>`."""
     @property
     def version(self) -> int:
         """Rises with each change of the fields."""

@@ -236,6 +236,26 @@ def test_a_published_layout_reads_as_its_own_dtype(rings: Path) -> None:
         assert batch.array["bid_price"][:, 0].tolist() == [5, 6, 7]
 
 
+@pytest.mark.parametrize("schema", ["commands", "executions", "risk_events"])
+def test_records_of_the_venue_are_written_and_read_as_arrays(rings: Path, schema: str) -> None:
+    from tidebook._core import schemas
+
+    dtype = schemas()[schema].dtype()
+    channel = tb.create_channel("venue", tb.ChannelOptions(schema=schema), directory=rings)
+    records = np.zeros(3, dtype)
+    records["account"] = [5, 6, 7]
+    records["kind"] = 1
+    with (
+        tb.open_producer(channel) as producer,
+        tb.open_consumer("venue", directory=rings, start="earliest") as consumer,
+    ):
+        producer.write_batch(records)
+        batch = consumer.poll_batch()
+        assert isinstance(batch, tb.Batch)
+        assert batch.array.dtype.names == dtype.names
+        assert (batch.array == records).all()
+
+
 def test_a_closed_consumers_name_is_free_when_no_array_of_its_batches_is_left(rings: Path) -> None:
     channel = tb.create_channel("ticks", tb.ChannelOptions(dtype=TICK), directory=rings)
     with tb.open_producer(channel) as producer:

@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
-use tidebook_types::records::SCHEMAS;
+use tidebook_types::records::{SCHEMAS, VENUE_SCHEMAS};
 use tidebook_types::{Field, FieldKind};
 
 /// The published layout of one record type.
@@ -23,8 +23,14 @@ fn format(field: &Field) -> String {
     if field.count == 1 { scalar.to_owned() } else { format!("({},){scalar}", field.count) }
 }
 
-/// dtypes already built, in the order of `SCHEMAS`: building one costs as much as decoding a dozen messages.
-static DTYPES: [PyOnceLock<Py<PyAny>>; SCHEMAS.len()] = [const { PyOnceLock::new() }; SCHEMAS.len()];
+/// All that are published.
+fn published() -> impl Iterator<Item = tidebook_types::Schema> {
+    SCHEMAS.into_iter().chain(VENUE_SCHEMAS)
+}
+
+/// dtypes already built, in the order of `published`: building one costs as much as decoding a dozen messages.
+static DTYPES: [PyOnceLock<Py<PyAny>>; SCHEMAS.len() + VENUE_SCHEMAS.len()] =
+    [const { PyOnceLock::new() }; SCHEMAS.len() + VENUE_SCHEMAS.len()];
 
 impl Schema {
     /// The face of a published layout.
@@ -45,7 +51,7 @@ impl Schema {
 
 #[pymethods]
 impl Schema {
-    /// The record's name, which is also the last word of its channel.
+    /// The record's name; of market data also the last word of its channel.
     #[getter]
     fn name(&self) -> &'static str {
         self.0.name
@@ -71,7 +77,7 @@ impl Schema {
 
     /// The numpy dtype of one record; numpy is imported by the first call.
     pub fn dtype<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        match SCHEMAS.iter().position(|schema| *schema == self.0) {
+        match published().position(|schema| schema == self.0) {
             Some(place) => {
                 let dtype = DTYPES[place].get_or_try_init(py, || self.build(py).map(Bound::unbind))?;
                 Ok(dtype.bind(py).clone())
@@ -89,7 +95,7 @@ impl Schema {
 #[pyfunction]
 pub fn schemas(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let by_name = PyDict::new(py);
-    for schema in SCHEMAS {
+    for schema in published() {
         by_name.set_item(schema.name, Schema(schema))?;
     }
     Ok(by_name)

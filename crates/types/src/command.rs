@@ -4,7 +4,7 @@
 //! batch of them is then one structured array and a slot of a ring holds any. Fields that a kind or an order type has no use for
 //! are 0. What each means and when it is refused is in `docs/matching.md`, the byte tables are in `docs/formats/orders.md`.
 
-use crate::records::{Field, field};
+use crate::records::{Field, FieldKind, Record, Schema, field};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 /// Bytes of every command.
@@ -292,6 +292,23 @@ impl Command {
         const { assert!(size_of::<B>() <= BODY_SIZE_BYTES) };
         B::read_from_prefix(&self.body).expect("no body is longer").0
     }
+}
+
+/// Those of the head, then the body as its bytes: which fields those are says [`Command::body_fields`].
+const COMMAND_FIELDS: [Field; CommandHead::FIELDS.len() + 1] = {
+    let body = Field { name: "body", offset: size_of::<CommandHead>(), kind: FieldKind::U8, count: BODY_SIZE_BYTES };
+    let mut fields = [body; CommandHead::FIELDS.len() + 1];
+    let mut index = 0;
+    while index < CommandHead::FIELDS.len() {
+        fields[index] = CommandHead::FIELDS[index];
+        index += 1;
+    }
+    fields
+};
+
+impl Record for Command {
+    const SCHEMA: Schema =
+        Schema { name: "commands", version: 1, size_bytes: COMMAND_SIZE_BYTES, fields: &COMMAND_FIELDS };
 }
 
 plain! {

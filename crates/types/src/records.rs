@@ -58,7 +58,7 @@ pub struct Field {
 /// A record's published layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Schema {
-    /// The record's name, which is also the last word of its channel `md.<name>`.
+    /// The record's name; of market data also the last word of its channel `md.<name>`.
     pub name: &'static str,
     /// Rises with each change of the fields.
     pub version: u32,
@@ -446,7 +446,7 @@ record! {
     }
 }
 
-/// Schema of every record type, in the order of their first use.
+/// Schema of every record type of market data, in the order of their first use.
 pub const SCHEMAS: [Schema; 10] = [
     Trade::SCHEMA,
     Quote::SCHEMA,
@@ -460,13 +460,16 @@ pub const SCHEMAS: [Schema; 10] = [
     ConsolidatedTop::SCHEMA,
 ];
 
+/// Schema of every record type of the venue's own channels: `orders.in` and `orders`, `executions`, `risk`.
+pub const VENUE_SCHEMAS: [Schema; 3] = [crate::Command::SCHEMA, crate::Execution::SCHEMA, crate::RiskEvent::SCHEMA];
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn fields_follow_each_other_without_holes_to_a_multiple_of_eight() {
-        for schema in SCHEMAS {
+        for schema in SCHEMAS.into_iter().chain(VENUE_SCHEMAS) {
             let mut end = 0;
             for field in schema.fields {
                 let width = match field.kind {
@@ -484,7 +487,8 @@ mod tests {
 
     #[test]
     fn sizes_are_those_of_the_format_page() {
-        let sizes: Vec<_> = SCHEMAS.iter().map(|schema| (schema.name, schema.size_bytes)).collect();
+        let sizes: Vec<_> =
+            SCHEMAS.iter().chain(&VENUE_SCHEMAS).map(|schema| (schema.name, schema.size_bytes)).collect();
         assert_eq!(
             sizes,
             [
@@ -497,7 +501,10 @@ mod tests {
                 ("instruments", 96),
                 ("orders", 80),
                 ("health", 128),
-                ("consolidated", 104)
+                ("consolidated", 104),
+                ("commands", 128),
+                ("executions", 128),
+                ("risk_events", 88)
             ]
         );
     }

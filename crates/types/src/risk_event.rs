@@ -3,9 +3,10 @@
 //! One record for each thing that operators and owners of accounts want to hear of. They are derived: from the commands of `orders` and the
 //! executions risk had seen, so a replay gives the same again. `docs/risk.md` says when each comes and what `value` and `limit` are then.
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
-use crate::command::codes;
+use crate::command::{codes, plain};
+use crate::records::{Field, Record, Schema, field};
 
 codes! {
     /// What risk tells of.
@@ -38,40 +39,45 @@ codes! {
 /// Bytes of every event.
 pub const RISK_EVENT_SIZE_BYTES: usize = 88;
 
-/// One event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct RiskEvent {
-    /// Its own number, from 1.
-    pub sequence: u64,
-    /// Last command of `orders` that risk had judged, this one included.
-    pub source_sequence: u64,
-    /// Last execution that risk had seen, this one included.
-    pub executions_seen: u64,
-    /// Time of that command.
-    pub ts: i64,
-    /// The client's id in a refused command.
-    pub client_order_id: [u8; 16],
-    /// Which order a refused command named; 0 if none.
-    pub order_id: u64,
-    /// By kind and reason.
-    pub value: i64,
-    /// By kind and reason.
-    pub limit: i64,
-    /// Whose; 0 for all.
-    pub account: u32,
-    /// Of which instrument; 0 where it concerns none.
-    pub instrument_id: u32,
-    /// Of which asset; 0 where it concerns none.
-    pub asset: u32,
-    /// [`RiskEventKind`].
-    pub kind: u8,
-    /// [`crate::Reason`].
-    pub reason: u8,
-    /// [`crate::CommandKind`] of a refused command.
-    pub command_kind: u8,
-    /// Zero.
-    pub reserved: [u8; 1],
+plain! {
+    /// One event.
+    RiskEvent {
+        /// Its own number, from 1.
+        sequence: u64,
+        /// Last command of `orders` that risk had judged, this one included.
+        source_sequence: u64,
+        /// Last execution that risk had seen, this one included.
+        executions_seen: u64,
+        /// Time of that command.
+        ts: i64,
+        /// The client's id in a refused command.
+        client_order_id: [u8; 16],
+        /// Which order a refused command named; 0 if none.
+        order_id: u64,
+        /// By kind and reason.
+        value: i64,
+        /// By kind and reason.
+        limit: i64,
+        /// Whose; 0 for all.
+        account: u32,
+        /// Of which instrument; 0 where it concerns none.
+        instrument_id: u32,
+        /// Of which asset; 0 where it concerns none.
+        asset: u32,
+        /// [`RiskEventKind`].
+        kind: u8,
+        /// [`crate::Reason`].
+        reason: u8,
+        /// [`crate::CommandKind`] of a refused command.
+        command_kind: u8,
+        /// Zero.
+        reserved: [u8; 1],
+    }
 }
 
 const _: () = assert!(size_of::<RiskEvent>() == RISK_EVENT_SIZE_BYTES && RISK_EVENT_SIZE_BYTES.is_multiple_of(8));
+
+impl Record for RiskEvent {
+    const SCHEMA: Schema =
+        Schema { name: "risk_events", version: 1, size_bytes: RISK_EVENT_SIZE_BYTES, fields: Self::FIELDS };
+}
