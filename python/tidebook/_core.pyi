@@ -39,6 +39,9 @@ __all__ = [
     "SnapshotStore",
     "blake3_of_bytes",
     "blake3_of_file",
+    "client_order_id_bytes",
+    "client_order_id_text",
+    "command_layouts",
     "compact_journal",
     "cut_journal",
     "error_classes",
@@ -64,6 +67,7 @@ __all__ = [
     "schemas",
     "unpack_message",
     "usable_feed_snapshots",
+    "venue_codes",
     "venues",
     "verify_journal",
     "version",
@@ -906,6 +910,18 @@ def blake3_of_file(path: str | os.PathLike[str]) -> str:
     Raises: OSError with the system's number.
     """
 
+def client_order_id_bytes(text: str) -> bytes:
+    """The 16 bytes of a client's id of an order: a UUID in its usual form, or 1 to 20 of the characters A-Z a-z 0-9 _ -.
+
+    Raises: CommandError (facts: field, value) for a text that would not come back.
+    """
+
+def client_order_id_text(id: bytes | Sequence[int]) -> str | None:
+    """The text of 16 bytes; None for no id and for bytes that no text gives. A UUID comes in small letters."""
+
+def command_layouts() -> dict[str, list[tuple[str, int, str]]]:
+    """Fields of a command of each kind, by the kind's word: name, offset in bytes, numpy format; head first, spare bytes of the body left out."""
+
 def compact_journal(directory: str | os.PathLike[str], keep_from: int) -> dict[str, Any]:
     """Removes the oldest segments whose messages all lie before `keep_from`: removed (numbers), size_bytes,
     first_sequence (held now). See `persistence.compact`.
@@ -1048,6 +1064,9 @@ def usable_feed_snapshots(
 
     Raises: SnapshotMismatchError for one that contradicts the journal; SnapshotError, JournalError.
     """
+
+def venue_codes() -> dict[str, list[tuple[str, int]]]:
+    """Word and number of everything that commands, executions and risk events number, by the name of the list (`OrderType`)."""
 
 def venues() -> dict[int, str]:
     """Name of every venue by its number, the top byte of an instrument id, in the order of their numbers."""

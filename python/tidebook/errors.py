@@ -5,6 +5,7 @@ TidebookError
 │   ├── DecimalError        a text that is no exact decimal number
 │   ├── UnknownVenueError   a venue that no decoder is for
 │   ├── UnknownInstrumentError  an instrument that has not been seen
+│   ├── CommandError        a command of the venue that cannot be written, or an array that holds none
 │   ├── ChannelUsageError   something a channel's ring cannot be or do
 │   ├── ConfigError         a setting that is unknown, unreadable or out of range
 │   └── QueryError          a record type, symbol, column or time that a store cannot answer for
@@ -86,6 +87,10 @@ class UnknownVenueError(UsageError):
 
 class UnknownInstrumentError(UsageError):
     """An instrument that has not been seen here. Facts: instrument, near (the closest names)."""
+
+
+class CommandError(UsageError):
+    """A command of the venue that cannot be written, or an array that holds none. Facts: field, value, expected."""
 
 
 class ChannelUsageError(UsageError):

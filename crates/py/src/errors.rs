@@ -15,6 +15,9 @@ pub struct ErrorClass(&'static str);
 /// A text that is no exact decimal number.
 pub const DECIMAL: ErrorClass = ErrorClass("DecimalError");
 
+/// A command that cannot be written or given to a venue.
+pub const COMMAND: ErrorClass = ErrorClass("CommandError");
+
 /// A payload that is no raw message.
 pub const RAW_MESSAGE: ErrorClass = ErrorClass("RawMessageError");
 
@@ -82,6 +85,7 @@ pub const CORRUPT_MESSAGE: ErrorClass = ErrorClass("CorruptMessageError");
 /// Every class this module can raise. A class missing here is found by the test that closes the list.
 const ALL: &[ErrorClass] = &[
     DECIMAL,
+    COMMAND,
     RAW_MESSAGE,
     UNKNOWN_VENUE,
     CAPTURE,

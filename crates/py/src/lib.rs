@@ -34,6 +34,7 @@ mod ring_view;
 mod schema;
 mod snapshots;
 mod units;
+mod venue_words;
 mod venues;
 
 use pyo3::prelude::*;
@@ -92,6 +93,8 @@ mod _core {
     use super::snapshots::{Follower, SnapshotStore, recover_state};
     #[pymodule_export]
     use super::units::{format_units, parse_units};
+    #[pymodule_export]
+    use super::venue_words::{client_order_id_bytes, client_order_id_text, command_layouts, venue_codes};
     #[pymodule_export]
     use super::venues::{instrument_name, venues};
     #[pymodule_export]

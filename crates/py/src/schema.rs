@@ -23,6 +23,11 @@ fn format(field: &Field) -> String {
     if field.count == 1 { scalar.to_owned() } else { format!("({},){scalar}", field.count) }
 }
 
+/// A field as (name, offset in bytes, numpy format).
+pub fn described(field: &Field) -> (&'static str, usize, String) {
+    (field.name, field.offset, format(field))
+}
+
 /// All that are published.
 fn published() -> impl Iterator<Item = tidebook_types::Schema> {
     SCHEMAS.into_iter().chain(VENUE_SCHEMAS)
@@ -72,7 +77,7 @@ impl Schema {
     /// Fields in order as (name, offset in bytes, numpy format).
     #[getter]
     fn fields(&self) -> Vec<(&'static str, usize, String)> {
-        self.0.fields.iter().map(|field| (field.name, field.offset, format(field))).collect()
+        self.0.fields.iter().map(described).collect()
     }
 
     /// The numpy dtype of one record; numpy is imported by the first call.

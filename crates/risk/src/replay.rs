@@ -3,13 +3,14 @@
 //! Each command says how many executions risk had seen when it judged. So a replay holds executions back until a command says that they had been
 //! seen, and both state machines go through the same steps as when they ran on cores of their own.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io;
 
 use tidebook_journal::{State, StateError};
 use tidebook_types::command::COMMAND_SIZE_BYTES;
 use tidebook_types::execution::EXECUTION_SIZE_BYTES;
-use tidebook_types::{Command, Execution, Matching, Verdict};
+use tidebook_types::{Command, Execution, Matching, RiskEvent, Verdict};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use crate::plain::{Input, Plain, mix};
@@ -44,6 +45,15 @@ pub enum Difference {
     },
 }
 
+/// What is told while commands are applied, in the order it happened.
+#[derive(Debug, Clone, Copy)]
+pub enum Told<'a> {
+    /// By matching.
+    Execution(&'a Execution),
+    /// By risk, of a command or of an execution that it was shown.
+    Event(&'a RiskEvent),
+}
+
 /// Risk and a matching engine behind one sequence of commands.
 #[derive(Debug, Clone)]
 pub struct Replay<M> {
@@ -70,12 +80,30 @@ impl<M: Matching> Replay<M> {
         &self.matching
     }
 
+    /// Whether commands are judged again from now on.
+    pub const fn set_recheck(&mut self, recheck: bool) {
+        self.recheck = recheck;
+    }
+
     /// Takes in a command of `orders` as it is journaled.
     ///
     /// # Errors
     /// The first difference, if rechecking was asked for, or if the executions it speaks of do not exist. It is not used after it.
     pub fn apply_journaled(&mut self, sequence: u64, command: &Command) -> Result<(), Difference> {
-        self.show_until(command.head.executions_seen);
+        self.apply_journaled_telling(sequence, command, &mut |_| {})
+    }
+
+    /// As [`Self::apply_journaled`], and says what happened.
+    ///
+    /// # Errors
+    /// As [`Self::apply_journaled`].
+    pub fn apply_journaled_telling(
+        &mut self,
+        sequence: u64,
+        command: &Command,
+        tell: &mut dyn FnMut(Told<'_>),
+    ) -> Result<(), Difference> {
+        self.show_until(command.head.executions_seen, &mut |event| tell(Told::Event(event)));
         if self.recheck {
             let seen = command.head.executions_seen;
             if self.risk.executions_seen() != seen {
@@ -92,14 +120,20 @@ impl<M: Matching> Replay<M> {
         } else {
             self.risk.replay(sequence, command);
         }
+        self.risk.events().iter().for_each(|event| tell(Told::Event(event)));
         let unseen = &mut self.unseen;
-        self.matching.apply(sequence, command, &mut |execution| unseen.push_back(*execution));
+        self.matching.apply(sequence, command, &mut |execution| {
+            unseen.push_back(*execution);
+            tell(Told::Execution(execution));
+        });
         Ok(())
     }
 
     /// Judges a command of `orders.in` and carries it out, both on one thread: risk has seen every execution before.
+    ///
+    /// What risk said of the command itself is in its [`Risk::events`] until the next call.
     pub fn submit(&mut self, sequence: u64, command: &mut Command, out: &mut dyn FnMut(&Execution)) -> Verdict {
-        self.show_until(u64::MAX);
+        self.settle(&mut |_| {});
         let verdict = self.risk.judge(sequence, command);
         let unseen = &mut self.unseen;
         self.matching.apply(sequence, command, &mut |execution| {
@@ -109,13 +143,31 @@ impl<M: Matching> Replay<M> {
         verdict
     }
 
+    /// Shows risk every execution that it has not seen: what [`Self::submit`] begins with. Asked for before, so that queries see them.
+    ///
+    /// Not for who replays a journal: the next command of that may have been judged without them.
+    pub fn settle(&mut self, tell: &mut dyn FnMut(&RiskEvent)) {
+        self.show_until(u64::MAX, tell);
+    }
+
     /// Shows risk the executions up to this one.
-    fn show_until(&mut self, last: u64) {
+    fn show_until(&mut self, last: u64, tell: &mut dyn FnMut(&RiskEvent)) {
         while self.unseen.front().is_some_and(|execution| execution.sequence <= last) {
             if let Some(execution) = self.unseen.pop_front() {
                 self.risk.on_execution(&execution);
+                self.risk.events().iter().for_each(&mut *tell);
             }
         }
+    }
+
+    /// Risk as it will be when it has seen every execution: a copy, where it has not.
+    pub fn settled_risk(&self) -> Cow<'_, Risk> {
+        if self.unseen.is_empty() {
+            return Cow::Borrowed(&self.risk);
+        }
+        let mut risk = self.risk.clone();
+        self.unseen.iter().for_each(|execution| risk.on_execution(execution));
+        Cow::Owned(risk)
     }
 
     fn unseen_hash(&self) -> u64 {
@@ -124,6 +176,14 @@ impl<M: Matching> Replay<M> {
             bytes.copy_from_slice(execution.as_bytes());
             bytes.hash(state)
         })
+    }
+}
+
+impl<M: Matching + State> Replay<M> {
+    /// The state hash as it will be when risk has seen every execution: the same for who was told the same commands, live or from a
+    /// journal. Copies risk where it has not.
+    pub fn settled_state_hash(&self) -> u64 {
+        mix(mix(self.settled_risk().state_hash(), self.matching.state_hash()), mix(12, 0))
     }
 }
 

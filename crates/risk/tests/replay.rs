@@ -7,7 +7,7 @@ mod flow;
 use common::options;
 use flow::Flow;
 use tidebook_journal::State;
-use tidebook_risk::Replay;
+use tidebook_risk::{Replay, Told};
 use tidebook_venue::{Venue, VenueOptions};
 use zerocopy::IntoBytes;
 
@@ -34,9 +34,14 @@ fn live_replay_and_a_loaded_snapshot_have_one_hash() {
         live.submit(step, &mut command, &mut |_| executions += 1);
         State::apply(&mut follower, step, command.as_bytes()).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(live.state_hash(), follower.state_hash(), "command {step}");
+        if step % 7 == 0 {
+            // Asked early or late, risk sees the same.
+            live.settle(&mut |_| {});
+            assert_eq!(live.state_hash(), follower.settled_state_hash(), "command {step}");
+        }
         if let Some(loaded) = &mut loaded {
             State::apply(loaded, step, command.as_bytes()).unwrap_or_else(|error| panic!("{error}"));
-            assert_eq!(live.state_hash(), loaded.state_hash(), "command {step}");
+            assert_eq!(follower.state_hash(), loaded.state_hash(), "command {step}");
         }
         if step % 101 == 0 {
             assert_eq!(follower.recomputed_state_hash(), Some(follower.state_hash()), "command {step}");
@@ -50,4 +55,31 @@ fn live_replay_and_a_loaded_snapshot_have_one_hash() {
         }
     }
     assert!(executions > 1_000, "{executions} executions");
+}
+
+/// Method: all that a live pair tells while it is settled after each command, and what is told by one that takes in its journal.
+#[test]
+fn a_replay_tells_the_executions_and_events_that_were_told_live() {
+    let mut flow = Flow::new(701, 20);
+    let mut live = Replay::new(options(), Venue::new(VenueOptions::default()), false);
+    let mut again = Replay::new(options(), Venue::new(VenueOptions::default()), true);
+    let mut commands = flow.opening();
+    commands.reverse();
+    let (mut executions, mut events) = ((Vec::new(), Vec::new()), (Vec::new(), Vec::new()));
+    for step in 1..=2_000 {
+        let mut command = live.risk().follow_up().or_else(|| commands.pop()).unwrap_or_else(|| flow.next());
+        flow.sent = step;
+        live.submit(step, &mut command, &mut |execution| executions.0.push(*execution));
+        events.0.extend_from_slice(live.risk().events());
+        live.settle(&mut |event| events.0.push(*event));
+        let told = again.apply_journaled_telling(step, &command, &mut |told| match told {
+            Told::Execution(execution) => executions.1.push(*execution),
+            Told::Event(event) => events.1.push(*event),
+        });
+        told.unwrap_or_else(|error| panic!("{error}"));
+    }
+    again.settle(&mut |event| events.1.push(*event));
+    assert!(executions.0 == executions.1 && executions.0.len() > 1_000, "{} executions", executions.0.len());
+    assert!(events.0 == events.1 && events.0.len() > 100, "{} events", events.0.len());
+    assert!(events.0.iter().map(|event| event.sequence).eq(1..=events.0.len() as u64));
 }

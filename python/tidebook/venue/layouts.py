@@ -1,0 +1,76 @@
+"""Layouts of commands, executions and risk events as numpy dtypes.
+
+A command has 128 bytes: a head that all have, and a body by its kind. `COMMAND` is the head with the body as its bytes, which is what
+channels and `Venue` take; `LAYOUTS[kind]` is the same 128 bytes with the fields of that kind, so one is a view of the other:
+
+    orders = commands(1000)
+    place = orders.view(LAYOUTS[CommandKind.PLACE])
+    place["kind"], place["price"] = CommandKind.PLACE, prices
+"""
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from tidebook._core import command_layouts, schemas
+from tidebook.errors import CommandError
+from tidebook.venue.codes import CommandKind
+
+Records = np.ndarray[Any, np.dtype[np.void]]
+
+COMMAND: np.dtype[np.void] = schemas()["commands"].dtype()
+EXECUTION: np.dtype[np.void] = schemas()["executions"].dtype()
+RISK_EVENT: np.dtype[np.void] = schemas()["risk_events"].dtype()
+
+
+def _layout(fields: Iterable[tuple[str, int, str]]) -> np.dtype[np.void]:
+    names, offsets, formats = zip(*fields, strict=True)
+    return np.dtype(
+        {
+            "names": list(names),
+            "formats": list(formats),
+            "offsets": list(offsets),
+            "itemsize": COMMAND.itemsize,
+        }
+    )
+
+
+LAYOUTS: Mapping[CommandKind, np.dtype[np.void]] = MappingProxyType(
+    {CommandKind[word.upper()]: _layout(fields) for word, fields in command_layouts().items()}
+)
+"""Each kind's head and body; spare bytes have no name."""
+
+_OURS = (COMMAND, *LAYOUTS.values())
+
+
+def commands(of: int | Iterable[Any] = 0) -> Records:
+    """So many commands of zeros, or one array of the records that builders gave; of `COMMAND`, writable."""
+    if isinstance(of, int):
+        return np.zeros(of, COMMAND)
+    records = list(of)
+    array = np.empty(len(records), COMMAND)
+    for at, record in enumerate(records):
+        array[at] = as_commands(record)[0]
+    return array
+
+
+def as_commands(records: Any) -> Records:
+    """These commands as a flat array of `COMMAND`: one record, an array of `COMMAND` or of a kind's layout, or a sequence of records.
+
+    Memory: a view wherever numpy can give one.
+    Raises: CommandError for anything else, with what it is.
+    """
+    if isinstance(records, (list, tuple)):
+        return commands(records)
+    if not isinstance(records, (np.ndarray, np.void)) or records.dtype not in _OURS:
+        what = f"an array of {records.dtype}" if hasattr(records, "dtype") else type(records).__name__
+        raise CommandError(
+            f"commands: records of tidebook.venue.COMMAND are wanted ({COMMAND.itemsize} bytes each), and this is {what}",
+            field="dtype",
+            value=what,
+            expected="COMMAND",
+        )
+    array = np.atleast_1d(records).reshape(-1)
+    return array if array.dtype == COMMAND else array.view(COMMAND)
