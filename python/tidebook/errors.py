@@ -6,6 +6,7 @@ TidebookError
 │   ├── UnknownVenueError   a venue that no decoder is for
 │   ├── UnknownInstrumentError  an instrument that has not been seen
 │   ├── CommandError        a command of the venue that cannot be written, or an array that holds none
+│   ├── UnknownAccountError  an account of the venue that nobody has opened
 │   ├── ChannelUsageError   something a channel's ring cannot be or do
 │   ├── ConfigError         a setting that is unknown, unreadable or out of range
 │   └── QueryError          a record type, symbol, column or time that a store cannot answer for
@@ -17,6 +18,9 @@ TidebookError
     ├── AddressError        a network address that cannot be listened on
     ├── VenueError          a venue that cannot be reached, or refuses what it was asked
     ├── SubscriptionsError  the file of a connector's subscriptions is damaged
+    ├── VenueNamesError     the file of the venue's names is damaged
+    ├── OrderEntryError     a venue that takes no commands now
+    │   └── UnconfirmedError      a command was handed over and not answered in time
     ├── RawMessageError     a payload that is no raw message
     ├── CaptureError        a recording that cannot be read, or messages its format cannot hold
     ├── ChannelError        a channel or engine that cannot be opened or go on
@@ -93,6 +97,10 @@ class CommandError(UsageError):
     """A command of the venue that cannot be written, or an array that holds none. Facts: field, value, expected."""
 
 
+class UnknownAccountError(UsageError):
+    """An account of the venue that nobody has opened. Facts: account, near (the closest names)."""
+
+
 class ChannelUsageError(UsageError):
     """Something a channel's ring cannot be or do. Facts: path, option, value, expected, found."""
 
@@ -135,6 +143,18 @@ class VenueError(OperationError):
 
 class SubscriptionsError(OperationError):
     """The file of a connector's subscriptions is damaged or of a later version. Facts: path."""
+
+
+class VenueNamesError(OperationError):
+    """The file of the venue's names is damaged or of a later version. Facts: path."""
+
+
+class OrderEntryError(OperationError):
+    """A venue that takes no commands now: not started, stopped, or with too many that wait. Nothing was handed over."""
+
+
+class UnconfirmedError(OrderEntryError):
+    """A command was handed over and not answered in time: it may still be carried out. Facts: source_sequence."""
 
 
 class RawMessageError(OperationError):

@@ -1,0 +1,220 @@
+"""What clients and operators ask for, over REST and WebSocket alike.
+
+Prices, sizes and amounts are decimal strings and exact: a JSON number would have been a double on its way. What is not known is an
+error, so that a misspelt field is never a default.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Decimal = Annotated[str, Field(pattern=r"^-?[0-9]+(\.[0-9]+)?$", max_length=40, examples=["60000.50"])]
+ClientOrderId = Annotated[str, Field(min_length=1, max_length=36, examples=["my-order-1"])]
+Wait = Literal["memory", "durable"]
+Side = Literal["buy", "sell"]
+TimeInForce = Literal["gtc", "ioc", "fok", "gtd", "day"]
+SelfTrade = Literal["none", "cancel_newest", "cancel_oldest", "cancel_both", "decrement"]
+Session = Literal["closed", "pre_open", "auction", "continuous", "halted"]
+Ppm = Annotated[int, Field(ge=-1_000_000, le=1_000_000)]
+Share = Annotated[int, Field(ge=0, le=1_000_000)]
+Count = Annotated[int, Field(ge=0, lt=1 << 32)]
+Micros = Annotated[int, Field(ge=0, lt=1 << 53)]
+
+
+class Request(BaseModel):
+    """Something that is asked for."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+
+class Place(Request):
+    """A new order. Which fields a type needs: `docs/matching.md`."""
+
+    instrument: str
+    """Such as `BTC-USD.LOCAL`."""
+    side: Side
+    type: Literal["limit", "market", "stop", "stop_limit", "trailing_stop", "pegged"] = "limit"
+    time_in_force: TimeInForce | None = None
+    """Default: `gtc`, of a market order `ioc`."""
+    size: Decimal | None = None
+    """How much; needed but by a market order with `amount`."""
+    price: Decimal | None = None
+    """Limit; of a market order, a stop or a pegged order the worst price it may take."""
+    amount: Decimal | None = None
+    """Of a market order: quote currency to spend or to receive, instead of `size`."""
+    trigger_price: Decimal | None = None
+    """Of a stop."""
+    display_size: Decimal | None = None
+    """What an iceberg shows."""
+    offset: Decimal | None = None
+    """Of a trailing stop or a pegged order."""
+    peg: Literal["primary", "opposite", "mid"] | None = None
+    """Which price a pegged order follows."""
+    expire_ts: Micros = 0
+    """Of gtd, microseconds since 1970 UTC."""
+    self_trade: SelfTrade = "cancel_newest"
+    """What it does when it meets an order of its owner."""
+    post_only: bool = False
+    """It must not take; refused where it would."""
+    cancel_on_disconnect: bool = False
+    """It goes when a WebSocket session of the account ends, and when the node starts again."""
+    client_order_id: ClientOrderId | None = None
+    """The client's own id: a UUID, or up to 20 of A-Z a-z 0-9 _ -. The same request with the same id makes no second order."""
+
+
+class PlacePair(Request):
+    """A limit order and a stop of the same side and size, of which one cancels the other."""
+
+    instrument: str
+    """Such as `BTC-USD.LOCAL`."""
+    side: Side
+    size: Decimal
+    """Of both."""
+    price: Decimal
+    """Of the limit order."""
+    trigger_price: Decimal
+    """Of the stop."""
+    limit_price: Decimal | None = None
+    """Of the stop once triggered; without one it becomes a market order."""
+    time_in_force: Literal["gtc", "gtd", "day"] = "gtc"
+    expire_ts: Micros = 0
+    """Of gtd, microseconds since 1970 UTC."""
+    self_trade: SelfTrade = "cancel_newest"
+    """What they do when they meet an order of their owner."""
+    post_only: bool = False
+    """The limit order must not take."""
+    cancel_on_disconnect: bool = False
+    """They go when a WebSocket session of the account ends, and when the node starts again."""
+    client_order_id: ClientOrderId | None = None
+    """Of the limit order."""
+    stop_client_order_id: ClientOrderId | None = None
+    """Of the stop."""
+
+
+class Replace(Request):
+    """Another price, size or condition of an order. What is left out stays as it is."""
+
+    price: Decimal | None = None
+    """Limit, or the worst price it may take."""
+    size: Decimal | None = None
+    """The whole size, what is filled included."""
+    trigger_price: Decimal | None = None
+    """Of a stop."""
+    display_size: Decimal | None = None
+    """What an iceberg shows."""
+    offset: Decimal | None = None
+    """Of a trailing stop or a pegged order."""
+    expire_ts: Micros | None = None
+    """Of gtd, microseconds since 1970 UTC."""
+    client_order_id: ClientOrderId | None = None
+    """The client's id from now on."""
+
+
+class CancelAllAfter(Request):
+    """The dead man's switch of an account."""
+
+    timeout_ms: Annotated[int, Field(ge=0, le=86_400_000)]
+    """All orders of the account are cancelled unless this comes again within that time; 0 switches it off."""
+
+
+class ListInstrument(Request):
+    """An instrument, listed or changed."""
+
+    instrument: str
+    """Such as `BTC-USD.LOCAL`."""
+    base: str
+    """What is bought and sold, such as `BTC`."""
+    quote: str
+    """What it is paid in, such as `USD`."""
+    tick: Decimal
+    """Price step; its decimals are those of prices, unless `price_exp` says more."""
+    lot: Decimal
+    """Size step; its decimals are those of sizes, unless `size_exp` says more."""
+    price_exp: Annotated[int, Field(ge=0, le=18)] | None = None
+    """Decimals of prices."""
+    size_exp: Annotated[int, Field(ge=0, le=18)] | None = None
+    """Decimals of sizes."""
+    size_min: Decimal | None = None
+    """Smallest size of an order; default: one lot."""
+    size_max: Decimal | None = None
+    """Largest size of an order; default: 10^12 units. A larger one leaves room for fewer open orders (2^62 units of them)."""
+    reference_price: Decimal | None = None
+    """Middle of the price band, and the price before the first trade."""
+    band_ppm: Share = 0
+    """Half width of the band in parts per million; 0 for none."""
+    band_action: Literal["reject", "halt"] = "reject"
+    """What happens to an order that would leave the band."""
+    maker_ppm: Ppm = 0
+    """Fee of who waited, in parts per million; below 0 a rebate."""
+    taker_ppm: Ppm = 0
+    """Fee of who came."""
+
+
+class OpenAccount(Request):
+    """An account, opened or changed."""
+
+    account: str
+    """1 to 32 of A-Z a-z 0-9 _ -, not digits alone."""
+    wait: Wait | None = None
+    """How safe a command is before it is acknowledged; default: what it has, at first `durable`."""
+    group: Count = 0
+    """Accounts of one group do not trade with each other; 0 for none."""
+    maker_ppm: Ppm | None = None
+    """Its own fee as maker, in parts per million; both or none."""
+    taker_ppm: Ppm | None = None
+    """Its own fee as taker."""
+    margin: bool = False
+    """It may owe, within its margin."""
+    initial_margin_ppm: Share = 0
+    """What of a position's worth it needs to open it, in parts per million."""
+    maintenance_margin_ppm: Share = 0
+    """The same to keep it."""
+
+
+class Transfer(Request):
+    """Cash or holdings in, or out."""
+
+    asset: str
+    """Such as `USD`."""
+    amount: Decimal
+    """In; below 0 out."""
+
+
+class SetLimits(Request):
+    """All limits of an account for an instrument, or as a whole; what is left out is no limit."""
+
+    instrument: str | None = None
+    """Which one; null: the account as a whole."""
+    order_size_max: Decimal | None = None
+    """Largest size of one order; only of an instrument."""
+    order_notional_max: Decimal | None = None
+    """Largest notional of one order, in the quote asset; only of an instrument."""
+    position_max: Decimal | None = None
+    """Largest position, long or short; only of an instrument."""
+    exposure_max: Decimal | None = None
+    """Largest worth of all open orders and positions, in each quote asset."""
+    open_orders_max: Count = 0
+    """Open orders."""
+    collar_ppm: Count = 0
+    """How far from the reference a limit price may be, in parts per million."""
+    commands_per_s: Count = 0
+    """Commands a second."""
+    burst: Count = 0
+    """How many at once."""
+
+
+class SetSession(Request):
+    """Another session of an instrument."""
+
+    session: Session
+
+
+class Kill(Request):
+    """Trading on or off."""
+
+    account: str | None = None
+    """Whose; null: of all."""
+    killed: bool = True
+    """True: no order any more and all open ones cancelled; false: trading again."""
