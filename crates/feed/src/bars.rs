@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 
 use tidebook_types::records::{FLAG_BACKFILL, FLAG_UNPROVEN, SIDE_BUY};
 
-use crate::saved::{Input, Saved, SavedError, saved};
+use crate::saved::{Input, Saved, SavedError, name_of, save_field, saved};
 
 /// ns of a second.
 pub(crate) const SECOND_NS: i64 = 1_000_000_000;
@@ -406,9 +406,9 @@ impl Saved for Bars {
     }
     fn save(&self, out: &mut Vec<u8>) {
         let Self { series, backfilled, last } = self;
-        series[MINUTE].closed_max.save(out);
-        backfilled.save(out);
-        last.save(out);
+        save_field(&series[MINUTE].closed_max, out, name_of!(Bars.closed_max));
+        save_field(backfilled, out, name_of!(Bars.backfilled));
+        save_field(last, out, name_of!(Bars.last));
         for series in series {
             let Series {
                 interval: _,
@@ -421,10 +421,12 @@ impl Saved for Bars {
                 traded_until,
                 doubted,
             } = series;
-            open.save(out);
-            closed.save(out);
-            (*next_open, *last_close, *traded_until).save(out);
-            doubted.save(out);
+            save_field(open, out, name_of!(Series.open));
+            save_field(closed, out, name_of!(Series.closed));
+            save_field(next_open, out, name_of!(Series.next_open));
+            save_field(last_close, out, name_of!(Series.last_close));
+            save_field(traded_until, out, name_of!(Series.traded_until));
+            save_field(doubted, out, name_of!(Series.doubted));
         }
     }
     fn load(input: &mut Input<'_>) -> Result<Self, SavedError> {

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use tidebook_types::records::{ASSET_BYTES, FLAG_DERIVED};
 use tidebook_types::{ConsolidatedTop, Exponent, Instrument, InstrumentId, MessageKind, Quote, Status, Venue};
 
-use crate::saved::{Input, Saved, SavedError, saved};
+use crate::saved::{Input, Saved, SavedError, name_of, save_field, saved};
 use crate::status::StatusKind;
 
 /// A feed that brought nothing from its venue for so long is silent.
@@ -99,7 +99,7 @@ impl Saved for Consolidator {
         text.push('}');
     }
     fn save(&self, out: &mut Vec<u8>) {
-        self.clock.save(out);
+        save_field(&self.clock, out, name_of!(Consolidator.clock));
         self.known().count().save(out);
         for (code, known) in self.known() {
             out.push(code as u8);

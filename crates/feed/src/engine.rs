@@ -25,7 +25,7 @@ use crate::kraken_v1::KrakenV1Feed;
 use crate::lobster::LobsterFeed;
 use crate::market::{Emitter, Markets, StatusRecord};
 use crate::oracles::Oracles;
-use crate::saved::{Input, Saved, SavedError, layout_of, saved};
+use crate::saved::{Input, Saved, SavedError, layout_of, name_of, save_field, saved};
 use crate::scan::{ScanError, Scanner, Unknown};
 use crate::sink::RecordSink;
 use crate::state_hash::StateHasher;
@@ -333,10 +333,12 @@ impl Saved for FeedEngine {
         let Self { markets, dialect, quarantine, connections, health, timers_seen, clock, closed_for } = self;
         markets.save(out);
         dialect.save(out);
-        quarantine.save(out);
-        connections.save(out);
+        save_field(quarantine, out, name_of!(FeedEngine.quarantine));
+        save_field(connections, out, name_of!(FeedEngine.connections));
         health.save(out);
-        (*timers_seen, *clock, *closed_for).save(out);
+        save_field(timers_seen, out, name_of!(FeedEngine.timers_seen));
+        save_field(clock, out, name_of!(FeedEngine.clock));
+        save_field(closed_for, out, name_of!(FeedEngine.closed_for));
     }
     fn load(input: &mut Input<'_>) -> Result<Self, SavedError> {
         let markets = Markets::load(input)?;

@@ -18,9 +18,21 @@ use crate::saved::{Input, Saved, SavedError, saved};
 use crate::sink::{RecordSink, Stage};
 use crate::state_hash::StateHasher;
 
-/// Rises whenever the same messages would lead to another state, or a state means something else, though its layout is
-/// the same. A change of the layout is noticed by itself.
+/// What [`FeedState::save`] writes. Rises with every change of the layout, and whenever the same messages would lead to
+/// another state or a state means something else, though its layout is the same.
 pub const STATE_VERSION: u32 = 1;
+
+/// A version of the saved state that this build reads.
+struct Reader {
+    version: u32,
+    /// Number of its layout, for good: a build between two releases may have had another under the same version.
+    layout: u32,
+    read: fn(&[u8]) -> Result<FeedState, SavedError>,
+}
+
+/// Every version that this build reads, oldest first; the last is what it writes. A row is never taken out: a journal that has
+/// lost its first messages starts from nothing but such a state.
+const READERS: [Reader; 1] = [Reader { version: STATE_VERSION, layout: 0x0a47_4cd7, read: FeedState::of_content }];
 
 /// First bytes of a saved state.
 const MAGIC: [u8; 8] = *b"TIDEFEED";
@@ -37,18 +49,29 @@ pub enum LoadError {
     /// Not what a feed's state begins with.
     #[error("no saved state of a feed")]
     NoState,
-    /// Saved by another version.
-    #[error("a state of version {found} where this is version {STATE_VERSION}")]
+    /// Saved by a build that came later.
+    #[error(
+        "a state of version {found}, and this build reads version {STATE_VERSION} at most: start the release that wrote it, or \
+         a later one"
+    )]
+    Newer {
+        /// What the bytes say.
+        found: u32,
+    },
+    /// Of a version that never was.
+    #[error("a state of version {found}, which no build wrote; this one reads versions {} to {STATE_VERSION}", READERS[0].version)]
     Version {
         /// What the bytes say.
         found: u32,
     },
-    /// Saved by a build whose state has other fields.
-    #[error("a state of layout {found:08x} where this build has {expected:08x}")]
+    /// Saved by a build between two releases whose state has other fields under the same version.
+    #[error("a state of version {version} with layout {found:08x}, which in this build has {expected:08x}")]
     Layout {
         /// What the bytes say.
+        version: u32,
+        /// What the bytes say.
         found: u32,
-        /// Ours.
+        /// The version's.
         expected: u32,
     },
     /// Of another feed.
@@ -186,7 +209,7 @@ impl FeedState {
         out
     }
 
-    /// The state of the feed of `venue` that [`Self::save`] gave.
+    /// The state of the feed of `venue` that [`Self::save`] gave, in this build or in one before.
     ///
     /// # Errors
     /// [`LoadError`]; nothing in `bytes` makes this panic, or take more memory than a small multiple of them.
@@ -198,12 +221,14 @@ impl FeedState {
         }
         let cut = || LoadError::damaged("it is cut");
         let version = number(8).ok_or_else(cut)?;
-        if version != STATE_VERSION {
-            return Err(LoadError::Version { found: version });
+        if version > STATE_VERSION {
+            return Err(LoadError::Newer { found: version });
         }
-        let (found, expected) = (number(12).ok_or_else(cut)?, layout());
+        let reader = READERS.iter().find(|reader| reader.version == version);
+        let reader = reader.ok_or(LoadError::Version { found: version })?;
+        let (found, expected) = (number(12).ok_or_else(cut)?, reader.layout);
         if found != expected {
-            return Err(LoadError::Layout { found, expected });
+            return Err(LoadError::Layout { version, found, expected });
         }
         let code = long(16).ok_or_else(cut)?;
         if code != venue as u64 {
@@ -217,13 +242,16 @@ impl FeedState {
         if number(end) != Some(crc32fast::hash(&bytes[..end])) {
             return Err(LoadError::damaged("its checksum is another"));
         }
-        let state = Self::of_content(&bytes[HEAD_SIZE_BYTES..end]).map_err(LoadError::damaged)?;
-        if state.engine.venue() != venue || state.engine.state_hash() != state_hash {
+        let state = (reader.read)(&bytes[HEAD_SIZE_BYTES..end]).map_err(LoadError::damaged)?;
+        // The hash of a version before is one of other fields.
+        let is_same = version != STATE_VERSION || state.engine.state_hash() == state_hash;
+        if state.engine.venue() != venue || !is_same {
             return Err(LoadError::damaged("what it holds is not the state that was saved"));
         }
         Ok(state)
     }
 
+    /// Reads what [`Self::save`] of this build writes behind the head.
     fn of_content(content: &[u8]) -> Result<Self, SavedError> {
         let mut input = Input::new(content);
         let state = <Self as Saved>::load(&mut input)?;
@@ -298,6 +326,20 @@ impl<S: RecordSink> RecordSink for Noting<'_, S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn this_build_reads_every_version_up_to_the_one_that_it_writes() {
+        assert!(READERS.iter().map(|reader| reader.version).eq(1..=STATE_VERSION));
+        let newest = READERS.last().unwrap();
+        assert_eq!(
+            layout(),
+            newest.layout,
+            "the layout of a saved state is {:08x} and was {:08x}: raise STATE_VERSION and give the new version a row; the \
+             row before keeps its layout and gets a reader of its own, see docs/formats/feed-state.md#a-change",
+            layout(),
+            newest.layout
+        );
+    }
 
     #[test]
     fn the_format_page_says_where_everything_is() {

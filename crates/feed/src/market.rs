@@ -17,7 +17,7 @@ use crate::decimal::significant_decimals;
 use crate::engine::{Counters, FeedOptions};
 use crate::oracles::{Oracle, Oracles};
 use crate::orders::OrderLine;
-use crate::saved::{Input, Saved, SavedError, saved};
+use crate::saved::{Input, Saved, SavedError, name_of, save_field, saved};
 use crate::sink::{RecordSink, Stage};
 use crate::status::StatusKind;
 use crate::trades::{TradeIds, TradeStep};
@@ -280,8 +280,8 @@ impl Saved for Markets {
         options.save(out);
         counters.save(out);
         oracles.save(out);
-        all.save(out);
-        dirty.save(out);
+        save_field(all, out, name_of!(Markets.all));
+        save_field(dirty, out, name_of!(Markets.dirty));
     }
     fn load(input: &mut Input<'_>) -> Result<Self, SavedError> {
         let mut markets = Self::new(Venue::load(input)?, FeedOptions::load(input)?);

@@ -15,7 +15,7 @@ use tidebook_types::records::{
 };
 
 use crate::market::{Emitter, Markets};
-use crate::saved::{Input, Saved, SavedError, saved};
+use crate::saved::{Input, Saved, SavedError, name_of, save_field, saved};
 use crate::scan::{ScanError, Scanner};
 use crate::sink::RecordSink;
 use crate::state_hash::StateHasher;
@@ -102,7 +102,7 @@ impl Saved for OrderTable {
             known.save(out);
             last = *order_id;
         }
-        deleted.save(out);
+        save_field(deleted, out, name_of!(OrderTable.deleted));
     }
     fn load(input: &mut Input<'_>) -> Result<Self, SavedError> {
         let mut orders = HashMap::default();

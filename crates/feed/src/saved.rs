@@ -3,8 +3,9 @@
 //! Own and small, because what is kept is private and must be whole: [`saved!`] names each field of a type once, and the
 //! compiler refuses a field that is neither saved nor named as left out. The same list gives the layout as text, whose
 //! checksum stands in front of the bytes, so that bytes of another layout are refused and never read as this one. The cost
-//! is that a change of any type here makes the snapshots of earlier builds useless: the state is derived from the history
-//! again, and a journal that no longer has its first message cannot be taken up by the new build. Therefore none loses it unasked.
+//! is that a change of any type here is another version of the state, and that the version before needs a reader of its
+//! own: a journal that no longer has its first message starts from nothing but such bytes. Kept files of every version,
+//! in `tests/kept`, are read by a test.
 //!
 //! Numbers are written seven bits a byte, smallest first; signed ones with their sign in the lowest bit. Most are small: an
 //! engine of fifty instruments takes a third of what fixed widths would. Nothing here panics on any bytes, and what is
@@ -85,6 +86,16 @@ pub(crate) fn layout_of<T, F: Saved>(_field: impl Fn(&T) -> &F, text: &mut Strin
     F::layout(text);
 }
 
+/// Saves the field called `_name`.
+#[inline]
+pub(crate) fn save_field(field: &impl Saved, out: &mut Vec<u8>, _name: &'static str) {
+    #[cfg(test)]
+    let begin = out.len();
+    field.save(out);
+    #[cfg(test)]
+    seen::note(_name, out[begin..].iter().any(|&byte| byte != 0));
+}
+
 /// Saves the fields named, in this order; those behind `without` begin anew with the value given.
 macro_rules! saved {
     ($type:ident { $($field:ident),* $(,)? } $(without { $($left:ident: $value:expr),* $(,)? })?) => {
@@ -92,6 +103,8 @@ macro_rules! saved {
             fn layout(text: &mut String) {
                 text.push_str(concat!(stringify!($type), "{"));
                 $(
+                    #[cfg(test)]
+                    crate::saved::seen::note(crate::saved::name_of!($type.$field), false);
                     text.push_str(concat!(stringify!($field), ":"));
                     crate::saved::layout_of(|it: &Self| &it.$field, text);
                     text.push(',');
@@ -100,7 +113,7 @@ macro_rules! saved {
             }
             fn save(&self, out: &mut Vec<u8>) {
                 let Self { $($field,)* $($($left: _,)*)? } = self;
-                $(crate::saved::Saved::save($field, out);)*
+                $(crate::saved::save_field($field, out, crate::saved::name_of!($type.$field));)*
             }
             fn load(input: &mut crate::saved::Input<'_>) -> Result<Self, crate::saved::SavedError> {
                 $(let $field = crate::saved::Saved::load(input)?;)*
@@ -126,9 +139,17 @@ macro_rules! saved {
     ($type:ident: $($name:ident = $code:literal),* $(,)?) => {
         impl crate::saved::Saved for $type {
             fn layout(text: &mut String) {
+                #[cfg(test)]
+                {
+                    $(crate::saved::seen::note(crate::saved::name_of!($type.$name), false);)*
+                }
                 text.push_str(concat!(stringify!($type), "[" $(, stringify!($name), "=", $code, ",")*, "]"));
             }
             fn save(&self, out: &mut Vec<u8>) {
+                #[cfg(test)]
+                match self {
+                    $(Self::$name => crate::saved::seen::note(crate::saved::name_of!($type.$name), true),)*
+                }
                 out.push(match self { $(Self::$name => $code,)* });
             }
             fn load(input: &mut crate::saved::Input<'_>) -> Result<Self, crate::saved::SavedError> {
@@ -141,6 +162,34 @@ macro_rules! saved {
     };
 }
 pub(crate) use saved;
+
+/// A field or a case as the test of the kept states calls it.
+macro_rules! name_of {
+    ($type:ident.$name:ident) => {
+        concat!(module_path!(), "::", stringify!($type), ".", stringify!($name))
+    };
+}
+pub(crate) use name_of;
+
+/// Which fields and cases this thread has saved with something in them.
+#[cfg(test)]
+pub(crate) mod seen {
+    use std::cell::RefCell;
+    use std::collections::BTreeMap;
+
+    thread_local! {
+        static SEEN: RefCell<BTreeMap<&'static str, bool>> = const { RefCell::new(BTreeMap::new()) };
+    }
+
+    pub(crate) fn note(name: &'static str, is_something: bool) {
+        SEEN.with_borrow_mut(|seen| *seen.entry(name).or_default() |= is_something);
+    }
+
+    /// Those that always were nothing, and how many there are in all.
+    pub(crate) fn trivial() -> (Vec<&'static str>, usize) {
+        SEEN.with_borrow(|seen| (seen.iter().filter(|seen| !seen.1).map(|seen| *seen.0).collect(), seen.len()))
+    }
+}
 
 macro_rules! unsigned {
     ($($type:ty),*) => {$(
@@ -483,6 +532,7 @@ impl Saved for DepthBook {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{FeedState, STATE_VERSION};
 
     fn round<T: Saved + PartialEq + std::fmt::Debug>(value: &T) -> usize {
         let mut bytes = Vec::new();
@@ -517,6 +567,22 @@ mod tests {
         round(&BTreeMap::from([(Box::<[u8]>::from(&b"b"[..]), 1_u64), (Box::from(&b"a"[..]), 2)]));
         round(&[Side::Bid; 3].map(|side| side == Side::Ask));
         round(&InstrumentId::whole_feed(Venue::Kraken));
+    }
+
+    /// A field that is nothing in all of them could mean another thing, or be read back wrongly, and no test would tell.
+    #[test]
+    fn every_field_and_case_is_something_in_one_of_the_kept_states() {
+        let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kept");
+        <FeedState as Saved>::layout(&mut String::new());
+        for venue in Venue::ALL {
+            let Ok(bytes) = std::fs::read(format!("{kept}/v{STATE_VERSION}-{}.state", venue.name())) else { continue };
+            assert_eq!(FeedState::load(venue, &bytes).unwrap().save(), bytes, "{}", venue.name());
+        }
+        let (trivial, count) = seen::trivial();
+        // Neither record has a venue time, and changes are dropped from 10,000 on.
+        let never = ["engine::Counters.kept_dropped", "saved::Health.ts_event", "saved::Instrument.ts_event"];
+        assert_eq!(trivial, never.map(|name| format!("tidebook_feed::{name}")));
+        assert!(count > 200, "only {count} are known");
     }
 
     #[test]

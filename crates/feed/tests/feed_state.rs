@@ -5,10 +5,10 @@
 mod common;
 
 use common::damage::Damage;
-use common::{Message, messages};
-use tidebook_feed::{FeedOptions, FeedState, LoadError, RecordBatch, RecordSink, STATE_VERSION};
+use common::{Message, Written, messages};
+use tidebook_feed::{FeedOptions, FeedState, LoadError, STATE_VERSION};
 use tidebook_testkit::{BinanceFlow, ItchFlow, Random};
-use tidebook_types::{Bar, Depth, Health, Instrument, MessageKind, Order, Quote, Status, Trade, Venue};
+use tidebook_types::{MessageKind, Venue};
 
 const RECORDINGS: [&[&str]; 20] = [
     &["binance-spot/btcusdt-20240808.log.zst", "binance-spot/btcusdt-20240809.log.zst"],
@@ -32,56 +32,6 @@ const RECORDINGS: [&[&str]; 20] = [
     &["l3-lobster/aapl-20120621-message.csv.zst"],
     &["l3-lobster/aapl-20120621-level10-first999-message.csv.zst"],
 ];
-
-/// Everything that a message makes its engine write.
-#[derive(Debug, Default)]
-struct Written(RecordBatch, Vec<Health>);
-
-impl RecordSink for Written {
-    fn trade(&mut self, record: &Trade) {
-        self.0.trade(record);
-    }
-    fn quote(&mut self, record: &Quote) {
-        self.0.quote(record);
-    }
-    fn depth(&mut self, record: &Depth) {
-        self.0.depth(record);
-    }
-    fn bar(&mut self, record: &Bar) {
-        self.0.bar(record);
-    }
-    fn status(&mut self, record: &Status) {
-        self.0.status(record);
-    }
-    fn instrument(&mut self, record: &Instrument) {
-        self.0.instrument(record);
-    }
-    fn order(&mut self, record: &Order) {
-        self.0.order(record);
-    }
-    fn health(&mut self, record: &Health) {
-        self.1.push(*record);
-    }
-}
-
-impl Written {
-    fn clear(&mut self) {
-        self.0.clear();
-        self.1.clear();
-    }
-
-    fn assert_same(&self, other: &Self, what: &str) {
-        let (Self(one, health), Self(two, other_health)) = (self, other);
-        assert_eq!(one.trades, two.trades, "{what}");
-        assert_eq!(one.quotes, two.quotes, "{what}");
-        assert_eq!(one.depth, two.depth, "{what}");
-        assert_eq!(one.bars, two.bars, "{what}");
-        assert_eq!(one.status, two.status, "{what}");
-        assert_eq!(one.instruments, two.instruments, "{what}");
-        assert_eq!(one.orders, two.orders, "{what}");
-        assert_eq!(health, other_health, "{what}");
-    }
-}
 
 fn new(venue: Venue) -> FeedState {
     FeedState::new(venue, FeedOptions::of(venue))
@@ -306,9 +256,9 @@ fn nonsense_with_a_right_checksum_is_an_error_or_a_state_and_never_a_panic() {
 const HEAD: [u8; 24] = *b"TIDEFEED\x01\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0";
 
 /// When this fails, what is kept has changed: its layout (first number), or what the same messages lead to (the others).
-/// Neither is a mistake, but states of builds before must not be read as ones of this: raise `STATE_VERSION` and write the
-/// new numbers here. Those feeds are then derived from their history once. (A changed generator of the flows changes the
-/// others too; that alone is no new version.)
+/// Neither is a mistake, but states of builds before must not be read as ones of this: `docs/formats/feed-state.md#a-change`
+/// says what to do, and then the new numbers go here. (A changed generator of the flows changes the others too; that alone
+/// is no new version.)
 #[test]
 fn a_changed_state_is_noticed_and_one_of_another_version_or_layout_is_refused_by_name() {
     let (venue, state) = small();
@@ -331,9 +281,13 @@ fn a_changed_state_is_noticed_and_one_of_another_version_or_layout_is_refused_by
         FeedState::load(venue, &other).err().unwrap()
     };
     assert_eq!(load(0, b'X'), LoadError::NoState);
-    assert_eq!(load(8, 2).to_string(), "a state of version 2 where this is version 1");
+    assert_eq!(
+        load(8, 2).to_string(),
+        "a state of version 2, and this build reads version 1 at most: start the release that wrote it, or a later one"
+    );
+    assert_eq!(load(8, 0), LoadError::Version { found: 0 });
     let other = layout ^ 0xff;
-    assert_eq!(load(12, saved[12] ^ 0xff), LoadError::Layout { found: other, expected: layout });
+    assert_eq!(load(12, saved[12] ^ 0xff), LoadError::Layout { version: 1, found: other, expected: layout });
     assert_eq!(load(16, 2).to_string(), "a state of kraken where binance is wanted");
     assert!(matches!(load(40, saved[40] ^ 1), LoadError::Damaged { .. }));
 }

@@ -16,9 +16,14 @@ pub trait State: Send {
     /// `a-z 0-9 . _ -`.
     fn kind(&self) -> &str;
 
-    /// Rises with each change of what [`Self::save`] writes. A snapshot of another version is refused by name and
-    /// recovery goes on with the history.
+    /// Another with each change of what [`Self::save`] writes.
     fn version(&self) -> u32;
+
+    /// Whether [`Self::load`] is given bytes of this version. A snapshot of another is refused by name, and recovery goes on
+    /// with the history.
+    fn reads(&self, version: u32) -> bool {
+        version == self.version()
+    }
 
     /// Takes message `sequence`. Called for each message in order, without a hole.
     ///
@@ -46,8 +51,9 @@ pub trait State: Send {
     fn save(&self, out: &mut dyn io::Write) -> io::Result<()>;
 
     /// Becomes the state whose [`Self::save`] wrote `bytes`, which lie at a multiple of 4096 in memory. Called on a new
-    /// state only, and only with bytes of its own kind and version whose checksum is right; still it must neither panic
-    /// nor take more memory than `bytes` justify.
+    /// state only, and only with bytes of its own kind and of a version that it reads, whose checksum is right; still it must
+    /// neither panic nor take more memory than `bytes` justify. From bytes of another version than its own it becomes the
+    /// state that goes on as the one that was saved; its hash may be another.
     ///
     /// # Errors
     /// [`StateError::Saved`] when the bytes are no saved state. The state is not used after it.

@@ -327,6 +327,58 @@ fn a_state_that_loads_as_another_or_has_another_version_is_refused_and_the_histo
     assert!(matches!(refused, SnapshotError::StateVersion { expected: 2, found: 1, .. }), "{refused}");
 }
 
+/// A state that has moved on, to another hash too, and reads what it was before.
+#[derive(Debug, Default)]
+struct Converting(OrderStore);
+
+impl State for Converting {
+    fn kind(&self) -> &str {
+        "orders"
+    }
+
+    fn version(&self) -> u32 {
+        2
+    }
+
+    fn reads(&self, version: u32) -> bool {
+        (1..=2).contains(&version)
+    }
+
+    fn apply(&mut self, sequence: u64, payload: &[u8]) -> Result<(), StateError> {
+        self.0.apply(sequence, payload)
+    }
+
+    fn state_hash(&self) -> u64 {
+        !self.0.state_hash()
+    }
+
+    fn save(&self, out: &mut dyn std::io::Write) -> std::io::Result<()> {
+        self.0.save(out)
+    }
+
+    fn load(&mut self, bytes: &[u8]) -> Result<(), StateError> {
+        self.0.load(bytes)
+    }
+}
+
+#[test]
+fn a_state_that_reads_the_version_before_begins_behind_its_snapshot_and_not_the_other_way_round() {
+    let (journal, snapshots) = (journal(60), store(&MemoryStorage::new()));
+    take(&journal, &snapshots, 20);
+    let on = |_| ControlFlow::Continue(());
+    let converted =
+        || recover(Converting::default, &journal.shared(), &snapshots, RecoveryOptions::default(), on).unwrap();
+    let found = converted();
+    assert_eq!(found.facts.used.map(|used| used.sequence()), Some(20));
+    assert_eq!(found.state.state_hash(), !FLOW.state_at(60).state_hash());
+    snapshots.write(&found.state, &found.place.unwrap(), 1).unwrap();
+    let found = converted();
+    assert_eq!((found.facts.used.map(|used| used.sequence()), found.facts.refused.len()), (Some(60), 0));
+    assert_eq!(recovered(&journal, &snapshots, 60), (Some(20), vec![60]));
+    let refused = try_recover(&journal, &snapshots).unwrap().facts.refused.remove(0).reason;
+    assert!(matches!(refused, SnapshotError::StateVersion { expected: 1, found: 2, .. }), "{refused}");
+}
+
 #[test]
 fn a_message_that_is_none_of_the_states_is_told_with_its_sequence() {
     let journal = journal(20);

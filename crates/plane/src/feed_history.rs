@@ -71,6 +71,11 @@ impl State for FeedHistory {
         state_number()
     }
 
+    /// The bytes say their version themselves: those of releases before are read, and others refused by that.
+    fn reads(&self, _version: u32) -> bool {
+        true
+    }
+
     fn apply(&mut self, sequence: u64, payload: &[u8]) -> Result<(), StateError> {
         let message = RawMessage::parse(payload).map_err(|error| StateError::Message {
             kind: self.kind.clone(),
@@ -141,8 +146,7 @@ impl SavedFeed {
             Err(StateError::Saved { kind, offset: 0, reason }.into())
         })?;
         let rotation = snapshots.rotate_usable(keep, |snapshot| {
-            let header = &snapshot.facts.header;
-            let ours = (header.state_version, header.place.journal_id) == (state_number(), place.journal_id);
+            let ours = snapshot.facts.header.place.journal_id == place.journal_id;
             ours && snapshot.load_into(&mut FeedHistory::new(self.venue)).is_ok()
         })?;
         Ok((facts, rotation))

@@ -252,7 +252,7 @@ class Settings(BaseSettings):
         ge=0,
         le=1_000_000,
         description="Hours of raw messages that stay when older ones may go; default: none ever goes. A journal that has lost its first "
-        "messages starts only in a release that reads its snapshots.",
+        "messages starts only from a snapshot, in the release that wrote it or a later one.",
     )
     venues: Words = Field(
         default=(),

@@ -49,7 +49,7 @@ class MaintenanceOptions:
     """A journal up to this size is left alone."""
     keep_s: float | None = None
     """Messages that are younger stay, whatever else is so; None: all stay. Once the first are gone, a start needs a snapshot that
-    its build can load, and one of a build with other fields is none: so nobody's history goes unasked."""
+    its build can load, and one of a later build is none: so nobody's history goes unasked."""
     interval_s: float = 60.0
 
 

@@ -8,7 +8,7 @@ pub mod orders;
 use tidebook_feed::capture::{CaptureOptions, CaptureReader};
 use tidebook_feed::{FeedEngine, FeedOptions, Oracle, RecordBatch, RecordSink, StatusKind, Tally};
 use tidebook_testkit::recording;
-use tidebook_types::{MessageKind, RawMessage, Status, Venue};
+use tidebook_types::{Bar, Depth, Health, Instrument, MessageKind, Order, Quote, RawMessage, Status, Trade, Venue};
 
 /// A raw message with its own bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,3 +85,53 @@ pub fn told(batch: &RecordBatch) -> Vec<String> {
 pub struct Nothing;
 
 impl RecordSink for Nothing {}
+
+/// Everything that a message makes its engine write.
+#[derive(Debug, Default)]
+pub struct Written(pub RecordBatch, pub Vec<Health>);
+
+impl RecordSink for Written {
+    fn trade(&mut self, record: &Trade) {
+        self.0.trade(record);
+    }
+    fn quote(&mut self, record: &Quote) {
+        self.0.quote(record);
+    }
+    fn depth(&mut self, record: &Depth) {
+        self.0.depth(record);
+    }
+    fn bar(&mut self, record: &Bar) {
+        self.0.bar(record);
+    }
+    fn status(&mut self, record: &Status) {
+        self.0.status(record);
+    }
+    fn instrument(&mut self, record: &Instrument) {
+        self.0.instrument(record);
+    }
+    fn order(&mut self, record: &Order) {
+        self.0.order(record);
+    }
+    fn health(&mut self, record: &Health) {
+        self.1.push(*record);
+    }
+}
+
+impl Written {
+    pub fn clear(&mut self) {
+        self.0.clear();
+        self.1.clear();
+    }
+
+    pub fn assert_same(&self, other: &Self, what: &str) {
+        let (Self(one, health), Self(two, other_health)) = (self, other);
+        assert_eq!(one.trades, two.trades, "{what}");
+        assert_eq!(one.quotes, two.quotes, "{what}");
+        assert_eq!(one.depth, two.depth, "{what}");
+        assert_eq!(one.bars, two.bars, "{what}");
+        assert_eq!(one.status, two.status, "{what}");
+        assert_eq!(one.instruments, two.instruments, "{what}");
+        assert_eq!(one.orders, two.orders, "{what}");
+        assert_eq!(health, other_health, "{what}");
+    }
+}

@@ -331,8 +331,7 @@ impl<S: State, M: FnMut() -> S, T: FnMut(FollowerEvent)> Following<'_, M, T> {
         }
         let facts = snapshots.write_proven(state, place, created_ns, |snapshot| snapshot.load_into(&mut make()))?;
         let rotation = snapshots.rotate_usable(options.keep, |snapshot| {
-            let header = &snapshot.facts.header;
-            let ours = (header.state_version, header.place.journal_id) == (state.version(), place.journal_id);
+            let ours = snapshot.facts.header.place.journal_id == place.journal_id;
             ours && snapshot.load_into(&mut make()).is_ok()
         })?;
         Ok((facts, rotation))

@@ -237,15 +237,6 @@ fn load<S: State>(
     let snapshot = snapshots.load(sequence)?;
     check_place(journal, &snapshot.facts)?;
     let mut state = make();
-    let header = &snapshot.facts.header;
-    if header.state_version != state.version() {
-        return Err(SnapshotError::StateVersion {
-            path: snapshot.facts.path,
-            kind: header.kind.clone(),
-            expected: state.version(),
-            found: header.state_version,
-        });
-    }
     snapshot.load_into(&mut state)?;
     Ok((snapshot.facts, state))
 }

@@ -65,11 +65,20 @@ impl Snapshot {
     /// # Errors
     /// What [`State::load`] returned, or [`SnapshotError::StateHash`]. The state is not used after it.
     pub fn load_into(&self, state: &mut (impl State + ?Sized)) -> Result<(), SnapshotError> {
+        let SnapshotFacts { path, header, state_hash: expected, .. } = &self.facts;
+        let (ours, found) = (state.version(), header.state_version);
+        if !state.reads(found) {
+            let (path, kind) = (path.clone(), header.kind.clone());
+            return Err(SnapshotError::StateVersion { path, kind, expected: ours, found });
+        }
         state.load(self)?;
-        let expected = self.facts.state_hash;
+        // The hash of another version is one of other fields.
+        if found != ours {
+            return Ok(());
+        }
         for found in [Some(state.state_hash()), state.recomputed_state_hash()].into_iter().flatten() {
-            if found != expected {
-                return Err(SnapshotError::StateHash { path: self.facts.path.clone(), expected, found });
+            if found != *expected {
+                return Err(SnapshotError::StateHash { path: path.clone(), expected: *expected, found });
             }
         }
         Ok(())
