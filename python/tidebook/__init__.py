@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         open_producer,
         tuned,
     )
+    from tidebook.venue import Venue
 
     __version__: str
 
@@ -50,6 +51,7 @@ _EXPORTS = {
     "Store": "tidebook.storage.store",
     "TidebookError": "tidebook.errors",
     "Tuning": "tidebook.transport",
+    "Venue": "tidebook.venue",
     "create_channel": "tidebook.transport",
     "errors": "tidebook.errors",
     "instruments": "tidebook.transport",
@@ -75,6 +77,7 @@ __all__ = [
     "Store",
     "TidebookError",
     "Tuning",
+    "Venue",
     "__version__",
     "create_channel",
     "errors",

@@ -3,13 +3,15 @@
 import os
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NoReturn, final
+from typing import Any, Literal, NoReturn, Self, final
 
 import numpy
+from typing_extensions import disjoint_base
 
 __all__ = [
     "BatchFinder",
     "CheckpointStore",
+    "CommandOutcome",
     "Damage",
     "DepthBook",
     "DurableChannel",
@@ -22,6 +24,7 @@ __all__ = [
     "JournalWriter",
     "MarketDataEngine",
     "Payloads",
+    "Portfolio",
     "RecordBuffer",
     "Recording",
     "RecordingWriter",
@@ -37,6 +40,8 @@ __all__ = [
     "Schema",
     "Seen",
     "SnapshotStore",
+    "Venue",
+    "VenueState",
     "blake3_of_bytes",
     "blake3_of_file",
     "client_order_id_bytes",
@@ -132,6 +137,32 @@ class CheckpointStore:
         """Forgets checkpoints by their numbers, in one commit; how many of them there were."""
     def copy_to(self, directory: str | os.PathLike[str]) -> None:
         """Copies all of one moment, durably, into a directory that is made for it."""
+
+@final
+class CommandOutcome:
+    """What became of one command; true if it was accepted, by risk and by the venue."""
+
+    @property
+    def sequence(self) -> int:
+        """Of the command on `orders`."""
+    @property
+    def order_id(self) -> int:
+        """The order it placed or names; 0 where none was placed."""
+    @property
+    def reason(self) -> int:
+        """Why it was refused: a `Reason`; 0 where it was not."""
+    @property
+    def accepted(self) -> bool: ...
+    @property
+    def filled(self) -> int:
+        """What of the order this command filled, in size units."""
+    @property
+    def remaining(self) -> int:
+        """What is left of the order, in size units; of a market order by amount, of the amount."""
+    @property
+    def executions(self) -> numpy.ndarray[Any, numpy.dtype[numpy.void]]:
+        """All that happened, of `EXECUTION`, expiries that came before the command too."""
+    def __bool__(self) -> bool: ...
 
 @final
 class DepthBook:
@@ -584,6 +615,18 @@ class Payloads:
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> bytes: ...
 
+@disjoint_base
+class Portfolio:
+    """Positions, cost, profit, fees and cash of all accounts; `tidebook.venue.Portfolio` is the face of it."""
+
+    def __new__(cls) -> Self: ...
+    def _commands(self, commands: numpy.ndarray[Any, Any]) -> None: ...
+    def _executions(self, executions: numpy.ndarray[Any, Any]) -> None: ...
+    def _positions(self, account: int | None = None) -> list[tuple[int, ...]]: ...
+    def _balances(self, account: int | None = None) -> list[tuple[int, int, int, int]]: ...
+    def equity(self, account: int, asset: int) -> int:
+        """Cash of the asset and what positions quoted in it are worth, in ledger units (10^-18)."""
+
 @final
 class RecordBuffer:
     """Memory of records that an array views: a read-only buffer of bytes."""
@@ -897,6 +940,159 @@ class Schema:
         """Fields in order as (name, offset in bytes, numpy format)."""
     def dtype(self) -> numpy.dtype[Any]:
         """The numpy dtype of one record; numpy is imported by the first call."""
+
+@disjoint_base
+class Venue:
+    """Risk and matching in this process; `tidebook.venue.Venue` is the face of it."""
+
+    def __new__(
+        cls,
+        *,
+        orders_max: int | None = None,
+        accounts_max: int | None = None,
+        instruments_max: int | None = None,
+        ended_ids_max: int | None = None,
+        history: bool = True,
+        state: VenueState | None = None,
+    ) -> Self: ...
+    def place(
+        self,
+        account: int,
+        instrument_id: int,
+        side: int,
+        price: int = 0,
+        size: int = 0,
+        *,
+        order_type: int = 1,
+        time_in_force: int | None = None,
+        client_order_id: str | bytes | None = None,
+        amount: int = 0,
+        trigger_price: int = 0,
+        display_size: int = 0,
+        offset: int = 0,
+        peg: int = 0,
+        self_trade: int = 0,
+        flags: int = 0,
+        expire_ts: int = 0,
+        ts: int = 0,
+    ) -> CommandOutcome:
+        """Submits a new order: a limit order unless `order_type` says otherwise. Arguments and units are those of `tidebook.venue.place`.
+
+        Raises: TypeError, OverflowError for what a field cannot hold; CommandError for a text that is no client's id.
+        """
+    def cancel(
+        self,
+        account: int,
+        instrument_id: int,
+        order_id: int = 0,
+        *,
+        client_order_id: str | bytes | None = None,
+        ts: int = 0,
+    ) -> CommandOutcome:
+        """Submits a cancel, by the order's id or the client's. Raises: as `place`."""
+    def replace(
+        self,
+        account: int,
+        instrument_id: int,
+        order_id: int = 0,
+        price: int = 0,
+        size: int = 0,
+        *,
+        client_order_id: str | bytes | None = None,
+        trigger_price: int = 0,
+        display_size: int = 0,
+        offset: int = 0,
+        expire_ts: int = 0,
+        ts: int = 0,
+    ) -> CommandOutcome:
+        """Submits an order's new state, every field as it shall be. Raises: as `place`."""
+    @property
+    def sequence(self) -> int:
+        """Of the last command; 0 before the first."""
+    @property
+    def ts(self) -> int:
+        """The venue's time: the latest of all commands, ns since 1970 UTC."""
+    @property
+    def execution_count(self) -> int:
+        """Executions so far: the number of the last one."""
+    @property
+    def order_count(self) -> int:
+        """Open orders, waiting ones too."""
+    @property
+    def history_begin(self) -> int | None:
+        """First sequence that `at()` can go back to; None without history."""
+    def state_hash(self) -> int:
+        """A hash of everything that may change what later commands do, when risk has seen all that happened: the same for the same commands,
+        submitted or replayed.
+        """
+    def recomputed_state_hash(self) -> int | None:
+        """The same hash, computed anew from the whole state."""
+    def open_orders(
+        self, account: int | None = None, instrument_id: int | None = None
+    ) -> numpy.ndarray[Any, numpy.dtype[numpy.void]]:
+        """Open orders, of `OPEN_ORDER`: of an account in the order of acceptance; else by instrument, bids before asks, those in the
+        book by price (best first) and priority, then those that wait.
+        """
+    def order_of(self, account: int, client_order_id: str | bytes) -> int | None:
+        """Id of the order that bears a client's id, or bore it and is remembered. Raises: CommandError."""
+    def depth(self, instrument_id: int, count: int = 10) -> tuple[numpy.ndarray[Any, Any], numpy.ndarray[Any, Any]]:
+        """Prices and shown sizes of the best levels of both sides.
+
+        Shape:  int64 (2, count) each; row 0 bids falling, row 1 asks rising.
+        Units:  those of the instrument. A missing level has size 0 and its price means nothing.
+        """
+    def last_trade(self, instrument_id: int) -> int | None:
+        """Price of the last trade in price units, if there was one."""
+    def instrument_ids(self) -> list[int]:
+        """Numbers of all instruments, rising."""
+    def account_ids(self) -> list[int]:
+        """Numbers of all accounts, rising."""
+    def equity(self, account: int, asset: int) -> int:
+        """Cash of the asset and what positions quoted in it are worth, in ledger units (10^-18)."""
+    def _submit(
+        self, commands: numpy.ndarray[Any, Any]
+    ) -> tuple[
+        int,
+        numpy.ndarray[Any, numpy.dtype[numpy.void]],
+        numpy.ndarray[Any, numpy.dtype[numpy.void]],
+        numpy.ndarray[Any, numpy.dtype[numpy.void]],
+        list[int],
+    ]: ...
+    def _replay(
+        self, commands: numpy.ndarray[Any, Any], recheck: bool
+    ) -> tuple[numpy.ndarray[Any, numpy.dtype[numpy.void]], numpy.ndarray[Any, numpy.dtype[numpy.void]]]: ...
+    def _read_on(
+        self, sequence: int | None = None, progress: Callable[[int], object] | None = None
+    ) -> tuple[int, numpy.ndarray[Any, numpy.dtype[numpy.void]], numpy.ndarray[Any, numpy.dtype[numpy.void]]]: ...
+    def _order(self, order_id: int) -> numpy.ndarray[Any, numpy.dtype[numpy.void]]: ...
+    def _session(self, instrument_id: int) -> int: ...
+    def _definition(self, instrument_id: int) -> bytes | None: ...
+    def _positions(self, account: int | None = None) -> list[tuple[int, ...]]: ...
+    def _balances(self, account: int | None = None) -> list[tuple[int, int, int, int]]: ...
+    def _commands(self, first: int, last: int) -> numpy.ndarray[Any, numpy.dtype[numpy.void]]: ...
+    def _fork(self) -> VenueState: ...
+    def _at(self, sequence: int, progress: Callable[[int], object] | None = None) -> VenueState: ...
+    def _save(self, directory: str | os.PathLike[str], created_ns: int) -> pathlib.Path: ...
+    @staticmethod
+    def _load(directory: str | os.PathLike[str], sequence: int | None = None, history: bool = True) -> VenueState: ...
+    @staticmethod
+    def _open(
+        journal: str | os.PathLike[str],
+        snapshots: str | os.PathLike[str] | None = None,
+        sequence: int | None = None,
+        recheck: bool = False,
+        progress: Callable[[int], object] | None = None,
+        *,
+        orders_max: int | None = None,
+        accounts_max: int | None = None,
+        instruments_max: int | None = None,
+        ended_ids_max: int | None = None,
+        history: bool = True,
+    ) -> VenueState: ...
+
+@final
+class VenueState:
+    """A venue on its way into a `Venue`, whose constructor takes it once."""
 
 def blake3_of_bytes(data: bytes | bytearray | memoryview) -> str:
     """BLAKE3-256 of contiguous bytes, 64 hexadecimal digits. Releases the GIL.

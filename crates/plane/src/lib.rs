@@ -11,6 +11,8 @@ mod feed_history;
 mod histogram;
 mod input;
 mod latency;
+mod local_venue;
+mod outcome;
 mod output;
 mod positions;
 
@@ -21,4 +23,6 @@ pub use error::PlaneError;
 pub use feed_history::{FeedHistory, SavedFeed};
 pub use histogram::{Histogram, HistogramSnapshot};
 pub use latency::LatencyStage;
+pub use local_venue::{Happened, LocalVenue, LocalVenueError, LocalVenueOptions};
+pub use outcome::Outcome;
 pub use output::{CHANNELS, MarketDataChannels};

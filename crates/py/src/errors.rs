@@ -18,6 +18,9 @@ pub const DECIMAL: ErrorClass = ErrorClass("DecimalError");
 /// A command that cannot be written or given to a venue.
 pub const COMMAND: ErrorClass = ErrorClass("CommandError");
 
+/// Something that cannot be answered for.
+pub const QUERY: ErrorClass = ErrorClass("QueryError");
+
 /// A payload that is no raw message.
 pub const RAW_MESSAGE: ErrorClass = ErrorClass("RawMessageError");
 
@@ -86,6 +89,7 @@ pub const CORRUPT_MESSAGE: ErrorClass = ErrorClass("CorruptMessageError");
 const ALL: &[ErrorClass] = &[
     DECIMAL,
     COMMAND,
+    QUERY,
     RAW_MESSAGE,
     UNKNOWN_VENUE,
     CAPTURE,

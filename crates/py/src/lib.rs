@@ -19,6 +19,7 @@ mod journal_repair;
 mod measure;
 mod owned_channel;
 mod payloads;
+mod portfolio;
 mod processor;
 mod recording;
 mod records;
@@ -34,6 +35,7 @@ mod ring_view;
 mod schema;
 mod snapshots;
 mod units;
+mod venue;
 mod venue_words;
 mod venues;
 
@@ -70,6 +72,8 @@ mod _core {
     #[pymodule_export]
     use super::payloads::{Payloads, pack_message, unpack_message};
     #[pymodule_export]
+    use super::portfolio::Portfolio;
+    #[pymodule_export]
     use super::recording::{Recording, RecordingWriter};
     #[pymodule_export]
     use super::records::RecordBuffer;
@@ -93,6 +97,8 @@ mod _core {
     use super::snapshots::{Follower, SnapshotStore, recover_state};
     #[pymodule_export]
     use super::units::{format_units, parse_units};
+    #[pymodule_export]
+    use super::venue::{CommandOutcome, Venue, VenueState};
     #[pymodule_export]
     use super::venue_words::{client_order_id_bytes, client_order_id_text, command_layouts, venue_codes};
     #[pymodule_export]

@@ -160,6 +160,11 @@ impl<M: Matching> Replay<M> {
         }
     }
 
+    /// Whether risk has seen every execution.
+    pub fn is_settled(&self) -> bool {
+        self.unseen.is_empty()
+    }
+
     /// Risk as it will be when it has seen every execution: a copy, where it has not.
     pub fn settled_risk(&self) -> Cow<'_, Risk> {
         if self.unseen.is_empty() {

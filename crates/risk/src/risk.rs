@@ -140,6 +140,11 @@ impl Risk {
         Some(Command::new(CommandKind::MassCancel, account, 0, &MassCancelBody::default()).at(self.ts))
     }
 
+    /// Its bounds.
+    pub const fn options(&self) -> RiskOptions {
+        self.options
+    }
+
     /// What accounts have.
     pub const fn portfolio(&self) -> &Portfolio {
         &self.portfolio

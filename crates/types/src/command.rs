@@ -96,6 +96,16 @@ codes! {
     }
 }
 
+impl OrderType {
+    /// The time in force of one that says none: what a market order does not get at once is gone.
+    pub const fn usual_time_in_force(self) -> TimeInForce {
+        match self {
+            Self::Market => TimeInForce::Ioc,
+            _ => TimeInForce::Gtc,
+        }
+    }
+}
+
 codes! {
     /// How long an order stays.
     TimeInForce {

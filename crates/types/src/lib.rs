@@ -23,7 +23,7 @@ pub use execution::{Execution, ExecutionKind, Reason};
 pub use hash::mix;
 pub use matching::Matching;
 pub use message::{MessageKind, RawMessage, RawMessageError};
-pub use open_order::OpenOrder;
+pub use open_order::{OpenOrder, OpenOrderRecord};
 pub use payloads::Payloads;
 pub use records::{
     Bar, BookImage, ConsolidatedTop, Depth, Field, FieldKind, Health, Instrument, Order, Quote, Record, Schema, Status,

@@ -460,8 +460,9 @@ pub const SCHEMAS: [Schema; 10] = [
     ConsolidatedTop::SCHEMA,
 ];
 
-/// Schema of every record type of the venue's own channels: `orders.in` and `orders`, `executions`, `risk`.
-pub const VENUE_SCHEMAS: [Schema; 3] = [crate::Command::SCHEMA, crate::Execution::SCHEMA, crate::RiskEvent::SCHEMA];
+/// Schema of every record type of the venue: of its channels `orders.in` and `orders`, `executions`, `risk`, and of what it answers.
+pub const VENUE_SCHEMAS: [Schema; 4] =
+    [crate::Command::SCHEMA, crate::Execution::SCHEMA, crate::RiskEvent::SCHEMA, crate::OpenOrderRecord::SCHEMA];
 
 #[cfg(test)]
 mod tests {
@@ -504,7 +505,8 @@ mod tests {
                 ("consolidated", 104),
                 ("commands", 128),
                 ("executions", 128),
-                ("risk_events", 88)
+                ("risk_events", 88),
+                ("open_orders", 88)
             ]
         );
     }

@@ -3,7 +3,7 @@
 use tidebook_book::Side;
 use tidebook_types::{OpenOrder, OrderType};
 
-use crate::order::{LINKED, Standing, slot_of};
+use crate::order::{LINKED, NONE, Standing, slot_of};
 use crate::venue::Venue;
 
 impl Venue {
@@ -28,6 +28,23 @@ impl Venue {
             }
         }
         all
+    }
+
+    /// Those of an account, in the order of acceptance, or of an instrument, or of both; all of them in the order of [`Self::open_orders`].
+    pub fn open_orders_of(&self, account: Option<u32>, instrument_id: Option<u32>) -> Vec<OpenOrder> {
+        let Some(number) = account else {
+            let mut all = self.open_orders();
+            all.retain(|order| instrument_id.is_none_or(|id| id == order.instrument_id));
+            return all;
+        };
+        let mut found = Vec::new();
+        let mut next = self.accounts.find(number).map_or(NONE, |place| self.accounts.all[place as usize].first);
+        while next != NONE {
+            found.push(self.open_order(next));
+            next = self.orders.hot[next as usize].next;
+        }
+        found.retain(|order| instrument_id.is_none_or(|id| id == order.instrument_id));
+        found
     }
 
     /// The order with this id, if it is open.

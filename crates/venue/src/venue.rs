@@ -549,6 +549,30 @@ impl Venue {
         Some(other)
     }
 
+    /// How much it has room for.
+    pub const fn options(&self) -> VenueOptions {
+        self.options
+    }
+
+    /// An instrument's definition; `reference_price` is the present one.
+    pub fn definition(&self, instrument_id: u32) -> Option<InstrumentBody> {
+        self.market(instrument_id).map(|market| InstrumentBody { reference_price: market.reference, ..market.body })
+    }
+
+    /// Numbers of all instruments, rising.
+    pub fn instrument_ids(&self) -> Vec<u32> {
+        let mut ids: Vec<_> = self.markets.iter().map(|market| market.id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Numbers of all accounts, rising.
+    pub fn account_ids(&self) -> Vec<u32> {
+        let mut ids: Vec<_> = self.accounts.all.iter().map(|account| account.number).collect();
+        ids.sort_unstable();
+        ids
+    }
+
     /// Price of the last trade of an instrument, if there was one.
     pub fn last_trade(&self, instrument_id: u32) -> Option<i64> {
         self.market(instrument_id).map(|market| market.last_trade).filter(|price| *price != 0)

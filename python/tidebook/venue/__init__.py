@@ -1,7 +1,11 @@
 """The venue: a deterministic matching engine with risk, in this process.
 
-Commands go in as records, executions come out as records; what each means is in `docs/matching.md`, `docs/risk.md` and
-`docs/formats/orders.md`.
+    venue = Venue()
+    venue.submit([instrument(1, base_asset=1, quote_asset=2, price_exp=2, size_exp=3), account(7), ...])
+    venue.place(7, 1, Side.BUY, price=units("100.25", 2), size=units("1.5", 3)).order_id
+
+Commands go in as records, executions come out as records. Where to begin: `docs/venue.md`; what each means: `docs/matching.md`,
+`docs/risk.md`, `docs/formats/orders.md`.
 """
 
 from tidebook.venue.builders import (
@@ -40,14 +44,29 @@ from tidebook.venue.codes import (
     Verdict,
 )
 from tidebook.venue.decimals import decimal, units
-from tidebook.venue.layouts import COMMAND, EXECUTION, LAYOUTS, RISK_EVENT, Records, as_commands, commands
+from tidebook.venue.holdings import LEDGER_EXP, Balance, Portfolio, Position
+from tidebook.venue.layouts import (
+    COMMAND,
+    EXECUTION,
+    LAYOUTS,
+    OPEN_ORDER,
+    RISK_EVENT,
+    Records,
+    as_commands,
+    as_executions,
+    commands,
+)
+from tidebook.venue.venue import Replayed, Submitted, Venue
 
 __all__ = [
     "COMMAND",
     "EXECUTION",
     "LAYOUTS",
+    "LEDGER_EXP",
+    "OPEN_ORDER",
     "RISK_EVENT",
     "AccountFlag",
+    "Balance",
     "BandAction",
     "ClientOrderId",
     "CommandKind",
@@ -55,16 +74,22 @@ __all__ = [
     "OrderFlag",
     "OrderType",
     "Peg",
+    "Portfolio",
+    "Position",
     "Reason",
     "Records",
+    "Replayed",
     "RiskEventKind",
     "SelfTrade",
     "Session",
     "Side",
+    "Submitted",
     "TimeInForce",
+    "Venue",
     "Verdict",
     "account",
     "as_commands",
+    "as_executions",
     "cancel",
     "cancel_all_after",
     "client_order_id",

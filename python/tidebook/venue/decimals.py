@@ -6,8 +6,11 @@ The venue counts in units of 10^-exponent and rounds nothing; these two are the 
 from decimal import Decimal
 from operator import index
 
-from tidebook._core import format_units, parse_units
+from tidebook._core import parse_units
 from tidebook.errors import DecimalError
+
+EXPONENT_MAX = 18
+"""Most decimals of a price, a size or an amount."""
 
 
 def units(value: int | str | Decimal | float, exponent: int) -> int:
@@ -29,5 +32,10 @@ def units(value: int | str | Decimal | float, exponent: int) -> int:
 
 
 def decimal(value: int, exponent: int) -> Decimal:
-    """The number that so many units of 10^-`exponent` are, with all its decimals: `decimal(6183763, 2)` is 61837.63."""
-    return Decimal(format_units(value, exponent))
+    """The number that so many units of 10^-`exponent` are, with all its decimals: `decimal(6183763, 2)` is 61837.63. Any int will do."""
+    if not 0 <= exponent <= EXPONENT_MAX:
+        raise DecimalError(f"exponent {exponent}: 0 to {EXPONENT_MAX} are wanted", exponent=exponent)
+    # Made from its text, which is exact; arithmetic would round to the context's digits.
+    digits = f"{abs(value):0{exponent + 1}d}"
+    whole, fraction = digits[: len(digits) - exponent], digits[len(digits) - exponent :]
+    return Decimal(f"{'-' if value < 0 else ''}{whole}{'.' if exponent else ''}{fraction}")

@@ -23,6 +23,7 @@ Records = np.ndarray[Any, np.dtype[np.void]]
 COMMAND: np.dtype[np.void] = schemas()["commands"].dtype()
 EXECUTION: np.dtype[np.void] = schemas()["executions"].dtype()
 RISK_EVENT: np.dtype[np.void] = schemas()["risk_events"].dtype()
+OPEN_ORDER: np.dtype[np.void] = schemas()["open_orders"].dtype()
 
 
 def _layout(fields: Iterable[tuple[str, int, str]]) -> np.dtype[np.void]:
@@ -42,6 +43,7 @@ LAYOUTS: Mapping[CommandKind, np.dtype[np.void]] = MappingProxyType(
 )
 """Each kind's head and body; spare bytes have no name."""
 
+_SHOWN_MAX = 80
 _OURS = (COMMAND, *LAYOUTS.values())
 
 
@@ -65,12 +67,24 @@ def as_commands(records: Any) -> Records:
     if isinstance(records, (list, tuple)):
         return commands(records)
     if not isinstance(records, (np.ndarray, np.void)) or records.dtype not in _OURS:
-        what = f"an array of {records.dtype}" if hasattr(records, "dtype") else type(records).__name__
-        raise CommandError(
-            f"commands: records of tidebook.venue.COMMAND are wanted ({COMMAND.itemsize} bytes each), and this is {what}",
-            field="dtype",
-            value=what,
-            expected="COMMAND",
-        )
+        raise _unlike(records, "COMMAND", COMMAND)
     array = np.atleast_1d(records).reshape(-1)
     return array if array.dtype == COMMAND else array.view(COMMAND)
+
+
+def as_executions(records: Any) -> Records:
+    """These executions as a flat array of `EXECUTION`. Raises: CommandError for anything else, with what it is."""
+    if not isinstance(records, (np.ndarray, np.void)) or records.dtype != EXECUTION:
+        raise _unlike(records, "EXECUTION", EXECUTION)
+    return np.atleast_1d(records).reshape(-1)
+
+
+def _unlike(found: Any, wanted: str, dtype: np.dtype[np.void]) -> CommandError:
+    what = f"an array of {found.dtype}" if hasattr(found, "dtype") else type(found).__name__
+    what = what if len(what) <= _SHOWN_MAX else f"{what[:_SHOWN_MAX]}..."
+    return CommandError(
+        f"records of tidebook.venue.{wanted} are wanted ({dtype.itemsize} bytes each), and this is {what}",
+        field="dtype",
+        value=what,
+        expected=wanted,
+    )

@@ -1,0 +1,535 @@
+//! A venue in its caller's own hands: risk and matching behind one sequence, with what led there.
+//!
+//! No thread, no channel, no clock: commands are applied where they are given, so a notebook, a backtest or a gateway's replica has the engine's rules
+//! without the engine. Commands are kept, with copies of the whole state at intervals, so the venue as it was at any of its sequences
+//! can be made again by applying at most one interval. The cost: 128 bytes a command, and the copies.
+
+use std::cell::OnceCell;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tidebook_journal::snapshot::{self, Place, SnapshotError, SnapshotFacts, SnapshotStore};
+use tidebook_journal::storage::{Directory, Storage};
+use tidebook_journal::{JournalError, JournalReader, ReaderOptions, State};
+use tidebook_risk::{Difference, Replay, Risk, RiskOptions, Told};
+use tidebook_types::{Command, Execution, RiskEvent, Verdict};
+use tidebook_venue::{Venue, VenueOptions};
+use zerocopy::FromBytes;
+
+/// Channel of the venue's commands, and kind of its states.
+const ORDERS: &str = "orders";
+/// Commands of one block of history.
+const BLOCK: usize = 4096;
+/// Commands between two copies of the state, at first.
+const MARK_SPACING: u64 = 1 << 20;
+/// Copies kept: one more, and every other one goes.
+const MARKS_MAX: usize = 8;
+/// Commands between two questions whether to go on.
+const ASK_SPACING: u64 = 1 << 16;
+
+/// How much it has room for, and what it keeps. State hashes depend on the room: replays need the same.
+#[derive(Debug, Clone, Copy)]
+pub struct LocalVenueOptions {
+    /// Of risk.
+    pub risk: RiskOptions,
+    /// Of matching.
+    pub venue: VenueOptions,
+    /// Whether commands are kept, for [`LocalVenue::at`].
+    pub history: bool,
+}
+
+impl Default for LocalVenueOptions {
+    fn default() -> Self {
+        Self { risk: RiskOptions::default(), venue: VenueOptions::default(), history: true }
+    }
+}
+
+/// Why a local venue cannot do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LocalVenueError {
+    /// A sequence that it does not know the way to.
+    #[error("sequence {sequence}: this venue can be made again from {first} to {last}")]
+    Sequence {
+        /// Asked for.
+        sequence: u64,
+        /// First there is.
+        first: u64,
+        /// Last there is.
+        last: u64,
+    },
+    /// It keeps no commands.
+    #[error("this venue keeps no history: make it with history, or fork it where it will be needed")]
+    NoHistory,
+    /// A command that cannot be the next one.
+    #[error("orders: command {found} was given where {expected} comes next")]
+    NotNext {
+        /// The next one.
+        expected: u64,
+        /// What was given.
+        found: u64,
+    },
+    /// A message of the journal that is no command.
+    #[error("orders: message {sequence} has {size_bytes} bytes, a command has 128")]
+    NoCommand {
+        /// Which.
+        sequence: u64,
+        /// Its size.
+        size_bytes: usize,
+    },
+    /// A journaled command is not what risk would have said of it.
+    #[error(transparent)]
+    Difference(#[from] Difference),
+    /// There is nothing to save: a snapshot stands behind a command.
+    #[error("a venue without a command cannot be saved")]
+    Empty,
+    /// No snapshot in the directory.
+    #[error("no snapshot of a venue in {}", .path.display())]
+    NoSnapshot {
+        /// Where.
+        path: PathBuf,
+    },
+    /// A journal without its beginning.
+    #[error("the journal begins with command {first}, and no usable snapshot stands before it")]
+    NoBeginning {
+        /// First it has.
+        first: u64,
+    },
+    /// Reading the journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// Reading or writing a snapshot.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// Who was asked whether to go on said no.
+    #[error("ended before command {sequence}")]
+    Interrupted {
+        /// The next command.
+        sequence: u64,
+    },
+}
+
+/// What happened, in order.
+#[derive(Debug, Clone, Default)]
+pub struct Happened {
+    /// By matching.
+    pub executions: Vec<Execution>,
+    /// By risk.
+    pub events: Vec<RiskEvent>,
+    /// Commands that risk asked for (mass cancels of a kill switch), with their sequences.
+    pub follow_ups: Vec<(u64, Command)>,
+}
+
+impl Happened {
+    /// Nothing yet; keeps its memory.
+    pub fn clear(&mut self) {
+        self.executions.clear();
+        self.events.clear();
+        self.follow_ups.clear();
+    }
+
+    fn take(&mut self, told: Told<'_>) {
+        match told {
+            Told::Execution(execution) => self.executions.push(*execution),
+            Told::Event(event) => self.events.push(*event),
+        }
+    }
+}
+
+/// A copy of the whole state behind a command.
+#[derive(Debug, Clone)]
+struct Mark {
+    sequence: u64,
+    state: Arc<Replay<Venue>>,
+}
+
+/// What led to a state.
+#[derive(Debug, Clone, Default)]
+struct History {
+    /// The state before the first command; none where that is a new one.
+    base: Option<Mark>,
+    /// Full blocks, shared by forks.
+    blocks: Vec<Arc<Vec<Command>>>,
+    tail: Vec<Command>,
+    marks: Vec<Mark>,
+    spacing: u64,
+}
+
+impl History {
+    fn beginning(base: Option<Mark>) -> Self {
+        Self { base, spacing: MARK_SPACING, ..Self::default() }
+    }
+
+    /// Sequence behind which the commands are kept.
+    fn begin(&self) -> u64 {
+        self.base.as_ref().map_or(0, |base| base.sequence)
+    }
+
+    fn push(&mut self, command: &Command) {
+        if self.tail.capacity() == 0 {
+            self.tail.reserve_exact(BLOCK);
+        }
+        self.tail.push(*command);
+        if self.tail.len() == BLOCK {
+            self.blocks.push(Arc::new(std::mem::replace(&mut self.tail, Vec::with_capacity(BLOCK))));
+        }
+    }
+
+    fn is_mark_due(&self, sequence: u64) -> bool {
+        sequence - self.marks.last().map_or(self.begin(), |mark| mark.sequence) >= self.spacing
+    }
+
+    fn mark(&mut self, sequence: u64, state: &Replay<Venue>) {
+        if self.marks.len() == MARKS_MAX {
+            let mut keep = false;
+            self.marks.retain(|_| {
+                keep = !keep;
+                !keep
+            });
+            self.spacing *= 2;
+        }
+        self.marks.push(Mark { sequence, state: Arc::new(state.clone()) });
+    }
+
+    /// Command `index` from 0.
+    fn get(&self, index: u64) -> &Command {
+        let index = index as usize;
+        self.blocks.get(index / BLOCK).map_or_else(|| &self.tail[index % BLOCK], |block| &block[index % BLOCK])
+    }
+
+    /// The first `count` commands and the marks among them.
+    fn cut(&self, count: u64) -> Self {
+        let full = count as usize / BLOCK;
+        let rest = count as usize % BLOCK;
+        let mut tail = Vec::with_capacity(BLOCK);
+        tail.extend_from_slice(self.blocks.get(full).map_or(&self.tail[..], |block| &block[..])[..rest].as_ref());
+        let begin = self.begin();
+        Self {
+            base: self.base.clone(),
+            blocks: self.blocks[..full].to_vec(),
+            tail,
+            marks: self.marks.iter().filter(|mark| mark.sequence <= begin + count).cloned().collect(),
+            spacing: self.spacing,
+        }
+    }
+}
+
+/// Where it reads on, once it was opened from a journal.
+struct Following {
+    reader: JournalReader,
+    recheck: bool,
+}
+
+/// Risk and matching, in process.
+pub struct LocalVenue {
+    options: LocalVenueOptions,
+    replay: Replay<Venue>,
+    /// Last command applied.
+    sequence: u64,
+    history: Option<History>,
+    /// Risk with all executions seen, made when it is asked for and not so.
+    ahead: OnceCell<Box<Risk>>,
+    following: Option<Following>,
+}
+
+impl LocalVenue {
+    /// One that knows nobody and nothing.
+    pub fn new(options: LocalVenueOptions) -> Self {
+        let replay = Replay::new(options.risk, Venue::new(options.venue), false);
+        let history = options.history.then(|| History::beginning(None));
+        Self { options, replay, sequence: 0, history, ahead: OnceCell::new(), following: None }
+    }
+
+    /// Last command applied.
+    pub const fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// First sequence that [`Self::at`] can make again; none without history.
+    pub fn history_begin(&self) -> Option<u64> {
+        self.history.as_ref().map(History::begin)
+    }
+
+    /// Matching.
+    pub const fn matching(&self) -> &Venue {
+        self.replay.matching()
+    }
+
+    /// Risk, with every execution seen.
+    pub fn risk(&self) -> &Risk {
+        match self.ahead.get() {
+            Some(risk) => risk,
+            None if self.replay.is_settled() => self.replay.risk(),
+            None => self.ahead.get_or_init(|| Box::new(self.replay.settled_risk().into_owned())),
+        }
+    }
+
+    /// The same for the same commands, whether they were submitted or replayed.
+    pub fn state_hash(&self) -> u64 {
+        self.replay.settled_state_hash()
+    }
+
+    /// Judges a command, carries it out, and so what risk asks for behind it; the command becomes what `orders` would hold. Its sequence.
+    pub fn submit(&mut self, command: &mut Command, happened: &mut Happened) -> u64 {
+        self.ahead.take();
+        self.follow_up(happened);
+        self.step(command, happened);
+        let sequence = self.sequence;
+        self.follow_up(happened);
+        sequence
+    }
+
+    fn follow_up(&mut self, happened: &mut Happened) {
+        while let Some(mut command) = self.replay.risk().follow_up() {
+            let verdict = self.step(&mut command, happened);
+            happened.follow_ups.push((self.sequence, command));
+            if verdict != Verdict::Accepted {
+                // It would be asked for again and again.
+                break;
+            }
+        }
+    }
+
+    #[inline]
+    fn step(&mut self, command: &mut Command, happened: &mut Happened) -> Verdict {
+        let Happened { executions, events, .. } = happened;
+        self.sequence += 1;
+        let verdict = self.replay.submit(self.sequence, command, &mut |execution| executions.push(*execution));
+        events.extend_from_slice(self.replay.risk().events());
+        self.replay.settle(&mut |event| events.push(*event));
+        self.keep(command);
+        verdict
+    }
+
+    #[inline]
+    fn keep(&mut self, command: &Command) {
+        if let Some(history) = &mut self.history {
+            history.push(command);
+            if history.is_mark_due(self.sequence) {
+                history.mark(self.sequence, &self.replay);
+            }
+        }
+    }
+
+    /// Takes in the next command of a journal as it is there, or compares it with what risk says of it now.
+    ///
+    /// # Errors
+    /// The first difference, if `recheck`; the venue is not used after it.
+    pub fn apply_journaled(
+        &mut self,
+        command: &Command,
+        recheck: bool,
+        happened: Option<&mut Happened>,
+    ) -> Result<(), LocalVenueError> {
+        self.ahead.take();
+        self.replay.set_recheck(recheck);
+        let next = self.sequence + 1;
+        match happened {
+            Some(happened) => self.replay.apply_journaled_telling(next, command, &mut |told| happened.take(told)),
+            None => self.replay.apply_journaled(next, command),
+        }?;
+        self.sequence = next;
+        self.keep(command);
+        Ok(())
+    }
+
+    /// Another one that is the same and goes its own way. Copies the state, and none of the history.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self {
+            options: self.options,
+            replay: self.replay.clone(),
+            sequence: self.sequence,
+            history: self.history.clone(),
+            ahead: OnceCell::new(),
+            following: None,
+        }
+    }
+
+    /// This venue as it was behind command `sequence`; it goes its own way. `ask` is asked now and then, with the next sequence, whether to go on.
+    ///
+    /// # Errors
+    /// [`LocalVenueError::Sequence`], [`LocalVenueError::NoHistory`], [`LocalVenueError::Interrupted`].
+    pub fn at(&self, sequence: u64, mut ask: impl FnMut(u64) -> ControlFlow<()>) -> Result<Self, LocalVenueError> {
+        let history = self.history.as_ref().ok_or(LocalVenueError::NoHistory)?;
+        let (first, last) = (history.begin(), self.sequence);
+        if !(first..=last).contains(&sequence) {
+            return Err(LocalVenueError::Sequence { sequence, first, last });
+        }
+        let mark = history.marks.iter().rev().chain(&history.base).find(|mark| mark.sequence <= sequence);
+        let (mut replay, begin) = match mark {
+            Some(mark) => ((*mark.state).clone(), mark.sequence),
+            None => (Replay::new(self.options.risk, Venue::new(self.options.venue), false), 0),
+        };
+        replay.set_recheck(false);
+        for next in begin + 1..=sequence {
+            if next % ASK_SPACING == 0 && ask(next).is_break() {
+                return Err(LocalVenueError::Interrupted { sequence: next });
+            }
+            replay.apply_journaled(next, history.get(next - first - 1))?;
+        }
+        // It goes its own way: nobody will say any more that risk had not seen these.
+        replay.settle(&mut |_| {});
+        let history = Some(history.cut(sequence - first));
+        Ok(Self { options: self.options, replay, sequence, history, ahead: OnceCell::new(), following: None })
+    }
+
+    /// Commands behind `first` up to `last`, as `orders` would hold them.
+    ///
+    /// # Errors
+    /// [`LocalVenueError::Sequence`], [`LocalVenueError::NoHistory`].
+    pub fn commands(&self, first: u64, last: u64) -> Result<Vec<Command>, LocalVenueError> {
+        let history = self.history.as_ref().ok_or(LocalVenueError::NoHistory)?;
+        let (begin, end) = (history.begin() + 1, self.sequence);
+        if first > last {
+            return Ok(Vec::new());
+        }
+        for sequence in [first, last] {
+            if !(begin..=end).contains(&sequence) {
+                return Err(LocalVenueError::Sequence { sequence, first: begin, last: end });
+            }
+        }
+        Ok((first..=last).map(|sequence| *history.get(sequence - begin)).collect())
+    }
+
+    /// Writes a snapshot into a directory of snapshots, as nodes write them; it is read back and verified.
+    ///
+    /// # Errors
+    /// [`LocalVenueError::Empty`], [`LocalVenueError::Snapshot`].
+    pub fn save(&self, directory: &Path, created_ns: i64) -> Result<SnapshotFacts, LocalVenueError> {
+        if self.sequence == 0 {
+            return Err(LocalVenueError::Empty);
+        }
+        let place = Place {
+            channel: ORDERS.to_owned(),
+            journal_id: 0,
+            epoch: 0,
+            sequence: self.sequence,
+            batch_number: 0,
+            chain: 0,
+        };
+        Ok(SnapshotStore::open(directory, ORDERS)?.write(&self.replay, &place, created_ns)?)
+    }
+
+    /// The venue of a snapshot, of a node or of [`Self::save`]: the newest, or that of `sequence`. Its room is the saved one's, and its history begins there.
+    ///
+    /// # Errors
+    /// [`LocalVenueError::NoSnapshot`], [`LocalVenueError::Snapshot`].
+    pub fn load(
+        directory: &Path,
+        sequence: Option<u64>,
+        options: LocalVenueOptions,
+    ) -> Result<(Self, SnapshotFacts), LocalVenueError> {
+        let store = SnapshotStore::open(directory, ORDERS)?;
+        let newest = match sequence {
+            Some(sequence) => Some(sequence),
+            None => store.list()?.pop(),
+        };
+        let newest = newest.ok_or_else(|| LocalVenueError::NoSnapshot { path: directory.to_owned() })?;
+        let saved = store.load(newest)?;
+        let mut replay = Replay::new(options.risk, Venue::new(options.venue), false);
+        saved.load_into(&mut replay)?;
+        Ok((Self::from_state(replay, newest, options), saved.facts.clone()))
+    }
+
+    fn from_state(replay: Replay<Venue>, sequence: u64, options: LocalVenueOptions) -> Self {
+        let options =
+            LocalVenueOptions { risk: replay.risk().options(), venue: replay.matching().options(), ..options };
+        let history =
+            options.history.then(|| History::beginning(Some(Mark { sequence, state: Arc::new(replay.clone()) })));
+        Self { options, replay, sequence, history, ahead: OnceCell::new(), following: None }
+    }
+
+    /// The venue that a node's journal of `orders` describes, up to `last` or all that is durable. Nothing on disk is changed, and the
+    /// node may be running. It begins behind the newest usable snapshot of `snapshots`, if that is given and there is one.
+    ///
+    /// # Errors
+    /// [`LocalVenueError::Journal`], [`LocalVenueError::Snapshot`], [`LocalVenueError::NoBeginning`], [`LocalVenueError::Difference`],
+    /// [`LocalVenueError::NoCommand`], [`LocalVenueError::Interrupted`].
+    pub fn open(
+        journal: &Path,
+        snapshots: Option<&Path>,
+        last: Option<u64>,
+        recheck: bool,
+        options: LocalVenueOptions,
+        ask: impl FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<Self, LocalVenueError> {
+        let storage: Arc<dyn Storage> = Arc::new(Directory::new(journal.to_owned()));
+        let last = last.unwrap_or(u64::MAX);
+        let make = || Replay::new(options.risk, Venue::new(options.venue), false);
+        let start = match snapshots {
+            Some(directory) => {
+                let store = SnapshotStore::open(directory, ORDERS)?;
+                snapshot::newest_usable(make, &storage, &store, last)?.0
+            }
+            None => None,
+        };
+        let mut venue = match start {
+            Some((facts, replay)) => Self::from_state(replay, facts.sequence(), options),
+            None => Self::new(options),
+        };
+        let from = ReaderOptions::from_sequence(if venue.sequence == 0 { 0 } else { venue.sequence + 1 });
+        let reader = JournalReader::open_storage(storage, from)?;
+        venue.following = Some(Following { reader, recheck });
+        venue.read_on(last, None, ask)?;
+        Ok(venue)
+    }
+
+    /// Applies what has become durable since, up to command `last`; how many commands that were. Nothing where it was not opened from a journal.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn read_on(
+        &mut self,
+        last: u64,
+        mut happened: Option<&mut Happened>,
+        mut ask: impl FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<u64, LocalVenueError> {
+        let Some(mut following) = self.following.take() else { return Ok(0) };
+        let began = self.sequence;
+        let recheck = following.recheck;
+        let read = (|| {
+            while self.sequence < last {
+                let Some(batch) = following.reader.next_batch()? else { break };
+                for (sequence, payload) in batch.records() {
+                    let expected = self.sequence + 1;
+                    if sequence < expected {
+                        continue;
+                    }
+                    if sequence > expected {
+                        return Err(if self.sequence == 0 {
+                            LocalVenueError::NoBeginning { first: sequence }
+                        } else {
+                            LocalVenueError::NotNext { expected, found: sequence }
+                        });
+                    }
+                    if sequence > last {
+                        break;
+                    }
+                    if sequence % ASK_SPACING == 0 && ask(sequence).is_break() {
+                        return Err(LocalVenueError::Interrupted { sequence });
+                    }
+                    let command = Command::read_from_bytes(payload)
+                        .map_err(|_| LocalVenueError::NoCommand { sequence, size_bytes: payload.len() })?;
+                    self.apply_journaled(&command, recheck, happened.as_deref_mut())?;
+                }
+            }
+            Ok(self.sequence - began)
+        })();
+        self.following = Some(following);
+        read
+    }
+
+    /// Whether it was opened from a journal and can read on.
+    pub const fn is_following(&self) -> bool {
+        self.following.is_some()
+    }
+
+    /// A hash of the whole state made by another way; for tests and doubts.
+    pub fn recomputed_state_hash(&self) -> Option<u64> {
+        let mut settled = self.replay.clone();
+        settled.settle(&mut |_| {});
+        State::recomputed_state_hash(&settled)
+    }
+}
