@@ -25,6 +25,9 @@ class Subscriptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     connection: Annotated[int, msgspec.Meta(ge=0, le=CONNECTION_MAX)] = 0
 
 
+_decode = msgspec.json.Decoder(Subscriptions).decode
+
+
 class SubscriptionsFile:
     """Loads and saves `Subscriptions`; with no path it keeps nothing."""
 
@@ -39,7 +42,7 @@ class SubscriptionsFile:
         if self._path is None:
             return None
         try:
-            loaded = msgspec.json.decode(self._path.read_bytes(), type=Subscriptions)
+            loaded = _decode(self._path.read_bytes())
         except FileNotFoundError:
             return None
         except msgspec.DecodeError as error:

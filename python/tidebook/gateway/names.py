@@ -67,6 +67,10 @@ class _Head(msgspec.Struct):
     version: int
 
 
+_decode_head = msgspec.json.Decoder(_Head).decode
+_decode_content = msgspec.json.Decoder(_Content).decode
+
+
 class Names:
     """The file and what is in it. Threads: one."""
 
@@ -213,14 +217,14 @@ def _read(path: Path) -> _Content:
     except (FileNotFoundError, NotADirectoryError):
         return _Content()
     try:
-        head = msgspec.json.decode(text, type=_Head)
+        head = _decode_head(text)
         if (head.format, head.version) != (FORMAT, FORMAT_VERSION):
             raise VenueNamesError(
                 f"{path} is {head.format} version {head.version}; this release reads {FORMAT} version {FORMAT_VERSION}: use "
                 "the release that wrote it",
                 path=str(path),
             )
-        return msgspec.json.decode(text, type=_Content)
+        return _decode_content(text)
     except msgspec.DecodeError as error:
         raise VenueNamesError(
             f"{path} is damaged ({error}): without it nobody knows what the numbers on `orders` are called; put it back from a "

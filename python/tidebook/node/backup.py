@@ -119,6 +119,10 @@ class Backup(msgspec.Struct, frozen=True, kw_only=True):
     files: list[File]
 
 
+_decode_file = msgspec.json.Decoder(File).decode
+_decode_backup = msgspec.json.Decoder(Backup).decode
+
+
 def back_up(data: Path, destination: Path, progress: Callable[[int], None] = lambda _: None) -> Backup:
     """Makes a backup of `data` below `destination`, which is made if need be; returns when it is whole and durable.
 
@@ -180,7 +184,7 @@ def read_listing(backup: Path) -> Backup:
             f"{path} is damaged: its hash does not match its content; take another backup", path=str(path)
         )
     try:
-        listing = msgspec.json.decode(body, type=Backup)
+        listing = _decode_backup(body)
     except msgspec.DecodeError as error:
         raise BackupError(f"{path} is of another release: {error}", path=str(path)) from error
     if (listing.format, listing.format_version) != (FORMAT, FORMAT_VERSION):
@@ -308,11 +312,10 @@ class _Making:
         """Finds what an interrupted backup had copied whole."""
         self._target.mkdir(parents=True, exist_ok=True)
         remove_unfinished(self._root)
-        decoder = msgspec.json.Decoder(File)
         with contextlib.suppress(FileNotFoundError):
             for line in (self._root / _COPIED).read_bytes().splitlines():
                 with contextlib.suppress(msgspec.DecodeError):  # the last line may be torn
-                    file = decoder.decode(line)
+                    file = _decode_file(line)
                     path = self._target / file.path
                     if path.is_file() and path.stat().st_size == file.size_bytes:
                         self._resumed[file.path] = file

@@ -46,6 +46,10 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What else whoever asked should know."""
 
 
+_decode_change = msgspec.json.Decoder(Change).decode
+_decode_answer = msgspec.json.Decoder(Answer).decode
+
+
 @dataclass(frozen=True, slots=True)
 class Taken:
     """A request that is to be made now."""
@@ -75,7 +79,7 @@ class Asked:
     def answer(self) -> Answer | None:
         """What became of it; None as long as nobody said."""
         try:
-            return msgspec.json.decode(self._answered.read_bytes(), type=Answer)
+            return _decode_answer(self._answered.read_bytes())
         except FileNotFoundError:
             return None
 
@@ -112,6 +116,6 @@ def forget_old_answers(data: Path) -> None:
 
 def _read(path: Path) -> Change | None:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Change)
+        return _decode_change(path.read_bytes())
     except msgspec.DecodeError:
         return None

@@ -49,6 +49,9 @@ class Presence(msgspec.Struct, frozen=True, kw_only=True):
     """What it does there: `run`, `replay`, `record`, `restore`, ..."""
 
 
+_decode_presence = msgspec.json.Decoder(Presence).decode
+
+
 class Claim:
     """The data directory is this process's."""
 
@@ -117,7 +120,7 @@ def owner(data: Path) -> Presence | None:
     if not is_locked(data / LOCK_FILE):
         return None
     try:
-        return msgspec.json.decode(read_regular(data / OWNER_FILE), type=Presence)
+        return _decode_presence(read_regular(data / OWNER_FILE))
     except (OSError, OperationError, msgspec.DecodeError):
         return Presence(pid=0)
 

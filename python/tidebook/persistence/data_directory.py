@@ -62,6 +62,10 @@ class _Head(msgspec.Struct):
     version: int
 
 
+_decode_head = msgspec.json.Decoder(_Head).decode
+_decode_identity = msgspec.json.Decoder(Identity).decode
+
+
 def new_identity(restored_from: RestoredFrom | None = None) -> Identity:
     """One that no directory has yet."""
     return Identity(node_id=uuid.uuid4().hex, created=time.time_ns(), release=version(), restored_from=restored_from)
@@ -84,7 +88,7 @@ def read_identity(data: Path) -> Identity | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
-        head = msgspec.json.decode(text, type=_Head)
+        head = _decode_head(text)
         if head.format == FORMAT and head.version > FORMAT_VERSION:
             raise DirectoryVersionError(
                 f"{data} has layout version {head.version}, this release knows up to {FORMAT_VERSION}; use the release that "
@@ -93,7 +97,7 @@ def read_identity(data: Path) -> Identity | None:
                 found=head.version,
                 expected=FORMAT_VERSION,
             )
-        found = msgspec.json.decode(text, type=Identity)
+        found = _decode_identity(text)
     except msgspec.DecodeError as error:
         raise DirectoryError(
             f"{path} does not say what this directory is ({error}); put it back from a backup, or remove it if the rest is "

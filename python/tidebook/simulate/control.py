@@ -21,6 +21,8 @@ LEVELS_MAX = 1_000_000
 _OF_THE_WHOLE_VENUE = ("instrument", "status", "heartbeats", "subscriptions", "!serverShutdown")
 _STREAMS_SHOWN = 3
 
+_decode_faults = msgspec.json.Decoder(list[Fault] | Fault).decode
+
 
 class Control:
     """The endpoints under `/sim`. `set_paused` stops or restarts the venue's clock."""
@@ -109,7 +111,7 @@ class Control:
     async def _ask_fault(self, request: web.Request) -> web.Response:
         """Takes one fault or a list of them."""
         try:
-            faults = msgspec.json.decode(await request.read(), type=list[Fault] | Fault)
+            faults = _decode_faults(await request.read())
         except msgspec.DecodeError as error:
             raise web.HTTPBadRequest(text=f"/sim/faults: {error}") from error
         asked = faults if isinstance(faults, list) else [faults]

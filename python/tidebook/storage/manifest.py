@@ -107,6 +107,11 @@ class _Head(msgspec.Struct):
     format_version: int
 
 
+_decode_head = msgspec.json.Decoder(_Head).decode
+_VERSIONS = msgspec.json.Decoder(Version)
+_CHECKPOINTS = msgspec.json.Decoder(Checkpoint)
+
+
 class Manifest:
     """State of a store as of its newest version, and the way to add one."""
 
@@ -306,7 +311,7 @@ class Manifest:
         data = self._read(path)
         if data is None:
             return None
-        version = _decode(path, data, Version)
+        version = _decode(path, data, _VERSIONS)
         if version.version != number or version.parent != self._chain:
             raise _damaged(path, f"it does not follow version {number - 1}")
         return version, _digest(data)
@@ -322,7 +327,7 @@ class Manifest:
         if data is None:  # a newer one took its place between the listing and here
             self._load_checkpoint()
             return
-        checkpoint = _decode(path, data, Checkpoint)
+        checkpoint = _decode(path, data, _CHECKPOINTS)
         self._files = {entry.path: entry for entry in checkpoint.files}
         self._file_count = len(self._files)
         self.positions = dict(checkpoint.positions)
@@ -353,10 +358,10 @@ def _digest(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=32).hexdigest()
 
 
-def _decode(path: Path, data: bytes, body: type[Body]) -> Body:
+def _decode(path: Path, data: bytes, decoder: msgspec.json.Decoder[Body]) -> Body:
     text, _, _ = data.partition(b"\n")
     try:
-        head = msgspec.json.decode(text, type=_Head)
+        head = _decode_head(text)
     except msgspec.DecodeError as error:
         raise _damaged(path, f"it is no manifest ({error})") from error
     if (head.format, head.format_version) != (FORMAT, FORMAT_VERSION):
@@ -370,7 +375,7 @@ def _decode(path: Path, data: bytes, body: type[Body]) -> Body:
     if data != _frame(text):
         raise _damaged(path, "its hash does not match its content")
     try:
-        return msgspec.json.decode(text, type=body)
+        return decoder.decode(text)
     except msgspec.DecodeError as error:
         raise _damaged(path, f"it lacks something ({error})") from error
 
