@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         tuned,
     )
     from tidebook.venue import Venue
+    from tidebook.venue.connection import connect
 
     __version__: str
 
@@ -52,6 +53,7 @@ _EXPORTS = {
     "TidebookError": "tidebook.errors",
     "Tuning": "tidebook.transport",
     "Venue": "tidebook.venue",
+    "connect": "tidebook.venue.connection",
     "create_channel": "tidebook.transport",
     "errors": "tidebook.errors",
     "instruments": "tidebook.transport",
@@ -79,6 +81,7 @@ __all__ = [
     "Tuning",
     "Venue",
     "__version__",
+    "connect",
     "create_channel",
     "errors",
     "instruments",

@@ -1,4 +1,4 @@
-"""Market data of a node over REST and WebSocket: latest state, fanned out, read-only.
+"""Market data of a node over REST and WebSocket, latest state, fanned out; and order entry to its own venue.
 
     records ──► MarketView ──► REST /api/v1 ◄── History, for what is older
     (source)        └────────► Hub ──► /ws/v1, each frame encoded once
@@ -6,7 +6,7 @@
 `create_app` puts them together, `serving` runs the result. Importing this package imports numpy and pydantic.
 """
 
-from tidebook.api.app import ApiOptions, create_app
+from tidebook.api.app import ApiOptions, OrderEntry, create_app
 from tidebook.api.bars import Bar
 from tidebook.api.history import History
 from tidebook.api.outages import Outage
@@ -24,6 +24,7 @@ __all__ = [
     "ChannelGuarantee",
     "History",
     "MarketView",
+    "OrderEntry",
     "Outage",
     "RecordSource",
     "create_app",

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from fastapi import FastAPI, Response
 from starlette.routing import WebSocketRoute
@@ -18,6 +19,8 @@ from tidebook.api.charts import Charts
 from tidebook.api.history import History, NoHistory
 from tidebook.api.hub import Hub
 from tidebook.api.metrics import CONTENT_TYPE, MoreMetrics, exposition
+from tidebook.api.order_rest import order_router
+from tidebook.api.order_websocket import OrderSessions
 from tidebook.api.origin import LoopbackHosts
 from tidebook.api.pump import Pump
 from tidebook.api.rest import market_router
@@ -26,6 +29,7 @@ from tidebook.api.trace import TraceIds
 from tidebook.api.view import MarketView
 from tidebook.api.websocket import WebSocketEndpoint
 from tidebook.api.wire import ChannelGuarantee
+from tidebook.gateway.desk import OrderDesk
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,17 @@ class ApiOptions:
     """Refuse requests made under a host name that is not loopback; false only behind a proxy of your own."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderEntry:
+    """What takes orders."""
+
+    desk: OrderDesk
+    engine: Callable[[], dict[str, Any]]
+    """What the engine says of itself."""
+    allow_remote: bool = False
+    """Take orders from other machines too: there are no keys."""
+
+
 def create_app(
     view: MarketView,
     source: RecordSource,
@@ -50,14 +65,15 @@ def create_app(
     unwell: Callable[[], str | None] = lambda: None,
     history: History | None = None,
     guarantees: Callable[[], list[ChannelGuarantee]] = list,
+    orders: OrderEntry | None = None,
 ) -> FastAPI:
     """REST under `/api/v1`, WebSocket at `/ws/v1`, schema at `/openapi.json`, `/metrics`; fed from `source` while it runs.
 
     `more_metrics` gives what a node adds to the view's and the hub's; `unwell` says why the node is not ready though
     records are being read, such as storing that has stopped. `history` has what is older than this process, `guarantees` what
-    its durable channels promise.
+    its durable channels promise. With `orders` it also takes orders, at `/api/v1/accounts` and `/ws/v1/orders`.
 
-    The hub and the pump are at `app.state.hub` and `app.state.pump`, for metrics and tests.
+    The hub, the pump and the sessions of order entry are at `app.state.hub`, `pump` and `order_sessions`.
     """
     options = options or ApiOptions()
     hub = Hub(view)
@@ -81,8 +97,8 @@ def create_app(
     app = FastAPI(
         title="Tidebook",
         version=tidebook.__version__,
-        description="Read-only market data of this node. Prices and sizes are decimal strings, times are "
-        "microseconds since 1970 UTC, errors are RFC 9457 problems.",
+        description="Market data of this node, read-only, and order entry to its own venue. Prices and sizes are decimal "
+        "strings, times are microseconds since 1970 UTC, errors are RFC 9457 problems.",
         lifespan=lifespan,
         docs_url=None,  # FastAPI's pages load their scripts from a CDN
         redoc_url=None,
@@ -92,6 +108,12 @@ def create_app(
         market_router(view, Charts(history or NoHistory()), lambda: pump.not_ready() or unwell(), guarantees)
     )
     app.router.routes.append(WebSocketRoute("/ws/v1", WebSocketEndpoint(hub, options.origins), name="ws"))
+
+    if orders is not None:
+        app.include_router(order_router(orders.desk, orders.engine, options.origins, allow_remote=orders.allow_remote))
+        sessions = OrderSessions(orders.desk, options.origins, allow_remote=orders.allow_remote)
+        app.router.routes.append(WebSocketRoute("/ws/v1/orders", sessions, name="ws orders"))
+        app.state.order_sessions = sessions
 
     @app.get("/metrics", tags=["server"], response_class=Response, include_in_schema=False)
     async def metrics() -> Response:

@@ -226,7 +226,7 @@ class ChannelGuarantee:
     stored: int
     """Message up to which rows are stored."""
     storing: str
-    """`starting`, `following`, `stalled`, `failed` or `stopped`."""
+    """`starting`, `following`, `stalled`, `failed` or `stopped`; `none` of a channel whose messages make no rows."""
     failure: str | None
     """Why nothing more becomes durable or is stored; null while all is well."""
 

@@ -243,7 +243,7 @@ class Lives:
             self_trade=stp,
             peg=peg,
             flags=flags,
-            price=price,
+            price=0 if order_type == OrderType.PEGGED else price,  # it is parked until it is priced
             price_asked=price,
             size=size,
             amount=amount,
@@ -335,7 +335,6 @@ class Lives:
                 self._end(order, "cancelled", Reason.SELF_TRADE, execution.ts)
         elif kind == ExecutionKind.TRIGGERED:
             order.state = "open"
-            order.linked_order_id = 0
         elif kind == ExecutionKind.REPRICED:
             order.price = execution.price
 

@@ -1,0 +1,414 @@
+"""Order entry: a request in, what became of it out, acknowledged as safely as its account asked for.
+
+A client's id makes a request safe to send again. If the order of that id is known, the answer is that order as it is now, provided the
+request asks for the same; other content is a conflict. If it is not known the command goes to the venue, whose risk refuses a second use:
+then the order is known by the time the refusal is, because both stand on `orders`, the order first. So nothing that happens between two
+tries, a kill of the node included, makes two orders of one id.
+
+Nothing waits without a bound: commands that are not answered are counted, for all and for each account, and beyond that a request is
+refused before anything is written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from tidebook.errors import OrderEntryError, UnconfirmedError, UnknownInstrumentError, UsageError
+from tidebook.gateway import commands, words
+from tidebook.gateway.destination import destination_of
+from tidebook.gateway.layouts import NO_CLIENT_ID, PLACE
+from tidebook.gateway.lives import OPEN
+from tidebook.gateway.names import VENUE, Wait
+from tidebook.venue.codes import CommandKind, ExecutionKind, OrderType, Reason, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tidebook.gateway import requests
+    from tidebook.gateway.destination import Destination
+    from tidebook.gateway.following import Judged, OrdersFollower
+    from tidebook.gateway.layouts import Definition
+    from tidebook.gateway.lives import Order
+    from tidebook.gateway.names import Names
+
+_OPERATOR: Final = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeskOptions:
+    """Bounds of order entry."""
+
+    waiting_max: int = 4_096
+    """Commands that are handed over and not answered, of all accounts."""
+    waiting_of_account_max: int = 256
+    """Of one account."""
+    answer_timeout_s: float = 10.0
+    """Until a request is told that its command is not confirmed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A command was carried out."""
+
+    sequence: int
+    """On `orders`."""
+    durable: bool
+    """It was synced before this was said."""
+    order: Order | None = None
+    """What it was about, if that is one order, as it is now."""
+    linked: Order | None = None
+    """The other leg of a pair that was placed."""
+    cancelled: int = 0
+    """Orders that a mass cancel took away."""
+    repeated: bool = False
+    """Nothing new was done: the order was there already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A command was journaled and not carried out."""
+
+    sequence: int
+    reason: str
+    by: str
+    """`risk` or `matching`."""
+    order: Order | None = None
+    """The one that a place made and that ended with this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """The client's id was used before, for something else, or for what is no longer remembered."""
+
+    order: Order | None
+
+
+@dataclass(frozen=True, slots=True)
+class NotThere:
+    """No order of the account has this id, or none that is remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The order has ended: nothing can be changed about it."""
+
+    order: Order
+
+
+class TooManyWaitError(Exception):
+    """The account has more commands that wait than it may."""
+
+
+Outcome = Done | Refused | Conflict | NotThere | Ended
+
+
+class OrderDesk:
+    """Takes requests of clients and operators. Threads: one event loop's."""
+
+    def __init__(
+        self,
+        names: Names,
+        follower: OrdersFollower,
+        destinations: Mapping[str, Destination],
+        options: DeskOptions | None = None,
+    ) -> None:
+        """`destinations` by venue."""
+        self.names = names
+        self.follower = follower
+        self.options = options or DeskOptions()
+        self._destinations = destinations
+        self._waiting: Counter[int] = Counter()
+        self.counts: Counter[str] = Counter()
+        """What was asked for, by kind and what came of it: `done`, `refused`, `repeated`, `conflict`, `overload`, `unconfirmed`."""
+
+    # Of clients.
+
+    async def place(self, account: str, request: requests.Place, wait: Wait | None = None) -> Outcome:
+        """A new order, or the one that the same request made before.
+
+        Raises: UsageError and its kinds for what cannot be asked for; OrderEntryError, TooManyWaitError, nothing sent;
+                UnconfirmedError.
+        """
+        number = self.names.account_number(account)
+        instrument_id, definition = self._listed(request.instrument)
+        body = commands.place_body(request, definition)
+        return await self._new(CommandKind.PLACE, number, instrument_id, request.instrument, body, wait)
+
+    async def place_pair(self, account: str, request: requests.PlacePair, wait: Wait | None = None) -> Outcome:
+        """Two orders of which one cancels the other. Raises: as `place`."""
+        number = self.names.account_number(account)
+        instrument_id, definition = self._listed(request.instrument)
+        body = commands.pair_body(request, definition)
+        return await self._new(CommandKind.PLACE_PAIR, number, instrument_id, request.instrument, body, wait)
+
+    async def replace(
+        self, account: str, order_id: int | bytes, request: requests.Replace, wait: Wait | None = None
+    ) -> Outcome:
+        """Another state of an order, named by its id or the client's. Raises: as `place`."""
+        number = self.names.account_number(account)
+        order = self.order(number, order_id)
+        if order is None:
+            return NotThere()
+        if not order.is_open:
+            return Ended(order)
+        definition = self.follower.lives.definitions[order.instrument_id]
+        body = commands.replace_body(request, order, definition)
+        judged, durable = await self._sent(
+            CommandKind.REPLACE, number, order.instrument_id, self._name(order), body, wait
+        )
+        return self._refusal(judged) or Done(judged.sequence, durable, order)
+
+    async def cancel(self, account: str, order_id: int | bytes, wait: Wait | None = None) -> Outcome:
+        """One order away; one that was cancelled already is answered as it is. Raises: as `place`."""
+        number = self.names.account_number(account)
+        order = self.order(number, order_id)
+        if order is None:
+            return NotThere()
+        if not order.is_open:
+            return await self._cancelled_before(order, wait)
+        body = commands.cancel_body(order.order_id)
+        judged, durable = await self._sent(
+            CommandKind.CANCEL, number, order.instrument_id, self._name(order), body, wait
+        )
+        refused = self._refusal(judged)
+        if refused is not None and order.state not in OPEN:
+            return await self._cancelled_before(order, wait)
+        return refused or Done(judged.sequence, durable, order)
+
+    async def mass_cancel(
+        self, account: str, instrument: str | None = None, side: str | None = None, wait: Wait | None = None
+    ) -> Outcome:
+        """All orders of an account away, or those of an instrument, or of a side. Raises: as `place`."""
+        number = self.names.account_number(account)
+        name = instrument or f".{VENUE}"
+        instrument_id = 0 if instrument is None else self._listed(instrument)[0]
+        judged, durable = await self._sent(
+            CommandKind.MASS_CANCEL, number, instrument_id, name, commands.mass_cancel_body(side), wait
+        )
+        return self._refusal(judged) or Done(judged.sequence, durable, cancelled=_mass_cancelled(judged))
+
+    async def cancel_all_after(self, account: str, timeout_ms: int, wait: Wait | None = None) -> Outcome:
+        """The dead man's switch, on for this long or (0) off. Raises: as `place`."""
+        number = self.names.account_number(account)
+        body = commands.cancel_all_after_body(timeout_ms)
+        judged, durable = await self._sent(CommandKind.CANCEL_ALL_AFTER, number, 0, f".{VENUE}", body, wait)
+        return self._refusal(judged) or Done(judged.sequence, durable)
+
+    async def disconnected(self, account: int) -> Outcome:
+        """The account's session has ended: orders that are to go with it go. Raises: OrderEntryError, UnconfirmedError."""
+        judged, durable = await self._sent(
+            CommandKind.DISCONNECT, account, 0, f".{VENUE}", commands.command(0, 0, 0)[40:], "memory", unbounded=True
+        )
+        return self._refusal(judged) or Done(judged.sequence, durable)
+
+    def order(self, account: int, order_id: int | bytes) -> Order | None:
+        """An order of an account, by its id or the client's, open or ended; None when it is not remembered."""
+        lives = self.follower.lives
+        if isinstance(order_id, bytes):
+            return lives.order_of(account, order_id)
+        found = lives.orders.get(order_id)
+        return found if found is not None and found.account == account else None
+
+    # Of operators.
+
+    async def list_instrument(self, request: requests.ListInstrument) -> Outcome:
+        """Lists or changes an instrument. Raises: as `place`; OperationError when its name cannot be kept."""
+        destination_of(request.instrument, self._destinations)
+        # All is looked at before a name is given for ever.
+        named = self.names.name_instrument(request.instrument, request.base, request.quote)
+        body = commands.instrument_body(request, self.names, named.base, named.quote)
+        return await self._operated(CommandKind.INSTRUMENT, _OPERATOR, named.number, body)
+
+    async def open_account(self, request: requests.OpenAccount) -> Outcome:
+        """Opens or changes an account. Raises: as `list_instrument`."""
+        body = commands.account_body(request)
+        named = self.names.name_account(request.account, request.wait)
+        return await self._operated(CommandKind.ACCOUNT, named.number, 0, body)
+
+    async def transfer(self, account: str, request: requests.Transfer) -> Outcome:
+        """Cash or holdings in or out. Raises: as `place`."""
+        number = self.names.account_number(account)
+        return await self._operated(CommandKind.TRANSFER, number, 0, commands.transfer_body(request, self.names))
+
+    async def set_limits(self, account: str, request: requests.SetLimits) -> Outcome:
+        """Limits of an account. Raises: as `place`."""
+        number = self.names.account_number(account)
+        instrument_id, definition = (0, None) if request.instrument is None else self._listed(request.instrument)
+        return await self._operated(
+            CommandKind.LIMITS, number, instrument_id, commands.limits_body(request, definition)
+        )
+
+    async def set_session(self, instrument: str, session: str) -> Outcome:
+        """Another session of an instrument. Raises: as `place`."""
+        instrument_id, _ = self._listed(instrument)
+        return await self._operated(CommandKind.SESSION, _OPERATOR, instrument_id, commands.session_body(session))
+
+    async def kill(self, request: requests.Kill) -> Outcome:
+        """Trading of an account, or of all, off or on. Raises: as `place`."""
+        number = 0 if request.account is None else self.names.account_number(request.account)
+        return await self._operated(CommandKind.KILL, number, 0, commands.kill_body(killed=request.killed))
+
+    async def _operated(self, kind: int, account: int, instrument_id: int, body: bytes) -> Outcome:
+        judged, durable = await self._sent(kind, account, instrument_id, f".{VENUE}", body, "durable", unbounded=True)
+        return self._refusal(judged) or Done(judged.sequence, durable)
+
+    # What all of them share.
+
+    def _listed(self, instrument: str) -> tuple[int, Definition]:
+        """Number and definition of an instrument. Raises: UsageError, UnknownInstrumentError."""
+        destination_of(instrument, self._destinations)
+        number = self.names.instrument_number(instrument)
+        definition = self.follower.lives.definitions.get(number)
+        if definition is None:
+            raise UnknownInstrumentError(
+                f"instrument {instrument!r} is not listed; an operator lists it", instrument=instrument, near=[]
+            )
+        return number, definition
+
+    def _name(self, order: Order) -> str:
+        return self.names.instrument(order.instrument_id)
+
+    async def _new(
+        self, kind: int, account: int, instrument_id: int, instrument: str, body: bytes, wait: Wait | None
+    ) -> Outcome:
+        lives = self.follower.lives
+        ids = [client_id for client_id in _client_ids(kind, body) if client_id != NO_CLIENT_ID]
+        for client_id in ids:
+            known = lives.order_of(account, client_id)
+            if known is not None:
+                return await self._again(known, kind, instrument_id, body, wait)
+        judged, durable = await self._sent(kind, account, instrument_id, instrument, body, wait)
+        order = lives.orders.get(2 * judged.sequence)
+        refused = self._refusal(judged)
+        if refused is None:
+            linked = lives.orders.get(2 * judged.sequence + 1) if kind == CommandKind.PLACE_PAIR else None
+            return Done(judged.sequence, durable, order, linked)
+        if refused.reason == words.REASONS[Reason.DUPLICATE_CLIENT_ORDER_ID]:
+            for client_id in ids:
+                known = lives.order_of(account, client_id)
+                if known is not None:
+                    return await self._again(known, kind, instrument_id, body, wait)
+            self.counts["conflict"] += 1
+            return Conflict(None)
+        return refused
+
+    async def _again(self, known: Order, kind: int, instrument_id: int, body: bytes, wait: Wait | None) -> Outcome:
+        """The answer to a request whose id was used: the order, if it asks for that."""
+        if known.kind != kind or known.instrument_id != instrument_id or not _same_order(kind, known.placed, body):
+            self.counts["conflict"] += 1
+            return Conflict(known)
+        self.counts["repeated"] += 1
+        durable = await self._is_safe(known.sequence, known.account, wait)
+        if known.state == "rejected":
+            return Refused(known.sequence, words.REASONS[known.reason], "matching", known)
+        lives = self.follower.lives
+        first, linked = known, None
+        if kind == CommandKind.PLACE_PAIR:
+            first = lives.orders.get(2 * known.sequence, known)
+            linked = lives.orders.get(2 * known.sequence + 1)
+        return Done(known.sequence, durable, first, linked, repeated=True)
+
+    async def _cancelled_before(self, order: Order, wait: Wait | None) -> Outcome:
+        if order.state == "cancelled":
+            durable = await self._is_safe(self.follower.sequence, order.account, wait)
+            return Done(order.sequence, durable, order, repeated=True)
+        return Ended(order)
+
+    async def _is_safe(self, sequence: int, account: int, wait: Wait | None) -> bool:
+        """Waits as was asked for; whether the message is synced."""
+        if (wait or self.names.wait_of(account)) == "durable":
+            try:
+                async with asyncio.timeout(self.options.answer_timeout_s):
+                    await self.follower.wait_durable(sequence)
+            except TimeoutError:
+                raise UnconfirmedError(f"command {sequence} of orders is not on disk yet; ask again") from None
+        return sequence <= self.follower.durable
+
+    async def _sent(
+        self,
+        kind: int,
+        account: int,
+        instrument_id: int,
+        instrument: str,
+        body: bytes,
+        wait: Wait | None,
+        *,
+        unbounded: bool = False,
+    ) -> tuple[Judged, bool]:
+        """Hands a command over and waits as was asked for; how it was judged, and whether it is synced."""
+        destination = destination_of(instrument, self._destinations)
+        options = self.options
+        # Whoever wants to get out is never held up by those who want in.
+        if not unbounded and kind in (CommandKind.PLACE, CommandKind.PLACE_PAIR, CommandKind.REPLACE):
+            if destination.waiting >= options.waiting_max:
+                self.counts["overload"] += 1
+                raise OrderEntryError(
+                    f"{destination.waiting} commands wait for the venue, which is as many as may; nothing was sent, try again"
+                )
+            if self._waiting[account] >= options.waiting_of_account_max:
+                self.counts["overload"] += 1
+                raise TooManyWaitError(
+                    f"{self._waiting[account]} commands of the account wait to be acknowledged, which is as many as may; "
+                    "nothing was sent, try again"
+                )
+        future = destination.send(commands.command(kind, account, instrument_id, body))
+        self._waiting[account] += 1
+        durable = (wait or self.names.wait_of(account)) == "durable"
+        try:
+            async with asyncio.timeout(options.answer_timeout_s):
+                judged = await future
+                if durable:
+                    await self.follower.wait_durable(judged.sequence)
+        except TimeoutError:
+            self.counts["unconfirmed"] += 1
+            raise UnconfirmedError(
+                f"not confirmed within {options.answer_timeout_s:g} s: the command was handed over and may still be carried "
+                "out; send the same request with the same client_order_id, or look at the order"
+            ) from None
+        finally:
+            self._waiting[account] -= 1
+            if not self._waiting[account]:
+                del self._waiting[account]
+        return judged, judged.sequence <= self.follower.durable
+
+    def _refusal(self, judged: Judged) -> Refused | None:
+        if judged.verdict == Verdict.REJECTED:
+            self.counts["refused"] += 1
+            return Refused(judged.sequence, words.REASONS.get(judged.reason, str(judged.reason)), "risk")
+        for execution in judged.executions:
+            if execution.kind == ExecutionKind.REJECTED and execution.command_kind == judged.kind:
+                self.counts["refused"] += 1
+                order = self.follower.lives.orders.get(2 * judged.sequence)
+                reason = words.REASONS.get(execution.reason, str(execution.reason))
+                return Refused(judged.sequence, reason, "matching", order)
+        self.counts["done"] += 1
+        return None
+
+
+def client_id_of(text: str) -> bytes:
+    """The bytes of a client's id in a path. Raises: UsageError for what is none."""
+    found = commands.client_id(text)
+    if found == NO_CLIENT_ID:
+        raise UsageError(f"{text!r} is no id of a client", client_order_id=text)
+    return found
+
+
+def _client_ids(kind: int, body: bytes) -> tuple[bytes, ...]:
+    return (body[:16], body[16:32]) if kind == CommandKind.PLACE_PAIR else (body[:16],)
+
+
+def _same_order(kind: int, journaled: bytes, body: bytes) -> bool:
+    """Whether a request asks for what was journaled. Risk may have put in the worst price of an order that had none."""
+    if journaled == body:
+        return True
+    if kind != CommandKind.PLACE:
+        return False
+    (client_id, price, *rest), (own_id, own_price, *own_rest) = PLACE.unpack(journaled), PLACE.unpack(body)
+    return own_price == 0 and price != 0 and (client_id, rest) == (own_id, own_rest) and rest[7] != OrderType.LIMIT
+
+
+def _mass_cancelled(judged: Judged) -> int:
+    return sum(execution.size for execution in judged.executions if execution.kind == ExecutionKind.MASS_CANCELLED)

@@ -1,0 +1,71 @@
+"""Where orders go: the venue that an instrument's name ends with.
+
+One seam for all venues: who places an order does not know whether it goes to the engine of this node or, later, to an exchange. There
+is one destination so far, the node's own venue; an order for any other is refused before anything is done.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+from tidebook.errors import OrderEntryError, UsageError
+from tidebook.gateway.names import VENUE
+from tidebook.transport import Full, open_producer
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from tidebook.gateway.following import Judged, OrdersFollower
+
+CHANNEL: Final = "orders.in"
+
+
+class Destination(Protocol):
+    """A venue that takes commands."""
+
+    @property
+    def waiting(self) -> int:
+        """Commands that it was given and has not answered."""
+
+    def send(self, command: bytes) -> asyncio.Future[Judged]:
+        """Hands a command over, at once and whole; what becomes of it. Raises: OrderEntryError when it takes none now."""
+
+
+class LocalVenue:
+    """The engine of this node, by way of `orders.in`. Threads: one event loop's."""
+
+    def __init__(self, rings: Path, follower: OrdersFollower) -> None:
+        """Raises: ChannelError when the engine has made no such channel, or too many write to it."""
+        self._producer = open_producer(CHANNEL, directory=rings)
+        self._follower = follower
+
+    @property
+    def waiting(self) -> int:
+        """Commands that were written and are not judged yet."""
+        return self._follower.waiting
+
+    def send(self, command: bytes) -> asyncio.Future[Judged]:
+        """Writes it without waiting for room. Raises: OrderEntryError when there is none."""
+        written = self._producer.write(command, timeout=0.0)
+        if isinstance(written, Full):
+            raise OrderEntryError("orders.in is full: the engine is behind, or does not run; try again")
+        return self._follower.expect(written)
+
+    def close(self) -> None:
+        """Gives its place among the producers free."""
+        self._producer.close()
+
+
+def destination_of(instrument: str, destinations: Mapping[str, Destination]) -> Destination:
+    """Where orders of an instrument go, by the venue in its name. Raises: UsageError for one that nothing leads to."""
+    _, dot, venue = instrument.upper().rpartition(".")
+    found = destinations.get(venue) if dot else None
+    if found is None:
+        known = ", ".join(destinations)
+        where = f"orders for {venue} cannot be sent from here" if dot else "the name ends with no venue"
+        raise UsageError(
+            f"{instrument}: {where}; orders go to {known}, such as BTC-USD.{VENUE}", instrument=instrument, venue=venue
+        )
+    return found

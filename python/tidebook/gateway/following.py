@@ -1,0 +1,221 @@
+"""The gateway's view of the venue: a replica that follows `orders`, what became of every order, and who waits for what.
+
+`orders` is read as soon as commands are in shared memory (`peek`), so that who is content with that is answered at once; a second
+consumer, which sees only what is synced, says how far `orders` is durable. Who asked for more waits for that, and so does everything that
+is told unasked (the private streams): it would otherwise be told of what a power failure can take back.
+
+A reader that was overtaken reads what it missed from the journal: the engine never waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from tidebook.errors import OrderEntryError
+from tidebook.gateway.layouts import COMMAND_SIZE_BYTES, HEAD
+from tidebook.gateway.lives import Execution, Lives, executions_of
+from tidebook.transport import Gap, open_consumer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from tidebook.venue import Venue
+
+CHANNEL: Final = "orders"
+_BATCH_MAX: Final = 4_096
+_BEHIND_S: Final = 0.005
+"""Between two looks for what the ring no longer has and the journal has not yet."""
+
+
+class Judged:
+    """A command as it stands on `orders`, with what came of it."""
+
+    __slots__ = ("command", "executions", "kind", "reason", "sequence", "verdict")
+
+    def __init__(self, sequence: int, command: bytes, executions: Sequence[Execution]) -> None:
+        self.sequence = sequence
+        self.command = command
+        self.executions = executions
+        _, _, _, _, _, self.kind, self.verdict, self.reason = HEAD.unpack_from(command)
+
+
+class OrdersFollower:
+    """Reads `orders` from the first message on and keeps a replica of the venue. Threads: one event loop's."""
+
+    def __init__(self, rings: Path, venue: Venue, remembered: int) -> None:
+        """`venue` is a new one. Raises: ChannelError when `orders` cannot be read."""
+        self._rings = rings
+        self.venue = venue
+        self.lives = Lives(remembered)
+        self.sequence = 0
+        """Last command taken in."""
+        self.durable = 0
+        """Up to this one `orders` is synced, as far as this process has seen."""
+        self._judged: dict[int, asyncio.Future[Judged]] = {}
+        self._synced: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._unreleased: deque[Execution] = deque()
+        self._listeners: list[Callable[[Sequence[Execution]], None]] = []
+        self._failure: str | None = None
+
+    @property
+    def failure(self) -> str | None:
+        """Why it follows no more."""
+        return self._failure
+
+    def catch_up(self, progress: Callable[[int], None] = lambda _: None) -> int:
+        """Takes in all that is durable now and gives how many commands that were; for a thread, before `run`.
+
+        Raises: what the replica finds wrong; JournalError; ChannelError.
+        """
+        before = self.sequence
+        with self._behind() as consumer:
+            while (taken := consumer.poll_batch(65_536)) is not None:
+                self._require_whole(taken)
+                with taken as batch:
+                    self._take(batch.array)
+                progress(self.sequence - before)
+        self.durable = self.sequence
+        self._unreleased.clear()  # it happened in another life of the node
+        return self.sequence - before
+
+    async def run(self) -> None:
+        """Follows until cancelled. Raises: as `catch_up`; then whoever waits is told."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._follow(), name="orders: judged")
+                group.create_task(self._follow_durable(), name="orders: durable")
+        except BaseException as error:
+            cause = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error
+            self._failure = "the gateway stops" if isinstance(cause, asyncio.CancelledError) else str(cause)
+            self._give_up(self._failure)
+            if isinstance(error, BaseExceptionGroup):
+                raise cause from None
+            raise
+
+    def listen(self, listener: Callable[[Sequence[Execution]], None]) -> None:
+        """Has every execution that is durable told to `listener`, in order, from now on."""
+        self._listeners.append(listener)
+
+    def expect(self, source_sequence: int) -> asyncio.Future[Judged]:
+        """What becomes of the command with this place on `orders.in`; to be asked for right after it was written."""
+        future: asyncio.Future[Judged] = asyncio.get_running_loop().create_future()
+        if self._failure is not None:
+            future.set_exception(OrderEntryError(f"the venue is not followed any more: {self._failure}"))
+            return future
+        self._judged[source_sequence] = future
+        future.add_done_callback(lambda _: self._judged.pop(source_sequence, None))
+        return future
+
+    async def wait_durable(self, sequence: int) -> None:
+        """Returns when `orders` is synced up to this message. Raises: OrderEntryError when the follower has failed."""
+        if sequence <= self.durable:
+            return
+        if self._failure is not None:
+            raise OrderEntryError(f"the venue is not followed any more: {self._failure}")
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # Sequences come rising, but for who waits longer than the others for his turn.
+        place = len(self._synced)
+        while place and self._synced[place - 1][0] > sequence:
+            place -= 1
+        self._synced.insert(place, (sequence, future))
+        await future
+
+    @property
+    def waiting(self) -> int:
+        """Commands that were handed over and not judged yet."""
+        return len(self._judged)
+
+    async def _follow(self) -> None:
+        while True:
+            await self._catch_up_behind()
+            with open_consumer(
+                CHANNEL, directory=self._rings, start=self.sequence + 1, policy="overwrite", peek=True, wait="park"
+            ) as live:
+                while True:
+                    taken = await live.next_batch(_BATCH_MAX)
+                    if taken is None or isinstance(taken, Gap):
+                        break
+                    with taken as batch:
+                        self._take(batch.array)
+            await asyncio.sleep(_BEHIND_S)
+
+    async def _catch_up_behind(self) -> None:
+        """Takes in what the ring has overwritten."""
+        with self._behind() as consumer:
+            while (taken := consumer.poll_batch(_BATCH_MAX)) is not None:
+                self._require_whole(taken)
+                with taken as batch:
+                    self._take(batch.array)
+                await asyncio.sleep(0)
+
+    async def _follow_durable(self) -> None:
+        with open_consumer(CHANNEL, directory=self._rings, start="latest", policy="overwrite", wait="park") as consumer:
+            self._is_durable(consumer.next_sequence - 1)
+            while True:
+                taken = await consumer.next_batch(_BATCH_MAX)
+                if taken is not None and not isinstance(taken, Gap):
+                    taken.release()
+                self._is_durable(consumer.next_sequence - 1)
+
+    def _behind(self) -> Any:
+        return open_consumer(CHANNEL, directory=self._rings, start=self.sequence + 1, policy="spill")
+
+    def _require_whole(self, taken: object) -> None:
+        if isinstance(taken, Gap):
+            raise OrderEntryError(
+                f"orders: commands {taken.first} to {taken.first + taken.count - 1} are neither in the ring nor in the journal"
+            )
+
+    def _take(self, commands: np.ndarray[Any, Any]) -> None:
+        """Takes in commands as they are journaled, the next ones."""
+        commands = np.ascontiguousarray(commands)
+        executions = deque(executions_of(self.venue.replay(commands).executions))
+        data = commands.tobytes()
+        sources = commands["source_sequence"].tolist() if self._judged else ()
+        for index in range(len(commands)):
+            sequence = self.sequence + 1
+            command = data[index * COMMAND_SIZE_BYTES : (index + 1) * COMMAND_SIZE_BYTES]
+            own = []
+            while executions and executions[0].source_sequence == sequence:
+                own.append(executions.popleft())
+            self.lives.apply(sequence, command, own)
+            self.sequence = sequence
+            if self._listeners:
+                self._unreleased += own
+            future = self._judged.get(sources[index]) if sources else None
+            if future is not None and not future.done():
+                future.set_result(Judged(sequence, command, own))
+        if self.sequence <= self.durable:
+            self._release()
+
+    def _is_durable(self, sequence: int) -> None:
+        if sequence <= self.durable:
+            return
+        self.durable = sequence
+        while self._synced and self._synced[0][0] <= sequence:
+            _, future = self._synced.popleft()
+            if not future.done():
+                future.set_result(None)
+        self._release()
+
+    def _release(self) -> None:
+        released = []
+        while self._unreleased and self._unreleased[0].source_sequence <= self.durable:
+            released.append(self._unreleased.popleft())
+        if released:
+            for listener in self._listeners:
+                listener(released)
+
+    def _give_up(self, reason: str) -> None:
+        error = OrderEntryError(f"the venue is not followed any more: {reason}")
+        waiting: list[asyncio.Future[Any]] = [*self._judged.values(), *(future for _, future in self._synced)]
+        for future in waiting:
+            if not future.done():
+                future.set_exception(error)
+        self._judged.clear()
+        self._synced.clear()
