@@ -544,6 +544,26 @@ def test_a_flipped_bit_of_the_watermark_makes_no_backup_smaller(tmp_path: Path, 
     assert messages(tmp_path / "restored") == [b"%d" % n for n in range(40)]
 
 
+def test_a_backup_of_what_a_power_loss_left_has_all_that_a_start_would_find(tmp_path: Path) -> None:
+    """Method: the watermark, which is never synced, is the one of an earlier sync, and nobody writes."""
+    data = tmp_path / "data"
+    with owning(data, "run"):
+        writer = JournalWriter(data / "journal" / CHANNEL, CHANNEL)
+        durable = data / "journal" / CHANNEL / "durable"
+        for n in range(100):
+            writer.append(b"%d" % n)
+            writer.sync()
+            if n == 10:
+                old = durable.read_bytes()
+        del writer
+    durable.write_bytes(old)
+    made = back_up(data, tmp_path / "backups")
+    assert made.journals[0].last_sequence == 100
+    restore(tmp_path / "backups" / made.id, tmp_path / "restored")
+    JournalWriter(tmp_path / "restored" / "journal" / CHANNEL, CHANNEL).close()
+    assert messages(tmp_path / "restored") == [b"%d" % n for n in range(100)]
+
+
 # A command with a limit of the system for every file that it writes, which is refused like a full disk.
 LIMITED = """
 import resource, sys

@@ -1,7 +1,8 @@
 """`python -m tests.persistence.power_runs KIND CUTS SEED`: cuts the power of a process that writes, again and again.
 
 Kinds: `journal` (a writer alone), `channel` (a durable channel through the API, its ring lost with the power), `node` (a whole
-node with simulated venues and a reader that stores checkpoints: its journal, tables, snapshots and checkpoints), `lying` (as
+node with simulated venues and a reader that stores checkpoints: its journal, tables, snapshots and checkpoints, and a backup of what
+the power left), `lying` (as
 `channel`, on a disk that from some moment on answers syncs and does not do them). Prints one line with what was counted, or ends
 with status 1.
 
@@ -28,7 +29,9 @@ from tests.persistence.power import Disk, cannot_mount, disk
 from tidebook import persistence
 from tidebook._core import CheckpointStore, FeedDecoder, JournalReader, JournalWriter
 from tidebook.errors import JournalDamagedError
+from tidebook.node.backup import back_up
 from tidebook.node.directory import checkpoints_file, journal_directory, snapshots_directory
+from tidebook.node.restore import restore
 from tidebook.persistence import SnapshotFacts
 from tidebook.persistence.snapshots import stores
 
@@ -220,6 +223,20 @@ def check_checkpoints(journal: Path, last: int, truth: Derived) -> int:
     return newest
 
 
+def last_backed_up(data: Path, restored: Path) -> int:
+    """The last message of the feed's journal as it comes back from a backup; 0 where there is nothing to back up yet."""
+    if not journal_directory(data, FEED).is_dir():
+        return 0
+    backups = restored.with_name("backups")
+    made = back_up(data, backups)
+    restore(backups / made.id, restored)
+    held = journal_directory(restored, FEED)
+    last = persistence.verify(held).last_sequence if held.is_dir() else 0
+    for directory in (backups, restored):
+        shutil.rmtree(directory)
+    return last
+
+
 class Counted:
     """What a campaign met."""
 
@@ -239,12 +256,14 @@ def recover(kind: str, machine: Disk, acknowledged: int, checked: int, counted: 
         assert not acknowledged, f"{acknowledged} acknowledged, and no journal is there"
         return 0
     visible = visible_in(directory)
+    backed_up = last_backed_up(machine.root / "data", machine.root / "restored") if kind == "node" else None
     name = FEED if kind == "node" else CHANNEL
     writer = JournalWriter(directory, name, segment_size_bytes=SEGMENT_SIZE_BYTES, evidence=acknowledged)
     report, last = writer.recovery, writer.next_sequence - 1
     writer.close()
     assert last >= acknowledged, f"{acknowledged} acknowledged, {last} recovered"
     assert visible <= last, f"{visible} shown durable, {last} recovered"
+    assert backed_up in {None, last}, f"{backed_up} in a backup of what the power left, {last} recovered"
     assert persistence.verify(directory).last_sequence == last
     if kind != "node":
         assert read_messages(directory, checked) == last

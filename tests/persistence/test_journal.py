@@ -293,6 +293,61 @@ while True:
 """
 
 
+FORKING = """
+import os
+import sys
+from tidebook import persistence
+from tidebook._core import JournalWriter, Payloads
+from tidebook.errors import JournalError
+
+writer = JournalWriter(sys.argv[1], "numbers", segment_size_bytes=8192)
+# More than half a segment: the next one is being allocated, by a thread that no child has.
+writer.append_all(Payloads([bytes(1000)] * 5))
+assert writer.sync() == 5
+child = os.fork()
+if not child:
+    {act}
+    os._exit(0)
+_, status = os.waitpid(child, 0)
+assert status == 0, status
+writer.append(b"of the parent")
+assert writer.sync() == 6
+writer.append_all(Payloads([bytes(1000)] * 20))
+writer.close()
+payloads = [payload for _, payload in persistence.read(sys.argv[1])]
+assert payloads == [bytes(1000)] * 5 + [b"of the parent"] + [bytes(1000)] * 20
+assert persistence.verify(sys.argv[1]).messages == 26
+"""
+
+CHILDREN = {
+    "closes": "writer.close()",
+    "forgets": "del writer",
+    **{
+        f"{call.partition('(')[0]}s": f"""
+    try:
+        writer.{call}
+    except JournalError as error:
+        assert "forked" in str(error), error
+    else:
+        os._exit(1)"""
+        for call in (
+            "append(b'of the child')",
+            "append_all(Payloads([b'of the child']))",
+            "flush()",
+            "sync()",
+            "configure('{}')",
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("act", CHILDREN.values(), ids=CHILDREN)
+def test_a_forked_child_writes_nothing_into_the_journal_of_its_parent(tmp_path: Path, act: str) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", FORKING.format(act=act), str(tmp_path / "journal")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_killed_process_loses_nothing_it_acknowledged(tmp_path: Path) -> None:
     found: list[tuple[int, bytes]] = []
     for _ in range(3):

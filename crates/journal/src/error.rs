@@ -74,6 +74,14 @@ pub enum JournalError {
         /// The failure that ended it.
         cause: String,
     },
+    /// This process was forked from the one that opened the journal, and only that one writes it.
+    #[error(
+        "{path}: this process was forked from the one that opened the journal; open it here once that one has closed it"
+    )]
+    Forked {
+        /// The journal's directory.
+        path: PathBuf,
+    },
     /// Another process writes this journal.
     #[error("{path}: another process writes this journal; stop it or choose another directory")]
     Locked {

@@ -17,8 +17,8 @@ use crate::segment::{self, OpenSegment};
 use crate::storage::{self, Access, Storage, StorageFile, StorageLock, read_full_at, write_all_at};
 use crate::walk::{Buffer, Walked, check_seal, walk};
 use crate::watermark::{self, Watermark, WatermarkWriter};
-use crate::writer::{LOCK_NAME, now_ns};
-use crate::{compact, verify};
+use crate::writer::now_ns;
+use crate::{compact, verify, writer};
 
 /// Where replaced and taken-out segments are kept, below the journal's directory.
 pub const QUARANTINE: &str = "quarantine";
@@ -207,7 +207,7 @@ fn header_of(storage: &dyn Storage, number: u64) -> Result<Option<OpenSegment>, 
 /// Both locks: nobody writes and nobody removes while the journal is repaired.
 fn lock(storage: &dyn Storage) -> Result<[Box<dyn StorageLock>; 2], JournalError> {
     let take = |name: &str| storage.try_lock(name).map_err(io_error("lock", &storage.path(name)));
-    let writer = take(LOCK_NAME)?.ok_or_else(|| JournalError::Locked { path: storage.path(LOCK_NAME) })?;
+    let writer = writer::lock(storage)?;
     let compaction =
         take(compact::LOCK_NAME)?.ok_or_else(|| JournalError::Compacting { path: storage.path(compact::LOCK_NAME) })?;
     Ok([writer, compaction])

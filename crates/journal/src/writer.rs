@@ -4,25 +4,32 @@
 //! [`JournalWriter::flush`] hands the batch to the operating system, [`JournalWriter::sync`] makes it durable. Only
 //! what `sync` has returned for may be acknowledged. A failed write or sync poisons the writer: after it the kernel
 //! may report clean pages that never reached the disk, so trying again would acknowledge what is lost.
+//!
+//! A writer belongs to the process that opened it. A forked child has its descriptors and none of its right: it would write over
+//! what its parent acknowledges. There every call is refused, and closing or dropping it does nothing.
 
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::error::{JournalError, io_error};
+use crate::fork::Owner;
 use crate::frame::{
     BATCH_HEADER_SIZE_BYTES, BatchBuilder, BatchHeader, CHANNEL_SIZE_BYTES_MAX, ChainState, FORMAT_VERSION,
     SEGMENT_HEADER_SIZE_BYTES, SegmentHeader,
 };
+use crate::owned_thread::OwnedThread;
 use crate::recovery::{Recovered, RecoveryReport, Tail, recover};
 use crate::segment::{self, BlankSegment, OpenSegment, SEGMENT_SIZE_BYTES_MAX, SEGMENT_SIZE_BYTES_MIN};
 use crate::storage::{self, Storage, StorageLock, write_all_at};
 use crate::watermark::{Watermark, WatermarkWriter};
 
 pub(crate) const LOCK_NAME: &str = "lock";
+/// Between looks at a lock that is taken: longer each time, as one who looks may be kept from running.
+const LOCK_PAUSES: [Duration; 4] =
+    [Duration::from_micros(50), Duration::from_millis(1), Duration::from_millis(10), Duration::ZERO];
 /// Longest configuration, however large the segments are.
 const CONFIGURATION_SIZE_BYTES_MAX: u64 = 64 << 10;
 
@@ -100,8 +107,9 @@ pub struct JournalWriter {
     synced: ChainState,
     durable: Arc<AtomicU64>,
     watermark: WatermarkWriter,
-    next_segment: Option<JoinHandle<Result<BlankSegment, JournalError>>>,
+    next_segment: Option<OwnedThread<Result<BlankSegment, JournalError>>>,
     poison: Option<String>,
+    owner: Owner,
     looked: Instant,
     /// Released last.
     _lock: Box<dyn StorageLock>,
@@ -150,11 +158,7 @@ impl JournalWriter {
         options.check()?;
         let root = storage.path("");
         storage.create_directory().map_err(io_error("create", &root))?;
-        let lock_path = storage.path(LOCK_NAME);
-        let lock = storage
-            .try_lock(LOCK_NAME)
-            .map_err(io_error("lock", &lock_path))?
-            .ok_or(JournalError::Locked { path: lock_path })?;
+        let lock = lock(&**storage)?;
         segment::remove_unfinished(&**storage)?;
         let recovered = recover(storage, &options.channel, options.first_sequence, options.evidence)?;
         Ok((lock, recovered))
@@ -198,6 +202,7 @@ impl JournalWriter {
             watermark,
             next_segment: None,
             poison: None,
+            owner: Owner::here(),
             looked: Instant::now(),
             _lock: lock,
             storage,
@@ -273,7 +278,7 @@ impl JournalWriter {
     /// # Errors
     /// [`JournalError::TooLarge`], or what [`Self::flush`] returns; the message is not in the journal then.
     pub fn append(&mut self, payload: &[u8]) -> Result<u64, JournalError> {
-        self.check_poison()?;
+        self.check_usable()?;
         let size_bytes_max = self.payload_size_bytes_max();
         if payload.len() > size_bytes_max {
             return Err(JournalError::TooLarge { size_bytes: payload.len(), size_bytes_max });
@@ -292,7 +297,7 @@ impl JournalWriter {
     /// # Errors
     /// [`JournalError::Full`]: the batch stays open and the call may be repeated. Any other failure poisons.
     pub fn flush(&mut self) -> Result<(), JournalError> {
-        self.check_poison()?;
+        self.check_usable()?;
         if self.batch.count() == 0 {
             return Ok(());
         }
@@ -316,6 +321,7 @@ impl JournalWriter {
             self.next_segment = std::thread::Builder::new()
                 .name("journal-allocate".into())
                 .spawn(move || segment::allocate(&storage, number, size_bytes))
+                .map(OwnedThread::new)
                 .ok(); // without a thread the segment is allocated when it is needed
         }
         Ok(())
@@ -328,7 +334,7 @@ impl JournalWriter {
     pub fn sync(&mut self) -> Result<u64, JournalError> {
         self.flush()?;
         // Each time: what was removed before a message was written is never acknowledged with it.
-        self.check_poison()?;
+        self.check_usable()?;
         self.look_now()?;
         self.sync_flushed()?;
         Ok(self.durable())
@@ -340,7 +346,7 @@ impl JournalWriter {
     /// # Errors
     /// [`JournalError::Removed`] and [`JournalError::Shortened`], which poison.
     pub fn look(&mut self) -> Result<(), JournalError> {
-        self.check_poison()?;
+        self.check_usable()?;
         if self.looked.elapsed() < self.options.look_interval {
             return Ok(());
         }
@@ -370,17 +376,18 @@ impl JournalWriter {
     }
 
     /// Ends the journal cleanly: syncs, notes that nothing was pending, and gives back the space that was allocated for
-    /// more.
+    /// more. Does nothing in a forked child.
     ///
     /// # Errors
     /// As [`Self::sync`]; everything is durable when giving space back is what failed.
     pub fn close(mut self) -> Result<(), JournalError> {
+        if !self.owner.is_here() {
+            return Ok(());
+        }
         self.sync()?;
         self.watermark.publish_synced(watermark_of(&self.segment, &self.synced, true))?;
         // Behind the note: until it is durable the zeros are what tells a clean tail from a cut one.
-        if let Some(thread) = self.next_segment.take() {
-            drop(thread.join());
-        }
+        self.end_allocating();
         segment::remove_unfinished(&*self.storage)?;
         release_unused(&*self.storage, &self.segment, self.offset)
     }
@@ -403,7 +410,8 @@ impl JournalWriter {
         self.look_now()?;
         self.sync_flushed()?;
         let header = next_header(&*self.storage, &self.options, Some((&self.segment.header, self.state)))?;
-        let ahead = self.next_segment.take().map(|thread| thread.join().expect("allocating a segment never panics"));
+        let ahead = self.next_segment.take().and_then(|mut thread| thread.end(|| ()));
+        let ahead = ahead.map(|allocated| allocated.expect("allocating a segment never panics"));
         let blank = match ahead {
             Some(Ok(blank)) => blank,
             // Space may have come back since the thread tried.
@@ -431,7 +439,16 @@ impl JournalWriter {
         Ok(())
     }
 
-    fn check_poison(&self) -> Result<(), JournalError> {
+    /// Waits for the thread that allocates the next segment, if there is one.
+    fn end_allocating(&mut self) {
+        drop(self.next_segment.take().and_then(|mut thread| thread.end(|| ())));
+    }
+
+    /// Whether anything may still be written here.
+    fn check_usable(&self) -> Result<(), JournalError> {
+        if !self.owner.is_here() {
+            return Err(JournalError::Forked { path: self.storage.path("") });
+        }
         match &self.poison {
             None => Ok(()),
             Some(cause) => Err(JournalError::Poisoned { path: self.storage.path(""), cause: cause.clone() }),
@@ -458,10 +475,23 @@ impl JournalWriter {
 impl Drop for JournalWriter {
     /// Leaves the disk as a crash would; only waits for the allocating thread, which holds no lock of its own.
     fn drop(&mut self) {
-        if let Some(thread) = self.next_segment.take() {
-            drop(thread.join());
-        }
+        self.end_allocating();
     }
+}
+
+/// The writer's lock. Who only looks whether there is a writer ([`Storage::is_locked`]) has it for an instant and is waited for.
+///
+/// # Errors
+/// [`JournalError::Locked`] while another writes.
+pub(crate) fn lock(storage: &dyn Storage) -> Result<Box<dyn StorageLock>, JournalError> {
+    let path = storage.path(LOCK_NAME);
+    for pause in LOCK_PAUSES {
+        if let Some(lock) = storage.try_lock(LOCK_NAME).map_err(io_error("lock", &path))? {
+            return Ok(lock);
+        }
+        std::thread::sleep(pause);
+    }
+    Err(JournalError::Locked { path })
 }
 
 /// Header of the segment after `before`: (its header, where its chain ended).

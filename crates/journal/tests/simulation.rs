@@ -19,7 +19,7 @@ use tidebook_journal::snapshot::{Progress, RecoveryOptions, SnapshotError, Snaps
 use tidebook_journal::storage::Storage;
 use tidebook_journal::{
     JournalError, JournalOptions, JournalReader, JournalWriter, KeepFacts, KeepRule, ReaderOptions, State, Tail,
-    compact_storage, segments,
+    compact_storage, durable_end_storage, segments,
 };
 use tidebook_testkit::storage::{EINTR, EIO, ENOSPC};
 use tidebook_testkit::{Fault, MemoryStorage, Operation, OrderFlow, OrderStore, Random};
@@ -192,6 +192,25 @@ impl History {
         met.power_losses += 1;
         self.journal.power_loss(&mut self.random);
         self.snapshots.power_loss(&mut self.random);
+        self.copy_what_the_power_left();
+    }
+
+    /// A copy made before anybody opens the journal again has all that was acknowledged.
+    fn copy_what_the_power_left(&self) {
+        let copy = self.journal.fork();
+        let end = durable_end_storage(&copy.shared()).expect("what was acknowledged is there");
+        let Some(end) = end else {
+            assert_eq!(self.acknowledged.len(), 0, "acknowledged, and there is no journal");
+            return;
+        };
+        let name = format!("{:010}.segment", end.segment);
+        let mut bytes = copy.bytes(&name);
+        bytes.truncate(end.size_bytes as usize);
+        copy.set_bytes(&name, bytes);
+        let (_, found) = JournalWriter::open_storage(copy.shared(), options(0)).expect("a copy opens");
+        let (last, acknowledged) = (found.last_sequence, self.acknowledged.len() as u64);
+        assert!(last >= acknowledged, "{acknowledged} acknowledged, {last} in the copy");
+        assert_eq!(found.tail, Tail::Clean);
     }
 
     fn store(&self) -> SnapshotStore {
