@@ -50,7 +50,7 @@ TidebookError
     │   ├── SnapshotFullError      no space; the snapshots before are kept
     │   ├── SnapshotDamagedError   not what was written
     │   └── SnapshotMismatchError  whole, and its journal lacks what it proves or has another history
-    ├── StateError          a state cannot take a message or its saved bytes
+    ├── StateError          a state cannot take a message or its saved bytes, or has no hash
     └── StorageError        reading or writing a store failed
         ├── StorageFullError      the disk or a quota is full
         ├── StorageAccessError    read-only, or not ours to write or read
@@ -274,7 +274,7 @@ class SnapshotMismatchError(SnapshotError):
 
 
 class StateError(OperationError):
-    """A state cannot take a message, or the bytes that were saved of it; what it raised itself is the cause."""
+    """A state cannot take a message, or the bytes that were saved of it, or has no hash; what it raised itself is the cause."""
 
 
 class StorageError(OperationError):

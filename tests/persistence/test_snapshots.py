@@ -19,6 +19,7 @@ from tidebook.errors import (
     StateError,
 )
 from tidebook.persistence import Follower, SnapshotStore, recover
+from tidebook.persistence.snapshots import place_behind
 
 
 class Balances:
@@ -292,6 +293,111 @@ def test_a_state_that_cannot_be_saved_and_loaded_makes_no_snapshot_that_counts(
             follower.snapshot()
         assert problem in (follower.status.failure or "")
     assert recover(Balances, journal, store).state.amounts == unbroken(200).amounts
+
+
+class Unhashed(Balances):
+    """Raises for its hash once it has moved; loads something else than it saved."""
+
+    def state_hash(self) -> int:
+        if self.amounts:
+            raise ArithmeticError("no scales")
+        return super().state_hash()
+
+    def load(self, content: bytes) -> None:
+        super().load(content[: -self._ENTRY.size])
+
+
+class Signed(Unhashed):
+    """Gives what `hash` of Python gives: a number that may be negative."""
+
+    def state_hash(self) -> int:
+        return -1 if self.amounts else 0
+
+
+class UnhashedAnew(Unhashed):
+    """Raises for the hash computed anew."""
+
+    def state_hash(self) -> int:
+        return Balances.state_hash(self)
+
+    def recomputed_state_hash(self) -> int:
+        raise ArithmeticError("no scales")
+
+
+@pytest.mark.parametrize(
+    ("make", "cause"),
+    [(Unhashed, ArithmeticError), (Signed, OverflowError), (UnhashedAnew, ArithmeticError)],
+    ids=["raises", "negative", "raises_anew"],
+)
+def test_a_state_without_a_hash_makes_no_snapshot_and_is_not_given_by_a_recovery(
+    make: type[Balances], cause: type[Exception], journal: Path, store: SnapshotStore
+) -> None:
+    """No hash equals no hash: taken for a number, it would prove whatever was loaded."""
+    with Follower(make, journal, store, interval_s=3600) as follower, pytest.raises(SnapshotError):
+        follower.snapshot()
+    live = make()
+    for number in range(1, 201):
+        live.apply(number, Balances.move(number))
+    with pytest.raises(StateError, match="it gives no hash") as caught:
+        store.write(live, place_behind(journal, 200))
+    assert isinstance(caught.value.__cause__, cause)
+    assert store.sequences() == []
+    for _ in ("from the first message", "from a snapshot that another took"):
+        with pytest.raises(StateError, match="it gives no hash") as caught:
+            recover(make, journal, store)
+        assert isinstance(caught.value.__cause__, cause)
+        store.write(unbroken(200), place_behind(journal, 200))
+
+
+class Drifted(Balances):
+    """Keeps a hash that is not the one of what it holds."""
+
+    def recomputed_state_hash(self) -> int:
+        return self.state_hash() + 1
+
+
+class Orders(Balances):
+    """Of another kind."""
+
+    kind = "orders"
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"), [(Drifted, "computed anew"), (Orders, 'of state "orders", not of "balances"')]
+)
+def test_what_the_owner_saves_is_compared_as_what_a_follower_saves(
+    make: type[Balances], problem: str, journal: Path, store: SnapshotStore
+) -> None:
+    live = make()
+    for number in range(1, 201):
+        live.apply(number, Balances.move(number))
+    with pytest.raises(SnapshotError, match=problem):
+        store.write(live, place_behind(journal, 200))
+    assert store.sequences() == []
+
+
+class Choosy(Balances):
+    """Refuses the bytes of a newer release."""
+
+    def load(self, content: bytes) -> None:  # noqa: ARG002 - the protocol's
+        raise KeyError("written by another release")
+
+
+def test_what_made_a_snapshot_be_passed_over_is_not_the_cause_of_what_comes_later(
+    journal: Path, store: SnapshotStore
+) -> None:
+    def ends(_applied: int, _durable: int) -> None:
+        raise InterruptedError("enough")
+
+    store.write(unbroken(200), place_behind(journal, 200))
+    with pytest.raises(InterruptedError):
+        recover(Choosy, journal, store, progress=ends)
+    writer = JournalWriter(journal, "balances", segment_size_bytes=65_536)
+    writer.append(b"no move")
+    writer.close()
+    with pytest.raises(StateError, match="message 201 is none") as caught:
+        recover(Choosy, journal, store)
+    assert isinstance(caught.value.__cause__, struct.error)
 
 
 def test_a_state_that_cannot_be_made_raises_what_it_raised(journal: Path, store: SnapshotStore) -> None:

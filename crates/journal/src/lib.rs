@@ -56,7 +56,7 @@ pub use mapped::Mapped;
 pub use reader::{Batch, JournalReader, ReaderOptions, Visible};
 pub use recovery::{RecoveryReport, Tail};
 pub use segment::{SEGMENT_SIZE_BYTES_MAX, SEGMENT_SIZE_BYTES_MIN};
-pub use state::{State, StateError};
+pub use state::{Hashes, State, StateError};
 pub use stats::{JournalStats, SegmentStats, stats, stats_storage};
 pub use thread::{JournalThread, Source, SyncPolicy, panic_text};
 pub use verify::{

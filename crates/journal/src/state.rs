@@ -39,9 +39,17 @@ pub trait State: Send {
     fn state_hash(&self) -> u64;
 
     /// The same hash, computed anew from the whole state by another way than [`Self::apply`] keeps it; `None` if the
-    /// state has no second way. A follower compares the two before it writes a snapshot.
+    /// state has no second way. The two are compared before a snapshot is written.
     fn recomputed_state_hash(&self) -> Option<u64> {
         None
+    }
+
+    /// Both hashes, for a state whose code is not ours and may fail to give one: snapshots and recovery ask this alone.
+    ///
+    /// # Errors
+    /// [`StateError::Hash`] when there is none. It is no hash like another: two that failed would be the same.
+    fn hashes(&self) -> Result<Hashes, StateError> {
+        Ok(Hashes { kept: self.state_hash(), recomputed: self.recomputed_state_hash() })
     }
 
     /// Writes all of itself, the same bytes for the same state.
@@ -60,6 +68,15 @@ pub trait State: Send {
     fn load(&mut self, bytes: &[u8]) -> Result<(), StateError>;
 }
 
+/// The hash of a state, by each way it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hashes {
+    /// [`State::state_hash`].
+    pub kept: u64,
+    /// [`State::recomputed_state_hash`].
+    pub recomputed: Option<u64>,
+}
+
 /// Why a state cannot go on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -71,6 +88,14 @@ pub enum StateError {
         kind: String,
         /// Which message.
         sequence: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A state that cannot say what its hash is.
+    #[error("state {kind}: it gives no hash: {reason}")]
+    Hash {
+        /// The state's kind.
+        kind: String,
         /// What is wrong with it.
         reason: String,
     },

@@ -224,6 +224,10 @@ fn a_state_that_breaks_its_own_hash_is_told_and_no_snapshot_is_taken_of_it() {
     append_upto(&mut writer, FLOW, 30, 7);
     let failed = follower.snapshot().unwrap_err();
     assert!(failed.to_string().contains("computed anew"), "{failed}");
+    // Nor by who has the state and no follower.
+    let (state, place) = orders::state_at(&journal, 30);
+    let written = snapshots.write(&Drifting(state), &place, 1);
+    assert!(matches!(written, Err(SnapshotError::Diverged { sequence: 30, .. })), "{written:?}");
     assert_eq!(snapshots.list().unwrap(), [20]);
 }
 

@@ -42,6 +42,19 @@ fn what_is_written_verifies_and_loads_as_the_same_state() {
 }
 
 #[test]
+fn a_state_of_another_kind_is_not_written_and_what_was_there_stays() {
+    let (journal, disk) = (journal(), MemoryStorage::new());
+    let snapshots = SnapshotStore::open_storage(disk.shared(), "balances").unwrap();
+    let (state, place) = state_at(&journal, 35);
+    let refused = snapshots.write(&state, &place, 1_000).unwrap_err();
+    assert!(
+        matches!(&refused, SnapshotError::Kind { expected, found, .. } if expected == "balances" && found == "orders"),
+        "{refused}"
+    );
+    assert_eq!(snapshots.list().unwrap(), []);
+}
+
+#[test]
 fn a_snapshot_in_a_directory_is_private_and_mapped() {
     use std::os::unix::fs::MetadataExt;
     let journal = journal();

@@ -11,7 +11,7 @@ use tidebook_journal::snapshot::{
     self, FollowerEvent, FollowerOptions, Place, Progress, RecoveryFacts, RecoveryOptions, SnapshotError, SnapshotFacts,
 };
 use tidebook_journal::storage::{Directory, Storage};
-use tidebook_journal::{State, StateError};
+use tidebook_journal::{Hashes, State, StateError};
 
 use crate::errors::{self, Fact, Raised};
 use crate::journal::with_errno;
@@ -53,7 +53,7 @@ fn raised(error: SnapshotError) -> PyErr {
     Raised::from(error).into()
 }
 
-/// The first exception a Python state raised, kept until the call that met it has returned.
+/// The first exception that the newest Python state of a call raised, kept until the call has returned.
 type Failure = Arc<Mutex<Option<PyErr>>>;
 
 /// A Python object as a state: what it raises becomes a state error, and its cause.
@@ -73,7 +73,10 @@ impl PyState {
     }
 
     /// As [`Self::make`]; a failure is met by the first use.
+    ///
+    /// What an earlier state raised was of the snapshot that it was to be loaded from, which has been passed over.
     fn make_or_fail(factory: &Py<PyAny>, kind: &str, failure: &Failure) -> Self {
+        taken(failure);
         Python::attach(|py| Self::make(py, factory, failure)).unwrap_or_else(|error| {
             keep(failure, error);
             Self { object: None, kind: kind.to_owned(), version: 0, failure: Arc::clone(failure) }
@@ -97,6 +100,10 @@ fn keep(failure: &Failure, error: PyErr) {
     failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
 }
 
+fn taken(failure: &Failure) -> Option<PyErr> {
+    failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
 impl State for PyState {
     fn kind(&self) -> &str {
         &self.kind
@@ -114,17 +121,20 @@ impl State for PyState {
         applied.map_err(|reason| StateError::Message { kind: self.kind.clone(), sequence, reason })
     }
 
-    /// One that raises has no hash: 0, and what it raised is kept.
     fn state_hash(&self) -> u64 {
-        self.call(|object| object.call_method0("state_hash")?.extract()).unwrap_or(0)
+        unreachable!("who asks for the hash of a Python state asks for `hashes`, which may fail")
     }
 
-    fn recomputed_state_hash(&self) -> Option<u64> {
-        let found = self.call(|object| match object.getattr_opt("recomputed_state_hash")? {
-            Some(method) => Ok(Some(method.call0()?.extract()?)),
-            None => Ok(None),
+    fn hashes(&self) -> Result<Hashes, StateError> {
+        let found = self.call(|object| {
+            let kept = object.call_method0("state_hash")?.extract()?;
+            let recomputed = match object.getattr_opt("recomputed_state_hash")? {
+                Some(method) => Some(method.call0()?.extract()?),
+                None => None,
+            };
+            Ok(Hashes { kept, recomputed })
         });
-        found.unwrap_or(None)
+        found.map_err(|reason| StateError::Hash { kind: self.kind.clone(), reason })
     }
 
     fn save(&self, out: &mut dyn std::io::Write) -> std::io::Result<()> {
@@ -141,10 +151,14 @@ impl State for PyState {
     }
 }
 
-/// What the state raised, if it did, as the cause of the error.
+/// What the state raised as the cause of the error, if that comes of it: an error of the journal, or of another snapshot than
+/// the one a state could not be loaded from, does not.
 fn with_cause(py: Python<'_>, failure: &Failure, error: SnapshotError) -> PyErr {
+    let of_state = matches!(error, SnapshotError::State(_) | SnapshotError::Io { .. });
     let error = raised(error);
-    error.set_cause(py, failure.lock().unwrap_or_else(PoisonError::into_inner).take());
+    if of_state {
+        error.set_cause(py, taken(failure));
+    }
     error
 }
 
@@ -251,7 +265,7 @@ pub fn recover_state<'py>(
     let recovered = match recovered {
         // Ctrl-C, or what the caller's own function raised.
         Err(SnapshotError::Interrupted { .. }) => {
-            let ended = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let ended = taken(&failure);
             return Err(ended.expect("who ends a recovery says why"));
         }
         Err(error) => return Err(with_cause(py, &failure, error)),
@@ -261,7 +275,7 @@ pub fn recover_state<'py>(
     facts.set_item("place", recovered.place.as_ref().map(|place| place_of(py, place)).transpose()?)?;
     match recovered.state.object {
         Some(object) => Ok((object.into_bound(py), facts)),
-        None => Err(failure.lock().unwrap_or_else(PoisonError::into_inner).take().expect("why it could not be made")),
+        None => Err(taken(&failure).expect("why it could not be made")),
     }
 }
 

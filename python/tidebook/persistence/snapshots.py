@@ -38,7 +38,10 @@ class State(Protocol):
         """Takes the next message. Raises whatever it likes for a payload that is no message of this state."""
 
     def state_hash(self) -> int:
-        """64 bits, unsigned, of everything that may change what later messages do."""
+        """64 bits, unsigned, of everything that may change what later messages do.
+
+        One that raises, or gives another number, makes no snapshot and ends a recovery with StateError.
+        """
 
     def save(self) -> bytes:
         """All of it; the same bytes for the same state."""
@@ -169,7 +172,9 @@ class SnapshotStore:
     def write(self, state: State, place: Place) -> SnapshotFacts:
         """Writes a snapshot of `state`, which stands at `place`; returns when it is on disk, read back and verified.
 
-        Raises: SnapshotFullError and other SnapshotErrors; the snapshots before are as they were.
+        Raises: StateError for a state that has no hash; SnapshotError for one that cannot be saved, whose two hashes differ or
+                whose kind is another than the store's; SnapshotFullError and other SnapshotErrors. The snapshots before are
+                as they were.
         """
         return facts_from(self._store.write(state, asdict(place), time.time_ns()))
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::error::SnapshotError;
 use super::frame::Place;
-use super::recovery::{Point, Progress, Recovered, RecoveryFacts, RecoveryOptions, check_hashes, recover};
+use super::recovery::{Point, Progress, Recovered, RecoveryFacts, RecoveryOptions, recover};
 use super::store::{KEEP_MIN, Rotation, SnapshotFacts, SnapshotStore};
 use crate::owned_thread::OwnedThread;
 use crate::reader::JournalReader;
@@ -321,7 +321,6 @@ impl<S: State, M: FnMut() -> S, T: FnMut(FollowerEvent)> Following<'_, M, T> {
     }
 
     fn write(&mut self, state: &S, place: &Place) -> Result<(SnapshotFacts, Rotation), SnapshotError> {
-        check_hashes(state, place.sequence)?;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let created_ns = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
         let Self { make, snapshots, options, .. } = self;

@@ -17,7 +17,7 @@ use super::store::{SnapshotFacts, SnapshotStore};
 use crate::error::JournalError;
 use crate::reader::{Batch, JournalReader, ReaderOptions, Visible};
 use crate::segment;
-use crate::state::State;
+use crate::state::{Hashes, State};
 use crate::storage::Storage;
 use crate::verify::inspect_storage;
 
@@ -126,9 +126,11 @@ pub fn recover<S: State>(
     let replayed = replay(&mut reader, &mut state, from, &mut progress)?;
     let last_sequence = replayed.as_ref().map_or(from, |place| place.sequence);
     place = replayed.or(place);
-    if used.is_none() || last_sequence > from {
-        check_hashes(&state, last_sequence)?;
-    }
+    let state_hash = match &used {
+        // Its hashes were compared when it was loaded.
+        Some(facts) if last_sequence == from && facts.header.state_version == state.version() => facts.state_hash,
+        _ => check_hashes(&state, last_sequence)?,
+    };
     let facts = RecoveryFacts {
         channel: reader.channel().to_owned(),
         journal_id: reader.journal_id(),
@@ -136,7 +138,7 @@ pub fn recover<S: State>(
         refused,
         tail_count: last_sequence - from,
         last_sequence,
-        state_hash: state.state_hash(),
+        state_hash,
         loading,
         replaying: began.elapsed() - loading,
     };
@@ -314,14 +316,14 @@ pub fn proven_durable(journal: &Arc<dyn Storage>, snapshots: &SnapshotStore) -> 
     Ok(0)
 }
 
-/// Compares the state's two hashes, where it has two.
-pub(super) fn check_hashes(state: &(impl State + ?Sized), sequence: u64) -> Result<(), SnapshotError> {
-    let kept = state.state_hash();
-    match state.recomputed_state_hash() {
+/// The state's hash, after comparing both where it has two.
+pub(super) fn check_hashes(state: &(impl State + ?Sized), sequence: u64) -> Result<u64, SnapshotError> {
+    let Hashes { kept, recomputed } = state.hashes()?;
+    match recomputed {
         Some(recomputed) if recomputed != kept => {
             Err(SnapshotError::Diverged { kind: state.kind().into(), sequence, kept, recomputed })
         }
-        _ => Ok(()),
+        _ => Ok(kept),
     }
 }
 

@@ -18,6 +18,7 @@ use super::frame::{
     self, Footer, HeaderFault, NAME_SIZE_BYTES_MAX, Place, SNAPSHOT_FOOTER_SIZE_BYTES, SNAPSHOT_FORMAT_VERSION,
     SNAPSHOT_HEADER_SIZE_BYTES, SnapshotFault, SnapshotHeader,
 };
+use super::recovery::check_hashes;
 use crate::mapped::Mapped;
 use crate::state::State;
 use crate::storage::{self, Access, Storage, StorageFile, StorageLock, is_absent, read_full_at, write_all_at};
@@ -63,7 +64,7 @@ impl Snapshot {
     /// Loads a new `state` from it and compares the hashes, the recomputed one too where the state has it.
     ///
     /// # Errors
-    /// What [`State::load`] returned, or [`SnapshotError::StateHash`]. The state is not used after it.
+    /// What [`State::load`] or [`State::hashes`] returned, or [`SnapshotError::StateHash`]. The state is not used after it.
     pub fn load_into(&self, state: &mut (impl State + ?Sized)) -> Result<(), SnapshotError> {
         let SnapshotFacts { path, header, state_hash: expected, .. } = &self.facts;
         let (ours, found) = (state.version(), header.state_version);
@@ -76,7 +77,8 @@ impl Snapshot {
         if found != ours {
             return Ok(());
         }
-        for found in [Some(state.state_hash()), state.recomputed_state_hash()].into_iter().flatten() {
+        let hashes = state.hashes()?;
+        for found in [Some(hashes.kept), hashes.recomputed].into_iter().flatten() {
             if found != *expected {
                 return Err(SnapshotError::StateHash { path: path.clone(), expected: *expected, found });
             }
@@ -164,12 +166,14 @@ impl SnapshotStore {
         Ok(sequences)
     }
 
-    /// Writes a snapshot of `state`, which stands at `place`, reads it back from the disk and verifies it.
+    /// Writes a snapshot of `state`, which stands at `place`, reads it back from the disk and verifies it. A state whose
+    /// two hashes differ is not written.
     ///
     /// One that is there already is left alone if it verifies and has the same state hash, else written anew.
     ///
     /// # Errors
-    /// The snapshots before are as they were; nothing half made is left.
+    /// [`SnapshotError::Diverged`]; [`SnapshotError::Kind`] for a state of another kind than the store's; what
+    /// [`State::hashes`] returned; what the disk did. The snapshots before are as they were; nothing half made is left.
     ///
     /// # Panics
     /// When `place` is before the first message or its channel's name is no journal's.
@@ -198,9 +202,13 @@ impl SnapshotStore {
         mut prove: impl FnMut(&Snapshot) -> Result<(), SnapshotError>,
     ) -> Result<SnapshotFacts, SnapshotError> {
         assert!(place.sequence > 0, "a snapshot stands behind a message");
+        if state.kind() != self.kind {
+            let (path, expected, found) = (self.path(), self.kind.clone(), state.kind().to_owned());
+            return Err(SnapshotError::Kind { path, expected, found });
+        }
+        let state_hash = check_hashes(state, place.sequence)?;
         let _lock = self.lock()?;
         self.remove_unfinished()?;
-        let state_hash = state.state_hash();
         if let Ok(found) = self.load(place.sequence)
             && (&found.facts.header.place, found.facts.header.state_version, found.facts.state_hash)
                 == (place, state.version(), state_hash)
