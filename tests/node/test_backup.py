@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from tests.node.test_feed_snapshots import Feed
 from tests.node.test_live import derived_trades, get, node, stored_trades, wait_for
 from tidebook import persistence
 from tidebook._core import CheckpointStore, FeedChannel, JournalReader, JournalWriter
-from tidebook.errors import BackupError, DirectoryError
+from tidebook.errors import BackupError, DirectoryError, OperationError
 from tidebook.node.backup import DATA, LISTING_FILE, back_up, backups, read_listing
 from tidebook.node.drill import drill
 from tidebook.node.feed_snapshots import SnapshotOptions
@@ -192,6 +193,31 @@ def test_damage_in_a_backup_is_named_by_its_file_whichever_it_is(tmp_path: Path,
             path.unlink(missing_ok=True)
             path.write_bytes(content)
     assert check(root).files == made.files
+
+
+def test_a_pipe_in_the_place_of_a_file_is_named_and_never_waited_for(tmp_path: Path, data: Path) -> None:
+    """Each file of a backup that is restored, what an interrupted backup noted, and a list that is copied."""
+    destination = tmp_path / "backups"
+    made = back_up(data, destination)
+    root = destination / made.id
+    for number, path in enumerate(sorted(path for path in root.rglob("*") if path.is_file())):
+        content = path.read_bytes()
+        path.unlink()
+        os.mkfifo(path)
+        with pytest.raises((BackupError, OperationError), match=re.escape(str(path))):
+            restore(root, tmp_path / f"restored-{number}")
+        path.unlink()
+        path.write_bytes(content)
+    assert check(root).files == made.files
+    for path in (destination / ".partial/copied.jsonl", data / "journal" / CHANNEL / "captures.json"):
+        path.parent.mkdir(exist_ok=True)
+        os.mkfifo(path)
+        with pytest.raises(
+            OperationError, match=f"{re.escape(str(path))}: a named pipe stands in the place of this file"
+        ):
+            back_up(data, destination)
+        path.unlink()
+    back_up(data, destination)
 
 
 def test_a_backup_that_is_killed_at_any_file_is_none_and_the_next_goes_on_with_what_it_had(

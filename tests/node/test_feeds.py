@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,8 +17,9 @@ import pytest
 
 from tests.node.test_live import get, node, wait_for
 from tidebook.config.settings import Settings
+from tidebook.errors import OperationError
 from tidebook.feeds.sink import MessageKind
-from tidebook.node.change_requests import Change
+from tidebook.node.change_requests import Answer, Asked, Change, take_all
 from tidebook.node.changes import change_feed, subscribed
 from tidebook.node.presence import running_node
 from tidebook.node.venue_feed import FeedOptions, FeedPlan, VenueFeed
@@ -325,6 +327,26 @@ def test_a_key_that_only_the_node_has_is_not_missed_by_who_asks(tmp_path: Path, 
         assert (asked.returncode, asked.stdout, asked.stderr) == (0, "coinbase: nothing\n", "")
     finally:
         running.__exit__(None, None, None)
+
+
+def test_a_pipe_among_the_requests_is_none_and_one_in_the_place_of_an_answer_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "feeds/changes"
+    folder.mkdir(parents=True)
+    os.mkfifo(folder / "0.asked")
+    asked = Asked(tmp_path, Change(venue="binance", add=("BTCUSDT",)))
+    changes = []
+    for taken in take_all(tmp_path):
+        changes.append(taken.change)
+        taken.answer(Answer(error="" if taken.change else "no request"))
+    assert changes == [None, Change(venue="binance", add=("BTCUSDT",))]
+    assert asked.answer() == Answer()
+    _, answered = sorted(folder.glob("*.answered"))
+    answered.unlink()
+    os.mkfifo(answered)
+    with pytest.raises(OperationError, match=f"{re.escape(str(answered))}: a named pipe stands"):
+        asked.answer()
+    asked.withdraw()
+    assert [path.name for path in folder.iterdir()] == ["0.answered"]
 
 
 def test_simulated_and_real_messages_are_kept_apart(tmp_path: Path, rings: Path) -> None:

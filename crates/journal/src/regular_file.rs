@@ -30,11 +30,24 @@ impl From<NotAFile> for io::Error {
 /// # Errors
 /// [`NotAFile`] for anything else of this name; what opening returned.
 pub fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
-    let file = options.custom_flags(libc::O_NONBLOCK).open(path).map_err(|error| match std::fs::metadata(path) {
-        // Some of them cannot even be opened so.
-        Ok(found) => check(found.file_type()).err().unwrap_or(error),
-        Err(_) => error,
-    })?;
+    open(path, options, 0)
+}
+
+/// As [`open_regular`], but not what a symbolic link leads to: for a file in a place where others may make links.
+///
+/// # Errors
+/// As [`open_regular`]; what opening a link returned.
+pub fn open_regular_itself(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    open(path, options, libc::O_NOFOLLOW)
+}
+
+fn open(path: &Path, options: &mut OpenOptions, flags: i32) -> io::Result<File> {
+    let file =
+        options.custom_flags(libc::O_NONBLOCK | flags).open(path).map_err(|error| match std::fs::metadata(path) {
+            // Some of them cannot even be opened so.
+            Ok(found) => check(found.file_type()).err().unwrap_or(error),
+            Err(_) => error,
+        })?;
     check(file.metadata()?.file_type())?;
     Ok(file)
 }
@@ -88,11 +101,14 @@ mod tests {
                 let error = open_regular(&path(name), &mut options).unwrap_err();
                 let refused = error.get_ref().and_then(|inner| inner.downcast_ref::<NotAFile>());
                 assert_eq!(refused, Some(&NotAFile { found }), "{name} {options:?}: {error}");
+                assert!(open_regular_itself(&path(name), &mut options).is_err(), "{name} {options:?}");
             }
             assert!(check_regular(&path(name)).is_err(), "{name}");
         }
         std::fs::write(path("file"), b"content").unwrap();
         std::os::unix::fs::symlink("file", path("link")).unwrap();
+        open_regular_itself(&path("file"), OpenOptions::new().read(true)).unwrap();
+        open_regular_itself(&path("link"), OpenOptions::new().read(true)).unwrap_err();
         for name in ["file", "link"] {
             open_regular(&path(name), OpenOptions::new().read(true)).unwrap();
             check_regular(&path(name)).unwrap();

@@ -13,7 +13,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 
 use crate::fork::FileLock;
 use crate::mapped::Mapped;
-pub use crate::regular_file::{NotAFile, check_regular, open_regular};
+pub use crate::regular_file::{NotAFile, check_regular, open_regular, open_regular_itself};
 
 /// A flat directory of files.
 pub trait Storage: Debug + Send + Sync {

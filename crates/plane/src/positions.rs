@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
+use tidebook_journal::storage::open_regular_itself;
 use tidebook_types::Venue;
 
 use crate::error::PlaneError;
@@ -108,7 +109,7 @@ impl Positions {
     /// The table in `directory`; `None` when there is none, or the reason why it is of no use.
     pub(crate) fn open(directory: &Path) -> Result<Option<Result<Self, String>>, PlaneError> {
         let path = Self::path(directory);
-        let file = match OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(&path) {
+        let file = match open_regular_itself(&path, OpenOptions::new().read(true).write(true)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed("open", &path)(error)),
@@ -145,14 +146,9 @@ impl Positions {
             put(line, DEFINITIONS, position.definitions.word());
             put(line, IMAGES, position.images.word());
         }
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(&fresh)
-            .map_err(failed("create", &fresh))?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = open_regular_itself(&fresh, &mut options).map_err(failed("create", &fresh))?;
         file.write_all(&bytes).map_err(failed("write", &fresh))?;
         drop(file);
         // Under its name all at once: a table is whole or the one before it.
@@ -239,6 +235,9 @@ fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) ->
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::CString;
+    use std::os::unix::ffi::OsStrExt;
+
     use super::*;
 
     const POSITION: Position = Position {
@@ -313,6 +312,25 @@ mod tests {
         for bytes in [&whole[..100], &vec![0; FILE_SIZE_BYTES], &other_version] {
             std::fs::write(&path, bytes).unwrap();
             assert!(Positions::open(directory.path()).unwrap().unwrap().is_err());
+        }
+    }
+
+    #[test]
+    fn a_pipe_in_the_place_of_the_table_or_of_one_being_made_is_named_and_never_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["md.positions.new", "md.positions"] {
+            let path = directory.path().join(name);
+            let text = CString::new(path.as_os_str().as_bytes()).unwrap();
+            // SAFETY: a string that ends with 0, read by the call only.
+            assert_eq!(unsafe { libc::mkfifo(text.as_ptr(), 0o600) }, 0);
+            let failed = match name {
+                "md.positions" => Positions::open(directory.path()).map(drop),
+                _ => Positions::create(directory.path(), 5, &[]).map(drop),
+            };
+            let error = failed.unwrap_err().to_string();
+            let told = format!("{}: a named pipe stands in the place of this file", path.display());
+            assert!(error.contains(&told), "{error}");
+            std::fs::remove_file(path).unwrap();
         }
     }
 }

@@ -1,11 +1,12 @@
 //! BLAKE3 of bytes and of files: what a stored part and a recording are known by.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
+use tidebook_journal::storage::open_regular;
 
 use crate::bytes::with_bytes;
 
@@ -25,7 +26,7 @@ pub fn blake3_of_bytes(py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<Stri
 pub fn blake3_of_file(py: Python<'_>, path: PathBuf) -> PyResult<String> {
     let hash = || -> io::Result<String> {
         let mut hasher = blake3::Hasher::new();
-        hasher.update_reader(File::open(&path)?)?;
+        hasher.update_reader(open_regular(&path, OpenOptions::new().read(true))?)?;
         Ok(hasher.finalize().to_hex().to_string())
     };
     py.detach(hash).map_err(|error| as_python_raises_it(&error, &path))

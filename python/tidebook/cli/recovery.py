@@ -64,8 +64,9 @@ def recovery_table(recovery: Recovery, width: int) -> Table:
 
 
 def refusals(recovery: Recovery) -> list[str]:
-    """Why each refused channel is, a line each."""
-    return [f"refused: {found.channel}: {found.refused}" for found in recovery.channels if found.refused]
+    """Why each refused channel is, a line each, but of the first: its cause is the error that the start ends with."""
+    refused = [f"refused: {found.channel}: {found.refused}" for found in recovery.channels if found.refused]
+    return refused[1:]
 
 
 def _row(found: ChannelRecovery) -> list[str]:

@@ -41,7 +41,7 @@ from tidebook.persistence import inspect
 from tidebook.persistence.copying import copy_file, remove_unfinished, write_all, write_file
 from tidebook.persistence.data_directory import MAINTENANCE_LOCK, Identity, make_directories, read_identity
 from tidebook.persistence.file_lock import locked
-from tidebook.persistence.files import is_full, naming, replace_durably, sync_directory
+from tidebook.persistence.files import is_full, naming, open_regular, read_regular, replace_durably, sync_directory
 from tidebook.persistence.journal_copy import (
     WATERMARK_FILE,
     first_sequence_of,
@@ -170,10 +170,13 @@ def backups(destination: Path) -> list[Path]:
 
 
 def read_listing(backup: Path) -> Backup:
-    """The listing of a backup. Raises: BackupError for one that is none, damaged or forged, naming the file."""
+    """The listing of a backup.
+
+    Raises: BackupError for one that is none, damaged or forged, naming the file; OperationError for what is no file.
+    """
     path = backup / LISTING_FILE
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise BackupError(
             f"{backup} is no backup: it has no {LISTING_FILE}; name one that `tidebook backup` made", path=str(path)
@@ -259,7 +262,8 @@ class _Making:
 
     def run(self) -> Backup:
         self._resume()
-        with (self._root / _COPIED).open("ab", buffering=0) as self._log:
+        log = open_regular(self._root / _COPIED, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        with os.fdopen(log, "ab", buffering=0) as self._log:
             backup = self._copied()
         self._publish(backup)
         return backup
@@ -313,7 +317,7 @@ class _Making:
         self._target.mkdir(parents=True, exist_ok=True)
         remove_unfinished(self._root)
         with contextlib.suppress(FileNotFoundError):
-            for line in (self._root / _COPIED).read_bytes().splitlines():
+            for line in read_regular(self._root / _COPIED).splitlines():
                 with contextlib.suppress(msgspec.DecodeError):  # the last line may be torn
                     file = _decode_file(line)
                     path = self._target / file.path
@@ -622,6 +626,6 @@ def _linked(source: Path, target: Path) -> bool:
 
 def _content(path: Path) -> bytes | None:
     try:
-        return path.read_bytes()
+        return read_regular(path)
     except FileNotFoundError:
         return None

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tidebook.persistence.files import replace_durably
+from tidebook.errors import OperationError
+from tidebook.persistence.files import read_regular, replace_durably
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,9 +78,9 @@ class Asked:
         replace_durably(self._asked, msgspec.json.encode(change))
 
     def answer(self) -> Answer | None:
-        """What became of it; None as long as nobody said."""
+        """What became of it; None as long as nobody said. Raises: OperationError for what is no file under its name."""
         try:
-            return _decode_answer(self._answered.read_bytes())
+            return _decode_answer(read_regular(self._answered))
         except FileNotFoundError:
             return None
 
@@ -116,6 +117,6 @@ def forget_old_answers(data: Path) -> None:
 
 def _read(path: Path) -> Change | None:
     try:
-        return _decode_change(path.read_bytes())
-    except msgspec.DecodeError:
+        return _decode_change(read_regular(path))
+    except (msgspec.DecodeError, OperationError):
         return None

@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 from tidebook._core import blake3_of_file
-from tidebook.persistence.files import naming
+from tidebook.persistence.files import naming, open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,10 +26,10 @@ def copy_file(
     """Copies a file, or its first `size_max` bytes, durably but for its name; its size and its BLAKE3 hash.
 
     The directory of `target` is made if need be. What an interrupted copy left is replaced.
-    Raises: OSError; FileExistsError when the target is there.
+    Raises: OSError; FileExistsError when the target is there; OperationError when the source is no regular file.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    with source.open("rb") as reading:
+    with os.fdopen(open_regular(source, os.O_RDONLY), "rb") as reading:
         return write_file(target, lambda file: _copy(source, reading.fileno(), file, size_max, progress))
 
 

@@ -8,7 +8,10 @@ opens, and has everything that was acknowledged when it was asked. Bytes: docs/f
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final
+
+from tidebook.persistence.files import open_regular
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +55,7 @@ def _successor(segment: Path) -> Path:
 
 def _header(segment: Path) -> bytes | None:
     try:
-        with segment.open("rb") as file:
+        with os.fdopen(open_regular(segment, os.O_RDONLY), "rb") as file:
             return file.read(_HEADER_BYTES)
     except FileNotFoundError:
         return None
