@@ -45,7 +45,7 @@ test: ## every check; the last line says PASSED or FAILED
 	done; \
 	printf '\nmake test: PASSED in %d s\n' $$((SECONDS - start))
 
-soak: build ## the fault campaigns with their full numbers (long)
+soak: build $(STAMPS)/postgresql ## the fault campaigns with their full numbers (long)
 	@cargo test --release --workspace -- --ignored
 	@$(BIN)/pytest -m soak --timeout 0 $(ARGS)
 
@@ -133,6 +133,12 @@ $(STAMPS)/chromium: setup/apt
 	@setup/apt chromium chromium
 	@touch $@
 
+# Tests of the audit trail start a server of their own; Debian keeps its programs off the path, so its wrapper tells whether it is there.
+$(STAMPS)/postgresql: setup/apt
+	@mkdir -p $(STAMPS)
+	@setup/apt pg_ctlcluster postgresql
+	@touch $@
+
 # ---- build -----------------------------------------------------------------------------------------------------------
 
 build: $(STAMPS)/core
@@ -179,7 +185,7 @@ check-python-style: $(STAMPS)/python
 check-stub: build
 	@$(BIN)/python -m mypy.stubtest tidebook._core --concise
 
-check-python: build $(if $(HAS_CONSOLE),$(STAMPS)/chromium)
+check-python: build $(STAMPS)/postgresql $(if $(HAS_CONSOLE),$(STAMPS)/chromium)
 	@$(BIN)/pytest -q $(ARGS)
 
 check-console: $(if $(HAS_CONSOLE),$(STAMPS)/npm)

@@ -50,7 +50,15 @@ TidebookError
     │   ├── SnapshotFullError      no space; the snapshots before are kept
     │   ├── SnapshotDamagedError   not what was written
     │   └── SnapshotMismatchError  whole, and its journal lacks what it proves or has another history
+<<<<<<< HEAD
     ├── StateError          a state cannot take a message or its saved bytes, or has no hash
+=======
+    ├── StateError          a state cannot take a message or its saved bytes
+    ├── AuditError          reading or writing the audit trail failed
+    │   ├── AuditDatabaseAwayError  its database cannot be reached now
+    │   ├── AuditMismatchError      rows that were not derived from this journal of orders
+    │   └── AuditVersionError       a database of a later release
+>>>>>>> 485951c (audit: the life of every order as rows of SQLite or PostgreSQL)
     └── StorageError        reading or writing a store failed
         ├── StorageFullError      the disk or a quota is full
         ├── StorageAccessError    read-only, or not ours to write or read
@@ -275,6 +283,22 @@ class SnapshotMismatchError(SnapshotError):
 
 class StateError(OperationError):
     """A state cannot take a message, or the bytes that were saved of it, or has no hash; what it raised itself is the cause."""
+
+
+class AuditError(OperationError):
+    """Reading or writing the audit trail failed. Facts: database (its address, without a password)."""
+
+
+class AuditDatabaseAwayError(AuditError):
+    """The database cannot be reached, or takes nothing now; the same call may succeed later. Facts: database."""
+
+
+class AuditMismatchError(AuditError):
+    """The rows were not derived from this journal of orders, or by other rules. Facts: database, sequence, expected, found."""
+
+
+class AuditVersionError(AuditError):
+    """A database that a later release has changed. Facts: database, found, expected."""
 
 
 class StorageError(OperationError):

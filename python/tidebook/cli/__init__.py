@@ -11,6 +11,26 @@ from tidebook.cli.boundary import run
 # Command -> (import path of its function, its line in `tidebook --help`). The line stands here so that help imports no
 # command; `tests/house/test_cli.py` holds that it is the first line of the function's docstring.
 COMMANDS = {
+    "audit fills": (
+        "tidebook.cli.audit:fills",
+        "List the newest fills, each from the side of each of its orders.",
+    ),
+    "audit order": (
+        "tidebook.cli.audit:order",
+        "Tell an order's life: what it was asked to be, every fill, how it ended.",
+    ),
+    "audit rebuild": (
+        "tidebook.cli.audit:rebuild",
+        "Drop the audit trail and derive it again from the journal; the exit code says whether the old one was the same.",
+    ),
+    "audit status": (
+        "tidebook.cli.audit:status",
+        "Say how far the audit trail reaches and what it has not got to yet; the exit code says whether it can be read.",
+    ),
+    "audit views": (
+        "tidebook.cli.audit:views",
+        "Show a view for compliance (cancels per fill, layering, wash trades, self-trade prevention); without a name, list them.",
+    ),
     "backup": (
         "tidebook.cli.backup:backup",
         "Copy a data directory, also of a running node, into a directory of backups.",
@@ -121,6 +141,7 @@ COMMANDS = {
 
 # What comes before the last word of a command -> its line in the help above it; a group before the groups in it.
 GROUPS = {
+    "audit": "The audit trail: the lives of orders, fills, and what compliance asks.",
     "channel": "Channels: what goes through them, who reads and who is in the way.",
     "channel cursor": "Cursors of consumers: where they stand, and to move them.",
     "config": "Settings: what is in force, and what can be set.",

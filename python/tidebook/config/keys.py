@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from pydantic import BaseModel, ByteSize
+from pydantic import BaseModel, ByteSize, SecretStr
 
 from tidebook.config.settings import Settings
 
@@ -55,6 +55,8 @@ def keys(model: type[BaseModel] = Settings, table: str = "") -> Iterator[Key]:
                 default = default.human_readable()
             elif isinstance(default, tuple):
                 default = ",".join(default)
+            elif isinstance(default, SecretStr):
+                default = default.get_secret_value()
             path = f"{table}{name}"
             yield Key(
                 name=path,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -200,6 +200,16 @@ class StorageSettings(Section):
     compression: Literal["zstd", "snappy", "lz4"] = Field(default="zstd", description="Codec of Parquet pages.")
 
 
+class AuditSettings(Section):
+    """The audit trail of the venue's orders."""
+
+    url: SecretStr = Field(
+        default=SecretStr(""),
+        description="Address of its PostgreSQL database, `postgresql://user@host/database`; default: an SQLite file in the data "
+        "directory. A password is better kept in `~/.pgpass`.",
+    )
+
+
 # Keys that are understood and not obeyed: what they steer is not built. `without_effect` names those set.
 NOT_IN_EFFECT: tuple[str, ...] = ()
 
@@ -269,6 +279,7 @@ class Settings(BaseSettings):
     kraken: KrakenSettings = Field(default_factory=KrakenSettings, description="Feed of Kraken spot.")
     engine: EngineSettings = Field(default_factory=EngineSettings, description="Market-data engine.")
     storage: StorageSettings = Field(default_factory=StorageSettings, description="Parquet files.")
+    audit: AuditSettings = Field(default_factory=AuditSettings, description="Audit trail.")
     api: ApiSettings = Field(default_factory=ApiSettings, description="HTTP and WebSocket server.")
     log: LogSettings = Field(default_factory=LogSettings, description="Logs.")
 

@@ -1,0 +1,83 @@
+"""Adds rows to the audit trail, each exactly once.
+
+The position is moved on in the transaction that adds the rows, and only from where the batch begins: whoever finds it elsewhere adds nothing.
+So a writer that was killed, or never heard whether its commit happened, asks where the position is and goes on there, and of
+two writers one is told that it is not alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from sqlalchemy import select, update
+
+from tidebook.audit.schema import metadata, position
+from tidebook.errors import AuditMismatchError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Table
+
+    from tidebook.audit.database import Database
+    from tidebook.audit.rows import Rows
+
+
+class Position(msgspec.Struct, frozen=True):
+    """How far the rows reach."""
+
+    sequence: int = 0
+    """Last command of `orders`."""
+    executions: int = 0
+    """Last execution of these commands."""
+    state_hash: int = 0
+    """Of the venue behind it."""
+
+
+def read_position(connection: Connection) -> Position:
+    """How far the rows reach; all 0 where there are none."""
+    found = connection.execute(select(position.c.sequence, position.c.executions, position.c.state_hash)).one()
+    return Position(found[0], found[1], found[2] & _UNSIGNED)
+
+
+def append(database: Database, begin: Position, end: Position, rows: Rows) -> None:
+    """Adds the rows of the commands behind `begin` up to `end`; returns when they are committed.
+
+    Raises: AuditMismatchError, and nothing is added, where the rows do not reach up to `begin`; AuditDatabaseAwayError: it may
+            have happened or not, `read_position` says; AuditError.
+    """
+    here = (position.c.sequence == begin.sequence) & (position.c.state_hash == _signed(begin.state_hash))
+    moved = {"sequence": end.sequence, "executions": end.executions, "state_hash": _signed(end.state_hash)}
+    with database.writing() as connection:
+        if connection.execute(update(position).where(here).values(moved)).rowcount != 1:
+            found = read_position(connection)
+            raise AuditMismatchError(
+                f"the audit trail in {database.shown} reaches to command {found.sequence}, not to {begin.sequence} any more: another "
+                "process writes it, or it was put back to an earlier state",
+                database=database.shown,
+                sequence=begin.sequence,
+                expected=begin.sequence,
+                found=found.sequence,
+            )
+        for name, added in rows.items():
+            _add(connection, metadata.tables[name], added, is_sqlite=database.is_sqlite)
+
+
+def _add(connection: Connection, table: Table, rows: list[tuple[object, ...]], *, is_sqlite: bool) -> None:
+    names = ", ".join(f'"{column.name}"' for column in table.columns)
+    if is_sqlite:
+        places = ", ".join("?" * len(table.columns))
+        connection.exec_driver_sql(f"INSERT INTO {table.name} ({names}) VALUES ({places})", rows)  # noqa: S608 - our names
+        return
+    driver = connection.connection.driver_connection
+    assert driver is not None, "a connection in a transaction has one"
+    with driver.cursor().copy(f"COPY {table.name} ({names}) FROM STDIN") as copy:
+        for row in rows:
+            copy.write_row(row)
+
+
+_UNSIGNED = (1 << 64) - 1
+
+
+def _signed(number: int) -> int:
+    """An unsigned 64-bit number as the signed one of the same bits: databases have no other."""
+    return number - (1 << 64) if number >> 63 else number

@@ -1,0 +1,322 @@
+"""`tidebook audit`: the lives of orders, fills and what compliance asks, from the audit trail; and the trail derived again."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path  # noqa: TC003 - cyclopts reads annotations
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from tidebook.cli.inputs import data_directory
+from tidebook.cli.output import Json, console, counted, print_json
+from tidebook.cli.shown import Column, table
+from tidebook.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tidebook.audit import Database, Scale
+
+
+def order(
+    id: str, *, account: int | None = None, data: Path | None = None, url: str | None = None, json: Json = False
+) -> None:
+    """Tell an order's life: what it was asked to be, every fill, how it ended.
+
+    Parameters
+    ----------
+    id
+        Id of the order; with --account the id that the client gave it.
+    account
+        Whose order, if `id` is the client's.
+    data
+        Data directory; default: the setting `data_directory`.
+    url
+        Address of the database; default: the setting `audit.url`, else the file in the data directory.
+    """
+    from tidebook.audit import order_life, orders_of
+
+    database = _database(data, url)
+    if account is not None:
+        ids = orders_of(database, account, id)
+        if not ids:
+            raise UsageError(f"account {account} has placed no order {id!r} that the audit trail has")
+    elif id.isdecimal():
+        ids = [int(id)]
+    else:
+        raise UsageError(f"{id!r} is no number of an order; a client's id needs its --account")
+    lives = [order_life(database, order_id) for order_id in ids]
+    if json:
+        print_json({"orders": [{"order": life.order, "steps": life.steps, "scale": life.scale} for life in lives]})
+        return
+    screen = console()
+    for life in lives:
+        screen.print(_headline(life.order, life.scale))
+        screen.print(table(_STEPS, [_step(step, life.scale) for step in life.steps], screen.width))
+
+
+def fills(
+    *,
+    account: int | None = None,
+    instrument: int | None = None,
+    limit: Annotated[int, Parameter(name=["-n", "--limit"])] = 50,
+    data: Path | None = None,
+    url: str | None = None,
+    json: Json = False,
+) -> None:
+    """List the newest fills, each from the side of each of its orders.
+
+    Parameters
+    ----------
+    account
+        Only those of this account.
+    instrument
+        Only those of the instrument of this number.
+    limit
+        How many.
+    data
+        Data directory; default: the setting `data_directory`.
+    url
+        Address of the database; default: the setting `audit.url`, else the file in the data directory.
+    """
+    from tidebook.audit import Scale, scales
+    from tidebook.audit import fills as newest
+
+    database = _database(data, url)
+    found = newest(database, account=account, instrument_id=instrument, limit=limit)
+    if json:
+        print_json({"fills": found})
+        return
+    known = scales(database)
+    rows = []
+    for fill in found:
+        scale = known.get(fill["instrument_id"], Scale())
+        rows.append(
+            [
+                _time(fill["ts"]),
+                str(fill["account"]),
+                str(fill["order_id"]),
+                str(fill["instrument_id"]),
+                str(fill["side"]),
+                f"{scale.price(fill['price']):f}",
+                f"{scale.size(fill['size']):f}",
+                f"{scale.price(fill['fee']):f}",
+                str(fill["liquidity"]),
+                f"{fill['counter_order_id']} of {fill['counter_account']}",
+            ]
+        )
+    screen = console()
+    screen.print(table(_FILLS, rows, screen.width))
+
+
+def views(
+    name: str | None = None,
+    *,
+    account: int | None = None,
+    number: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    limit: Annotated[int, Parameter(name=["-n", "--limit"])] = 50,
+    data: Path | None = None,
+    url: str | None = None,
+    json: Json = False,
+) -> None:
+    """Show a view for compliance (cancels per fill, layering, wash trades, self-trade prevention); without a name, list them.
+
+    Parameters
+    ----------
+    name
+        Of the view.
+    account
+        Only lines about this account.
+    number
+        A number in place of the usual one, as `window_s=3600`; may be repeated.
+    limit
+        How many lines, the newest.
+    data
+        Data directory; default: the setting `data_directory`.
+    url
+        Address of the database; default: the setting `audit.url`, else the file in the data directory.
+    """
+    from tidebook.audit import view
+    from tidebook.audit.views import describe
+
+    if name is None:
+        known = describe()
+        if json:
+            print_json({"views": known})
+            return
+        for facts in known:
+            numbers = ", ".join(f"{word} = {value}" for word, value in facts["numbers"].items())
+            print(f"{facts['name']}: {facts['what']}{f' ({numbers})' if numbers else ''}")
+        return
+    found = view(_database(data, url), name, account=account, limit=limit, **_numbers(number or []))
+    if json:
+        print_json({"view": name, "lines": found})
+        return
+    if not found:
+        print(f"{name}: nothing found")
+        return
+    columns = [Column(word.replace("_", " "), right=not isinstance(found[0][word], str)) for word in found[0]]
+    rows = [[_cell(word, value) for word, value in line.items()] for line in found]
+    screen = console()
+    screen.print(table(columns, rows, screen.width))
+
+
+def status(*, data: Path | None = None, url: str | None = None, json: Json = False) -> int:
+    """Say how far the audit trail reaches and what it has not got to yet; the exit code says whether it can be read.
+
+    Parameters
+    ----------
+    data
+        Data directory; default: the setting `data_directory`.
+    url
+        Address of the database; default: the setting `audit.url`, else the file in the data directory.
+    """
+    from tidebook.audit import position
+    from tidebook.errors import AuditError, JournalAbsentError
+    from tidebook.persistence import inspect
+
+    directory = data_directory(data)
+    database = _database(data, url)
+    try:
+        durable = inspect(_journal(directory)).durable
+    except JournalAbsentError:
+        durable = 0
+    reached, problem = None, ""
+    try:
+        reached = position(database)
+    except AuditError as error:
+        problem = str(error)
+    sequence, executions = (reached.sequence, reached.executions) if reached else (0, 0)
+    if json:
+        facts = {"database": database.shown, "there": reached is not None, "problem": problem, "durable": durable}
+        print_json(facts | {"sequence": sequence, "executions": executions, "behind": max(0, durable - sequence)})
+    elif problem:
+        print(f"{database.shown}: {problem}")
+    elif reached is None:
+        print(f"{database.shown}: no audit trail yet; {counted(durable, 'command')} in the journal")
+    else:
+        behind = max(0, durable - sequence)
+        missing = f"{counted(behind, 'command')} still to be added" if behind else "all that is durable is there"
+        print(f"{database.shown}: to command {sequence:,} and execution {executions:,}; {missing}")
+    return 1 if problem else 0
+
+
+def rebuild(*, data: Path | None = None, url: str | None = None, json: Json = False) -> int:
+    """Drop the audit trail and derive it again from the journal; the exit code says whether the old one was the same.
+
+    Parameters
+    ----------
+    data
+        Data directory, whose node must not run; default: the setting `data_directory`.
+    url
+        Address of the database; default: the setting `audit.url`, else the file in the data directory.
+    """
+    from tidebook.audit import rebuild as derive_again
+    from tidebook.node.presence import owning
+
+    directory = data_directory(data)
+
+    def show(sequence: int) -> None:
+        if not json and sys.stderr.isatty():
+            print(f"\rcommand {sequence:,}", end="", file=sys.stderr)
+
+    with owning(directory, "audit rebuild"):
+        found = derive_again(_database(data, url), _journal(directory), show)
+    if json:
+        print_json({"before": found.before, "after": found.after, "rows": found.rows, "different": found.different})
+        return 0 if found.ok else 1
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+    print(f"{counted(found.rows, 'row')} of {counted(found.after.sequence, 'command')} derived")
+    if found.before is None:
+        print("there was no audit trail of this release before")
+    elif found.ok:
+        print(f"the old one, up to command {found.before.sequence:,}, was the same")
+    else:
+        print(f"the old one, up to command {found.before.sequence:,}, was different in {', '.join(found.different)}")
+    return 0 if found.ok else 1
+
+
+_STEPS = (
+    Column("time", right=False),
+    Column("command"),
+    Column("what", right=False),
+    Column("price"),
+    Column("size"),
+    Column("left"),
+    Column("fee", if_used=True),
+    Column("with", right=False, if_used=True),
+    Column("why", right=False, if_used=True),
+)
+_FILLS = (
+    Column("time", right=False),
+    Column("account"),
+    Column("order"),
+    Column("instrument", give_up=2),
+    Column("side", right=False),
+    Column("price"),
+    Column("size"),
+    Column("fee"),
+    Column("as", right=False, give_up=1),
+    Column("with order", right=False),
+)
+
+
+def _database(data: Path | None, url: str | None) -> Database:
+    from tidebook.audit import open_database
+    from tidebook.config import load
+
+    settings = load()
+    return open_database(settings.audit.url.get_secret_value() if url is None else url, data_directory(data))
+
+
+def _journal(directory: Path) -> Path:
+    from tidebook.node.directory import journal_directory
+
+    return journal_directory(directory, "orders")
+
+
+def _numbers(given: Sequence[str]) -> dict[str, int]:
+    numbers = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not value.isdecimal():
+            raise UsageError(f"--set {text!r}: a name, = and a whole number are wanted, as in --set window_s=3600")
+        numbers[name] = int(value)
+    return numbers
+
+
+def _headline(order: dict[str, Any], scale: Scale) -> str:
+    size = f"{scale.size(order['size']):f}" if order["size"] is not None else f"for {scale.price(order['amount']):f}"
+    price = f" at {scale.price(order['price']):f}" if order["price"] is not None else ""
+    name = f" ({order['client_order_id']})" if order["client_order_id"] else ""
+    what = f"{order['side']} {size}{price}, {order['order_type']} {order['time_in_force']}".replace("_", " ")
+    return f"order {order['order_id']}{name} of account {order['account']}, instrument {order['instrument_id']}: {what}"
+
+
+def _step(step: dict[str, Any], scale: Scale) -> list[str]:
+    said = {"placed": step["outcome"], "replace": step["outcome"], "cancel": step["outcome"]}.get(step["event"])
+    what = f"{step['event']}: {said}" if said else step["event"]
+    if step["event"] == "ended":
+        what = f"ended: {step['outcome']}"
+    if step["liquidity"]:
+        what = f"fill, {step['liquidity']}"
+    partner = f"{step['counter_order_id']} of {step['counter_account']}" if step["counter_order_id"] is not None else ""
+    price, size, left = scale.price(step["price"]), scale.size(step["size"]), scale.size(step["remaining"])
+    fee = scale.price(step["fee"])
+    numbers = ["" if value is None else f"{value:f}" for value in (price, size, left, fee)]
+    return [_time(step["ts"]), str(step["sequence"]), what, *numbers, partner, (step["reason"] or "").replace("_", " ")]
+
+
+def _cell(name: str, value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, int) and (name == "ts" or name.endswith("_ts")):
+        return _time(value)
+    return f"{value:.1f}" if isinstance(value, float) else str(value)
+
+
+def _time(ts: int) -> str:
+    return datetime.fromtimestamp(ts / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] if ts else ""

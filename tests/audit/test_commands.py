@@ -1,0 +1,180 @@
+"""`tidebook audit`: lives, fills, views, how far it reaches, and derived again."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import text
+
+from tests.audit.market import ALICE, BOB, Market, stream, write
+from tidebook.audit import AuditEngine, Database, open_database, rebuild
+from tidebook.cli import boundary, build_app
+from tidebook.errors import JournalCompactedError
+from tidebook.node.presence import owning
+from tidebook.persistence import compact
+from tidebook.venue import Side
+
+if TYPE_CHECKING:
+    from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a command gave."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Tidebook = Callable[..., Shown]
+
+
+@pytest.fixture
+def tidebook(capfd: pytest.CaptureFixture[str]) -> Tidebook:
+    """Runs `tidebook audit ...` in this process."""
+
+    def run(*words: str | Path | int) -> Shown:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            boundary.run(build_app(), ["audit", *map(str, words)])
+        out, err = capfd.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Shown(ended.value.code, out, err)
+
+    return run
+
+
+@pytest.fixture
+def traded(tmp_path: Path) -> tuple[Path, int]:
+    """A data directory with one trade in its audit trail, and the order that was filled."""
+    market = Market()
+    order = market.place(ALICE, Side.BUY, 10_000, 1_500, client_order_id="mine")
+    market.place(BOB, Side.SELL, 10_000, 500)
+    market.cancel(ALICE, order)
+    market.write(tmp_path / "journal/orders")
+    follow(tmp_path, "", market.venue.sequence)
+    return tmp_path, order
+
+
+def follow(data: Path, url: str, last: int) -> None:
+    engine = AuditEngine(data, url=url)
+    engine.start()
+    assert engine.wait(last, 60), engine.status()
+    assert engine.stop()
+
+
+def test_order_tells_a_life_in_decimals(tidebook: Tidebook, traded: tuple[Path, int]) -> None:
+    data, order = traded
+    shown = tidebook("order", order, "--data", data)
+    assert shown.returncode == 0, shown.stderr
+    lines = [re.sub(r" +", " ", line).strip() for line in shown.stdout.splitlines()]
+    assert lines[0] == f"order {order} (mine) of account {ALICE}, instrument 1: buy 1.500 at 100.00, limit gtc"
+    assert any(f"fill, maker 100.00 0.500 1.000 0.50 {order + 2} of {BOB}" in line for line in lines), shown.stdout
+    assert any("ended: cancelled 100.00 1.000 requested" in line for line in lines), shown.stdout
+    by_client = tidebook("order", "mine", "--account", ALICE, "--data", data, "--json")
+    facts = json.loads(by_client.stdout)["orders"]
+    assert [life["order"]["order_id"] for life in facts] == [order]
+    assert [step["event"] for step in facts[0]["steps"]] == [
+        "placed",
+        "accepted",
+        "fill",
+        "cancel",
+        "cancelled",
+        "ended",
+    ]
+
+
+def test_an_order_that_is_not_there_is_one_line_and_a_code(tidebook: Tidebook, traded: tuple[Path, int]) -> None:
+    data, _ = traded
+    for arguments in (("order", "4444"), ("order", "mine"), ("order", "yours", "--account", "1")):
+        shown = tidebook(*arguments, "--data", data)
+        assert (shown.returncode, shown.stdout) == (2, "")
+        assert shown.stderr.count("\n") == 1
+
+
+def test_fills_and_views_are_listed(tidebook: Tidebook, traded: tuple[Path, int]) -> None:
+    data, order = traded
+    fills = json.loads(tidebook("fills", "--data", data, "--json").stdout)["fills"]
+    assert [(fill["order_id"], fill["size"]) for fill in fills] == [(order, 500), (order + 2, 500)]
+    assert "0.500" in tidebook("fills", "--account", BOB, "--data", data).stdout
+    names = [line.partition(":")[0] for line in tidebook("views").stdout.splitlines()]
+    assert names == ["cancels_per_fill", "layering", "wash_same_owner", "wash_round_trips", "self_trade_prevented"]
+    lines = json.loads(tidebook("views", "cancels_per_fill", "--set", "window_s=60", "--data", data, "--json").stdout)
+    assert [(line["account"], line["cancelled"]) for line in lines["lines"]] == [(ALICE, 1), (BOB, 0)]
+    assert tidebook("views", "layering", "--data", data).stdout == "layering: nothing found\n"
+    assert "whole number" in tidebook("views", "layering", "--set", "orders_min", "--data", data).stderr
+
+
+def test_status_says_how_far_it_reaches_and_what_is_missing(tidebook: Tidebook, traded: tuple[Path, int]) -> None:
+    data, order = traded
+    last = order // 2 + 2
+    assert tidebook("status", "--data", data).stdout.endswith("all that is durable is there\n")
+    (data / "audit/audit.sqlite").unlink()
+    shown = tidebook("status", "--data", data)
+    assert (shown.returncode, shown.stdout) == (
+        0,
+        f"{data}/audit/audit.sqlite: no audit trail yet; {last} commands in the journal\n",
+    )
+
+
+def test_a_server_that_is_away_is_said_with_its_address_and_no_password(tidebook: Tidebook, tmp_path: Path) -> None:
+    shown = tidebook("status", "--data", tmp_path, "--url", "postgresql://me:secret@127.0.0.1:1/audit")
+    assert shown.returncode == 1
+    assert "me:***@127.0.0.1:1/audit cannot be reached" in shown.stdout
+    assert "secret" not in shown.stdout + shown.stderr
+
+
+def test_rebuild_gives_the_same_and_finds_what_was_changed(database: Database, tmp_path: Path, url: str) -> None:
+    given = stream(1_500, seed=3)
+    journal = tmp_path / "journal/orders"
+    write(journal, given[:1_000])
+    follow(tmp_path, url, 1_000)
+    write(journal, given)
+    found = rebuild(database, journal)
+    assert found.before is not None
+    assert (found.before.sequence, found.after.sequence, found.different) == (1_000, 1_500, [])
+    assert rebuild(database, journal).different == []
+    with database.writing() as connection:
+        connection.execute(
+            text("UPDATE fills SET price = price + 1 WHERE execution = (SELECT MIN(execution) FROM fills)")
+        )
+        connection.execute(text("DELETE FROM commands WHERE sequence = 700"))
+    assert rebuild(database, journal).different == ["commands", "fills"]
+    assert rebuild(database, journal).ok
+
+
+def test_rebuild_is_a_command_that_needs_the_directory_for_itself(tidebook: Tidebook, traded: tuple[Path, int]) -> None:
+    data, order = traded
+    shown = tidebook("rebuild", "--data", data)
+    assert shown.returncode == 0, shown.stderr
+    assert f"of {order // 2 + 2} commands derived" in shown.stdout
+    assert "was the same" in shown.stdout
+    database = open_database("", data)
+    with database.writing() as connection:
+        connection.execute(text("DELETE FROM endings"))
+    database.close()
+    shown = tidebook("rebuild", "--data", data)
+    assert (shown.returncode, "was different in endings" in shown.stdout) == (1, True)
+    with owning(data, "run"):
+        busy = tidebook("rebuild", "--data", data)
+    assert (busy.returncode, "stop it first" in busy.stderr) == (1, True)
+
+
+def test_rebuild_drops_nothing_that_the_journal_cannot_give_again(tmp_path: Path) -> None:
+    given = stream(1_500, seed=4)
+    journal = tmp_path / "journal/orders"
+    write(journal, given, segment_size_bytes=65_536)
+    follow(tmp_path, "", 1_500)
+    assert compact(journal, 1_000).first_sequence > 1
+    database = open_database("", tmp_path)
+    with pytest.raises(JournalCompactedError):
+        rebuild(database, journal)
+    with database.reading() as connection:
+        assert connection.execute(text("SELECT COUNT(*) FROM commands")).scalar_one() == 1_500
+    database.close()
