@@ -44,11 +44,12 @@ pub trait Storage: Debug + Send + Sync {
     /// Takes the exclusive lock that only the kernel releases, when the guard drops or the process dies,
     /// whatever children it had; `None` while another holds it.
     fn try_lock(&self, name: &str) -> io::Result<Option<Box<dyn StorageLock>>>;
-}
+
     /// Whether somebody holds the lock `name`. Who takes it at the same moment may be refused once.
     fn is_locked(&self, name: &str) -> io::Result<bool> {
         Ok(self.try_lock(name)?.is_none())
     }
+}
 
 /// Holds a lock until it drops.
 pub trait StorageLock: Debug + Send + Sync {}
@@ -215,6 +216,20 @@ impl Storage for Directory {
             open_regular(&self.path(name), OpenOptions::new().write(true).create(true).truncate(false).mode(0o600))?;
         Ok(FileLock::acquire(file)?.map(|lock| Box::new(lock) as Box<dyn StorageLock>))
     }
+
+    /// Makes no file and writes none; several who look at once do not take each other for an owner.
+    fn is_locked(&self, name: &str) -> io::Result<bool> {
+        let file = match open_regular(&self.path(name), OpenOptions::new().read(true)) {
+            Err(error) if is_absent(&error) => return Ok(false),
+            opened => opened?,
+        };
+        match file.try_lock_shared() {
+            // By word and not only by closing, as a child may have been forked just now.
+            Ok(()) => file.unlock().map(|()| false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -231,20 +246,6 @@ impl StorageFile for DirectoryFile {
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.0.read_at(buffer, offset)
-
-    /// Makes no file and writes none; several who look at once do not take each other for an owner.
-    fn is_locked(&self, name: &str) -> io::Result<bool> {
-        let file = match open_regular(&self.path(name), OpenOptions::new().read(true)) {
-            Err(error) if is_absent(&error) => return Ok(false),
-            opened => opened?,
-        };
-        match file.try_lock_shared() {
-            // By word and not only by closing, as a child may have been forked just now.
-            Ok(()) => file.unlock().map(|()| false),
-            Err(TryLockError::WouldBlock) => Ok(true),
-            Err(TryLockError::Error(error)) => Err(error),
-        }
-    }
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
