@@ -50,15 +50,11 @@ TidebookError
     │   ├── SnapshotFullError      no space; the snapshots before are kept
     │   ├── SnapshotDamagedError   not what was written
     │   └── SnapshotMismatchError  whole, and its journal lacks what it proves or has another history
-<<<<<<< HEAD
     ├── StateError          a state cannot take a message or its saved bytes, or has no hash
-=======
-    ├── StateError          a state cannot take a message or its saved bytes
     ├── AuditError          reading or writing the audit trail failed
     │   ├── AuditDatabaseAwayError  its database cannot be reached now
     │   ├── AuditMismatchError      rows that were not derived from this journal of orders
     │   └── AuditVersionError       a database of a later release
->>>>>>> 485951c (audit: the life of every order as rows of SQLite or PostgreSQL)
     └── StorageError        reading or writing a store failed
         ├── StorageFullError      the disk or a quota is full
         ├── StorageAccessError    read-only, or not ours to write or read
