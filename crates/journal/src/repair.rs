@@ -24,10 +24,10 @@ use crate::{compact, verify, writer};
 pub const QUARANTINE: &str = "quarantine";
 const COPY_BLOCK_SIZE_BYTES: usize = 1 << 20;
 
-/// One damaged segment.
+/// One damaged segment, or several in a row that are missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// The segment.
+    /// The segment; with [`Damage::Missing`] all up to the next one that is there are missing.
     pub segment: u64,
     /// First byte of it that cannot be trusted.
     pub offset: u64,
@@ -138,11 +138,17 @@ fn look(storage: &dyn Storage, evidence: u64) -> Result<Look, JournalError> {
     let mut before: Option<ChainState> = None;
     let mut buffer = Buffer::default();
     let expected = beginning::read(storage)?.map_or(oldest, |beginning| beginning.segment).min(oldest);
-    for segment in expected..oldest {
-        findings.push(Finding { segment, offset: 0, sequence: 0, damage: Damage::Missing });
+    if expected < oldest {
+        findings.push(Finding { segment: expected, offset: 0, sequence: 0, damage: Damage::Missing });
     }
     let headless = findings.len();
-    for number in oldest..=last {
+    // Of a hole only where it begins: one name with a large number makes it wide.
+    let mut looked_at = Vec::new();
+    for (&number, next) in present.iter().zip(present.iter().skip(1).copied().chain([last + 1])) {
+        looked_at.push(number);
+        looked_at.extend((number + 1 != next).then_some(number + 1));
+    }
+    for number in looked_at {
         let of_this_journal = |other: &OpenSegment| journal_id.is_none_or(|id| id == other.header.journal_id);
         let next = header_of(storage, number + 1)?.filter(of_this_journal);
         let opened = match segment::read_header(storage, number) {
@@ -231,8 +237,18 @@ pub fn restore_storage(storage: &Arc<dyn Storage>, from: &dyn Storage) -> Result
     segment::remove_unfinished(&**storage)?;
     let found = damage_of(storage, 0, "from", from.path("").display().to_string())?;
     let mut done = Vec::new();
+    let mut numbers = Vec::new();
     for finding in &found.diagnosis.findings {
-        let number = finding.segment;
+        numbers.push(finding.segment);
+        if finding.damage == Damage::Missing {
+            // The others of the hole, as far as the copy has them.
+            let end = found.present.iter().copied().find(|&present| present > finding.segment).unwrap_or(u64::MAX);
+            numbers.extend(
+                segment::numbers_present(from)?.into_iter().filter(|other| (finding.segment + 1..end).contains(other)),
+            );
+        }
+    }
+    for number in numbers {
         let refused = match fits(&**storage, from, number)? {
             Ok(copy) => {
                 put_back(&**storage, number, &copy)?;

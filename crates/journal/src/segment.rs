@@ -19,7 +19,7 @@ pub const SEGMENT_SIZE_BYTES_MAX: u64 = 1 << 30;
 
 const SUFFIX: &str = ".segment";
 const UNFINISHED_SUFFIX: &str = ".segment.new";
-/// Largest sequence and batch number a header may begin with: what counts on from it stays a number.
+/// Largest sequence and batch number a header may begin with, and segment's number: what counts on from it stays a number.
 const NUMBER_MAX: u64 = 1 << 62;
 /// Segments that come and go while a directory is listed make it listed again, at most so often.
 const LISTINGS_MAX: usize = 1000;
@@ -38,7 +38,7 @@ pub(crate) fn unfinished_name(segment: u64) -> String {
 /// Numbers of the segments present, rising, without a hole.
 ///
 /// # Errors
-/// [`Damage::Missing`] for the first number missing between two others.
+/// [`Damage::Missing`] for the first number missing between two others, or whose name leads nowhere.
 pub(crate) fn list(storage: &dyn Storage) -> Result<Vec<u64>, JournalError> {
     let mut listed = numbers_present(storage)?;
     for _ in 0..LISTINGS_MAX {
@@ -50,16 +50,16 @@ pub(crate) fn list(storage: &dyn Storage) -> Result<Vec<u64>, JournalError> {
         }
         listed = numbers_present(storage)?;
     }
-    let numbers = listed;
-    for pair in numbers.windows(2) {
-        if pair[1] != pair[0] + 1 {
-            return Err(match read_header(storage, pair[0])? {
-                Some(before) => missing_behind(storage, &before),
-                None => missing(storage, pair[0] + 1, 0),
-            });
-        }
-    }
-    Ok(numbers)
+    // What is listed and cannot be opened is taken for removed by compaction meanwhile, which a new list shows: of a name that
+    // leads nowhere each list would say the same, without end.
+    let nowhere = storage.names_leading_nowhere().map_err(io_error("list", &storage.path("")))?;
+    let lost = listed.iter().copied().find(|&number| nowhere.contains(&file_name(number)));
+    let Some(gone) = hole_of(&listed).into_iter().chain(lost).min() else { return Ok(listed) };
+    let before = if gone > 1 { read_header(storage, gone - 1)? } else { None };
+    Err(match before {
+        Some(before) => missing_behind(storage, &before),
+        None => missing(storage, gone, 0),
+    })
 }
 
 /// That a segment is not there and should be; it begins with message `sequence`, 0 where that is not known.
@@ -82,14 +82,17 @@ pub(crate) fn first(storage: &dyn Storage) -> Result<OpenSegment, JournalError> 
     }
 }
 
-/// Numbers of the segments present, rising; there may be holes.
+/// Numbers of the segments present, rising; there may be holes. A name that is not written as ours are is not a segment's.
 pub(crate) fn numbers_present(storage: &dyn Storage) -> Result<Vec<u64>, JournalError> {
     let names = storage.names().map_err(|source| {
         let path = storage.path("");
         if is_absent(&source) { JournalError::Absent { path } } else { io_error("list", &path)(source) }
     })?;
-    let mut numbers: Vec<u64> =
-        names.iter().filter_map(|name| name.strip_suffix(SUFFIX)?.parse().ok()).filter(|&n| n > 0).collect();
+    let number_of = |name: &String| {
+        let number = name.strip_suffix(SUFFIX)?.parse().ok()?;
+        ((1..=NUMBER_MAX).contains(&number) && *name == file_name(number)).then_some(number)
+    };
+    let mut numbers: Vec<u64> = names.iter().filter_map(number_of).collect();
     numbers.sort_unstable();
     Ok(numbers)
 }

@@ -23,6 +23,10 @@ pub trait Storage: Debug + Send + Sync {
     fn create_directory(&self) -> io::Result<()>;
     /// Names of all files, in no order.
     fn names(&self) -> io::Result<Vec<String>>;
+    /// Those of [`Self::names`] that are links to something that is not there.
+    fn names_leading_nowhere(&self) -> io::Result<Vec<String>> {
+        Ok(Vec::new())
+    }
     /// Makes a file that must not exist yet, open for reading and writing.
     fn create(&self, name: &str) -> io::Result<Box<dyn StorageFile>>;
     /// Opens a regular file that exists; what else has the name is refused, without waiting for it.
@@ -165,6 +169,18 @@ impl Storage for Directory {
 
     fn names(&self) -> io::Result<Vec<String>> {
         std::fs::read_dir(&self.path)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    }
+
+    fn names_leading_nowhere(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&self.path)? {
+            let entry = entry?;
+            let is_nowhere = || std::fs::metadata(entry.path()).is_err_and(|error| is_absent(&error));
+            if entry.file_type()?.is_symlink() && is_nowhere() {
+                names.push(entry.file_name().to_string_lossy().into_owned());
+            }
+        }
+        Ok(names)
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {

@@ -14,7 +14,10 @@ use std::time::Duration;
 use orders::{CHANNEL, append_upto, options};
 use tidebook_journal::snapshot::{Place, RecoveryOptions, SnapshotStore, recover};
 use tidebook_journal::storage::{Directory, Storage};
-use tidebook_journal::{JournalReader, JournalWriter, ReaderOptions, State, compact, inspect, verify};
+use tidebook_journal::{
+    Damage, JournalError, JournalReader, JournalWriter, ReaderOptions, State, compact, durable_end, inspect, repair,
+    verify,
+};
 use tidebook_testkit::{OrderFlow, OrderStore};
 
 const FLOW: OrderFlow = OrderFlow::new(17);
@@ -133,4 +136,59 @@ fn what_is_no_file_under_the_name_of_a_snapshot_is_passed_over_for_the_one_befor
     });
     let lock = directory.path().join("snapshots/lock");
     with_each(&lock, |found| names(snapshots.rotate(2).unwrap_err(), &lock, found));
+}
+
+/// Method: the name of each segment of several leads nowhere, as to a disk that is not mounted.
+#[test]
+fn a_segment_whose_name_leads_nowhere_is_missing_and_told_at_once() {
+    let (ended, waits) = channel();
+    std::thread::spawn(move || {
+        let place = tempfile::tempdir().unwrap();
+        let journal = place.path().join("wal");
+        drop(lived(place.path()));
+        for last in [80, 100] {
+            let (mut writer, _) = JournalWriter::open(&journal, options()).unwrap();
+            append_upto(&mut writer, FLOW, last, 5);
+            writer.close().unwrap();
+        }
+        let count = inspect(&journal).unwrap().segments.len() as u64;
+        assert!(count > 2, "{count} segments");
+        for segment in 1..=count {
+            let path = journal.join(format!("{segment:010}.segment"));
+            let aside = place.path().join("aside");
+            std::fs::rename(&path, &aside).unwrap();
+            symlink(place.path().join("unmounted"), &path).unwrap();
+            let found = [
+                inspect(&journal).map(drop),
+                verify(&journal).map(drop),
+                durable_end(&journal).map(drop),
+                JournalReader::open(&journal, ReaderOptions::default()).map(drop),
+                compact(&journal, 1).map(drop),
+                JournalWriter::open(&journal, options()).map(drop),
+            ];
+            for (call, found) in found.into_iter().enumerate() {
+                let missing = matches!(&found, Err(JournalError::Damaged { segment: named, damage: Damage::Missing, .. }) if *named == segment);
+                assert!(missing, "call {call}, segment {segment}: {found:?}");
+            }
+            let findings = repair::examine(&journal, 0).unwrap().findings;
+            assert_eq!((findings[0].segment, &findings[0].damage), (segment, &Damage::Missing));
+            std::fs::remove_file(&path).unwrap();
+            std::fs::rename(&aside, &path).unwrap();
+        }
+        ended.send(()).unwrap();
+    });
+    waits.recv_timeout(HANGS).expect("it ends, with all that was asserted");
+}
+
+#[test]
+fn a_name_that_is_not_written_as_ours_are_is_no_segment() {
+    let place = tempfile::tempdir().unwrap();
+    drop(lived(place.path()));
+    let journal = place.path().join("wal");
+    let before = inspect(&journal).unwrap();
+    for name in ["99.segment", "+000000099.segment", "00000000099.segment", "18446744073709551615.segment"] {
+        std::fs::write(journal.join(name), "").unwrap();
+        assert_eq!(inspect(&journal).unwrap(), before, "{name}");
+        std::fs::remove_file(journal.join(name)).unwrap();
+    }
 }

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{append_upto, open, options, read_all};
-use tidebook_journal::repair::{Diagnosis, cut_storage, examine_storage, restore_storage};
+use tidebook_journal::repair::{Diagnosis, Restored, cut_storage, examine_storage, restore_storage};
 use tidebook_journal::storage::Storage;
 use tidebook_journal::{
     Damage, JournalError, JournalOptions, JournalReader, JournalWriter, ReaderOptions, SEGMENT_HEADER_SIZE_BYTES, Tail,
@@ -385,4 +385,23 @@ fn a_journal_that_is_written_is_not_repaired_and_one_without_a_good_header_has_n
     flip(&storage, 1, 100);
     let error = cut_storage(&storage.shared(), 0, 0).unwrap_err();
     assert!(matches!(error, JournalError::Damaged { segment: 1, damage: Damage::Header, .. }), "{error}");
+}
+
+/// Method: a stray file with a number that nobody counts up to, and a hole of two segments that a copy has.
+#[test]
+fn several_missing_segments_in_a_row_are_one_finding_and_all_are_put_back() {
+    let whole = journal();
+    let count = 5;
+    let storage = whole.fork();
+    storage.set_bytes(&name(9_999_999_999), b"stray".to_vec());
+    let told: Vec<_> = examined(&storage).findings.into_iter().map(|one| (one.segment, one.damage)).collect();
+    assert_eq!(told, [(count + 1, Damage::Missing), (9_999_999_999, Damage::Header)]);
+    let storage = whole.fork();
+    storage.remove_file(&name(2));
+    storage.remove_file(&name(3));
+    let told: Vec<_> = examined(&storage).findings.into_iter().map(|one| (one.segment, one.damage)).collect();
+    assert_eq!(told, [(2, Damage::Missing)]);
+    let done = restore_storage(&storage.shared(), &whole).unwrap();
+    assert_eq!(done, [2, 3].map(|segment| Restored { segment, refused: None }));
+    assert!(examined(&storage).findings.is_empty());
 }

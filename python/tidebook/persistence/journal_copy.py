@@ -27,7 +27,8 @@ def segment_name(number: int) -> str:
 
 def segment_numbers(journal: Path) -> list[int]:
     """Numbers of the segments that are there, rising."""
-    return sorted(int(path.stem) for path in journal.glob("*.segment") if path.stem.isdecimal())
+    found = [path for path in journal.glob("*.segment") if path.stem.isdecimal()]
+    return sorted(int(path.stem) for path in found if path.name == segment_name(int(path.stem)))
 
 
 def same_segment(one: Path, other: Path) -> bool | None:
