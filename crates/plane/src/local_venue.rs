@@ -12,13 +12,15 @@ use std::sync::Arc;
 use tidebook_journal::snapshot::{self, Place, SnapshotError, SnapshotFacts, SnapshotStore};
 use tidebook_journal::storage::{Directory, Storage};
 use tidebook_journal::{JournalError, JournalReader, ReaderOptions, State};
-use tidebook_risk::{Difference, Replay, Risk, RiskOptions, Told};
+use tidebook_risk::{Difference, Replay, Risk, RiskOptions, Told, saved_matching};
 use tidebook_types::{Command, Execution, RiskEvent, Verdict};
 use tidebook_venue::{Venue, VenueOptions};
 use zerocopy::FromBytes;
 
 /// Channel of the venue's commands, and kind of its states.
 const ORDERS: &str = "orders";
+/// Room for more orders is not made on the word of a file.
+const ORDERS_MAX: u32 = 1 << 28;
 /// Commands of one block of history.
 const BLOCK: usize = 4096;
 /// Commands between two copies of the state, at first.
@@ -217,7 +219,9 @@ impl History {
 
 /// Where it reads on, once it was opened from a journal.
 struct Following {
-    reader: JournalReader,
+    storage: Arc<dyn Storage>,
+    /// None where it stopped within a batch: it is opened anew at the next command.
+    reader: Option<JournalReader>,
     recheck: bool,
 }
 
@@ -428,7 +432,9 @@ impl LocalVenue {
         };
         let newest = newest.ok_or_else(|| LocalVenueError::NoSnapshot { path: directory.to_owned() })?;
         let saved = store.load(newest)?;
-        let mut replay = Replay::new(options.risk, Venue::new(options.venue), false);
+        let room = VenueOptions::of_saved(saved_matching(&saved).map_err(SnapshotError::from)?);
+        let room = room.filter(|room| room.orders_max <= ORDERS_MAX).unwrap_or(options.venue);
+        let mut replay = Replay::new(options.risk, Venue::new(room), false);
         saved.load_into(&mut replay)?;
         Ok((Self::from_state(replay, newest, options), saved.facts.clone()))
     }
@@ -469,9 +475,7 @@ impl LocalVenue {
             Some((facts, replay)) => Self::from_state(replay, facts.sequence(), options),
             None => Self::new(options),
         };
-        let from = ReaderOptions::from_sequence(if venue.sequence == 0 { 0 } else { venue.sequence + 1 });
-        let reader = JournalReader::open_storage(storage, from)?;
-        venue.following = Some(Following { reader, recheck });
+        venue.following = Some(Following { storage, reader: None, recheck });
         venue.read_on(last, None, ask)?;
         Ok(venue)
     }
@@ -483,42 +487,59 @@ impl LocalVenue {
     pub fn read_on(
         &mut self,
         last: u64,
+        happened: Option<&mut Happened>,
+        ask: impl FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<u64, LocalVenueError> {
+        let Some(mut following) = self.following.take() else { return Ok(0) };
+        let read = self.read_from(&mut following, last, happened, ask);
+        self.following = Some(following);
+        read
+    }
+
+    fn read_from(
+        &mut self,
+        following: &mut Following,
+        last: u64,
         mut happened: Option<&mut Happened>,
         mut ask: impl FnMut(u64) -> ControlFlow<()>,
     ) -> Result<u64, LocalVenueError> {
-        let Some(mut following) = self.following.take() else { return Ok(0) };
         let began = self.sequence;
-        let recheck = following.recheck;
-        let read = (|| {
-            while self.sequence < last {
-                let Some(batch) = following.reader.next_batch()? else { break };
-                for (sequence, payload) in batch.records() {
-                    let expected = self.sequence + 1;
-                    if sequence < expected {
-                        continue;
-                    }
-                    if sequence > expected {
-                        return Err(if self.sequence == 0 {
-                            LocalVenueError::NoBeginning { first: sequence }
-                        } else {
-                            LocalVenueError::NotNext { expected, found: sequence }
-                        });
-                    }
-                    if sequence > last {
-                        break;
-                    }
-                    if sequence % ASK_SPACING == 0 && ask(sequence).is_break() {
-                        return Err(LocalVenueError::Interrupted { sequence });
-                    }
-                    let command = Command::read_from_bytes(payload)
-                        .map_err(|_| LocalVenueError::NoCommand { sequence, size_bytes: payload.len() })?;
-                    self.apply_journaled(&command, recheck, happened.as_deref_mut())?;
-                }
+        // Put back only where it stands between two batches.
+        let mut reader = match following.reader.take() {
+            Some(reader) => reader,
+            None => {
+                // 0 is the first that is left of it.
+                let from = if self.sequence == 0 { 0 } else { self.sequence + 1 };
+                JournalReader::open_storage(Arc::clone(&following.storage), ReaderOptions::from_sequence(from))?
             }
-            Ok(self.sequence - began)
-        })();
-        self.following = Some(following);
-        read
+        };
+        while self.sequence < last {
+            let Some(batch) = reader.next_batch()? else { break };
+            for (sequence, payload) in batch.records() {
+                let expected = self.sequence + 1;
+                if sequence < expected {
+                    continue;
+                }
+                if sequence > last {
+                    return Ok(self.sequence - began);
+                }
+                if sequence > expected {
+                    return Err(if self.sequence == 0 {
+                        LocalVenueError::NoBeginning { first: sequence }
+                    } else {
+                        LocalVenueError::NotNext { expected, found: sequence }
+                    });
+                }
+                if sequence % ASK_SPACING == 0 && ask(sequence).is_break() {
+                    return Err(LocalVenueError::Interrupted { sequence });
+                }
+                let command = Command::read_from_bytes(payload)
+                    .map_err(|_| LocalVenueError::NoCommand { sequence, size_bytes: payload.len() })?;
+                self.apply_journaled(&command, following.recheck, happened.as_deref_mut())?;
+            }
+        }
+        following.reader = Some(reader);
+        Ok(self.sequence - began)
     }
 
     /// Whether it was opened from a journal and can read on.

@@ -236,27 +236,50 @@ impl<M: Matching + State> State for Replay<M> {
     }
 
     fn load(&mut self, bytes: &[u8]) -> Result<(), StateError> {
-        let saved = |offset: u64, reason: &str| StateError::Saved {
-            kind: "orders".to_owned(),
-            offset,
-            reason: reason.to_owned(),
-        };
+        let Parts { risk, unseen, matching } = Parts::of(bytes)?;
+        self.risk.load(risk.1).map_err(|(offset, reason)| saved(risk.0 + offset, reason))?;
+        self.unseen.extend(unseen);
+        self.matching.load(matching)
+    }
+}
+
+/// The parts of a saved pair.
+struct Parts<'a> {
+    /// Where it begins, and its bytes.
+    risk: (u64, &'a [u8]),
+    unseen: Vec<Execution>,
+    matching: &'a [u8],
+}
+
+fn saved(offset: u64, reason: &str) -> StateError {
+    StateError::Saved { kind: "orders".to_owned(), offset, reason: reason.to_owned() }
+}
+
+impl<'a> Parts<'a> {
+    fn of(bytes: &'a [u8]) -> Result<Self, StateError> {
         let mut input = Input::new(bytes);
         let head = |error: crate::plain::PlainError| saved(error.offset as u64, error.reason);
         let count = input.count().map_err(head)?;
-        let begin = input.offset() as u64;
-        let risk = input.skip(count).map_err(head)?;
-        self.risk.load(risk).map_err(|(offset, reason)| saved(begin + offset, reason))?;
+        let risk = (input.offset() as u64, input.skip(count).map_err(head)?);
+        let mut unseen = Vec::new();
         for _ in 0..input.count().map_err(head)? {
             let bytes: [u8; EXECUTION_SIZE_BYTES] = input.take().map_err(head)?;
             let mut execution = Execution::new_zeroed();
             execution.as_mut_bytes().copy_from_slice(&bytes);
-            self.unseen.push_back(execution);
+            unseen.push(execution);
         }
         let padding = input.offset().next_multiple_of(ALIGNMENT) - input.offset();
         if input.skip(padding).map_err(head)?.iter().any(|byte| *byte != 0) {
             return Err(saved(input.offset() as u64, "bytes between both parts"));
         }
-        self.matching.load(input.rest())
+        Ok(Self { risk, unseen, matching: input.rest() })
     }
+}
+
+/// What the matching engine saved, in the bytes of a saved pair.
+///
+/// # Errors
+/// Where they are none.
+pub fn saved_matching(bytes: &[u8]) -> Result<&[u8], StateError> {
+    Ok(Parts::of(bytes)?.matching)
 }

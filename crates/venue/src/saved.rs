@@ -138,6 +138,18 @@ const fn is_units(value: i64) -> bool {
     0 <= value && value <= UNITS_MAX
 }
 
+impl VenueOptions {
+    /// The room of the venue that saved these bytes; `None` if they are no saved venue.
+    pub fn of_saved(bytes: &[u8]) -> Option<Self> {
+        let (head, _) = SavedHead::read_from_prefix(bytes).ok()?;
+        (head.magic == MAGIC).then_some(Self {
+            orders_max: head.orders_max,
+            instruments_max: head.instruments_max,
+            accounts_max: head.accounts_max,
+        })
+    }
+}
+
 impl State for Venue {
     fn kind(&self) -> &str {
         KIND
