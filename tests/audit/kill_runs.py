@@ -19,7 +19,7 @@ from tidebook.audit import AuditEngine, AuditOptions, Database, Position, open_d
 from tidebook.audit.rebuild import Content, content, drop
 from tidebook.audit.rows import derive
 from tidebook.audit.schema import commands, events, fills
-from tidebook.audit.writer import append
+from tidebook.audit.writer import append, digest
 from tidebook.venue import Records, Venue
 
 BATCH = 40
@@ -75,7 +75,7 @@ def unbroken(data: Path, given: Records) -> dict[str, Content]:
     upgrade(database)
     replica = Venue()
     executions = replica.replay(given).executions
-    end = Position(len(given), int(executions["sequence"][-1]), replica.state_hash())
+    end = Position(len(given), int(executions["sequence"][-1]), digest(given))
     append(database, Position(), end, derive(1, given, executions))
     with database.reading() as connection:
         return content(connection)

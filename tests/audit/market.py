@@ -11,7 +11,7 @@ from tidebook import venue
 from tidebook._core import JournalWriter, Payloads
 from tidebook.audit import upgrade
 from tidebook.audit.rows import derive
-from tidebook.audit.writer import Position, append
+from tidebook.audit.writer import Position, append, digest
 from tidebook.venue import (
     OrderFlag,
     OrderType,
@@ -101,7 +101,7 @@ class Market:
         """Puts all of it into an empty database, in one transaction."""
         upgrade(database)
         executions = self.executions
-        end = Position(self.venue.sequence, int(executions["sequence"][-1]), self.venue.state_hash())
+        end = Position(self.venue.sequence, int(executions["sequence"][-1]), digest(self.commands))
         append(database, Position(), end, derive(1, self.commands, executions))
 
     def write(self, journal: Path) -> None:

@@ -12,8 +12,9 @@ from tests.audit.market import ALICE, BOB, Market, stream, write
 from tidebook.audit import AuditEngine, AuditOptions, AuditStatus, Position, open_database, position, upgrade
 from tidebook.audit.rebuild import Content, content
 from tidebook.audit.rows import derive
-from tidebook.audit.writer import append
+from tidebook.audit.writer import append, digest
 from tidebook.errors import AuditMismatchError
+from tidebook.persistence import compact
 from tidebook.venue import COMMAND, Records, Side, Venue
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def add(database_url: str, data: Path, commands: Records) -> None:
     upgrade(database)
     replica = Venue()
     executions = replica.replay(commands).executions
-    end = Position(len(commands), int(executions["sequence"][-1]), replica.state_hash())
+    end = Position(len(commands), int(executions["sequence"][-1]), digest(commands))
     append(database, Position(), end, derive(1, commands, executions))
     database.close()
 
@@ -247,3 +248,23 @@ def test_an_engine_tells_how_far_it_is_behind(tmp_path: Path, engines: Callable[
     assert status.database == str(tmp_path / "audit/audit.sqlite")
     assert status.rows > last
     assert position(open_database("", tmp_path)) is not None
+
+
+def test_a_start_begins_behind_a_snapshot_of_the_venue_also_when_the_journal_has_lost_its_first_commands(
+    url: str,
+    tmp_path: Path,
+    given: Records,
+    engines: Callable[..., AuditEngine],
+    expected: Callable[[int], dict[str, Content]],
+) -> None:
+    journal = tmp_path / "journal/orders"
+    write(journal, given, segment_size_bytes=65_536)
+    add(url, tmp_path, given[:2_500])
+    assert compact(journal, 1_500).first_sequence > 1_000
+    failed = until(engines(url), lambda status: status.state == "failed")
+    assert "begins with command" in failed.problem
+    replica = Venue(history=False)
+    replica.replay(given[:2_000])
+    replica.save(tmp_path / "snapshots/orders/orders")
+    assert engines(url).wait(COMMANDS, LONG_S)
+    assert trail(url, tmp_path) == expected(COMMANDS)

@@ -43,6 +43,10 @@ class AuditOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Commands of one transaction at most. Of what each led to all rows are in it too."""
 
 
+class _StoppedError(Exception):
+    """It was asked to stop while it caught up."""
+
+
 class _Pending(msgspec.Struct, frozen=True, kw_only=True):
     """A batch that may have been committed or not."""
 
@@ -81,16 +85,18 @@ class AuditEngine:
         *,
         url: str = "",
         journal: Path | None = None,
+        snapshots: Path | None = None,
         channel: Callable[[], Channel | None] = lambda: None,
         options: AuditOptions | None = None,
     ) -> None:
-        """Nothing is opened yet. `url` as in `[audit] url`; `journal` is that of `orders`, else where a node of `data` has it;
-        `channel` gives the open channel, once the journal is read to its end, so that new commands are seen at once.
+        """Nothing is opened yet. `url` as in `[audit] url`; `journal` is that of `orders` and `snapshots` those of the venue, else
+        where a node of `data` has them; `channel` gives the open channel, once the journal is read to its end, so that new commands are seen at once.
 
         Raises: ConfigError for a `url` that is none.
         """
         self._database = open_database(url, data)
         self._journal = journal or data / "journal" / "orders"
+        self._snapshots = snapshots or data / "snapshots" / "orders" / "orders"
         self._channel = channel
         self._options = options or AuditOptions()
         self._stop = threading.Event()
@@ -162,6 +168,8 @@ class AuditEngine:
                         raise
                     self._wait_out(error)
             self._become("stopped")
+        except _StoppedError:
+            self._become("stopped")
         except TidebookError as error:
             log.error("failed; nothing is added to the audit trail any more", problem=str(error))
             self._become("failed", str(error))
@@ -181,10 +189,7 @@ class AuditEngine:
         self._pending = None
         self._show(position)
         if self._replica is None or self._replica.position != position:
-            self._replica = Replica()
-            with Source(self._journal, 0) as past:
-                if not self._replica.catch_up(past, position, self._database.shown, lambda: not self._stop.is_set()):
-                    return
+            self._replica = Replica.behind(position, self._journal, self._snapshots, self._database.shown, self._go_on)
         with Source(self._journal, position.sequence, self._channel()) as source:
             self._recovered()
             while not self._stop.is_set():
@@ -197,6 +202,10 @@ class AuditEngine:
                 self._pending = _Pending(begin=position, end=self._replica.position, rows=rows)
                 position = self._commit(self._pending)
                 self._pending = None
+
+    def _go_on(self, _: int) -> None:
+        if self._stop.is_set():
+            raise _StoppedError
 
     def _commit(self, batch: _Pending) -> Position:
         append(self._database, batch.begin, batch.end, batch.rows)

@@ -1,20 +1,22 @@
 """The venue as the journaled commands make it: executions are derived again, not read.
 
-The channel `executions` is memory and may be gone; `orders` is durable, and the same commands give the same executions everywhere.
+The channel `executions` is memory and may be gone; `orders` is durable, and the same commands give the same executions everywhere. A start
+begins behind the newest snapshot of the venue that the rows have reached, where a node has taken one, else with the first command.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from tidebook.audit.writer import Position
+from tidebook.audit.source import Source
+from tidebook.audit.writer import Position, digest
 from tidebook.errors import AuditMismatchError
 from tidebook.venue import Venue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-    from tidebook.audit.source import Source
     from tidebook.venue import Records
 
 
@@ -22,48 +24,55 @@ class Replica:
     """A venue that only ever takes commands of `orders`."""
 
     def __init__(self) -> None:
+        """As it is before the first command."""
         self._venue = Venue(history=False)
-
-    @property
-    def position(self) -> Position:
+        self.position = Position()
         """How far it is."""
-        if self._venue.sequence == 0:
-            return Position()
-        return Position(self._venue.sequence, self._venue.execution_count, self._venue.state_hash())
+
+    @classmethod
+    def behind(
+        cls,
+        position: Position,
+        journal: Path,
+        snapshots: Path | None,
+        database: str,
+        progress: Callable[[int], object] = lambda _: None,
+    ) -> Self:
+        """The venue as of rows that are there. `progress` is told the next command now and then; what it raises ends the work.
+
+        Raises: AuditMismatchError where the journal is not the one that the rows are of; JournalError and its kinds; StateError.
+        """
+        replica = cls()
+        if position.sequence == 0:
+            return replica
+        with Source(journal, position.sequence - 1) as source:
+            last = source.read(1)
+        if last is None:
+            raise _mismatch(position, database, "the journal ends before it")
+        if digest(last[1]) != position.digest:
+            raise _mismatch(position, database, "this journal has another command there")
+        kept = snapshots if snapshots is not None and snapshots.is_dir() else None
+        replica._venue = Venue.open(
+            journal, snapshots=kept, sequence=position.sequence, history=False, progress=progress
+        )
+        if (replica._venue.sequence, replica._venue.execution_count) != (position.sequence, position.executions):
+            made = replica._venue.execution_count
+            raise _mismatch(position, database, f"its commands make {made} executions, not {position.executions}")
+        replica.position = position
+        return replica
 
     def apply(self, first_sequence: int, commands: Records) -> Records:
         """The executions of the next commands, in order."""
         assert first_sequence == self._venue.sequence + 1, f"{first_sequence} after {self._venue.sequence}"
-        return self._venue.replay(commands).executions
-
-    def catch_up(self, source: Source, position: Position, database: str, go_on: Callable[[], bool]) -> bool:
-        """Takes all commands up to `position`, whose rows are there; False when `go_on` ended it.
-
-        Raises: AuditMismatchError where that leads elsewhere than the rows; as `Source.read`.
-        """
-        while self._venue.sequence < position.sequence:
-            if not go_on():
-                return False
-            found = source.read(min(_BATCH, position.sequence - self._venue.sequence))
-            if found is None:
-                raise _mismatch(
-                    position, database, f"the journal ends at command {self._venue.sequence}", self._venue.sequence
-                )
-            self.apply(*found)
-        if self.position != position:
-            raise _mismatch(position, database, "this journal leads to another state there", self.position.state_hash)
-        return True
+        executions = self._venue.replay(commands).executions
+        self.position = Position(self._venue.sequence, self._venue.execution_count, digest(commands))
+        return executions
 
 
-_BATCH = 65_536
-
-
-def _mismatch(position: Position, database: str, why: str, found: int) -> AuditMismatchError:
+def _mismatch(position: Position, database: str, why: str) -> AuditMismatchError:
     return AuditMismatchError(
         f"the audit trail in {database} reaches to command {position.sequence}, and {why}: it is of another journal, or of a release "
         "with other rules; `tidebook audit rebuild` derives it again, or name another database",
         database=database,
         sequence=position.sequence,
-        expected=position.state_hash,
-        found=found,
     )

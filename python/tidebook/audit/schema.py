@@ -31,9 +31,9 @@ position = Table(
     Column("id", SmallInteger, primary_key=True, autoincrement=False),
     _number("sequence"),
     _number("executions"),
-    _number("state_hash"),
+    _number("digest"),
 )
-"""One row, id 1, all 0 at first: the last command of `orders` and the last execution that the rows are of, and the venue's state hash there."""
+"""One row, id 1, all 0 at first: the last command of `orders` and the last execution that the rows are of, and a digest of that command's bytes."""
 
 commands = Table(
     "commands",

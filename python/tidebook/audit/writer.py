@@ -7,6 +7,7 @@ two writers one is told that it is not alone.
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from tidebook.audit.database import Database
     from tidebook.audit.rows import Rows
+    from tidebook.venue import Records
 
 
 class Position(msgspec.Struct, frozen=True):
@@ -29,14 +31,20 @@ class Position(msgspec.Struct, frozen=True):
     """Last command of `orders`."""
     executions: int = 0
     """Last execution of these commands."""
-    state_hash: int = 0
-    """Of the venue behind it."""
+    digest: int = 0
+    """Of the bytes of that command, 63 bits: tells its journal from others, whose commands have other times."""
+
+
+def digest(commands: Records) -> int:
+    """Of the last of some commands."""
+    found = hashlib.blake2b(commands[-1].tobytes(), digest_size=8).digest()
+    return int.from_bytes(found, "little") >> 1
 
 
 def read_position(connection: Connection) -> Position:
     """How far the rows reach; all 0 where there are none."""
-    found = connection.execute(select(position.c.sequence, position.c.executions, position.c.state_hash)).one()
-    return Position(found[0], found[1], found[2] & _UNSIGNED)
+    found = connection.execute(select(position.c.sequence, position.c.executions, position.c.digest)).one()
+    return Position(*found)
 
 
 def append(database: Database, begin: Position, end: Position, rows: Rows) -> None:
@@ -45,8 +53,8 @@ def append(database: Database, begin: Position, end: Position, rows: Rows) -> No
     Raises: AuditMismatchError, and nothing is added, where the rows do not reach up to `begin`; AuditDatabaseAwayError: it may
             have happened or not, `read_position` says; AuditError.
     """
-    here = (position.c.sequence == begin.sequence) & (position.c.state_hash == _signed(begin.state_hash))
-    moved = {"sequence": end.sequence, "executions": end.executions, "state_hash": _signed(end.state_hash)}
+    here = (position.c.sequence == begin.sequence) & (position.c.digest == begin.digest)
+    moved = {"sequence": end.sequence, "executions": end.executions, "digest": end.digest}
     with database.writing() as connection:
         if connection.execute(update(position).where(here).values(moved)).rowcount != 1:
             found = read_position(connection)
@@ -73,11 +81,3 @@ def _add(connection: Connection, table: Table, rows: list[tuple[object, ...]], *
     with driver.cursor().copy(f"COPY {table.name} ({names}) FROM STDIN") as copy:
         for row in rows:
             copy.write_row(row)
-
-
-_UNSIGNED = (1 << 64) - 1
-
-
-def _signed(number: int) -> int:
-    """An unsigned 64-bit number as the signed one of the same bits: databases have no other."""
-    return number - (1 << 64) if number >> 63 else number

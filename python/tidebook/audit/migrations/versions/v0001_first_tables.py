@@ -28,7 +28,7 @@ def upgrade() -> None:
         Column("id", SmallInteger, primary_key=True, autoincrement=False),
         _number("sequence"),
         _number("executions"),
-        _number("state_hash"),
+        _number("digest"),
     )
     op.execute("INSERT INTO position VALUES (1, 0, 0, 0)")
     op.create_table(
