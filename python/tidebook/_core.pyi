@@ -538,7 +538,7 @@ class Follower:
         """Starts it. Raises: SnapshotError for options that cannot be."""
     @property
     def status(self) -> dict[str, Any]:
-        """applied, durable, lag_count, lagging, snapshot_count, snapshot, failure."""
+        """applied, durable, lag_count, lagging, snapshot_count, snapshot, failure, trouble."""
     def snapshot(self) -> dict[str, Any] | None:
         """Takes one of all that is durable now and waits for it. Raises: SnapshotError."""
     def stop(self) -> None:

@@ -208,7 +208,7 @@ fn beside(directory: &Path, orders: u64, seconds: u64) {
                     took_us.fetch_add(took.as_micros() as u64, Ordering::Relaxed);
                     size_bytes.store(facts.size_bytes, Ordering::Relaxed);
                 }
-                FollowerEvent::SnapshotFailed(error) => panic!("{error}"),
+                FollowerEvent::SnapshotFailed(error) | FollowerEvent::RotationFailed(error) => panic!("{error}"),
                 _ => {}
             };
             let follower = Follower::start(OrderStore::new, Arc::clone(&journal), snapshots.clone(), options, tell)

@@ -13,7 +13,7 @@ use tidebook_journal::snapshot::{
     usable_snapshots,
 };
 use tidebook_journal::{JournalError, JournalWriter, State, StateError};
-use tidebook_testkit::storage::ENOSPC;
+use tidebook_testkit::storage::{EIO, ENOSPC};
 use tidebook_testkit::{Fault, MemoryStorage, Operation, OrderFlow, OrderStore};
 
 const FLOW: OrderFlow = OrderFlow::new(21);
@@ -122,7 +122,7 @@ fn a_full_disk_costs_the_snapshot_and_not_the_follower() {
     disk.fail(Operation::Write, 1, Fault::Errno(ENOSPC));
     let failed = follower.snapshot().unwrap_err();
     assert!(failed.to_string().contains("no space left"), "{failed}");
-    assert!(follower.status().failure.is_some_and(|cause| cause.contains("no space left")));
+    assert!(follower.status().trouble.is_some_and(|cause| cause.contains("no space left")));
     assert_eq!(follower.snapshot().unwrap().unwrap().sequence(), 150);
     assert_eq!(follower.status().failure, None);
     follower.stop().unwrap();
@@ -311,15 +311,44 @@ fn rotation_of_a_follower_counts_only_what_loads() {
 #[test]
 fn a_follower_whose_journal_is_damaged_or_whose_state_panics_ends_and_says_why() {
     let (journal, snapshots) = (MemoryStorage::new(), store(&MemoryStorage::new()));
-    let (follower, _events) = start(&journal, &snapshots, by_hand());
-    assert!(matches!(follower.snapshot(), Err(SnapshotError::Ended { .. })));
-    assert!(matches!(follower.stop(), Err(SnapshotError::Journal(JournalError::Absent { .. }))));
+    // Whether it is asked before it ends, while it does or behind that.
+    for _ in 0..200 {
+        let (follower, _events) = start(&journal, &snapshots, by_hand());
+        let ended = follower.snapshot().unwrap_err();
+        assert!(matches!(&ended, SnapshotError::Ended { cause } if cause.contains("no journal here")), "told: {ended}");
+        assert!(matches!(follower.stop(), Err(SnapshotError::Journal(JournalError::Absent { .. }))));
+    }
     drop(JournalWriter::open_storage(journal.shared(), options()).unwrap());
     let make = || -> OrderStore { panic!("out of order") };
     let follower = Follower::start(make, journal.shared(), snapshots.clone(), by_hand(), |_| {}).unwrap();
-    assert!(matches!(follower.snapshot(), Err(SnapshotError::Ended { .. })));
+    assert!(matches!(follower.snapshot(), Err(SnapshotError::Ended { cause }) if cause.contains("out of order")));
     assert!(matches!(follower.stop(), Err(SnapshotError::Panicked { said }) if said == "out of order"));
     let refused = FollowerOptions { keep: 1, ..by_hand() };
     let started = Follower::start(OrderStore::new, journal.shared(), snapshots, refused, |_| {});
     assert!(matches!(started, Err(SnapshotError::Option { option: "keep_snapshots", .. })));
+}
+
+#[test]
+fn a_snapshot_stands_and_is_given_where_older_ones_cannot_be_removed() {
+    let (journal, disk) = (MemoryStorage::new(), MemoryStorage::new());
+    let snapshots = store(&disk);
+    let (mut writer, _) = JournalWriter::open_storage(journal.shared(), options()).unwrap();
+    let (follower, events) = start(&journal, &snapshots, by_hand());
+    for upto in [10, 20, 30, 40] {
+        append_upto(&mut writer, FLOW, upto, 5);
+        if upto == 30 {
+            disk.fail(Operation::Remove, 1, Fault::Errno(EIO));
+        }
+        assert_eq!(follower.snapshot().unwrap().map(|facts| facts.sequence()), Some(upto));
+        let status = follower.status();
+        assert_eq!((status.failure, status.trouble.is_some()), (None, upto == 30));
+        assert_eq!(status.snapshot.map(|facts| facts.sequence()), Some(upto));
+    }
+    assert_eq!(follower.status().snapshot_count, 4);
+    assert_eq!(snapshots.list().unwrap(), [30, 40]);
+    follower.stop().unwrap();
+    let told: Vec<FollowerEvent> = events.iter().collect();
+    let failed = |event: &&FollowerEvent| matches!(event, FollowerEvent::RotationFailed(_));
+    assert_eq!(told.iter().filter(failed).count(), 1, "{told:?}");
+    assert!(!told.iter().any(|event| matches!(event, FollowerEvent::SnapshotFailed(_))), "{told:?}");
 }

@@ -339,6 +339,7 @@ impl Follower {
         found.set_item("snapshot_count", status.snapshot_count)?;
         found.set_item("snapshot", status.snapshot.as_ref().map(|facts| facts_of(py, facts)).transpose()?)?;
         found.set_item("failure", status.failure)?;
+        found.set_item("trouble", status.trouble)?;
         Ok(found)
     }
 
@@ -396,6 +397,10 @@ fn event_of<'py>(py: Python<'py>, event: &FollowerEvent) -> PyResult<(&'static s
         FollowerEvent::SnapshotFailed(error) => {
             facts.set_item("problem", error.to_string())?;
             "snapshot_failed"
+        }
+        FollowerEvent::RotationFailed(error) => {
+            facts.set_item("problem", error.to_string())?;
+            "rotation_failed"
         }
         FollowerEvent::Lagging { lag_count } => {
             facts.set_item("lag_count", lag_count)?;

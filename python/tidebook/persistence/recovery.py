@@ -102,7 +102,9 @@ class FollowerStatus:
     snapshot: SnapshotFacts | None
     """The newest of them, or the one it began from."""
     failure: str | None
-    """Why it has ended, or why its last snapshot failed."""
+    """Why it has ended, if something ended it."""
+    trouble: str | None
+    """Why it took no snapshot when it last tried, or removed no old ones behind it; it goes on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,8 +140,8 @@ class Follower:
     ) -> None:
         """Starts it. `make` is called on its thread.
 
-        `tell` is called there too, with the name of an event and its facts: recovered, snapshot, snapshot_failed, lagging,
-        caught_up; inline on the thread of who asks for that. Raises: SnapshotError for options that cannot be.
+        `tell` is called there too, with the name of an event and its facts: recovered, snapshot, snapshot_failed,
+        rotation_failed (the snapshot stands, old ones could not be removed), lagging, caught_up; inline on the thread of who asks for that. Raises: SnapshotError for options that cannot be.
         """
         self._journal, self._snapshots, self._interval_s = journal, snapshots, interval_s
         self._tell = _Telling(snapshots.kind, tell)
@@ -221,6 +223,8 @@ class _Telling:
     def __call__(self, name: str, facts: dict[str, Any]) -> None:
         if name == "snapshot_failed":
             _log.error("state %s: %s", self._kind, facts["problem"])
+        elif name == "rotation_failed":
+            _log.error("state %s: old snapshots could not be removed: %s", self._kind, facts["problem"])
         elif name == "inline":
             _log.warning(
                 "state %s: its follower is %d messages behind, so the state itself was saved and paused for %.3f s",

@@ -59,13 +59,15 @@ pub enum FollowerEvent {
     Snapshot {
         /// What it is.
         facts: SnapshotFacts,
-        /// What stays and what went.
+        /// What stays and what went; nothing where [`Self::RotationFailed`] follows.
         rotation: Rotation,
         /// How long it took, in all.
         took: Duration,
     },
     /// A snapshot could not be taken; the ones before are as they were, and it is tried again after the interval.
     SnapshotFailed(SnapshotError),
+    /// A snapshot was taken and stands, but old ones could not be removed; it is tried again with the next one.
+    RotationFailed(SnapshotError),
     /// It is further behind than `lag_count_max`.
     Lagging {
         /// Messages it is behind.
@@ -88,8 +90,10 @@ pub struct FollowerStatus {
     pub snapshot_count: u64,
     /// The newest of them, or the one it began from.
     pub snapshot: Option<SnapshotFacts>,
-    /// Why it has ended, or why its last snapshot failed.
+    /// Why it has ended, if something ended it.
     pub failure: Option<String>,
+    /// Why it took no snapshot when it last tried, or removed no old ones behind it; it goes on.
+    pub trouble: Option<String>,
 }
 
 impl FollowerStatus {
@@ -146,13 +150,15 @@ impl Follower {
         let thread = std::thread::Builder::new()
             .name("snapshots".into())
             .spawn(move || {
-                let following =
-                    Following { make, journal, snapshots, options, tell, shared: &seen, requests: received };
+                let (shared, requests, asked) = (&*seen, received, Vec::new());
+                let mut following = Following { make, journal, snapshots, options, tell, shared, requests, asked };
                 let result = catch_unwind(AssertUnwindSafe(|| following.run()))
                     .unwrap_or_else(|panic| Err(SnapshotError::Panicked { said: panic_text(&*panic).to_owned() }));
                 if let Err(error) = &result {
                     seen.status().failure = Some(error.to_string());
                 }
+                // Behind that: who asked and waits is woken by it, and asks for the reason.
+                drop(following);
                 result
             })
             .expect("a thread for snapshots");
@@ -213,13 +219,15 @@ struct Following<'a, M, T> {
     tell: T,
     shared: &'a Shared,
     requests: Receiver<SyncSender<Reply>>,
+    /// Those that wait for the next snapshot.
+    asked: Vec<SyncSender<Reply>>,
 }
 
 /// Batches applied before it looks at anything else.
 const BATCHES_AT_ONCE: usize = 256;
 
 impl<S: State, M: FnMut() -> S, T: FnMut(FollowerEvent)> Following<'_, M, T> {
-    fn run(mut self) -> Result<(), SnapshotError> {
+    fn run(&mut self) -> Result<(), SnapshotError> {
         lower_urgency();
         let shared = self.shared;
         let stopping = || shared.stopping.load(Ordering::Acquire);
@@ -239,12 +247,12 @@ impl<S: State, M: FnMut() -> S, T: FnMut(FollowerEvent)> Following<'_, M, T> {
         (self.tell)(FollowerEvent::Recovered(facts));
         let mut watermark = WatermarkReader::default();
         let mut due = Instant::now() + self.options.interval;
-        let (mut asked, mut asked_upto) = (Vec::new(), u64::MAX);
+        let mut asked_upto = u64::MAX;
         while !stopping() {
             // Before reading: what was durable when somebody asked is then in the snapshot.
-            let already = asked.len();
-            asked.extend(self.requests.try_iter());
-            if asked.len() > already {
+            let already = self.asked.len();
+            self.asked.extend(self.requests.try_iter());
+            if self.asked.len() > already {
                 asked_upto = watermark.poll(&*self.journal)?.map_or(u64::MAX, |found| found.sequence);
             }
             let mut batch_count = 0;
@@ -268,12 +276,12 @@ impl<S: State, M: FnMut() -> S, T: FnMut(FollowerEvent)> Following<'_, M, T> {
                     taken = self.take(&state, place).map_or(taken, |facts| facts.sequence());
                 }
             }
-            if caught_up && !asked.is_empty() {
+            if caught_up && !self.asked.is_empty() {
                 let result = place.as_ref().map(|place| self.take(&state, place)).transpose();
                 if let Ok(Some(facts)) = &result {
                     taken = facts.sequence();
                 }
-                reply_to(std::mem::take(&mut asked), &result);
+                reply_to(std::mem::take(&mut self.asked), &result);
             }
             if batch_count == 0 && !stopping() {
                 std::thread::park_timeout(self.options.idle_wait.min(due.saturating_duration_since(Instant::now())));
@@ -301,39 +309,52 @@ impl<S: State, M: FnMut() -> S, T: FnMut(FollowerEvent)> Following<'_, M, T> {
     /// Writes, proves and rotates; what went wrong is told and leaves the follower running.
     fn take(&mut self, state: &S, place: &Place) -> Result<SnapshotFacts, String> {
         let began = Instant::now();
-        match self.write(state, place) {
-            Ok((facts, rotation)) => {
-                let mut status = self.shared.status();
-                status.snapshot_count += 1;
-                status.snapshot = Some(facts.clone());
-                status.failure = None;
-                drop(status);
-                (self.tell)(FollowerEvent::Snapshot { facts: facts.clone(), rotation, took: began.elapsed() });
-                Ok(facts)
-            }
+        let facts = match self.write(state, place) {
+            Ok(facts) => facts,
             Err(error) => {
                 let cause = error.to_string();
-                self.shared.status().failure = Some(cause.clone());
+                self.shared.status().trouble = Some(cause.clone());
                 (self.tell)(FollowerEvent::SnapshotFailed(error));
-                Err(cause)
+                return Err(cause);
             }
+        };
+        // It stands, whatever becomes of older ones.
+        let rotated = self.rotate(place);
+        let mut status = self.shared.status();
+        status.snapshot_count += 1;
+        status.snapshot = Some(facts.clone());
+        status.trouble = rotated.as_ref().err().map(ToString::to_string);
+        drop(status);
+        let (rotation, failed) = match rotated {
+            Ok(rotation) => (rotation, None),
+            Err(error) => (Rotation::default(), Some(error)),
+        };
+        (self.tell)(FollowerEvent::Snapshot { facts: facts.clone(), rotation, took: began.elapsed() });
+        if let Some(error) = failed {
+            (self.tell)(FollowerEvent::RotationFailed(error));
         }
+        Ok(facts)
     }
 
-    fn write(&mut self, state: &S, place: &Place) -> Result<(SnapshotFacts, Rotation), SnapshotError> {
+    fn write(&mut self, state: &S, place: &Place) -> Result<SnapshotFacts, SnapshotError> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let created_ns = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
         let Self { make, snapshots, options, .. } = self;
         if !options.prove_by_loading {
-            let facts = snapshots.write(state, place, created_ns)?;
-            return Ok((facts, snapshots.rotate(options.keep)?));
+            return snapshots.write(state, place, created_ns);
         }
-        let facts = snapshots.write_proven(state, place, created_ns, |snapshot| snapshot.load_into(&mut make()))?;
-        let rotation = snapshots.rotate_usable(options.keep, |snapshot| {
+        snapshots.write_proven(state, place, created_ns, |snapshot| snapshot.load_into(&mut make()))
+    }
+
+    fn rotate(&mut self, place: &Place) -> Result<Rotation, SnapshotError> {
+        let Self { make, snapshots, options, .. } = self;
+        if !options.prove_by_loading {
+            return snapshots.rotate(options.keep);
+        }
+        snapshots.rotate_usable(options.keep, |snapshot| {
             let ours = snapshot.facts.header.place.journal_id == place.journal_id;
             ours && snapshot.load_into(&mut make()).is_ok()
-        })?;
-        Ok((facts, rotation))
+        })
     }
 }
 
