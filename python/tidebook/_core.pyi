@@ -105,7 +105,10 @@ class CheckpointStore:
     """
 
     def __new__(cls, directory: str | os.PathLike[str]) -> CheckpointStore:
-        """Opens the store, making the directory where it is not there, after a look at all its pages."""
+        """Opens the store, making the directory where it is not there, but not those above it, after a look at all its pages."""
+    @staticmethod
+    def named(directory: str | os.PathLike[str]) -> CheckpointStore:
+        """As opening it, in a directory that somebody named: those above it are made too, durably."""
     @property
     def path(self) -> pathlib.Path: ...
     def put(

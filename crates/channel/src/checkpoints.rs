@@ -25,7 +25,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use heed::types::Bytes;
 use heed::{CommitOrAbort, CompactionOption, Database, Env, EnvOpenOptions, MdbError, RoTxn, WithoutTls};
-use tidebook_journal::storage::{check_regular, open_regular};
+use tidebook_journal::storage::{check_regular, make_directory, open_regular};
 
 pub use entry::{Checkpoint, Cursor, Listed, NAME_MAX, Subject, SubjectKind};
 pub use error::CheckpointError;
@@ -133,6 +133,8 @@ impl CheckpointStore {
         if !path.is_dir() {
             return Err(CheckpointError::NoDirectory { path: path.clone() });
         }
+        // Its name is durable too, whoever made it and died before.
+        make_directory(path).map_err(io("sync the name of"))?;
         let known = Arc::clone(locked(&OPEN).entry(path.clone()).or_default());
         let opened = Self::open_known(&known, path, process_id);
         drop(known);
@@ -140,6 +142,15 @@ impl CheckpointStore {
             forget(path);
         }
         opened
+    }
+
+    /// As [`Self::open`], in a directory that somebody named: those above it are made too, durably.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_named(path: &Path) -> Result<Self, CheckpointError> {
+        make_directory(path).map_err(|source| io_error("make the directory of", path, source))?;
+        Self::open(path)
     }
 
     fn open_known(known: &Known, path: &Path, process_id: u32) -> Result<Self, CheckpointError> {

@@ -31,6 +31,17 @@ fn store(path: &Path) -> CheckpointStore {
 }
 
 #[test]
+fn directories_above_a_store_are_made_only_for_one_that_somebody_named() {
+    let directory = directory();
+    let path = directory.path().join("above").join("checkpoints");
+    assert!(matches!(CheckpointStore::open(&path), Err(CheckpointError::Io { .. })));
+    assert!(!path.parent().unwrap().exists(), "a journal that is gone is not made anew by its checkpoints");
+    drop(CheckpointStore::open_named(&path).unwrap());
+    assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
+    drop(store(&path));
+}
+
+#[test]
 fn the_newest_few_of_each_subject_are_kept_and_read_back_whole() {
     let directory = directory();
     let path = directory.path().join("checkpoints");

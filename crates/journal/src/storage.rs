@@ -151,20 +151,46 @@ impl Directory {
     }
 }
 
+/// Makes a directory and those missing above it, for this user alone; returns when their names are durable.
+///
+/// # Errors
+/// What the disk returned; what was made stays, and the next attempt goes on from there.
+pub fn make_directory(path: &Path) -> io::Result<()> {
+    make_directory_by(path, &mut |parent| File::open(parent)?.sync_all())
+}
+
+/// Each name is synced before the next is made: whoever dies in between leaves one at most that is not, the last, and that
+/// is why the name of a directory that is there already is synced too.
+fn make_directory_by(path: &Path, sync: &mut impl FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
+    let parent = match path.parent() {
+        None => return Ok(()),
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+    };
+    if path.is_dir() {
+        use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem};
+        return match sync(parent) {
+            // Nobody made it who could not, and some file systems that nothing is made in cannot sync.
+            Err(error) if matches!(error.kind(), InvalidInput | PermissionDenied | ReadOnlyFilesystem) => Ok(()),
+            synced => synced,
+        };
+    }
+    make_directory_by(parent, sync)?;
+    match std::fs::DirBuilder::new().mode(0o700).create(path) {
+        // Another was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+        made => made?,
+    }
+    sync(parent)
+}
+
 impl Storage for Directory {
     fn path(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
     fn create_directory(&self) -> io::Result<()> {
-        if self.path.is_dir() {
-            return Ok(());
-        }
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.path)?;
-        match self.path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
-            _ => Ok(()),
-        }
+        make_directory(&self.path)
     }
 
     fn names(&self) -> io::Result<Vec<String>> {
@@ -316,4 +342,64 @@ pub(crate) fn is_absent(error: &io::Error) -> bool {
 /// The real directory at `path`, behind the trait.
 pub(crate) fn directory(path: &Path) -> std::sync::Arc<dyn Storage> {
     std::sync::Arc::new(Directory::new(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Method: each sync in turn is never made, and the attempt dies there; another one follows. What a power loss would leave
+    /// is what was synced after it was made.
+    #[test]
+    fn the_names_of_all_directories_above_a_journal_are_durable_whichever_attempt_died_before() {
+        let mut attempts = 0;
+        for dies_at in 0.. {
+            let root = tempfile::tempdir().unwrap();
+            let levels = ["a", "a/b", "a/b/wal", "a/b/wal/fills"].map(|below| root.path().join(below));
+            std::fs::create_dir(&levels[0]).unwrap();
+            let mut durable = BTreeSet::new();
+            let mut sync_count = 0;
+            let mut sync = |parent: &Path| {
+                sync_count += 1;
+                if sync_count == dies_at + 1 {
+                    return Err(io::Error::other("killed"));
+                }
+                durable.extend(levels.iter().filter(|level| level.parent() == Some(parent) && level.is_dir()));
+                Ok(())
+            };
+            if let Err(killed) = make_directory_by(&levels[3], &mut sync) {
+                assert_eq!(killed.to_string(), "killed");
+                attempts += 1;
+                make_directory_by(&levels[3], &mut sync).unwrap();
+                assert_eq!(durable.len(), levels.len(), "killed at sync {dies_at}: {durable:?}");
+                continue;
+            }
+            assert_eq!(durable.len(), levels.len(), "{durable:?}");
+            break;
+        }
+        assert_eq!(attempts, 4);
+    }
+
+    #[test]
+    fn a_directory_below_where_the_process_stands_is_synced_there() {
+        let mut synced = Vec::new();
+        make_directory_by(Path::new("src"), &mut |parent| {
+            synced.push(parent.to_owned());
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(synced, [Path::new(".")]);
+    }
+
+    #[test]
+    fn a_directory_that_is_there_may_lie_where_nothing_can_be_synced() {
+        let there = tempfile::tempdir().unwrap();
+        let refused = |kind: io::ErrorKind| make_directory_by(there.path(), &mut |_| Err(kind.into()));
+        for kind in [io::ErrorKind::InvalidInput, io::ErrorKind::PermissionDenied, io::ErrorKind::ReadOnlyFilesystem] {
+            refused(kind).unwrap();
+        }
+        refused(io::ErrorKind::Other).unwrap_err();
+    }
 }

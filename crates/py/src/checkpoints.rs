@@ -65,6 +65,12 @@ impl CheckpointStore {
         py.detach(|| tidebook_channel::CheckpointStore::open(&directory)).map(Self).map_err(raised)
     }
 
+    /// The store of a directory that somebody named.
+    #[staticmethod]
+    fn named(py: Python<'_>, directory: PathBuf) -> PyResult<Self> {
+        py.detach(|| tidebook_channel::CheckpointStore::open_named(&directory)).map(Self).map_err(raised)
+    }
+
     /// Its directory.
     #[getter]
     fn path(&self) -> PathBuf {

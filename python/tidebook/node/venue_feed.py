@@ -13,6 +13,7 @@ from tidebook.feeds.subscriptions import SubscriptionsFile
 from tidebook.node.directory import channel_of, journal_directory, simulated_marker, subscriptions_file
 from tidebook.node.snapshot_files import proven_durable
 from tidebook.node.storing import Storing, stored_position
+from tidebook.persistence.data_directory import make_directories
 from tidebook.persistence.files import replace_durably
 
 if TYPE_CHECKING:
@@ -161,5 +162,5 @@ def _mark_source(journal: Path, *, simulated: bool) -> None:
                 f"{journal} holds recorded messages; name another --data for simulated venues, or add --live",
                 key="data",
             )
-        journal.mkdir(parents=True, exist_ok=True)
+        make_directories(journal)
         replace_durably(marker, b"messages of a simulated venue\n")

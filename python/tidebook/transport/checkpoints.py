@@ -92,7 +92,7 @@ class ReaderCheckpoints:
         self._channel = channel
         self._name = name
         self._directory = directory_of(channel) if directory is None else Path(directory)
-        self._is_own = directory is not None
+        self._is_named = directory is not None
         self._batches: BatchFinder | None = None
         self._opened: CheckpointStore | None = None
         self._process_id = os.getpid()
@@ -230,7 +230,7 @@ class ReaderCheckpoints:
             held = BatchFinder(journal).find(found["sequence"])
         except JournalCompactedError:
             # Gone with time: what lies in the journal's own directory has come and gone with it.
-            return not self._is_own
+            return not self._is_named
         except JournalError as error:
             if found["batch"] is None:
                 return True
@@ -283,9 +283,7 @@ class ReaderCheckpoints:
                     + ", or name one with open_consumer(..., checkpoints=DIRECTORY)",
                     option="checkpoints",
                 )
-            if self._is_own:
-                self._directory.parent.mkdir(parents=True, exist_ok=True)
-            self._opened = CheckpointStore(self._directory)
+            self._opened = (CheckpointStore.named if self._is_named else CheckpointStore)(self._directory)
         return self._opened
 
     def keeps_itself(self) -> bool:

@@ -135,7 +135,6 @@ class Journal:
             # A segment holds the longest message, which is half of a ring of messages.
             "segment_size_bytes": max(_SEGMENT_SIZE_BYTES, shape.capacity if shape.schema is None else 0),
         }
-        place.directory.parent.mkdir(parents=True, exist_ok=True)
         try:
             if shape.schema is None:
                 self._channel = DurableChannel.frames(name, path, place.directory, shape.capacity, **common)
