@@ -41,6 +41,7 @@ __all__ = [
     "Seen",
     "SnapshotStore",
     "Venue",
+    "VenueEngine",
     "VenueState",
     "blake3_of_bytes",
     "blake3_of_file",
@@ -72,7 +73,9 @@ __all__ = [
     "schemas",
     "unpack_message",
     "usable_feed_snapshots",
+    "usable_venue_snapshots",
     "venue_codes",
+    "venue_sizes",
     "venues",
     "verify_journal",
     "version",
@@ -539,6 +542,21 @@ class Follower:
         tell: Callable[[str, dict[str, Any]], object] | None = None,
     ) -> Follower:
         """Starts it. Raises: SnapshotError for options that cannot be."""
+    @staticmethod
+    def of_venue(
+        journal: str | os.PathLike[str],
+        store: SnapshotStore,
+        *,
+        interval_s: float = 300.0,
+        keep: int = 12,
+        lag_count_max: int = 1_000_000,
+        prove_by_loading: bool = True,
+        tell: Callable[[str, dict[str, Any]], object] | None = None,
+    ) -> Follower:
+        """Of a venue: `journal` is that of `orders`, `store` one of kind `orders` in `<snapshots>/orders/orders`, where `VenueEngine` looks.
+
+        Its state is the core's own and needs no Python. Raises: SnapshotError for options that cannot be; JournalError.
+        """
     @property
     def status(self) -> dict[str, Any]:
         """applied, durable, lag_count, lagging, snapshot_count, snapshot, failure, trouble."""
@@ -1097,6 +1115,78 @@ class Venue:
 class VenueState:
     """A venue on its way into a `Venue`, whose constructor takes it once."""
 
+@final
+class VenueEngine:
+    """The running venue: judges what comes on `orders.in`, journals it as `orders`, matches it, and publishes `executions` and `risk`.
+
+    It makes the four channels in `rings_dir`; they are there when the constructor returns. Others write to `orders.in` with
+    `open_producer("orders.in")` and read the others with `open_consumer`. Executions and events are published once `orders` has made
+    their command visible; their sequence on the channel is their own number. Ends with `stop` or the object.
+    """
+
+    def __new__(
+        cls,
+        rings_dir: str | os.PathLike[str],
+        journal_dir: str | os.PathLike[str],
+        *,
+        snapshots_dir: str | os.PathLike[str] | None = None,
+        durability: str = "wal",
+        layout: str | None = None,
+        wait: str | None = None,
+        orders_max: int | None = None,
+        accounts_max: int | None = None,
+        instruments_max: int | None = None,
+        recheck: bool = False,
+        time: str = "arrival",
+        timer_interval_s: float | None = None,
+        orders_in_count: int | None = None,
+        orders_count: int | None = None,
+        executions_count: int | None = None,
+        risk_count: int | None = None,
+        segment_size_bytes: int = 67_108_864,
+        stages_every: int = 32,
+        cpus: Sequence[int] = ...,
+        lock_memory: bool = False,
+        huge_pages: bool = False,
+        numa_node: int | None = None,
+        seccomp: str = "off",
+    ) -> VenueEngine:
+        """Recovers the venue from the newest usable snapshot and the journal behind it, and starts it. Releases the GIL.
+
+        `durability`: wal, or memory: no journal, every start begins a new venue. `layout`: fused (one thread), split (risk and matching
+        have one each), None by the machine's cores. `wait`: spin (taken as hybrid without two cores to spare), hybrid, park (if nothing is said).
+        `orders_max` and its like are the room of a venue that begins; one that is there keeps its own (`venue_sizes`).
+        `recheck`: what is replayed is judged again, and a difference is an error. `time`: arrival (the engine's clock; what a client says
+        moves nothing), or command (for histories). A timer is journaled when something expires, and `timer_interval_s` after the last
+        command if that is given. `*_count`: slots of the rings, powers of two. One command in `stages_every` is timed.
+
+        Raises: StateError when the journal does not give the venue (a message that is no command, a difference); JournalError;
+                SnapshotError; ChannelError; EndpointBusyError when a ring has to be made anew that somebody has open.
+        """
+    @property
+    def recovery(self) -> dict[str, Any]:
+        """What the start found: text, next_sequence, replayed_from_ring, ring_discarded, ring_lost and undecidable_from (of `orders`); state (as of
+        `recover_state`: used, refused, tail_count, last_sequence and so on); source_sequence (last message of `orders.in` taken
+        before); made_anew (channel and reason); sizes; layout and wait as they are in force.
+        """
+    @property
+    def in_force(self) -> list[tuple[str, str, bool, str]]:
+        """What was asked for speed and what the kernel did: ring or thread, option, whether it is in force, detail."""
+    def status(self) -> dict[str, Any]:
+        """How it stands: sequence, durable and applied (last command of `orders`: written, visible, carried out); source_sequence and
+        source_published (last message of `orders.in`: taken, there), missed (damaged ones); accepted, rejected and timers since the
+        start; executed (executions so far), executions and events (of them and of risk's events: the last that is published);
+        open_orders; guarantee (text; None in memory); failure (text or None).
+        """
+    def latency(self) -> dict[str, dict[str, Any]]:
+        """How long commands took, by stage: sent_judged (from the `ts` that the client wrote), judged_matched, judged_released (to the
+        first execution being published, which waits for the journal). Each as of `MarketDataEngine.latency`.
+        """
+    def stop(self) -> dict[str, int] | None:
+        """Ends the threads when what they have in hand is durable and published: sequence (last command) and state_hash (that of any
+        replay of the same commands once risk has seen all executions). None when it was stopped before. Raises: what ended it earlier.
+        """
+
 def blake3_of_bytes(data: bytes | bytearray | memoryview) -> str:
     """BLAKE3-256 of contiguous bytes, 64 hexadecimal digits. Releases the GIL.
 
@@ -1266,6 +1356,20 @@ def usable_feed_snapshots(
 
 def venue_codes() -> dict[str, list[tuple[str, int]]]:
     """Word and number of everything that commands, executions and risk events number, by the name of the list (`OrderType`)."""
+
+def usable_venue_snapshots(
+    journal_dir: str | os.PathLike[str], snapshots_dir: str | os.PathLike[str], sequence_max: int, count: int
+) -> tuple[list[int], list[str]]:
+    """As `usable_feed_snapshots`, of the venue: `journal_dir` is that of `orders`.
+
+    Raises: SnapshotMismatchError for one that contradicts the journal; SnapshotError, JournalError.
+    """
+
+def venue_sizes(journal_dir: str | os.PathLike[str]) -> dict[str, dict[str, int]] | None:
+    """The room that the venue of this journal was begun with, and that every replay of it needs: `risk` (orders_max, accounts_max,
+    instruments_max, ended_ids_max) and `matching` (orders_max, accounts_max, instruments_max). None where there is no journal yet, or
+    it does not say. Raises: JournalError.
+    """
 
 def venues() -> dict[int, str]:
     """Name of every venue by its number, the top byte of an instrument id, in the order of their numbers."""

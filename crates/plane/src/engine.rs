@@ -308,7 +308,7 @@ impl FeedShared {
 }
 
 /// Asks for the memory of one ring.
-fn tune(ring: &Ring, memory: MemoryTuning, effects: &mut Vec<(String, Effect)>) {
+pub(crate) fn tune(ring: &Ring, memory: MemoryTuning, effects: &mut Vec<(String, Effect)>) {
     let channel = ring.path().file_stem().map_or(String::new(), |name| name.to_string_lossy().into_owned());
     effects.extend(ring.tune(memory).into_iter().map(|effect| (channel.clone(), effect)));
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use tidebook_channel::ChannelError;
 use tidebook_journal::JournalError;
 use tidebook_journal::snapshot::SnapshotError;
 use tidebook_ring::RingError;
@@ -85,6 +86,59 @@ pub enum PlaneError {
         /// What was asked for.
         found: String,
     },
+    /// The durable channel of the venue failed to open.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    /// The journal of `orders` does not give back what it was written from.
+    #[error("the venue cannot be recovered: {cause}; nothing was started and nothing was changed{advice}")]
+    Unrecoverable {
+        /// What differs.
+        cause: SnapshotError,
+        /// What to do, beginning with `; `, where there is something.
+        advice: &'static str,
+    },
+    /// The journal of `orders` ends where its ring says that there is more.
+    #[error(
+        "orders: the journal gave {found} commands and the channel has {expected}; run `tidebook journal verify` on it"
+    )]
+    JournalShort {
+        /// Last command of the channel.
+        expected: u64,
+        /// Last one that was read.
+        found: u64,
+    },
+    /// A record got another sequence on its channel than its own number.
+    #[error(
+        "{channel}: record {expected} got sequence {found}; the ring is another one's: stop what writes it, remove it and start again"
+    )]
+    Numbering {
+        /// The channel.
+        channel: &'static str,
+        /// Its own number.
+        expected: u64,
+        /// The sequence.
+        found: u64,
+    },
+    /// The matching thread lost commands, which its ring keeps for it.
+    #[error("orders: matching missed {count} commands before {next}; start the venue again, its journal has them")]
+    MatchingMissed {
+        /// How many.
+        count: u64,
+        /// What it reads next.
+        next: u64,
+    },
+    /// Nothing becomes durable any more.
+    #[error("the journal of orders has stopped; nothing more is acknowledged until the venue is started again")]
+    JournalStopped,
+    /// It stopped, but not in order.
+    #[error("{said}")]
+    Stopped {
+        /// Why.
+        said: String,
+    },
+    /// The other thread of the venue ended.
+    #[error("the venue's other thread ended")]
+    OtherThread,
     /// The kernel does not take the profile.
     #[error("the engine cannot be confined: {reason}; switch engine.seccomp off, or use a kernel with seccomp")]
     Confinement {

@@ -12,9 +12,18 @@ mod histogram;
 mod input;
 mod latency;
 mod local_venue;
+mod matching_side;
+mod order_input;
 mod outcome;
 mod output;
 mod positions;
+mod release;
+mod risk_side;
+mod venue_engine;
+mod venue_loops;
+mod venue_recovery;
+mod venue_sizes;
+mod venue_status;
 
 pub use beginning::{Beginning, snapshots_path, usable_snapshots};
 pub use confine::Confinement;
@@ -26,3 +35,11 @@ pub use latency::LatencyStage;
 pub use local_venue::{Happened, LocalVenue, LocalVenueError, LocalVenueOptions};
 pub use outcome::Outcome;
 pub use output::{CHANNELS, MarketDataChannels};
+pub use risk_side::VenueTime;
+pub use venue_engine::{
+    VenueBeginning, VenueDurability, VenueEngine, VenueEngineOptions, VenueLayout, VenueRings, VenueStatus,
+    VenueStopped,
+};
+pub use venue_recovery::{new_venue, usable_venue_snapshots, venue_snapshots_path};
+pub use venue_sizes::VenueSizes;
+pub use venue_status::VenueStage;

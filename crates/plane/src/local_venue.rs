@@ -17,6 +17,8 @@ use tidebook_types::{Command, Execution, RiskEvent, Verdict};
 use tidebook_venue::{Venue, VenueOptions};
 use zerocopy::FromBytes;
 
+use crate::venue_sizes::VenueSizes;
+
 /// Channel of the venue's commands, and kind of its states.
 const ORDERS: &str = "orders";
 /// Room for more orders is not made on the word of a file.
@@ -448,7 +450,8 @@ impl LocalVenue {
     }
 
     /// The venue that a node's journal of `orders` describes, up to `last` or all that is durable. Nothing on disk is changed, and the
-    /// node may be running. It begins behind the newest usable snapshot of `snapshots`, if that is given and there is one.
+    /// node may be running. It begins behind the newest usable snapshot of `snapshots`, if that is given and there is one. Its room is what the
+    /// journal says that its venue was begun with; that of `options` where it does not say.
     ///
     /// # Errors
     /// [`LocalVenueError::Journal`], [`LocalVenueError::Snapshot`], [`LocalVenueError::NoBeginning`], [`LocalVenueError::Difference`],
@@ -463,6 +466,10 @@ impl LocalVenue {
     ) -> Result<Self, LocalVenueError> {
         let storage: Arc<dyn Storage> = Arc::new(Directory::new(journal.to_owned()));
         let last = last.unwrap_or(u64::MAX);
+        let options = match VenueSizes::of_journal(journal)? {
+            Some(VenueSizes { risk, venue }) => LocalVenueOptions { risk, venue, ..options },
+            None => options,
+        };
         let make = || Replay::new(options.risk, Venue::new(options.venue), false);
         let start = match snapshots {
             Some(directory) => {

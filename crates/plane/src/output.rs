@@ -409,7 +409,7 @@ fn options(schema: &Schema, count: u64, epoch: u64) -> RingOptions {
 }
 
 /// Who has a ring open, if anybody lives.
-fn holder(ring: &Ring) -> Result<Option<String>, RingError> {
+pub(crate) fn holder(ring: &Ring) -> Result<Option<String>, RingError> {
     let status = ring.status()?;
     if status.producer_alive {
         return Ok(Some("its producer".to_owned()));
@@ -469,7 +469,7 @@ fn resume_at(code: u8, position: &Position, newest: &Newest) -> Position {
     }
 }
 
-fn epoch_now() -> u64 {
+pub(crate) fn epoch_now() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -20,6 +20,11 @@ impl From<PlaneError> for Raised {
             PlaneError::Journal(error) => error.into(),
             PlaneError::Ring(error) => error.into(),
             PlaneError::Snapshot(error) => error.into(),
+            PlaneError::Channel(error) => error.into(),
+            error @ (PlaneError::Unrecoverable { .. } | PlaneError::JournalShort { .. }) => {
+                Self::new(errors::STATE, error.to_string())
+            }
+            error @ PlaneError::JournalStopped => Self::new(errors::JOURNAL, error.to_string()),
             error @ PlaneError::NoBeginning { .. } => Self::new(errors::SNAPSHOT, error.to_string()),
             error @ PlaneError::InUse { .. } => Self::new(errors::ENDPOINT_BUSY, error.to_string()),
             error => Self::new(errors::CHANNEL, error.to_string()),
@@ -57,24 +62,7 @@ impl MarketDataEngine {
             })
             .collect::<PyResult<Vec<_>>>()?;
         feeds.sort_unstable_by_key(|feed| feed.venue);
-        let wait = match wait {
-            "spin" => Wait::Spin,
-            "hybrid" => Wait::Hybrid,
-            "park" => Wait::Park,
-            _ => {
-                let message = format!("wait = {wait:?}: must be spin, hybrid or park");
-                return Err(Raised::new(errors::CHANNEL, message).into());
-            }
-        };
-        let confinement = match seccomp {
-            "off" => Confinement::Off,
-            "log" => Confinement::Log,
-            "on" => Confinement::On,
-            _ => {
-                let message = format!("seccomp = {seccomp:?}: must be off, log or on");
-                return Err(Raised::new(errors::CHANNEL, message).into());
-            }
-        };
+        let (wait, confinement) = (wait_of(wait)?, confinement_of(seccomp)?);
         let memory = MemoryTuning { lock: lock_memory, huge_pages, numa_node };
         let options = EngineOptions { feeds, rings_dir, wait, stages_every, cpu, memory, confinement };
         py.detach(|| tidebook_plane::MarketDataEngine::start(options))
@@ -165,6 +153,32 @@ impl MarketDataEngine {
     }
 }
 
+/// How a thread waits, by its word.
+pub(crate) fn wait_of(wait: &str) -> PyResult<Wait> {
+    match wait {
+        "spin" => Ok(Wait::Spin),
+        "hybrid" => Ok(Wait::Hybrid),
+        "park" => Ok(Wait::Park),
+        _ => {
+            let message = format!("wait = {wait:?}: must be spin, hybrid or park");
+            Err(Raised::new(errors::CHANNEL, message).into())
+        }
+    }
+}
+
+/// What a thread may ask the kernel for, by its word.
+pub(crate) fn confinement_of(seccomp: &str) -> PyResult<Confinement> {
+    match seccomp {
+        "off" => Ok(Confinement::Off),
+        "log" => Ok(Confinement::Log),
+        "on" => Ok(Confinement::On),
+        _ => {
+            let message = format!("seccomp = {seccomp:?}: must be off, log or on");
+            Err(Raised::new(errors::CHANNEL, message).into())
+        }
+    }
+}
+
 fn health_of<'py>(py: Python<'py>, health: &Health) -> PyResult<Bound<'py, PyDict>> {
     let facts = PyDict::new(py);
     facts.set_item("ts_recv", health.ts_recv)?;
@@ -190,7 +204,7 @@ fn health_of<'py>(py: Python<'py>, health: &Health) -> PyResult<Bound<'py, PyDic
     Ok(facts)
 }
 
-fn facts_of<'py>(py: Python<'py>, histogram: &HistogramSnapshot) -> PyResult<Bound<'py, PyDict>> {
+pub(crate) fn facts_of<'py>(py: Python<'py>, histogram: &HistogramSnapshot) -> PyResult<Bound<'py, PyDict>> {
     let facts = PyDict::new(py);
     facts.set_item("count", histogram.count())?;
     facts.set_item("sum_ns", histogram.sum())?;

@@ -36,6 +36,7 @@ mod schema;
 mod snapshots;
 mod units;
 mod venue;
+mod venue_engine;
 mod venue_words;
 mod venues;
 
@@ -94,11 +95,13 @@ mod _core {
     #[pymodule_export]
     use super::schema::{Schema, schemas};
     #[pymodule_export]
-    use super::snapshots::{Follower, SnapshotStore, recover_state};
+    use super::snapshots::{Follower, SnapshotStore, recover_state, usable_venue_snapshots};
     #[pymodule_export]
     use super::units::{format_units, parse_units};
     #[pymodule_export]
     use super::venue::{CommandOutcome, Venue, VenueState};
+    #[pymodule_export]
+    use super::venue_engine::{VenueEngine, venue_sizes};
     #[pymodule_export]
     use super::venue_words::{client_order_id_bytes, client_order_id_text, command_layouts, venue_codes};
     #[pymodule_export]

@@ -12,6 +12,7 @@ use tidebook_journal::snapshot::{
 };
 use tidebook_journal::storage::{Directory, Storage};
 use tidebook_journal::{Hashes, State, StateError};
+use tidebook_plane::{VenueSizes, new_venue};
 
 use crate::errors::{self, Fact, Raised};
 use crate::journal::with_errno;
@@ -303,26 +304,29 @@ impl Follower {
         prove_by_loading: bool,
         tell: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
-        let interval = Duration::try_from_secs_f64(interval_s)
-            .map_err(|_| Raised::new(errors::SNAPSHOT, format!("interval_s = {interval_s}: seconds from 0 on")))?;
-        let options = FollowerOptions { interval, keep, lag_count_max, prove_by_loading, ..FollowerOptions::default() };
         let failure = Failure::default();
         let kind = store.0.kind().to_owned();
         let make = move || PyState::make_or_fail(&factory, &kind, &failure);
-        let told = move |event: FollowerEvent| {
-            if let Some(tell) = &tell {
-                Python::attach(|py| {
-                    let called = event_of(py, &event).and_then(|event| tell.call1(py, event));
-                    if let Err(error) = called {
-                        error.write_unraisable(py, Some(tell.bind(py)));
-                    }
-                });
-            }
-        };
-        let follower = py
-            .detach(|| snapshot::Follower::start(make, storage(&journal), store.0.clone(), options, told))
-            .map_err(raised)?;
-        Ok(Self { follower: Mutex::new(Some(Arc::new(follower))), last: Mutex::new(None) })
+        Self::start(py, make, &journal, store, (interval_s, keep, lag_count_max, prove_by_loading), tell)
+    }
+
+    /// Of a venue, from its journal of `orders`; its state is no Python object.
+    #[staticmethod]
+    #[pyo3(signature = (journal, store, *, interval_s=300.0, keep=12, lag_count_max=1_000_000, prove_by_loading=true, tell=None))]
+    #[allow(clippy::too_many_arguments, reason = "options by their names")]
+    fn of_venue(
+        py: Python<'_>,
+        journal: PathBuf,
+        store: &SnapshotStore,
+        interval_s: f64,
+        keep: usize,
+        lag_count_max: u64,
+        prove_by_loading: bool,
+        tell: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
+        let sizes = py.detach(|| VenueSizes::of_journal(&journal)).map_err(Raised::from)?.unwrap_or_default();
+        let make = move || new_venue(sizes, false);
+        Self::start(py, make, &journal, store, (interval_s, keep, lag_count_max, prove_by_loading), tell)
     }
 
     #[getter]
@@ -368,6 +372,33 @@ impl Follower {
 }
 
 impl Follower {
+    fn start<S: State + 'static>(
+        py: Python<'_>,
+        make: impl FnMut() -> S + Send + 'static,
+        journal: &Path,
+        store: &SnapshotStore,
+        (interval_s, keep, lag_count_max, prove_by_loading): (f64, usize, u64, bool),
+        tell: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
+        let interval = Duration::try_from_secs_f64(interval_s)
+            .map_err(|_| Raised::new(errors::SNAPSHOT, format!("interval_s = {interval_s}: seconds from 0 on")))?;
+        let options = FollowerOptions { interval, keep, lag_count_max, prove_by_loading, ..FollowerOptions::default() };
+        let told = move |event: FollowerEvent| {
+            if let Some(tell) = &tell {
+                Python::attach(|py| {
+                    let called = event_of(py, &event).and_then(|event| tell.call1(py, event));
+                    if let Err(error) = called {
+                        error.write_unraisable(py, Some(tell.bind(py)));
+                    }
+                });
+            }
+        };
+        let follower = py
+            .detach(|| snapshot::Follower::start(make, storage(journal), store.0.clone(), options, told))
+            .map_err(raised)?;
+        Ok(Self { follower: Mutex::new(Some(Arc::new(follower))), last: Mutex::new(None) })
+    }
+
     fn running(&self) -> Option<Arc<snapshot::Follower>> {
         self.follower.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -412,7 +443,7 @@ fn event_of<'py>(py: Python<'py>, event: &FollowerEvent) -> PyResult<(&'static s
     Ok((name, facts))
 }
 
-fn recovery_of<'py>(py: Python<'py>, found: &RecoveryFacts) -> PyResult<Bound<'py, PyDict>> {
+pub(crate) fn recovery_of<'py>(py: Python<'py>, found: &RecoveryFacts) -> PyResult<Bound<'py, PyDict>> {
     let facts = PyDict::new(py);
     facts.set_item("channel", &found.channel)?;
     facts.set_item("journal_id", found.journal_id)?;
@@ -461,4 +492,18 @@ fn place_from(place: &Bound<'_, PyDict>) -> PyResult<Place> {
         batch_number: place.as_any().get_item("batch_number")?.extract()?,
         chain: place.as_any().get_item("chain")?.extract()?,
     })
+}
+
+/// Sequences, rising, of the newest `count` snapshots of a venue up to `sequence_max` that a start could begin behind, and why newer
+/// ones could not be used.
+#[pyfunction]
+pub fn usable_venue_snapshots(
+    py: Python<'_>,
+    journal_dir: PathBuf,
+    snapshots_dir: PathBuf,
+    sequence_max: u64,
+    count: usize,
+) -> PyResult<(Vec<u64>, Vec<String>)> {
+    py.detach(|| tidebook_plane::usable_venue_snapshots(&journal_dir, &snapshots_dir, sequence_max, count))
+        .map_err(|error| Raised::from(error).into())
 }

@@ -815,10 +815,28 @@ pub fn wait_any<T>(
     wait: Wait,
     timeout: Option<Duration>,
 ) -> Result<bool, RingError> {
+    wait_any_or_durable(items, consumer, None, wait, timeout)
+}
+
+/// As [`wait_any`], or until a sequence of a ring is durable, for who has something ready that only waits for that.
+///
+/// # Errors
+/// [`RingError::Forked`].
+pub fn wait_any_or_durable<T>(
+    items: &mut [T],
+    consumer: impl Fn(&mut T) -> Option<&mut Consumer>,
+    durable: Option<(&Ring, u64)>,
+    wait: Wait,
+    timeout: Option<Duration>,
+) -> Result<bool, RingError> {
     let deadline = deadline(timeout);
     let mut backoff = Backoff::new(wait);
-    let mut can_sleep = wait == Wait::Park && items.len() <= SLEEP_MAX;
+    let is_durable = || durable.is_some_and(|(ring, sequence)| ring.durable() >= sequence);
+    let mut can_sleep = wait == Wait::Park && items.len() < SLEEP_MAX;
     loop {
+        if is_durable() {
+            return Ok(true);
+        }
         for consumer in items.iter_mut().filter_map(&consumer) {
             consumer.check_owner()?;
             if consumer.is_ready() {
@@ -840,7 +858,7 @@ pub fn wait_any<T>(
             }
             if can_sleep {
                 let left = deadline.map_or(slice, |deadline| (deadline - now).min(slice));
-                can_sleep = sleep_on(items, &consumer, Some(left));
+                can_sleep = sleep_on(items, &consumer, durable.map(|(ring, _)| ring), is_durable, Some(left));
                 continue;
             }
         }
@@ -852,9 +870,15 @@ pub fn wait_any<T>(
 fn sleep_on<T>(
     items: &mut [T],
     consumer: &impl Fn(&mut T) -> Option<&mut Consumer>,
+    durable: Option<&Ring>,
+    is_durable: impl Fn() -> bool,
     timeout: Option<Duration>,
 ) -> bool {
     let mut words = Words::<SLEEP_MAX>::new();
+    if let Some(ring) = durable {
+        let (word, value) = ring.mapping.announce_sleep();
+        words.push(word, Sharing::Machine, value);
+    }
     for consumer in items.iter_mut().filter_map(consumer) {
         // The consumer's ring, and with it the word, outlives this call: `items` is borrowed for it.
         let (word, value) = consumer.ring.mapping.announce_sleep();
@@ -864,7 +888,7 @@ fn sleep_on<T>(
         std::thread::sleep(timeout.unwrap_or(Duration::from_millis(1)));
         return true;
     }
-    if items.iter_mut().filter_map(consumer).any(Consumer::is_ready) {
+    if is_durable() || items.iter_mut().filter_map(consumer).any(Consumer::is_ready) {
         return true;
     }
     // Woken, interrupted, timed out or too late: the caller looks again in each case.

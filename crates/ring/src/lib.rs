@@ -55,7 +55,7 @@ mod window;
 mod word;
 
 pub use access::Access;
-pub use consumer::{Consumer, ConsumerOptions, Gap, Policy, Read, Start, wait_any};
+pub use consumer::{Consumer, ConsumerOptions, Gap, Policy, Read, Start, wait_any, wait_any_or_durable};
 pub use cursor::MoveTo;
 pub use error::RingError;
 pub use frame::Place;

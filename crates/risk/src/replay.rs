@@ -61,13 +61,36 @@ pub struct Replay<M> {
     matching: M,
     /// Executions that risk has not seen.
     unseen: VecDeque<Execution>,
+    /// Last message of `orders.in` that a command of `orders` was; 0 before the first.
+    source_sequence: u64,
     recheck: bool,
 }
 
 impl<M: Matching> Replay<M> {
     /// Of new states. With `recheck` every command is judged again and compared.
     pub fn new(options: RiskOptions, matching: M, recheck: bool) -> Self {
-        Self { risk: Risk::new(options), matching, unseen: VecDeque::with_capacity(1024), recheck }
+        let unseen = VecDeque::with_capacity(1024);
+        Self { risk: Risk::new(options), matching, unseen, source_sequence: 0, recheck }
+    }
+
+    /// Of parts that went on apart after [`Self::into_parts`]; risk has seen every execution.
+    pub const fn of_parts(risk: Risk, matching: M, source_sequence: u64) -> Self {
+        Self { risk, matching, unseen: VecDeque::new(), source_sequence, recheck: false }
+    }
+
+    /// Risk and matching, to go on apart. Only when risk has seen every execution ([`Self::settle`]).
+    ///
+    /// # Panics
+    /// When it has not.
+    pub fn into_parts(self) -> (Risk, M) {
+        assert!(self.unseen.is_empty(), "executions that risk has not seen would be lost");
+        (self.risk, self.matching)
+    }
+
+    /// Last message of `orders.in` that a command of `orders` was; 0 before the first. Commands that came from nowhere else, timers
+    /// and what a kill switch asks for, leave it.
+    pub const fn source_sequence(&self) -> u64 {
+        self.source_sequence
     }
 
     /// The one part.
@@ -121,6 +144,7 @@ impl<M: Matching> Replay<M> {
             self.risk.replay(sequence, command);
         }
         self.risk.events().iter().for_each(|event| tell(Told::Event(event)));
+        self.source_sequence = self.source_sequence.max(command.head.source_sequence);
         let unseen = &mut self.unseen;
         self.matching.apply(sequence, command, &mut |execution| {
             unseen.push_back(*execution);
@@ -135,6 +159,7 @@ impl<M: Matching> Replay<M> {
     pub fn submit(&mut self, sequence: u64, command: &mut Command, out: &mut dyn FnMut(&Execution)) -> Verdict {
         self.settle(&mut |_| {});
         let verdict = self.risk.judge(sequence, command);
+        self.source_sequence = self.source_sequence.max(command.head.source_sequence);
         let unseen = &mut self.unseen;
         self.matching.apply(sequence, command, &mut |execution| {
             unseen.push_back(*execution);
@@ -175,6 +200,11 @@ impl<M: Matching> Replay<M> {
         Cow::Owned(risk)
     }
 
+    /// The hash of all of it, with those of its parts.
+    fn whole(&self, risk: u64, matching: u64, unseen: u64) -> u64 {
+        mix(mix(mix(risk, matching), unseen), self.source_sequence)
+    }
+
     fn unseen_hash(&self) -> u64 {
         self.unseen.iter().fold(mix(12, self.unseen.len() as u64), |state, execution| {
             let mut bytes = [0; EXECUTION_SIZE_BYTES];
@@ -188,7 +218,7 @@ impl<M: Matching + State> Replay<M> {
     /// The state hash as it will be when risk has seen every execution: the same for who was told the same commands, live or from a
     /// journal. Copies risk where it has not.
     pub fn settled_state_hash(&self) -> u64 {
-        mix(mix(self.settled_risk().state_hash(), self.matching.state_hash()), mix(12, 0))
+        self.whole(self.settled_risk().state_hash(), self.matching.state_hash(), mix(12, 0))
     }
 }
 
@@ -203,7 +233,7 @@ impl<M: Matching + State> State for Replay<M> {
 
     fn version(&self) -> u32 {
         // Both parts have a say: neither has more than 65,535 versions.
-        1 << 16 | self.matching.version() & 0xffff
+        2 << 16 | self.matching.version() & 0xffff
     }
 
     fn apply(&mut self, sequence: u64, payload: &[u8]) -> Result<(), StateError> {
@@ -214,18 +244,19 @@ impl<M: Matching + State> State for Replay<M> {
     }
 
     fn state_hash(&self) -> u64 {
-        mix(mix(self.risk.state_hash(), self.matching.state_hash()), self.unseen_hash())
+        self.whole(self.risk.state_hash(), self.matching.state_hash(), self.unseen_hash())
     }
 
     fn recomputed_state_hash(&self) -> Option<u64> {
         let matching = self.matching.recomputed_state_hash()?;
-        Some(mix(mix(self.risk.recomputed_state_hash(), matching), self.unseen_hash()))
+        Some(self.whole(self.risk.recomputed_state_hash(), matching, self.unseen_hash()))
     }
 
     fn save(&self, out: &mut dyn io::Write) -> io::Result<()> {
         let mut risk = Vec::new();
         self.risk.save(&mut risk);
         let mut bytes = Vec::with_capacity(risk.len() + ALIGNMENT);
+        self.source_sequence.save(&mut bytes);
         (risk.len() as u64).save(&mut bytes);
         bytes.append(&mut risk);
         (self.unseen.len() as u64).save(&mut bytes);
@@ -259,6 +290,7 @@ impl<'a> Parts<'a> {
     fn of(bytes: &'a [u8]) -> Result<Self, StateError> {
         let mut input = Input::new(bytes);
         let head = |error: crate::plain::PlainError| saved(error.offset as u64, error.reason);
+        self.source_sequence = Plain::load(&mut input).map_err(head)?;
         let count = input.count().map_err(head)?;
         let risk = (input.offset() as u64, input.skip(count).map_err(head)?);
         let mut unseen = Vec::new();

@@ -155,6 +155,16 @@ impl Risk {
         self.executions_seen
     }
 
+    /// Events told so far: the number of the last.
+    pub const fn events_count(&self) -> u64 {
+        self.events_count
+    }
+
+    /// Last command of `orders` that was judged or replayed; 0 before the first.
+    pub const fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
     /// Orders that may be open.
     pub const fn open_orders(&self) -> usize {
         self.orders.len()

@@ -90,6 +90,11 @@ impl Venue {
         }
     }
 
+    /// When the next order expires or the next dead man's switch goes off, ns since 1970 UTC: the first command at or after that time does it.
+    pub fn next_due(&self) -> Option<i64> {
+        [&self.timed, &self.switches].into_iter().filter_map(Heap::first).map(|first| first.key).min()
+    }
+
     /// Carries out one command; `sequence` is its sequence on `orders`, above 0 and below 2^62. Its executions come in order.
     ///
     /// Whatever the bytes say, this neither panics nor loops: what cannot be carried out is rejected with a reason. A command that risk

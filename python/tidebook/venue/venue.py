@@ -165,7 +165,7 @@ class Venue(CoreVenue):
         """The venue that a journal of `orders` describes, behind `sequence` or all that is durable. Reads only; the node may be running.
 
         `snapshots`: a directory of the node's snapshots, behind the newest of which it begins, if one is usable. `recheck` judges each command
-        again and compares. `catch_up()` reads on later.
+        again and compares. `catch_up()` reads on later. Its room is what the journal says it was begun with, and what is given here where it does not say.
         Raises: JournalError and SnapshotError with their kinds; StateError for a difference or a message that is no command.
         """
         state = cls._open(

@@ -1,0 +1,131 @@
+//! Risk as a live engine has it: it judges what comes, and writes it to `orders` with its verdict.
+//!
+//! The venue's time is the engine's clock, read once a turn: what a client says of the time moves nothing, because time that was once
+//! moved ahead could never go back.
+
+use std::time::Duration;
+
+use tidebook_ring::{Producer, Written};
+use tidebook_risk::Risk;
+use tidebook_types::{Command, CommandKind, Execution, RiskEvent, Verdict};
+use zerocopy::IntoBytes;
+
+use crate::error::PlaneError;
+use crate::latency::now;
+use crate::release::Release;
+
+/// How long a write waits for room before others are looked at.
+const ROOM_WAIT: Duration = Duration::from_millis(1);
+
+/// Whose time commands have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum VenueTime {
+    /// When the engine took them.
+    #[default]
+    Arrival,
+    /// What they say, and never before an earlier one's: for histories that are run through an engine. There are no timers then.
+    Command,
+}
+
+/// Risk, its channel and what it tells.
+#[derive(Debug)]
+pub(crate) struct RiskSide {
+    pub(crate) risk: Risk,
+    pub(crate) orders: Producer,
+    pub(crate) events: Release<RiskEvent>,
+    /// Last message of `orders.in` that was taken.
+    pub(crate) source_sequence: u64,
+    pub(crate) time: VenueTime,
+    pub(crate) counts: Counts,
+    /// When the last command was judged, by the engine's clock.
+    pub(crate) last_ts: i64,
+}
+
+/// What was judged since the start.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Counts {
+    pub(crate) accepted: u64,
+    pub(crate) rejected: u64,
+    pub(crate) timers: u64,
+}
+
+impl RiskSide {
+    /// Last command of `orders` that was judged.
+    pub(crate) fn sequence(&self) -> u64 {
+        self.risk.sequence()
+    }
+
+    /// Judges the next command: its sequence on `orders`, and it as it is to be written there.
+    #[inline]
+    pub(crate) fn judge(&mut self, source_sequence: u64, command: &Command, ts: i64) -> (u64, Command) {
+        let sequence = self.orders.published() + 1;
+        let mut command = *command;
+        let head = &mut command.head;
+        (head.source_sequence, head.executions_seen, head.verdict, head.reason) = (source_sequence, 0, 0, 0);
+        if self.time == VenueTime::Arrival {
+            head.ts = ts;
+        }
+        self.last_ts = ts;
+        match self.risk.judge(sequence, &mut command) {
+            Verdict::Accepted => self.counts.accepted += 1,
+            _ => self.counts.rejected += 1,
+        }
+        self.source_sequence = self.source_sequence.max(source_sequence);
+        self.tell();
+        (sequence, command)
+    }
+
+    /// What risk asks for before anything else.
+    #[inline]
+    pub(crate) fn follow_up(&self) -> Option<Command> {
+        self.risk.follow_up()
+    }
+
+    /// The command that lets time pass when nobody sends any.
+    pub(crate) fn timer(&mut self) -> Command {
+        self.counts.timers += 1;
+        Command::bare(CommandKind::Timer, 0)
+    }
+
+    /// Writes what was judged; false when there is no room yet, and then it is to be written again before anything else is judged.
+    #[inline]
+    pub(crate) fn write(&mut self, command: &Command) -> Result<bool, PlaneError> {
+        Ok(matches!(self.orders.write_within(command.as_bytes(), ROOM_WAIT)?, Written::At(_)))
+    }
+
+    /// Shows risk what was executed.
+    #[inline]
+    pub(crate) fn see(&mut self, execution: &Execution) {
+        self.risk.on_execution(execution);
+        self.tell();
+    }
+
+    #[inline]
+    fn tell(&mut self) {
+        self.risk.events().iter().for_each(|event| self.events.push(event));
+    }
+}
+
+/// When a timer is due.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Timers {
+    /// Also when nothing is due, this long after the last command, ns.
+    pub(crate) interval_ns: Option<i64>,
+    /// Not sooner than this after the last command, ns.
+    pub(crate) pause_ns: i64,
+    pub(crate) time: VenueTime,
+}
+
+impl Timers {
+    /// ns until a timer is due, 0 when it is; `None` when none is. `next_due` is when matching has something to do, the largest number
+    /// for never.
+    pub(crate) fn until(&self, last_ts: i64, next_due: i64) -> Option<i64> {
+        if self.time == VenueTime::Command {
+            return None;
+        }
+        let due = (next_due != i64::MAX).then(|| next_due.max(last_ts + self.pause_ns));
+        let regular = self.interval_ns.map(|interval| last_ts + interval);
+        let next = [due, regular].into_iter().flatten().min()?;
+        Some((next - now()).max(0))
+    }
+}

@@ -1,0 +1,429 @@
+//! The threads of a venue: one that does everything, or one for risk and one for matching.
+//!
+//! Between two threads commands go over `orders` itself, read ahead of the disk, and executions come back over a ring without a name.
+//! Risk never waits for room without taking in what comes back, so the two cannot wait for each other.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tidebook_channel::DurableWaiter;
+use tidebook_ring::{Consumer, Producer, Read, Wait, wait_any_or_durable};
+use tidebook_types::{Command, Execution};
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::error::PlaneError;
+use crate::latency::now;
+use crate::matching_side::MatchingSide;
+use crate::order_input::OrderInput;
+use crate::release::Visibility;
+use crate::risk_side::{RiskSide, Timers, VenueTime};
+use crate::venue_status::{VenueShared, VenueStage};
+
+/// How often a thread without work looks whether it should stop.
+const STOP_INTERVAL: Duration = Duration::from_millis(50);
+/// How long a stop waits for the journal to make visible what was carried out.
+const STOP_WAIT: Duration = Duration::from_secs(30);
+/// How long a write back to risk waits before others are looked at.
+const BACK_WAIT: Duration = Duration::from_millis(1);
+
+/// What both threads have.
+#[derive(Clone)]
+pub(crate) struct Surroundings<'a> {
+    pub(crate) shared: &'a VenueShared,
+    pub(crate) visibility: Visibility,
+    /// `None` where there is no journal.
+    pub(crate) journal: Option<DurableWaiter>,
+    pub(crate) wait: Wait,
+    pub(crate) timers: Timers,
+}
+
+impl Surroundings<'_> {
+    /// Sleeps until a consumer can read, `durable` is, or there is something else to look at.
+    fn sleep(
+        &self,
+        consumers: &mut [&mut Consumer],
+        durable: Option<u64>,
+        until_timer: Option<i64>,
+    ) -> Result<(), PlaneError> {
+        if self.journal.as_ref().is_some_and(DurableWaiter::has_ended) && !self.shared.is_stopping() {
+            return Err(PlaneError::JournalStopped);
+        }
+        let timer = until_timer.map_or(STOP_INTERVAL, |ns| Duration::from_nanos(ns.unsigned_abs()));
+        let durable = durable.map(|sequence| (&self.visibility.orders, sequence));
+        let timeout = Some(timer.min(STOP_INTERVAL));
+        wait_any_or_durable(consumers, |consumer| Some(&mut **consumer), durable, self.wait, timeout)?;
+        Ok(())
+    }
+
+    /// Waits until everything up to `last` is visible, at the end; false when that does not come.
+    fn wait_visible(&self, last: Option<u64>, ends: Instant) -> bool {
+        let (Some(last), Some(journal)) = (last, &self.journal) else { return true };
+        while !journal.wait(last, STOP_INTERVAL) {
+            if journal.has_ended() || Instant::now() >= ends || self.shared.has_failed() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Times a command from what its sender says.
+    #[inline]
+    fn judged(&self, every: u64, sequence: u64, sent: i64, ts: i64) {
+        if every != 0 && sequence.is_multiple_of(every) && (1..=ts).contains(&sent) {
+            self.shared.record(VenueStage::SentJudged, sent, now());
+        }
+    }
+
+    fn note(&self, risk: &RiskSide, missed: u64) {
+        let shared = self.shared;
+        let store = |word: &std::sync::atomic::AtomicU64, value| word.store(value, Ordering::Relaxed);
+        store(&shared.accepted, risk.counts.accepted);
+        store(&shared.rejected, risk.counts.rejected);
+        store(&shared.timers, risk.counts.timers);
+        store(&shared.missed, missed);
+        store(&shared.source_sequence, risk.source_sequence);
+        store(&shared.events, risk.events.published());
+        store(&shared.open_orders, risk.risk.open_orders() as u64);
+        shared.judged.store(risk.sequence(), Ordering::Release);
+    }
+
+    fn note_matching(&self, matching: &MatchingSide) {
+        let shared = self.shared;
+        shared.executed.store(matching.venue.execution_count(), Ordering::Relaxed);
+        shared.executions.store(matching.executions.published(), Ordering::Relaxed);
+        shared.next_due.store(matching.next_due(), Ordering::Relaxed);
+        shared.applied.store(matching.applied, Ordering::Release);
+    }
+}
+
+/// Risk and matching on one thread.
+pub(crate) struct Fused {
+    pub(crate) input: OrderInput,
+    pub(crate) risk: RiskSide,
+    pub(crate) matching: MatchingSide,
+    /// What the command in hand gave.
+    pub(crate) made: Vec<Execution>,
+}
+
+impl Fused {
+    pub(crate) fn run(mut self, around: &Surroundings<'_>) -> Result<(RiskSide, MatchingSide), PlaneError> {
+        self.follow_up(around, now())?;
+        self.publish(around)?;
+        self.note(around);
+        while !around.shared.is_stopping() {
+            let is_full = self.matching.executions.is_full() || self.risk.events.is_full();
+            let mut count = 0;
+            if !is_full && self.input.read()? {
+                let ts = now();
+                count = self.input.turn().len();
+                for index in 0..count {
+                    let (source_sequence, command) = self.input.turn()[index];
+                    if !self.one(around, source_sequence, &command, ts)? {
+                        // The rest of the turn is taken again by the next start.
+                        return self.end(around);
+                    }
+                    self.follow_up(around, ts)?;
+                    self.publish(around)?;
+                }
+                self.input.commit();
+            }
+            count += self.publish(around)?;
+            if count > 0 {
+                self.note(around);
+                continue;
+            }
+            let until_timer = around.timers.until(self.risk.last_ts, self.matching.next_due());
+            if until_timer == Some(0) && !is_full {
+                let timer = self.risk.timer();
+                self.one(around, 0, &timer, now())?;
+                self.follow_up(around, now())?;
+                self.note(around);
+                continue;
+            }
+            let durable = [self.matching.executions.waits_for(), self.risk.events.waits_for()];
+            let durable = durable.into_iter().flatten().min();
+            let input = self.input.consumer();
+            let mut consumers = [input];
+            around.sleep(if is_full { &mut [] } else { &mut consumers }, durable, until_timer)?;
+        }
+        self.end(around)
+    }
+
+    /// Judges a command and carries it out; false when a stop came before there was room for it on `orders`.
+    #[inline]
+    fn one(
+        &mut self,
+        around: &Surroundings<'_>,
+        source_sequence: u64,
+        command: &Command,
+        ts: i64,
+    ) -> Result<bool, PlaneError> {
+        let (sequence, judged) = self.risk.judge(source_sequence, command, ts);
+        while !self.risk.write(&judged)? {
+            if around.shared.is_stopping() {
+                around.shared.fail(NO_ROOM.to_owned());
+                return Ok(false);
+            }
+            self.publish(around)?;
+        }
+        around.judged(self.matching.stages_every, sequence, command.head.ts, ts);
+        let Self { risk, matching, made, .. } = self;
+        made.clear();
+        matching.apply(sequence, &judged, around.shared, |execution| made.push(*execution));
+        made.iter().for_each(|execution| risk.see(execution));
+        Ok(true)
+    }
+
+    #[inline]
+    fn follow_up(&mut self, around: &Surroundings<'_>, ts: i64) -> Result<(), PlaneError> {
+        while let Some(command) = self.risk.follow_up() {
+            if !self.one(around, 0, &command, ts)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn publish(&mut self, around: &Surroundings<'_>) -> Result<usize, PlaneError> {
+        let mut count = self.matching.publish(&around.visibility, around.shared)?;
+        if self.risk.events.waits_for().is_some() {
+            count += self.risk.events.publish(around.visibility.last(), |_| {})?;
+        }
+        Ok(count)
+    }
+
+    fn note(&self, around: &Surroundings<'_>) {
+        around.note_matching(&self.matching);
+        around.note(&self.risk, self.input.missed());
+    }
+
+    fn end(mut self, around: &Surroundings<'_>) -> Result<(RiskSide, MatchingSide), PlaneError> {
+        let last = self.matching.executions.waits_for_last().max(self.risk.events.waits_for_last());
+        around.wait_visible(last, Instant::now() + STOP_WAIT);
+        self.publish(around)?;
+        self.note(around);
+        Ok((self.risk, self.matching))
+    }
+}
+
+/// Why a stop is not a clean one.
+const NO_ROOM: &str = "stopped while the journal of orders had no room: the last command was judged and not written";
+
+/// Risk on a thread of its own.
+pub(crate) struct RiskThread {
+    pub(crate) input: OrderInput,
+    pub(crate) risk: RiskSide,
+    /// Executions that matching made.
+    pub(crate) back: Consumer,
+    pub(crate) stages_every: u64,
+}
+
+impl RiskThread {
+    pub(crate) fn run(mut self, around: &Surroundings<'_>) -> Result<RiskSide, PlaneError> {
+        let result = self.work(around);
+        around.shared.risk_done.store(true, Ordering::Release);
+        result?;
+        // What matching still carries out comes back here.
+        while !around.shared.matching_done.load(Ordering::Acquire) && !around.shared.has_failed() {
+            if self.see()? == 0 {
+                around.sleep(&mut [&mut self.back], None, Some(1_000_000))?;
+            }
+        }
+        while self.see()? > 0 {}
+        around.wait_visible(self.risk.events.waits_for_last(), Instant::now() + STOP_WAIT);
+        self.publish(around)?;
+        around.note(&self.risk, self.input.missed());
+        Ok(self.risk)
+    }
+
+    fn work(&mut self, around: &Surroundings<'_>) -> Result<(), PlaneError> {
+        let shared = around.shared;
+        self.follow_up(around, now())?;
+        around.note(&self.risk, self.input.missed());
+        while !shared.is_stopping() {
+            if shared.has_failed() {
+                return Err(PlaneError::OtherThread);
+            }
+            let mut count = self.see()?;
+            let is_full = self.risk.events.is_full();
+            if !is_full && self.input.read()? {
+                let ts = now();
+                count += self.input.turn().len();
+                for index in 0..self.input.turn().len() {
+                    let (source_sequence, command) = self.input.turn()[index];
+                    if !self.one(around, source_sequence, &command, ts)? {
+                        return Ok(());
+                    }
+                    self.follow_up(around, ts)?;
+                }
+                self.input.commit();
+            }
+            count += self.publish(around)?;
+            if count > 0 {
+                around.note(&self.risk, self.input.missed());
+                continue;
+            }
+            // What is due is known when everything before has been carried out.
+            let is_settled = shared.applied.load(Ordering::Acquire) >= self.risk.sequence();
+            let next_due = if is_settled { shared.next_due.load(Ordering::Relaxed) } else { i64::MAX };
+            let until_timer = around.timers.until(self.risk.last_ts, next_due);
+            if until_timer == Some(0) && !is_full {
+                let timer = self.risk.timer();
+                self.one(around, 0, &timer, now())?;
+                around.note(&self.risk, self.input.missed());
+                continue;
+            }
+            let until_timer =
+                if is_settled { until_timer } else { Some(until_timer.unwrap_or(i64::MAX).min(1_000_000)) };
+            let durable = self.risk.events.waits_for();
+            if is_full {
+                around.sleep(&mut [&mut self.back], durable, until_timer)?;
+            } else {
+                around.sleep(&mut [self.input.consumer(), &mut self.back], durable, until_timer)?;
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn one(
+        &mut self,
+        around: &Surroundings<'_>,
+        source_sequence: u64,
+        command: &Command,
+        ts: i64,
+    ) -> Result<bool, PlaneError> {
+        let (sequence, judged) = self.risk.judge(source_sequence, command, ts);
+        while !self.risk.write(&judged)? {
+            if around.shared.is_stopping() || around.shared.has_failed() {
+                around.shared.fail(NO_ROOM.to_owned());
+                return Ok(false);
+            }
+            self.see()?;
+            self.publish(around)?;
+        }
+        around.judged(self.stages_every, sequence, command.head.ts, ts);
+        Ok(true)
+    }
+
+    #[inline]
+    fn follow_up(&mut self, around: &Surroundings<'_>, ts: i64) -> Result<(), PlaneError> {
+        while let Some(command) = self.risk.follow_up() {
+            if !self.one(around, 0, &command, ts)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in what matching made. Gives how many.
+    #[inline]
+    fn see(&mut self) -> Result<usize, PlaneError> {
+        let Self { back, risk, .. } = self;
+        let read = back.read(usize::MAX, |_, payload| {
+            risk.see(&Execution::read_from_bytes(payload).expect("slots hold executions"));
+        })?;
+        match read {
+            Read::Messages(0) => Ok(0),
+            Read::Messages(count) => {
+                back.commit();
+                Ok(count)
+            }
+            Read::Gap(gap) => unreachable!("{gap:?} of a ring whose producer waits"),
+        }
+    }
+
+    #[inline]
+    fn publish(&mut self, around: &Surroundings<'_>) -> Result<usize, PlaneError> {
+        if self.risk.events.waits_for().is_none() {
+            return Ok(0);
+        }
+        self.risk.events.publish(around.visibility.last(), |_| {})
+    }
+}
+
+/// Matching on a thread of its own.
+pub(crate) struct MatchingThread {
+    /// `orders`, ahead of the disk.
+    pub(crate) input: OrderInput,
+    pub(crate) matching: MatchingSide,
+    /// To risk.
+    pub(crate) back: Producer,
+    /// What the command in hand gave.
+    pub(crate) made: Vec<Execution>,
+}
+
+impl MatchingThread {
+    pub(crate) fn run(mut self, around: &Surroundings<'_>) -> Result<MatchingSide, PlaneError> {
+        let shared = around.shared;
+        self.matching.publish(&around.visibility, shared)?;
+        around.note_matching(&self.matching);
+        loop {
+            if shared.has_failed() {
+                return Err(PlaneError::OtherThread);
+            }
+            // Before the read: what it judged before it was done is found by that.
+            let is_last = shared.risk_done.load(Ordering::Acquire);
+            let is_full = self.matching.executions.is_full() && !is_last;
+            let mut count = 0;
+            if !is_full && self.input.read()? {
+                count = self.input.turn().len();
+                for index in 0..count {
+                    let (sequence, command) = self.input.turn()[index];
+                    self.one(around, sequence, &command)?;
+                }
+                self.input.commit();
+            }
+            if self.input.missed() > 0 {
+                let (count, next) = (self.input.missed(), self.matching.applied + 1);
+                return Err(PlaneError::MatchingMissed { count, next });
+            }
+            count += self.matching.publish(&around.visibility, shared)?;
+            if count > 0 {
+                around.note_matching(&self.matching);
+                continue;
+            }
+            if is_last {
+                break;
+            }
+            let durable = self.matching.executions.waits_for();
+            let input = self.input.consumer();
+            let mut consumers = [input];
+            around.sleep(if is_full { &mut [] } else { &mut consumers }, durable, None)?;
+        }
+        shared.matching_done.store(true, Ordering::Release);
+        around.wait_visible(self.matching.executions.waits_for_last(), Instant::now() + STOP_WAIT);
+        self.matching.publish(&around.visibility, shared)?;
+        around.note_matching(&self.matching);
+        Ok(self.matching)
+    }
+
+    #[inline]
+    fn one(&mut self, around: &Surroundings<'_>, sequence: u64, command: &Command) -> Result<(), PlaneError> {
+        let Self { matching, made, back, .. } = self;
+        made.clear();
+        matching.apply(sequence, command, around.shared, |execution| made.push(*execution));
+        matching.publish(&around.visibility, around.shared)?;
+        let mut left = made.as_slice();
+        while !left.is_empty() {
+            let written = back.write_records_within(left.as_bytes(), BACK_WAIT)?;
+            left = &left[written.count..];
+            if !left.is_empty() {
+                if around.shared.has_failed() {
+                    return Err(PlaneError::OtherThread);
+                }
+                matching.publish(&around.visibility, around.shared)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Timers {
+    /// Timers of an engine whose commands have this time.
+    pub(crate) fn new(interval: Option<Duration>, time: VenueTime) -> Self {
+        let ns = |duration: Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX / 4);
+        Self { interval_ns: interval.map(ns), pause_ns: 1_000_000, time }
+    }
+}
