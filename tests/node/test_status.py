@@ -167,6 +167,25 @@ def test_damage_anywhere_is_seen_by_a_status_that_reads_everything_and_named(
     assert bool(channel["failure"]) is (damaged.suffix == ".segment")
 
 
+def test_damage_beside_no_journal_is_told_to_people_as_to_programs(feed: Feed, rings: Path) -> None:
+    shutil.rmtree(feed.journal)
+    damaged = min(feed.data.glob("snapshots/**/*.snapshot"))
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    assert not told(feed.data, rings, "--verify", code=1)["ok"]
+    command = [sys.executable, "-m", "tidebook", "status", "--data", str(feed.data), "--verify"]
+    shown = subprocess.run(
+        command, env=os.environ | {"TIDEBOOK_RINGS": str(rings)}, capture_output=True, text=True, check=False
+    )
+    assert shown.returncode == 1, shown.stderr
+    said = shown.stdout.replace("\n", "")
+    assert "nothing is journaled here yet" in said
+    assert said.count("damaged:") == 1
+    assert damaged.name in said
+    assert "all else is whole" in said
+
+
 def test_a_status_that_reads_everything_beside_a_node_at_work_finds_nothing_wrong(tmp_path: Path, rings: Path) -> None:
     """Method: rows are stored and merged, snapshots taken and removed, many times while it reads."""
     data = tmp_path / "data"

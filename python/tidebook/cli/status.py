@@ -56,11 +56,11 @@ def status(*, data: Path | None = None, verify: bool = False, json: Json = False
         print_json(found.facts() | {"ok": is_whole, "read": None if read is None else read.facts()})
         return 0 if is_whole else 1
     print(_head(found))
-    if not found.channels:
-        print("nothing is journaled here yet")
-        return 0
     screen = console()
-    screen.print(table(_COLUMNS, [_row(channel) for channel in found.channels], screen.width))
+    if found.channels:
+        screen.print(table(_COLUMNS, [_row(channel) for channel in found.channels], screen.width))
+    else:
+        print("nothing is journaled here yet")
     if any(channel.channel.startswith("feed.") for channel in found.channels):
         print("md.* are in memory alone, survive the death of processes, and are derived again from these by a start")
     for channel in found.channels:

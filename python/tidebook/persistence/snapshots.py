@@ -185,7 +185,8 @@ class SnapshotStore:
     def proven_durable(self, journal: str | os.PathLike[str]) -> int:
         """Highest sequence of the journal that a snapshot proves to have been durable, 0 if none does.
 
-        Give it to who opens the journal for writing (`evidence`): messages up to it that are missing are damage then.
+        A feed's journal is opened for writing with it: messages up to it that are missing are damage then. `open_producer` asks
+        no snapshots; `recover` refuses such a journal, so call that before.
         Raises: SnapshotMismatchError when the newest was taken of another journal.
         """
         return self._store.proven_durable(journal)
