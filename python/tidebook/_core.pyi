@@ -59,6 +59,7 @@ __all__ = [
     "journal_durable_end",
     "journal_first_to_keep",
     "journal_stats",
+    "mark_journal_put_back",
     "measure_drain",
     "measure_echo",
     "measure_hand_over",
@@ -1302,6 +1303,12 @@ def journal_stats(directory: str | os.PathLike[str]) -> dict[str, Any]:
 
 def measure_drain(path: str | os.PathLike[str], count: int, spin: bool) -> tuple[int, float]:
     """Reads messages: how many, and seconds from the first on."""
+
+def mark_journal_put_back(directory: str | os.PathLike[str]) -> None:
+    """Has the next start of a journal that was put back from a copy take a new epoch. See `persistence.mark_put_back`.
+
+    Raises: JournalError when that cannot be written.
+    """
 
 def pack_message(ts_recv: int, connection: int, kind: int, body: bytes, context: bytes | None = None) -> bytes:
     """The payload of one raw message: `feed.<venue>` frames and journal records hold these bytes.

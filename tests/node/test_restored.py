@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -135,3 +136,57 @@ def test_a_node_that_is_restored_elsewhere_and_in_place_beside_its_old_rings_los
     whole = tidebook(rings, "status", "--data", copy, "--verify")
     assert whole.returncode == 0, whole.stdout
     assert "all of it is whole" in whole.stdout
+
+
+WRITE = """
+import sys
+import tidebook as tb
+channel = tb.create_channel("orders", {"durability": "wal", "wal_dir": "data/journal"})
+with tb.open_producer(channel) as producer:
+    for message in sys.argv[1:]:
+        producer.write(message.encode(), wait="durable")
+"""
+
+
+@pytest.mark.parametrize("is_ring_lost", [True, False])
+def test_a_ledger_of_epoch_and_sequence_has_every_message_that_a_restored_journal_gives_a_number_again(
+    root: Path, tmp_path: Path, rings: Path, is_ring_lost: bool
+) -> None:
+    """Method: the ledger of the page about channels, before and after the disk is lost, twice, and the backup put back. The ring is
+    lost with it, or removed as the error of a start says.
+    """
+    page = (root / "docs/channels.md").read_text()
+    (program,) = re.findall(r"```python\n# ledger.py\n(.*?)```", page, re.DOTALL)
+    environment = os.environ | {"TIDEBOOK_RINGS": str(rings)}
+
+    def run(program: str, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", program, *words]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    def keep(*messages: str) -> None:
+        for done in (run(WRITE, *messages), run(program.replace('"wal_dir": "wal"', '"wal_dir": "data/journal"'))):
+            assert (done.returncode, done.stderr) == (0, "")
+
+    def kept() -> list[list[str]]:
+        """Of each epoch, in the order of the sequences."""
+        with sqlite3.connect(tmp_path / "ledger.db") as ledger:
+            rows = ledger.execute("SELECT epoch, text FROM orders ORDER BY length(epoch), epoch, sequence").fetchall()
+        return [[text for of, text in rows if of == epoch] for epoch in dict.fromkeys(epoch for epoch, _ in rows)]
+
+    data, backups = tmp_path / "data", tmp_path / "backups"
+    keep("a1", "a2", "a3")
+    assert tidebook(rings, "backup", backups, "--data", data).returncode == 0
+    keep("a4", "a5", "a6", "a7")
+    before = kept()
+    assert before == [["a1", "a2", "a3", "a4", "a5", "a6", "a7"]]
+    for life, written in enumerate(["b", "c"], start=1):
+        data.rename(tmp_path / f"lost{life}")
+        assert tidebook(rings, "restore", backups, "--data", data).returncode == 0
+        if is_ring_lost:
+            shutil.rmtree(rings / "default")
+        else:
+            assert tidebook(rings, "channel", "rm", "orders", "--lose-unjournaled").returncode == 0
+        keep(f"{written}4")
+        keep(f"{written}5")
+        before = [*before, ["a1", "a2", "a3", f"{written}4", f"{written}5"]]
+        assert kept() == before

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tidebook_journal::storage::{Directory, Storage};
 use tidebook_journal::{
     JournalError, JournalOptions, JournalReader, JournalThread, JournalWriter, ReaderOptions, RecoveryReport,
-    SyncPolicy, Verified, configurations_storage, verify_storage,
+    SyncPolicy, Verified, configurations_storage, inspect_storage, is_put_back, verify_storage,
 };
 use tidebook_ring::{Consumer, ConsumerOptions, Mode, Producer, Read, Ring, RingError, RingKind, RingOptions, Start};
 
@@ -180,6 +180,10 @@ impl Channel {
         if let Some(ring) = &found {
             journal_options.evidence = journal_options.evidence.max(ring.durable());
         }
+        journal_options.keeps_epoch = match &found {
+            Some(ring) => is_put_back(&**storage)? && has_all_of(ring, storage)?,
+            None => false,
+        };
         let (mut writer, journal_report) =
             open_journal(storage, journal_options, options, found.as_ref(), &journal_path)?;
         options.check(writer.payload_size_bytes_max() as u64)?;
@@ -358,6 +362,15 @@ fn open_journal(
     JournalWriter::open_if(Arc::clone(storage), journal_options, has_layout)
 }
 
+/// Whether a ring knows everything that a journal, put back from a copy, has acknowledged in its epoch: it is of that epoch and ends
+/// no earlier, with the same message where the journal does.
+fn has_all_of(ring: &Ring, storage: &Arc<dyn Storage>) -> Result<bool, ChannelError> {
+    let journal = inspect_storage(storage)?;
+    let is_of_epoch = ring.info().epoch >> 32 == u64::from(journal.epoch);
+    let last = journal.last_sequence;
+    Ok(is_of_epoch && ring.published() >= last && shares_last(ring, storage, last)?)
+}
+
 /// What is read of a journal later is read with the layout that its newest messages have.
 fn refuse_other_layout(storage: &dyn Storage, ring: &RingOptions, journal: &Path) -> Result<(), ChannelError> {
     let expected = Layout::of_ring(ring.kind, ring.schema.as_ref());
@@ -389,7 +402,7 @@ fn replay_tail(
     // What the journal got from elsewhere since stands at the sequences of what this ring held and never synced.
     let unsynced = published.saturating_sub(ring.durable());
     if ring.info().epoch >> 32 < u64::from(writer.epoch()) {
-        return Ok((0, Some(("its journal was cut since".into(), Some(unsynced)))));
+        return Ok((0, Some(("its journal was cut or put back since".into(), Some(unsynced)))));
     }
     if published + 1 < next {
         return Ok((0, Some((format!("it ends at {published}, before its journal"), Some(unsynced)))));

@@ -10,6 +10,7 @@ use tidebook_channel::{Channel, ChannelError, ChannelOptions, ChannelReport};
 use tidebook_journal::storage::Directory;
 use tidebook_journal::{
     JournalError, JournalOptions, JournalReader, JournalWriter, ReaderOptions, SyncPolicy, configurations,
+    mark_put_back,
 };
 use tidebook_ring::layout::{SUPERBLOCK_SIZE_BYTES, Superblock};
 use tidebook_ring::{Consumer, ConsumerOptions, Read, Ring, RingOptions, RingSchema, Start};
@@ -427,6 +428,26 @@ fn a_journal_that_was_put_back_and_a_ring_that_no_longer_holds_what_is_missing_a
     Ring::remove(place.ring()).unwrap();
     let (_channel, report) = place.open();
     assert_eq!(report.next_sequence, 11, "a decision of somebody");
+}
+
+/// Epoch of the ring of a channel that was opened at a journal which a restore has left, and its next sequence.
+fn reopened_after_restore(place: &Place) -> (u64, u64) {
+    mark_put_back(&place.journal()).unwrap();
+    let (channel, report) = place.open();
+    let opened = (channel.ring().info().epoch, report.next_sequence);
+    channel.close().unwrap();
+    opened
+}
+
+#[test]
+fn a_restored_journal_keeps_its_epoch_with_a_ring_that_has_all_and_else_gives_no_number_twice_in_one() {
+    let place = put_back(10);
+    let epoch = Ring::open(place.ring()).unwrap().info().epoch;
+    assert_eq!(reopened_after_restore(&place), (epoch, 21));
+    Ring::remove(place.ring()).unwrap();
+    let (without_ring, next) = reopened_after_restore(&place);
+    assert_eq!((next, without_ring as u32), (21, epoch as u32));
+    assert!(without_ring > epoch);
 }
 
 #[test]

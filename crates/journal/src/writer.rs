@@ -21,6 +21,7 @@ use crate::frame::{
     SEGMENT_HEADER_SIZE_BYTES, SegmentHeader,
 };
 use crate::owned_thread::OwnedThread;
+use crate::put_back;
 use crate::recovery::{Recovered, RecoveryReport, Tail, recover};
 use crate::segment::{self, BlankSegment, OpenSegment, SEGMENT_SIZE_BYTES_MAX, SEGMENT_SIZE_BYTES_MIN};
 use crate::storage::{self, Storage, StorageLock, write_all_at};
@@ -44,8 +45,10 @@ pub struct JournalOptions {
     pub batch_size_bytes: usize,
     /// Sequence of the first message of a new journal.
     pub first_sequence: u64,
-    /// Epoch of a new journal's messages; an existing one keeps its own.
+    /// Epoch of a new journal's messages; an existing one keeps its own, but for one that was put back from a copy.
     pub epoch: u32,
+    /// Keeps it there too: who opens it has all that was ever acknowledged in this epoch.
+    pub keeps_epoch: bool,
     /// Highest sequence known from elsewhere to have been durable (a storage position, a replica's head): a journal
     /// that ends before it is damaged, not torn. 0 if nothing is known.
     pub evidence: u64,
@@ -67,6 +70,7 @@ impl JournalOptions {
             batch_size_bytes: 1 << 20,
             first_sequence: 1,
             epoch: 1,
+            keeps_epoch: false,
             evidence: 0,
             allocate_ahead: true,
             look_interval: Duration::from_secs(1),
@@ -172,7 +176,11 @@ impl JournalWriter {
     ) -> Result<(Self, RecoveryReport), JournalError> {
         let root = storage.path("");
         let before = newest.as_ref().map(|(segment, scan)| (&segment.header, scan.state));
-        let header = next_header(&*storage, &options, before)?;
+        let mut header = next_header(&*storage, &options, before)?;
+        let was_put_back = put_back::is_put_back(&*storage)?;
+        if was_put_back && before.is_some() && !options.keeps_epoch {
+            header.epoch = put_back::epoch_behind(header.epoch, now_ns());
+        }
         let segment = segment::allocate(&storage, header.segment, header.size_bytes)?.finish(&*storage, header)?;
         if let Some((sealed, scan)) = newest
             && scan.tail == Tail::Clean
@@ -190,6 +198,10 @@ impl JournalWriter {
         }
         let watermark = WatermarkWriter::open(&*storage)?;
         watermark.publish_synced(watermark_of(&segment, &state, false))?;
+        if was_put_back {
+            // Behind the segment that it led to: an opening that ended before is made up for by the next one.
+            put_back::unmark(&*storage)?;
+        }
         storage.sync_directory().map_err(io_error("sync", &root))?;
         let writer = Self {
             options,

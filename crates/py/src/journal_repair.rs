@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use tidebook_journal::repair;
+use tidebook_journal::{mark_put_back, repair};
 
 use crate::errors::Raised;
 
@@ -52,4 +52,10 @@ pub fn cut_journal(py: Python<'_>, directory: PathBuf, sequence: u64, evidence: 
     facts.set_item("quarantined", cut.quarantined)?;
     facts.set_item("epoch", cut.epoch)?;
     Ok(facts)
+}
+
+/// Has the next start of a journal that was put back from a copy take a new epoch.
+#[pyfunction]
+pub fn mark_journal_put_back(py: Python<'_>, directory: PathBuf) -> PyResult<()> {
+    py.detach(|| mark_put_back(&directory)).map_err(|error| PyErr::from(Raised::from(error)))
 }

@@ -2,7 +2,8 @@
 
 The copy is made below `_restoring` in the new directory, which no command uses while that is there; it takes the files'
 places only when all of it was verified. So an interrupted restore is never mistaken for a directory, and is begun again
-by the same command. The new directory has an identity of its own, which says which backup it was.
+by the same command. The new directory has an identity of its own, which says which backup it was, and its journals go on in
+epochs of their own: behind the backup's end other messages may have been acknowledged under the next numbers.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from tidebook.errors import BackupError
 from tidebook.node.backup import DATA, Backup, backups, full, read_listing, require_beginning
 from tidebook.node.directory import journal_directory
 from tidebook.node.presence import locked_by
-from tidebook.persistence import VerifiedJournal, verify
+from tidebook.persistence import VerifiedJournal, mark_put_back, verify
 from tidebook.persistence.copying import copy_file
 from tidebook.persistence.data_directory import (
     IDENTITY_FILE,
@@ -107,6 +108,8 @@ def _put_back(
     store = _verified_store(staging)
     for held in listing.journals:
         require_beginning(staging, held)
+    for held in listing.journals:
+        mark_put_back(journal_directory(staging, held.channel))
     write_identity(staging, new_identity(RestoredFrom(backup=listing.id, node_id=listing.node_id)))
     for directory, _, _ in os.walk(staging, topdown=False):
         sync_directory(Path(directory))

@@ -25,7 +25,7 @@ from tidebook.persistence.recovery import (
     RecoveryFacts,
     recover,
 )
-from tidebook.persistence.repair import Cut, Diagnosis, Finding, cut, examine, restore
+from tidebook.persistence.repair import Cut, Diagnosis, Finding, cut, examine, mark_put_back, restore
 from tidebook.persistence.snapshots import Place, Rotation, SnapshotFacts, SnapshotStore, State, place_behind
 from tidebook.persistence.stats import JournalStats, SegmentStats, stats
 
@@ -55,6 +55,7 @@ __all__ = [
     "examine",
     "first_to_keep",
     "inspect",
+    "mark_put_back",
     "place_behind",
     "read",
     "recover",

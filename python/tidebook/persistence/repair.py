@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tidebook._core import cut_journal, examine_journal, restore_journal
+from tidebook._core import cut_journal, examine_journal, mark_journal_put_back, restore_journal
 
 if TYPE_CHECKING:
     import os
@@ -93,3 +93,13 @@ def cut(directory: str | os.PathLike[str], sequence: int, evidence: int = 0) -> 
             JournalDamagedError when not even its oldest header verifies.
     """
     return Cut(**cut_journal(directory, sequence, evidence))
+
+
+def mark_put_back(directory: str | os.PathLike[str]) -> None:
+    """Says, durably, that a journal was put back from a copy: its next start takes a new epoch and not the numbers of other messages.
+
+    Behind the copy's end messages may have been acknowledged that are lost with the original; who noted their numbers must not
+    take others for them. A start with a ring that still has all of them keeps the epoch.
+    Raises: JournalError when that cannot be written.
+    """
+    mark_journal_put_back(directory)

@@ -11,6 +11,8 @@ from tidebook.cli.output import Json, counted, print_json
 from tidebook.errors import EndpointBusyError, UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tidebook.persistence import JournalState
     from tidebook.transport.view import ChannelFile, ChannelView
 
@@ -40,6 +42,7 @@ def rm(
         Channels, such as md.trades or desk/md.trades, or paths of rings.
     """
     from tidebook._core import Ring
+    from tidebook.persistence import mark_put_back
     from tidebook.transport.companions import remove_companions
     from tidebook.transport.view import find_channel
 
@@ -47,8 +50,12 @@ def rm(
         raise UsageError("channel rm: name at least one channel; `tidebook channel ls` shows them", option="names")
     files = list(dict.fromkeys(find_channel(name, node=node, root=rings) for name in names))
     # All are looked at before the first is gone.
-    lost = [_check(file, allow_others, lose_unjournaled) for file in files]
-    for file in files:
+    checked = [_check(file, allow_others, lose_unjournaled) for file in files]
+    lost = [gone for gone, _ in checked]
+    for file, (_, older) in zip(files, checked, strict=True):
+        if older is not None:
+            # The ring was what knew that the next numbers are given to messages which were acknowledged.
+            mark_put_back(older)
         Ring.remove(file.path)
         remove_companions(file.path, all_durable=True)
     if json:
@@ -65,8 +72,11 @@ def rm(
         print(f"{file.title}: removed" + (f", with {counted(gone, 'message')} not in its journal" if gone else ""))
 
 
-def _check(file: ChannelFile, allow_others: bool, lose_unjournaled: bool) -> int:
-    """Messages that go with it. Raises: EndpointBusyError naming who has it open; UsageError while it holds what its journal does not."""
+def _check(file: ChannelFile, allow_others: bool, lose_unjournaled: bool) -> tuple[int, Path | None]:
+    """Messages that go with it, and its journal where that is an older copy which was put back.
+
+    Raises: EndpointBusyError naming who has it open; UsageError while it holds what its journal does not.
+    """
     from tidebook.transport.view import ChannelView
 
     view = ChannelView(file, allow_others=allow_others)
@@ -98,7 +108,7 @@ def _check(file: ChannelFile, allow_others: bool, lose_unjournaled: bool) -> int
             "node, which journals them, or give them up with --lose-unjournaled",
             option="names",
         )
-    return left
+    return left, None if older is None else older.directory
 
 
 def _older_journal(file: ChannelFile, view: ChannelView, durable: int) -> JournalState | None:
