@@ -267,7 +267,8 @@ impl<M: Matching + State> State for Replay<M> {
     }
 
     fn load(&mut self, bytes: &[u8]) -> Result<(), StateError> {
-        let Parts { risk, unseen, matching } = Parts::of(bytes)?;
+        let Parts { source_sequence, risk, unseen, matching } = Parts::of(bytes)?;
+        self.source_sequence = source_sequence;
         self.risk.load(risk.1).map_err(|(offset, reason)| saved(risk.0 + offset, reason))?;
         self.unseen.extend(unseen);
         self.matching.load(matching)
@@ -276,6 +277,7 @@ impl<M: Matching + State> State for Replay<M> {
 
 /// The parts of a saved pair.
 struct Parts<'a> {
+    source_sequence: u64,
     /// Where it begins, and its bytes.
     risk: (u64, &'a [u8]),
     unseen: Vec<Execution>,
@@ -290,7 +292,7 @@ impl<'a> Parts<'a> {
     fn of(bytes: &'a [u8]) -> Result<Self, StateError> {
         let mut input = Input::new(bytes);
         let head = |error: crate::plain::PlainError| saved(error.offset as u64, error.reason);
-        self.source_sequence = Plain::load(&mut input).map_err(head)?;
+        let source_sequence = Plain::load(&mut input).map_err(head)?;
         let count = input.count().map_err(head)?;
         let risk = (input.offset() as u64, input.skip(count).map_err(head)?);
         let mut unseen = Vec::new();
@@ -304,7 +306,7 @@ impl<'a> Parts<'a> {
         if input.skip(padding).map_err(head)?.iter().any(|byte| *byte != 0) {
             return Err(saved(input.offset() as u64, "bytes between both parts"));
         }
-        Ok(Self { risk, unseen, matching: input.rest() })
+        Ok(Self { source_sequence, risk, unseen, matching: input.rest() })
     }
 }
 
