@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,6 +54,32 @@ def test_messages_read_back_in_order_from_any_sequence(journal: Path) -> None:
     assert list(persistence.read(journal)) == [(sequence, payload(sequence)) for sequence in range(1, 201)]
     assert next(persistence.read(journal, from_sequence=77)) == (77, payload(77))
     assert list(persistence.read(journal, from_sequence=201)) == []
+
+
+@pytest.mark.parametrize("what", ["channel", "journal_id", "next_sequence", "durable", "batch_end"])
+def test_a_look_at_a_reader_keeps_no_other_thread_waiting(journal: Path, what: str) -> None:
+    """What it waits for is a thread that reads from the disk. Method: nobody is made to let go, so another thread gets on only
+    when the look itself lets it.
+    """
+    reader = JournalReader(journal)
+    reader.next()
+    begins, ran = threading.Event(), threading.Event()
+    interval_s = sys.getswitchinterval()
+
+    def run() -> None:
+        begins.wait()
+        ran.set()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        sys.setswitchinterval(600)
+        begins.set()
+        looks = next((looks for looks in range(2_000_000) if getattr(reader, what) is None or ran.is_set()), None)
+    finally:
+        sys.setswitchinterval(interval_s)
+        thread.join()
+    assert looks is not None
 
 
 def test_many_messages_are_appended_in_one_call(tmp_path: Path) -> None:

@@ -165,6 +165,13 @@ struct Reading {
 #[pyclass(frozen, module = "tidebook._core")]
 pub struct JournalReader(Mutex<Reading>);
 
+impl JournalReader {
+    /// Looks at what another thread may be reading on from the disk: without the GIL, which every other one waits for.
+    fn look<T: Send>(&self, py: Python<'_>, seen: impl FnOnce(&Reading) -> T + Send) -> T {
+        py.detach(|| seen(&self.0.lock().expect("a journal call does not panic")))
+    }
+}
+
 #[pymethods]
 impl JournalReader {
     #[new]
@@ -184,30 +191,31 @@ impl JournalReader {
     }
 
     #[getter]
-    fn channel(&self) -> String {
-        self.0.lock().expect("a journal call does not panic").reader.channel().to_owned()
+    fn channel(&self, py: Python<'_>) -> String {
+        self.look(py, |reading| reading.reader.channel().to_owned())
     }
 
     #[getter]
-    fn journal_id(&self) -> u64 {
-        self.0.lock().expect("a journal call does not panic").reader.journal_id()
+    fn journal_id(&self, py: Python<'_>) -> u64 {
+        self.look(py, |reading| reading.reader.journal_id())
     }
 
     #[getter]
-    fn next_sequence(&self) -> u64 {
-        let reading = self.0.lock().expect("a journal call does not panic");
-        reading.held.as_ref().map_or_else(|| reading.reader.next_sequence(), |(first, ..)| *first)
+    fn next_sequence(&self, py: Python<'_>) -> u64 {
+        self.look(py, |reading| {
+            reading.held.as_ref().map_or_else(|| reading.reader.next_sequence(), |(first, ..)| *first)
+        })
     }
 
     #[getter]
-    fn durable(&self) -> u64 {
-        self.0.lock().expect("a journal call does not panic").reader.durable()
+    fn durable(&self, py: Python<'_>) -> u64 {
+        self.look(py, |reading| reading.reader.durable())
     }
 
     /// Where the last batch given ends.
     #[getter]
-    fn batch_end(&self) -> Option<BatchEnd> {
-        self.0.lock().expect("a journal call does not panic").end
+    fn batch_end(&self, py: Python<'_>) -> Option<BatchEnd> {
+        self.look(py, |reading| reading.end)
     }
 
     /// The next messages, at least `messages_max` of them where there are as many; whole batches.
