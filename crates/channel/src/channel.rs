@@ -69,7 +69,7 @@ fn one_producer() -> RingError {
     RingError::Option { option: "mode", value: "mpsc".to_owned(), reason }
 }
 
-/// Why a ring that was found could not stay. Nothing visible was lost with it unless `lost` says so.
+/// Why a ring that was found, or what was staged of one that is gone, could not stay. Nothing visible was lost with it unless `lost` says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Discarded {
     /// For people.
@@ -224,6 +224,10 @@ impl Channel {
             if let Some((reason, lost)) = fault {
                 discarded = Some(discard(ring, &reason, lost)?);
             }
+        } else if let Some(reason) = staged.fault {
+            // The ring that it was staged of is gone, and what could not be read of it goes too.
+            let of_the_ring = discarded.map_or(String::new(), |ring| format!("{}; ", ring.reason));
+            discarded = Some(Discarded { reason: format!("{of_the_ring}its staging: {reason}"), lost: None });
         }
         writer.sync()?;
         remove_if_there(&staging_path(ring_path))?;

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidebook_journal::storage::Storage;
-use tidebook_journal::{JournalError, JournalReader, JournalWriter, ReaderOptions, Source, SyncPolicy, Visible};
+use tidebook_journal::{
+    IDLE_WAIT, JournalError, JournalReader, JournalWriter, ReaderOptions, Source, SyncPolicy, Visible,
+};
 use tidebook_ring::{Consumer, ConsumerOptions, Policy, Read, Ring, RingError, Start, Wait};
 
 use crate::error::ChannelError;
@@ -18,13 +20,16 @@ use crate::staging::{Chunk, Keeper};
 
 /// Name under which the journal gates the ring.
 const CONSUMER_NAME: &str = "journal";
+/// How long an idle thread sleeps where the producer wakes it: what that may cost whoever ends it.
+const PARKED_WAIT: Duration = Duration::from_millis(10);
+/// Looks without a message that make a pause: waking costs the producer of a channel that syncs by an interval once a pause.
+const IDLE_LOOKS: u32 = 50;
 /// Chunks that one sync is for at most: what it covers is given up with it.
 const CHUNKS_MAX: usize = 32;
 
 /// Joins the ring so that nothing from `next_sequence` on can be overwritten before it is journaled.
 pub(crate) fn gate(ring: &Ring, next_sequence: u64) -> Result<Consumer, RingError> {
-    // Where the producer wakes sleepers the first message after a pause is synced at once, and an idle journal costs
-    // nothing.
+    // Where the producer wakes sleepers the first message after a pause is synced at once, and an idle journal looks seldom.
     let wait = if ring.info().parking { Wait::Park } else { Wait::Hybrid };
     let options = ConsumerOptions::named(CONSUMER_NAME)
         .start(Start::Sequence(next_sequence))
@@ -73,12 +78,14 @@ pub(crate) struct RingSource {
     chunk: Chunk,
     policy: SyncPolicy,
     progress: Arc<Progress>,
+    /// Looks since the last message.
+    idle_looks: u32,
 }
 
 impl RingSource {
     /// Of a [`gate`] at which all before is durable.
     pub fn new(keeper: Keeper, policy: SyncPolicy, progress: Arc<Progress>) -> Self {
-        Self { keeper, chunk: Chunk::default(), policy, progress }
+        Self { keeper, chunk: Chunk::default(), policy, progress, idle_looks: 0 }
     }
 
     fn copy(&mut self, writer: &mut JournalWriter) -> Result<usize, CopyError> {
@@ -128,10 +135,14 @@ pub(crate) enum CopyError {
 
 impl Source for RingSource {
     fn drain(&mut self, writer: &mut JournalWriter) -> Result<usize, JournalError> {
-        self.copy(writer).map_err(|error| match error {
+        let moved = self.copy(writer).map_err(|error| match error {
             CopyError::Journal(error) => error,
             other => JournalError::Source { cause: other.into() },
-        })
+        })?;
+        if moved > 0 {
+            self.idle_looks = 0;
+        }
+        Ok(moved)
     }
 
     fn syncs(&mut self) {
@@ -152,6 +163,19 @@ impl Source for RingSource {
             SyncPolicy::Interval(_) => std::thread::sleep(timeout),
             SyncPolicy::Group => self.keeper.kept().wait(timeout),
         }
+    }
+
+    fn idle(&mut self) {
+        self.idle_looks = self.idle_looks.saturating_add(1);
+        let mut kept = self.keeper.kept();
+        let is_pause = self.policy == SyncPolicy::Group || self.idle_looks > IDLE_LOOKS;
+        if kept.ring().info().parking && is_pause {
+            // The lock is held meanwhile: nobody is at the disk, so the thread that stages has nothing to do.
+            kept.wait(PARKED_WAIT);
+            return;
+        }
+        drop(kept);
+        self.wait(IDLE_WAIT);
     }
 
     fn failed(&mut self, _error: &JournalError) {

@@ -337,11 +337,7 @@ fn a_damaged_staging_costs_nothing_that_the_ring_still_holds() {
         drop(producer);
         channel.close().unwrap_err();
         let staging = staging_path(&place.ring());
-        let mut bytes = std::fs::read(&staging).unwrap();
-        let staged = [&400u64.to_le_bytes()[..], &payload(400)].concat();
-        let at = bytes.windows(staged.len()).position(|found| found == staged).expect("it was staged");
-        bytes[at + staged.len() - 1] ^= 1;
-        std::fs::write(&staging, bytes).unwrap();
+        damage_staged(&place, 400);
         let disk = place.disk();
         let (channel, replayed) = place.open(&disk.shared(), 4 << 20);
         assert!((680..=690).contains(&replayed), "{replayed}");
@@ -363,4 +359,37 @@ fn a_staging_of_another_boot_or_half_of_one_is_removed() {
         assert_eq!((replayed, channel.ring().published()), (0, 10));
         assert!(!staging_path(&place.ring()).exists());
     }
+}
+
+/// Method: one message staged is damaged, and somebody removed the ring, which held it too.
+#[test]
+fn what_cannot_be_read_of_a_staging_without_its_ring_is_told() {
+    for place in Place::both() {
+        let (disk, channel, mut producer) = with_a_held_call(&place, Slow::Sync, 4 << 20);
+        write_to(&mut producer, 700, LONG);
+        disk.let_go(true);
+        drop(producer);
+        channel.close().unwrap_err();
+        damage_staged(&place, 400);
+        std::fs::remove_file(place.ring()).unwrap();
+        let journal = JournalOptions { segment_size_bytes: 256 << 10, ..JournalOptions::new("feed.test") };
+        let options = ChannelOptions { journal, ..ChannelOptions::with_ring("feed.test", place.ring.clone()) };
+        let own = place.disk();
+        let (channel, report) = Channel::open_storage(&place.ring(), &own.shared(), &options).unwrap();
+        let discarded = report.discarded.expect("what is staged from 400 on is given up");
+        assert!(discarded.reason.starts_with("its staging: ") && discarded.lost.is_none(), "{discarded:?}");
+        assert_eq!((report.next_sequence, staging_path(&place.ring()).exists()), (400, false));
+        channel.close().unwrap();
+        assert_eq!(journaled(own.shared()), 399);
+    }
+}
+
+/// Changes a byte of a message that is staged.
+fn damage_staged(place: &Place, sequence: u64) {
+    let staging = staging_path(&place.ring());
+    let mut bytes = std::fs::read(&staging).unwrap();
+    let staged = [&sequence.to_le_bytes()[..], &payload(sequence)].concat();
+    let at = bytes.windows(staged.len()).position(|found| found == staged).expect("it was staged");
+    bytes[at + staged.len() - 1] ^= 1;
+    std::fs::write(&staging, bytes).unwrap();
 }

@@ -60,7 +60,7 @@ pub use recovery::{RecoveryReport, Tail};
 pub use segment::{SEGMENT_SIZE_BYTES_MAX, SEGMENT_SIZE_BYTES_MIN};
 pub use state::{Hashes, State, StateError};
 pub use stats::{JournalStats, SegmentStats, stats, stats_storage};
-pub use thread::{JournalThread, Source, SyncPolicy, panic_text};
+pub use thread::{IDLE_WAIT, JournalThread, Source, SyncPolicy, panic_text};
 pub use verify::{
     Inspection, SegmentSummary, Verified, inspect, inspect_storage, verify, verify_storage, verify_telling,
 };

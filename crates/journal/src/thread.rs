@@ -48,6 +48,10 @@ pub trait Source: Send + 'static {
     fn durable(&mut self, sequence: u64) -> Result<(), JournalError>;
     /// Waits until something may have come, at most `timeout`.
     fn wait(&mut self, timeout: Duration);
+    /// As [`Self::wait`], while nothing is to be synced: so long as it may take to see that the thread is to end.
+    fn idle(&mut self) {
+        self.wait(IDLE_WAIT);
+    }
     /// The thread ends with this; nothing more becomes durable.
     fn failed(&mut self, error: &JournalError);
 }
@@ -68,7 +72,7 @@ pub struct JournalThread {
 }
 
 /// How long an idle thread sleeps before it looks at its source again, if the source cannot wake it.
-const IDLE_WAIT: Duration = Duration::from_millis(1);
+pub const IDLE_WAIT: Duration = Duration::from_millis(1);
 
 impl JournalThread {
     /// Starts the thread over `writer`.
@@ -179,13 +183,16 @@ fn run(
             if stopping {
                 source.syncs();
                 let last = writer.sync()?;
-                writer.close()?;
+                // Before closing, which may fail while all is durable: then nobody would be told of the last ones.
                 if last > told {
                     source.durable(last)?;
                 }
-                return Ok(());
+                return writer.close();
             }
-            source.wait(due.unwrap_or(IDLE_WAIT).min(IDLE_WAIT));
+            match due {
+                Some(due) => source.wait(due.min(IDLE_WAIT)),
+                None => source.idle(),
+            }
         }
     }
 }

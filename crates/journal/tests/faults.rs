@@ -338,3 +338,18 @@ fn a_stopped_journal_thread_leaves_a_closed_journal() {
     assert_eq!(read_all(&storage, Visible::Durable).0, 100);
     assert!(JournalWriter::open_storage(storage.shared(), options()).unwrap().1.closed);
 }
+
+/// Method: the sync that is for the note that the journal is closed fails, behind the one for the messages.
+#[test]
+fn the_last_messages_are_told_durable_although_closing_fails() {
+    let storage = MemoryStorage::new();
+    let (writer, _) = JournalWriter::open_storage(storage.shared(), options()).unwrap();
+    let (queue, thread) = JournalQueue::spawn(writer, SyncPolicy::Interval(Duration::from_secs(3600)), 4096);
+    for sequence in 1..=5 {
+        assert_eq!(queue.append(&payload(sequence)), Some(sequence));
+    }
+    storage.fail(Operation::Sync, 2, Fault::Errno(EIO));
+    assert!(matches!(thread.stop(), Err(JournalError::Io { operation: "sync", .. })));
+    assert!(queue.wait_durable(5), "all was durable");
+    assert_eq!(read_all(&storage, Visible::Durable).0, 5);
+}
