@@ -16,11 +16,6 @@ pub enum KeepUntil {
         /// How many.
         count: usize,
     },
-    /// As [`Self::Snapshots`], where any snapshot was ever taken; without one this needs nothing.
-    SnapshotsIfAny {
-        /// How many.
-        count: usize,
-    },
     /// All named consumers have consumed them.
     Consumers,
     /// Their rows are stored.
@@ -81,12 +76,6 @@ impl KeepRule {
         Self { until: vec![KeepUntil::Snapshots { count: 2 }] }
     }
 
-    /// For raw capture: what goes is stored, covered by two snapshots once there are any, and older than `age_ns`.
-    pub fn capture(age_ns: i64) -> Self {
-        let snapshots = KeepUntil::SnapshotsIfAny { count: 2 };
-        Self { until: vec![KeepUntil::Stored, snapshots, KeepUntil::Age { ns: age_ns }] }
-    }
-
     /// First sequence that must stay; messages before it may go. Never beyond the newest segment's first message.
     pub fn first_to_keep(&self, facts: &KeepFacts) -> u64 {
         let (Some(first), Some(last)) = (facts.segments.first(), facts.segments.last()) else { return 0 };
@@ -100,8 +89,7 @@ impl KeepUntil {
     fn first_needed(self, facts: &KeepFacts) -> u64 {
         let after = |sequence: u64| sequence.saturating_add(1);
         match self {
-            Self::SnapshotsIfAny { .. } if facts.snapshots.is_empty() => u64::MAX,
-            Self::Snapshots { count } | Self::SnapshotsIfAny { count } => {
+            Self::Snapshots { count } => {
                 let mut newest_first = facts.snapshots.clone();
                 newest_first.sort_unstable_by(|a, b| b.cmp(a));
                 newest_first.dedup();
@@ -142,8 +130,7 @@ impl KeepUntil {
 const NS_PER_S: i64 = 1_000_000_000;
 
 impl fmt::Display for KeepRule {
-    /// `forever`, or conditions joined by ` and `: `snapshots 2`, `snapshots-if-any 2`, `consumers`, `stored`, `age 3600s`,
-    /// `size 1000`.
+    /// `forever`, or conditions joined by ` and `: `snapshots 2`, `consumers`, `stored`, `age 3600s`, `size 1000`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.until.is_empty() {
             return f.write_str("forever");
@@ -154,7 +141,6 @@ impl fmt::Display for KeepRule {
             }
             match until {
                 KeepUntil::Snapshots { count } => write!(f, "snapshots {count}")?,
-                KeepUntil::SnapshotsIfAny { count } => write!(f, "snapshots-if-any {count}")?,
                 KeepUntil::Consumers => f.write_str("consumers")?,
                 KeepUntil::Stored => f.write_str("stored")?,
                 KeepUntil::Age { ns } => write!(f, "age {}s", ns / NS_PER_S)?,
@@ -177,8 +163,8 @@ pub struct KeepRuleError {
 
 impl KeepRuleError {
     /// How a rule is written.
-    pub(crate) const SPELLING: &str = "write forever, or some of \"snapshots 2\", \"snapshots-if-any 2\", \"consumers\", \
-         \"stored\", \"age 3600s\" (whole seconds), \"size 1000000\" (bytes), joined by \" and \"";
+    pub(crate) const SPELLING: &str = "write forever, or some of \"snapshots 2\", \"consumers\", \"stored\", \
+         \"age 3600s\" (whole seconds), \"size 1000000\" (bytes), joined by \" and \"";
 }
 
 impl FromStr for KeepRule {
@@ -194,9 +180,6 @@ impl FromStr for KeepRule {
             match word {
                 "snapshots" => {
                     value.parse().ok().filter(|&count| count > 0).map(|count| KeepUntil::Snapshots { count })
-                }
-                "snapshots-if-any" => {
-                    value.parse().ok().filter(|&count| count > 0).map(|count| KeepUntil::SnapshotsIfAny { count })
                 }
                 "consumers" if value.is_empty() => Some(KeepUntil::Consumers),
                 "stored" if value.is_empty() => Some(KeepUntil::Stored),
@@ -245,9 +228,6 @@ mod tests {
             ("snapshots 1", &snapshots, 350),
             ("snapshots 3", &snapshots, 120),
             ("snapshots 4", &snapshots, 1),
-            ("snapshots-if-any 2", &all, 401),
-            ("snapshots-if-any 2", &snapshots, 250),
-            ("snapshots-if-any 4", &snapshots, 1),
             ("consumers", &all, 1),
             ("consumers", &known, 221),
             ("stored", &all, 1),
@@ -263,8 +243,8 @@ mod tests {
             ("size 5000", &all, 1),
             ("size 9000", &all, 1),
             ("consumers and stored", &known, 181),
-            ("stored and snapshots-if-any 2 and age 25s", &known, 181),
-            ("stored and snapshots-if-any 2 and age 40s", &known, 101),
+            ("stored and age 25s", &known, 181),
+            ("stored and age 40s", &known, 101),
         ] {
             assert_eq!(keep(rule, facts), first, "{rule}");
         }
@@ -290,7 +270,7 @@ mod tests {
     /// Method: every pair of conditions over random facts; together they keep what either keeps.
     #[test]
     fn conditions_together_keep_what_each_keeps() {
-        let rules = ["snapshots 2", "snapshots-if-any 1", "consumers", "stored", "age 25s", "size 2500"];
+        let rules = ["snapshots 2", "snapshots 1", "consumers", "stored", "age 25s", "size 2500"];
         for a in rules {
             for b in rules {
                 for known in [None, Some(0), Some(77), Some(300), Some(u64::MAX)] {
@@ -306,16 +286,17 @@ mod tests {
 
     #[test]
     fn a_rule_reads_back_and_what_is_none_is_named() {
-        for rule in [KeepRule::forever(), KeepRule::snapshots(), KeepRule::capture(3600 * NS_PER_S)] {
-            assert_eq!(rule.to_string().parse(), Ok(rule));
+        for rule in ["forever", "snapshots 2", "stored and snapshots 2 and age 3600s", "consumers and size 1000"] {
+            assert_eq!(rule.parse::<KeepRule>().unwrap().to_string(), rule);
         }
-        assert_eq!(KeepRule::capture(60 * NS_PER_S).to_string(), "stored and snapshots-if-any 2 and age 60s");
+        assert_eq!(KeepRule::snapshots().to_string(), "snapshots 2");
         for (text, part) in [
             ("", ""),
             ("for ever", "for ever"),
             ("stored and", "stored and"),
             ("snapshots 0", "snapshots 0"),
             ("snapshots", "snapshots"),
+            ("stored and snapshots-if-any 2", "snapshots-if-any 2"),
             ("age 5", "age 5"),
             ("age -5s", "age -5s"),
             ("stored and size x", "size x"),

@@ -149,8 +149,8 @@ def first_to_keep(
 ) -> int:
     """First sequence of the journal that must stay by `rule`: what any of its conditions needs stays.
 
-    `rule` is `forever`, or conditions joined by ` and `: `snapshots 2` (so many verified snapshots cover what goes),
-    `snapshots-if-any 2` (the same once there is one), `consumers`, `stored`, `age 3600s`, `size 1000000` (bytes of newer
+    `rule` is `forever`, or conditions joined by ` and `: `snapshots 2` (so many verified snapshots cover what goes; with fewer everything stays),
+    `consumers`, `stored`, `age 3600s`, `size 1000000` (bytes of newer
     segments). What the caller does not know keeps everything: `snapshots` are sequences of those that were read back and
     verified, `consumers_floor` what all named consumers have consumed, `stored` what rows reach. `now_ns` defaults to the clock.
     Raises: JournalError for a text that is no rule; JournalAbsentError.
