@@ -48,10 +48,16 @@ pub fn configurations_storage(storage: &dyn Storage) -> Result<Vec<Configuration
 /// As [`configurations`].
 pub fn configurations_since(storage: &dyn Storage, sequence: u64) -> Result<Vec<ConfigurationChange>, JournalError> {
     let mut found = Vec::new();
-    for number in segment::list(storage)?.into_iter().rev() {
+    let numbers = segment::list(storage)?;
+    for &number in numbers.iter().rev() {
         let Some(opened) = segment::read_header(storage, number)? else { continue };
         let (first_sequence, created_ns) = (opened.header.first_sequence, opened.header.created_ns());
-        let configuration = configuration_in(storage, &opened)?;
+        let configuration = match configuration_in(storage, &opened)? {
+            // A crash between its header and its first batch leaves one that no message was written under.
+            Begins::Empty if number != numbers[0] => continue,
+            Begins::Empty | Begins::Otherwise => None,
+            Begins::With(configuration) => Some(configuration),
+        };
         found.push(ConfigurationChange { segment: number, first_sequence, created_ns, configuration });
         if first_sequence <= sequence {
             break;
@@ -62,8 +68,17 @@ pub fn configurations_since(storage: &dyn Storage, sequence: u64) -> Result<Vec<
     Ok(found)
 }
 
-/// What a segment begins with, if that is a configuration.
-fn configuration_in(storage: &dyn Storage, opened: &OpenSegment) -> Result<Option<String>, JournalError> {
+/// What the first batch of a segment is.
+enum Begins {
+    /// There is none.
+    Empty,
+    /// A configuration.
+    With(String),
+    /// Messages, or nothing that verifies.
+    Otherwise,
+}
+
+fn configuration_in(storage: &dyn Storage, opened: &OpenSegment) -> Result<Begins, JournalError> {
     let path = storage.path(&segment::file_name(opened.header.segment));
     let mut bytes = vec![0; BATCH_HEADER_SIZE_BYTES];
     let read = |bytes: &mut Vec<u8>| -> Result<(), JournalError> {
@@ -72,15 +87,18 @@ fn configuration_in(storage: &dyn Storage, opened: &OpenSegment) -> Result<Optio
         Ok(())
     };
     read(&mut bytes)?;
+    if bytes.iter().all(|&byte| byte == 0) {
+        return Ok(Begins::Empty);
+    }
     let state = ChainState::at_start(&opened.header, opened.header_crc);
     let room = opened.header.size_bytes as usize - SEGMENT_HEADER_SIZE_BYTES;
     let Some(claimed) = state.check_head(&bytes, room).filter(|head| head.kind == BATCH_CONFIGURATION) else {
-        return Ok(None);
+        return Ok(Begins::Otherwise);
     };
     bytes.resize(claimed.length as usize, 0);
     read(&mut bytes)?;
     if state.check(&bytes).is_err() {
-        return Ok(None);
+        return Ok(Begins::Otherwise);
     }
-    Ok(configuration_of(&bytes[BATCH_HEADER_SIZE_BYTES..]))
+    Ok(configuration_of(&bytes[BATCH_HEADER_SIZE_BYTES..]).map_or(Begins::Otherwise, Begins::With))
 }

@@ -43,7 +43,9 @@ impl Owner {
     pub fn here() -> Self {
         HANDLER.call_once(|| {
             // SAFETY: the handler only touches atomics and calls close, both allowed after a fork.
-            unsafe { libc::pthread_atfork(None, None, Some(close_in_child)) };
+            let refused = unsafe { libc::pthread_atfork(None, None, Some(close_in_child)) };
+            // Without it a child would take itself for the owner. It fails for want of memory only.
+            assert_eq!(refused, 0, "no handler for forks: {}", io::Error::from_raw_os_error(refused));
         });
         Self { forks: FORKS.load(Ordering::Relaxed) }
     }

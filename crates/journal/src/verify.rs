@@ -117,7 +117,7 @@ fn inspect_once(storage: &Arc<dyn Storage>) -> Result<Option<Inspection>, Journa
         first_sequence,
         last_sequence: scan.state.next_sequence - 1,
         durable: scan.proven_durable,
-        closed: watermark.is_some_and(|watermark| watermark.closed && watermark.segment == newest_number),
+        closed: watermark.is_some_and(|told| told.closed && told.segment == newest_number) && scan.tail == Tail::Clean,
         tail: scan.tail,
         segments,
     }))

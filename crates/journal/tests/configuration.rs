@@ -233,3 +233,24 @@ fn damage_to_a_journal_of_version_1_is_named_as_ever() {
     assert_eq!(last, 40);
     assert!(matches!(error, Some(JournalError::Damaged { segment: 2, offset: 4096, sequence: 41, .. })), "{error:?}");
 }
+
+/// Method: the newest segment has a header and nothing else, as a kill while it is begun leaves it.
+#[test]
+fn a_segment_that_was_only_begun_changes_no_configuration() {
+    let storage = MemoryStorage::new();
+    append_upto(&mut open_configured(&storage, "{}"), 10, 5);
+    let before = storage.bytes("durable");
+    drop(open_configured(&storage, "{}"));
+    let empty = |name: &str| {
+        let mut bytes = storage.bytes(name);
+        bytes[SEGMENT_HEADER_SIZE_BYTES..].fill(0);
+        storage.set_bytes(name, bytes);
+    };
+    empty("0000000002.segment");
+    storage.set_bytes("durable", before);
+    assert_eq!(texts(&configurations_storage(&storage).unwrap()), [(1, Some("{}"))]);
+    append_upto(&mut open_configured(&storage, "{}"), 20, 5);
+    assert_eq!(texts(&configurations_storage(&storage).unwrap()), [(1, Some("{}"))]);
+    append_upto(&mut open_configured(&storage, "[]"), 30, 5);
+    assert_eq!(texts(&configurations_storage(&storage).unwrap()), [(1, Some("{}")), (21, Some("[]"))]);
+}

@@ -441,3 +441,18 @@ fn segments_allocated_ahead_by_a_thread_hold_the_same() {
     assert_eq!((recovered.last_sequence, recovered.tail), (5000, Tail::Clean), "{names:?}");
     append_upto(&mut writer, 5001, 1);
 }
+
+#[test]
+fn a_closed_journal_that_was_written_to_since_is_not_said_to_be_closed() {
+    let storage = MemoryStorage::new();
+    let mut writer = open(&storage);
+    append_upto(&mut writer, 10, 5);
+    writer.close().unwrap();
+    assert!(tidebook_journal::inspect_storage(&storage.shared()).unwrap().closed);
+    let name = "0000000001.segment";
+    storage.set_bytes(name, [storage.bytes(name), b"somebody's".to_vec()].concat());
+    let found = tidebook_journal::inspect_storage(&storage.shared()).unwrap();
+    let (_, report) = JournalWriter::open_storage(storage.shared(), options()).unwrap();
+    assert_eq!((found.closed, found.tail), (report.closed, report.tail));
+    assert!(!found.closed);
+}
