@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -131,6 +132,69 @@ def test_a_checkpoint_of_what_was_not_read_is_refused(rings: Path, tmp_path: Pat
         read(consumer, 3)
         with pytest.raises(ChannelUsageError, match="a checkpoint is of messages that were read, up to 3"):
             consumer.checkpoint("sum", b"", sequence=sequence)
+
+
+@pytest.mark.parametrize("state", [7, True, [1, 2, 3], {5: "five"}, 1.5, None, "text"])
+def test_a_state_is_stored_as_the_bytes_it_is_given_as_and_nothing_else_is_one(
+    rings: Path, tmp_path: Path, state: object
+) -> None:
+    channel = durable(rings, tmp_path)
+    with tb.open_producer(channel) as producer, tb.open_consumer(channel, "reader") as consumer:
+        write(producer, 1, 3)
+        read(consumer, 3)
+        with pytest.raises(ChannelUsageError, match="a state is stored as the bytes") as error:
+            consumer.checkpoint("sum", state)  # type: ignore[arg-type]
+        assert (error.value.facts["option"], error.value.facts["found"]) == ("state", type(state).__name__)
+        with pytest.raises(ChannelUsageError, match="state_id = 5"):
+            consumer.checkpoint(5, b"five")  # type: ignore[arg-type]
+        assert consumer.recover("sum") is None
+        given = np.arange(3, dtype=np.int64)
+        consumer.checkpoint("sum", given.data)
+        found = consumer.recover("sum")
+        assert found is not None
+        assert found.state == given.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("acknowledge", "instead"), [("batch", "behind the `with` of the batch"), ("manual", "after acknowledge()")]
+)
+def test_a_checkpoint_while_read_messages_are_not_released_says_which_are_in_the_state_or_is_refused(
+    rings: Path, tmp_path: Path, acknowledge: Literal["batch", "manual"], instead: str
+) -> None:
+    channel = durable(rings, tmp_path)
+    with (
+        tb.open_producer(channel) as producer,
+        tb.open_consumer(channel, "reader", acknowledge=acknowledge) as consumer,
+    ):
+        write(producer, 1, 10)
+        batch = consumer.poll_batch(timeout=60)
+        assert isinstance(batch, tb.Batch)
+        with batch:
+            with pytest.raises(ChannelUsageError, match="the messages 1 to 10 are read and not released") as error:
+                consumer.checkpoint("sum", b"ten")
+            assert instead in str(error.value)
+            assert consumer.recover("other") is None
+            assert consumer.checkpoint("none", b"", sequence=0)
+            assert consumer.checkpoint("five", b"", sequence=5)
+        if acknowledge == "manual":
+            consumer.acknowledge()
+        consumer.checkpoint("sum", b"ten")
+        found = consumer.recover("sum")
+        assert found is not None
+        assert (found.state, found.cursor.sequence) == (b"ten", 10)
+
+
+def test_a_checkpoint_right_behind_a_gap_is_no_one_of_unreleased_messages(rings: Path, tmp_path: Path) -> None:
+    channel = tb.create_channel("numbers", {"buffer_size": 4096}, directory=rings)
+    with tb.open_producer(channel) as producer:
+        consumer = tb.open_consumer(channel, "reader", policy="overwrite", checkpoints=tmp_path / "checkpoints")
+        write(producer, 1, 2_000)
+        assert isinstance(consumer.poll_batch(), tb.Gap)
+        assert consumer.checkpoint("sum", b"nothing yet")
+        assert isinstance(consumer.poll_batch(), tb.Batch)
+        with pytest.raises(ChannelUsageError, match="to 2000 are read and not released"):
+            consumer.checkpoint("sum", b"more")
+        consumer.close()
 
 
 def test_a_checkpoint_of_a_ring_that_was_lost_without_a_journal_is_refused(rings: Path, tmp_path: Path) -> None:

@@ -60,6 +60,8 @@ class Consumer:
         self._slot = None if record is None else slot(record, *channel.ring.slot)
         self._packing = None if channel.record is None or record is None else Packing(channel.record, record)
         self._keeps_cursor = False
+        # Last message of the newest gap that was told: nobody was given it, so nothing waits to be released.
+        self._told_lost = 0
         # When other tasks of the event loop last had their turn.
         self._yielded = 0.0
 
@@ -89,7 +91,8 @@ class Consumer:
         Waits `timeout` s for the first (None: until one comes). A message whose callback raises is read again.
         Raises: ChannelUsageError for a limit below 1.
         """
-        return self._consumer.poll(callback, limit, timeout)
+        polled = self._consumer.poll(callback, limit, timeout)
+        return self._told(polled) if isinstance(polled, Gap) else polled
 
     def poll_batch(self, limit: int = 1024, timeout: float | None = 0.0) -> Batch | Gap | None:
         """The next messages as one batch, the gap before the next one, or None when nothing came in time.
@@ -98,7 +101,13 @@ class Consumer:
         Raises: CorruptMessageError at a damaged message; `skip` goes past it. ChannelUsageError for a limit below 1.
         """
         taken = self._consumer.take(limit, timeout)
-        return Batch(taken, self._slot, self._packing) if isinstance(taken, RingBatch) else taken
+        if isinstance(taken, RingBatch):
+            return Batch(taken, self._slot, self._packing)
+        return None if taken is None else self._told(taken)
+
+    def _told(self, gap: Gap) -> Gap:
+        self._told_lost = self._consumer.next_sequence - 1
+        return gap
 
     def acknowledge(self, sequence: int | None = None) -> int:
         """Counts all up to this sequence as consumed (None: all that was read) and gives the last that is.
@@ -115,23 +124,36 @@ class Consumer:
     ) -> int:
         """Stores a state with this consumer's cursor, in one commit, and gives the checkpoint's number when it is on disk.
 
-        The state is to be of every message up to the cursor: what was consumed (`committed`), or up to `sequence` of those
-        that were read. With `acknowledge="manual"` all up to `sequence` is acknowledged after it is stored, so that a
+        The state has to be of every message up to the cursor and of none behind it. The cursor is at the last message that was
+        released (`committed`), so call this behind the `with` of a batch, and after `acknowledge` where that is manual; while
+        messages that were read are not released it takes `sequence`, the last that is in the state, and is refused without. With `acknowledge="manual"` all up to `sequence` is acknowledged after it is stored, so that a
         channel without a journal keeps what the state lacks. The newest three of each state id are kept. It costs two
         syncs of a disk. Give `state_id` to one consumer at a time.
-        Raises: ChannelUsageError for a sequence that was not read, and where there is no place for checkpoints;
+        Raises: ChannelUsageError for a state that is no bytes, for a sequence that was not read, for none while read messages are
+                not released, and where there is no place for checkpoints;
                 CheckpointError when the cursor is beyond what is durable (a `peek`): nothing lasting may come of it;
                 CheckpointFullError: what was stored before stays.
         """
-        committed = self._consumer.committed
-        at = committed if sequence is None else sequence
-        if not is_integer(at) or not 0 <= at < self._consumer.next_sequence:
+        _check_state_id(state_id)
+        content = _bytes_of_state(state)
+        committed, read = self._consumer.committed, self._consumer.next_sequence - 1
+        if sequence is None and read > max(committed, self._told_lost):
             raise ChannelUsageError(
-                f"sequence = {sequence!r}: a checkpoint is of messages that were read, up to {self._consumer.next_sequence - 1}",
+                f"checkpoint of {state_id!r} without a sequence while the messages {committed + 1} to {read} are read and not "
+                f"released: it would be of message {committed} and a state that has them would count them twice; call it "
+                f"{'after acknowledge(), ' if self._is_manual else 'behind the `with` of the batch, '}"
+                "or say sequence=, the last message in the state",
+                option="sequence",
+                value=None,
+            )
+        at = committed if sequence is None else sequence
+        if not is_integer(at) or not 0 <= at <= read:
+            raise ChannelUsageError(
+                f"sequence = {sequence!r}: a checkpoint is of messages that were read, up to {read}",
                 option="sequence",
                 value=sequence,
             )
-        checkpoint_id = self._checkpoints.put(state_id, bytes(state), at)
+        checkpoint_id = self._checkpoints.put(state_id, content, at)
         if self._is_manual and at > committed:
             self._consumer.acknowledge(at)
         return checkpoint_id
@@ -144,6 +166,8 @@ class Consumer:
         Raises: CheckpointEpochError when the channel's ring was lost without a journal since, or its journal was cut before
                 it; CheckpointError for one of messages that the journal does not hold; CheckpointDamagedError; ChannelUsageError while an array of a batch is there.
         """
+        if not is_integer(which):
+            _check_state_id(which, "which")
         found = self._checkpoints.find(which)
         if found is not None:
             self._go_behind(found.cursor.sequence)
@@ -164,7 +188,7 @@ class Consumer:
 
     def skip(self) -> Gap:
         """Goes past a damaged message; gives what is lost with it."""
-        return self._consumer.skip()
+        return self._told(self._consumer.skip())
 
     def __iter__(self) -> Iterator[Batch | Gap]:
         """Batches and gaps as they come, without end."""
@@ -316,6 +340,25 @@ def open_consumer(
 def _is_known(channel: Channel, name: str) -> bool:
     """Whether the ring has a cursor of this name: it is exact, and younger than any that is stored."""
     return any(line["name"] == name for line in channel.ring.status()["consumers"])
+
+
+def _check_state_id(state_id: object, option: str = "state_id") -> None:
+    if not isinstance(state_id, str):
+        raise ChannelUsageError(f"{option} = {state_id!r}: the name of a state is a str", option=option, value=state_id)
+
+
+def _bytes_of_state(state: object) -> bytes:
+    """What is stored: a number would be that many zeros, a list its items, if bytes() were asked."""
+    try:
+        return memoryview(state).tobytes()  # type: ignore[arg-type]  # callers without a type checker give anything
+    except TypeError:
+        raise ChannelUsageError(
+            f"state is of type {type(state).__name__}: a state is stored as the bytes that it is given as; encode it, as in "
+            "json.dumps(state).encode()",
+            option="state",
+            expected="bytes, bytearray, memoryview",
+            found=type(state).__name__,
+        ) from None
 
 
 def _check(option: str, value: object, words: tuple[str, ...]) -> None:
