@@ -50,6 +50,7 @@ __all__ = [
     "command_layouts",
     "compact_journal",
     "cut_journal",
+    "damaged_journal_id",
     "error_classes",
     "examine_journal",
     "format_units",
@@ -1224,6 +1225,12 @@ def cut_journal(directory: str | os.PathLike[str], sequence: int, evidence: int 
     quarantined (paths), epoch. See `persistence.cut`.
 
     Raises: JournalError for another sequence or an undamaged journal; its kinds.
+    """
+
+def damaged_journal_id(directory: str | os.PathLike[str]) -> int | None:
+    """What tells a journal from another of its channel, whatever is missing of it; None where no header verifies.
+
+    Raises: JournalAbsentError, JournalVersionError.
     """
 
 def error_classes() -> list[str]:

@@ -149,6 +149,27 @@ def test_repair_puts_segments_back_from_a_copy(damaged: Path, data: Path) -> Non
     assert (again.returncode, again.stdout) == (0, f"{damaged}: whole, up to message 30; nothing to repair\n")
 
 
+@pytest.mark.parametrize("leads_nowhere", [False, True], ids=["it is gone", "its name leads nowhere"])
+def test_repair_tells_a_missing_segment_and_puts_it_back(tmp_path: Path, leads_nowhere: bool) -> None:
+    journal, copy = tmp_path / "journal/numbers", tmp_path / "copy"
+    for _ in range(3):
+        writer = JournalWriter(journal, "numbers", segment_size_bytes=65_536)
+        writer.append(b"one message")
+        writer.sync()
+        del writer
+    shutil.copytree(journal, copy)
+    segment = journal / "0000000002.segment"
+    segment.unlink()
+    if leads_nowhere:
+        segment.symlink_to(tmp_path / "unmounted")
+    shown = tidebook("repair", journal)
+    assert (shown.returncode, shown.stderr) == (1, "")
+    assert "segment 2, offset 0" in shown.stdout
+    done = tidebook("repair", journal, "--source", copy)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, f"{journal}: whole, up to message 3")
+    assert [payload for _, payload in persistence.read(journal)] == [b"one message"] * 3
+
+
 def test_repair_refuses_a_copy_that_does_not_fit(damaged: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     shown = tidebook("repair", damaged, "--source", tmp_path / "empty")

@@ -202,6 +202,21 @@ fn look(storage: &dyn Storage, evidence: u64) -> Result<Look, JournalError> {
     Ok(Look { diagnosis, good, present, headless: headless > 0 })
 }
 
+/// What tells the journal in the directory `path` from another of the same channel, whatever is missing of it; `None` where no
+/// header verifies.
+///
+/// # Errors
+/// [`JournalError::Absent`], another version, or what the operating system refuses.
+pub fn journal_id(path: &Path) -> Result<Option<u64>, JournalError> {
+    let storage = storage::directory(path);
+    for number in segment::numbers_present(&*storage)? {
+        if let Some(opened) = header_of(&*storage, number)? {
+            return Ok(Some(opened.header.journal_id));
+        }
+    }
+    Ok(None)
+}
+
 /// A header that verifies, of a segment that is there.
 fn header_of(storage: &dyn Storage, number: u64) -> Result<Option<OpenSegment>, JournalError> {
     match segment::read_header(storage, number) {

@@ -32,6 +32,12 @@ pub fn examine_journal(py: Python<'_>, directory: PathBuf, evidence: u64) -> PyR
     Ok(facts)
 }
 
+/// What tells a journal from another of its channel, whatever is missing of it.
+#[pyfunction]
+pub fn damaged_journal_id(py: Python<'_>, directory: PathBuf) -> PyResult<Option<u64>> {
+    py.detach(|| repair::journal_id(&directory)).map_err(|error| PyErr::from(Raised::from(error)))
+}
+
 /// Puts damaged segments back from a copy: (segment, why it was refused or None).
 #[pyfunction]
 pub fn restore_journal(py: Python<'_>, directory: PathBuf, source: PathBuf) -> PyResult<Vec<(u64, Option<String>)>> {

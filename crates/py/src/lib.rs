@@ -67,7 +67,9 @@ mod _core {
         journal_durable_end, journal_first_to_keep, journal_stats, verify_journal,
     };
     #[pymodule_export]
-    use super::journal_repair::{cut_journal, examine_journal, mark_journal_put_back, restore_journal};
+    use super::journal_repair::{
+        cut_journal, damaged_journal_id, examine_journal, mark_journal_put_back, restore_journal,
+    };
     #[pymodule_export]
     use super::measure::{measure_drain, measure_echo, measure_hand_over, measure_stream};
     #[pymodule_export]

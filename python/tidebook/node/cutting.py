@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tidebook import persistence
-from tidebook._core import CheckpointStore, JournalReader
+from tidebook._core import CheckpointStore, JournalReader, damaged_journal_id
 from tidebook.errors import CheckpointError, CheckpointFullError, OperationError
 from tidebook.node.directory import checkpoints_file, journal_directory
 from tidebook.node.snapshot_files import proven_durable
@@ -138,8 +138,9 @@ def _rings(directory: Path) -> list[Beyond]:
 
 
 def _rings_of(directory: Path) -> list[RingState]:
-    journal_id = JournalReader(directory).journal_id
-    return [ring for ring in rings_of(directory.name) if ring.is_of(journal_id)]
+    # Not of a reader: none can be had of a journal that lacks a segment.
+    journal_id = damaged_journal_id(directory)
+    return [] if journal_id is None else [ring for ring in rings_of(directory.name) if ring.is_of(journal_id)]
 
 
 def _checkpoints(directory: Path, sequence: int, epoch: int | None) -> list[Beyond]:
