@@ -378,6 +378,45 @@ def test_a_damaged_journal_is_not_backed_up_and_named(tmp_path: Path, data: Path
     assert backups(tmp_path / "backups") == []
 
 
+def linked_snapshots(feed: Feed, tmp_path: Path) -> Path:
+    """The directory of a feed's snapshots moved elsewhere, with a link in its place."""
+    place = next((feed.data / "snapshots").iterdir())
+    place.rename(tmp_path / "elsewhere")
+    place.symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    return place
+
+
+def test_snapshots_behind_a_link_are_in_a_backup_as_all_others_are(tmp_path: Path) -> None:
+    feed = Feed(tmp_path / "data", SnapshotOptions(interval_s=0.0, keep=2))
+    for _ in range(2):
+        feed.write(300)
+        feed.store()
+    feed.writer.close()
+    before = {file.path for file in back_up(feed.data, tmp_path / "before").files}
+    linked_snapshots(feed, tmp_path)
+    assert {file.path for file in back_up(feed.data, tmp_path / "backups").files} == before
+    restore(newest(tmp_path / "backups"), tmp_path / "restored")
+    assert len(list((tmp_path / "restored/snapshots").rglob("*.snapshot"))) == 2
+
+
+@pytest.mark.parametrize("place", ["snapshots", "feeds", "snapshots/feed.binance"])
+def test_what_cannot_be_listed_is_an_error_and_no_backup_is_made_without_it(
+    tmp_path: Path, data: Path, place: str
+) -> None:
+    """Method: a link to itself, which nobody can list, whoever they are."""
+    unlistable = data / place
+    unlistable.parent.mkdir(exist_ok=True)
+    unlistable.symlink_to(unlistable)
+    with pytest.raises(OSError, match=re.escape(place)):
+        back_up(data, tmp_path / "backups")
+    assert backups(tmp_path / "backups") == []
+    if place != "feeds":
+        for command in (("status", "--data", str(data), "--verify"), ("snapshot", "verify", str(data))):
+            said = subprocess.run([sys.executable, "-m", "tidebook", *command], capture_output=True, text=True)
+            assert said.returncode == 1
+            assert str(unlistable) in said.stdout + said.stderr
+
+
 def test_a_backup_beside_a_writer_that_never_rests_has_a_prefix_of_its_messages(tmp_path: Path) -> None:
     """A thread writes and syncs all the time while backups are made, through many segments."""
     data, rings = tmp_path / "data", tmp_path / "rings"

@@ -41,7 +41,16 @@ from tidebook.persistence import inspect
 from tidebook.persistence.copying import copy_file, remove_unfinished, write_all, write_file
 from tidebook.persistence.data_directory import MAINTENANCE_LOCK, Identity, make_directories, read_identity
 from tidebook.persistence.file_lock import locked
-from tidebook.persistence.files import is_full, naming, open_regular, read_regular, replace_durably, sync_directory
+from tidebook.persistence.files import (
+    files_below,
+    files_in,
+    is_full,
+    naming,
+    open_regular,
+    read_regular,
+    replace_durably,
+    sync_directory,
+)
 from tidebook.persistence.journal_copy import (
     WATERMARK_FILE,
     first_sequence_of,
@@ -286,7 +295,7 @@ class _Making:
             raise BackupError(
                 f"the journals in {self._data} are compacted faster than they can be copied", path=str(self._data)
             )
-        for path in sorted((self._data / "feeds").glob("*.json")):
+        for path in files_in(self._data / "feeds", ".json"):
             self._small(path.relative_to(self._data).as_posix())
         self._small("tidebook.json")
         self._forget_others()
@@ -379,9 +388,9 @@ class _Making:
 
     def _snapshots(self) -> None:
         """Of each state the newest first: the oldest may be rotated away meanwhile, and then there are newer ones."""
-        for directory in sorted({path.parent for path in (self._data / "snapshots").rglob("*.snapshot")}):
+        for directory in sorted({path.parent for path in files_below(self._data / "snapshots", ".snapshot")}):
             for _ in range(_TRIES_MAX):
-                found = sorted(directory.glob("*.snapshot"), reverse=True)
+                found = files_in(directory, ".snapshot")[::-1]
                 if not found or sum([self._snapshot(path) for path in found]):
                     break
             else:
@@ -601,7 +610,7 @@ def _wait_for_watermark(journal: Path) -> None:
 def _manifest_files(data: Path, newest: int) -> list[str]:
     """Versions and checkpoints up to version `newest`."""
     directory = data / MANIFEST_DIRECTORY
-    names = [path.relative_to(directory) for path in directory.rglob("*.json") if path.stem.isdecimal()]
+    names = [path.relative_to(directory) for path in files_below(directory, ".json") if path.stem.isdecimal()]
     return sorted(name.as_posix() for name in names if int(name.stem) <= newest)
 
 

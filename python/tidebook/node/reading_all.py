@@ -21,6 +21,7 @@ from tidebook.errors import (
 from tidebook.node.directory import checkpoints_file
 from tidebook.node.status import guarantee
 from tidebook.persistence import verify
+from tidebook.persistence.files import files_below
 from tidebook.persistence.snapshots import stores
 from tidebook.storage.layout import MANIFEST_DIRECTORY
 from tidebook.storage.store import Store
@@ -55,7 +56,7 @@ def size_of(status: DirectoryStatus) -> int:
     """Bytes there are to read, for a bar."""
     data = Path(status.data)
     parts = sum(entry.size_bytes for entry in Store(data).manifest.files.values()) if _has_rows(data) else 0
-    snapshots = sum(path.stat().st_size for path in (data / "snapshots").rglob("*.snapshot"))
+    snapshots = sum(path.stat().st_size for path in _snapshot_files(data))
     return parts + snapshots + sum(channel.journal_size_bytes for channel in status.channels)
 
 
@@ -76,6 +77,14 @@ def read_all(status: DirectoryStatus, progress: Callable[[int], None] = lambda _
     if _has_rows(data):
         _rows(data, found, progress)
     return found
+
+
+def _snapshot_files(data: Path) -> list[Path]:
+    """As far as they can be listed: what cannot is told by who reads them."""
+    try:
+        return list(files_below(data / "snapshots", ".snapshot"))
+    except OSError:
+        return []
 
 
 def _has_rows(data: Path) -> bool:
@@ -119,7 +128,12 @@ def _checkpoints(journal: Path, found: ReadAll) -> None:
 
 
 def _snapshots(data: Path, found: ReadAll, progress: Callable[[int], None]) -> None:
-    for store in stores(data / "snapshots"):
+    try:
+        listed = stores(data / "snapshots")
+    except OSError as error:
+        found.damaged.append(f"{error.filename}: cannot be read: {error.strerror}; no snapshot was looked at")
+        return
+    for store in listed:
         for sequence in store.sequences():
             try:
                 size_bytes = store.verify(sequence).size_bytes

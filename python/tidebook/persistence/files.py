@@ -80,6 +80,37 @@ def _refuse_all_but_files(path: Path, mode: int) -> None:
     )
 
 
+def files_in(directory: Path, suffix: str) -> list[Path]:
+    """Files of a directory whose names end with `suffix`, by name, behind links too; none where there is no directory.
+
+    Raises: OSError for a directory that cannot be listed and for a link that leads nowhere: what a search passes over would be
+            missing without a word.
+    """
+    return sorted(path for path in _entries(directory) if path.name.endswith(suffix) and not path.is_dir())
+
+
+def files_below(directory: Path, suffix: str) -> Iterator[Path]:
+    """As `files_in`, of the directories below it too. A directory that goes away meanwhile has none."""
+    for path in sorted(_entries(directory)):
+        if path.is_dir():
+            yield from files_below(path, suffix)
+        elif path.name.endswith(suffix):
+            yield path
+
+
+def _entries(directory: Path) -> list[Path]:
+    try:
+        found = list(directory.iterdir())
+    except FileNotFoundError:
+        if directory.is_symlink():
+            raise
+        return []
+    for path in found:
+        if path.is_symlink():
+            path.stat()
+    return found
+
+
 def sync_directory(path: Path) -> None:
     """Returns when the names in the directory are durable. Raises: OSError naming it."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

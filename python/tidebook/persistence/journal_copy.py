@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
-from tidebook.persistence.files import open_regular
+from tidebook.persistence.files import files_in, open_regular
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ def segment_name(number: int) -> str:
 
 def segment_numbers(journal: Path) -> list[int]:
     """Numbers of the segments that are there, rising."""
-    found = [path for path in journal.glob("*.segment") if path.stem.isdecimal()]
+    found = [path for path in files_in(journal, ".segment") if path.stem.isdecimal()]
     return sorted(int(path.stem) for path in found if path.name == segment_name(int(path.stem)))
 
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from tidebook._core import JournalReader
 from tidebook._core import SnapshotStore as _SnapshotStore
 from tidebook.errors import OperationError, SnapshotError
-from tidebook.persistence.files import open_regular
+from tidebook.persistence.files import files_below, files_in, open_regular
 
 
 class State(Protocol):
@@ -195,9 +195,9 @@ class SnapshotStore:
 def stores(directory: str | os.PathLike[str]) -> list[SnapshotStore]:
     """The stores below a directory of snapshots, `<channel>/<kind>/` or any other depth, in order of their paths.
 
-    The kind is what the newest file says; a store whose files all say nothing has the name of its directory.
+    The kind is what the newest file says; a store whose files all say nothing has the name of its directory. Raises: OSError for a directory that cannot be listed.
     """
-    directories = {file.parent for file in Path(directory).rglob("*.snapshot")}
+    directories = {file.parent for file in files_below(Path(directory), ".snapshot")}
     return [SnapshotStore(path, _kind_of(path)) for path in sorted(directories)]
 
 
@@ -206,7 +206,7 @@ _KIND_OFFSET = 70
 
 
 def _kind_of(directory: Path) -> str:
-    for file in sorted(directory.glob("*.snapshot"), reverse=True):
+    for file in reversed(files_in(directory, ".snapshot")):
         try:
             with os.fdopen(open_regular(file, os.O_RDONLY), "rb") as opened:
                 head = opened.read(4096)
