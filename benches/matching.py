@@ -42,11 +42,16 @@ REGIMES = {
 Told = dict[str, Any]
 
 
-def run(bench: Bench) -> None:
+def built(bench: Bench) -> Path:
+    """The program that makes the streams and measures the venue on them; `book_alone` lies beside it."""
     profile = bench.size("release", "debug")
     build = ["cargo", "build", "-q", "-p", "tidebook-venue", "--example", "matching", "--example", "book_alone"]
     subprocess.run(build + ["--release"] * (profile == "release"), cwd=ROOT, check=True)
-    program = ROOT / "target" / profile / "examples/matching"
+    return ROOT / "target" / profile / "examples/matching"
+
+
+def run(bench: Bench) -> None:
+    program = built(bench)
     for stream, (orders, goal) in EXCHANGE_CORE.items():
         if stream.endswith("1m") and bench.small:
             continue  # it has to be filled
