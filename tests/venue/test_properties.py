@@ -115,9 +115,9 @@ def test_how_commands_are_sliced_changes_nothing(seed: int, cuts: list[int]) -> 
 
 
 def neutral(commands: Records) -> Records:
-    """Commands of the same times that are refused for what they are: they have no kind."""
+    """Commands of the same time and place on `orders.in` that are refused for what they are: they have no kind."""
     array = np.zeros(len(commands), COMMAND)
-    array["ts"] = commands["ts"]
+    array["ts"], array["source_sequence"] = commands["ts"], commands["source_sequence"]
     return array
 
 
