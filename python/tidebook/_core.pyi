@@ -59,6 +59,7 @@ __all__ = [
     "journal_configurations",
     "journal_durable_end",
     "journal_first_to_keep",
+    "journal_layouts",
     "journal_stats",
     "mark_journal_put_back",
     "measure_drain",
@@ -1264,6 +1265,13 @@ def instrument_name(venue: str, symbol: str) -> str:
 def journal_configurations(directory: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """The first configuration of a journal and each change: segment, first_sequence, created_ns (None in version 1),
     configuration (None where there was none). See `persistence.configurations`.
+
+    Raises: JournalError and its kinds.
+    """
+
+def journal_layouts(directory: str | os.PathLike[str]) -> list[tuple[int, str | None, int]]:
+    """What the messages of a journal are, the first and each change: first_sequence, layout as a ring has it (empty for plain
+    messages, None where the journal does not say), bytes of a record. See `transport.journal.record_layouts`.
 
     Raises: JournalError and its kinds.
     """

@@ -4,8 +4,10 @@
 //! to know it from here; a journal that does not say (raw ones, those of older releases) is taken for what it is asked for.
 
 use std::fmt;
+use std::path::Path;
 
-use tidebook_journal::{ConfigurationChange, SyncPolicy};
+use serde_json::Value;
+use tidebook_journal::{ConfigurationChange, JournalError, SyncPolicy, configurations};
 use tidebook_ring::{RingKind, RingSchema};
 
 use crate::channel::ChannelOptions;
@@ -41,16 +43,41 @@ impl Layout {
 
     /// That of messages under a configuration of [`text`]; `None` where that does not say.
     fn of_configuration(text: &str) -> Option<Self> {
-        let (_, from_ring) = text.split_once(r#","ring":"#)?;
-        let ring = object(from_ring)?;
-        let Some(record) = from_ring[ring.len()..].strip_prefix(r#","record":"#).map(object) else {
-            return Some(Self::default());
-        };
-        let (_, size) = ring.split_once(r#""record_size_bytes":"#)?;
-        let record_size_bytes = size[..size.find([',', '}'])?].parse().ok()?;
-        let (_, layout) = record?.split_once(r#","layout":"#)?;
-        Some(Self { text: unquoted(layout)?, record_size_bytes })
+        let found: Value = serde_json::from_str(text).ok()?;
+        // The ring is what a channel's configuration has; one of something else says nothing of messages.
+        let ring = found.get("ring")?.as_object()?;
+        let Some(record) = found.get("record") else { return Some(Self::default()) };
+        let record_size_bytes = ring.get("record_size_bytes")?.as_u64()?.try_into().ok()?;
+        Some(Self { text: record.get("layout")?.as_str()?.to_owned(), record_size_bytes })
     }
+}
+
+/// What the messages of a journal are from one of them on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayoutChange {
+    /// The first of them.
+    pub first_sequence: u64,
+    /// `None` where the journal does not say.
+    pub layout: Option<Layout>,
+}
+
+/// What the messages of the journal in a directory are, oldest first: the first that are held, and each change.
+///
+/// # Errors
+/// As [`configurations`].
+pub fn layouts(journal: &Path) -> Result<Vec<LayoutChange>, JournalError> {
+    Ok(layout_changes(&configurations(journal)?))
+}
+
+fn layout_changes(changes: &[ConfigurationChange]) -> Vec<LayoutChange> {
+    let mut found: Vec<LayoutChange> = Vec::new();
+    for change in changes {
+        let layout = change.configuration.as_deref().and_then(Layout::of_configuration);
+        if found.last().is_none_or(|last| last.layout != layout) {
+            found.push(LayoutChange { first_sequence: change.first_sequence, layout });
+        }
+    }
+    found
 }
 
 /// What of a journal's history has another layout than `own`: the last such one, and the first message behind all of it, `None`
@@ -70,48 +97,6 @@ pub(crate) fn other_layout(changes: &[ConfigurationChange], own: &Layout) -> Opt
         }
     }
     other
-}
-
-/// The JSON object that a text begins with.
-fn object(text: &str) -> Option<&str> {
-    let (mut depth, mut in_string, mut is_escaped) = (0, false, false);
-    for (at, byte) in text.bytes().enumerate() {
-        match byte {
-            _ if is_escaped => is_escaped = false,
-            b'\\' if in_string => is_escaped = true,
-            b'"' => in_string = !in_string,
-            b'{' if !in_string => depth += 1,
-            b'}' if !in_string => {
-                depth -= 1;
-                if depth == 0 {
-                    return Some(&text[..=at]);
-                }
-            }
-            _ if depth == 0 => return None,
-            _ => {}
-        }
-    }
-    None
-}
-
-/// The string of [`quoted`] that a text begins with.
-fn unquoted(text: &str) -> Option<String> {
-    let mut found = String::new();
-    let mut left = text.strip_prefix('"')?.chars();
-    loop {
-        match left.next()? {
-            '"' => return Some(found),
-            '\\' => match left.next()? {
-                'u' => {
-                    let digits = left.as_str().get(..4)?;
-                    found.push(char::from_u32(u32::from_str_radix(digits, 16).ok()?)?);
-                    left = left.as_str()[4..].chars();
-                }
-                character => found.push(character),
-            },
-            character => found.push(character),
-        }
-    }
 }
 
 /// A JSON object in which equal options are equal bytes; `options.journal.configuration`, JSON too, is in it as
@@ -186,9 +171,38 @@ mod tests {
             let expected = Layout { text: layout.into(), record_size_bytes: 24 };
             assert_eq!((Layout::of_configuration(&text(&options)), of(&options)), (Some(expected.clone()), expected));
         }
+        let spaced =
+            r#"{ "record": {"layout": "price i8 @0", "name": "a"}, "ring": {"count": 64, "record_size_bytes": 8} }"#;
+        let expected = Layout { text: "price i8 @0".into(), record_size_bytes: 8 };
+        assert_eq!(Layout::of_configuration(spaced), Some(expected), "in any order and spacing");
         for silent in ["", "{}", r#"{"keep":"forever"}"#, r#"{"sync":1,"ring":{"#, r#"{"sync":1,"ring":7}"#] {
             assert_eq!(Layout::of_configuration(silent), None, "{silent}");
         }
+    }
+
+    #[test]
+    fn layouts_are_told_where_they_change() {
+        let mut options = ChannelOptions::frames("feed.test", 65_536);
+        let plain = text(&options);
+        options.ring = tidebook_ring::RingOptions::slots(24, 64);
+        options.ring.schema = Some(RingSchema { name: "a".into(), version: 1, text: "price i8 @0".into() });
+        let records = text(&options);
+        options.sync = SyncPolicy::Group;
+        let synced = text(&options);
+        let configurations = [None, Some(plain), Some(records), Some(synced), None];
+        let changes: Vec<_> = (1..)
+            .zip(configurations)
+            .map(|(segment, configuration)| ConfigurationChange {
+                segment,
+                first_sequence: 10 * segment,
+                created_ns: None,
+                configuration,
+            })
+            .collect();
+        let records = Layout { text: "price i8 @0".into(), record_size_bytes: 24 };
+        let expected = [(10, None), (20, Some(Layout::default())), (30, Some(records)), (50, None)];
+        let expected = expected.map(|(first_sequence, layout)| LayoutChange { first_sequence, layout });
+        assert_eq!(layout_changes(&changes), expected);
     }
 
     #[test]

@@ -39,7 +39,7 @@ mod staging;
 
 pub use channel::{Channel, ChannelOptions, ChannelReport, Discarded};
 pub use checkpoints::{Checkpoint, CheckpointError, CheckpointStore, Cursor, Subject, SubjectKind};
-pub use configuration::Layout;
+pub use configuration::{Layout, LayoutChange, layouts};
 pub use consumer::{ChannelConsumer, End};
 pub use error::ChannelError;
 pub use guarantee::Guarantee;

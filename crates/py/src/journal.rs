@@ -395,6 +395,18 @@ pub fn journal_configurations(py: Python<'_>, directory: PathBuf) -> PyResult<Ve
     changes.iter().map(|change| configuration_facts(py, change)).collect()
 }
 
+/// What the messages of a journal are: first_sequence, text and record_size_bytes, for the first and each change.
+#[pyfunction]
+pub fn journal_layouts(py: Python<'_>, directory: PathBuf) -> PyResult<Vec<(u64, Option<String>, u32)>> {
+    let changes =
+        py.detach(|| tidebook_channel::layouts(&directory)).map_err(|error| PyErr::from(Raised::from(error)))?;
+    let facts = changes.into_iter().map(|change| match change.layout {
+        Some(layout) => (change.first_sequence, Some(layout.text), layout.record_size_bytes),
+        None => (change.first_sequence, None, 0),
+    });
+    Ok(facts.collect())
+}
+
 fn configuration_facts<'py>(py: Python<'py>, change: &ConfigurationChange) -> PyResult<Bound<'py, PyDict>> {
     let facts = PyDict::new(py);
     facts.set_item("segment", change.segment)?;

@@ -64,7 +64,7 @@ mod _core {
     #[pymodule_export]
     use super::journal::{
         BatchFinder, JournalReader, JournalWriter, compact_journal, inspect_journal, journal_configurations,
-        journal_durable_end, journal_first_to_keep, journal_stats, verify_journal,
+        journal_durable_end, journal_first_to_keep, journal_layouts, journal_stats, verify_journal,
     };
     #[pymodule_export]
     use super::journal_repair::{

@@ -6,12 +6,11 @@ its last producer was killed, is journaled first; then a thread of this process 
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tidebook._core import DurableChannel, journal_configurations
+from tidebook._core import DurableChannel, journal_layouts
 from tidebook.errors import (
     ChannelUsageError,
     EndpointBusyError,
@@ -82,26 +81,10 @@ def record_layouts(directory: str | os.PathLike[str]) -> list[RecordLayout]:
 
     Raises: JournalAbsentError, JournalVersionError; JournalDamagedError for a damaged header.
     """
-    layouts: list[RecordLayout] = []
-    for change in journal_configurations(directory):
-        text, size_bytes = _recorded(change["configuration"])
-        if not layouts or (layouts[-1].text, layouts[-1].record_size_bytes) != (text, size_bytes):
-            layouts.append(
-                RecordLayout(first_sequence=change["first_sequence"], text=text, record_size_bytes=size_bytes)
-            )
-    return layouts
-
-
-def _recorded(configuration: str | None) -> tuple[str | None, int]:
-    """Text and size of the records of a configuration."""
-    try:
-        found = json.loads(configuration or "")
-        if "record" not in found:
-            # The ring is what a channel's configuration has; one of something else says nothing of messages.
-            return ("", 0) if "ring" in found else (None, 0)
-        return str(found["record"]["layout"]), int(found["ring"]["record_size_bytes"])
-    except (ValueError, KeyError, TypeError):
-        return None, 0
+    return [
+        RecordLayout(first_sequence=first_sequence, text=text, record_size_bytes=size_bytes)
+        for first_sequence, text, size_bytes in journal_layouts(directory)
+    ]
 
 
 def _other_layout(name: str, error: ChannelUsageError) -> ChannelUsageError:
