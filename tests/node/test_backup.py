@@ -378,6 +378,45 @@ def test_a_damaged_journal_is_not_backed_up_and_named(tmp_path: Path, data: Path
     assert backups(tmp_path / "backups") == []
 
 
+def test_a_backup_after_the_repair_of_a_journal_does_not_go_on_with_its_damaged_copy(
+    tmp_path: Path, data: Path
+) -> None:
+    """Method: a backup in another place has the segment, the one that is made has nothing yet."""
+    journal = data / "journal" / CHANNEL
+    back_up(data, tmp_path / "other")
+    segment = journal / "0000000002.segment"
+    whole = segment.read_bytes()
+    segment.write_bytes(whole[: 4096 + 60] + bytes([whole[4096 + 60] ^ 1]) + whole[4096 + 61 :])
+    for _ in range(2):
+        with pytest.raises(BackupError, match="the journal is damaged") as caught:
+            back_up(data, tmp_path / "backups")
+        assert (caught.value.facts["path"], caught.value.facts["segment"]) == (str(journal), 2)
+        assert f"`tidebook journal repair {journal}`" in str(caught.value)
+        assert ".partial" not in str(caught.value)
+    source = newest(tmp_path / "other") / DATA / "journal" / CHANNEL
+    assert persistence.restore(journal, source)
+    made = back_up(data, tmp_path / "backups")
+    check(tmp_path / "backups" / made.id)
+
+
+def test_a_file_of_an_earlier_backup_that_is_damaged_is_copied_anew_and_told(tmp_path: Path, data: Path) -> None:
+    destination = tmp_path / "backups"
+    first = back_up(data, destination)
+    shared = destination / first.id / DATA / "journal" / CHANNEL / "0000000001.segment"
+    content = bytearray(shared.read_bytes())
+    content[4096 + 60] ^= 1
+    shared.write_bytes(content)
+    asked = [sys.executable, "-m", "tidebook", "backup", str(destination), "--data", str(data), "--json"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=True)
+    assert done.stderr == f"{shared} is not what its backup lists; it was copied anew, and that backup stays damaged\n"
+    made = Path(json.loads(done.stdout)["path"])
+    check(made)
+    with pytest.raises(BackupError, match=r"0000000001\.segment"):
+        check(destination / first.id)
+    restore(made, tmp_path / "restored")
+    assert messages(tmp_path / "restored") == messages(data)
+
+
 def linked_snapshots(feed: Feed, tmp_path: Path) -> Path:
     """The directory of a feed's snapshots moved elsewhere, with a link in its place."""
     place = next((feed.data / "snapshots").iterdir())
@@ -615,6 +654,7 @@ def test_a_backup_of_what_a_power_loss_left_has_all_that_a_start_would_find(tmp_
     with owning(data, "run"):
         writer = JournalWriter(data / "journal" / CHANNEL, CHANNEL)
         durable = data / "journal" / CHANNEL / "durable"
+        old = b""
         for n in range(100):
             writer.append(b"%d" % n)
             writer.sync()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from pathlib import Path  # noqa: TC003 - cyclopts reads annotations
 from typing import TYPE_CHECKING
@@ -27,9 +28,11 @@ def backup(destination: Path, *, data: Path | None = None, json: Json = False) -
     """
     from tidebook.node.backup import back_up
 
-    directory = data_directory(data)
+    directory, told = data_directory(data), list[str]()
     with progress_bar("backing up", None, quiet=json) as advance:
-        made = back_up(directory, destination, advance)
+        made = back_up(directory, destination, advance, told.append)
+    for line in told:
+        print(line, file=sys.stderr)
     path = destination / made.id
     if json:
         print_json({"path": str(path), **_facts(made)})

@@ -10,7 +10,8 @@ A backup is a directory `<destination>/<id>/` with the copy in `data/` and `back
 size and hash. It is made under another name and gets its own when every byte and name in it is synced, so one that was
 interrupted is none; the next one goes on with what it had copied. What never changes (parts, sealed segments,
 snapshots) and is in an earlier backup is not copied again but linked: backups share files, and each is whole by
-itself. Layout: docs/formats/backup.md.
+itself. What is linked is read and hashed as what is copied is, and copied anew if it is not what the earlier one listed.
+Layout: docs/formats/backup.md.
 """
 
 from __future__ import annotations
@@ -132,10 +133,16 @@ _decode_file = msgspec.json.Decoder(File).decode
 _decode_backup = msgspec.json.Decoder(Backup).decode
 
 
-def back_up(data: Path, destination: Path, progress: Callable[[int], None] = lambda _: None) -> Backup:
+def back_up(
+    data: Path,
+    destination: Path,
+    progress: Callable[[int], None] = lambda _: None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Backup:
     """Makes a backup of `data` below `destination`, which is made if need be; returns when it is whole and durable.
 
-    The owner of `data` may work on. `progress` is called with bytes copied.
+    The owner of `data` may work on. `progress` is called with bytes copied, `tell` with a line for each file
+    of the backup before that is damaged: such a file is copied anew, and the backup before stays as it is.
     Raises: BackupError for a directory that is none, for journals that are damaged, and while another process makes a
             backup there, and for a full disk; StorageError for a store that is; OSError of either disk, naming the file.
     """
@@ -151,7 +158,7 @@ def back_up(data: Path, destination: Path, progress: Callable[[int], None] = lam
             raise BackupError(f"another process makes a backup in {destination}; wait for it", path=str(destination))
         try:
             with _kept_as_it_is(data):
-                return _Making(data, destination, identity, progress).run()
+                return _Making(data, destination, identity, progress, tell).run()
         except OSError as error:
             if not is_full(error):
                 raise
@@ -252,8 +259,16 @@ def _kept_as_it_is(data: Path) -> Iterator[None]:
 class _Making:
     """One backup being made."""
 
-    def __init__(self, data: Path, destination: Path, identity: Identity, progress: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        data: Path,
+        destination: Path,
+        identity: Identity,
+        progress: Callable[[int], None],
+        tell: Callable[[str], None],
+    ) -> None:
         self._data = data
+        self._tell = tell
         self._destination = destination
         self._identity = identity
         self._progress = progress
@@ -438,7 +453,7 @@ class _Making:
             self._small(f"{where}/{name}")
         stored = positions.get(channel, 0)
         state = inspect(self._target / where)
-        self._check_chain(self._target / where, first_copied)
+        self._check_chain(journal, self._target / where, first_copied)
         held = JournalHeld(
             channel=channel,
             journal_id=f"{state.journal_id:016x}",
@@ -510,16 +525,19 @@ class _Making:
             )
         return first_sequence_of(self._target / where / segment_name(max(fresh - 1, numbers[0])))
 
-    def _check_chain(self, copied: Path, from_sequence: int) -> None:
+    def _check_chain(self, journal: Path, copied: Path, from_sequence: int) -> None:
         """Reads the batches that were copied, as they came back from the disk, and those of the segment before them, whose end
-        they have to follow. Raises: BackupError with the damage.
+        they have to follow. Of a damaged journal no copy is kept: the next backup would go on with it when the journal is mended.
+        Raises: BackupError with the damage.
         """
         try:
             reader = JournalReader(copied, from_sequence=from_sequence, durable_only=False)
             while reader.next(16_384) is not None:
                 pass
         except JournalDamagedError as error:
-            raise _of_damaged(copied, error) from error
+            for segment in files_in(copied, ".segment"):
+                segment.unlink()
+            raise _of_damaged(journal, error, copied) from error
 
     # Ways a file gets into the backup.
 
@@ -530,17 +548,19 @@ class _Making:
         """
         source, target = self._data / relative, self._target / relative
         resumed = self._resumed.get(relative)
-        if resumed is not None and resumed.sealed and _same_file(source, target, committed, resumed.hash):
+        if resumed is not None and resumed.sealed and _is_held(source, target, committed, resumed):
             self._note(resumed, copied=False)
             return True
         target.unlink(missing_ok=True)
         listed = self._listed.get(relative)
         if listed is not None and self._earlier is not None:
             earlier = self._earlier / DATA / relative
-            is_there = earlier.is_file() and earlier.stat().st_size == listed.size_bytes
-            if is_there and _same_file(source, earlier, committed, listed.hash) and _linked(earlier, target):
-                self._note(listed, copied=False)
-                return False
+            if _is_held(source, earlier, committed, listed):
+                if _linked(earlier, target):
+                    self._note(listed, copied=False)
+                    return False
+            elif not _is_as_listed(earlier, listed):
+                self._tell(f"{earlier} is not what its backup lists; it was copied anew, and that backup stays damaged")
         size_bytes, digest = copy_file(source, target, progress=self._progress)
         if committed.startswith("blake3:") and committed != f"blake3:{digest}":
             raise BackupError(
@@ -590,9 +610,15 @@ def require_beginning(data: Path, held: JournalHeld) -> None:
         ) from error
 
 
-def _of_damaged(journal: Path, error: JournalDamagedError) -> BackupError:
+def _of_damaged(journal: Path, error: JournalDamagedError, read: Path | None = None) -> BackupError:
+    """That of a journal which was `read` where it is or as its copy, by its own files: a copy is what they gave."""
+    own = {
+        key: str(fact).replace(str(read or journal), str(journal)) for key, fact in error.facts.items() if key == "path"
+    }
     return BackupError(
-        f"the journal is damaged, so it was not backed up: {error}", **{"path": str(journal), **error.facts}
+        f"the journal is damaged, so it was not backed up: {str(error).replace(str(read or journal), str(journal))}; "
+        f"`tidebook journal repair {journal}` tells what can be done",
+        **{"path": str(journal), **error.facts, **own},
     )
 
 
@@ -612,6 +638,21 @@ def _manifest_files(data: Path, newest: int) -> list[str]:
     directory = data / MANIFEST_DIRECTORY
     names = [path.relative_to(directory) for path in files_below(directory, ".json") if path.stem.isdecimal()]
     return sorted(name.as_posix() for name in names if int(name.stem) <= newest)
+
+
+def _is_held(source: Path, held: Path, committed: str, listed: File) -> bool:
+    """Whether a file that never changes is held, byte for byte as it was listed."""
+    return (
+        held.is_file()
+        and held.stat().st_size == listed.size_bytes
+        and _same_file(source, held, committed, listed.hash)
+        and blake3_of_file(held) == listed.hash
+    )
+
+
+def _is_as_listed(held: Path, listed: File) -> bool:
+    """Whether a file of a backup is what its listing says; one that is away was removed by somebody who knows of it."""
+    return not held.is_file() or (held.stat().st_size == listed.size_bytes and blake3_of_file(held) == listed.hash)
 
 
 def _same_file(source: Path, held: Path, committed: str, digest: str) -> bool:
