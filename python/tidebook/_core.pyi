@@ -1238,8 +1238,8 @@ def error_classes() -> list[str]:
     """Names of the `tidebook.errors` classes the core may raise."""
 
 def examine_journal(directory: str | os.PathLike[str], evidence: int = 0) -> dict[str, Any]:
-    """What is damaged: first_sequence, last_good, last_known, torn_bytes, findings (segment, offset, sequence, damage).
-    See `persistence.examine`.
+    """What is damaged: first_sequence, last_good, last_known, torn_bytes, cut_begun, findings (segment, offset, sequence,
+    damage). See `persistence.examine`.
 
     Raises: JournalError and its kinds; damage is in the answer.
     """

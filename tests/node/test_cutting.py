@@ -189,3 +189,67 @@ def test_a_cut_puts_aside_the_checkpoints_of_what_it_loses_and_leaves_those_that
     again = tidebook(rings, "journal", "repair", journal, "--cut-at", 5)
     assert (again.returncode, again.stdout.splitlines()[0]) == (0, "it was cut there already; nothing is left to do")
     assert held(journal / "checkpoints") == before
+
+
+def test_a_cut_waits_for_readers_and_leaves_none_a_ring_with_what_was_cut(tmp_path: Path, rings: Path) -> None:
+    options = {"durability": "wal", "wal_dir": tmp_path / "wal"}
+    root = rings / "default"
+    journal = tmp_path / "wal/numbers"
+    channel = tb.create_channel("numbers", options, directory=root)
+    with tb.open_producer(channel) as producer:
+        for number in range(20):
+            producer.write(b"message %d" % number, wait="durable")
+    flip_in_message(journal, 6)
+    with tb.open_consumer(channel, "book"):
+        before = sorted(path.read_bytes() for path in journal.glob("*.segment"))
+        refused = tidebook(rings, "journal", "repair", journal, "--cut-at", 5)
+        assert refused.returncode == 1
+        assert f"not cut while consumer book (process {os.getpid()}) has its ring" in refused.stderr
+        assert sorted(path.read_bytes() for path in journal.glob("*.segment")) == before
+    done = tidebook(rings, "journal", "repair", journal, "--cut-at", 5)
+    assert done.returncode == 0, done.stderr
+    assert list(root.glob("numbers*")) == [], "who comes before the next start is told that there is none"
+    assert len(list((journal / "quarantine/rings").glob("numbers.ring"))) == 1
+    channel = tb.create_channel("numbers", options, directory=root)
+    with tb.open_producer(channel) as producer, tb.open_consumer(channel, "book", start="earliest") as consumer:
+        assert producer.write(b"of the new epoch", wait="durable") == 21
+        read: list[int] = []
+        while not read or read[-1] < 21:
+            consumer.poll(lambda sequence, _: read.append(sequence), timeout=60)
+        assert read == [1, 2, 3, 4, 5, 21]
+
+
+def test_a_ring_of_another_copy_shows_nothing_of_a_journal(
+    tmp_path: Path, rings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Method: a restored copy goes on under another node's name, and is removed or stays; then the original is asked, and cut."""
+    monkeypatch.setenv("TIDEBOOK_RINGS", str(rings))
+    data, backups = tmp_path / "data", tmp_path / "backups"
+    journal = data / "journal/numbers"
+
+    def write_to(wal: Path, node: str, count: int) -> None:
+        channel = tb.create_channel("numbers", {"durability": "wal", "wal_dir": wal}, node=node)
+        with tb.open_producer(channel) as producer:
+            for number in range(count):
+                producer.write(b"message %d of %s" % (number, node.encode()), wait="durable")
+
+    write_to(data / "journal", "na", 20)
+    assert tidebook(rings, "backup", backups, "--data", data).returncode == 0
+    for name, is_removed in (("gone", True), ("there", False)):
+        copy = tmp_path / name
+        assert tidebook(rings, "restore", backups, "--data", copy).returncode == 0
+        write_to(copy / "journal", f"nb-{name}", 100)
+        if is_removed:
+            shutil.rmtree(copy)
+        asked = tidebook(rings, "journal", "repair", journal)
+        assert (asked.returncode, asked.stdout) == (0, f"{journal}: whole, up to message 20; nothing to repair\n")
+    flip_in_message(journal, 11)
+    asked = tidebook(rings, "journal", "repair", journal)
+    assert "--cut-at 10       go on behind message 10; loses 11 to 20, 10 messages" in asked.stdout
+    held = Path(next(backups.glob("2*"))) / "data/journal/numbers"
+    put_back = tidebook(rings, "journal", "repair", journal, "--source", held)
+    assert (put_back.returncode, put_back.stdout.splitlines()[-1]) == (0, f"{journal}: whole, up to message 20")
+    flip_in_message(journal, 11)
+    done = tidebook(rings, "journal", "repair", journal, "--cut-at", 10)
+    assert "cut behind message 10: 10 messages lost as far as is known; the next message is 21" in done.stdout
+    assert {path.parent.name for path in rings.glob("*/numbers.ring")} == {"nb-gone", "nb-there"}

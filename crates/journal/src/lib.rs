@@ -21,6 +21,7 @@
 
 mod batch_finder;
 mod beginning;
+mod begun_cut;
 mod compact;
 mod configuration;
 mod durable_end;

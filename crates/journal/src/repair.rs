@@ -10,13 +10,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::beginning::{self, Beginning};
+use crate::begun_cut::{self, BegunCut};
 use crate::error::{Damage, JournalError, io_error};
 use crate::frame::{ChainState, FORMAT_VERSION, IDENTITY, SegmentHeader};
 use crate::recovery::{Proof, Tail, last_shown_behind, scan_tail};
 use crate::segment::{self, OpenSegment};
 use crate::storage::{self, Access, Storage, StorageFile, StorageLock, read_full_at, write_all_at};
 use crate::walk::{Buffer, Walked, check_seal, walk};
-use crate::watermark::{self, Watermark, WatermarkWriter};
+use crate::watermark::{Watermark, WatermarkWriter};
 use crate::writer::now_ns;
 use crate::{compact, verify, writer};
 
@@ -48,6 +49,8 @@ pub struct Diagnosis {
     pub last_known: u64,
     /// The first damage of each segment, in order; none for a journal that opens.
     pub findings: Vec<Finding>,
+    /// A cut was begun and ended on its way: the same cut finishes it, and [`restore`] of all that is damaged undoes it.
+    pub cut_begun: bool,
     /// How a journal without damage ends. A torn tail needs no repair: the next opening goes on behind it.
     pub tail: Tail,
 }
@@ -104,6 +107,7 @@ pub fn examine_storage(storage: &Arc<dyn Storage>, evidence: u64) -> Result<Diag
             last_good: verified.journal.last_sequence,
             last_known: verified.journal.last_sequence,
             findings: Vec::new(),
+            cut_begun: false,
             tail: verified.journal.tail,
         }),
         // Damage, and nothing that a living writer or compaction may still explain.
@@ -119,16 +123,22 @@ struct Look {
     good: Option<(u64, Walked)>,
     /// Numbers of all segments present.
     present: Vec<u64>,
+    /// Number of the newest segment that anything shows to have been there.
+    newest: u64,
     /// The segments before the oldest are missing, which was not compaction.
     headless: bool,
 }
 
 fn look(storage: &dyn Storage, evidence: u64) -> Result<Look, JournalError> {
-    let watermark = watermark::read(storage)?;
+    // What a cut has done that ended on its way is damage too, and its own watermark says nothing of what was there before.
+    let begun = begun_cut::read(storage)?;
+    let watermark = begun_cut::known_durable(storage)?;
+    let evidence = begun.map_or(evidence, |begun| begun.made.sequence.max(evidence));
     let present = segment::numbers_present(storage)?;
     let (Some(&oldest), Some(&newest)) = (present.first(), present.last()) else {
         return Err(JournalError::Absent { path: storage.path("") });
     };
+    let newest = begun.map_or(newest, |begun| begun.newest.max(newest));
     let last = watermark.map_or(newest, |watermark| watermark.segment.max(newest));
     let mut findings: Vec<Finding> = Vec::new();
     let mut last_known = watermark.map_or(0, |watermark| watermark.sequence).max(evidence);
@@ -198,8 +208,9 @@ fn look(storage: &dyn Storage, evidence: u64) -> Result<Look, JournalError> {
         before = whole.then_some(walked.state);
     }
     let last_good = good.map_or(0, |(_, walked): (u64, Walked)| walked.state.next_sequence - 1);
-    let diagnosis = Diagnosis { first_sequence, last_good, last_known, findings, tail: Tail::Clean };
-    Ok(Look { diagnosis, good, present, headless: headless > 0 })
+    let cut_begun = begun.is_some();
+    let diagnosis = Diagnosis { first_sequence, last_good, last_known, findings, cut_begun, tail: Tail::Clean };
+    Ok(Look { diagnosis, good, present, newest: last, headless: headless > 0 })
 }
 
 /// What tells the journal in the directory `path` from another of the same channel, whatever is missing of it; `None` where no
@@ -273,6 +284,9 @@ pub fn restore_storage(storage: &Arc<dyn Storage>, from: &dyn Storage) -> Result
         };
         done.push(Restored { segment: number, refused });
     }
+    if found.diagnosis.cut_begun && look(&**storage, 0)?.diagnosis.findings.is_empty() {
+        begun_cut::undo(&**storage)?;
+    }
     Ok(done)
 }
 
@@ -332,7 +346,7 @@ fn fits(storage: &dyn Storage, from: &dyn Storage, number: u64) -> Result<Result
         }
         None => {
             // The newest, or one whose successor is damaged too: no less than what is known.
-            let watermark = watermark::read(storage)?.filter(|watermark| watermark.segment == number);
+            let watermark = begun_cut::known_durable(storage)?.filter(|watermark| watermark.segment == number);
             let known = watermark.map_or(0, |watermark| watermark.batch_number);
             let held = match header_of(storage, number)? {
                 Some(held) => walk(storage, &held, u64::MAX, &mut buffer, |_, _| ())?.state.batch_number,
@@ -399,7 +413,8 @@ fn put_back(storage: &dyn Storage, number: u64, copy: &OpenSegment) -> Result<()
     let name = segment::file_name(number);
     let size_bytes = copy.file.size_bytes().map_err(io_error("read", &storage.path(&name)))?;
     set_aside(storage, &name)?;
-    write_beginning(storage, number, copy, size_bytes)
+    copy_beginning(storage, number, copy, size_bytes)?;
+    name_beginning(storage, number)
 }
 
 /// Keeps a file in the quarantine under a name that is free there; where that is, if the file is there.
@@ -447,27 +462,36 @@ pub fn cut_storage(storage: &Arc<dyn Storage>, sequence: u64, evidence: u64) -> 
         let rule = format!("the last good message is {}; give exactly that", diagnosis.last_good);
         return Err(JournalError::Option { option: "cut-at", value: sequence.to_string(), rule });
     }
-    let mut quarantined = Vec::new();
     let newer: Vec<u64> = found.present.iter().copied().filter(|&number| number > last).collect();
     let opened = segment::open(&**storage, last, Access::Read)?.expect("the segment was read under the lock");
     let path = storage.path(&segment::file_name(last));
     let trimmed = opened.file.size_bytes().map_err(io_error("read", &path))? > walked.end;
-    for &number in trimmed.then_some(&last).into_iter().chain(&newer) {
-        quarantined.extend(set_aside(&**storage, &segment::file_name(number))?);
-    }
     let root = storage.path("");
     let next_sequence = diagnosis.last_known.max(evidence).max(sequence) + 1;
     let header = header_behind(&**storage, &opened.header, &walked.state, next_sequence)?;
     let epoch = header.epoch;
+    // Room for all of it before anything is changed.
+    let blank = segment::allocate(storage, header.segment, header.size_bytes)?;
+    if trimmed {
+        copy_beginning(&**storage, last, &opened, walked.end)
+            .inspect_err(|_| drop(segment::remove_unfinished(&**storage)))?;
+    }
+    let mut quarantined = Vec::new();
+    for &number in trimmed.then_some(&last).into_iter().chain(&newer) {
+        quarantined.extend(set_aside(&**storage, &segment::file_name(number))?);
+    }
     // Before anything else is changed: until the segment has its name it shows that one is missing, whatever a crash leaves
     // of those there are. Afterwards the older one would name segments that are gone for good.
-    WatermarkWriter::open(&**storage)?.publish_synced(Watermark {
+    let made = Watermark {
         sequence: next_sequence - 1,
         batch_number: walked.state.batch_number,
         segment: header.segment,
         epoch,
         closed: false,
-    })?;
+    };
+    let before = begun_cut::known_durable(&**storage)?;
+    begun_cut::begin(&**storage, BegunCut { before, made, newest: found.newest })?;
+    WatermarkWriter::open(&**storage)?.publish_synced(made)?;
     storage.sync_directory().map_err(io_error("sync", &root))?;
     // The newest first, down to the second behind the cut: its predecessor still shows that it is missing.
     for &number in newer.iter().rev().filter(|&&number| number > last + 1) {
@@ -476,10 +500,11 @@ pub fn cut_storage(storage: &Arc<dyn Storage>, sequence: u64, evidence: u64) -> 
         storage.sync_directory().map_err(io_error("sync", &root))?;
     }
     if trimmed {
-        write_beginning(&**storage, last, &opened, walked.end)?;
+        name_beginning(&**storage, last)?;
     }
-    segment::allocate(storage, header.segment, header.size_bytes)?.finish(&**storage, header)?;
+    blank.finish(&**storage, header)?;
     storage.sync_directory().map_err(io_error("sync", &root))?;
+    begun_cut::forget(&**storage)?;
     if found.headless {
         // Who cuts has seen that they are missing too. Last, for without it the journal is still damaged.
         let beginning = Beginning { segment: found.present[0], sequence: diagnosis.first_sequence };
@@ -489,8 +514,8 @@ pub fn cut_storage(storage: &Arc<dyn Storage>, sequence: u64, evidence: u64) -> 
     Ok(Cut { last_sequence: sequence, next_sequence, lost, quarantined, epoch })
 }
 
-/// Lets the first `end` bytes of `opened` take the place of segment `number`, which was set aside if it is there.
-fn write_beginning(storage: &dyn Storage, number: u64, opened: &OpenSegment, end: u64) -> Result<(), JournalError> {
+/// Copies the first `end` bytes of `opened`, durably, under the name that segment `number` has while it is made.
+fn copy_beginning(storage: &dyn Storage, number: u64, opened: &OpenSegment, end: u64) -> Result<(), JournalError> {
     let (name, unfinished) = (segment::file_name(number), segment::unfinished_name(number));
     let path = storage.path(&unfinished);
     let file = storage.create(&unfinished).map_err(io_error("create", &path))?;
@@ -505,8 +530,13 @@ fn write_beginning(storage: &dyn Storage, number: u64, opened: &OpenSegment, end
         write_all_at(&*file, &block[..read], offset).map_err(io_error("write", &path))?;
         offset += read as u64;
     }
-    file.sync().map_err(io_error("sync", &path))?;
-    storage.rename(&unfinished, &name).map_err(io_error("rename", &path))?;
+    file.sync().map_err(io_error("sync", &path))
+}
+
+/// Lets it take the place of the segment, which was set aside if it is there.
+fn name_beginning(storage: &dyn Storage, number: u64) -> Result<(), JournalError> {
+    let (name, unfinished) = (segment::file_name(number), segment::unfinished_name(number));
+    storage.rename(&unfinished, &name).map_err(io_error("rename", &storage.path(&unfinished)))?;
     storage.sync_directory().map_err(io_error("sync", &storage.path("")))
 }
 

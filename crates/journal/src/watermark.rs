@@ -14,6 +14,8 @@ use crate::storage::{self, Access, Storage, StorageFile, is_absent, read_full_at
 const FILE_NAME: &str = "durable";
 const MAGIC: [u8; 8] = *b"TIDEDURA";
 const CRC_OFFSET: usize = 44;
+/// Of the file.
+pub(crate) const SIZE_BYTES: usize = size_of::<Layout>();
 
 /// How far a journal is durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +65,7 @@ impl Watermark {
         self.encode().to_vec()
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
         let layout = Layout::read_from_bytes(bytes).ok()?;
         let whole = layout.magic == MAGIC && layout.crc == crc_fast::crc32_iscsi(&bytes[..CRC_OFFSET]);
         whole.then_some(Self {
@@ -136,6 +138,14 @@ impl WatermarkReader {
 /// What the file says now.
 pub(crate) fn read(storage: &dyn Storage) -> Result<Option<Watermark>, JournalError> {
     WatermarkReader::default().poll(storage)
+}
+
+/// Removes the file, of a journal that had none; the caller syncs the directory.
+pub(crate) fn remove(storage: &dyn Storage) -> Result<(), JournalError> {
+    match storage.remove(FILE_NAME) {
+        Err(error) if !is_absent(&error) => Err(io_error("remove", &storage.path(FILE_NAME))(error)),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::begun_cut;
 use crate::error::{JournalError, io_error};
 use crate::fork::Owner;
 use crate::frame::{
@@ -203,6 +204,8 @@ impl JournalWriter {
             put_back::unmark(&*storage)?;
         }
         storage.sync_directory().map_err(io_error("sync", &root))?;
+        // Of a cut that was finished but for this.
+        begun_cut::forget(&*storage)?;
         let writer = Self {
             options,
             segment,

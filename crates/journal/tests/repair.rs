@@ -9,7 +9,7 @@ use tidebook_journal::{
     Damage, JournalError, JournalOptions, JournalReader, JournalWriter, ReaderOptions, SEGMENT_HEADER_SIZE_BYTES, Tail,
     Visible, verify_storage,
 };
-use tidebook_testkit::storage::EIO;
+use tidebook_testkit::storage::{EIO, ENOSPC};
 use tidebook_testkit::{Fault, MemoryStorage, Operation, Random};
 
 fn name(segment: u64) -> String {
@@ -350,6 +350,8 @@ fn a_crash_within_a_repair_is_followed_by_the_same_repair() {
                         "{what}, watermark {with_watermark}, {operation:?} {nth}, restoring {restoring}, first {first:?}"
                     );
                     failed += u64::from(first.is_err());
+                    // Readers of what is durable see it by the watermark.
+                    let visible = if with_watermark { Visible::Durable } else { Visible::Written };
                     match verify_storage(&storage.shared()) {
                         Ok(found) => {
                             let kept = found.journal.last_sequence;
@@ -359,13 +361,21 @@ fn a_crash_within_a_repair_is_followed_by_the_same_repair() {
                         Err(JournalError::Damaged { .. }) => {
                             let found = examined(&storage);
                             assert!(found.last_good >= last_good, "{at}: {found:?}");
+                            assert!(found.last_known >= last_known, "{at}: {found:?}");
+                            if !restoring {
+                                // Who has a copy after all loses nothing.
+                                let undone = storage.fork();
+                                let done = restore_storage(&undone.shared(), &copy).unwrap();
+                                assert!(done.iter().all(|one| one.refused.is_none()), "{at}: {done:?}");
+                                assert_eq!(read_all(&undone, visible).0, 100, "{at}");
+                                append_upto(&mut open(&undone), 101, 1);
+                                assert_eq!(verify_storage(&undone.shared()).unwrap().journal.epoch, 1, "{at}");
+                            }
                             repair(&storage).unwrap_or_else(|error| panic!("{at}: {error}"));
                         }
                         Err(error) => panic!("{at}: {error}"),
                     }
                     let expected = if restoring { 100 } else { last_good };
-                    // Readers of what is durable see it by the watermark.
-                    let visible = if with_watermark { Visible::Durable } else { Visible::Written };
                     assert_eq!(read_all(&storage, visible).0, expected, "{at}");
                     append_upto(&mut open(&storage), if restoring { 101 } else { last_known + 1 }, 1);
                 }
@@ -373,6 +383,33 @@ fn a_crash_within_a_repair_is_followed_by_the_same_repair() {
         }
     }
     assert!(failed > 100, "only {failed} repairs failed on the way");
+}
+
+/// Method: each write of a cut finds no room in turn.
+#[test]
+fn a_cut_that_finds_no_room_has_changed_nothing_or_says_that_it_was_begun() {
+    let mut begun = 0;
+    for nth in 1..6 {
+        let storage = journal();
+        flip(&storage, 2, second_batch(&storage, 2) + 60);
+        let segments = |storage: &MemoryStorage| (1..=5).map(|n| storage.bytes(&name(n))).collect::<Vec<_>>();
+        let (told, before) = (examined(&storage), segments(&storage));
+        storage.fail(Operation::Write, nth, Fault::Errno(ENOSPC));
+        let error = cut_storage(&storage.shared(), 24, 0).unwrap_err();
+        storage.heal();
+        assert!(matches!(error, JournalError::Full { .. }), "{nth}: {error}");
+        let now = examined(&storage);
+        if now.cut_begun {
+            assert!(nth > 3, "all the room is taken before");
+            assert_eq!((now.findings[0].clone(), now.last_good), (told.findings[0].clone(), 24));
+            begun += 1;
+        } else {
+            assert_eq!((now, segments(&storage)), (told, before), "{nth}");
+        }
+        assert_eq!(cut_storage(&storage.shared(), 24, 0).unwrap().next_sequence, 101);
+        assert!(!examined(&storage).cut_begun);
+    }
+    assert!(begun > 0);
 }
 
 #[test]

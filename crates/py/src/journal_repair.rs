@@ -19,6 +19,7 @@ pub fn examine_journal(py: Python<'_>, directory: PathBuf, evidence: u64) -> PyR
     facts.set_item("last_good", found.last_good)?;
     facts.set_item("last_known", found.last_known)?;
     facts.set_item("torn_bytes", found.tail.torn_bytes())?;
+    facts.set_item("cut_begun", found.cut_begun)?;
     let mut findings = Vec::new();
     for finding in &found.findings {
         let one = PyDict::new(py);

@@ -71,7 +71,7 @@ def repair(
                 done["cut"] = asdict(cut) | {"quarantined": [*cut.quarantined, *kept]}
             elif (kept_now := cutting.finish(directory, cut_at)) is not None:
                 done["finished"] = kept_now
-    after = _look(directory)[0] if done else found
+    after, shown_after = _look(directory) if done else (found, shown)
     if json:
         snapshots = [one.path for one in known if one.kind == "snapshot"]
         facts = {"diagnosis": asdict(found), "snapshots": snapshots, "beyond": [asdict(one) for one in known]}
@@ -82,6 +82,8 @@ def repair(
         _print_findings(found, shown)
     if done:
         _print_done(done, after, known)
+        if after.findings:
+            _print_findings(after, shown_after)
     elif found.findings:
         _print_choices(directory, found, shown, known)
     return 1 if after.findings else 0
@@ -119,6 +121,10 @@ def _print_findings(found: Diagnosis, shown: Sequence[Proof]) -> None:
     for finding in found.findings:
         sequence = f"message {finding.sequence:,}" if finding.sequence else "an unknown message"
         print(f"  segment {finding.segment}, offset {finding.offset:,}, from {sequence} on: {finding.damage}")
+    if found.cut_begun:
+        print(
+            "a cut was begun and ended on its way: the same --cut-at finishes it, and --source of all damaged segments undoes it"
+        )
 
 
 def _print_choices(directory: Path, found: Diagnosis, shown: Sequence[Proof], known: Sequence[Beyond]) -> None:

@@ -17,21 +17,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tidebook import persistence
-from tidebook._core import CheckpointStore, JournalReader, damaged_journal_id
-from tidebook.errors import CheckpointError, CheckpointFullError, OperationError
+from tidebook._core import CheckpointStore, JournalReader, Ring, damaged_journal_id
+from tidebook.errors import (
+    CheckpointError,
+    CheckpointFullError,
+    EndpointBusyError,
+    JournalDamagedError,
+    JournalError,
+    OperationError,
+)
 from tidebook.node.directory import checkpoints_file, journal_directory
 from tidebook.node.snapshot_files import proven_durable
-from tidebook.node.status import rings_of
+from tidebook.node.status import parted, rings_of
 from tidebook.node.storing import stored_position
 from tidebook.persistence.files import sync_directory
 from tidebook.storage.layout import MANIFEST_DIRECTORY
-from tidebook.transport.companions import staging_of
+from tidebook.transport.companions import remove_companions, staging_of
 
 if TYPE_CHECKING:
     from tidebook.node.status import RingState
     from tidebook.persistence.repair import Cut
 
 _QUARANTINE: Final = "quarantine"
+_EPOCH_MAX: Final = (1 << 32) - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +61,10 @@ def beyond(directory: Path, sequence: int, *, until: int | None = None) -> list[
 
     Raises: StorageError for a store whose manifest cannot be read: fix that first, or its rows are not known.
     """
-    found = _rows(directory) + _snapshots(directory) + _rings(directory)
+    epoch = None if until is None else persistence.inspect(directory).epoch
+    found = _rows(directory) + _snapshots(directory) + _rings(directory, epoch)
     known = [one for one in found if (one.sequence or 0) > sequence and (until is None or (one.sequence or 0) < until)]
-    return known + _checkpoints(directory, sequence, None if until is None else persistence.inspect(directory).epoch)
+    return known + _checkpoints(directory, sequence, epoch)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,12 +100,28 @@ def proofs(directory: Path, sequence: int) -> list[Proof]:
 def cut(directory: Path, sequence: int) -> tuple[Cut, list[Path]]:
     """Cuts a damaged journal behind `sequence`, and puts aside what was made of the messages it loses; where that is now.
 
-    Raises: as `persistence.cut`, and then nothing was changed; StorageError as `beyond`; OperationError for what cannot be put
+    Raises: as `persistence.cut`, and EndpointBusyError while anybody has the ring open, and then nothing was changed; StorageError as `beyond`; OperationError for what cannot be put
             aside: the journal is cut then, and `finish` goes on.
     """
     known = beyond(directory, sequence)
+    for ring in _rings_of(directory):
+        if ring.held_by:
+            raise EndpointBusyError(
+                f"{directory} is not cut while {', '.join(ring.held_by)} has its ring {ring.path} open, which holds what is to be given "
+                "up; close it first",
+                path=ring.path,
+            )
     evidence = max((one.sequence or 0 for one in known), default=0)
-    done = persistence.cut(directory, sequence, evidence)
+    try:
+        done = persistence.cut(directory, sequence, evidence)
+    except JournalError as error:
+        if not persistence.examine(directory).cut_begun:
+            raise
+        raise JournalError(
+            f"the cut of {directory} was begun and is not finished: {error}. Mend that and give the same command again, or put the "
+            "damaged segments back with --source, which undoes it",
+            **error.facts,
+        ) from error
     return done, _put_aside(directory, sequence, known)
 
 
@@ -129,18 +154,27 @@ def _snapshots(directory: Path) -> list[Beyond]:
     ]
 
 
-def _rings(directory: Path) -> list[Beyond]:
-    what = "copied by the cut, for its messages; the next start makes it anew"
+def _rings(directory: Path, epoch: int | None) -> list[Beyond]:
+    """Those of an epoch before `epoch`, where that is given: the others are of what came after the cut."""
+    what = "copied by the cut, for its messages, and removed; the next start makes it anew"
     return [
         Beyond(kind="ring", path=ring.path, name="", sequence=ring.published, what_to_do=what)
         for ring in _rings_of(directory)
+        if epoch is None or ring.epoch >> 32 < epoch
     ]
 
 
 def _rings_of(directory: Path) -> list[RingState]:
     # Not of a reader: none can be had of a journal that lacks a segment.
     journal_id = damaged_journal_id(directory)
-    return [] if journal_id is None else [ring for ring in rings_of(directory.name) if ring.is_of(journal_id)]
+    if journal_id is None:
+        return []
+    try:
+        epoch = persistence.inspect(directory).epoch
+    except JournalDamagedError:
+        # Not known, so none is above it.
+        epoch = _EPOCH_MAX
+    return parted(rings_of(directory.name), directory, journal_id, epoch)[0]
 
 
 def _checkpoints(directory: Path, sequence: int, epoch: int | None) -> list[Beyond]:
@@ -179,6 +213,9 @@ def _put_aside(directory: Path, sequence: int, known: list[Beyond]) -> list[Path
             to = directory / _QUARANTINE / "rings"
             there = [held for held in (path, staging_of(path)) if held.exists() and not _is_kept(held, to)]
             kept += [_copy(held, to) for held in there]
+            # Else it goes on to give what is cut to readers that come before the next start.
+            Ring.remove(path)
+            remove_companions(path, all_durable=True)
     if checkpoints_file(directory).exists():
         kept += _put_checkpoints_aside(directory, sequence)
     return kept

@@ -45,6 +45,8 @@ class RingState:
     """What its owner has told its consumers."""
     has_owner: bool
     """A living process writes it."""
+    held_by: tuple[str, ...] = ()
+    """Living processes that have it open, for people."""
     journal: Path | None = None
     """Where its owner has last opened its journal; None where nothing says so."""
 
@@ -211,11 +213,9 @@ def _look(journal: Path, found: ChannelStatus, rings_root: Path | None) -> None:
     found.published = found.durable
     if changes and changes[-1].configuration is not None:
         found.sync = _sync(changes[-1].configuration)
-    own = [ring for ring in rings if ring.is_of(state.journal_id)]
-    # One that goes on with another copy of this journal, from which this was restored, says nothing of this one.
-    elsewhere = [ring for ring in own if ring.journal is not None and not _is_same(ring.journal, journal)]
+    own, elsewhere = parted(rings, journal, state.journal_id, state.epoch)
     found.other_copies = [str(ring.journal) for ring in elsewhere]
-    ring = next((ring for ring in own if ring not in elsewhere), None)
+    ring = next(iter(own), None)
     if ring is not None:
         found.runs = ring.has_owner
         found.published = max(ring.published, found.durable)
@@ -227,12 +227,32 @@ def _look(journal: Path, found: ChannelStatus, rings_root: Path | None) -> None:
             )
 
 
-def _is_same(target: Path, journal: Path) -> bool:
-    """Whether a ring's link leads here; a directory that is gone may have been moved here."""
+def parted(
+    rings: list[RingState], journal: Path, journal_id: int, epoch: int
+) -> tuple[list[RingState], list[RingState]]:
+    """The rings that go on with a journal, and those that go on with another copy of it and say nothing of this one.
+
+    A ring's link says where its journal is. Where that is gone, it may have been moved here, unless another ring's link leads here, or
+    the ring is of a later epoch, which a restored copy takes.
+    """
+    of_journal = [ring for ring in rings if ring.is_of(journal_id)]
+    leads = {ring.path: _leads_to(ring.journal, journal) for ring in of_journal if ring.journal is not None}
+    is_led_to = True in leads.values()
+    elsewhere = [
+        ring
+        for ring in of_journal
+        if ring.path in leads
+        and (leads[ring.path] is False or (leads[ring.path] is None and (is_led_to or ring.epoch >> 32 > epoch)))
+    ]
+    return [ring for ring in of_journal if ring not in elsewhere], elsewhere
+
+
+def _leads_to(target: Path, journal: Path) -> bool | None:
+    """Whether a ring's link leads here; None where it leads nowhere."""
     try:
         return target.samefile(journal)
     except OSError:
-        return True
+        return None
 
 
 def rings_of(channel: str, root: Path | None = None) -> list[RingState]:
@@ -254,6 +274,14 @@ def rings_of(channel: str, root: Path | None = None) -> list[RingState]:
                     published=status["published"],
                     durable=status["durable"],
                     has_owner=any(producer["alive"] for producer in status["producers"]),
+                    held_by=tuple(
+                        [f"a producer (process {one['process_id']})" for one in status["producers"] if one["alive"]]
+                        + [
+                            f"consumer {one['name'] or '#' + str(one['line'])} (process {one['process_id']})"
+                            for one in status["consumers"]
+                            if one["alive"]
+                        ]
+                    ),
                     journal=journal_of(file.path),
                 )
             )

@@ -41,6 +41,8 @@ class Diagnosis:
     """Highest sequence that anything shows to have been there."""
     torn_bytes: int
     """Behind a journal without damage: bytes that never became durable. They need no repair."""
+    cut_begun: bool
+    """A cut was begun and ended on its way: the same cut finishes it, `restore` of all that is damaged undoes it."""
     findings: list[Finding]
     """The first damage of each damaged segment; none for a journal that opens."""
 
