@@ -333,7 +333,7 @@ def test_a_state_without_a_hash_makes_no_snapshot_and_is_not_given_by_a_recovery
     make: type[Balances], cause: type[Exception], journal: Path, store: SnapshotStore
 ) -> None:
     """No hash equals no hash: taken for a number, it would prove whatever was loaded."""
-    with Follower(make, journal, store, interval_s=3600) as follower, pytest.raises(SnapshotError):
+    with Follower(make, journal, store, interval_s=3600) as follower, pytest.raises(SnapshotError, match="no hash"):
         follower.snapshot()
     live = make()
     for number in range(1, 201):

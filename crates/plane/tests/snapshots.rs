@@ -346,7 +346,7 @@ fn a_snapshot_counts_only_if_a_start_can_begin_behind_it() {
     };
     assert_eq!(usable(u64::MAX, 2), (taken[3..].to_vec(), Vec::new()));
     assert_eq!(usable(taken[3], 2).0, taken[2..4], "none ahead of what is asked for");
-    assert_eq!(usable(u64::MAX, 0).0, []);
+    assert!(usable(u64::MAX, 0).0.is_empty());
     replace_snapshot(&feed, taken[4], |_| {}, true);
     replace_snapshot(&feed, taken[3], |_| {}, true);
     damage_snapshot(&feed, taken[1]);
