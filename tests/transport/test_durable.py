@@ -46,6 +46,48 @@ def journaled(wal_dir: Path) -> list[int]:
     return found
 
 
+def test_a_relative_wal_dir_is_where_it_was_when_the_channel_was_made(
+    rings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sub" / "wal" / "numbers").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    channel = tb.create_channel("numbers", options(Path("wal"), dtype=None), directory=rings)
+    with tb.open_producer(channel) as producer, tb.open_consumer(channel, "reader") as consumer:
+        producer.write(message(1), wait="durable")
+        monkeypatch.chdir(tmp_path / "sub")
+        producer.write(message(2), wait="durable")
+        consumer.poll(lambda *_: None, timeout=60)
+        consumer.checkpoint("sum", b"")
+    assert journaled(tmp_path / "wal") == [1, 2]
+    assert list((tmp_path / "sub" / "wal" / "numbers").iterdir()) == []
+
+
+def test_another_wal_dir_than_the_one_its_ring_goes_on_with_is_refused_while_that_journal_is_there(
+    rings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Method: the program is started in another directory, with a mistyped path, with a copy, and after a move."""
+    there, elsewhere = tmp_path / "a", tmp_path / "b"
+    there.mkdir()
+    elsewhere.mkdir()
+    monkeypatch.chdir(there)
+    with tb.open_producer(tb.create_channel("numbers", options(Path("wal"), dtype=None), directory=rings)) as producer:
+        producer.write(message(1), wait="durable")
+    shutil.copytree(there / "wal", tmp_path / "copy")
+    monkeypatch.chdir(elsewhere)
+    for asked in (Path("wal"), there / "wall", tmp_path / "copy"):
+        with pytest.raises(ChannelUsageError, match="has its journal in") as error:
+            tb.create_channel("numbers", options(asked, dtype=None), directory=rings)
+        assert error.value.facts["option"] == "wal_dir"
+        assert error.value.facts["found"] == str(there / "wal" / "numbers")
+        assert f"`tidebook channel rm {rings / 'numbers.ring'}`" in str(error.value)
+    assert list(elsewhere.iterdir()) == []
+    (tmp_path / "link").symlink_to(there / "wal")
+    tb.create_channel("numbers", options(tmp_path / "link", dtype=None), directory=rings)
+    (there / "wal").rename(elsewhere / "wal")
+    with tb.open_producer(tb.create_channel("numbers", options(Path("wal"), dtype=None), directory=rings)) as producer:
+        assert producer.write(message(2), wait="durable") == 2
+
+
 PRODUCER = """
 import sys
 import numpy as np

@@ -18,7 +18,7 @@ from tidebook.errors import (
     ChannelUsageError,
     EndpointBusyError,
 )
-from tidebook.transport.companions import remove_companions
+from tidebook.transport.companions import journal_of, remove_companions
 from tidebook.transport.journal import Journal, JournalPlace, RingShape
 from tidebook.transport.layout import difference, from_text, to_text
 from tidebook.transport.options import PRODUCERS_MAX, ChannelOptions, is_integer, options_of
@@ -123,8 +123,8 @@ def create_channel(
     `directory` replaces the node's (`$TIDEBOOK_RINGS/<node>` or `/dev/shm/tidebook-<uid>/<node>`). A channel of a group
     needs one of its own: members write in it, and come to it through directories they may enter. A durable channel goes
     on where its journal stands, also when its ring is gone.
-    Raises: ChannelUsageError for options that cannot be, or an existing channel or journal of other ones, with the fields
-            that differ; ChannelSpaceError when shared memory has no room; ChannelAccessError when others could write it; of a
+    Raises: ChannelUsageError for options that cannot be, for an existing channel or journal of other ones, with the fields
+            that differ, and for a `wal_dir` beside whose ring another journal is known and there; ChannelSpaceError when shared memory has no room; ChannelAccessError when others could write it; of a
             journal also JournalError and its kinds.
     """
     options = options_of(options)
@@ -138,6 +138,8 @@ def create_channel(
     schema = _schema(name, options)
     journal = options.journal_directory(name)
     place = None if journal is None else _place(journal, options)
+    if journal is not None:
+        _refuse_other_journal(name, path, journal)
     try:
         ring = _made(path, schema, options) if place is None else _journaled(name, path, place, schema, options)
         return Channel(name, ring, record_class(options.dtype), place)
@@ -145,6 +147,25 @@ def create_channel(
         channel = Channel(name, Ring.open(path, group=group_number(options.group)), record_class(options.dtype), place)
     _require(channel, schema, options)
     return channel
+
+
+def _refuse_other_journal(name: str, ring: Path, journal: Path) -> None:
+    """Of a relative path in another directory, a mistyped one or a copy a second journal would come, and a ring that forgets the
+    first. A journal that was moved is none where it was.
+    """
+    known = journal_of(ring)
+    if known is None or not ring.exists() or not any(known.glob("*.segment")):
+        return
+    if journal.exists() and journal.samefile(known):
+        return
+    raise ChannelUsageError(
+        f"wal_dir: channel {name} has its journal in {known}, and asked for was {journal}; name the directory it has, another "
+        f"channel or node, or begin with the other one after `tidebook channel rm {ring}`",
+        option="wal_dir",
+        expected=str(journal),
+        found=str(known),
+        path=str(ring),
+    )
 
 
 def _place(directory: Path, options: ChannelOptions) -> JournalPlace:

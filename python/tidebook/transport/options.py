@@ -59,7 +59,8 @@ class ChannelOptions:
     """`memory`: messages survive the death of any process, not of the machine; `wal`: the channel's producer journals them,
     and consumers see what is synced."""
     wal_dir: str | os.PathLike[str] | None = None
-    """Of durability wal: the directory its journal is made in, as `<wal_dir>/<name>`, or where `{name}` stands."""
+    """Of durability wal: the directory its journal is made in, as `<wal_dir>/<name>`, or where `{name}` stands; one that is
+    relative is below the directory the process is in when the channel is made."""
     journal_sync_interval_ms: int | None = 10
     """Of durability wal: how often the journal is synced; None: as soon as the last sync has ended."""
     staging_size_bytes: int = 64 << 20
@@ -142,11 +143,12 @@ class ChannelOptions:
         raise ChannelUsageError(f"{option} = {value!r}: {reason}", option=option, value=value)
 
     def journal_directory(self, name: str) -> Path | None:
-        """Where the journal of a channel of this name is; None without one."""
+        """Where the journal of a channel of this name is, whatever directory the process is in later; None without one."""
         if self.wal_dir is None:
             return None
         given = str(self.wal_dir)
-        return Path(given.replace("{name}", name)) if "{name}" in given else Path(given) / name
+        place = Path(given.replace("{name}", name)) if "{name}" in given else Path(given) / name
+        return place.absolute()
 
 
 def is_integer(value: object) -> bool:
