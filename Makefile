@@ -60,8 +60,9 @@ format: setup ## rewrite Rust and Python the way the linters want
 RIVALS := benches/rivals
 WANTS_RIVALS := $(if $(ONLY),$(filter transport,$(ONLY)),all)
 WANTS_RIVAL_BOOK := $(if $(ONLY),$(filter matching,$(ONLY)),all)
+WANTS_POSTGRESQL := $(if $(ONLY),$(filter audit,$(ONLY)),all)
 
-bench: build $(STAMPS)/bench $(if $(WANTS_RIVALS),$(STAMPS)/rivals) $(if $(WANTS_RIVAL_BOOK),$(STAMPS)/rival-book) ## all benches, or one area: make bench ONLY=feeds
+bench: build $(STAMPS)/bench $(if $(WANTS_RIVALS),$(STAMPS)/rivals) $(if $(WANTS_RIVAL_BOOK),$(STAMPS)/rival-book) $(if $(WANTS_POSTGRESQL),$(STAMPS)/postgresql) ## all benches, or one area: make bench ONLY=feeds
 	@$(BIN)/python -m benches $(ONLY)
 
 docs: build ## the documentation as pages in site/

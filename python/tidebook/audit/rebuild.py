@@ -64,7 +64,8 @@ def rebuild(database: Database, journal: Path, progress: Callable[[int], None] =
         before, old = _content_if_there(database)
         drop(database)
         upgrade(database)
-        replica, here = Replica(), Position()
+        here = Position()
+        replica = Replica.behind(here, journal)
         different: list[str] = []
         is_compared = before is None
         while first is not None:

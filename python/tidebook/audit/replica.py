@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 class Replica:
     """A venue that only ever takes commands of `orders`."""
 
-    def __init__(self) -> None:
-        """As it is before the first command."""
-        self._venue = Venue(history=False)
-        self.position = Position()
+    def __init__(self, venue: Venue, position: Position) -> None:
+        """Of a venue that is as far."""
+        self._venue = venue
+        self.position = position
         """How far it is."""
 
     @classmethod
@@ -34,32 +34,29 @@ class Replica:
         cls,
         position: Position,
         journal: Path,
-        snapshots: Path | None,
-        database: str,
+        snapshots: Path | None = None,
+        database: str = "",
         progress: Callable[[int], object] = lambda _: None,
     ) -> Self:
-        """The venue as of rows that are there. `progress` is told the next command now and then; what it raises ends the work.
+        """The venue as of rows that are there, with the room that its journal was begun with.
 
-        Raises: AuditMismatchError where the journal is not the one that the rows are of; JournalError and its kinds; StateError.
+        `progress` is told the next command now and then; what it raises ends the work.
+        Raises: AuditMismatchError where the journal is not the one that the rows are of; JournalError and its kinds; SnapshotError;
+                StateError.
         """
-        replica = cls()
-        if position.sequence == 0:
-            return replica
-        with Source(journal, position.sequence - 1) as source:
-            last = source.read(1)
-        if last is None:
-            raise _mismatch(position, database, "the journal ends before it")
-        if digest(last[1]) != position.digest:
-            raise _mismatch(position, database, "this journal has another command there")
-        kept = snapshots if snapshots is not None and snapshots.is_dir() else None
-        replica._venue = Venue.open(
-            journal, snapshots=kept, sequence=position.sequence, history=False, progress=progress
-        )
-        if (replica._venue.sequence, replica._venue.execution_count) != (position.sequence, position.executions):
-            made = replica._venue.execution_count
-            raise _mismatch(position, database, f"its commands make {made} executions, not {position.executions}")
-        replica.position = position
-        return replica
+        if position.sequence > 0:
+            with Source(journal, position.sequence - 1) as source:
+                last = source.read(1)
+            if last is None:
+                raise _mismatch(position, database, "the journal ends before it")
+            if digest(last[1]) != position.digest:
+                raise _mismatch(position, database, "this journal has another command there")
+        kept = snapshots if snapshots is not None and snapshots.is_dir() and position.sequence > 0 else None
+        venue = Venue.open(journal, snapshots=kept, sequence=position.sequence, history=False, progress=progress)
+        if venue.execution_count != position.executions:
+            why = f"its commands make {venue.execution_count} executions, not {position.executions}"
+            raise _mismatch(position, database, why)
+        return cls(venue, position)
 
     def apply(self, first_sequence: int, commands: Records) -> Records:
         """The executions of the next commands, in order."""
