@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import signal
 import subprocess
 import tempfile
 from itertools import count
@@ -37,7 +36,7 @@ def _somebody() -> pwd.struct_passwd:
 
 
 class PostgreSql:
-    """Starts, stops, kills and starts again. It is not run by root, who may not: where root tests it is another user's."""
+    """Starts, stops and starts again. It is not run by root, who may not: where root tests it is another user's."""
 
     def __init__(self) -> None:
         # Where every user gets to, and short: the name of a socket has 107 bytes at most.
@@ -62,14 +61,6 @@ class PostgreSql:
         """`fast` undoes what is open and ends; `immediate` ends as if it were killed. Returns when it has ended."""
         self._run("pg_ctl", "stop", "--wait", "--silent", f"--mode={mode}")
 
-    def pause(self) -> None:
-        """It answers nobody until `resume`, and no connection is closed."""
-        self._signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """It goes on."""
-        self._signal(signal.SIGCONT)
-
     def new_database(self) -> str:
         """Address of an empty database."""
         name = f"audit{next(self._names)}"
@@ -85,9 +76,6 @@ class PostgreSql:
         if (self._data / "postmaster.pid").exists():
             self.stop("immediate")
         shutil.rmtree(self.directory)
-
-    def _signal(self, number: int) -> None:
-        os.kill(int((self._data / "postmaster.pid").read_text().split()[0]), number)
 
     def _run(self, program: str, *arguments: str) -> None:
         # Into a file: the server inherits its output, and a pipe would not end before it does.
