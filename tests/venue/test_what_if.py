@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.venue.market import ACCOUNTS, ROOM, market, stream
-from tidebook._core import JournalWriter, Payloads, compact_journal
+from tidebook._core import Follower, JournalWriter, Payloads, SnapshotStore, compact_journal
 from tidebook.errors import (
     JournalAbsentError,
     JournalCompactedError,
@@ -230,10 +230,23 @@ def test_former_states_of_a_long_history_are_found_from_what_was_kept_of_it() ->
     assert venue.fork().at(sequence).state_hash() == former.state_hash()
 
 
-def test_a_journal_without_its_beginning_needs_a_snapshot(tmp_path: Path) -> None:
-    """Method: a journal whose first segments are gone, as compaction leaves it."""
+def test_a_journal_without_its_beginning_is_opened_behind_a_snapshot_or_not_at_all(tmp_path: Path) -> None:
+    """Method: a journal whose first segments are gone, as compaction leaves it, and a snapshot as a node's follower takes it."""
     venue = busy(2_000)
     directory = journal_of(tmp_path / "orders", venue.commands()[:800], segment_size_bytes=16 * 1024)
+    whole = Venue.open(directory)
+    follower = Follower.of_venue(directory, SnapshotStore(tmp_path / "snapshots", "orders"))
+    assert follower.snapshot() is not None
+    follower.stop()
     assert compact_journal(directory, 700)["removed"]
     with pytest.raises(JournalCompactedError, match="begins with command"):
         Venue.open(directory, **ROOM)
+    behind = Venue.open(directory, snapshots=tmp_path / "snapshots")
+    assert (behind.history_begin, behind.sequence, behind.state_hash()) == (800, 800, whole.state_hash())
+    journal = JournalWriter(directory, "orders", segment_size_bytes=16 * 1024)
+    write(journal, venue.commands()[800:900])
+    journal.close()
+    whole.catch_up()
+    behind.catch_up()
+    assert (behind.sequence, behind.state_hash()) == (900, whole.state_hash())
+    assert Venue.open(directory, snapshots=tmp_path / "snapshots", recheck=True).state_hash() == whole.state_hash()

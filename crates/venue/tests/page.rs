@@ -7,7 +7,8 @@ use tidebook_types::command::{
     MassCancelBody, PlaceBody, PlacePairBody, ReplaceBody, SessionBody, TransferBody, Verdict,
 };
 use tidebook_types::{
-    Command, CommandKind, Execution, ExecutionKind, OrderType, Peg, Reason, SelfTrade, Session, TimeInForce,
+    Command, CommandKind, Execution, ExecutionKind, OpenOrderRecord, OrderType, Peg, Reason, SelfTrade, Session,
+    TimeInForce,
 };
 
 fn page() -> String {
@@ -181,6 +182,31 @@ fn the_page_has_every_field_of_every_record_in_its_place() {
     );
     compare!(page, "### Transfer", body, TransferBody { amount, asset, amount_exp, reserved });
     compare!(page, "### Kill", body, KillBody { killed, reserved });
+    compare!(
+        page,
+        "## Open order",
+        0,
+        OpenOrderRecord {
+            order_id,
+            linked_order_id,
+            price,
+            trigger_price,
+            size,
+            filled,
+            remaining,
+            shown,
+            expire_ts,
+            account,
+            instrument_id,
+            side,
+            order_type,
+            time_in_force,
+            flags,
+            waiting,
+            triggered,
+            reserved,
+        }
+    );
     compare!(
         page,
         "## Execution",
