@@ -54,9 +54,9 @@ pub(crate) fn unmark(storage: &dyn Storage) -> Result<(), JournalError> {
 
 /// The epoch after `epoch` for who goes on with a journal that was put back, at `now_ns` since 1970.
 pub(crate) fn epoch_behind(epoch: u32, now_ns: i64) -> u32 {
-    let by_clock = u32::try_from(now_ns / 1_000_000_000 - EPOCHS_FROM_S).unwrap_or(0);
     // A header of the last epoch there is would not be one.
-    (epoch + 1).max(by_clock.min(u32::MAX - 1))
+    let by_clock = (now_ns / 1_000_000_000 - EPOCHS_FROM_S).clamp(0, i64::from(u32::MAX) - 1);
+    (epoch + 1).max(u32::try_from(by_clock).expect("clamped to it"))
 }
 
 #[cfg(test)]
