@@ -216,3 +216,45 @@ def test_spill_is_refused_where_there_is_no_journal_and_a_peek(rings: Path, tmp_
     (rings / "numbers.journal").symlink_to(tmp_path / "nowhere")
     with pytest.raises(JournalAbsentError):
         tb.open_consumer(channel, "reader", policy="spill")
+
+
+@pytest.mark.parametrize("is_mount_point_there", [True, False])
+def test_a_journal_that_is_away_is_an_error_for_who_would_begin_in_it(
+    rings: Path, tmp_path: Path, is_mount_point_there: bool
+) -> None:
+    channel = make(rings, tmp_path)
+    with tb.open_producer(channel) as producer, tb.open_consumer(channel, "known", start="earliest") as known:
+        last = write(producer, 3_000)
+        read_to(known, last)
+        known.checkpoint("sum", b"of all")
+    journal, away = tmp_path / "numbers", tmp_path / "away"
+    journal.rename(away)
+    if is_mount_point_there:
+        journal.mkdir()
+    starts: list[tuple[str, Literal["earliest", "resume"] | int]] = [
+        ("", "earliest"),
+        ("", 1),
+        ("", "resume"),
+        ("new", "resume"),
+        ("known", "earliest"),
+    ]
+    for name, start in starts:
+        with pytest.raises(JournalAbsentError):
+            tb.open_consumer("numbers", name, start=start, directory=rings)
+    with tb.open_consumer("numbers", start="latest", directory=rings) as consumer:
+        assert consumer.next_sequence == last + 1
+    with tb.open_consumer("numbers", start=last, directory=rings) as consumer:
+        assert consumer.next_sequence == last
+    with tb.open_consumer("numbers", "known", directory=rings) as consumer:
+        with pytest.raises(JournalAbsentError):
+            consumer.recover("sum")
+        with pytest.raises(JournalAbsentError):
+            consumer.checkpoint("sum", b"of others")
+    assert list(journal.rglob("*")) == []
+    if is_mount_point_there:
+        journal.rmdir()
+    away.rename(journal)
+    with tb.open_consumer("numbers", "known", directory=rings) as consumer:
+        found = consumer.recover("sum")
+        assert found is not None
+        assert (found.state, found.cursor.sequence) == (b"of all", last)

@@ -96,7 +96,8 @@ impl ChannelConsumer {
         Ok(Self { consumer, history: Some(history) })
     }
 
-    /// Joins as `spill` where the ring has a journal that can be read, and else by [`ConsumerOptions::policy`].
+    /// Joins as `spill` where the ring has a journal that can be read, and else by [`ConsumerOptions::policy`], if the ring alone has
+    /// what the consumer is to begin with: a journal that is away, as its disk is not mounted, is not passed over in silence.
     ///
     /// # Errors
     /// Those of [`ChannelConsumer::spilling`] and [`Ring::consumer`].
@@ -104,7 +105,9 @@ impl ChannelConsumer {
         if ring.info().visible_durable && !options.peek {
             use ChannelError as E;
             match Self::spilling(ring, options) {
-                Err(E::NoJournal { .. } | E::OtherJournal { .. } | E::Journal(JournalError::Absent { .. })) => {}
+                Err(E::NoJournal { .. }) => {}
+                Err(E::OtherJournal { .. } | E::Journal(JournalError::Absent { .. }))
+                    if begins_in_ring(ring, options) => {}
                 joined => return joined,
             }
         }
@@ -381,6 +384,19 @@ fn begins_at(ring: &Ring, options: &ConsumerOptions, start: Option<Start>, first
             consumers.iter().find(|known| known.name == options.name).map_or(first, |known| known.next)
         }
     })
+}
+
+/// Whether a consumer finds in the ring alone all that it is to begin with.
+fn begins_in_ring(ring: &Ring, options: &ConsumerOptions) -> bool {
+    match options.start {
+        Start::Latest => true,
+        Start::Sequence(sequence) => sequence >= ring.oldest(),
+        // What it has read tells what comes next, and what it missed is a gap.
+        Start::Resume if ring.knows_consumer(&options.name) => true,
+        // Its cursor may be stored with the journal.
+        Start::Resume if !options.name.is_empty() => false,
+        Start::Resume | Start::Earliest => ring.oldest() == 1,
+    }
 }
 
 /// A journal that was continued with another layout gives no messages that would be read as what they are not.

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tidebook._core import BatchFinder, CheckpointStore
+from tidebook._core import BatchFinder, CheckpointStore, JournalReader
 from tidebook.errors import (
     ChannelUsageError,
     CheckpointEpochError,
@@ -283,6 +283,9 @@ class ReaderCheckpoints:
                     + ", or name one with open_consumer(..., checkpoints=DIRECTORY)",
                     option="checkpoints",
                 )
+            if not self._is_named and (journal := _journal_of(self._channel)) is not None:
+                # One that is away, as its disk is not mounted, has its checkpoints with it: in its place none is looked for or made.
+                JournalReader(journal)
             self._opened = (CheckpointStore.named if self._is_named else CheckpointStore)(self._directory)
         return self._opened
 
