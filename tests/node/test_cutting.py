@@ -210,6 +210,11 @@ def test_a_cut_waits_for_readers_and_leaves_none_a_ring_with_what_was_cut(tmp_pa
     assert done.returncode == 0, done.stderr
     assert list(root.glob("numbers*")) == [], "who comes before the next start is told that there is none"
     assert len(list((journal / "quarantine/rings").glob("numbers.ring"))) == 1
+    hole = "but for 6 to 20, which a cut gave up"
+    assert done.stdout.splitlines()[-1] == f"{journal}: whole, up to message 20, {hole}"
+    status = tidebook(rings, "status", "--data", tmp_path / "wal").stdout
+    assert f"numbers: nobody writes; up to 20 on disk, of this machine alone, {hole}" in status
+    assert f"numbers: 1 to 20, {hole}, durable to 20;" in tidebook(rings, "journal", "ls", journal).stdout
     channel = tb.create_channel("numbers", options, directory=root)
     with tb.open_producer(channel) as producer, tb.open_consumer(channel, "book", start="earliest") as consumer:
         assert producer.write(b"of the new epoch", wait="durable") == 21

@@ -219,7 +219,7 @@ def test_a_cut_that_was_interrupted_is_finished_by_the_same_command(damaged: Pat
     assert lines[1:] == [
         f"  kept: {damaged}/quarantine/snapshots/state/{20:020}.snapshot",
         f"  kept: {damaged}/quarantine/checkpoints",
-        f"{damaged}: whole, up to message 30",
+        f"{damaged}: whole, up to message 30, but for 13 to 30, which a cut gave up",
     ]
     elsewhere = tidebook("repair", damaged, "--cut-at", "11")
     assert "nothing to repair" in elsewhere.stdout

@@ -35,13 +35,14 @@ def ls(*journals: Path, data: Path | None = None, json: Json = False) -> None:
         Data directory; default: the setting `data_directory`.
     """
     from tidebook.persistence import inspect
+    from tidebook.persistence.holes import but_for, holes
 
     found = [inspect(directory) for directory in inputs.journals(journals, data)]
     if json:
         print_json({"journals": [asdict(state) for state in found]})
         return
     for state in found:
-        span = f"{state.first_sequence:,} to {state.last_sequence:,}, durable to {state.durable:,}"
+        span = f"{state.first_sequence:,} to {state.last_sequence:,}{but_for(holes(state.directory))}, durable to {state.durable:,}"
         end = "closed" if state.closed else "open or not closed"
         if state.torn_bytes:
             end += f", {state.torn_bytes:,} torn bytes at its end"

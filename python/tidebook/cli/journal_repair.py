@@ -104,8 +104,12 @@ def _look(directory: Path) -> tuple[Diagnosis, list[Proof]]:
 
 
 def _print_findings(found: Diagnosis, shown: Sequence[Proof]) -> None:
+    from tidebook.persistence.holes import but_for, holes
+
     if not found.findings:
-        print(f"{found.directory}: whole, up to message {found.last_good:,}; nothing to repair")
+        print(
+            f"{found.directory}: whole, up to message {found.last_good:,}{but_for(holes(found.directory))}; nothing to repair"
+        )
         if found.torn_bytes:
             print(
                 f"  {found.torn_bytes:,} torn bytes at its end were never acknowledged; the next start goes on without them"
@@ -159,6 +163,8 @@ def _print_known(known: Sequence[Beyond]) -> None:
 
 
 def _print_done(done: dict[str, object], after: Diagnosis, known: Sequence[Beyond]) -> None:
+    from tidebook.persistence.holes import but_for, holes
+
     restored, cut, finished = done.get("restored"), done.get("cut"), done.get("finished")
     if isinstance(restored, dict):
         for segment, refused in restored.items():
@@ -176,4 +182,4 @@ def _print_done(done: dict[str, object], after: Diagnosis, known: Sequence[Beyon
         for path in finished:
             print(f"  kept: {path}")
     if not after.findings:
-        print(f"{after.directory}: whole, up to message {after.last_good:,}")
+        print(f"{after.directory}: whole, up to message {after.last_good:,}{but_for(holes(after.directory))}")

@@ -23,6 +23,7 @@ from tidebook.node.storing import stored_position
 from tidebook.node.venue_feed import VenueFeed
 from tidebook.observe.logs import logger
 from tidebook.persistence import inspect, verify
+from tidebook.persistence.holes import holes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -231,7 +232,8 @@ def _look(journal: Path, found: ChannelRecovery) -> None:
         state = inspect(journal)
     except JournalAbsentError:
         return
-    found.found = state.last_sequence - state.first_sequence + 1
+    given_up = sum(last - first + 1 for first, last in holes(journal))
+    found.found = state.last_sequence - state.first_sequence + 1 - given_up
     found.found_bytes, found.segments, found.closed = state.size_bytes, state.segments, state.closed
     found.cut_bytes = state.torn_bytes
     found.kept_first = state.first_sequence

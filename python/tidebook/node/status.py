@@ -21,6 +21,7 @@ from tidebook.node.snapshot_files import newest_checkpoint_ns, newest_verified
 from tidebook.observe.processes import process
 from tidebook.persistence import configurations, inspect
 from tidebook.persistence.data_directory import read_identity
+from tidebook.persistence.holes import but_for, holes
 from tidebook.storage.disk import Disk
 from tidebook.storage.layout import MANIFEST_DIRECTORY
 from tidebook.storage.manifest import Manifest
@@ -74,6 +75,8 @@ class ChannelStatus:
     published: int = 0
     """Committed to shared memory: survives the death of processes."""
     first_sequence: int = 1
+    holes: list[tuple[int, int]] = field(default_factory=list)
+    """First and last number of what cuts gave up in between."""
     stored: int = 0
     """Rows reach up to this message."""
     snapshot: int | None = None
@@ -179,7 +182,7 @@ def guarantee(found: ChannelStatus) -> str:
     if found.durable < found.first_sequence:
         on_disk = "nothing is on disk yet"
     else:
-        on_disk = f"up to {found.durable:,} on disk, of this machine alone"
+        on_disk = f"up to {found.durable:,} on disk, of this machine alone{but_for(found.holes)}"
     beyond = found.published - found.durable
     in_memory = f"; {beyond:,} more survive the death of processes, not of the machine" if beyond > 0 else ""
     if not found.runs:
@@ -203,6 +206,7 @@ def _look(journal: Path, found: ChannelStatus, rings_root: Path | None) -> None:
     try:
         state = inspect(journal)
         changes = configurations(journal)
+        found.holes = holes(journal)
     except JournalAbsentError:
         return
     except JournalError as error:

@@ -50,6 +50,12 @@ def first_sequence_of(segment: Path) -> int:
     return int.from_bytes(b"" if header is None else header[32:40], "little")
 
 
+def epoch_of(segment: Path) -> int:
+    """The epoch of a segment's messages."""
+    header = _header(segment)
+    return int.from_bytes(b"" if header is None else header[52:56], "little")
+
+
 def _successor(segment: Path) -> Path:
     return segment.with_name(segment_name(int(segment.stem) + 1))
 
