@@ -130,7 +130,11 @@ def load_of(symbols: int, rate: float, seconds: float) -> Load:
     rings = Path(tempfile.mkdtemp(prefix="tidebook-bench-", dir="/dev/shm"))
     try:
         with contextlib.ExitStack() as stack:
-            environment = {"TIDEBOOK_RINGS": str(rings), "TIDEBOOK_LOG_LEVEL": "warning"}
+            environment = {
+                "TIDEBOOK_RINGS": str(rings),
+                "TIDEBOOK_LOG_LEVEL": "warning",
+                "TIDEBOOK_VENUE_ENABLED": "false",
+            }
             rests, wanted = {}, []
             for venue in VENUES:
                 words = ("simulate", venue, "--symbols", str(symbols), "--rate", str(rate / len(VENUES)), "--port", "0")

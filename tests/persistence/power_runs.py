@@ -331,6 +331,7 @@ def live(kind: str, machine: Disk, rings: Path, chance: random.Random) -> Acknow
     environment = os.environ | {
         "TIDEBOOK_RINGS": str(rings),
         "TIDEBOOK_SNAPSHOT_INTERVAL_MIN": str(SNAPSHOT_INTERVAL_MIN),
+        "TIDEBOOK_VENUE_ENABLED": "false",
     }
     process = start(command_of(kind, machine, rings), 0, environment)
     assert process.stdout is not None

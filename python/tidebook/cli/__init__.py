@@ -136,6 +136,38 @@ COMMANDS = {
         "tidebook.cli.status:status",
         "Say what is promised of each channel now, and never more; the exit code says whether something has failed.",
     ),
+    "venue accounts": (
+        "tidebook.cli.venue.lists:accounts",
+        "List the accounts of the running node's own venue, with what they have.",
+    ),
+    "venue cancel": (
+        "tidebook.cli.venue.orders:cancel",
+        "Cancel an order at the running node's own venue, or all of an account.",
+    ),
+    "venue init": (
+        "tidebook.cli.venue.init:init",
+        "List an instrument and open two accounts at the running node's own venue, to begin with; what is there stays.",
+    ),
+    "venue instruments": (
+        "tidebook.cli.venue.lists:instruments",
+        "List the instruments of the running node's own venue.",
+    ),
+    "venue kill": (
+        "tidebook.cli.venue.orders:kill",
+        "Switch trading of an account, or of all, off: no order any more, all open ones cancelled; --revive switches it on.",
+    ),
+    "venue orders": (
+        "tidebook.cli.venue.lists:orders",
+        "List the open orders of an account, or those that have ended.",
+    ),
+    "venue place": (
+        "tidebook.cli.venue.orders:place",
+        "Place an order at the running node's own venue, and say what became of it.",
+    ),
+    "venue status": (
+        "tidebook.cli.venue.status:status",
+        "Say how the running node's own venue does: commands, orders, accounts, what waits.",
+    ),
     "version": ("tidebook.cli.version:version", "Show the versions of Tidebook, Python and every record layout."),
 }
 
@@ -147,6 +179,7 @@ GROUPS = {
     "config": "Settings: what is in force, and what can be set.",
     "feeds": "Feeds: what they are subscribed to, and how they are doing.",
     "journal": "Journals: what they hold, and whether they are whole.",
+    "venue": "The node's own venue: instruments, accounts, orders.",
     "snapshot": "Snapshots: which there are, whether they are whole, and what recovery makes of them.",
 }
 

@@ -114,6 +114,8 @@ def run(
             threshold_bytes=settings.compaction_threshold,
             keep_s=None if settings.keep_capture_h is None else 3_600 * settings.keep_capture_h,
         ),
+        venue=settings.venue if settings.venue.enabled else None,
+        audit_url=settings.audit.url.get_secret_value() if settings.audit.enabled else None,
         verify=verify,
     )
 

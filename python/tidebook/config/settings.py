@@ -187,6 +187,46 @@ class EngineSettings(Section):
     )
 
 
+class VenueSettings(Section):
+    """The node's own venue: its engine, and the gateway that takes orders for it."""
+
+    enabled: bool = Field(default=True, description="Run the venue. One that nobody uses sleeps.")
+    topology: Literal["auto", "fused", "split"] = Field(
+        default="auto",
+        description="`fused`: risk and matching in one thread; `split`: each in its own; `auto`: `split` where the machine has cores for "
+        "it, else `fused`.",
+    )
+    wait: Literal["park", "hybrid", "spin"] = Field(
+        default="park", description="How its threads wait for commands, as `engine.wait`."
+    )
+    recheck: bool = Field(
+        default=False,
+        description="A start judges every command of `orders` again and refuses to go on where one was judged otherwise.",
+    )
+    remembered: int = Field(
+        default=20_000,
+        ge=1,
+        le=10_000_000,
+        description="Orders that have ended, and fills of each account, that the API still tells of; about 1 KB each.",
+    )
+    waiting_max: int = Field(
+        default=4_096,
+        ge=1,
+        le=1_000_000,
+        description="Requests that wait for the venue; beyond that the next is refused.",
+    )
+    waiting_of_account_max: int = Field(
+        default=256, ge=1, le=1_000_000, description="Requests of one account that wait to be acknowledged."
+    )
+    answer_timeout_s: float = Field(
+        default=10.0, gt=0, le=3_600, description="Seconds until a request is told that its command is not confirmed."
+    )
+    allow_remote: bool = Field(
+        default=False,
+        description="Take orders from other machines too, where `api.allow_remote` lets them in; the API has no keys.",
+    )
+
+
 class StorageSettings(Section):
     """How records become Parquet."""
 
@@ -203,6 +243,7 @@ class StorageSettings(Section):
 class AuditSettings(Section):
     """The audit trail of the venue's orders."""
 
+    enabled: bool = Field(default=True, description="A node that runs the venue keeps its audit trail.")
     url: SecretStr = Field(
         default=SecretStr(""),
         description="Address of its PostgreSQL database, `postgresql://user@host/database`; default: an SQLite file in the data "
@@ -278,6 +319,7 @@ class Settings(BaseSettings):
     )
     kraken: KrakenSettings = Field(default_factory=KrakenSettings, description="Feed of Kraken spot.")
     engine: EngineSettings = Field(default_factory=EngineSettings, description="Market-data engine.")
+    venue: VenueSettings = Field(default_factory=VenueSettings, description="The node's own venue.")
     storage: StorageSettings = Field(default_factory=StorageSettings, description="Parquet files.")
     audit: AuditSettings = Field(default_factory=AuditSettings, description="Audit trail.")
     api: ApiSettings = Field(default_factory=ApiSettings, description="HTTP and WebSocket server.")

@@ -36,7 +36,7 @@ from tidebook._core import (
     version,
 )
 from tidebook.errors import BackupError, JournalAbsentError, JournalDamagedError, SnapshotError
-from tidebook.node.directory import checkpoints_file, journal_directory, journaled_channels
+from tidebook.node.directory import checkpoints_file, journal_directory, journaled_channels, venue_names_file
 from tidebook.node.snapshot_files import find_start
 from tidebook.persistence import inspect
 from tidebook.persistence.copying import copy_file, remove_unfinished, write_all, write_file
@@ -312,6 +312,8 @@ class _Making:
             )
         for path in files_in(self._data / "feeds", ".json"):
             self._small(path.relative_to(self._data).as_posix())
+        # After the journals: a number has its name before the first command with it is written.
+        self._small(venue_names_file(self._data).relative_to(self._data).as_posix())
         self._small("tidebook.json")
         self._forget_others()
         for held in journals:

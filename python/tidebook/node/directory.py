@@ -40,6 +40,11 @@ def subscriptions_file(data: Path, venue: str) -> Path:
     return data / "feeds" / f"{venue}.json"
 
 
+def venue_names_file(data: Path) -> Path:
+    """What the venue's instruments, assets and accounts are called."""
+    return data / "venue" / "names.json"
+
+
 def own_journals(directory: Path) -> list[Path]:
     """Journals that lie in `directory` itself, by name: those of channels that have it for their `wal_dir`."""
     if not directory.is_dir() or any(directory.glob("*.segment")):

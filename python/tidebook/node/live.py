@@ -12,13 +12,13 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
 from tidebook._core import MarketDataEngine, ring_directory
-from tidebook.api import ApiOptions, ChannelGuarantee, MarketView, create_app, listen, serving
+from tidebook.api import ApiOptions, ChannelGuarantee, MarketView, OrderEntry, create_app, listen, serving
 from tidebook.config.settings import EngineSettings
 from tidebook.console import mount_console
 from tidebook.errors import OperationError, TidebookError
@@ -26,9 +26,11 @@ from tidebook.feeds.registry import FEEDS, feed_kind
 from tidebook.node.changes import Changes, owned, subscribed
 from tidebook.node.directory import snapshots_directory
 from tidebook.node.feed_snapshots import SnapshotOptions
+from tidebook.node.hosted_venue import CHANNEL as VENUE_CHANNEL
+from tidebook.node.hosted_venue import HostedVenue, VenuePlan
 from tidebook.node.maintenance import SNAPSHOTS_NEEDED, Kept, Maintenance, MaintenanceOptions
 from tidebook.node.memory import give_back_large_blocks
-from tidebook.node.metrics import maintenance_metrics, node_metrics
+from tidebook.node.metrics import maintenance_metrics, node_metrics, venue_metrics
 from tidebook.node.presence import claimed
 from tidebook.node.recovery import Recovery, RecoveryInterruptedError
 from tidebook.node.rings import RingSource
@@ -45,10 +47,11 @@ from tidebook.transport.channel import make_private
 from tidebook.transport.metrics import ChannelCollector
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from tidebook.config.settings import VenueSettings
     from tidebook.node.recovery import Progress
     from tidebook.storage.part import Compression
 
@@ -56,6 +59,7 @@ log = logger("node.live")
 
 DEFAULT_VENUES = ("binance", "coinbase", "kraken")
 _WATCH_INTERVAL_S = 0.25
+_FOLLOWING = "orders"
 # Whoever has just started a node wants to see rows; the setting decides once it has run for some minutes.
 _FLUSH_FIRST_S = 2.0
 # A Python thread at work (storage) may keep the event loop from the GIL for one interval per message. Beside a busy thread
@@ -87,6 +91,10 @@ class LiveOptions:
     engine: EngineSettings = field(default_factory=EngineSettings)
     sync_interval_ms: int = 10
     maintenance: MaintenanceOptions = field(default_factory=MaintenanceOptions)
+    venue: VenueSettings | None = None
+    """Of the node's own venue; None: it has none."""
+    audit_url: str | None = None
+    """Where the venue's audit trail is kept, as in `[audit] url`; None: nowhere."""
     verify: bool = True
     """Read every batch of the journals before anything is added to them."""
 
@@ -140,7 +148,7 @@ async def run(options: LiveOptions, screen: Screen) -> dict[str, int]:
                     given_up=list(given_up),
                 )
         try:
-            feeds = await _open(options, rings, stack, screen, stop)
+            feeds, venue = await _open(options, rings, stack, screen, stop)
         except RecoveryInterruptedError:
             return {}
         engine = _engine(feeds, rings, snapshots_directory(options.data), options.engine)
@@ -151,7 +159,9 @@ async def run(options: LiveOptions, screen: Screen) -> dict[str, int]:
             feed.storing.start()
             log.info("channel open", channel=feed.channel, rings=str(rings))
         maintenance = Maintenance(
-            options.data, [_kept(options.data, feed, engine) for feed in feeds], options.maintenance
+            options.data,
+            [*(_kept(options.data, feed, engine) for feed in feeds), *([] if venue is None else [_kept_whole(venue)])],
+            options.maintenance,
         )
         stack.callback(maintenance.stop)
         maintenance.start()
@@ -165,16 +175,27 @@ async def run(options: LiveOptions, screen: Screen) -> dict[str, int]:
             source,
             ApiOptions(loopback_only=not options.allow_remote),
             more_metrics=lambda: chain(
-                node_metrics(feeds, engine), maintenance_metrics(maintenance), channels.collect()
+                node_metrics(feeds, engine),
+                maintenance_metrics(maintenance),
+                () if venue is None else venue_metrics(venue),
+                channels.collect(),
             ),
-            unwell=lambda: _unwell(feeds),
+            unwell=lambda: _unwell(feeds, venue),
             history=StoredHistory(options.data),
-            guarantees=lambda: [_guarantee(feed) for feed in feeds],
+            guarantees=lambda: [
+                *(_guarantee(feed) for feed in feeds),
+                *([] if venue is None else [venue.guarantee()]),
+            ],
+            orders=None if venue is None else order_entry(venue),
         )
         mount_console(app)
+        jobs: list[asyncio.Task[object]] = []
+        if venue is not None:
+            # Before the server, which is so closed before: its last sessions still find the venue followed.
+            jobs.append(await stack.enter_async_context(followed(venue)))
+            stack.push_async_callback(app.state.order_sessions.settle)
         server = await stack.enter_async_context(serving(app, sock))
 
-        jobs: list[asyncio.Task[object]] = []
         symbols = {feed.venue: feed.plan.resolved_symbols(options.data) for feed in feeds}
         simulators: dict[str, VenueProcess] = {}
         if not options.live:
@@ -200,7 +221,7 @@ async def run(options: LiveOptions, screen: Screen) -> dict[str, int]:
             asyncio.create_task(
                 Changes(options.data, connectors, simulated=not options.live).run(), name="changes of subscriptions"
             ),
-            asyncio.create_task(_watch(feeds, engine), name="watch"),
+            asyncio.create_task(_watch(feeds, engine, venue), name="watch"),
             asyncio.create_task(stop.wait(), name="signal"),
         ]
         host, bound = sock.getsockname()[:2]
@@ -213,10 +234,12 @@ async def run(options: LiveOptions, screen: Screen) -> dict[str, int]:
                 job.result()
         finally:
             claim.unreachable()
-            for job in jobs:
-                job.cancel()
-            await asyncio.gather(*jobs, return_exceptions=True)
             server.should_exit = True
+            # The venue is followed until its last session has ended.
+            ending = [job for job in jobs if job.get_name() != _FOLLOWING]
+            for job in ending:
+                job.cancel()
+            await asyncio.gather(*ending, return_exceptions=True)
     return {feed.channel: feed.stored() for feed in feeds}
 
 
@@ -249,8 +272,8 @@ def _engine(feeds: Sequence[VenueFeed], rings: Path, snapshots: Path, settings: 
 
 async def _open(
     options: LiveOptions, rings: Path, stack: AsyncExitStack, screen: Screen, stop: asyncio.Event
-) -> list[VenueFeed]:
-    """Captures and storage of all venues, recovered; the stack closes each capture before it ends its storage.
+) -> tuple[list[VenueFeed], HostedVenue | None]:
+    """Captures and storage of all venues, and the node's own, recovered; the stack closes each capture before it ends its storage.
 
     Raises: the error of a channel that cannot be recovered; RecoveryInterruptedError when `stop` was set first.
     """
@@ -261,7 +284,10 @@ async def _open(
         writer=WriterOptions(part=PartOptions(compression=options.compression)),
         snapshots=options.snapshots,
     )
-    recovery = Recovery(options.feeds, options.data, rings, shared, whole=options.verify)
+    plan = None
+    if options.venue is not None:
+        plan = VenuePlan(settings=options.venue, snapshots=options.snapshots, audit_url=options.audit_url)
+    recovery = Recovery(options.feeds, options.data, rings, shared, whole=options.verify, venue=plan)
     with screen.recovering(recovery) as progress:
         job = asyncio.create_task(asyncio.to_thread(recovery.run, progress))
         stopping = asyncio.create_task(stop.wait())
@@ -278,11 +304,32 @@ async def _open(
     for feed in feeds:
         stack.callback(feed.storing.stop)
         stack.callback(feed.capture.close)
-    return feeds
+    if recovery.venue is not None:
+        stack.callback(recovery.venue.stop)
+    return feeds, recovery.venue
 
 
-def _unwell(feeds: Sequence[VenueFeed]) -> str | None:
-    """Why market data is not being stored, if it is not."""
+@asynccontextmanager
+async def followed(venue: HostedVenue) -> AsyncIterator[asyncio.Task[object]]:
+    """The gateway follows `orders` inside the block."""
+    following: asyncio.Task[object] = asyncio.create_task(venue.follower.run(), name=_FOLLOWING)
+    try:
+        await venue.end_sessions()
+        yield following
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+
+
+def order_entry(venue: HostedVenue) -> OrderEntry:
+    """What the API takes orders with."""
+    return OrderEntry(desk=venue.desk, engine=venue.status, allow_remote=venue.allow_remote)
+
+
+def _unwell(feeds: Sequence[VenueFeed], venue: HostedVenue | None) -> str | None:
+    """Why market data is not being stored, or no orders are taken, if that is so."""
+    if venue is not None and venue.failure is not None:
+        return f"the venue stopped: {venue.failure}"
     for feed in feeds:
         state = feed.storing.state
         if state.status in ("stalled", "failed"):
@@ -308,6 +355,17 @@ def _kept(data: Path, feed: VenueFeed, engine: MarketDataEngine) -> Kept:
     )
 
 
+def _kept_whole(venue: HostedVenue) -> Kept:
+    """The journal of `orders` stays as it is: the gateway's view of it begins with its first command."""
+    return Kept(
+        channel=VENUE_CHANNEL,
+        journal=venue.journal,
+        stored=lambda: 0,
+        snapshots=list,
+        kept_by="what became of every order is read from its first command on",
+    )
+
+
 def _guarantee(feed: VenueFeed) -> ChannelGuarantee:
     """What the capture of a feed promises now."""
     promised, state = feed.capture.guarantee(), feed.storing.state
@@ -324,12 +382,15 @@ def _guarantee(feed: VenueFeed) -> ChannelGuarantee:
     )
 
 
-async def _watch(feeds: Sequence[VenueFeed], engine: MarketDataEngine) -> None:
-    """Ends with the failure of a thread: a node without capture or engine is none. Storing may fail alone."""
+async def _watch(feeds: Sequence[VenueFeed], engine: MarketDataEngine, venue: HostedVenue | None) -> None:
+    """Ends with the failure of a thread: a node without capture or an engine is none. Storing may fail alone."""
     told: set[str] = set()
     while True:
         failures = [(f"capture of {feed.venue}", feed.capture.guarantee()["failure"]) for feed in feeds]
-        for part, failure in (*failures, ("engine", engine.status()["failure"])):
+        engines = [("engine", engine.status()["failure"])]
+        if venue is not None:
+            engines.append(("venue", venue.failure))
+        for part, failure in (*failures, *engines):
             if failure is not None:
                 raise TidebookError(f"the {part} stopped: {failure}")
         for feed in feeds:

@@ -65,6 +65,8 @@ class Kept:
     """Sequences of the snapshots of its state that a start could begin behind."""
     ready: Callable[[], bool] = lambda: True
     """Whether it has come up: before that nothing counts as stored."""
+    kept_by: str = ""
+    """Why nothing of it goes, whatever the settings say; empty when something may."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,8 +216,8 @@ class Maintenance:
             self._note(feed.channel, done, size_bytes=size_bytes, first_sequence=done.first_sequence)
             return
         keep_s = self._options.keep_s
-        if keep_s is None:
-            self._note(feed.channel, done, size_bytes=size_bytes, kept_by=KEPT_UNASKED)
+        if keep_s is None or feed.kept_by:
+            self._note(feed.channel, done, size_bytes=size_bytes, kept_by=feed.kept_by or KEPT_UNASKED)
             return
         with locked(self._data / MAINTENANCE_LOCK) as got:
             if not got:

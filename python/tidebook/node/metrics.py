@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tidebook._core import MarketDataEngine
+    from tidebook.node.hosted_venue import HostedVenue
     from tidebook.node.maintenance import Maintenance
     from tidebook.node.venue_feed import VenueFeed
 
@@ -89,6 +90,33 @@ def maintenance_metrics(maintenance: Maintenance) -> Iterator[Metric]:
     yield from (size, kept, compactions, removed, failures, snapshot, checkpoint)
 
 
+def venue_metrics(venue: HostedVenue) -> Iterator[Metric]:
+    """Of the node's own venue and its gateway."""
+    lives, follower = venue.follower.lives, venue.follower
+    yield CounterMetricFamily("tidebook_venue_commands", "Last command of `orders`.", follower.sequence)
+    yield CounterMetricFamily("tidebook_venue_durable", "Last command of `orders` that is on disk.", follower.durable)
+    yield GaugeMetricFamily("tidebook_venue_open_orders", "Open orders of all accounts.", lives.open_count())
+    yield GaugeMetricFamily("tidebook_venue_waiting", "Commands handed over and not judged yet.", follower.waiting)
+    yield GaugeMetricFamily("tidebook_venue_killed", "1 while trading of all is off.", int(0 in lives.killed))
+    requests = CounterMetricFamily(
+        "tidebook_venue_requests", "Requests to the gateway, by what came of them.", labels=["outcome"]
+    )
+    for outcome in ("done", "refused", "repeated", "conflict", "overload", "unconfirmed"):
+        requests.add_metric([outcome], venue.desk.counts[outcome])
+    yield requests
+    latency = HistogramMetricFamily(
+        "tidebook_venue_latency_seconds", "How long commands took for a part of their way.", labels=["stage"]
+    )
+    for stage, histogram in venue.engine.latency().items():
+        latency.add_metric([stage], _bounds(histogram), histogram["sum_ns"] / 1e9)
+    yield latency
+    if venue.audit is not None:
+        audit = venue.audit.status()
+        yield CounterMetricFamily("tidebook_audit_commands", "Last command whose rows are committed.", audit.sequence)
+        waits = int(audit.state in ("waiting", "failed"))
+        yield GaugeMetricFamily("tidebook_audit_waiting", "1 while the audit trail's database is not to be had.", waits)
+
+
 def _health(feeds: dict[str, dict[str, Any]]) -> Iterable[Metric]:
     """What the newest record of `md.health` of each feed says."""
     rate = GaugeMetricFamily("tidebook_feed_message_rate", "Messages a second over the last one.", labels=["venue"])
@@ -121,10 +149,14 @@ def _latency(feeds: dict[str, dict[str, dict[str, Any]]]) -> Metric:
     )
     for venue, stages in feeds.items():
         for stage, histogram in stages.items():
-            bounds = [
-                (str(bound / 1e9), sum(count for upper, count in histogram["buckets"] if upper <= bound))
-                for bound in _LATENCY_BOUNDS_NS
-            ]
-            bounds.append(("+Inf", histogram["count"]))
-            metric.add_metric([venue, stage], bounds, histogram["sum_ns"] / 1e9)
+            metric.add_metric([venue, stage], _bounds(histogram), histogram["sum_ns"] / 1e9)
     return metric
+
+
+def _bounds(histogram: dict[str, Any]) -> list[tuple[str, float]]:
+    """What is not above each bound of `_LATENCY_BOUNDS_NS`, and all of it."""
+    bounds = [
+        (str(bound / 1e9), sum(count for upper, count in histogram["buckets"] if upper <= bound))
+        for bound in _LATENCY_BOUNDS_NS
+    ]
+    return [*bounds, ("+Inf", histogram["count"])]

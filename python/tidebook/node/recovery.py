@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 from tidebook.errors import JournalAbsentError, JournalDamagedError, OperationError
 from tidebook.node.cutting import proofs
 from tidebook.node.directory import channel_of, journal_directory
+from tidebook.node.hosted_venue import CHANNEL as VENUE_CHANNEL
+from tidebook.node.hosted_venue import HostedVenue
 from tidebook.node.snapshot_files import newest_snapshot
 from tidebook.node.storing import stored_position
 from tidebook.node.venue_feed import VenueFeed
@@ -26,9 +28,10 @@ from tidebook.persistence import inspect, verify
 from tidebook.persistence.holes import holes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from tidebook.node.hosted_venue import VenuePlan
     from tidebook.node.venue_feed import FeedOptions, FeedPlan
 
 log = logger("node.recovery")
@@ -111,9 +114,16 @@ class Recovery:
     """The recovery of all channels of a node."""
 
     def __init__(
-        self, plans: Sequence[FeedPlan], data: Path, rings: Path, options: FeedOptions, *, whole: bool
+        self,
+        plans: Sequence[FeedPlan],
+        data: Path,
+        rings: Path,
+        options: FeedOptions,
+        *,
+        whole: bool,
+        venue: VenuePlan | None = None,
     ) -> None:
-        """`whole` reads every batch of every journal, not only what opening needs."""
+        """`whole` reads every batch of every journal, not only what opening needs; `venue` has the node's own venue opened too."""
         self._plans = plans
         self._data = data
         self._rings = rings
@@ -125,7 +135,14 @@ class Recovery:
             )
             for plan in plans
         ]
-        """One a plan, in their order; filled in as they go."""
+        """One a plan, in their order, then that of the venue; filled in as they go."""
+        self._venue_plan = venue
+        self.venue: HostedVenue | None = None
+        """The open venue, once all have been recovered."""
+        if venue is not None:
+            self.channels.append(
+                ChannelRecovery(channel=VENUE_CHANNEL, journal=str(journal_directory(data, VENUE_CHANNEL)))
+            )
         self._stop = threading.Event()
         self.seconds = 0.0
 
@@ -136,19 +153,30 @@ class Recovery:
                 Then none is left open.
         """
         began = time.perf_counter()
-        with ThreadPoolExecutor(max(1, len(self._plans)), thread_name_prefix="recovery") as threads:
+        with ThreadPoolExecutor(max(1, len(self.channels)), thread_name_prefix="recovery") as threads:
             jobs = [
                 threads.submit(self._recover, plan, found, progress)
-                for plan, found in zip(self._plans, self.channels, strict=True)
+                for plan, found in zip(self._plans, self.channels, strict=False)
             ]
+            opening = None
+            if self._venue_plan is not None:
+                opening = threads.submit(self._recover_venue, self._venue_plan, self.channels[-1], progress)
         self.seconds = time.perf_counter() - began
         failures = [error for job in jobs if (error := job.exception()) is not None]
         feeds = [job.result() for job in jobs if job.exception() is None]
+        if opening is not None:
+            error = opening.exception()
+            if error is None:
+                self.venue = opening.result()
+            else:
+                failures.append(error)
         if not failures and self._stop.is_set():
             failures.append(RecoveryInterruptedError())
         if failures:
             for feed in feeds:
                 feed.capture.close()
+            if self.venue is not None:
+                self.venue.stop()
         for error in failures:
             if not isinstance(error, OperationError):  # it was asked for what cannot be, or is a mistake of ours
                 raise error
@@ -190,14 +218,29 @@ class Recovery:
         finally:
             found.seconds = time.perf_counter() - began
             progress(found.channel, "done", 0)
-        opened = feed.capture.recovery
-        found.from_ring = opened["replayed_from_ring"]
-        found.ring = opened["ring_discarded"] or ""
-        found.ring_lost = opened["ring_lost"] if found.ring else 0
-        found.undecidable_from = opened["undecidable_from"]
-        found.kept_last = opened["next_sequence"] - 1
-        found.kept_first = (found.kept_first or 1) if found.kept_last else 0
+        _note_opened(found, feed.capture.recovery)
         return feed
+
+    def _recover_venue(self, plan: VenuePlan, found: ChannelRecovery, progress: Progress) -> HostedVenue:
+        began = time.perf_counter()
+        journal = journal_directory(self._data, found.channel)
+        try:
+            progress(found.channel, "looking", 0)
+            _look(journal, found)
+            found.snapshot = newest_snapshot(self._data, found.channel)
+            if self._whole and found.segments:
+                self._verify(journal, found, progress)
+            progress(found.channel, "opening", 0)
+            venue = HostedVenue(plan, self._data, self._rings)
+        except OperationError as error:
+            refused = with_repair(error, journal)
+            found.refused, found.refused_facts = str(refused), dict(refused.facts) or None
+            raise refused from error
+        finally:
+            found.seconds = time.perf_counter() - began
+            progress(found.channel, "done", 0)
+        _note_opened(found, venue.engine.recovery)
+        return venue
 
     def _verify(self, journal: Path, found: ChannelRecovery, progress: Progress) -> None:
         """Reads every batch. Raises: JournalDamagedError at the first that is not what was written; RecoveryInterruptedError."""
@@ -210,6 +253,16 @@ class Recovery:
         progress(found.channel, "verifying", 0)
         verify(journal, progress=tell)
         found.verified = True
+
+
+def _note_opened(found: ChannelRecovery, opened: Mapping[str, Any]) -> None:
+    """Notes what opening a channel has found."""
+    found.from_ring = opened["replayed_from_ring"]
+    found.ring = opened["ring_discarded"] or ""
+    found.ring_lost = opened["ring_lost"] if found.ring else 0
+    found.undecidable_from = opened["undecidable_from"]
+    found.kept_last = opened["next_sequence"] - 1
+    found.kept_first = (found.kept_first or 1) if found.kept_last else 0
 
 
 def with_repair(error: OperationError, journal: Path) -> OperationError:

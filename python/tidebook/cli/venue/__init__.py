@@ -1,0 +1,1 @@
+"""`tidebook venue`: the running node's own venue, from the command line."""

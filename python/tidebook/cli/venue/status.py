@@ -1,0 +1,35 @@
+"""`tidebook venue status`: how the node's own venue does."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - cyclopts reads annotations
+
+from tidebook.cli.output import Json, counted, print_json
+from tidebook.cli.venue.node_api import node_api
+
+
+def status(*, data: Path | None = None, json: Json = False) -> None:
+    """Say how the running node's own venue does: commands, orders, accounts, what waits.
+
+    Parameters
+    ----------
+    data
+        Data directory of the node; default: the setting `data_directory`.
+    """
+    node = node_api(data)
+    found = node.get("venue")
+    if json:
+        print_json(found)
+        return
+    beyond = found["sequence"] - found["durable"]
+    print(f"venue {found['venue']} at {node.address}: {'trading of all is OFF' if found['killed'] else 'trading'}")
+    print(
+        f"{counted(found['sequence'], 'command')}, {f'{beyond:,} of them not on disk yet' if beyond > 0 else 'all on disk'}; "
+        f"{found['waiting']:,} wait"
+    )
+    print(
+        f"{counted(found['instruments'], 'instrument')}, {counted(found['accounts'], 'account')}, "
+        f"{counted(found['open_orders'], 'open order')}; state {found['state_hash']}"
+    )
+    if not found["instruments"]:
+        print("nothing is listed yet: `tidebook venue init` lists an instrument and opens two accounts to begin with")

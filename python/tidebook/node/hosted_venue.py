@@ -1,0 +1,163 @@
+"""The node's own venue: its engine, and the gateway that takes orders for it.
+
+The engine has threads of its own and comes up first, with what `orders` and its snapshots hold; then the gateway reads `orders` and knows
+what became of every order; then requests are taken. At the end the other way round: no more requests, sessions that ended have
+their orders cancelled, then the engine stops with everything journaled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from tidebook._core import Follower, SnapshotStore, VenueEngine, venue_sizes
+from tidebook.api import ChannelGuarantee
+from tidebook.audit.engine import AuditEngine
+from tidebook.errors import TidebookError
+from tidebook.gateway.desk import DeskOptions, OrderDesk
+from tidebook.gateway.destination import LocalVenue
+from tidebook.gateway.following import OrdersFollower
+from tidebook.gateway.names import VENUE, Names
+from tidebook.node.directory import journal_directory, snapshots_directory, venue_names_file
+from tidebook.node.feed_snapshots import SnapshotOptions
+from tidebook.observe.logs import logger
+from tidebook.transport import open_channel
+from tidebook.venue import Venue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tidebook.config.settings import VenueSettings
+
+log = logger("node.hosted_venue")
+
+CHANNEL: Final = "orders"
+
+
+@dataclass(frozen=True, kw_only=True)
+class VenuePlan:
+    """What is wanted of the venue."""
+
+    settings: VenueSettings
+    snapshots: SnapshotOptions = field(default_factory=SnapshotOptions)
+    audit_url: str | None = None
+    """Where its audit trail is kept, as in `[audit] url`; None: nowhere."""
+
+
+class HostedVenue:
+    """The running venue; `stop` ends it."""
+
+    def __init__(
+        self, plan: VenuePlan, data: Path, rings: Path, progress: Callable[[int], None] = lambda _: None
+    ) -> None:
+        """Recovers the engine and reads `orders`; `progress` is told how many commands more were read.
+
+        Raises: ChannelError, JournalError and its kinds, SnapshotError; VenueNamesError; what a recheck finds.
+        """
+        settings = plan.settings
+        self.journal = journal_directory(data, CHANNEL)
+        self.names = Names(venue_names_file(data))
+        self.engine = VenueEngine(
+            rings,
+            self.journal,
+            snapshots_dir=snapshots_directory(data),
+            layout=None if settings.topology == "auto" else settings.topology,
+            wait=settings.wait,
+            recheck=settings.recheck,
+        )
+        self.allow_remote = settings.allow_remote
+        self._local: LocalVenue | None = None
+        self._snapshots: Follower | None = None
+        self.audit: AuditEngine | None = None
+        try:
+            self.follower = OrdersFollower(rings, _replica(self.journal), settings.remembered)
+            read = self.follower.catch_up(progress)
+            self._local = LocalVenue(rings, self.follower)
+            self._snapshots = Follower.of_venue(
+                self.journal,
+                SnapshotStore(snapshots_directory(data) / CHANNEL / CHANNEL, CHANNEL),
+                interval_s=plan.snapshots.interval_s,
+                keep=plan.snapshots.keep,
+                tell=_tell_snapshot,
+            )
+            if plan.audit_url is not None:
+                self.audit = AuditEngine(
+                    data,
+                    url=plan.audit_url,
+                    journal=self.journal,
+                    channel=lambda: open_channel(CHANNEL, directory=rings),
+                )
+                self.audit.start()
+        except BaseException:
+            self.stop()
+            raise
+        options = DeskOptions(
+            waiting_max=settings.waiting_max,
+            waiting_of_account_max=settings.waiting_of_account_max,
+            answer_timeout_s=settings.answer_timeout_s,
+        )
+        self.desk = OrderDesk(self.names, self.follower, {VENUE: self._local}, options)
+        lives = self.follower.lives
+        log.info("venue open", commands=read, open_orders=lives.open_count(), instruments=len(lives.definitions))
+
+    async def end_sessions(self) -> None:
+        """Every session of the last run has ended with it: orders that were to go with them go."""
+        for account in self.follower.lives.accounts_to_disconnect():
+            try:
+                await self.desk.disconnected(account)
+            except TidebookError as error:
+                log.error("orders of an ended session may still be open", account=account, reason=str(error))
+
+    @property
+    def failure(self) -> str | None:
+        """Why the venue does not work, if it does not."""
+        failure: str | None = self.engine.status()["failure"]
+        return failure or self.follower.failure
+
+    def status(self) -> dict[str, Any]:
+        """What the engine says of itself."""
+        found: dict[str, Any] = self.engine.status()
+        return found
+
+    def guarantee(self) -> ChannelGuarantee:
+        """What `orders` promises now."""
+        status = self.engine.status()
+        return ChannelGuarantee(
+            channel=CHANNEL,
+            guarantee=status["guarantee"] or "",
+            published=status["sequence"],
+            durable=status["durable"],
+            replicas=0,
+            stored=0,
+            storing="none",
+            failure=self.failure,
+        )
+
+    def stop(self) -> None:
+        """Ends the gateway's part, then the engine, with all that it was given judged and journaled."""
+        if self._local is not None:
+            self._local.close()
+        if self.audit is not None and not self.audit.stop():
+            log.warning("the audit trail's database did not answer; the next start goes on where its rows end")
+        if self._snapshots is not None:
+            self._snapshots.stop()
+        self.engine.stop()
+
+
+def _tell_snapshot(event: str, facts: dict[str, Any]) -> None:
+    """A snapshot that cannot be taken costs only time at the next start: it is told, and tried again."""
+    if event == "snapshot":
+        taken = facts["snapshot"]
+        log.info("snapshot", path=str(taken["path"]), size_bytes=taken["size_bytes"], took_s=round(facts["took_s"], 3))
+    elif event == "snapshot_failed":
+        log.warning("no snapshot", channel=CHANNEL, reason=facts["problem"])
+    elif event == "lagging":
+        log.warning("snapshots are behind the journal", channel=CHANNEL, lag_count=facts["lag_count"])
+
+
+def _replica(journal: Path) -> Venue:
+    """A new venue with the room of the engine's, on which its state depends."""
+    sizes = venue_sizes(journal)
+    room: dict[str, Any] = {} if sizes is None else sizes["risk"]
+    return Venue(history=False, **room)

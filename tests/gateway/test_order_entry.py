@@ -1,0 +1,286 @@
+"""Order entry over HTTP, of a real engine: what is asked for is done once, exactly, and said as it is."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.gateway.serving import BTC, served
+
+
+async def test_an_order_rests_trades_and_is_told_to_both_sides(tmp_path: Path) -> None:
+    async with served(tmp_path) as at:
+        await at.begin()
+        resting = await at.place("alice", "buy", "0.5", "60000.5", client_order_id="first")
+        order = resting["order"]
+        assert (order["state"], order["price"], order["remaining"]) == ("open", "60000.50", "0.50000")
+        assert (resting["durable"], resting["repeated"]) == (True, False)
+        assert order["order_id"] == 2 * resting["sequence"]
+        taken = await at.place("bob", "sell", "0.2", "60000", time_in_force="ioc")
+        assert (taken["order"]["state"], taken["order"]["average_price"]) == ("filled", "60000.5")
+        assert taken["order"]["fee"] == "2.41"  # 200 ppm of 12,000.10, rounded up
+        resting = await at.get(f"accounts/alice/orders/{order['order_id']}")
+        assert (resting["state"], resting["filled"], resting["remaining"]) == ("open", "0.20000", "0.30000")
+        assert resting["filled_notional"] == "12000.1000000"
+        assert await at.get("accounts/alice/client-orders/first") == resting
+        assert await at.get("accounts/alice/orders") == [resting]
+        (maker,), (taker,) = await at.get("accounts/alice/fills"), await at.get("accounts/bob/fills")
+        assert (maker["liquidity"], maker["side"], maker["client_order_id"]) == ("maker", "buy", "first")
+        assert (taker["liquidity"], taker["side"], taker["size"]) == ("taker", "sell", "0.20000")
+        assert maker["trade_id"] == taker["trade_id"] == 1
+        balances = {row["asset"]: row for row in await at.get("accounts/alice/balances")}
+        # 12,000.10 and a fee of 1.21 (100 ppm, rounded up) are paid; for the rest of the order the price and the higher rate are reserved.
+        assert balances["BTC"]["available"] == "0.2"
+        assert balances["USD"]["balance"] == "987998.69"
+        (position,) = await at.get("accounts/alice/positions")
+        assert (position["position"], position["cost"], position["average_price"]) == ("0.2", "12000.1", "60000.5")
+
+
+async def test_the_same_request_again_makes_no_second_order_also_after_restarts(tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"side": "buy", "size": "0.5", "price": "100", "client_order_id": "a-1"}
+    async with served(tmp_path) as at:
+        await at.begin()
+        first = await at.place("alice", **asked)
+        again = await at.place("alice", **asked)
+        assert again == first | {"repeated": True}
+        other = await at.place("alice", **(asked | {"size": "0.6"}), status=409)
+        assert (other["code"], other["order"]) == ("client_order_id_used", first["order"])
+        # Of another account it is another id.
+        await at.ask("POST", "operator/accounts/bob/transfers", {"asset": "USD", "amount": "1000"})
+        assert (await at.place("bob", **asked))["repeated"] is False
+    async with served(tmp_path) as at:
+        again = await at.place("alice", **asked)
+        assert again == first | {"repeated": True}
+        await at.ask("DELETE", f"accounts/alice/orders/{first['order']['order_id']}")
+    async with served(tmp_path) as at:
+        again = await at.place("alice", **asked)
+        assert (again["repeated"], again["order"]["state"], again["order"]["reason"]) == (
+            True,
+            "cancelled",
+            "requested",
+        )
+        assert await at.get("accounts/alice/orders") == []
+
+
+async def test_two_of_the_same_request_at_once_make_one_order(tmp_path: Path) -> None:
+    """Neither knows of the other when it is sent: risk refuses the second, which is answered with the order of the first."""
+    async with served(tmp_path) as at:
+        await at.begin()
+        asked: dict[str, Any] = {"side": "buy", "size": "0.5", "price": "100", "client_order_id": "a-1"}
+        answers = await asyncio.gather(*(at.place("alice", **asked) for _ in range(16)))
+        assert len({answer["order"]["order_id"] for answer in answers}) == 1
+        assert sorted(answer["repeated"] for answer in answers) == [False] + 15 * [True]
+        assert len(await at.get("accounts/alice/orders")) == 1
+
+
+async def test_a_market_order_sent_again_is_the_same_though_risk_put_a_price_in(tmp_path: Path) -> None:
+    async with served(tmp_path) as at:
+        await at.begin()
+        await at.ask("POST", "operator/accounts/alice/limits", {"collar_ppm": 50_000})
+        await at.place("bob", "sell", "1", "100")
+        await at.place("alice", "buy", "0.1", "100")  # the reference
+        asked: dict[str, Any] = {"side": "buy", "size": "0.1", "price": None, "type": "market", "client_order_id": "m"}
+        first = await at.place("alice", **asked)
+        assert (first["order"]["state"], first["order"]["price"]) == ("filled", "105.00")
+        assert (await at.place("alice", **asked))["repeated"] is True
+        assert (await at.place("alice", **(asked | {"price": "104"}), status=409))["code"] == "client_order_id_used"
+
+
+async def test_what_risk_or_matching_refuses_is_said_with_its_reason_and_place(tmp_path: Path) -> None:
+    async with served(tmp_path) as at:
+        await at.begin()
+        dear = await at.place("alice", "buy", "100", "60000", status=422, client_order_id="dear")
+        assert (dear["code"], dear["reason"], dear["by"], dear["order"]) == (
+            "rejected_balance",
+            "balance",
+            "risk",
+            None,
+        )
+        # Risk refused it, so its id was never used.
+        assert (await at.place("alice", "buy", "1", "60000", client_order_id="dear"))["repeated"] is False
+        crossing = {"post_only": True, "client_order_id": "post"}
+        refused = await at.place("bob", "sell", "1", "50000", status=422, **crossing)
+        assert (refused["reason"], refused["by"], refused["order"]["state"]) == ("post_only", "matching", "rejected")
+        again = await at.place("bob", "sell", "1", "50000", status=422, **crossing)
+        assert (again["sequence"], again["order"]) == (refused["sequence"], refused["order"])
+        assert (await at.place("bob", "sell", "1", "0.001", status=422))["detail"].startswith("price: ")
+        assert dear["sequence"] < refused["sequence"]
+
+
+async def test_an_order_is_replaced_and_cancelled_by_either_id(tmp_path: Path) -> None:
+    async with served(tmp_path) as at:
+        await at.begin()
+        first = (await at.place("alice", "buy", "1", "100", client_order_id="one"))["order"]
+        smaller = await at.ask("PATCH", f"accounts/alice/orders/{first['order_id']}", {"size": "0.4"})
+        assert (smaller["order"]["size"], smaller["order"]["price"]) == ("0.40000", "100.00")
+        moved = await at.ask("PATCH", "accounts/alice/client-orders/one", {"price": "101", "client_order_id": "two"})
+        assert (moved["order"]["price"], moved["order"]["client_order_id"]) == ("101.00", "two")
+        # Both ids are the order's.
+        assert (await at.get("accounts/alice/client-orders/one"))["order_id"] == first["order_id"]
+        gone = await at.ask("DELETE", "accounts/alice/client-orders/two")
+        assert gone["order"]["state"] == "cancelled"
+        again = await at.ask("DELETE", "accounts/alice/client-orders/two")
+        assert (again["repeated"], again["order"]) == (True, gone["order"])
+        assert (await at.ask("PATCH", "accounts/alice/client-orders/two", {"size": "1"}, 409))["code"] == "order_ended"
+        assert (await at.ask("DELETE", "accounts/alice/orders/999999", status=404))["code"] == "unknown_order"
+        assert (await at.ask("DELETE", f"accounts/bob/orders/{first['order_id']}", status=404))[
+            "code"
+        ] == "unknown_order"
+        assert [order["order_id"] for order in await at.get("accounts/alice/orders?state=ended")] == [first["order_id"]]
+
+
+async def test_a_filled_order_cannot_be_cancelled_and_says_so(tmp_path: Path) -> None:
+    async with served(tmp_path) as at:
+        await at.begin()
+        first = (await at.place("alice", "buy", "1", "100"))["order"]
+        await at.place("bob", "sell", "1", "100")
+        refused = await at.ask("DELETE", f"accounts/alice/orders/{first['order_id']}", status=409)
+        assert (refused["code"], refused["order"]["state"]) == ("order_ended", "filled")
+
+
+async def test_many_are_cancelled_by_side_and_a_dead_mans_switch_is_set(tmp_path: Path) -> None:
+    async with served(tmp_path) as at:
+        await at.begin()
+        await at.ask("POST", "operator/accounts/alice/transfers", {"asset": "BTC", "amount": "1"})
+        for price in ("98", "99", "100"):
+            await at.place("alice", "buy", "0.1", price)
+        await at.place("alice", "sell", "0.1", "110")
+        assert (await at.ask("DELETE", "accounts/alice/orders?side=buy"))["cancelled"] == 3
+        assert [order["side"] for order in await at.get("accounts/alice/orders")] == ["sell"]
+        assert (await at.ask("POST", "accounts/alice/cancel-all-after", {"timeout_ms": 60_000}))["durable"] is True
+        assert (await at.ask("DELETE", "accounts/alice/orders"))["cancelled"] == 1
+
+
+async def test_a_pair_is_two_orders_of_which_one_cancels_the_other(tmp_path: Path) -> None:
+    async with served(tmp_path) as at:
+        await at.begin()
+        await at.place("alice", "buy", "2", "100")
+        await at.place("bob", "sell", "0.1", "100")
+        pair = {
+            "instrument": "BTC-USD.LOCAL",
+            "side": "sell",
+            "size": "1",
+            "price": "120",
+            "trigger_price": "90",
+            "limit_price": "89",
+            "client_order_id": "limit",
+            "stop_client_order_id": "stop",
+        }
+        placed = await at.ask("POST", "accounts/bob/order-pairs", pair)
+        limit, stop = placed["order"], placed["linked"]
+        assert (limit["state"], stop["state"], stop["type"]) == ("open", "waiting", "stop_limit")
+        assert (limit["linked_order_id"], stop["linked_order_id"]) == (stop["order_id"], limit["order_id"])
+        again = await at.ask("POST", "accounts/bob/order-pairs", pair)
+        assert again == placed | {"repeated": True}
+        await at.ask("DELETE", "accounts/bob/client-orders/stop")
+        limit = await at.get("accounts/bob/client-orders/limit")
+        assert (limit["state"], limit["reason"]) == ("cancelled", "linked")
+
+
+async def test_the_kill_switch_cancels_all_and_refuses_what_comes(tmp_path: Path) -> None:
+    async with served(tmp_path) as at:
+        await at.begin()
+        await at.place("alice", "buy", "1", "100")
+        await at.ask("POST", "operator/kill", {"account": "alice"})
+        assert (await at.place("alice", "buy", "1", "100", status=422))["reason"] == "killed"
+        # The cancels are a command of their own, journaled behind the switch and before what was refused.
+        assert await at.get("accounts/alice/orders") == []
+        assert {row["account"]: row["killed"] for row in await at.get("venue/accounts")} == {
+            "alice": True,
+            "bob": False,
+        }
+        await at.ask("POST", "operator/kill", {"account": "alice", "killed": False})
+        await at.place("alice", "buy", "1", "100")
+
+
+async def test_orders_for_other_venues_and_what_is_not_there_are_refused_before_anything_is_sent(
+    tmp_path: Path,
+) -> None:
+    async with served(tmp_path) as at:
+        await at.begin()
+        before = (await at.get("venue"))["sequence"]
+        body = {"instrument": "BTCUSDT.BINANCE", "side": "buy", "size": "1", "price": "1"}
+        refused = await at.ask("POST", "accounts/alice/orders", body, 422)
+        assert refused["detail"].startswith(
+            "BTCUSDT.BINANCE: orders for BINANCE cannot be sent from here; orders go to LOCAL"
+        )
+        refused = await at.ask("POST", "accounts/alice/orders", body | {"instrument": "BTC-USDT.LOCAL"}, 404)
+        assert refused["code"] == "unknown_instrument"
+        assert (await at.place("alise", "buy", "1", "1", status=404))[
+            "detail"
+        ] == "no account 'alise': did you mean alice?"
+        here = body | {"instrument": "BTC-USD.LOCAL"}
+        for wrong in ({"size": 1.5}, {"prise": "1"}, {"type": "iceberg"}, {"side": None}):
+            assert (await at.ask("POST", "accounts/alice/orders", here | wrong, 422))["code"] == "invalid_request"
+        assert (await at.get("venue"))["sequence"] == before
+
+
+async def test_a_page_of_another_server_may_not_send_orders(tmp_path: Path) -> None:
+    async with served(tmp_path) as at:
+        await at.begin()
+        order = {"instrument": "BTC-USD.LOCAL", "side": "buy", "size": "1", "price": "1"}
+        for origin, status in (("https://evil.example", 403), (f"http://{at.address}", 200)):
+            answer = await at.client.post("/api/v1/accounts/alice/orders", json=order, headers={"origin": origin})
+            assert answer.status_code == status
+        for path in ("operator/kill", "operator/accounts"):
+            answer = await at.client.post(f"/api/v1/{path}", json={}, headers={"origin": "https://evil.example"})
+            assert (answer.status_code, answer.json()["code"]) == (403, "foreign_origin")
+
+
+@pytest.mark.parametrize("wait", ["memory", "durable"])
+async def test_an_account_is_answered_as_safely_as_it_asked_for(tmp_path: Path, wait: str) -> None:
+    async with served(tmp_path) as at:
+        await at.begin()
+        await at.ask("POST", "operator/accounts", {"account": "alice", "wait": wait})
+        placed = await at.place("alice", "buy", "1", "1")
+        assert placed["durable"] or wait == "memory"
+        assert at.venue.names.wait_of(1) == wait
+        body = {"instrument": "BTC-USD.LOCAL", "side": "buy", "size": "1", "price": "1"}
+        assert (await at.ask("POST", "accounts/alice/orders?wait=durable", body))["durable"] is True
+
+
+async def test_more_that_wait_than_may_are_turned_away_and_nothing_of_them_is_sent(tmp_path: Path) -> None:
+    async with served(tmp_path, waiting_of_account_max=2) as at:
+        await at.begin()
+        answers = await asyncio.gather(
+            *(
+                at.client.post(
+                    "/api/v1/accounts/alice/orders",
+                    json={"instrument": BTC["instrument"], "side": "buy", "size": "1", "price": "1"},
+                )
+                for _ in range(40)
+            )
+        )
+        statuses = [answer.status_code for answer in answers]
+        assert set(statuses) <= {200, 429}
+        assert len(await at.get("accounts/alice/orders")) == statuses.count(200)
+        assert at.venue.desk.counts["overload"] == statuses.count(429)
+        # Whoever wants to get out is not held up.
+        assert (await at.ask("DELETE", "accounts/alice/orders"))["cancelled"] == statuses.count(200)
+
+
+async def test_what_the_gateway_knows_is_the_same_after_a_restart(tmp_path: Path) -> None:
+    async def picture(at: Any) -> list[Any]:
+        return [
+            await at.get(path)
+            for account in ("alice", "bob")
+            for path in (
+                f"accounts/{account}/orders",
+                f"accounts/{account}/orders?state=ended",
+                f"accounts/{account}/fills",
+                f"accounts/{account}/positions",
+                f"accounts/{account}/balances",
+            )
+        ] + [await at.get("venue/instruments"), await at.get("venue/accounts")]
+
+    async with served(tmp_path) as at:
+        await at.begin()
+        for number in range(20):
+            await at.place("alice", "buy", "0.1", str(100 + number), client_order_id=f"a{number}")
+        await at.place("bob", "sell", "1.05", "110")
+        await at.ask("DELETE", "accounts/alice/client-orders/a0")
+        before, hash_before = await picture(at), (await at.get("venue"))["state_hash"]
+    async with served(tmp_path, recheck=True) as at:
+        assert await picture(at) == before
+        assert (await at.get("venue"))["state_hash"] == hash_before

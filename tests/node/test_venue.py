@@ -1,0 +1,180 @@
+"""The node's own venue as a user meets it: commands, the start screen, status, metrics, backup, another process over shared memory."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tidebook as tb
+from tests.node.test_live import get, node, wait_for
+from tests.node.test_live import rings as rings
+from tidebook.errors import OrderEntryError
+from tidebook.venue import COMMAND, ExecutionKind, Reason, Side, Verdict, cancel, place
+
+OPTIONS = ("--venues", "kraken", "--rate", "1")
+
+
+def tidebook(*words: str, data: Path, code: int = 0) -> Any:
+    """What a command prints as JSON."""
+    command = [sys.executable, "-m", "tidebook", *words, "--data", str(data), "--json"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=False, cwd=data.parent)
+    assert shown.returncode == code, shown.stderr
+    return json.loads(shown.stdout) if code == 0 else shown.stderr
+
+
+def metrics(address: str) -> dict[str, float]:
+    with urllib.request.urlopen(f"{address}/metrics", timeout=5) as answer:
+        lines = answer.read().decode().splitlines()
+    return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
+
+
+def test_a_newcomer_has_an_order_by_two_commands_and_finds_it_after_a_restart(tmp_path: Path, rings: Path) -> None:
+    data = tmp_path / "data"
+    with node(data, rings, *OPTIONS) as (process, address):
+        begun = tidebook("venue", "init", data=data)
+        assert begun["accounts"] == ["alice", "bob"]
+        assert tidebook("venue", "init", data=data)["done"] == []
+        resting = tidebook("venue", "place", "alice", "BTC-USD.LOCAL", "buy", "0.1", "60000", data=data)["order"]
+        assert (resting["state"], resting["price"]) == ("open", "60000.00")
+        assert tidebook("venue", "orders", "alice", data=data)["orders"] == [resting]
+        taken = tidebook("venue", "place", "bob", "BTC-USD.LOCAL", "sell", "0.04", data=data)["order"]
+        assert (taken["type"], taken["state"], taken["average_price"]) == ("market", "filled", "60000")
+        status = tidebook("venue", "status", data=data)
+        assert (status["open_orders"], status["instruments"], status["accounts"]) == (1, 1, 2)
+        assert tidebook("status", data=data)["ok"] is True
+        wait_for(lambda: metrics(address)["tidebook_venue_open_orders"] == 1)
+        assert metrics(address)["tidebook_venue_commands_total"] == status["sequence"]
+        wait_for(lambda: metrics(address)["tidebook_audit_commands_total"] == status["sequence"])
+        assert metrics(address)["tidebook_audit_waiting"] == 0
+        life = tidebook("audit", "order", str(resting["order_id"]), data=data)
+        assert "fill" in json.dumps(life)
+        (orders,) = [channel for channel in get(address, "status")["channels"] if channel["channel"] == "orders"]
+        assert (orders["durable"], orders["failure"], orders["storing"]) == (status["sequence"], None, "none")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 0
+    found = {channel["channel"]: channel for channel in tidebook("status", "--verify", data=data)["channels"]}
+    assert found["orders"]["durable"] == status["sequence"]
+    assert found["orders"]["closed"] is True
+    with node(data, rings, *OPTIONS) as (_, address):
+        after = tidebook("venue", "status", data=data)
+        assert (after["sequence"], after["state_hash"]) == (status["sequence"], status["state_hash"])
+        (order,) = tidebook("venue", "orders", "alice", data=data)["orders"]
+        assert (order["order_id"], order["filled"]) == (resting["order_id"], "0.04000")
+        assert tidebook("venue", "cancel", "alice", "--all", data=data)["cancelled"] == 1
+        tidebook("venue", "kill", data=data)
+        refused = tidebook("venue", "place", "alice", "BTC-USD.LOCAL", "buy", "1", "1", data=data, code=2)
+        assert "refused by risk: killed" in refused
+        tidebook("venue", "kill", "--revive", data=data)
+        tidebook("venue", "place", "alice", "BTC-USD.LOCAL", "buy", "1", "1", data=data)
+    assert "no node runs on" in tidebook("venue", "status", data=data, code=1)
+
+
+def test_a_start_tells_what_it_found_of_orders(tmp_path: Path, rings: Path) -> None:
+    data = tmp_path / "data"
+    command = [sys.executable, "-m", "tidebook", "run", "--data", str(data), "--port", "0", "--json", *OPTIONS]
+    environment = os.environ | {"TIDEBOOK_RINGS": str(rings)}
+    with node(data, rings, *OPTIONS):
+        tidebook("venue", "init", data=data)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=tmp_path) as process:
+        assert process.stdout is not None
+        started = json.loads(process.stdout.readline())
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    recovered = {channel["channel"]: channel for channel in started["recovery"]["channels"]}
+    # Listed, traded, two accounts, three transfers; the node was killed.
+    assert (recovered["orders"]["kept_first"], recovered["orders"]["kept_last"]) == (1, 7)
+    assert (recovered["orders"]["closed"], recovered["orders"]["refused"]) == (False, "")
+
+
+def test_a_damaged_journal_of_orders_is_refused_by_name(tmp_path: Path, rings: Path) -> None:
+    data = tmp_path / "data"
+    with node(data, rings, *OPTIONS) as (process, _):
+        tidebook("venue", "init", data=data)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 0
+    (segment,) = (data / "journal/orders").glob("*.segment")
+    content = bytearray(segment.read_bytes())
+    content[content.index((1_000_000).to_bytes(8, "little"))] ^= 1  # what alice was given
+    segment.write_bytes(content)
+    command = [sys.executable, "-m", "tidebook", "run", "--data", str(data), "--port", "0", "--json", *OPTIONS]
+    environment = os.environ | {"TIDEBOOK_RINGS": str(rings)}
+    refused = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
+    assert refused.returncode == 1
+    assert f"tidebook journal repair {data / 'journal/orders'}" in refused.stderr
+    found = {channel["channel"]: channel for channel in json.loads(refused.stdout)["recovery"]["channels"]}
+    assert "segment" in found["orders"]["refused_facts"]
+    assert found["feed.kraken"]["refused"] == ""
+
+
+def test_without_it_a_node_has_no_venue_and_says_so(
+    tmp_path: Path, rings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "data"
+    monkeypatch.setenv("TIDEBOOK_VENUE_ENABLED", "false")
+    with node(data, rings, *OPTIONS):
+        assert "this node has no venue" in tidebook("venue", "status", data=data, code=1)
+        assert not (data / "journal/orders").exists()
+        with pytest.raises(OrderEntryError, match="has no venue here"):
+            tb.connect(directory=rings / "default")
+
+
+def test_a_backup_has_orders_and_names_and_goes_on_where_it_was_taken(tmp_path: Path, rings: Path) -> None:
+    data = tmp_path / "data"
+    with node(data, rings, *OPTIONS):
+        tidebook("venue", "init", data=data)
+        resting = tidebook("venue", "place", "alice", "BTC-USD.LOCAL", "buy", "0.1", "60000", data=data)["order"]
+        backup = [sys.executable, "-m", "tidebook", "backup", "backups", "--data", str(data)]
+        subprocess.run(backup, check=True, cwd=tmp_path, capture_output=True)
+        tidebook("venue", "place", "alice", "BTC-USD.LOCAL", "buy", "0.1", "50000", data=data)
+    restored = tmp_path / "restored"
+    restore = [sys.executable, "-m", "tidebook", "restore", "backups", "--data", str(restored)]
+    subprocess.run(restore, check=True, cwd=tmp_path, capture_output=True)
+    drill = [sys.executable, "-m", "tidebook", "drill", "--data", str(data)]
+    shown = subprocess.run(drill, check=False, cwd=tmp_path, capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    other = tmp_path / "other"
+    other.mkdir(mode=0o700)
+    with node(restored, other, *OPTIONS):
+        assert tidebook("venue", "orders", "alice", data=restored)["orders"] == [resting]
+
+
+def test_another_process_trades_over_shared_memory(tmp_path: Path, rings: Path) -> None:
+    data = tmp_path / "data"
+    with node(data, rings, *OPTIONS) as (_, address):
+        tidebook("venue", "init", data=data)
+        with tb.connect(directory=rings / "default") as alice, tb.connect(directory=rings / "default") as bob:
+            resting = alice.submit(
+                [place(1, 1, Side.BUY, 6_000_000, size, client_order_id=f"c{size}") for size in (1_000, 2_000, 3_000)]
+            )
+            assert resting.accepted.tolist() == [True] * 3
+            assert resting.commands.dtype == COMMAND
+            assert (resting.order_ids == 2 * resting.sequences).all()
+            assert [order["order_id"] for order in get(address, "accounts/alice/orders")] == resting.order_ids.tolist()
+            taken = bob.place(2, 1, Side.SELL, 6_000_000, 1_500, wait="memory")
+            assert taken.accepted.all()
+            kinds: list[int] = []
+            while kinds.count(ExecutionKind.FILL) < 2:
+                happened = bob.executions(timeout=10)
+                assert not isinstance(happened, tb.Gap)
+                kinds += happened["kind"].tolist()
+            again = alice.place(1, 1, Side.BUY, 6_000_000, 1_000, client_order_id="c1000")
+            assert (again.commands["verdict"][0], again.commands["reason"][0]) == (
+                Verdict.REJECTED,
+                Reason.DUPLICATE_CLIENT_ORDER_ID,
+            )
+            gone = alice.submit([cancel(1, 1, int(order_id)) for order_id in resting.order_ids])
+            assert gone.accepted.tolist() == [False, True, True]
+        assert get(address, "accounts/alice/orders") == []
+        # The gateway knows them as its own: the same request is answered with the order that came the other way.
+        shown = tidebook(
+            *("venue", "place", "alice", "BTC-USD.LOCAL", "buy", "0.03", "60000", "--client-order-id", "c3000"),
+            data=data,
+            code=2,
+        )
+        assert "client_order_id: it is that of an order which asks for something else" in shown
