@@ -15,7 +15,7 @@ import tidebook as tb
 from tests.node.test_feed_snapshots import Feed
 from tests.node.test_live import get, node, wait_for
 from tidebook import persistence
-from tidebook._core import CheckpointStore, FeedChannel
+from tidebook._core import CheckpointStore, FeedChannel, JournalWriter
 from tidebook.node.feed_snapshots import SnapshotOptions
 from tidebook.node.presence import owning
 from tidebook.node.status import directory_status
@@ -223,3 +223,21 @@ def test_a_ring_that_goes_on_with_another_copy_of_the_journal_is_told_and_proves
         (original,) = directory_status(data, rings).channels
         assert (original.runs, original.durable, original.other_copies) == (True, 5, [])
         channel.close()
+
+
+def test_a_journal_in_the_place_of_another_channel_has_failed(tmp_path: Path) -> None:
+    for channel in ("feed.binance", "feed.kraken"):
+        writer = JournalWriter(tmp_path / "journal" / channel, channel, segment_size_bytes=1 << 16)
+        writer.append(b"one message")
+        writer.sync()
+        writer.close()
+    assert directory_status(tmp_path).ok
+    (tmp_path / "journal/feed.binance").rename(tmp_path / "kept")
+    (tmp_path / "journal/feed.kraken").rename(tmp_path / "journal/feed.binance")
+    (tmp_path / "kept").rename(tmp_path / "journal/feed.kraken")
+    found = directory_status(tmp_path)
+    assert not found.ok
+    of = {"feed.binance": "feed.kraken", "feed.kraken": "feed.binance"}
+    for channel in found.channels:
+        said = f"journal/{channel.channel} is the journal of {of[channel.channel]}, not of {channel.channel}"
+        assert said in channel.failure

@@ -212,6 +212,12 @@ def _look(journal: Path, found: ChannelStatus, rings_root: Path | None) -> None:
     except JournalError as error:
         found.failure = str(error)
         return
+    if state.channel != found.channel:
+        found.failure = (
+            f"{journal} is the journal of {state.channel}, not of {found.channel}: nobody starts with it; put each journal in the directory "
+            "of its channel's name"
+        )
+        return
     found.first_sequence, found.durable = state.first_sequence, min(state.durable, state.last_sequence)
     found.journal_size_bytes, found.segments, found.closed = state.size_bytes, state.segments, state.closed
     found.published = found.durable
