@@ -130,7 +130,10 @@ fn ring_of<T: Record>(path: &Path, count: u64) -> RingOptions {
 fn bare(rings: &Path, layout: VenueLayout, per_s: u64, count: u64) -> String {
     let make = |name: &str, out: bool| {
         let path = rings.join(format!("{name}.ring"));
-        let options = ring_of::<Command>(&path, 1 << 14);
+        // As many slots as the venue's own rings have below: footprint and room decide the tail.
+        let count =
+            [("in", 1 << 14), ("orders", 1 << 16), ("out", 1 << 17)].into_iter().find(|(known, _)| *known == name);
+        let options = ring_of::<Command>(&path, count.expect("one of the three").1);
         let options = if name == "in" { options.mpsc(64) } else { options.never_waits(out) };
         Ring::create(&path, &options).expect("a ring")
     };

@@ -90,7 +90,7 @@ pub enum PlaneError {
     #[error(transparent)]
     Channel(#[from] ChannelError),
     /// The journal of `orders` does not give back what it was written from.
-    #[error("the venue cannot be recovered: {cause}; nothing was started and nothing was changed{advice}")]
+    #[error("the venue cannot be recovered: {cause}; nothing was judged and nothing published{advice}")]
     Unrecoverable {
         /// What differs.
         cause: SnapshotError,
