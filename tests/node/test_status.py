@@ -117,6 +117,46 @@ def test_a_damaged_journal_and_one_put_back_to_an_older_state_promise_nothing(tm
     assert str(newest) in damaged["failure"]
 
 
+STOPPING = """
+import resource, sys
+import tidebook as tb
+from tidebook.errors import JournalError
+
+channel = tb.create_channel("orders", {"durability": "wal", "wal_dir": sys.argv[1]}, directory=sys.argv[2])
+producer = tb.open_producer(channel)
+producer.write(b"kept", wait="durable")
+print("writes", flush=True)
+sys.stdin.readline()
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+try:
+    producer.write(b"lost", wait="durable")
+except JournalError:
+    print("has stopped", flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_a_journal_that_has_stopped_under_an_open_producer_promises_nothing_more(tmp_path: Path, rings: Path) -> None:
+    """Method: a limit of the size of files, at which the system refuses the next write of the journal."""
+    wal = tmp_path / "wal"
+    command = [sys.executable, "-c", STOPPING, str(wal), str(rings / "default")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == "writes\n"
+            assert told(wal, rings)["channels"][0]["failure"] == ""
+            process.stdin.write("\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "has stopped\n"
+            (found,) = told(wal, rings, code=1)["channels"]
+            assert (found["durable"], found["runs"]) == (1, True)
+            assert found["failure"].startswith("its journal has stopped while its producer is open")
+            assert found["guarantee"].startswith("NOTHING MORE is promised")
+        finally:
+            process.kill()
+
+
 @pytest.fixture
 def feed(tmp_path: Path) -> Feed:
     """A directory with several segments, rows, two snapshots and checkpoints, and nobody at work."""

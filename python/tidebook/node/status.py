@@ -26,12 +26,17 @@ from tidebook.storage.disk import Disk
 from tidebook.storage.layout import MANIFEST_DIRECTORY
 from tidebook.storage.manifest import Manifest
 from tidebook.transport.companions import continues, journal_of
+from tidebook.transport.journal import JOURNAL_CONSUMER
 from tidebook.transport.view import ChannelView, channel_files
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _TIMEOUT_S: Final = 2.0
+_STOPPED: Final = (
+    "its journal has stopped while its producer is open, whose process was told why by a JournalError; mend that, close the "
+    "producer and open it again"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +51,8 @@ class RingState:
     """What its owner has told its consumers."""
     has_owner: bool
     """A living process writes it."""
+    is_journaled: bool
+    """A living process journals it."""
     held_by: tuple[str, ...] = ()
     """Living processes that have it open, for people."""
     journal: Path | None = None
@@ -149,11 +156,11 @@ def directory_status(data: Path, rings_root: Path | None = None) -> DirectorySta
     for journal in journals_in(data):
         channel = journal.name if journal.name in of_node else _channel_of(journal)
         found = ChannelStatus(channel=channel, journal=str(journal))
-        _look(journal, found, rings_root)
+        has_stopped = _look(journal, found, rings_root)
         found.stored = positions.get(channel, 0)
         if not found.failure and channel in of_node:
             _look_at_ages(data, found)
-        found.failure = found.failure or trouble or _failure(found, told)
+        found.failure = found.failure or trouble or _failure(found, told) or (_STOPPED if has_stopped else "")
         found.guarantee = guarantee(found)
         status.channels.append(found)
     return status
@@ -199,7 +206,8 @@ def _channel_of(journal: Path) -> str:
         return journal.name
 
 
-def _look(journal: Path, found: ChannelStatus, rings_root: Path | None) -> None:
+def _look(journal: Path, found: ChannelStatus, rings_root: Path | None) -> bool:
+    """Looks at a journal and the ring that goes on with it; whether a producer is open and journals no more."""
     found.is_simulated = simulated_marker(journal).exists()
     # Before the journal, which then has at least what they know to be durable.
     rings = rings_of(found.channel, rings_root)
@@ -208,16 +216,16 @@ def _look(journal: Path, found: ChannelStatus, rings_root: Path | None) -> None:
         changes = configurations(journal)
         found.holes = holes(journal)
     except JournalAbsentError:
-        return
+        return False
     except JournalError as error:
         found.failure = str(error)
-        return
+        return False
     if state.channel != found.channel:
         found.failure = (
             f"{journal} is the journal of {state.channel}, not of {found.channel}: nobody starts with it; put each journal in the directory "
             "of its channel's name"
         )
-        return
+        return False
     found.first_sequence, found.durable = state.first_sequence, min(state.durable, state.last_sequence)
     found.journal_size_bytes, found.segments, found.closed = state.size_bytes, state.segments, state.closed
     found.published = found.durable
@@ -235,6 +243,7 @@ def _look(journal: Path, found: ChannelStatus, rings_root: Path | None) -> None:
                 "older copy was put back, or its end is lost. A start takes what the ring still holds of it; the other choices "
                 f"are shown by `tidebook journal repair {journal}`"
             )
+    return ring is not None and ring.has_owner and not ring.is_journaled
 
 
 def parted(
@@ -284,6 +293,9 @@ def rings_of(channel: str, root: Path | None = None) -> list[RingState]:
                     published=status["published"],
                     durable=status["durable"],
                     has_owner=any(producer["alive"] for producer in status["producers"]),
+                    is_journaled=any(
+                        consumer["alive"] and consumer["name"] == JOURNAL_CONSUMER for consumer in status["consumers"]
+                    ),
                     held_by=tuple(
                         [f"a producer (process {one['process_id']})" for one in status["producers"] if one["alive"]]
                         + [
