@@ -266,8 +266,8 @@ def test_a_ring_that_goes_on_with_another_copy_of_the_journal_is_told_and_proves
 
 
 def test_a_journal_in_the_place_of_another_channel_has_failed(tmp_path: Path) -> None:
-    for channel in ("feed.binance", "feed.kraken"):
-        writer = JournalWriter(tmp_path / "journal" / channel, channel, segment_size_bytes=1 << 16)
+    for name in ("feed.binance", "feed.kraken"):
+        writer = JournalWriter(tmp_path / "journal" / name, name, segment_size_bytes=1 << 16)
         writer.append(b"one message")
         writer.sync()
         writer.close()
