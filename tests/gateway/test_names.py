@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tidebook.errors import UnknownAccountError, UnknownInstrumentError, UsageError, VenueNamesError
-from tidebook.gateway.names import Names
+from tidebook.gateway.names import Names, Numbers
 
 
 @pytest.fixture
@@ -93,3 +93,11 @@ def test_a_name_that_cannot_be_kept_is_not_given(path: Path) -> None:
     path.rmdir()
     with pytest.raises(UnknownAccountError):
         names.account_number("bob")
+
+
+def test_a_new_name_gets_no_number_that_the_venue_has_under_another_name_or_none(path: Path) -> None:
+    """As when the file is gone, or programs bring numbers of their own: the money of an account belongs to who had it."""
+    names = Names(path, lambda: Numbers(assets={1, 2}, instruments={1}, accounts={1, 2, 4}))
+    assert [names.name_account(name).number for name in ("mallory", "carol", "dave")] == [3, 5, 6]
+    assert names.name_instrument("BTC-USD.LOCAL", "BTC", "USD").number == 2
+    assert (names.asset_number("BTC"), names.asset_number("USD")) == (3, 4)

@@ -415,11 +415,14 @@ impl Opened {
     /// What is stored in a file that has no name any more would be lost with this process; to read a page that was cut off
     /// would end it.
     fn check_in_place(&self) -> Result<(), CheckpointError> {
+        // Before the look: another thread may see the file longer after ours, and tell it first.
+        let known_bytes = self.size_bytes.load(Ordering::Acquire);
         match std::fs::symlink_metadata(self.path.join(DATA_FILE)) {
             Ok(found) if (found.dev(), found.ino()) == self.file => {
-                if found.len() < self.size_bytes.fetch_max(found.len(), Ordering::Relaxed) {
+                if found.len() < known_bytes {
                     return Err(self.damaged(0, "the file was cut while it was open"));
                 }
+                self.size_bytes.fetch_max(found.len(), Ordering::Release);
                 Ok(())
             }
             Ok(_) => Err(CheckpointError::Replaced { path: self.path.clone() }),

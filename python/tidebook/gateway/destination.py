@@ -47,7 +47,9 @@ class LocalVenue:
         return self._follower.waiting
 
     def send(self, command: bytes) -> asyncio.Future[Judged]:
-        """Writes it without waiting for room. Raises: OrderEntryError when there is none."""
+        """Writes it without waiting for room. Raises: OrderEntryError when there is none, or nobody would hear the answer."""
+        if self._follower.failure is not None:
+            raise OrderEntryError(f"the venue is not followed any more ({self._follower.failure}); nothing was sent")
         written = self._producer.write(command, timeout=0.0)
         if isinstance(written, Full):
             raise OrderEntryError("orders.in is full: the engine is behind, or does not run; try again")

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from tidebook.errors import OrderEntryError
+from tidebook.errors import OrderEntryError, UnconfirmedError
 from tidebook.gateway.layouts import COMMAND_SIZE_BYTES, HEAD
 from tidebook.gateway.lives import Execution, Lives, executions_of
-from tidebook.transport import Gap, open_consumer
+from tidebook.transport import Gap, open_channel, open_consumer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -105,18 +105,18 @@ class OrdersFollower:
         """What becomes of the command with this place on `orders.in`; to be asked for right after it was written."""
         future: asyncio.Future[Judged] = asyncio.get_running_loop().create_future()
         if self._failure is not None:
-            future.set_exception(OrderEntryError(f"the venue is not followed any more: {self._failure}"))
+            future.set_exception(self._unanswered(self._failure))
             return future
         self._judged[source_sequence] = future
         future.add_done_callback(lambda _: self._judged.pop(source_sequence, None))
         return future
 
     async def wait_durable(self, sequence: int) -> None:
-        """Returns when `orders` is synced up to this message. Raises: OrderEntryError when the follower has failed."""
+        """Returns when `orders` is synced up to this message. Raises: UnconfirmedError when the follower has failed."""
         if sequence <= self.durable:
             return
         if self._failure is not None:
-            raise OrderEntryError(f"the venue is not followed any more: {self._failure}")
+            raise self._unanswered(self._failure)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # Sequences come rising, but for who waits longer than the others for his turn.
         place = len(self._synced)
@@ -155,12 +155,16 @@ class OrdersFollower:
 
     async def _follow_durable(self) -> None:
         with open_consumer(CHANNEL, directory=self._rings, start="latest", policy="overwrite", wait="park") as consumer:
-            self._is_durable(consumer.next_sequence - 1)
+            ring = open_channel(CHANNEL, directory=self._rings).ring
             while True:
-                taken = await consumer.next_batch(_BATCH_MAX)
+                # Where the consumer stands proves nothing: one that was overtaken goes on with what the ring still holds, and beside
+                # a slow disk that is ahead of it.
+                durable = ring.durable if ring.visible_durable else consumer.next_sequence - 1
+                self._is_durable(durable)
+                ahead = consumer.next_sequence - 1 > durable
+                taken = await consumer.next_batch(_BATCH_MAX, timeout=_BEHIND_S if ahead else None)
                 if taken is not None and not isinstance(taken, Gap):
                     taken.release()
-                self._is_durable(consumer.next_sequence - 1)
 
     def _behind(self) -> Any:
         return open_consumer(CHANNEL, directory=self._rings, start=self.sequence + 1, policy="spill")
@@ -211,8 +215,15 @@ class OrdersFollower:
             for listener in self._listeners:
                 listener(released)
 
+    @staticmethod
+    def _unanswered(reason: str) -> UnconfirmedError:
+        """For who has handed a command over."""
+        return UnconfirmedError(
+            f"what was handed over may be carried out: the venue is not followed any more ({reason})"
+        )
+
     def _give_up(self, reason: str) -> None:
-        error = OrderEntryError(f"the venue is not followed any more: {reason}")
+        error = self._unanswered(reason)
         waiting: list[asyncio.Future[Any]] = [*self._judged.values(), *(future for _, future in self._synced)]
         for future in waiting:
             if not future.done():

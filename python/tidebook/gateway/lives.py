@@ -26,6 +26,7 @@ from tidebook.gateway.layouts import (
     AccountDefinition,
     Definition,
 )
+from tidebook.gateway.names import Numbers
 from tidebook.venue.codes import CommandKind, ExecutionKind, OrderFlag, OrderType, Reason, Verdict
 
 if TYPE_CHECKING:
@@ -178,6 +179,11 @@ class Lives:
     def open_count(self) -> int:
         """Open orders of all accounts."""
         return sum(map(len, self._open.values()))
+
+    def numbers(self) -> Numbers:
+        """Those of all assets, instruments and accounts that there are."""
+        assets = {asset for it in self.definitions.values() for asset in (it.base_asset, it.quote_asset)}
+        return Numbers(assets, self.definitions.keys(), self.accounts.keys())
 
     def accounts_to_disconnect(self) -> list[int]:
         """Accounts with an open order that is to go when their session ends."""

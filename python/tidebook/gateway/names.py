@@ -1,7 +1,8 @@
 """Names of the venue's instruments, assets and accounts: commands carry numbers, people say names.
 
 A small JSON file of the data directory, replaced whole and durably *before* the first command with a new number is sent: so a
-number on `orders` has had its name on disk. A name is never given up and a number never given twice. The cost: a name whose
+number on `orders` has had its name on disk. A name is never given up and a number never given twice, nor one that the venue has already
+(from programs that brought their own, or under names of a file that is gone). The cost: a name whose
 definition the venue then refused stays, without harm, and the next try uses it again.
 
 What has no name (commands that programs wrote to `orders.in` with numbers of their own) is called by its number.
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import re
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -20,7 +21,7 @@ from tidebook.persistence.data_directory import make_directories
 from tidebook.persistence.files import read_regular, replace_durably
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Collection, Iterable
     from pathlib import Path
 
 FORMAT: Final = "tidebook-venue-names"
@@ -71,12 +72,24 @@ _decode_head = msgspec.json.Decoder(_Head).decode
 _decode_content = msgspec.json.Decoder(_Content).decode
 
 
+class Numbers(NamedTuple):
+    """Numbers that the venue has, with or without a name."""
+
+    assets: Collection[int] = ()
+    instruments: Collection[int] = ()
+    accounts: Collection[int] = ()
+
+
 class Names:
     """The file and what is in it. Threads: one."""
 
-    def __init__(self, path: Path) -> None:
-        """Reads the file, which need not be there. Raises: VenueNamesError when it is damaged or of a later version."""
+    def __init__(self, path: Path, in_use: Callable[[], Numbers] = Numbers) -> None:
+        """Reads the file, which need not be there; a new name gets no number that is `in_use`.
+
+        Raises: VenueNamesError when the file is damaged or of a later version.
+        """
         self._path = path
+        self._in_use = in_use
         self._take(_read(path))
 
     @property
@@ -164,10 +177,11 @@ class Names:
                     instrument=full,
                 )
             return found
+        in_use = self._in_use()
         assets = dict(self._content.assets)
         for asset in (base, quote):
-            assets.setdefault(asset, _next(assets.values()))
-        found = InstrumentName(_next(self._instruments), base, quote)
+            assets.setdefault(asset, _next(assets.values(), in_use.assets))
+        found = InstrumentName(_next(self._instruments, in_use.instruments), base, quote)
         self._keep(_Content(assets=assets, instruments=self.instruments | {full: found}, accounts=self.accounts))
         return found
 
@@ -182,7 +196,7 @@ class Names:
                 raise UsageError(
                     f"{name!r} is no name of an account: 1 to 32 of A-Z a-z 0-9 _ -, not digits alone", account=name
                 )
-            found = AccountName(_next(self._accounts), wait or "durable")
+            found = AccountName(_next(self._accounts, self._in_use().accounts), wait or "durable")
         elif wait is None or wait == found.wait:
             return found
         else:
@@ -207,8 +221,11 @@ class Names:
         self._assets = {number: name for name, number in content.assets.items()}
 
 
-def _next(numbers: Iterable[int]) -> int:
-    return max(numbers, default=0) + 1
+def _next(named: Iterable[int], in_use: Collection[int]) -> int:
+    number = max(named, default=0) + 1
+    while number in in_use:
+        number += 1
+    return number
 
 
 def _read(path: Path) -> _Content:

@@ -57,7 +57,7 @@ class HostedVenue:
         """
         settings = plan.settings
         self.journal = journal_directory(data, CHANNEL)
-        self.names = Names(venue_names_file(data))
+        self.names = Names(venue_names_file(data), lambda: self.follower.lives.numbers())
         self.engine = VenueEngine(
             rings,
             self.journal,

@@ -32,6 +32,8 @@ class Sleepers:
         """Sleeps until a read may find something, or the consumer is closed."""
         token = next(self._tokens)
         if not self._alarm.wait(consumer, token):
+            # Ready, or overtaken with nothing visible yet: who looks again and again lets other tasks run.
+            await asyncio.sleep(0)
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waits[token] = (future, consumer)

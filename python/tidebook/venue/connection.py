@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import numpy as np
 
-from tidebook.errors import ChannelNotFoundError, OrderEntryError, UnconfirmedError
-from tidebook.transport import Full, Gap, open_consumer, open_producer
+from tidebook.errors import ChannelNotFoundError, OrderEntryError, UnconfirmedError, UsageError
+from tidebook.transport import Full, Gap, open_channel, open_consumer, open_producer
 from tidebook.transport.channel import DEFAULT_NODE
 from tidebook.venue import builders
 from tidebook.venue.codes import Verdict
@@ -67,15 +67,18 @@ class Connection:
         self._where = where
         self._orders = open_consumer("orders", start="latest", policy="overwrite", peek=True, **where)
         self._durable = open_consumer("orders", start="latest", policy="overwrite", **where)
+        self._ring = open_channel("orders", **where).ring
         self._executions = open_consumer("executions", start="latest", policy="overwrite", **where)
 
     def submit(self, asked: Any, *, wait: Wait = "durable", timeout: float = 10.0) -> Judged:
         """Hands commands over, one record of a builder or many, and returns when all are judged.
 
         wait: `memory`: they are on `orders` in shared memory, which survives the death of processes; `durable`: on disk.
-        Raises: CommandError for what are no commands; OrderEntryError when `orders.in` has no room (facts: written); UnconfirmedError
+        Raises: CommandError for what are no commands; UsageError for another `wait`; OrderEntryError when `orders.in` has no room (facts: written); UnconfirmedError
                 after `timeout` s: those that were handed over may still be carried out.
         """
+        if wait not in ("memory", "durable"):
+            raise UsageError(f"wait = {wait!r} is none of memory, durable", wait=wait)
         records = np.ascontiguousarray(as_commands(asked))
         deadline = time.monotonic() + timeout
         own = self._written(records, deadline)
@@ -176,11 +179,13 @@ class Connection:
                 judged.commands[index] = found[at]
 
     def _wait_durable(self, sequence: int, deadline: float) -> None:
-        while self._durable.next_sequence <= sequence:
+        # Where a consumer stands proves nothing: one that was overtaken beside a slow disk goes on ahead of it.
+        while (self._ring.durable if self._ring.visible_durable else self._durable.next_sequence - 1) < sequence:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise UnconfirmedError(f"command {sequence} of orders is judged and not on disk yet", sequence=sequence)
-            taken: Any = self._durable.poll_batch(_BATCH_MAX, left)
+            ahead = self._durable.next_sequence > sequence
+            taken: Any = self._durable.poll_batch(_BATCH_MAX, min(left, _TURN_S) if ahead else left)
             if taken is not None and not isinstance(taken, Gap):
                 taken.release()
 

@@ -1,0 +1,56 @@
+"""A process in which `orders` is written faster than it is synced, and what the gateway's follower tells meanwhile.
+
+    strace -f -e inject=fdatasync:delay_enter=1500000 python -m tests.gateway.slow_disk DIRECTORY
+
+The last line is JSON: `ahead`, how far the ring was beyond what was durable when it was full; `told`, the most that was told too much;
+`beat_s`, the longest time the event loop stood still; `durable`, what was told in the end.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from tidebook.gateway.following import CHANNEL, OrdersFollower
+from tidebook.transport import create_channel, open_producer
+from tidebook.venue import COMMAND, Venue, Verdict, timer
+
+COMMANDS = 3_000
+SLOTS = 256
+
+
+def journaled() -> np.ndarray:
+    """Commands as the engine writes them."""
+    records = np.repeat(np.array([timer(1)], COMMAND), COMMANDS)
+    records["ts"] = records["source_sequence"] = np.arange(1, COMMANDS + 1)
+    records["verdict"] = Verdict.ACCEPTED
+    return records
+
+
+async def run(directory: Path) -> dict[str, float]:
+    """Writes all at once and waits until it is durable."""
+    options = {"schema": "commands", "buffer_size": SLOTS * COMMAND.itemsize, "durability": "wal"}
+    channel = create_channel(CHANNEL, options | {"wal_dir": directory / "wal"}, directory=directory)
+    with open_producer(channel) as producer:
+        follower = OrdersFollower(directory, Venue(history=False), 16)
+        following = asyncio.create_task(follower.run())
+        await asyncio.sleep(0.1)
+        for record in journaled():
+            producer.write(record.tobytes())
+        ahead = channel.status()["oldest"] - 1 - channel.ring.durable
+        waiting = asyncio.create_task(follower.wait_durable(COMMANDS))
+        told, beat, last = 0, 0.0, time.monotonic()
+        while not waiting.done():
+            await asyncio.sleep(0.001)
+            told = max(told, follower.durable - channel.ring.durable)
+            beat, last = max(beat, time.monotonic() - last), time.monotonic()
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        return {"ahead": ahead, "told": told, "beat_s": beat, "durable": follower.durable}
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(run(Path(sys.argv[1])))))
