@@ -146,6 +146,12 @@ async def test_many_are_cancelled_by_side_and_a_dead_mans_switch_is_set(tmp_path
         for price in ("98", "99", "100"):
             await at.place("alice", "buy", "0.1", price)
         await at.place("alice", "sell", "0.1", "110")
+        for query, known in (
+            ("sde=sell", "instrument, side, wait"),
+            ("side=sell&wiat=memory", "instrument, side, wait"),
+        ):
+            refused = await at.ask("DELETE", f"accounts/alice/orders?{query}", status=422)
+            assert refused["detail"].endswith(f"is no query parameter of this request: it takes {known}")
         assert (await at.ask("DELETE", "accounts/alice/orders?side=buy"))["cancelled"] == 3
         assert [order["side"] for order in await at.get("accounts/alice/orders")] == ["sell"]
         assert (await at.ask("POST", "accounts/alice/cancel-all-after", {"timeout_ms": 60_000}))["durable"] is True

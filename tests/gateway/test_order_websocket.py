@@ -141,8 +141,15 @@ async def test_a_node_that_starts_has_no_sessions_and_their_orders_are_gone(tmp_
         assert (await at.get(f"accounts/alice/orders/{gone}"))["reason"] == "disconnected"
 
 
-@pytest.mark.parametrize("query", ["account=carol", "account=", "", "account=alice&account=bob"])
-async def test_a_session_of_nobody_is_refused(tmp_path: Path, query: str) -> None:
+UNCLEAR = [
+    "account=alice&cancel_on_disconnect=True",
+    "account=alice&cancel_on_disconnect=yes",
+    "account=alice&cancel=true",
+]
+
+
+@pytest.mark.parametrize("query", ["account=carol", "account=", "", "account=alice&account=bob", *UNCLEAR])
+async def test_a_session_of_nobody_or_one_that_may_not_mean_what_is_done_is_refused(tmp_path: Path, query: str) -> None:
     async with served(tmp_path) as at:
         await at.begin()
         if "bob" in query:

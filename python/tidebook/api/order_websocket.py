@@ -39,6 +39,7 @@ log = logger("api.orders")
 UNDER_WAY_MAX: Final = 256
 """Requests of one session that are not answered; beyond that the next is not read."""
 SESSIONS_MAX: Final = 128
+_FLAGS: Final = {"true": True, "1": True, "false": False, "0": False}
 CLOSE_TIMEOUT_S: Final = 5.0
 CLOSE_RESTART: Final = 1012
 STREAM: Final = "executions"
@@ -114,6 +115,11 @@ class OrderSessions:
         try:
             require_trader(scope, self._origins, allow_remote=self._allow_remote)
             account = self._answers.account(query.get("account", [""])[0])
+            ends_orders = _FLAGS.get(query.get("cancel_on_disconnect", ["false"])[0])
+            if ends_orders is None or not query.keys() <= {"account", "cancel_on_disconnect"}:
+                raise ApiError(
+                    422, "invalid_request", "the address takes account and cancel_on_disconnect, which is true or false"
+                )
             if self.count >= SESSIONS_MAX:
                 raise ApiError(
                     503, "too_many_sessions", f"{SESSIONS_MAX} sessions are open, which is as many as may be"
@@ -122,7 +128,6 @@ class OrderSessions:
             await send({"type": "websocket.close", "code": 1008})  # before accept: HTTP 403
             return
         await send({"type": "websocket.accept"})
-        ends_orders = query.get("cancel_on_disconnect", [""])[0] in ("1", "true")
         session = _Session(self._answers, account, receive, send, ends_orders=ends_orders)
         self._sessions.setdefault(account, set()).add(session)
         try:
