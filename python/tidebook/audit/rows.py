@@ -71,7 +71,9 @@ _SIDES = np.array(
     [None, "buy", *(str(code) for code in range(2, 128)), *(str(code - 256) for code in range(128, 255)), "sell"],
     dtype=object,
 )
-"""By the byte of a signed number."""
+"""By the byte of a signed number; None where a command has no side."""
+_ORDER_SIDES = np.where(_SIDES == None, "0", _SIDES)  # noqa: E711 - each of an array
+"""Of an order, which has one: a refused one may say 0."""
 _FLAGS = np.array(
     [None, "post_only", "cancel_on_disconnect", "post_only cancel_on_disconnect", *map(str, range(4, 256))],
     dtype=object,
@@ -187,7 +189,7 @@ def _add_orders(
 
     def put(order_ids: NDArray[np.int64], client: list[str | None], *terms: NDArray[Any] | list[Any]) -> None:
         head = (sequences, body["ts"], body["account"], body["instrument_id"], verdicts, reasons)
-        _put(rows, "orders", order_ids, *head, client, _side(body["side"]), *terms)
+        _put(rows, "orders", order_ids, *head, client, _ORDER_SIDES[body["side"].view(np.uint8)], *terms)
 
     time_in_force, self_trade = _TIMES_IN_FORCE[body["time_in_force"]], _SELF_TRADES[body["self_trade"]]
     price, size, trigger = (_optional(body[name]) for name in ("price", "size", "trigger_price"))

@@ -13,8 +13,15 @@ if TYPE_CHECKING:
     from enum import IntEnum
 
 
-def _words(kind: type[IntEnum]) -> dict[int, str]:
-    return {int(code): code.name.lower() for code in kind}
+class Words(dict[int, str]):
+    """The word of each number; of one that means nothing its digits, for a refused command may have any."""
+
+    def __missing__(self, number: int) -> str:
+        return str(number)
+
+
+def _words(kind: type[IntEnum]) -> Words:
+    return Words({int(code): code.name.lower() for code in kind})
 
 
 def numbers(words: dict[int, str]) -> dict[str, int]:
@@ -31,4 +38,4 @@ SESSIONS: Final = _words(codes.Session)
 BAND_ACTIONS: Final = _words(codes.BandAction)
 EXECUTION_KINDS: Final = _words(codes.ExecutionKind)
 REASONS: Final = _words(codes.Reason)
-SIDES: Final = {1: "buy", -1: "sell"}
+SIDES: Final = Words({1: "buy", -1: "sell"})
