@@ -178,3 +178,6 @@ def test_another_process_trades_over_shared_memory(tmp_path: Path, rings: Path) 
             code=2,
         )
         assert "client_order_id: it is that of an order which asks for something else" in shown
+    # What a stopped venue is sent would be carried out by its next start.
+    with pytest.raises(OrderEntryError, match="does not run: what is sent now would be carried out by its next start"):
+        tb.connect(directory=rings / "default")

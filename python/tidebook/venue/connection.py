@@ -64,18 +64,26 @@ class Connection:
             raise OrderEntryError(
                 f"node {node!r} has no venue here ({error}); start one with `tidebook run`", node=node
             ) from error
+        orders = open_channel("orders", **where)
+        if not orders.status()["producer_alive"]:
+            self._producer.close()
+            raise OrderEntryError(
+                f"the venue of node {node!r} does not run: what is sent now would be carried out by its next start, however late; "
+                "start it with `tidebook run`",
+                node=node,
+            )
+        self._ring = orders.ring
         self._where = where
         self._orders = open_consumer("orders", start="latest", policy="overwrite", peek=True, **where)
         self._durable = open_consumer("orders", start="latest", policy="overwrite", **where)
-        self._ring = open_channel("orders", **where).ring
         self._executions = open_consumer("executions", start="latest", policy="overwrite", **where)
 
     def submit(self, asked: Any, *, wait: Wait = "durable", timeout: float = 10.0) -> Judged:
         """Hands commands over, one record of a builder or many, and returns when all are judged.
 
         wait: `memory`: they are on `orders` in shared memory, which survives the death of processes; `durable`: on disk.
-        Raises: CommandError for what are no commands; UsageError for another `wait`; OrderEntryError when `orders.in` has no room (facts: written); UnconfirmedError
-                after `timeout` s: those that were handed over may still be carried out.
+        Raises: CommandError for what are no commands; UsageError for another `wait`; OrderEntryError when `orders.in` has no room
+                (facts: written); UnconfirmedError after `timeout` s: those that were handed over may still be carried out.
         """
         if wait not in ("memory", "durable"):
             raise UsageError(f"wait = {wait!r} is none of memory, durable", wait=wait)
@@ -193,6 +201,6 @@ class Connection:
 def connect(node: str = DEFAULT_NODE, *, directory: str | os.PathLike[str] | None = None) -> Connection:
     """A connection to the venue of a running node of this user, found by the node's name or the directory of its rings.
 
-    Raises: OrderEntryError when no such node has a venue; ChannelError when too many are connected.
+    Raises: OrderEntryError when no such node has a venue, or it does not run; ChannelError when too many are connected.
     """
     return Connection(node, directory)
