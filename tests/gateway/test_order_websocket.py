@@ -1,6 +1,7 @@
 """Order entry over WebSocket, of a real engine: answers, the private stream, and what happens when a session ends."""
 
 import asyncio
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,11 @@ from websockets.exceptions import InvalidStatus
 from tests.gateway.serving import Served, served
 from tidebook.api import mailbox
 from tidebook.api.hub import CLOSE_SLOW_CONSUMER
+from tidebook.errors import OrderEntryError
+from tidebook.gateway.desk import OrderDesk
+from tidebook.gateway.destination import LocalVenue
+from tidebook.gateway.following import Judged
+from tidebook.gateway.names import VENUE
 
 
 def session(at: Served, account: str, query: str = "") -> Any:
@@ -129,6 +135,31 @@ async def test_a_session_opened_with_it_takes_along_what_others_placed_so(tmp_pa
             async with session(at, "alice", "&cancel_on_disconnect=true"):
                 await at.place("alice", "buy", "1", "90", cancel_on_disconnect=True)
             assert (await until(watching, "cancelled"))["reason"] == "disconnected"
+
+
+class FullAtFirst:
+    """The way to the venue, with no room for the first commands."""
+
+    def __init__(self, venue: LocalVenue, refused: int) -> None:
+        self.venue, self.refused, self.waiting = venue, refused, 0
+
+    def send(self, command: bytes) -> asyncio.Future[Judged]:
+        if self.refused:
+            self.refused -= 1
+            raise OrderEntryError("orders.in is full")
+        return self.venue.send(command)
+
+
+async def test_an_ended_session_takes_its_orders_along_also_when_there_is_no_room_at_first(tmp_path: Path) -> None:
+    async with served(tmp_path) as at:
+        await at.begin()
+        await at.place("alice", "buy", "1", "90", cancel_on_disconnect=True)
+        with contextlib.closing(LocalVenue(tmp_path / "rings", at.venue.follower)) as local:
+            way = FullAtFirst(local, 3)
+            desk = OrderDesk(at.venue.names, at.venue.follower, {VENUE: way}, at.venue.desk.options)
+            await desk.disconnected(at.venue.names.account_number("alice"))
+        assert way.refused == 0
+        assert await at.get("accounts/alice/orders") == []
 
 
 async def test_a_node_that_starts_has_no_sessions_and_their_orders_are_gone(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from tidebook.errors import OrderEntryError, UnconfirmedError, UnknownInstrumentError, UsageError
 from tidebook.gateway import commands, words
 from tidebook.gateway.destination import destination_of
-from tidebook.gateway.layouts import NO_CLIENT_ID, PLACE
+from tidebook.gateway.layouts import EMPTY_BODY, NO_CLIENT_ID, PLACE
 from tidebook.gateway.lives import OPEN
 from tidebook.gateway.names import VENUE, Wait
 from tidebook.venue.codes import CommandKind, ExecutionKind, OrderType, Reason, Verdict
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from tidebook.gateway.names import Names
 
 _OPERATOR: Final = 0
+_AGAIN_S: Final = 0.05
+"""Between two tries of what has to be done and found no room."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,11 +200,22 @@ class OrderDesk:
         return self._refusal(judged) or Done(judged.sequence, durable)
 
     async def disconnected(self, account: int) -> Outcome:
-        """The account's session has ended: orders that are to go with it go. Raises: OrderEntryError, UnconfirmedError."""
-        judged, durable = await self._sent(
-            CommandKind.DISCONNECT, account, 0, f".{VENUE}", commands.command(0, 0, 0)[40:], "memory", unbounded=True
-        )
-        return self._refusal(judged) or Done(judged.sequence, durable)
+        """The account's session has ended: orders that are to go with it go, as soon as the venue takes commands.
+
+        Raises: UnconfirmedError; OrderEntryError when the venue is followed no more.
+        """
+        while True:
+            try:
+                judged, durable = await self._sent(
+                    CommandKind.DISCONNECT, account, 0, f".{VENUE}", EMPTY_BODY, "memory", unbounded=True
+                )
+                return self._refusal(judged) or Done(judged.sequence, durable)
+            except UnconfirmedError:
+                raise
+            except OrderEntryError:
+                if self.follower.failure is not None:
+                    raise
+                await asyncio.sleep(_AGAIN_S)
 
     def order(self, account: int, order_id: int | bytes) -> Order | None:
         """An order of an account, by its id or the client's, open or ended; None when it is not remembered."""
