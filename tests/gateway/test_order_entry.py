@@ -1,6 +1,7 @@
 """Order entry over HTTP, of a real engine: what is asked for is done once, exactly, and said as it is."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +220,11 @@ async def test_orders_for_other_venues_and_what_is_not_there_are_refused_before_
         here = body | {"instrument": "BTC-USD.LOCAL"}
         for wrong in ({"size": 1.5}, {"prise": "1"}, {"type": "iceberg"}, {"side": None}):
             assert (await at.ask("POST", "accounts/alice/orders", here | wrong, 422))["code"] == "invalid_request"
+        half = json.dumps(body | {"instrument": "\ud800.LOCAL"})  # of a pair of surrogates
+        answer = await at.client.post(
+            "/api/v1/accounts/alice/orders", content=half, headers={"content-type": "application/json"}
+        )
+        assert (answer.status_code, "\\ud800.LOCAL" in answer.json()["detail"]) == (404, True)
         assert (await at.get("venue"))["sequence"] == before
 
 

@@ -51,7 +51,8 @@ class ApiError(Exception):
         super().__init__(detail)
         self.status = status
         self.code = code
-        self.detail = detail
+        # What was asked may be quoted in it, and half a pair of surrogates cannot be sent.
+        self.detail = detail.encode(errors="backslashreplace").decode()
         self.errors = errors or []
 
     def problem(self, instance: str) -> Problem:
