@@ -32,4 +32,4 @@ def test_what_a_slow_disk_has_not_synced_is_not_told_as_durable_and_holds_nobody
     found = json.loads(ran.stdout.splitlines()[-1])
     assert found["ahead"] > 0 or not slow, "the disk was not slow enough to show anything"
     assert (found["told"], found["durable"]) == (0, COMMANDS)
-    assert found["beat_s"] < DELAY_US / 1e6 / 2, found
+    assert found["turns"] > 50 or not slow, found
