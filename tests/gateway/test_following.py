@@ -8,11 +8,11 @@ from pathlib import Path
 from tests.gateway.slow_disk import COMMANDS
 from tests.persistence.power_runs import cannot_inject
 
-DELAY_US = 1_500_000
+DELAY_US = 500_000
 
 
 def test_what_a_slow_disk_has_not_synced_is_not_told_as_durable_and_holds_nobody_up(tmp_path: Path) -> None:
-    """Method: each fdatasync takes a second and a half longer, by strace; the ring is overwritten meanwhile.
+    """Method: each fdatasync takes half a second longer, by strace; the ring is overwritten meanwhile.
 
     Where strace cannot be had the disk is as fast as it is, and only what is told is looked at.
     """
