@@ -177,8 +177,12 @@ fn make_directory_by(path: &Path, sync: &mut impl FnMut(&Path) -> io::Result<()>
     }
     make_directory_by(parent, sync)?;
     match std::fs::DirBuilder::new().mode(0o700).create(path) {
-        // Another was faster.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+        // Another was faster, or something else stands there.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            if !path.is_dir() {
+                return Err(io::ErrorKind::NotADirectory.into());
+            }
+        }
         made => made?,
     }
     sync(parent)
