@@ -170,6 +170,7 @@ def test_another_process_trades_over_shared_memory(tmp_path: Path, rings: Path) 
             )
             gone = alice.submit([cancel(1, 1, int(order_id)) for order_id in resting.order_ids])
             assert gone.accepted.tolist() == [False, True, True]
+            assert gone.order_ids.tolist() == [0, 0, 0]
         assert get(address, "accounts/alice/orders") == []
         # The gateway knows them as its own: the same request is answered with the order that came the other way.
         shown = tidebook(

@@ -17,7 +17,7 @@ from tidebook.errors import ChannelNotFoundError, OrderEntryError, UnconfirmedEr
 from tidebook.transport import Full, Gap, open_channel, open_consumer, open_producer
 from tidebook.transport.channel import DEFAULT_NODE
 from tidebook.venue import builders
-from tidebook.venue.codes import Verdict
+from tidebook.venue.codes import CommandKind, Verdict
 from tidebook.venue.layouts import COMMAND, EXECUTION, Records, as_commands, commands
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ class Judged:
     @property
     def order_ids(self) -> np.ndarray[Any, np.dtype[np.uint64]]:
         """Ids of the orders that places made; of a pair the stop's is one more. 0 where nothing was placed."""
-        return np.where(self.accepted, 2 * self.sequences, 0).astype(np.uint64)
+        places = np.isin(self.commands["kind"], (CommandKind.PLACE, CommandKind.PLACE_PAIR))
+        return np.where(self.accepted & places, 2 * self.sequences, 0).astype(np.uint64)
 
 
 class Connection:
