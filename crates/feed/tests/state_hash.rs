@@ -6,42 +6,11 @@ mod common;
 
 use std::collections::HashMap;
 
-use common::Message;
-use tidebook_feed::{FeedEngine, FeedOptions, RecordBatch, RecordSink};
-use tidebook_types::{Bar, Depth, Health, Instrument, MessageKind, Order, Quote, Status, Trade, Venue};
+use common::{Message, Written};
+use tidebook_feed::{FeedEngine, FeedOptions};
+use tidebook_types::{MessageKind, Venue};
 
 const START_MS: i64 = 1_700_000_000_000;
-
-/// Everything that is written, health too.
-#[derive(Debug, Default)]
-struct Everything(RecordBatch, Vec<Health>);
-
-impl RecordSink for Everything {
-    fn trade(&mut self, record: &Trade) {
-        self.0.trade(record);
-    }
-    fn quote(&mut self, record: &Quote) {
-        self.0.quote(record);
-    }
-    fn depth(&mut self, record: &Depth) {
-        self.0.depth(record);
-    }
-    fn bar(&mut self, record: &Bar) {
-        self.0.bar(record);
-    }
-    fn status(&mut self, record: &Status) {
-        self.0.status(record);
-    }
-    fn instrument(&mut self, record: &Instrument) {
-        self.0.instrument(record);
-    }
-    fn order(&mut self, record: &Order) {
-        self.0.order(record);
-    }
-    fn health(&mut self, record: &Health) {
-        self.1.push(*record);
-    }
-}
 
 fn at(ms: i64, kind: MessageKind, context: &str, body: &str) -> Message {
     Message::new(kind, (START_MS + ms) * 1_000_000, context, body)
@@ -283,7 +252,7 @@ fn engines_of_one_state_hash_write_the_same_records_for_the_same_messages() {
             let mut records = Vec::new();
             for more in &go_on {
                 let mut engine = after(venue, &messages);
-                let mut written = Everything::default();
+                let mut written = Written::default();
                 for (sequence, message) in (1_000..).zip(more) {
                     engine.on_message(sequence, message.raw(), &mut written);
                 }

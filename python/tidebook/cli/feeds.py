@@ -9,7 +9,7 @@ import urllib.request
 from pathlib import Path  # noqa: TC003 - cyclopts reads annotations
 from typing import TYPE_CHECKING, Any
 
-from tidebook.cli.inputs import data_directory
+from tidebook.cli.inputs import data_directory, node_address
 from tidebook.cli.output import Json, console, print_json
 from tidebook.cli.shown import Column, amount, table
 from tidebook.errors import OperationError, UsageError
@@ -91,25 +91,18 @@ def top(*, data: Path | None = None, once: bool = False, interval_s: float = 1.0
     """
     from rich.live import Live
 
-    from tidebook.node.presence import running_node
-
-    directory = data_directory(data)
-    node = running_node(directory)
-    if node is None:
-        raise OperationError(f"no node runs on {directory}; start one with `tidebook run --data {directory}`")
-    if not node.address:
-        raise OperationError(f"the node on {directory} is starting or stopping; try again when it runs")
+    address = node_address(data)
     if json:
-        print_json({"address": node.address, "feeds": _feeds(node.address)})
+        print_json({"address": address, "feeds": _feeds(address)})
         return
     screen = console()
     if once or not sys.stdout.isatty():
-        screen.print(_table(node.address, _feeds(node.address), screen.width))
+        screen.print(_table(address, _feeds(address), screen.width))
         return
-    with Live(_table(node.address, _feeds(node.address), screen.width), console=screen, auto_refresh=False) as live:
+    with Live(_table(address, _feeds(address), screen.width), console=screen, auto_refresh=False) as live:
         while True:
             time.sleep(max(0.1, interval_s))
-            live.update(_table(node.address, _feeds(node.address), screen.width), refresh=True)
+            live.update(_table(address, _feeds(address), screen.width), refresh=True)
 
 
 def _change(data: Path | None, venue: str, json: bool, **change: tuple[str, ...]) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from tidebook.errors import UsageError
+from tidebook.errors import OperationError, UsageError
 from tidebook.node.directory import journal_directory, journals_in
 
 if TYPE_CHECKING:
@@ -38,6 +38,19 @@ def data_directory(data: Path | None) -> Path:
     directory = named_directory(data)
     read_identity(directory)
     return directory
+
+
+def node_address(data: Path | None) -> str:
+    """Address of the API of the node that runs on `data`. Raises: OperationError when none does, or it starts or stops."""
+    from tidebook.node.presence import running_node
+
+    directory = data_directory(data)
+    node = running_node(directory)
+    if node is None:
+        raise OperationError(f"no node runs on {directory}; start one with `tidebook run --data {directory}`")
+    if not node.address:
+        raise OperationError(f"the node on {directory} is starting or stopping; try again when it runs")
+    return node.address
 
 
 def named_directory(data: Path | None) -> Path:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,7 +29,7 @@ from tidebook.persistence import inspect, verify
 from tidebook.persistence.holes import holes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from tidebook.node.hosted_venue import VenuePlan
@@ -200,38 +201,32 @@ class Recovery:
         return {"seconds": self.seconds, "channels": [found.facts() for found in self.channels]}
 
     def _recover(self, plan: FeedPlan, found: ChannelRecovery, progress: Progress) -> VenueFeed:
-        began = time.perf_counter()
-        journal = journal_directory(self._data, found.channel)
-        try:
-            progress(found.channel, "looking", 0)
-            _look(journal, found)
-            found.stored = stored_position(self._data, found.channel)
-            found.snapshot = newest_snapshot(self._data, found.channel)
-            if self._whole and found.segments:
-                self._verify(journal, found, progress)
-            progress(found.channel, "opening", 0)
+        with self._opening(found, progress, is_feed=True):
             feed = VenueFeed(plan, self._data, self._rings, self._options)
-        except OperationError as error:
-            refused = with_repair(error, journal)
-            found.refused, found.refused_facts = str(refused), dict(refused.facts) or None
-            raise refused from error
-        finally:
-            found.seconds = time.perf_counter() - began
-            progress(found.channel, "done", 0)
         _note_opened(found, feed.capture.recovery)
         return feed
 
     def _recover_venue(self, plan: VenuePlan, found: ChannelRecovery, progress: Progress) -> HostedVenue:
+        with self._opening(found, progress, is_feed=False):
+            venue = HostedVenue(plan, self._data, self._rings)
+        _note_opened(found, venue.engine.recovery)
+        return venue
+
+    @contextmanager
+    def _opening(self, found: ChannelRecovery, progress: Progress, *, is_feed: bool) -> Iterator[None]:
+        """Looks at a channel's journal before it is opened, and notes how long all of it took and why it was refused."""
         began = time.perf_counter()
         journal = journal_directory(self._data, found.channel)
         try:
             progress(found.channel, "looking", 0)
             _look(journal, found)
+            if is_feed:
+                found.stored = stored_position(self._data, found.channel)
             found.snapshot = newest_snapshot(self._data, found.channel)
             if self._whole and found.segments:
                 self._verify(journal, found, progress)
             progress(found.channel, "opening", 0)
-            venue = HostedVenue(plan, self._data, self._rings)
+            yield
         except OperationError as error:
             refused = with_repair(error, journal)
             found.refused, found.refused_facts = str(refused), dict(refused.facts) or None
@@ -239,8 +234,6 @@ class Recovery:
         finally:
             found.seconds = time.perf_counter() - began
             progress(found.channel, "done", 0)
-        _note_opened(found, venue.engine.recovery)
-        return venue
 
     def _verify(self, journal: Path, found: ChannelRecovery, progress: Progress) -> None:
         """Reads every batch. Raises: JournalDamagedError at the first that is not what was written; RecoveryInterruptedError."""

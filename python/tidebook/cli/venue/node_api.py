@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from tidebook.cli.inputs import data_directory
+from tidebook.cli.inputs import node_address
 from tidebook.errors import OperationError, UsageError
 
 if TYPE_CHECKING:
@@ -71,12 +71,4 @@ def _refused(error: urllib.error.HTTPError, path: tuple[str, ...]) -> OperationE
 
 def node_api(data: Path | None) -> NodeApi:
     """That of the node that runs on `data`. Raises: OperationError when none does, or it starts or stops."""
-    from tidebook.node.presence import running_node
-
-    directory = data_directory(data)
-    node = running_node(directory)
-    if node is None:
-        raise OperationError(f"no node runs on {directory}; start one with `tidebook run --data {directory}`")
-    if not node.address:
-        raise OperationError(f"the node on {directory} is starting or stopping; try again when it runs")
-    return NodeApi(node.address)
+    return NodeApi(node_address(data))
