@@ -2,10 +2,10 @@
 
     python -m tests.console.server --port 8080 --seed 7
 
-`--scene` chooses what the market does: `live` trades on, `many` has 500 instruments of three venues and one book in fifty
-unusable, `empty` has no instruments, `stale` falls silent after it has shown something, `gap` stays without a usable
-book from its last second before the page can be opened. All have had an outage of four seconds by then, and a past of
-hours. It is what the browser tests open, and kill.
+`--scene` chooses what the market does: `live` trades on and may lack trades of every tenth second, `many` has 500
+instruments of three venues and one book in fifty unusable, `empty` has no instruments, `stale` falls silent after it has
+shown something, `gap` stays without a usable book from its last second before the page can be opened. All have had an
+outage of four seconds by then, and a past of hours. It is what the browser tests open, and kill.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import uvloop
 
 from tests.market import LISTINGS, ClosedBars, Depths, SyntheticMarket, many, records
@@ -26,13 +27,16 @@ from tidebook.console import mount_console
 from tidebook.feeds.status import StatusKind
 
 STEP_NS = 40_000_000
-WARM_STEPS = 1_600
-"""More than a minute, so that one minute at least closed of which nobody saw the beginning."""
+WARM_STEPS = 700
 MANY = 500
 MANY_STEP_NS = 500_000_000
 MANY_WARM_STEPS = 10
 SILENT_AFTER_STEPS = 40
 SECOND_NS = 1_000_000_000
+UNPROVEN = 4
+"""The flag of a bar that may lack trades."""
+DOUBTED_NS = 10 * SECOND_NS
+"""Seconds that begin a multiple of this may lack trades, and so does every bar that one of them is in."""
 
 OUTAGE_STEPS = (200, 300)
 """Steps at which an outage of every book begins and ends, long before the page is opened."""
@@ -122,7 +126,12 @@ class SceneSource:
                         yield self._depths.of(batch.records)
                 trades = batch.records if batch.channel == "md.trades" else trades
                 yield batch
-            yield self._bars.of(trades, self._stepped_ns)
+            bars = self._bars.of(trades, self._stepped_ns)
+            if self.scene == "live":
+                ends = bars.records["ts_open"] + bars.records["interval_s"].astype("<i8") * SECOND_NS
+                doubted = -(-bars.records["ts_open"] // DOUBTED_NS) * DOUBTED_NS < ends
+                bars.records["flags"] |= np.where(doubted, UNPROVEN, 0).astype("u1")
+            yield bars
 
     def _usable(self) -> bool:
         outage = OUTAGE_STEPS[0] <= self._steps < OUTAGE_STEPS[1]

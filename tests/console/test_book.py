@@ -64,7 +64,7 @@ CUT = """() => {
 
 
 def test_the_read_out_of_a_candle_is_whole_at_any_width(page: Page, serve: Serve) -> None:
-    """With all it can say: of a day's bar nobody has seen the beginning."""
+    """With all it can say: a day has seconds that may lack trades."""
     open_market(page, serve("live"))
     page.keyboard.press("5")
     expect(page.locator("#candles .readout .tag-warn")).to_have_text("may lack trades")
