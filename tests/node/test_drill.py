@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ from tidebook.node.drill import drill
 from tidebook.node.feed_snapshots import SnapshotOptions
 from tidebook.node.presence import owning
 from tidebook.node.restore import restore
+from tidebook.persistence.data_directory import MAINTENANCE_LOCK
+from tidebook.persistence.file_lock import locked
 
 CHANNEL = "desk.orders"
 
@@ -154,3 +157,55 @@ def test_a_channel_that_the_backup_has_not_is_told_and_fails_the_drill(tmp_path:
     fills, orders = sorted(drill(data, kept).channels, key=lambda channel: channel.channel)
     assert (fills.absent, fills.ok, fills.lost, fills.newer) == (True, False, 0, 1)
     assert orders.ok
+
+
+@pytest.fixture
+def waiting_drill(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A drill of `data`, of which there is a backup in `kept`; it has made its directory and waits for this process, which compacts."""
+    data = tmp_path / "data"
+    write(data, b"one", b"two")
+    back_up(data, tmp_path / "kept")
+    with locked(data / MAINTENANCE_LOCK) as got:
+        assert got
+        command = [sys.executable, "-m", "tidebook", "drill", "--data", str(data)]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            told = process.stderr.readline()
+            assert told.startswith("waiting, up to 600 s, for who backs up or compacts"), told
+            assert f"process {os.getpid()} (" in told
+            yield process
+            process.kill()
+
+
+def test_what_a_killed_drill_left_is_removed_and_told_by_the_next_one(
+    tmp_path: Path, waiting_drill: "subprocess.Popen[str]"
+) -> None:
+    """Copies of a drill that lives, and what somebody else put under such a name, stay."""
+    (left,) = tmp_path.glob(".data-drill-*")
+    other = tmp_path / ".data-drill-notes"
+    other.mkdir()
+    (other / "notes.txt").write_text("no copies")
+    told: list[str] = []
+    assert drill(tmp_path / "data", tmp_path / "kept", tell=told.append).ok
+    assert (told, left.is_dir()) == ([], True)
+    waiting_drill.kill()
+    waiting_drill.wait()
+    (left / "backups" / "copied").write_bytes(bytes(3_000_000))
+    assert drill(tmp_path / "data", tmp_path / "kept", tell=told.append).ok
+    assert told == [f"{left}: 3 MB of copies that a drill left which was killed; removed"]
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "kept", other.name}
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_drill_that_is_ended_while_it_waits_removes_what_it_made(
+    tmp_path: Path, waiting_drill: "subprocess.Popen[str]", sent: signal.Signals, code: int
+) -> None:
+    waiting_drill.send_signal(sent)
+    assert waiting_drill.wait(timeout=60) == code
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "kept"}
+
+
+def test_a_place_where_no_copies_can_be_made_is_named_with_what_to_do(tmp_path: Path) -> None:
+    write(tmp_path / "data", b"one")
+    with pytest.raises(BackupError, match="name another place with --scratch"):
+        drill(tmp_path / "data", scratch=tmp_path / "nowhere")

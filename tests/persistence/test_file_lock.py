@@ -11,7 +11,7 @@ import pytest
 
 from tidebook.errors import OperationError
 from tidebook.persistence.data_directory import IDENTITY_FILE, read_identity
-from tidebook.persistence.file_lock import is_locked, locked
+from tidebook.persistence.file_lock import held_by, is_locked, locked
 
 HOLD = """
 import sys
@@ -60,6 +60,28 @@ def test_a_killed_holder_has_it_no_more_and_a_stopped_one_still_has(tmp_path: Pa
         process.kill()
         process.wait()
         assert not is_locked(path)
+
+
+def test_who_waits_is_told_once_whom_for_and_what_lets_a_stopped_one_go_on(tmp_path: Path) -> None:
+    path, told = tmp_path / "lock", list[str]()
+    with holder(path) as process:
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+
+        def waiting(whom: str) -> None:
+            told.append(whom)
+            process.send_signal(signal.SIGCONT)
+            assert process.stdin is not None
+            process.stdin.close()
+
+        with locked(path, wait_s=60.0, waiting=waiting) as got:
+            assert got
+    (whom,) = told
+    assert whom.startswith(f"process {process.pid} ({sys.executable} -c import sys")
+    assert whom.endswith(f"), which is stopped: `kill -CONT {process.pid}` lets it go on")
+    with locked(path) as got:
+        assert got
+        assert held_by(path).startswith(f"process {os.getpid()} (")
 
 
 def test_a_child_of_the_holder_does_not_keep_the_lock(tmp_path: Path) -> None:

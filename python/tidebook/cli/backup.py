@@ -28,11 +28,12 @@ def backup(destination: Path, *, data: Path | None = None, json: Json = False) -
     """
     from tidebook.node.backup import back_up
 
-    directory, told = data_directory(data), list[str]()
+    def tell(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    directory = data_directory(data)
     with progress_bar("backing up", None, quiet=json) as advance:
-        made = back_up(directory, destination, advance, told.append)
-    for line in told:
-        print(line, file=sys.stderr)
+        made = back_up(directory, destination, advance, tell)
     path = destination / made.id
     if json:
         print_json({"path": str(path), **_facts(made)})

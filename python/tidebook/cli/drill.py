@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from contextlib import contextmanager
 from pathlib import Path  # noqa: TC003 - cyclopts reads annotations
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,9 @@ from tidebook.cli.output import Json, console, print_json
 from tidebook.cli.shown import Column, table
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
     from tidebook.node.drill import ChannelDrill
 
 _COLUMNS = (
@@ -45,7 +50,11 @@ def drill(
         if not json and sys.stderr.isatty():
             print(f"{name} ...", file=sys.stderr)
 
-    found = rehearse(data_directory(data), backup, scratch, step)
+    def tell(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    with _ended_by_sigterm():
+        found = rehearse(data_directory(data), backup, scratch, step, tell=tell)
     if json:
         print_json(found.facts())
         return 0 if found.ok else 1
@@ -54,6 +63,20 @@ def drill(
     screen = console()
     screen.print(table(_COLUMNS, [_row(channel) for channel in found.channels], screen.width))
     return 0 if found.ok else 1
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends the block as an exception does, so that what it made is removed; by itself it would end the process on the spot."""
+
+    def end(signum: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + signum)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _row(channel: ChannelDrill) -> list[str]:

@@ -41,7 +41,7 @@ from tidebook.node.snapshot_files import find_start
 from tidebook.persistence import inspect
 from tidebook.persistence.copying import copy_file, remove_unfinished, write_all, write_file
 from tidebook.persistence.data_directory import MAINTENANCE_LOCK, Identity, make_directories, read_identity
-from tidebook.persistence.file_lock import locked
+from tidebook.persistence.file_lock import held_by, locked
 from tidebook.persistence.files import (
     files_below,
     files_in,
@@ -142,7 +142,8 @@ def back_up(
     """Makes a backup of `data` below `destination`, which is made if need be; returns when it is whole and durable.
 
     The owner of `data` may work on. `progress` is called with bytes copied, `tell` with a line for each file
-    of the backup before that is damaged: such a file is copied anew, and the backup before stays as it is.
+    of the backup before that is damaged (such a file is copied anew, and the backup before stays as it is), and when it
+    waits for another process.
     Raises: BackupError for a directory that is none, for journals that are damaged, and while another process makes a
             backup there, and for a full disk; StorageError for a store that is; OSError of either disk, naming the file.
     """
@@ -155,9 +156,12 @@ def back_up(
     make_directories(destination)
     with locked(destination / _LOCK) as got:
         if not got:
-            raise BackupError(f"another process makes a backup in {destination}; wait for it", path=str(destination))
+            raise BackupError(
+                f"another process makes a backup in {destination}: {held_by(destination / _LOCK)}; wait for it",
+                path=str(destination),
+            )
         try:
-            with _kept_as_it_is(data):
+            with _kept_as_it_is(data, tell):
                 return _Making(data, destination, identity, progress, tell).run()
         except OSError as error:
             if not is_full(error):
@@ -241,16 +245,23 @@ def _identity_of(data: Path) -> Identity:
 
 
 @contextlib.contextmanager
-def _kept_as_it_is(data: Path) -> Iterator[None]:
-    """Nobody compacts a journal of the directory meanwhile. Raises: BackupError when somebody does for too long."""
+def _kept_as_it_is(data: Path, tell: Callable[[str], None]) -> Iterator[None]:
+    """Nobody compacts a journal of the directory meanwhile; `tell` is told who is waited for. Raises: BackupError when somebody does
+    for too long.
+    """
     if not os.access(data, os.W_OK):  # then nobody of this user maintains it
         yield
         return
-    with locked(data / MAINTENANCE_LOCK, _MAINTENANCE_WAIT_S) as got:
+    lock = data / MAINTENANCE_LOCK
+
+    def waiting(whom: str) -> None:
+        tell(f"waiting, up to {_MAINTENANCE_WAIT_S:g} s, for who backs up or compacts {data}: {whom}")
+
+    with locked(lock, _MAINTENANCE_WAIT_S, waiting) as got:
         if not got:
             raise BackupError(
-                f"{data} has been under maintenance for {_MAINTENANCE_WAIT_S:g} s; find what holds "
-                f"{data / MAINTENANCE_LOCK}",
+                f"{data} has been backed up or compacted for {_MAINTENANCE_WAIT_S:g} s by {held_by(lock)}, which holds {lock}; "
+                "let it end, or end it, and try again",
                 path=str(data),
             )
         yield

@@ -3,18 +3,17 @@
 What is compared is not the files, which the restore has compared already, but what is made of them: the state that the feed's
 engine has after the last message, to the last byte that a snapshot of it holds. It is derived once as a start would, from the
 newest snapshot that is not ahead of what is stored and the messages behind it, of what was restored; and once from the original's whole history up to the same message, as far as that is still there. The original is read and never written; its owner may work on. Everything is
-done in a directory of its own that is removed in the end.
+done in a directory of its own that is removed in the end, and of a drill that was killed by the next one in the same place.
 """
 
 from __future__ import annotations
 
 import hashlib
 import shutil
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tidebook._core import FeedDecoder, JournalReader, JournalWriter, Payloads
@@ -25,9 +24,11 @@ from tidebook.node.restore import newest, restore
 from tidebook.node.snapshot_files import feed_venue
 from tidebook.node.storing import stored_position
 from tidebook.persistence import inspect
+from tidebook.persistence.scratch import remove_left, scratch_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 STEPS: Final = ("backing up", "restoring", "recovering", "comparing")
 
@@ -110,23 +111,25 @@ def drill(
     scratch: Path | None = None,
     step: Callable[[str], None] = lambda _: None,
     progress: Callable[[int], None] = lambda _: None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Drill:
     """Rehearses the loss of `data` with a backup of it, or with one that is made now.
 
-    `scratch` is where the copies are made; by default beside `data`. `step` is told each of `STEPS`, `progress` bytes copied.
+    `scratch` is where the copies are made; by default beside `data`. What drills of `data` that were killed left there is removed.
+    `step` is told each of `STEPS`, `progress` bytes copied, `tell` a line for each such leftover and while another process is waited for.
     Raises: BackupError for a backup that is damaged, of another directory, or without room to restore it; errors of journals
             and of the store.
     """
     expected = {channel: inspect(journal_directory(data, channel)).durable for channel in _channels(data)}
     beside = data.resolve().parent if scratch is None else scratch
     listing = None if backup is None else read_listing(newest(backup))
+    _remove_left(data, beside, tell)
     _require_room(beside, 2 * _size_bytes(data) if listing is None else listing.size_bytes)
-    work = Path(tempfile.mkdtemp(prefix=f".{data.resolve().name}-drill-", dir=beside))
-    try:
+    with _scratch(data, beside) as work:
         began = time.perf_counter()
         step("backing up")
         if backup is None:
-            listing = back_up(data, work / "backups", progress)
+            listing = back_up(data, work / "backups", progress, tell)
             source = work / "backups" / listing.id
         else:
             source = newest(backup)
@@ -156,8 +159,38 @@ def drill(
             rows=0 if restored.store is None else restored.store.rows,
             channels=channels,
         )
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+
+
+def _prefix(data: Path) -> str:
+    return f".{data.resolve().name}-drill-"
+
+
+def _remove_left(data: Path, beside: Path, tell: Callable[[str], None]) -> None:
+    try:
+        for path, size_bytes, error in remove_left(beside, _prefix(data), frozenset({"backups", "restored"})):
+            if error is None:
+                tell(f"{path}: {size_bytes / 1e6:,.0f} MB of copies that a drill left which was killed; removed")
+            else:
+                tell(f"{path}: left by a drill that was killed, and cannot be removed ({error}); remove it by hand")
+    except OSError as error:
+        raise _unusable(beside, error) from error
+
+
+@contextmanager
+def _scratch(data: Path, beside: Path) -> Iterator[Path]:
+    with ExitStack() as stack:
+        try:
+            work = stack.enter_context(scratch_directory(beside, _prefix(data)))
+        except OSError as error:
+            raise _unusable(beside, error) from error
+        yield work
+
+
+def _unusable(beside: Path, error: OSError) -> BackupError:
+    return BackupError(
+        f"{beside}: the copies of a drill are made there, and cannot be ({error.strerror}); name another place with --scratch",
+        path=str(beside),
+    )
 
 
 def _absent(data: Path, channel: str, durable: int, *, made: bool) -> ChannelDrill:

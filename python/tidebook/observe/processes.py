@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,6 +50,27 @@ def processes() -> Iterator[Process]:
         found = process(int(entry.name)) if entry.name.isdigit() else None
         if found is not None:
             yield found
+
+
+def lock_holders(path: Path) -> list[Process]:
+    """Processes that hold a lock on a file, as far as this user can see them.
+
+    Locks of an open file description, which have no process of their own, are told by the kernel beside the descriptors alone.
+    """
+    wanted = path.stat()
+    return [one for one in processes() if _holds_lock(one.pid, wanted)]
+
+
+def _holds_lock(pid: int, wanted: os.stat_result) -> bool:
+    directory = Path("/proc") / str(pid)
+    with suppress(OSError):  # it has ended, or is another user's
+        for descriptor in (directory / "fd").iterdir():
+            with suppress(OSError):
+                if os.path.samestat(descriptor.stat(), wanted):
+                    about = (directory / "fdinfo" / descriptor.name).read_text()
+                    if any(line.startswith("lock:") for line in about.splitlines()):
+                        return True
+    return False
 
 
 def maps_file(pid: int, path: Path) -> bool | None:
