@@ -11,7 +11,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
 from tests.gateway.serving import Served, served
-from tidebook.api import mailbox
+from tests.gateway.slow_way import SlowWay
+from tidebook.api import mailbox, order_websocket
 from tidebook.api.hub import CLOSE_SLOW_CONSUMER
 from tidebook.errors import OrderEntryError
 from tidebook.gateway.desk import OrderDesk
@@ -191,6 +192,34 @@ async def test_a_session_of_nobody_or_one_that_may_not_mean_what_is_done_is_refu
         with pytest.raises(InvalidStatus) as refused:
             await connect(f"ws://{at.address}/ws/v1/orders?{query}")
         assert refused.value.response.status_code == 403
+
+
+async def test_a_session_with_much_under_way_is_still_read_and_lets_out_who_wants_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Method: the venue's answers do not come, because the way to it keeps what it is given."""
+    monkeypatch.setattr(order_websocket, "UNDER_WAY_MAX", 3)
+    monkeypatch.setattr(order_websocket, "_UNDER_WAY_OF_ALL_MAX", 5)
+    async with served(tmp_path) as at:
+        await at.begin()
+        way = SlowWay(at.venue.desk._destinations[VENUE])  # type: ignore[arg-type]
+        monkeypatch.setattr(at.venue.desk, "_destinations", {VENUE: way})
+        async with session(at, "alice", "&cancel_on_disconnect=true") as socket:
+            for number in range(4):
+                asked = {"method": "PLACE", "params": ORDER | {"cancel_on_disconnect": True}, "id": number}
+                await socket.send(json.dumps(asked))
+            refused = json.loads(await socket.recv())
+            assert (refused["id"], refused["error"]["code"]) == (3, "too_many_waiting")
+            for number in range(4, 7):
+                await socket.send(json.dumps({"method": "MASS_CANCEL", "id": number}))
+            refused = json.loads(await socket.recv())
+            assert (refused["id"], refused["error"]["code"]) == (6, "too_many_waiting")
+            assert len(way.kept) == 5
+        # It is closed while all of them are under way, and seen at once: its disconnect is sent behind them.
+        await way.holds(6)
+        assert at.sessions.count == 0
+        await way.go()
+        assert await at.get("accounts/alice/orders") == []
 
 
 async def test_a_page_of_another_server_opens_no_session(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """`/ws/v1/orders?account=NAME`: order entry and the private stream of one account's executions.
 
 Requests are those of REST, in the same words, each with an `id` that comes back with its answer; several may be under way, so answers
-come as they are ready. Everything that happens to the account's orders follows, once it is on disk, whoever asked for it. A session that
+come as they are ready. What is sent is always read, so that the end of a session is seen at once; who has too much under way is answered so.
+Everything that happens to the account's orders follows, once it is on disk, whoever asked for it. A session that
 was opened with `cancel_on_disconnect=true`, or that placed an order with it, ends in the cancellation of such orders, however it ends.
 
 Nothing is left out of a private stream: a reader that is too slow is closed, and REST tells whoever comes back how his orders stand.
@@ -37,7 +38,10 @@ if TYPE_CHECKING:
 log = logger("api.orders")
 
 UNDER_WAY_MAX: Final = 256
-"""Requests of one session that are not answered; beyond that the next is not read."""
+"""Requests of one session that are not answered: beyond that none is taken that asks for more."""
+_MORE: Final = ("PLACE", "PLACE_PAIR", "REPLACE")
+_UNDER_WAY_OF_ALL_MAX: Final = 2 * UNDER_WAY_MAX
+"""Beyond that none at all."""
 SESSIONS_MAX: Final = 128
 _FLAGS: Final = {"true": True, "1": True, "false": False, "0": False}
 CLOSE_TIMEOUT_S: Final = 5.0
@@ -184,7 +188,6 @@ class _Session:
         self._mailbox = Mailbox()
         self._bell = asyncio.Event()
         self._end = asyncio.Event()
-        self._room = asyncio.Semaphore(UNDER_WAY_MAX)
         self._tasks: set[asyncio.Task[None]] = set()
         self.close_code: int | None = None
         self.ends_orders = ends_orders
@@ -230,13 +233,14 @@ class _Session:
 
     async def _read(self) -> None:
         while True:
-            await self._room.acquire()
             message = await self._receive()
             if message["type"] == "websocket.disconnect":
                 return
             task = asyncio.create_task(self._answer(message.get("text") or message.get("bytes") or b""))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+            # It goes as far as it can before the next is read: what comes in one go is neither too much nor out of order.
+            await asyncio.sleep(0)
 
     async def _answer(self, text: str | bytes) -> None:
         request_id: int | str | None = None
@@ -252,6 +256,13 @@ class _Session:
                 raise ApiError(
                     404, "unknown_method", f"no method {asked.method!r}; there are {', '.join(self._methods)}"
                 )
+            bound = UNDER_WAY_MAX if asked.method in _MORE else _UNDER_WAY_OF_ALL_MAX
+            if len(self._tasks) > bound:  # with this one
+                raise ApiError(
+                    429,
+                    "too_many_waiting",
+                    f"{bound} requests of this session are not answered, which is as many as may be; nothing was sent, try again",
+                )
             model, method = self._methods[asked.method]
             try:
                 params = model.model_validate(asked.params)
@@ -260,8 +271,6 @@ class _Session:
             said = {"id": request_id, "result": await method(params)}
         except ApiError as error:
             said = {"id": request_id, "error": error.problem("/ws/v1/orders")}
-        finally:
-            self._room.release()
         self.put(wire.encode(said).decode())
 
     async def _place(self, asked: _Place) -> order_wire.Acknowledged:

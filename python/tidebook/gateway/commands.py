@@ -131,9 +131,9 @@ def replace_body(request: requests.Replace, order: Order, definition: Definition
     )
 
 
-def cancel_body(order_id: int) -> bytes:
-    """Of one order."""
-    return CANCEL.pack(order_id, NO_CLIENT_ID)
+def cancel_body(order_id: int = 0, client_id: bytes = NO_CLIENT_ID) -> bytes:
+    """Of one order, by its id or the client's."""
+    return CANCEL.pack(order_id, client_id)
 
 
 def mass_cancel_body(side: str | None) -> bytes:

@@ -5,8 +5,13 @@ request asks for the same; other content is a conflict. If it is not known the c
 then the order is known by the time the refusal is, because both stand on `orders`, the order first. So nothing that happens between two
 tries, a kill of the node included, makes two orders of one id.
 
-Nothing waits without a bound: commands that are not answered are counted, for all and for each account, and beyond that a request is
-refused before anything is written.
+Nothing that asks for more waits without a bound: commands that are not answered, those that wait for the disk and those that were given up
+on after a time included, are counted, for all and for each account, and beyond that a place or a replace is refused before anything is
+written. Whoever wants to get out is not turned away; how many can ask for that at once is bounded by connections.
+
+What is handed over and not judged yet is not on the replica. So the desk remembers the client's ids in it: a cancel by such an id is sent
+behind it, and names the order by the id alone, which risk resolves in the order of commands. A replace has to say the whole new state, so
+it waits until what came before it is judged, one replace of an order at a time.
 """
 
 from __future__ import annotations
@@ -14,12 +19,13 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
+from weakref import WeakValueDictionary
 
 from tidebook.errors import OrderEntryError, UnconfirmedError, UnknownInstrumentError, UsageError
 from tidebook.gateway import commands, words
 from tidebook.gateway.destination import destination_of
-from tidebook.gateway.layouts import EMPTY_BODY, NO_CLIENT_ID, PLACE
+from tidebook.gateway.layouts import CANCEL, EMPTY_BODY, HEAD_SIZE_BYTES, NO_CLIENT_ID, PLACE
 from tidebook.gateway.lives import OPEN
 from tidebook.gateway.names import VENUE, Wait
 from tidebook.venue.codes import CommandKind, ExecutionKind, OrderType, Reason, Verdict
@@ -44,7 +50,7 @@ class DeskOptions:
     """Bounds of order entry."""
 
     waiting_max: int = 4_096
-    """Commands that are handed over and not answered, of all accounts."""
+    """Commands that are handed over and not answered, of all accounts: beyond that no place and no replace is taken."""
     waiting_of_account_max: int = 256
     """Of one account."""
     answer_timeout_s: float = 10.0
@@ -107,6 +113,13 @@ class TooManyWaitError(Exception):
 Outcome = Done | Refused | Conflict | NotThere | Ended
 
 
+class _OnItsWay(NamedTuple):
+    """A command that will give an order a client's id."""
+
+    instrument_id: int
+    judged: asyncio.Future[Judged]
+
+
 class OrderDesk:
     """Takes requests of clients and operators. Threads: one event loop's."""
 
@@ -123,6 +136,11 @@ class OrderDesk:
         self.options = options or DeskOptions()
         self._destinations = destinations
         self._waiting: Counter[int] = Counter()
+        self._waiting_count = 0
+        self._on_their_way: dict[tuple[int, bytes], list[_OnItsWay]] = {}
+        """By account and client's id, in the order in which they were sent; until they are judged, whoever waits for that or not."""
+        self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
+        """Of orders that are being replaced: held until the replace is judged."""
         self.counts: Counter[str] = Counter()
         """What was asked for, by kind and what came of it: `done`, `refused`, `repeated`, `conflict`, `overload`, `unconfirmed`."""
 
@@ -151,22 +169,39 @@ class OrderDesk:
     ) -> Outcome:
         """Another state of an order, named by its id or the client's. Raises: as `place`."""
         number = self.names.account_number(account)
-        order = self.order(number, order_id)
-        if order is None:
-            return NotThere()
-        if not order.is_open:
-            return Ended(order)
-        definition = self.follower.lives.definitions[order.instrument_id]
-        body = commands.replace_body(request, order, definition)
-        judged, durable = await self._sent(
-            CommandKind.REPLACE, number, order.instrument_id, self._name(order), body, wait
-        )
+        try:
+            async with asyncio.timeout(self.options.answer_timeout_s):
+                await self._arrived(number, order_id)
+                order = self.order(number, order_id)
+                if order is None:
+                    return NotThere()
+                turn = self._turns.setdefault(order.order_id, asyncio.Lock())
+                await turn.acquire()
+        except TimeoutError:
+            raise OrderEntryError(
+                "what was asked for before this about the same order is not judged yet; nothing was sent, try again"
+            ) from None
+        judging = None
+        try:
+            if not order.is_open:
+                return Ended(order)
+            body = commands.replace_body(request, order, self.follower.lives.definitions[order.instrument_id])
+            judging = self._hand_over(CommandKind.REPLACE, number, order.instrument_id, self._name(order), body)
+        finally:
+            if judging is None:
+                turn.release()
+            else:
+                judging.add_done_callback(lambda _: turn.release())
+        judged, durable = await self._answered(judging, number, wait)
         return self._refusal(judged) or Done(judged.sequence, durable, order)
 
     async def cancel(self, account: str, order_id: int | bytes, wait: Wait | None = None) -> Outcome:
         """One order away; one that was cancelled already is answered as it is. Raises: as `place`."""
         number = self.names.account_number(account)
         order = self.order(number, order_id)
+        if (order is None or not order.is_open) and (number, order_id) in self._on_their_way:
+            assert isinstance(order_id, bytes), "only clients' ids are known before their orders"
+            return await self._cancel_behind(number, order_id, wait)
         if order is None:
             return NotThere()
         if not order.is_open:
@@ -207,7 +242,7 @@ class OrderDesk:
         while True:
             try:
                 judged, durable = await self._sent(
-                    CommandKind.DISCONNECT, account, 0, f".{VENUE}", EMPTY_BODY, "memory", unbounded=True
+                    CommandKind.DISCONNECT, account, 0, f".{VENUE}", EMPTY_BODY, "memory"
                 )
                 return self._refusal(judged) or Done(judged.sequence, durable)
             except UnconfirmedError:
@@ -265,7 +300,7 @@ class OrderDesk:
         return await self._operated(CommandKind.KILL, number, 0, commands.kill_body(killed=request.killed))
 
     async def _operated(self, kind: int, account: int, instrument_id: int, body: bytes) -> Outcome:
-        judged, durable = await self._sent(kind, account, instrument_id, f".{VENUE}", body, "durable", unbounded=True)
+        judged, durable = await self._sent(kind, account, instrument_id, f".{VENUE}", body, "durable")
         return self._refusal(judged) or Done(judged.sequence, durable)
 
     # What all of them share.
@@ -324,6 +359,29 @@ class OrderDesk:
             linked = lives.orders.get(2 * known.sequence + 1)
         return Done(known.sequence, durable, first, linked, repeated=True)
 
+    async def _cancel_behind(self, account: int, client_id: bytes, wait: Wait | None) -> Outcome:
+        """Cancels what is handed over and not judged: by the client's id, which risk resolves when it comes to it."""
+        on_their_way = self._on_their_way[account, client_id]
+        refused: Refused | None = None
+        for instrument_id in dict.fromkeys(each.instrument_id for each in on_their_way):
+            name, body = self.names.instrument(instrument_id), commands.cancel_body(client_id=client_id)
+            judged, durable = await self._sent(CommandKind.CANCEL, account, instrument_id, name, body, wait)
+            refused = self._refusal(judged)
+            if refused is None:
+                order_id, _ = CANCEL.unpack(judged.command[HEAD_SIZE_BYTES:])
+                return Done(judged.sequence, durable, self.follower.lives.orders.get(order_id))
+        order = self.order(account, client_id)
+        if order is not None and not order.is_open:
+            return await self._cancelled_before(order, wait)
+        assert refused is not None, "something was on its way"
+        return refused
+
+    async def _arrived(self, account: int, order_id: int | bytes) -> None:
+        """Returns when what will give an order this id has been judged."""
+        if isinstance(order_id, bytes):
+            for each in tuple(self._on_their_way.get((account, order_id), ())):
+                await asyncio.wait((each.judged,))
+
     async def _cancelled_before(self, order: Order, wait: Wait | None) -> Outcome:
         if order.state == "cancelled":
             durable = await self._is_safe(self.follower.sequence, order.account, wait)
@@ -348,32 +406,62 @@ class OrderDesk:
         instrument: str,
         body: bytes,
         wait: Wait | None,
-        *,
-        unbounded: bool = False,
     ) -> tuple[Judged, bool]:
         """Hands a command over and waits as was asked for; how it was judged, and whether it is synced."""
+        return await self._answered(self._hand_over(kind, account, instrument_id, instrument, body), account, wait)
+
+    def _hand_over(
+        self, kind: int, account: int, instrument_id: int, instrument: str, body: bytes
+    ) -> asyncio.Future[Judged]:
+        """How the command is judged, which it is whether somebody waits for it or not. Raises: as `place`, nothing sent."""
         destination = destination_of(instrument, self._destinations)
-        options = self.options
         # Whoever wants to get out is never held up by those who want in.
-        if not unbounded and kind in (CommandKind.PLACE, CommandKind.PLACE_PAIR, CommandKind.REPLACE):
-            if destination.waiting >= options.waiting_max:
-                self.counts["overload"] += 1
-                raise OrderEntryError(
-                    f"{destination.waiting} commands wait for the venue, which is as many as may; nothing was sent, try again"
-                )
-            if self._waiting[account] >= options.waiting_of_account_max:
-                self.counts["overload"] += 1
-                raise TooManyWaitError(
-                    f"{self._waiting[account]} commands of the account wait to be acknowledged, which is as many as may; "
-                    "nothing was sent, try again"
-                )
-        future = destination.send(commands.command(kind, account, instrument_id, body))
+        if kind in (CommandKind.PLACE, CommandKind.PLACE_PAIR, CommandKind.REPLACE):
+            self._require_room(account, destination)
+        judging = destination.send(commands.command(kind, account, instrument_id, body))
+        for client_id in _client_ids(kind, body):
+            if client_id != NO_CLIENT_ID:
+                self._remember(account, client_id, _OnItsWay(instrument_id, judging))
+        return judging
+
+    def _require_room(self, account: int, destination: Destination) -> None:
+        options = self.options
+        # Those that were given up on are in the second alone, those that wait for the disk in the first.
+        waiting = max(self._waiting_count, destination.waiting)
+        if waiting >= options.waiting_max:
+            self.counts["overload"] += 1
+            raise OrderEntryError(
+                f"{waiting} commands wait for the venue, which is as many as may; nothing was sent, try again"
+            )
+        if self._waiting[account] >= options.waiting_of_account_max:
+            self.counts["overload"] += 1
+            raise TooManyWaitError(
+                f"{self._waiting[account]} commands of the account wait to be acknowledged, which is as many as may; "
+                "nothing was sent, try again"
+            )
+
+    def _remember(self, account: int, client_id: bytes, on_its_way: _OnItsWay) -> None:
+        key = (account, client_id)
+        self._on_their_way.setdefault(key, []).append(on_its_way)
+
+        def arrived(_: object) -> None:
+            left = self._on_their_way[key]
+            left.remove(on_its_way)
+            if not left:
+                del self._on_their_way[key]
+
+        on_its_way.judged.add_done_callback(arrived)
+
+    async def _answered(self, judging: asyncio.Future[Judged], account: int, wait: Wait | None) -> tuple[Judged, bool]:
+        """Waits as was asked for; how the command was judged, and whether it is synced."""
+        options = self.options
         self._waiting[account] += 1
-        durable = (wait or self.names.wait_of(account)) == "durable"
+        self._waiting_count += 1
         try:
             async with asyncio.timeout(options.answer_timeout_s):
-                judged = await future
-                if durable:
+                # Who gives up does not make the venue forget it.
+                judged = await asyncio.shield(judging)
+                if (wait or self.names.wait_of(account)) == "durable":
                     await self.follower.wait_durable(judged.sequence)
         except TimeoutError:
             self.counts["unconfirmed"] += 1
@@ -382,6 +470,7 @@ class OrderDesk:
                 "out; send the same request with the same client_order_id, or look at the order"
             ) from None
         finally:
+            self._waiting_count -= 1
             self._waiting[account] -= 1
             if not self._waiting[account]:
                 del self._waiting[account]
@@ -410,7 +499,15 @@ def client_id_of(text: str) -> bytes:
 
 
 def _client_ids(kind: int, body: bytes) -> tuple[bytes, ...]:
-    return (body[:16], body[16:32]) if kind == CommandKind.PLACE_PAIR else (body[:16],)
+    """Ids that orders get by a command; zeros for none."""
+    match kind:
+        case CommandKind.PLACE:
+            return (body[:16],)
+        case CommandKind.PLACE_PAIR:
+            return (body[:16], body[16:32])
+        case CommandKind.REPLACE:
+            return (body[8:24],)
+    return ()
 
 
 def _same_order(kind: int, journaled: bytes, body: bytes) -> bool:

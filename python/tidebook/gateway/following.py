@@ -57,6 +57,7 @@ class OrdersFollower:
         self.durable = 0
         """Up to this one `orders` is synced, as far as this process has seen."""
         self._judged: dict[int, asyncio.Future[Judged]] = {}
+        """By their places on `orders.in`, rising. Who gives up waiting leaves his here: it is judged all the same."""
         self._synced: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._unreleased: deque[Execution] = deque()
         self._listeners: list[Callable[[Sequence[Execution]], None]] = []
@@ -108,7 +109,6 @@ class OrdersFollower:
             future.set_exception(self._unanswered(self._failure))
             return future
         self._judged[source_sequence] = future
-        future.add_done_callback(lambda _: self._judged.pop(source_sequence, None))
         return future
 
     async def wait_durable(self, sequence: int) -> None:
@@ -180,7 +180,7 @@ class OrdersFollower:
         commands = np.ascontiguousarray(commands)
         executions = deque(executions_of(self.venue.replay(commands).executions))
         data = commands.tobytes()
-        sources = commands["source_sequence"].tolist() if self._judged else ()
+        sources = commands["source_sequence"].tolist() if self._judged else ()  # 0: the engine's own
         for index in range(len(commands)):
             sequence = self.sequence + 1
             command = data[index * COMMAND_SIZE_BYTES : (index + 1) * COMMAND_SIZE_BYTES]
@@ -191,11 +191,26 @@ class OrdersFollower:
             self.sequence = sequence
             if self._listeners:
                 self._unreleased += own
-            future = self._judged.get(sources[index]) if sources else None
-            if future is not None and not future.done():
-                future.set_result(Judged(sequence, command, own))
+            if sources and sources[index]:
+                self._answer(sources[index], Judged(sequence, command, own))
         if self.sequence <= self.durable:
             self._release()
+
+    def _answer(self, source_sequence: int, judged: Judged) -> None:
+        """Tells who waits for it; and those before it, which the engine has then passed over, because it takes them in order."""
+        while self._judged and (first := next(iter(self._judged))) <= source_sequence:
+            future = self._judged.pop(first)
+            if future.done():
+                continue
+            if first == source_sequence:
+                future.set_result(judged)
+            else:
+                future.set_exception(
+                    OrderEntryError(
+                        f"message {first} of orders.in was damaged on its way and is not carried out; send it again",
+                        source_sequence=first,
+                    )
+                )
 
     def _is_durable(self, sequence: int) -> None:
         if sequence <= self.durable:

@@ -1,0 +1,163 @@
+"""Requests about orders that are under way themselves: handed over, and not judged yet.
+
+Method of all: a real engine, and a way to it that keeps what it is given until it is let go.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.gateway.serving import Served, served
+from tests.gateway.slow_way import SlowWay, settled
+from tidebook.errors import OrderEntryError, UnconfirmedError
+from tidebook.gateway import requests
+from tidebook.gateway.desk import DeskOptions, Done, Ended, NotThere, OrderDesk, Refused, TooManyWaitError, client_id_of
+from tidebook.gateway.destination import LocalVenue
+from tidebook.gateway.names import VENUE
+
+
+@contextlib.asynccontextmanager
+async def slow(place: Path, options: DeskOptions | None = None) -> AsyncIterator[tuple[Served, OrderDesk, SlowWay]]:
+    """A venue with accounts and an instrument, and a desk with a slow way to it."""
+    async with served(place) as at:
+        await at.begin()
+        with contextlib.closing(LocalVenue(place / "rings", at.venue.follower)) as local:
+            way = SlowWay(local)
+            yield at, OrderDesk(at.venue.names, at.venue.follower, {VENUE: way}, options or DeskOptions()), way
+
+
+def order(client_order_id: str = "a", **more: str) -> requests.Place:
+    """Rests."""
+    asked = {"instrument": "BTC-USD.LOCAL", "side": "buy", "size": "1", "price": "100"} | more
+    return requests.Place.model_validate(asked | {"client_order_id": client_order_id})
+
+
+async def test_an_order_is_cancelled_by_the_clients_id_before_anybody_knows_of_it(tmp_path: Path) -> None:
+    """Whoever sends a place and a cancel right behind it wants no order."""
+    async with slow(tmp_path) as (at, desk, way):
+        placing = asyncio.create_task(desk.place("alice", order()))
+        await way.holds(1)
+        cancelling = asyncio.create_task(desk.cancel("alice", client_id_of("a")))
+        await way.holds(2)
+        await way.go()
+        placed, cancelled = await placing, await cancelling
+        assert isinstance(placed, Done)
+        assert isinstance(cancelled, Done)
+        assert placed.order is cancelled.order is not None
+        assert (cancelled.order.state, cancelled.repeated) == ("cancelled", False)
+        assert await at.get("accounts/alice/orders") == []
+        again = await desk.cancel("alice", client_id_of("a"))
+        assert isinstance(again, Done)
+        assert again.repeated
+
+
+async def test_an_order_is_cancelled_by_the_clients_id_also_after_its_place_was_not_confirmed(tmp_path: Path) -> None:
+    async with slow(tmp_path, DeskOptions(answer_timeout_s=0.05)) as (at, desk, way):
+        with pytest.raises(UnconfirmedError):
+            await desk.place("alice", order())
+        with pytest.raises(UnconfirmedError):
+            await desk.cancel("alice", client_id_of("a"))
+        await way.go()
+        assert await at.get("accounts/alice/orders") == []
+        assert (await at.get("accounts/alice/client-orders/a"))["reason"] == "requested"
+
+
+async def test_a_cancel_behind_a_place_that_is_refused_is_refused_and_of_another_account_finds_nothing(
+    tmp_path: Path,
+) -> None:
+    async with slow(tmp_path) as (_, desk, way):
+        placing = asyncio.create_task(desk.place("alice", order(price="99999999")))
+        await way.holds(1)
+        assert await desk.cancel("bob", client_id_of("a")) == NotThere()
+        assert await desk.cancel("alice", client_id_of("b")) == NotThere()
+        cancelling = asyncio.create_task(desk.cancel("alice", client_id_of("a")))
+        await way.holds(2)
+        await way.go()
+        placed, cancelled = await placing, await cancelling
+        assert isinstance(placed, Refused)
+        assert isinstance(cancelled, Refused)
+        assert (placed.reason, cancelled.reason) == ("balance", "unknown_order")
+        # It is judged: nothing is under way with this id now.
+        assert await desk.cancel("alice", client_id_of("a")) == NotThere()
+
+
+async def test_replaces_of_an_order_at_once_keep_what_each_leaves_out(tmp_path: Path) -> None:
+    """The price from one and the size from the other; in the order in which they came, where both have one."""
+    async with slow(tmp_path) as (at, desk, way):
+        order_id = (await at.place("alice", "buy", "1", "100", client_order_id="a"))["order"]["order_id"]
+        changes = [{"price": "101"}, {"size": "0.5"}, {"price": "102"}]
+        replacing = [
+            asyncio.create_task(desk.replace("alice", named, requests.Replace.model_validate(change)))
+            for named, change in zip((order_id, client_id_of("a"), order_id), changes, strict=True)
+        ]
+        for _ in changes:
+            await way.holds(1)
+            await settled()
+            assert len(way.kept) == 1, "the next one waits until this is judged"
+            await way.go(1)
+        for outcome in await asyncio.gather(*replacing):
+            assert isinstance(outcome, Done)
+        found = await at.get(f"accounts/alice/orders/{order_id}")
+        assert (found["price"], found["size"]) == ("102.00", "0.50000")
+
+
+async def test_a_replace_by_the_clients_id_waits_for_the_place_and_one_of_an_order_that_ended_is_told(
+    tmp_path: Path,
+) -> None:
+    async with slow(tmp_path) as (at, desk, way):
+        placing = asyncio.create_task(desk.place("alice", order()))
+        await way.holds(1)
+        change = requests.Replace(price="99", client_order_id="b")
+        replacing = asyncio.create_task(desk.replace("alice", client_id_of("a"), change))
+        await way.go(1)
+        assert isinstance(await placing, Done)
+        await way.holds(1)
+        # By the id that the replace gives it.
+        cancelling = asyncio.create_task(desk.cancel("alice", client_id_of("b")))
+        await way.holds(2)
+        await way.go()
+        assert isinstance(await replacing, Done)
+        assert isinstance(await cancelling, Done)
+        assert isinstance(await desk.replace("alice", client_id_of("b"), requests.Replace(size="2")), Ended)
+        assert (await at.get("accounts/alice/orders?state=ended"))[0]["price"] == "99.00"
+
+
+async def test_a_replace_that_waits_too_long_for_its_turn_sends_nothing(tmp_path: Path) -> None:
+    async with slow(tmp_path, DeskOptions(answer_timeout_s=0.05)) as (at, desk, way):
+        order_id = (await at.place("alice", "buy", "1", "100"))["order"]["order_id"]
+        with pytest.raises(UnconfirmedError):
+            await desk.replace("alice", order_id, requests.Replace(price="101"))
+        with pytest.raises(OrderEntryError, match="nothing was sent"):
+            await desk.replace("alice", order_id, requests.Replace(size="0.5"))
+        await way.go()
+        outcome = await desk.replace("alice", order_id, requests.Replace(size="0.5"))
+        assert isinstance(outcome, Done)
+        found = await at.get(f"accounts/alice/orders/{order_id}")
+        assert (found["price"], found["size"]) == ("101.00", "0.50000")
+
+
+async def test_places_are_bounded_by_all_that_wait_cancels_and_given_up_ones_included(tmp_path: Path) -> None:
+    options = DeskOptions(waiting_max=3, waiting_of_account_max=2, answer_timeout_s=0.05)
+    async with slow(tmp_path, options) as (at, desk, way):
+        placing = [asyncio.create_task(desk.place("alice", order(name))) for name in "ab"]
+        await way.holds(2)
+        with pytest.raises(TooManyWaitError):
+            await desk.place("alice", order("c"))
+        cancelling = asyncio.create_task(desk.mass_cancel("alice"))
+        await way.holds(3)
+        with pytest.raises(OrderEntryError, match="3 commands wait"):
+            await desk.place("bob", order("d"))
+        for outcome in await asyncio.gather(*placing, cancelling, return_exceptions=True):
+            assert isinstance(outcome, UnconfirmedError)
+        # Nobody waits for them now; the venue has them still.
+        with pytest.raises(OrderEntryError, match="3 commands wait"):
+            await desk.place("bob", order("d"))
+        # Whoever wants to get out is not held up.
+        with pytest.raises(UnconfirmedError):
+            await desk.mass_cancel("bob")
+        await way.go()
+        assert isinstance(await desk.place("alice", order("c")), Done)
+        assert [each["client_order_id"] for each in await at.get("accounts/alice/orders")] == ["c"]
