@@ -1141,6 +1141,7 @@ class VenueEngine:
         instruments_max: int | None = None,
         recheck: bool = False,
         time: str = "arrival",
+        age_max_s: float | None = None,
         timer_interval_s: float | None = None,
         orders_in_count: int | None = None,
         orders_count: int | None = None,
@@ -1160,7 +1161,8 @@ class VenueEngine:
         have one each), None by the machine's cores. `wait`: spin (taken as hybrid without two cores to spare), hybrid, park (if nothing is said).
         `orders_max` and its like are the room of a venue that begins; one that is there keeps its own (`venue_sizes`).
         `recheck`: what is replayed is judged again, and a difference is an error. `time`: arrival (the engine's clock; what a client says
-        moves nothing), or command (for histories). A timer is journaled when something expires, and `timer_interval_s` after the last
+        moves nothing), or command (for histories). `age_max_s`: a place, pair or replace that was sent longer ago, by its own `ts`, is
+        refused as late. A timer is journaled when something expires, and `timer_interval_s` after the last
         command if that is given. `*_count`: slots of the rings, powers of two. One command in `stages_every` is timed.
 
         Raises: StateError when the journal does not give the venue (a message that is no command, a difference); JournalError;

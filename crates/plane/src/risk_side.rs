@@ -36,6 +36,8 @@ pub(crate) struct RiskSide {
     /// Last message of `orders.in` that was taken.
     pub(crate) source_sequence: u64,
     pub(crate) time: VenueTime,
+    /// Oldest place, pair or replace that is judged, ns from when its sender says that it was sent.
+    pub(crate) age_max_ns: Option<i64>,
     pub(crate) counts: Counts,
     /// When the last command was judged, by the engine's clock.
     pub(crate) last_ts: i64,
@@ -60,19 +62,36 @@ impl RiskSide {
     pub(crate) fn judge(&mut self, source_sequence: u64, command: &Command, ts: i64) -> (u64, Command) {
         let sequence = self.orders.published() + 1;
         let mut command = *command;
+        let is_late = self.is_late(&command, ts);
         let head = &mut command.head;
         (head.source_sequence, head.executions_seen, head.verdict, head.reason) = (source_sequence, 0, 0, 0);
         if self.time == VenueTime::Arrival {
             head.ts = ts;
         }
         self.last_ts = ts;
-        match self.risk.judge(sequence, &mut command) {
+        let verdict = if is_late {
+            self.risk.refuse_late(sequence, &mut command);
+            Verdict::Rejected
+        } else {
+            self.risk.judge(sequence, &mut command)
+        };
+        match verdict {
             Verdict::Accepted => self.counts.accepted += 1,
             _ => self.counts.rejected += 1,
         }
         self.source_sequence = self.source_sequence.max(source_sequence);
         self.tell();
         (sequence, command)
+    }
+
+    /// Whether a command waited so long that its sender cannot want it any more. Whoever wants to get out is never late, and of a command
+    /// that says no time nobody knows.
+    fn is_late(&self, command: &Command, ts: i64) -> bool {
+        let asks_for_more = [CommandKind::Place, CommandKind::PlacePair, CommandKind::Replace].map(CommandKind::code);
+        self.time == VenueTime::Arrival
+            && command.head.ts > 0
+            && asks_for_more.contains(&command.head.kind)
+            && self.age_max_ns.is_some_and(|age_max| ts.saturating_sub(command.head.ts) > age_max)
     }
 
     /// What risk asks for before anything else.

@@ -110,6 +110,9 @@ pub struct VenueEngineOptions {
     pub recheck: bool,
     /// Whose time commands have.
     pub time: VenueTime,
+    /// A place, pair or replace that was sent longer ago, by what its sender says, is refused as late: whoever sent it has given up on it,
+    /// above all where no engine ran meanwhile. `None`: none is too old.
+    pub age_max: Option<Duration>,
     /// A timer this long after the last command, besides those that something is due for.
     pub timer_interval: Option<Duration>,
     /// Bytes of a segment of the journal.
@@ -138,6 +141,7 @@ impl VenueEngineOptions {
             rings: VenueRings::default(),
             recheck: false,
             time: VenueTime::default(),
+            age_max: None,
             timer_interval: None,
             segment_size_bytes: 64 << 20,
             stages_every: 32,
@@ -293,7 +297,9 @@ impl VenueEngine {
         }
         let (risk, venue) = replay.into_parts();
         let counts = Counts::default();
-        let risk = RiskSide { risk, orders, events, source_sequence, time: options.time, counts, last_ts: now() };
+        let age_max_ns = options.age_max.map(|age_max| i64::try_from(age_max.as_nanos()).unwrap_or(i64::MAX));
+        let risk =
+            RiskSide { risk, orders, events, source_sequence, time: options.time, age_max_ns, counts, last_ts: now() };
         let matching = MatchingSide { venue, executions, applied, stages_every: every };
         let consumer = ConsumerOptions::named("risk")
             .start(Start::Sequence(source_sequence + 1))

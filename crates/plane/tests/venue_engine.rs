@@ -18,7 +18,9 @@ use tidebook_plane::{
     venue_snapshots_path,
 };
 use tidebook_ring::RingOptions;
-use tidebook_types::command::{AccountBody, InstrumentBody, KillBody, PlaceBody, SessionBody, TransferBody};
+use tidebook_types::command::{
+    AccountBody, InstrumentBody, KillBody, LimitsBody, MassCancelBody, PlaceBody, SessionBody, TransferBody,
+};
 use tidebook_types::{
     Command, CommandKind, Execution, ExecutionKind, OrderType, Reason, Record, RiskEvent, Session, TimeInForce, Verdict,
 };
@@ -114,6 +116,55 @@ fn a_venue_started_again_goes_on_with_the_next_command_and_the_next_numbers_also
     let sources: Vec<_> = commands.iter().map(|(_, it)| it.head.source_sequence).filter(|it| *it > 0).collect();
     assert!(sources.is_sorted_by(|one, next| one < next), "each message of orders.in once");
     assert_eq!(sources.len() as u64, *sources.last().unwrap(), "and all of them");
+}
+
+/// Method: an engine with a bound takes what was written while none ran; each kind is there once fresh, once old and once without a time.
+#[test]
+fn what_asks_for_more_and_was_sent_long_ago_is_refused_as_late_and_a_recheck_agrees() {
+    for layout in LAYOUTS {
+        let place = Place::new();
+        let start = || {
+            let mut options = place.options(layout);
+            (options.age_max, options.recheck) = (Some(Duration::from_secs(3_600)), true);
+            VenueEngine::start(options).unwrap_or_else(|error| panic!("{error}"))
+        };
+        let engine = start();
+        let mut client = place.client();
+        let throttled = LimitsBody { commands_per_s: 1, burst: 3, ..LimitsBody::default() };
+        let mut commands = opening();
+        commands.push(Command::new(CommandKind::Limits, 1, 0, &throttled));
+        let last = client.send_all(&commands);
+        wait_for(|| engine.status().source_sequence >= last);
+        engine.stop().unwrap();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as i64;
+        let (old, fresh) = (now - 2 * 3_600_000_000_000, now - 1_000_000_000);
+        let cancel = Command::new(CommandKind::MassCancel, 1, 0, &MassCancelBody::default());
+        let before = journaled(&place.journal()).len();
+        let last = client.send_all(&[
+            limit(1, 1, 100, 5).at(old),
+            limit(1, 1, 101, 5).at(fresh),
+            limit(1, 1, 102, 5),
+            limit(1, 1, 103, 5).at(old),
+            limit(1, 1, 104, 5).at(fresh),
+            limit(1, 1, 105, 5).at(fresh),
+            cancel.at(old),
+        ]);
+        let engine = start();
+        wait_for(|| engine.status().source_sequence >= last);
+        engine.stop().unwrap();
+        let reasons: Vec<_> = journaled(&place.journal())[before..]
+            .iter()
+            .filter(|(_, command)| command.head.source_sequence > 0)
+            .map(|(_, command)| Reason::from_code(command.head.reason).unwrap())
+            .collect();
+        let (none, late) = (Reason::None, Reason::Late);
+        assert_eq!(reasons, [late, none, none, late, none, Reason::Throttled, none], "{layout:?}");
+        // Replays with recheck.
+        let replayed = assert_published("", place.path(), None);
+        let cancelled = replayed.executions.iter().filter(|it| it.kind == ExecutionKind::Cancelled.code()).count();
+        assert_eq!(cancelled, 3);
+        start().stop().unwrap();
+    }
 }
 
 /// What waits on `orders.in` while no engine runs is taken by the next.

@@ -42,7 +42,7 @@ impl VenueEngine {
 impl VenueEngine {
     #[new]
     #[pyo3(signature = (rings_dir, journal_dir, *, snapshots_dir=None, durability="wal", layout=None, wait=None,
-        orders_max=None, accounts_max=None, instruments_max=None, recheck=false, time="arrival", timer_interval_s=None,
+        orders_max=None, accounts_max=None, instruments_max=None, recheck=false, time="arrival", age_max_s=None, timer_interval_s=None,
         orders_in_count=None, orders_count=None, executions_count=None, risk_count=None, segment_size_bytes=67108864,
         stages_every=32, cpus=vec![], lock_memory=false, huge_pages=false, numa_node=None, seccomp="off"))]
     #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
@@ -59,6 +59,7 @@ impl VenueEngine {
         instruments_max: Option<u32>,
         recheck: bool,
         time: &str,
+        age_max_s: Option<f64>,
         timer_interval_s: Option<f64>,
         orders_in_count: Option<u64>,
         orders_count: Option<u64>,
@@ -82,12 +83,12 @@ impl VenueEngine {
         options.sizes = sizes_with(orders_max, accounts_max, instruments_max);
         options.recheck = recheck;
         options.time = word("time", time, &[("arrival", VenueTime::Arrival), ("command", VenueTime::Command)])?;
-        options.timer_interval = timer_interval_s
-            .map(|seconds| {
-                Duration::try_from_secs_f64(seconds)
-                    .map_err(|_| Raised::new(errors::CHANNEL, format!("timer_interval_s = {seconds}: seconds above 0")))
-            })
-            .transpose()?;
+        let duration = |option: &str, seconds: f64| {
+            Duration::try_from_secs_f64(seconds)
+                .map_err(|_| Raised::new(errors::CHANNEL, format!("{option} = {seconds}: seconds above 0")))
+        };
+        options.age_max = age_max_s.map(|seconds| duration("age_max_s", seconds)).transpose()?;
+        options.timer_interval = timer_interval_s.map(|seconds| duration("timer_interval_s", seconds)).transpose()?;
         let known = VenueRings::default();
         options.rings = VenueRings {
             orders_in: orders_in_count.unwrap_or(known.orders_in),

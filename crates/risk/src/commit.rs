@@ -88,13 +88,13 @@ impl Risk {
         self.tell(RiskEventKind::Rejected, event);
     }
 
-    /// Whoever was not throttled, and came as far as being asked, has taken a token of both buckets.
+    /// Whoever was neither late nor throttled, and came as far as being asked, has taken a token of both buckets.
     fn take_tokens(&mut self, command: &Command) {
         let (head, ts) = (&command.head, self.ts);
         let Some(account) = self.accounts.find(head.account) else { return };
         let known = self.instruments.by_key(head.instrument_id).is_some_and(|listed| listed.known);
         let asked = head.reserved == [0; 5] && self.accounts.get(account).known && known;
-        if !asked || head.reason == Reason::Throttled.code() {
+        if !asked || [Reason::Throttled, Reason::Late].map(Reason::code).contains(&head.reason) {
             return;
         }
         if self.accounts.get(account).limits.commands_per_s > 0 {

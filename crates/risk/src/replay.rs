@@ -10,7 +10,7 @@ use std::io;
 use tidebook_journal::{State, StateError};
 use tidebook_types::command::COMMAND_SIZE_BYTES;
 use tidebook_types::execution::EXECUTION_SIZE_BYTES;
-use tidebook_types::{Command, Execution, Matching, RiskEvent, Verdict};
+use tidebook_types::{Command, Execution, Matching, Reason, RiskEvent, Verdict};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use crate::plain::{Input, Plain, mix};
@@ -135,7 +135,12 @@ impl<M: Matching> Replay<M> {
             }
             let mut again = *command;
             (again.head.verdict, again.head.reason, again.head.executions_seen) = (Verdict::None.code(), 0, 0);
-            self.risk.judge(sequence, &mut again);
+            if (command.head.verdict, command.head.reason) == (Verdict::Rejected.code(), Reason::Late.code()) {
+                // When it was sent is not journaled.
+                self.risk.refuse_late(sequence, &mut again);
+            } else {
+                self.risk.judge(sequence, &mut again);
+            }
             if again != *command {
                 let (journaled, judged) = (Box::new(*command), Box::new(again));
                 return Err(Difference::Verdict { sequence, journaled, judged });

@@ -114,6 +114,15 @@ impl Risk {
         verdict
     }
 
+    /// Refuses a command that is to have `sequence` on `orders`, for a reason that is not one of the rules: they know nothing of when it was
+    /// sent. It changes nothing but the time, and takes no token.
+    pub fn refuse_late(&mut self, sequence: u64, command: &mut Command) {
+        command.head.ts = command.head.ts.max(self.ts);
+        command.head.executions_seen = self.executions_seen;
+        (command.head.verdict, command.head.reason) = (Verdict::Rejected.code(), Reason::Late.code());
+        self.replay(sequence, command);
+    }
+
     /// Takes in a command of `orders` with the verdict that it has, whatever the rules would say of it now.
     pub fn replay(&mut self, sequence: u64, command: &Command) {
         self.events.clear();

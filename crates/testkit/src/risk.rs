@@ -689,7 +689,7 @@ impl NaiveRisk {
         let event = RiskEvent { account: head.account, instrument_id: head.instrument_id, ..RiskEvent::default() };
         if matches!(kind, Some(Kind::Place | Kind::PlacePair | Kind::Replace))
             && head.reserved == [0; 5]
-            && !matches!(reason, Reason::Account | Reason::Instrument | Reason::Throttled)
+            && !matches!(reason, Reason::Account | Reason::Instrument | Reason::Throttled | Reason::Late)
         {
             for key in [(head.account, 0), (head.account, head.instrument_id)] {
                 if let Some((_, _, takes)) = self.limits.get_mut(&key) {

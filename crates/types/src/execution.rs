@@ -129,6 +129,8 @@ codes! {
         Operator = 40 "operator_only",
         /// The instrument's definition cannot change so.
         Definition = 41 "definition",
+        /// It was sent longer ago than the venue takes.
+        Late = 42 "late",
     }
 }
 

@@ -221,6 +221,13 @@ class VenueSettings(Section):
     answer_timeout_s: float = Field(
         default=10.0, gt=0, le=3_600, description="Seconds until a request is told that its command is not confirmed."
     )
+    age_max_s: float = Field(
+        default=30.0,
+        gt=0,
+        le=86_400,
+        description="Seconds from when a place or replace was sent until it is judged; one that waited longer, as while no node ran, is "
+        "refused as `late`.",
+    )
     allow_remote: bool = Field(
         default=False,
         description="Take orders from other machines too, where `api.allow_remote` lets them in; the API has no keys.",

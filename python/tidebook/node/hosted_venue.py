@@ -65,6 +65,7 @@ class HostedVenue:
             layout=None if settings.topology == "auto" else settings.topology,
             wait=settings.wait,
             recheck=settings.recheck,
+            age_max_s=settings.age_max_s,
         )
         self.allow_remote = settings.allow_remote
         self._local: LocalVenue | None = None

@@ -193,3 +193,4 @@ class Reason(IntEnum):
     EXPOSURE = 39
     OPERATOR_ONLY = 40
     DEFINITION = 41
+    LATE = 42

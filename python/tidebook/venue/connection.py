@@ -88,7 +88,8 @@ class Connection:
         """
         if wait not in ("memory", "durable"):
             raise UsageError(f"wait = {wait!r} is none of memory, durable", wait=wait)
-        records = np.ascontiguousarray(as_commands(asked))
+        records = as_commands(asked).copy()
+        records["ts"] = time.time_ns()  # by which the venue knows one that has waited too long
         deadline = time.monotonic() + timeout
         own = self._written(records, deadline)
         judged = Judged(np.zeros(len(records), np.uint64), commands(len(records)))
