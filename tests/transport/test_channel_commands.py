@@ -74,3 +74,25 @@ def test_doctor_says_what_it_examined_and_that_nothing_is_wrong(rings: Path, tic
     assert told.returncode == 0, told.stdout
     assert "/dev/shm" in told.stdout
     assert ticks.name in told.stdout
+
+
+def test_a_bare_name_is_a_channel_of_the_default_node_for_what_changes_something(
+    rings: Path, ticks: tb.Channel
+) -> None:
+    """Method: the same command again, when the default node's channel is gone and another node has one of the name."""
+    other = tb.create_channel("ticks", {}, directory=rings / "desk")
+    assert run(rings, "rm", "ticks").returncode == 0
+    assert not ticks.path.exists()
+    for command in (
+        ("rm", "ticks"),
+        ("cursor", "remove", "ticks", "reader"),
+        ("cursor", "reset", "ticks", "reader", "--start", "latest"),
+    ):
+        again = run(rings, *command)
+        assert again.returncode == 1, again.stdout
+        assert "no channel ticks of node default" in again.stderr
+        assert "desk/ticks" in again.stderr
+    assert other.path.exists()
+    assert run(rings, "tail", "ticks").returncode == 0, "who only looks finds the one there is"
+    assert run(rings, "rm", "desk/ticks").returncode == 0
+    assert not other.path.exists()

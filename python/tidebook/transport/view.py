@@ -120,10 +120,13 @@ def channel_files(root: Path | None = None, *, node: str | None = None) -> list[
     return sorted(ChannelFile(path.parent.name, path.name.removesuffix(_SUFFIX), path) for path in found)
 
 
-def find_channel(name: str, *, node: str | None = None, root: Path | None = None) -> ChannelFile:
+def find_channel(
+    name: str, *, node: str | None = None, root: Path | None = None, is_to_change: bool = False
+) -> ChannelFile:
     """The channel called `md.trades`, `desk/md.trades` (with its node), or by the path of its file.
 
-    Without a node: the default one's, or the only one of this name.
+    Without a node: the default one's, or the only one of this name. With `is_to_change`, of who is about to change or remove it,
+    the default one's alone: the same command given again must not reach another node's.
     Raises: ChannelNotFoundError naming what is there instead; ChannelUsageError when several nodes have one.
     """
     path = Path(name)
@@ -140,6 +143,12 @@ def find_channel(name: str, *, node: str | None = None, root: Path | None = None
     ring_path(directory, name)  # refuses what is no name
     files = [file for file in channel_files(root) if file.name == name]
     preferred = [file for file in files if file.node == DEFAULT_NODE] or files
+    if is_to_change and files and preferred[0].node != DEFAULT_NODE:
+        raise ChannelNotFoundError(
+            f"no channel {name} of node {DEFAULT_NODE} in {directory}, which a name without a node means where something is changed; "
+            f"name another one with its node: {', '.join(file.title for file in files)}",
+            path=str(directory),
+        )
     if not preferred:
         raise ChannelNotFoundError(_absent(name, directory, None), path=str(directory))
     if len(preferred) > 1:

@@ -212,7 +212,7 @@ def _opened(name: str, consumer: str, node: str | None, rings: Path | None, allo
     from tidebook.transport.journal import JOURNAL_CONSUMER
     from tidebook.transport.view import find_channel
 
-    file = find_channel(name, node=node, root=rings)
+    file = find_channel(name, node=node, root=rings, is_to_change=True)
     ring = Ring.open(file.path, allow_others=allow_others)
     if ring.visible_durable and consumer == JOURNAL_CONSUMER:
         raise UsageError(

@@ -48,7 +48,7 @@ def rm(
 
     if not names:
         raise UsageError("channel rm: name at least one channel; `tidebook channel ls` shows them", option="names")
-    files = list(dict.fromkeys(find_channel(name, node=node, root=rings) for name in names))
+    files = list(dict.fromkeys(find_channel(name, node=node, root=rings, is_to_change=True) for name in names))
     # All are looked at before the first is gone.
     checked = [_check(file, allow_others, lose_unjournaled) for file in files]
     lost = [gone for gone, _ in checked]
