@@ -138,6 +138,8 @@ class CheckpointStore:
         """The newest checkpoint of a state or consumer. Raises: CheckpointDamagedError."""
     def get(self, checkpoint_id: int) -> dict[str, Any] | None:
         """The checkpoint of a number, if it is still kept. Raises: CheckpointDamagedError."""
+    def survey(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """All checkpoints without their states, and those that are not what was written: checkpoint_id, kind, channel, name (None where unknown), reason."""
     def list(self) -> list[dict[str, Any]]:
         """All checkpoints without their states. Raises: CheckpointDamagedError."""
     def remove(self, kind: str, channel: str, name: str) -> int:

@@ -157,6 +157,19 @@ def test_a_journal_that_has_stopped_under_an_open_producer_promises_nothing_more
             process.kill()
 
 
+def test_channels_of_ones_own_outside_a_data_directory_show_when_a_checkpoint_was_stored(
+    tmp_path: Path, rings: Path
+) -> None:
+    wal = tmp_path / "wal"
+    channel = tb.create_channel("orders", {"durability": "wal", "wal_dir": wal}, directory=rings / "default")
+    with tb.open_producer(channel) as producer, tb.open_consumer(channel) as consumer:
+        producer.write(b"one", wait="durable")
+        assert told(wal, rings)["channels"][0]["checkpoint_age_s"] is None
+        consumer.poll(lambda *_: None, timeout=60)
+        consumer.checkpoint("sum", b"one")
+        assert told(wal, rings)["channels"][0]["checkpoint_age_s"] >= 0
+
+
 @pytest.fixture
 def feed(tmp_path: Path) -> Feed:
     """A directory with several segments, rows, two snapshots and checkpoints, and nobody at work."""

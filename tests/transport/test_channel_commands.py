@@ -76,6 +76,50 @@ def test_doctor_says_what_it_examined_and_that_nothing_is_wrong(rings: Path, tic
     assert ticks.name in told.stdout
 
 
+@pytest.fixture
+def orders(rings: Path, tmp_path: Path) -> tb.Channel:
+    """A durable channel whose reader has stored a state and, when it closed, its cursor."""
+    options = tb.ChannelOptions(durability="wal", wal_dir=tmp_path / "wal")
+    channel = tb.create_channel("orders", options, directory=rings / "default")
+    with tb.open_producer(channel) as producer, tb.open_consumer(channel, "reader") as consumer:
+        producer.write(b"one", wait="durable")
+        consumer.poll(lambda *_: None, timeout=60)
+        consumer.checkpoint("sum", b"one")
+    return channel
+
+
+def test_a_damaged_stored_cursor_is_told_with_its_cause_beside_what_is_whole_and_can_be_forgotten(
+    rings: Path, orders: tb.Channel, tmp_path: Path
+) -> None:
+    """Method: every byte that may be the number of its message, behind its key."""
+    file, key = tmp_path / "wal" / "orders" / "checkpoints" / "data.mdb", b"\x11orders\0reader\0"
+    before, *rest = file.read_bytes().split(key)
+    file.write_bytes(key.join([before, *(after[:16] + bytes([after[16] ^ 1]) + after[17:] for after in rest)]))
+    shown = json.loads(run(rings, "cursor", "ls", "--json").stdout)
+    assert {one["consumer"] for one in shown["consumers"]} == {"journal", "reader"}
+    state, cursor = shown["checkpoints"]
+    assert (state["kind"], state["name"], state["sequence"], state["behind"]) == ("state", "sum", 1, 0)
+    assert (cursor["kind"], cursor["name"], cursor["damaged"]) == ("consumer", "reader", "checksum of its head")
+    table = run(rings, "cursor", "ls").stdout
+    assert "damaged cursor" in table
+    assert "checksum of its head" in table
+    forgotten = run(rings, "cursor", "remove", str(orders.path), "reader")
+    assert (forgotten.returncode, forgotten.stdout) == (0, f"{orders.path}: reader is forgotten\n")
+    after = json.loads(run(rings, "cursor", "ls", "--json").stdout)
+    assert [one["kind"] for one in after["checkpoints"]] == ["state"]
+
+
+def test_checkpoints_that_cannot_be_read_hide_no_consumer_and_are_told_with_their_cause(
+    rings: Path, orders: tb.Channel, tmp_path: Path
+) -> None:
+    file = tmp_path / "wal" / "orders" / "checkpoints" / "data.mdb"
+    file.write_bytes(file.read_bytes()[:-4096])
+    shown = run(rings, "cursor", "ls", orders.name)
+    assert shown.returncode == 0, shown.stderr
+    assert "reader" in shown.stdout
+    assert f"orders: its checkpoints cannot be read: the checkpoints in {file.parent} are damaged" in shown.stdout
+
+
 def test_a_bare_name_is_a_channel_of_the_default_node_for_what_changes_something(
     rings: Path, ticks: tb.Channel
 ) -> None:

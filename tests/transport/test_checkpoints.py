@@ -603,6 +603,70 @@ def test_damage_and_another_version_are_refused_by_name(tmp_path: Path) -> None:
     assert error.value.facts["checkpoint_id"] == 1
 
 
+def lives(rings: Path, tmp_path: Path) -> tuple[Path, dict[tuple[str, int], int]]:
+    """Two lives of a reader, which store its cursor and a state at 5 and at 8: the store, and the number of each by kind and message."""
+    channel = durable(rings, tmp_path)
+    for last in (5, 8):
+        with tb.open_producer(channel) as producer, tb.open_consumer(channel, "reader") as consumer:
+            write(producer, channel.ring.published + 1, last)
+            read(consumer, last)
+            consumer.checkpoint("sum", f"up to {last}".encode())
+    place = tmp_path / "numbers" / "checkpoints"
+    return place, {(one["kind"], one["sequence"]): one["checkpoint_id"] for one in CheckpointStore(place).list()}
+
+
+def damage_entry(place: Path, key: bytes, number: int) -> None:
+    """Method: a bit of the head of a value, which stands right behind its key, in pages that are no longer read too."""
+    file, key = place / "data.mdb", key + number.to_bytes(8, "big")
+    before, *rest = file.read_bytes().split(key)
+    assert rest
+    file.write_bytes(key.join([before, *(after[:8] + bytes([after[8] ^ 1]) + after[9:] for after in rest)]))
+
+
+def test_a_damaged_stored_cursor_says_where_to_begin_and_hides_no_other_checkpoint(rings: Path, tmp_path: Path) -> None:
+    """Method: the newest stored cursor of a name is damaged, and its ring, which had a better one, is lost."""
+    place, at = lives(rings, tmp_path)
+    damage_entry(place, b"\x11numbers\0reader\0", at["consumer", 8])
+    reboot(rings)
+    channel = durable(rings, tmp_path)
+    with tb.open_producer(channel) as producer:
+        with pytest.raises(CheckpointDamagedError) as refused:
+            tb.open_consumer(channel, "reader")
+        assert str(refused.value) == (
+            f"checkpoint {at['consumer', 8]} of 'reader' in {place} is damaged (checksum of its head): open it with start=6, "
+            "behind an older cursor of it, or with start=1 if it recovers a state, which moves it behind that; or forget it by "
+            f"`tidebook channel cursor remove {channel.path} reader`, and it begins as a new one"
+        )
+        assert refused.value.facts["checkpoint_id"] == at["consumer", 8]
+        whole, damaged = CheckpointStore(place).survey()
+        assert {(one["kind"], one["sequence"]) for one in whole} == {("state", 5), ("state", 8), ("consumer", 5)}
+        assert [(one["kind"], one["name"], one["reason"]) for one in damaged] == [
+            ("consumer", "reader", "checksum of its head")
+        ]
+        with tb.open_consumer(channel, "reader", start=1) as consumer:
+            assert (found := consumer.recover("sum")) is not None
+            assert (found.state, consumer.next_sequence) == (b"up to 8", 9)
+            write(producer, 9, 10)
+            assert read(consumer, 10) == [9, 10]
+    # Closed, it has stored a cursor that is whole.
+    reboot(rings)
+    channel = durable(rings, tmp_path)
+    with tb.open_producer(channel), tb.open_consumer(channel, "reader") as consumer:
+        assert consumer.next_sequence == 11
+
+
+def test_a_damaged_state_names_the_older_one_that_is_whole(rings: Path, tmp_path: Path) -> None:
+    place, at = lives(rings, tmp_path)
+    damage_entry(place, b"\x10numbers\0sum\0", at["state", 8])
+    channel = durable(rings, tmp_path)
+    with tb.open_producer(channel), tb.open_consumer(channel, "another") as consumer:
+        older = at["state", 5]
+        with pytest.raises(CheckpointDamagedError, match=f"recover checkpoint {older}, which holds, by its number"):
+            consumer.recover("sum")
+        assert (found := consumer.recover(older)) is not None
+        assert (found.state, found.cursor.sequence) == (b"up to 5", 5)
+
+
 # A state that depends on every message and their order, and on how many there were.
 SERVER = """
 import os, random, sys

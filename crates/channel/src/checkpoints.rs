@@ -27,7 +27,7 @@ use heed::types::Bytes;
 use heed::{CommitOrAbort, CompactionOption, Database, Env, EnvOpenOptions, MdbError, RoTxn, WithoutTls};
 use tidebook_journal::storage::{check_regular, make_directory, open_regular};
 
-pub use entry::{Checkpoint, Cursor, Listed, NAME_MAX, Subject, SubjectKind};
+pub use entry::{Checkpoint, Cursor, DamagedEntry, Listed, NAME_MAX, Subject, SubjectKind, Survey};
 pub use error::CheckpointError;
 
 /// Checkpoints kept of each subject, the newest first.
@@ -271,17 +271,35 @@ impl CheckpointStore {
     /// # Errors
     /// Those of [`CheckpointStore::newest`].
     pub fn list(&self) -> Result<Vec<Listed>, CheckpointError> {
-        let found = self.read(|store, transaction| {
-            let mut listed = Vec::new();
+        let found = self.survey()?;
+        match found.damaged.into_iter().next() {
+            None => Ok(found.whole),
+            Some(damaged) => Err(self.damaged_entry(damaged.id, damaged.reason)),
+        }
+    }
+
+    /// As [`Self::list`], and those that are not what was written beside them: one hides no other.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Forked`], [`CheckpointError::Replaced`], [`CheckpointError::Damaged`], [`CheckpointError::Io`].
+    pub fn survey(&self) -> Result<Survey, CheckpointError> {
+        self.read(|store, transaction| {
+            let mut survey = Survey::default();
             for found in store.entries.iter(transaction)? {
                 let (key, value) = found?;
-                if key != FORMAT_KEY && key != NUMBER_KEY {
-                    listed.push(entry::parse(key, value).map(|(listed, _)| listed));
+                if key == FORMAT_KEY || key == NUMBER_KEY {
+                    continue;
+                }
+                match entry::parse(key, value) {
+                    Ok((listed, _)) => survey.whole.push(listed),
+                    Err((id, reason)) => {
+                        let subject = entry::parse_key(key).map(|(subject, _)| subject);
+                        survey.damaged.push(DamagedEntry { id, subject, reason });
+                    }
                 }
             }
-            Ok(listed)
-        })?;
-        found.into_iter().collect::<Result<_, _>>().map_err(|(id, reason)| self.damaged_entry(id, reason))
+            Ok(survey)
+        })
     }
 
     /// Forgets all checkpoints of a subject; how many there were.
@@ -361,7 +379,11 @@ impl CheckpointStore {
         // With all its checks. What others would know of it as open is not part of a copy.
         let copied = Self::open(path)?.list();
         std::fs::remove_file(path.join(LOCK_FILE)).map_err(io("finish a copy of"))?;
-        copied.map(|_| ())
+        copied.map(|_| ()).map_err(|error| match error {
+            // It was copied as it is: what can be mended is here.
+            CheckpointError::DamagedEntry { id, reason, .. } => self.damaged_entry(id, reason),
+            error => error,
+        })
     }
 
     fn checked(&self) -> Result<&Opened, CheckpointError> {

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
-use tidebook_channel::checkpoints::Listed;
-use tidebook_channel::{Checkpoint, CheckpointError, Cursor, Subject};
+use tidebook_channel::checkpoints::{DamagedEntry, Listed};
+use tidebook_channel::{Checkpoint, CheckpointError, Cursor, Subject, SubjectKind};
 use tidebook_journal::BatchMark;
 
 use crate::errors::{self, Fact, Raised};
@@ -28,9 +28,10 @@ impl From<CheckpointError> for Raised {
             E::Damaged { path: file, page, .. } => {
                 (errors::CHECKPOINT_DAMAGED, vec![path(file), ("page", Fact::Number(*page))])
             }
-            E::DamagedEntry { path: file, id, .. } => {
-                (errors::CHECKPOINT_DAMAGED, vec![path(file), ("checkpoint_id", Fact::Number(*id))])
-            }
+            E::DamagedEntry { path: file, id, reason } => (
+                errors::CHECKPOINT_DAMAGED,
+                vec![path(file), ("checkpoint_id", Fact::Number(*id)), ("reason", Fact::Text((*reason).to_owned()))],
+            ),
             E::Version { path: file, found, supported } => (
                 errors::CHECKPOINT_VERSION,
                 vec![
@@ -49,6 +50,8 @@ impl From<CheckpointError> for Raised {
         Self::with_facts(class, message, facts)
     }
 }
+
+type Dicts<'py> = Vec<Bound<'py, PyDict>>;
 
 fn raised(error: CheckpointError) -> PyErr {
     Raised::from(error).into()
@@ -121,6 +124,14 @@ impl CheckpointStore {
         found.iter().map(|listed| facts(py, listed)).collect()
     }
 
+    /// All checkpoints without their states, and beside them those that are not what was written.
+    fn survey<'py>(&self, py: Python<'py>) -> PyResult<(Dicts<'py>, Dicts<'py>)> {
+        let found = py.detach(|| self.0.survey()).map_err(raised)?;
+        let whole = found.whole.iter().map(|listed| facts(py, listed)).collect::<PyResult<_>>()?;
+        let damaged = found.damaged.iter().map(|entry| damage(py, entry)).collect::<PyResult<_>>()?;
+        Ok((whole, damaged))
+    }
+
     /// Forgets all checkpoints of a state or consumer; how many there were.
     fn remove(&self, py: Python<'_>, kind: &str, channel: &str, name: &str) -> PyResult<usize> {
         let subject = subject(kind, channel, name)?;
@@ -155,12 +166,8 @@ fn whole(py: Python<'_>, found: Option<Checkpoint>) -> PyResult<Option<Bound<'_,
 
 fn facts<'py>(py: Python<'py>, listed: &Listed) -> PyResult<Bound<'py, PyDict>> {
     let facts = PyDict::new(py);
-    let kind = match listed.subject.kind {
-        tidebook_channel::SubjectKind::State => "state",
-        tidebook_channel::SubjectKind::Consumer => "consumer",
-    };
     facts.set_item("checkpoint_id", listed.id)?;
-    facts.set_item("kind", kind)?;
+    facts.set_item("kind", kind(listed.subject.kind))?;
     facts.set_item("channel", &listed.subject.channel)?;
     facts.set_item("name", &listed.subject.name)?;
     facts.set_item("epoch", listed.cursor.epoch)?;
@@ -169,4 +176,22 @@ fn facts<'py>(py: Python<'py>, listed: &Listed) -> PyResult<Bound<'py, PyDict>> 
     facts.set_item("created_ns", listed.created_ns)?;
     facts.set_item("state_size_bytes", listed.state_size_bytes)?;
     Ok(facts)
+}
+
+fn damage<'py>(py: Python<'py>, entry: &DamagedEntry) -> PyResult<Bound<'py, PyDict>> {
+    let facts = PyDict::new(py);
+    let subject = entry.subject.as_ref();
+    facts.set_item("checkpoint_id", entry.id)?;
+    facts.set_item("kind", subject.map(|subject| kind(subject.kind)))?;
+    facts.set_item("channel", subject.map(|subject| &subject.channel))?;
+    facts.set_item("name", subject.map(|subject| &subject.name))?;
+    facts.set_item("reason", entry.reason)?;
+    Ok(facts)
+}
+
+const fn kind(kind: SubjectKind) -> &'static str {
+    match kind {
+        SubjectKind::State => "state",
+        SubjectKind::Consumer => "consumer",
+    }
 }

@@ -115,11 +115,16 @@ def _checkpoints(journal: Path, found: ReadAll) -> None:
         return
     try:
         store = CheckpointStore(checkpoints_file(journal).parent)
-        listed = store.list()
+        whole, damaged = store.survey()
     except CheckpointError as error:
         found.damaged.append(str(error))
         return
-    for one in listed:
+    found.damaged += [
+        f"checkpoint {one['checkpoint_id'] or 'of no number'} in {store.path} is damaged ({one['reason']}); "
+        f"`tidebook channel cursor ls` shows what is stored beside it"
+        for one in damaged
+    ]
+    for one in whole:
         try:
             # None of one that a newer one has replaced meanwhile.
             found.checkpoints += store.get(one["checkpoint_id"]) is not None

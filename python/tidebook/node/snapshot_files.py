@@ -105,7 +105,8 @@ def newest_checkpoint_ns(journal: Path) -> int | None:
     """
     if not checkpoints_file(journal).exists():
         return None
-    return max((one["created_ns"] for one in CheckpointStore(checkpoints_file(journal).parent).list()), default=None)
+    whole, _ = CheckpointStore(checkpoints_file(journal).parent).survey()
+    return max((one["created_ns"] for one in whole), default=None)
 
 
 def proven_durable(data: Path, channel: str) -> int:

@@ -12,10 +12,11 @@ import shutil
 import time
 import urllib.request
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 from tidebook.errors import ChannelError, CheckpointError, JournalAbsentError, JournalError, StorageError
-from tidebook.node.directory import journal_directory, journaled_channels, journals_in, simulated_marker
+from tidebook.node.directory import journaled_channels, journals_in, simulated_marker
 from tidebook.node.presence import owner
 from tidebook.node.snapshot_files import newest_checkpoint_ns, newest_verified
 from tidebook.observe.processes import process
@@ -28,9 +29,6 @@ from tidebook.storage.manifest import Manifest
 from tidebook.transport.companions import continues, journal_of
 from tidebook.transport.journal import JOURNAL_CONSUMER
 from tidebook.transport.view import ChannelView, channel_files
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _TIMEOUT_S: Final = 2.0
 _STOPPED: Final = (
@@ -158,20 +156,20 @@ def directory_status(data: Path, rings_root: Path | None = None) -> DirectorySta
         found = ChannelStatus(channel=channel, journal=str(journal))
         has_stopped = _look(journal, found, rings_root)
         found.stored = positions.get(channel, 0)
-        if not found.failure and channel in of_node:
-            _look_at_ages(data, found)
+        if not found.failure:
+            _look_at_ages(data, found, has_snapshots=channel in of_node)
         found.failure = found.failure or trouble or _failure(found, told) or (_STOPPED if has_stopped else "")
         found.guarantee = guarantee(found)
         status.channels.append(found)
     return status
 
 
-def _look_at_ages(data: Path, found: ChannelStatus) -> None:
-    if (newest := newest_verified(data, found.channel)) is not None:
+def _look_at_ages(data: Path, found: ChannelStatus, *, has_snapshots: bool) -> None:
+    if has_snapshots and (newest := newest_verified(data, found.channel)) is not None:
         found.snapshot = newest[0]
         found.snapshot_age_s = age_s(newest[1])
     try:
-        stored_ns = newest_checkpoint_ns(journal_directory(data, found.channel))
+        stored_ns = newest_checkpoint_ns(Path(found.journal))
     except CheckpointError:  # it is told by who recovers from it
         return
     found.checkpoint_age_s = None if stored_ns is None else age_s(stored_ns)

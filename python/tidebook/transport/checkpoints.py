@@ -13,6 +13,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import shlex
 import threading
 import time
 import weakref
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from tidebook._core import BatchFinder, CheckpointStore, JournalReader
 from tidebook.errors import (
     ChannelUsageError,
+    CheckpointDamagedError,
     CheckpointEpochError,
     CheckpointError,
     JournalCompactedError,
@@ -143,7 +145,10 @@ class ReaderCheckpoints:
         """
         store = self._store()
         name = self._channel.name
-        found = store.newest("state", name, which) if isinstance(which, str) else store.get(which)
+        try:
+            found = store.newest("state", name, which) if isinstance(which, str) else store.get(which)
+        except CheckpointDamagedError as error:
+            raise self._damaged(error) from error
         if found is None:
             return None
         if (found["kind"], found["channel"]) != ("state", name):
@@ -162,7 +167,10 @@ class ReaderCheckpoints:
         """
         if self._directory is None or not self._directory.is_dir():
             return None
-        found = self._store().newest("consumer", self._channel.name, self._name)
+        try:
+            found = self._store().newest("consumer", self._channel.name, self._name)
+        except CheckpointDamagedError as error:
+            raise self._damaged(error) from error
         return None if found is None else self._checked(found | {"state": b""}).cursor.sequence
 
     def _checked(self, found: dict[str, Any]) -> Checkpoint:
@@ -246,29 +254,70 @@ class ReaderCheckpoints:
             return held[2] is None or held[2] <= found["created_ns"]
         return bool(found["batch"] == held[:2])
 
+    def _damaged(self, error: CheckpointDamagedError) -> CheckpointDamagedError:
+        """The same, and what to do without that checkpoint; of a store that is damaged as a whole the error says it itself."""
+        checkpoint_id = error.facts.get("checkpoint_id")
+        if checkpoint_id is None:
+            return error
+        whole, damaged = self._store().survey()
+        # One whose head is whole and its state is not is in the first.
+        entry = next((one for one in whole + damaged if one["checkpoint_id"] == checkpoint_id), None)
+        if entry is None or entry["channel"] != self._channel.name:
+            return error
+        return CheckpointDamagedError(
+            f"checkpoint {checkpoint_id} of {entry['name']!r} in {error.facts['path']} is damaged ({error.facts['reason']}): "
+            f"{self._instead(entry)}",
+            **error.facts,
+        )
+
     def _instead(self, refused: dict[str, Any]) -> str:
         """What to do without a checkpoint: the newest older one of its subject that holds, else none."""
         older = self._older_that_holds(refused)
         if refused["kind"] == "consumer":
-            return "open it at a start you name" if older is None else f"open it with start={older['sequence'] + 1}"
+            start = (
+                "a start you name" if older is None else f"start={older['sequence'] + 1}, behind an older cursor of it"
+            )
+            opened = f"open it with {start}, or with start=1 if it recovers a state, which moves it behind that"
+            if self._is_named:
+                return opened
+            words = ["tidebook", "channel", "cursor", "remove", str(self._channel.path), refused["name"]]
+            return f"{opened}; or forget it by `{shlex.join(words)}`, and it begins as a new one"
         if older is None:
             return "begin the state anew, at a start you name"
         return f"recover checkpoint {older['checkpoint_id']}, which holds, by its number; it is at message {older['sequence']}"
 
     def _older_that_holds(self, refused: dict[str, Any]) -> dict[str, Any] | None:
+        """Of one that is damaged its message is not known, only that its number is higher."""
         ring, subject = self._channel.ring, ("kind", "channel", "name")
         if not ring.visible_durable:
             return None
         try:
-            for one in sorted(self._store().list(), key=lambda one: -one["checkpoint_id"]):
-                is_older = all(one[key] == refused[key] for key in subject) and one["sequence"] < refused["sequence"]
+            for one in sorted(self._store().survey()[0], key=lambda one: -one["checkpoint_id"]):
+                is_older = all(one[key] == refused[key] for key in subject) and (
+                    one["sequence"] < refused["sequence"]
+                    if "sequence" in refused
+                    else one["checkpoint_id"] < refused["checkpoint_id"]
+                )
                 is_of_here = one["epoch"] == ring.epoch or one["batch"] is not None
-                if is_older and is_of_here and one["sequence"] <= ring.durable and self._is_held(one):
+                if (
+                    is_older
+                    and is_of_here
+                    and one["sequence"] <= ring.durable
+                    and self._is_held(one)
+                    and self._is_whole(one)
+                ):
                     return one
         except CheckpointError:
             # Of those that cannot be read or compared nothing is said.
             return None
         return None
+
+    def _is_whole(self, listed: dict[str, Any]) -> bool:
+        """Whether the state that belongs to it is what was stored, too."""
+        try:
+            return self._store().get(listed["checkpoint_id"]) is not None
+        except CheckpointDamagedError:
+            return False
 
     def _store(self) -> CheckpointStore:
         if self._opened is None:

@@ -100,6 +100,26 @@ pub struct Listed {
     pub state_size_bytes: u64,
 }
 
+/// A checkpoint that is not what was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DamagedEntry {
+    /// Its number; 0 where its key does not say one.
+    pub id: u64,
+    /// Of what; `None` where its key does not say it.
+    pub subject: Option<Subject>,
+    /// What shows it.
+    pub reason: &'static str,
+}
+
+/// All that a store holds, without the states.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// By kind, channel, name and number.
+    pub whole: Vec<Listed>,
+    /// In the order of their keys.
+    pub damaged: Vec<DamagedEntry>,
+}
+
 /// A state and the cursor it is of, stored in one commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {

@@ -51,7 +51,8 @@ pub enum CheckpointError {
     },
     /// One checkpoint that is not what was written; others may be whole.
     #[error(
-        "checkpoint {id} in {path} is damaged ({reason}); recover an older one by its number, or put the directory back"
+        "checkpoint {id} in {path} is damaged ({reason}); go on from an older one of the same state or consumer (`tidebook channel \
+         cursor ls` shows what is stored), put the directory back from a backup, or remove it to begin without checkpoints"
     )]
     DamagedEntry {
         /// Of the store.

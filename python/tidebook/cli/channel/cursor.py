@@ -32,10 +32,10 @@ def ls(*names: str, node: Node = None, rings: Rings = None, json: Json = False) 
     files = [find_channel(name, node=node, root=rings) for name in names] or all_channels(node, rings)
     found: list[dict[str, Any]] = []
     stored: list[dict[str, Any]] = []
+    unreadable: list[dict[str, Any]] = []
     for file in files:
         try:
             status = ChannelView(file, allow_others=True).status()
-            stored += _stored(file, status["published"])
         except TidebookError as error:
             if names:
                 raise
@@ -53,8 +53,12 @@ def ls(*names: str, node: Node = None, rings: Rings = None, json: Json = False) 
             }
             for one in status["consumers"]
         ]
+        try:
+            stored += _stored(file, status["published"])
+        except TidebookError as error:
+            unreadable.append({"channel": file.title, "error": str(error)})
     if json:
-        print_json({"consumers": found, "checkpoints": stored})
+        print_json({"consumers": found, "checkpoints": stored, "unreadable": unreadable})
         return
     if not found:
         print("no consumers")
@@ -62,42 +66,56 @@ def ls(*names: str, node: Node = None, rings: Rings = None, json: Json = False) 
         _print(found)
     if stored:
         _print_stored(stored)
+    for one in found:
+        if "error" in one:
+            print(f"{one['channel']}: {one['error']}")
+    for one in unreadable:
+        print(f"{one['channel']}: its checkpoints cannot be read: {one['error']}")
 
 
 def _stored(file: ChannelFile, published: int) -> list[dict[str, Any]]:
-    """The newest checkpoint of each state and each consumer of a channel."""
+    """The newest checkpoint of each state and each consumer of a channel, and all that are damaged.
+
+    Raises: CheckpointError and its kinds for a store that cannot be read.
+    """
     from tidebook.transport.checkpoints import stored_beside
 
     store = stored_beside(file.path)
-    newest = {}
-    for one in [] if store is None else store.list():
-        if one["channel"] == file.name:
-            newest[one["kind"], one["name"]] = one
+    whole, damaged = ([], []) if store is None else store.survey()
+    newest = {(one["kind"], one["name"]): one for one in whole if one["channel"] == file.name}
     return [
         {
             "channel": file.title,
             **{name: one[name] for name in ("kind", "name", "checkpoint_id", "epoch", "sequence", "created_ns")},
             "state_size_bytes": one["state_size_bytes"],
-            "behind": published - one["sequence"],
+            # Another node's ring of the same journal may have gone on further.
+            "behind": published - one["sequence"] if one["sequence"] <= published else None,
         }
         for one in newest.values()
+    ] + [
+        {
+            "channel": file.title,
+            **{name: one[name] for name in ("kind", "name", "checkpoint_id")},
+            "damaged": one["reason"],
+        }
+        for one in damaged
+        if one["channel"] in (file.name, None)
     ]
 
 
 def _print_stored(stored: list[dict[str, Any]]) -> None:
     now_ns = time.time_ns()
-    rows = [
-        [
-            plain(one["channel"]),
-            plain(one["name"]),
-            "cursor" if one["kind"] == "consumer" else f"state of {one['state_size_bytes']:,} bytes",
-            f"{one['checkpoint_id']}",
-            f"{one['sequence']:,}",
-            f"{one['behind']:,}",
-            f"{max(0, now_ns - one['created_ns']) / 1e9:,.0f} s",
-        ]
-        for one in stored
-    ]
+    rows = []
+    for one in stored:
+        subject = [plain(one["channel"]), "" if one["name"] is None else plain(one["name"])]
+        if "damaged" in one:
+            what = "cursor" if one["kind"] == "consumer" else "state"
+            rows.append([*subject, f"[red]damaged {what}[/]: {one['damaged']}", f"{one['checkpoint_id']}", "", "", ""])
+            continue
+        what = "cursor" if one["kind"] == "consumer" else f"state of {one['state_size_bytes']:,} bytes"
+        behind = "" if one["behind"] is None else f"{one['behind']:,}"
+        age = f"{max(0, now_ns - one['created_ns']) / 1e9:,.0f} s"
+        rows.append([*subject, what, f"{one['checkpoint_id']}", f"{one['sequence']:,}", behind, age])
     screen = console()
     screen.print(table(_STORED_COLUMNS, rows, screen.width))
 
@@ -184,7 +202,9 @@ def remove(
 
     path, ring = _opened(name, consumer, node, rings, allow_others)
     store = stored_beside(path)
-    was_stored = store is not None and store.newest("consumer", path.stem, consumer) is not None
+    whole, damaged = ([], []) if store is None else store.survey()
+    subject = ("consumer", path.stem, consumer)
+    was_stored = any((one["kind"], one["channel"], one["name"]) == subject for one in whole + damaged)
     # A stored one alone is left of a consumer whose ring was lost.
     if not was_stored or any(line["name"] == consumer for line in ring.status()["consumers"]):
         ring.remove_consumer(consumer)
