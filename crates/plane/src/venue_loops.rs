@@ -107,7 +107,9 @@ pub(crate) struct Fused {
 
 impl Fused {
     pub(crate) fn run(mut self, around: &Surroundings<'_>) -> Result<(RiskSide, MatchingSide), PlaneError> {
-        self.follow_up(around, now())?;
+        if !self.follow_up(around, now())? {
+            return self.end(around);
+        }
         self.publish(around)?;
         self.note(around);
         while !around.shared.is_stopping() {
@@ -118,11 +120,10 @@ impl Fused {
                 count = self.input.turn().len();
                 for index in 0..count {
                     let (source_sequence, command) = self.input.turn()[index];
-                    if !self.one(around, source_sequence, &command, ts)? {
+                    if !self.one(around, source_sequence, &command, ts)? || !self.follow_up(around, ts)? {
                         // The rest of the turn is taken again by the next start.
                         return self.end(around);
                     }
-                    self.follow_up(around, ts)?;
                     self.publish(around)?;
                 }
                 self.input.commit();
@@ -135,8 +136,9 @@ impl Fused {
             let until_timer = around.timers.until(self.risk.last_ts, self.matching.next_due());
             if until_timer == Some(0) && !is_full {
                 let timer = self.risk.timer();
-                self.one(around, 0, &timer, now())?;
-                self.follow_up(around, now())?;
+                if !self.one(around, 0, &timer, now())? || !self.follow_up(around, now())? {
+                    return self.end(around);
+                }
                 self.note(around);
                 continue;
             }
@@ -149,7 +151,8 @@ impl Fused {
         self.end(around)
     }
 
-    /// Judges a command and carries it out; false when a stop came before there was room for it on `orders`.
+    /// Judges a command and carries it out; false when a stop came before there was room for it on `orders`. Nothing may be judged after
+    /// that: risk has taken in a command that is nowhere, and the next would get its number.
     #[inline]
     fn one(
         &mut self,
@@ -174,14 +177,15 @@ impl Fused {
         Ok(true)
     }
 
+    /// What risk asks for before anything else; false as of [`Self::one`].
     #[inline]
-    fn follow_up(&mut self, around: &Surroundings<'_>, ts: i64) -> Result<(), PlaneError> {
+    fn follow_up(&mut self, around: &Surroundings<'_>, ts: i64) -> Result<bool, PlaneError> {
         while let Some(command) = self.risk.follow_up() {
             if !self.one(around, 0, &command, ts)? {
-                break;
+                return Ok(false);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     #[inline]
@@ -239,7 +243,9 @@ impl RiskThread {
 
     fn work(&mut self, around: &Surroundings<'_>) -> Result<(), PlaneError> {
         let shared = around.shared;
-        self.follow_up(around, now())?;
+        if !self.follow_up(around, now())? {
+            return Ok(());
+        }
         around.note(&self.risk, self.input.missed());
         while !shared.is_stopping() {
             if shared.has_failed() {
@@ -252,10 +258,9 @@ impl RiskThread {
                 count += self.input.turn().len();
                 for index in 0..self.input.turn().len() {
                     let (source_sequence, command) = self.input.turn()[index];
-                    if !self.one(around, source_sequence, &command, ts)? {
+                    if !self.one(around, source_sequence, &command, ts)? || !self.follow_up(around, ts)? {
                         return Ok(());
                     }
-                    self.follow_up(around, ts)?;
                 }
                 self.input.commit();
             }
@@ -270,7 +275,9 @@ impl RiskThread {
             let until_timer = around.timers.until(self.risk.last_ts, next_due);
             if until_timer == Some(0) && !is_full {
                 let timer = self.risk.timer();
-                self.one(around, 0, &timer, now())?;
+                if !self.one(around, 0, &timer, now())? || !self.follow_up(around, now())? {
+                    return Ok(());
+                }
                 around.note(&self.risk, self.input.missed());
                 continue;
             }
@@ -286,6 +293,8 @@ impl RiskThread {
         Ok(())
     }
 
+    /// Judges a command and writes it; false when a stop came before there was room for it on `orders`. Nothing may be judged after that:
+    /// risk has taken in a command that is nowhere, and the next would get its number.
     #[inline]
     fn one(
         &mut self,
@@ -307,14 +316,15 @@ impl RiskThread {
         Ok(true)
     }
 
+    /// What risk asks for before anything else; false as of [`Self::one`].
     #[inline]
-    fn follow_up(&mut self, around: &Surroundings<'_>, ts: i64) -> Result<(), PlaneError> {
+    fn follow_up(&mut self, around: &Surroundings<'_>, ts: i64) -> Result<bool, PlaneError> {
         while let Some(command) = self.risk.follow_up() {
             if !self.one(around, 0, &command, ts)? {
-                break;
+                return Ok(false);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Takes in what matching made. Gives how many.
@@ -425,5 +435,99 @@ impl Timers {
     pub(crate) fn new(interval: Option<Duration>, time: VenueTime) -> Self {
         let ns = |duration: Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX / 4);
         Self { interval_ns: interval.map(ns), pause_ns: 1_000_000, time }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+
+    use tidebook_ring::{ConsumerOptions, Policy, Ring, RingOptions, Start};
+    use tidebook_risk::{Risk, RiskOptions};
+    use tidebook_types::command::{AccountBody, KillBody};
+    use tidebook_types::{CommandKind, Record, RiskEvent};
+    use tidebook_venue::{Venue, VenueOptions};
+
+    use super::*;
+    use crate::release::Release;
+    use crate::risk_side::Counts;
+
+    const ROOM: u64 = 8;
+
+    fn ring<T: Record>(directory: &Path, name: &str, count: u64) -> Ring {
+        let options = RingOptions::records(&T::SCHEMA, count).parking(true).consumers_max(4);
+        Ring::create(directory.join(format!("{name}.ring")), &options).unwrap()
+    }
+
+    fn consumer(ring: &Ring) -> Consumer {
+        let options = ConsumerOptions::named("test").start(Start::Earliest);
+        ring.consumer(&options.policy(Policy::Block { patience: None, detach_after: None })).unwrap()
+    }
+
+    /// Method: `orders` has room for eight commands and a reader that takes none. The eighth is a kill switch whose mass cancel finds no
+    /// room, and behind it there is one more command in the turn; then a stop comes.
+    #[test]
+    fn nothing_is_judged_behind_a_command_that_was_judged_and_found_no_room() {
+        for is_fused in [true, false] {
+            let directory = tempfile::Builder::new().permissions(PermissionsExt::from_mode(0o700)).tempdir().unwrap();
+            let input = ring::<Command>(directory.path(), "orders.in", 64);
+            let orders = ring::<Command>(directory.path(), "orders", ROOM);
+            let _reader = consumer(&orders);
+            let mut commands = vec![Command::new(CommandKind::Account, 1, 0, &AccountBody::default())];
+            commands.resize(ROOM as usize - 1, Command::bare(CommandKind::Timer, 0));
+            commands.push(Command::new(CommandKind::Kill, 1, 0, &KillBody { killed: 1, ..KillBody::default() }));
+            commands.push(Command::new(CommandKind::Account, 2, 0, &AccountBody::default()));
+            let mut client = input.producer().unwrap();
+            for command in &commands {
+                client.write(command.as_bytes()).unwrap();
+            }
+            let mut options = RiskOptions::default();
+            (options.orders_max, options.accounts_max) = (64, 64);
+            let risk = RiskSide {
+                risk: Risk::new(options),
+                orders: orders.producer().unwrap(),
+                events: Release::new(ring::<RiskEvent>(directory.path(), "risk", 64).producer().unwrap()),
+                source_sequence: 0,
+                time: VenueTime::Arrival,
+                age_max_ns: None,
+                counts: Counts::default(),
+                last_ts: 0,
+            };
+            let input = OrderInput::new(consumer(&input));
+            let shared = VenueShared::default();
+            let around = Surroundings {
+                shared: &shared,
+                visibility: Visibility { orders: orders.clone(), in_memory: true },
+                journal: None,
+                wait: Wait::Park,
+                timers: Timers::new(None, VenueTime::Arrival),
+            };
+            let stop = || {
+                while orders.published() < ROOM {
+                    std::thread::sleep(Duration::from_micros(200));
+                }
+                shared.stopping.store(true, Ordering::Release);
+            };
+            let risk = std::thread::scope(|scope| {
+                scope.spawn(stop);
+                if is_fused {
+                    let venue = Venue::new(VenueOptions { orders_max: 64, instruments_max: 4, accounts_max: 64 });
+                    let executions = ring::<Execution>(directory.path(), "executions", 64).producer().unwrap();
+                    let executions = Release::new(executions);
+                    let matching = MatchingSide { venue, executions, applied: 0, stages_every: 0 };
+                    let fused = Fused { input, risk, matching, made: Vec::new() };
+                    fused.run(&around).unwrap().0
+                } else {
+                    let back = consumer(&ring::<Execution>(directory.path(), "back", 64));
+                    RiskThread { input, risk, back, stages_every: 0 }.run(&around).unwrap()
+                }
+            });
+            assert_eq!(orders.published(), ROOM, "fused: {is_fused}");
+            let Counts { accepted, rejected, .. } = risk.counts;
+            // What was written, and the mass cancel.
+            assert_eq!((accepted + rejected, risk.source_sequence), (ROOM + 1, ROOM), "fused: {is_fused}");
+            assert_eq!(shared.failure.lock().unwrap().as_deref(), Some(NO_ROOM), "fused: {is_fused}");
+        }
     }
 }
