@@ -20,10 +20,12 @@ mod replace;
 mod saved;
 mod self_trade;
 mod sessions;
+mod shards;
 mod state_hash;
 mod step;
 mod stops;
 mod validate;
 mod venue;
 
+pub use shards::ShardMerge;
 pub use venue::{Venue, VenueOptions};

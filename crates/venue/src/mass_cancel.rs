@@ -5,6 +5,7 @@ use tidebook_types::command::{CANCEL_ON_DISCONNECT, MassCancelBody};
 use tidebook_types::{Command, Execution, ExecutionKind, Reason};
 
 use crate::order::NONE;
+use crate::shards::Phase;
 use crate::step::Step;
 use crate::venue::{Venue, done, fields};
 
@@ -38,7 +39,9 @@ impl Venue {
             market.is_none_or(|market| market == order.market) && side.is_none_or(|side| side == order.side())
         });
         picked.sort_unstable();
+        step.phase = Phase::Many;
         self.cancel_all(step, &picked, Reason::MassCancel);
+        step.phase = Phase::Sum;
         self.picked = picked;
         let of = Execution {
             instrument_id: head.instrument_id,
@@ -58,7 +61,9 @@ impl Venue {
         picked.clear();
         self.pick_of_account(account, &mut picked);
         picked.retain(|(_, slot)| self.orders.hot[*slot as usize].has(CANCEL_ON_DISCONNECT));
+        step.phase = Phase::Many;
         self.cancel_all(step, &picked, Reason::Disconnected);
+        step.phase = Phase::Sum;
         self.picked = picked;
         done(step, command);
         Ok(())

@@ -15,6 +15,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::market::{Market, Reached};
 use crate::order::{ICEBERG, LINKED, NONE, Order, SELLS, Standing, TERMS, TIMED, Terms, slot_of};
+use crate::shards::Shard;
 use crate::validate;
 use crate::venue::{Venue, VenueOptions};
 
@@ -178,31 +179,7 @@ impl State for Venue {
     }
 
     fn save(&self, out: &mut dyn io::Write) -> io::Result<()> {
-        let head = SavedHead {
-            magic: MAGIC,
-            state_hash: Self::state_hash(self),
-            time: self.time,
-            executions: self.executions,
-            orders_max: self.options.orders_max,
-            instruments_max: self.options.instruments_max,
-            accounts_max: self.options.accounts_max,
-            accounts: self.accounts.len() as u32,
-            markets: self.markets.len() as u32,
-            reserved: 0,
-        };
-        out.write_all(head.as_bytes())?;
-        for account in &self.accounts.all {
-            let mut body = [0; 88];
-            body.copy_from_slice(account.body.as_bytes());
-            let saved = SavedAccount {
-                number: account.number,
-                switched: account.switch.is_some().into(),
-                switch_at: account.switch.map_or(0, |(at, _)| at),
-                body,
-            };
-            out.write_all(saved.as_bytes())?;
-        }
-        (0..self.markets.len() as u32).try_for_each(|market| self.save_market(market, out))
+        Self::save_shards(std::slice::from_ref(self), self.executions, out)
     }
 
     fn load(&mut self, bytes: &[u8]) -> Result<(), StateError> {
@@ -216,6 +193,39 @@ impl State for Venue {
 }
 
 impl Venue {
+    /// Writes the whole of all its parts: what every part has from the first, and each instrument from the one that has it.
+    pub(crate) fn save_shards(shards: &[Self], executions: u64, out: &mut dyn io::Write) -> io::Result<()> {
+        let first = &shards[0];
+        let head = SavedHead {
+            magic: MAGIC,
+            state_hash: Self::shards_hash(shards, executions),
+            time: first.time,
+            executions,
+            orders_max: first.options.orders_max,
+            instruments_max: first.options.instruments_max,
+            accounts_max: first.options.accounts_max,
+            accounts: first.accounts.len() as u32,
+            markets: first.markets.len() as u32,
+            reserved: 0,
+        };
+        out.write_all(head.as_bytes())?;
+        for account in &first.accounts.all {
+            let mut body = [0; 88];
+            body.copy_from_slice(account.body.as_bytes());
+            let saved = SavedAccount {
+                number: account.number,
+                switched: account.switch.is_some().into(),
+                switch_at: account.switch.map_or(0, |(at, _)| at),
+                body,
+            };
+            out.write_all(saved.as_bytes())?;
+        }
+        (0..first.markets.len()).try_for_each(|place| {
+            let owner = Self::shard_of(first.markets[place].id, shards.len() as u32);
+            shards[owner as usize].save_market(place as u32, out)
+        })
+    }
+
     fn save_market(&self, place: u32, out: &mut dyn io::Write) -> io::Result<()> {
         let market = &self.markets[place as usize];
         let mut body = [0; 88];
@@ -312,8 +322,9 @@ impl Venue {
         check(input.offset == input.bytes.len(), "something follows its end")?;
         self.list_orders();
         input.at = 0;
-        check(Self::state_hash(self) == head.state_hash, "its hash is another")?;
-        check(Self::recomputed_state_hash(self) == head.state_hash, "it contradicts itself")
+        let hash = if self.shard == Shard::WHOLE { head.state_hash } else { Self::state_hash(self) };
+        check(Self::state_hash(self) == hash, "its hash is another")?;
+        check(Self::recomputed_state_hash(self) == hash, "it contradicts itself")
     }
 
     fn load_account(&mut self, input: &mut Input<'_>) -> Result<(), Wrong> {
@@ -341,6 +352,10 @@ impl Venue {
         let place = self.markets.len() as u32;
         self.instruments.insert(saved.id, place);
         let mut market = Market::new(saved.id, body);
+        if !self.shard.owns(saved.id) {
+            self.markets.push(market);
+            return skip_orders(&saved, input);
+        }
         (market.session, market.last_trade, market.trades) = (session, saved.last_trade, saved.trades);
         market.priority = saved.priority;
         market.indicative = (saved.indicative_price, saved.indicative_size);
@@ -463,6 +478,20 @@ impl Venue {
             self.accounts.append(&mut self.orders, slot);
         }
     }
+}
+
+/// Passes over what follows an instrument of another part.
+fn skip_orders(of: &SavedMarket, input: &mut Input<'_>) -> Result<(), Wrong> {
+    for _ in 0..of.orders {
+        let order: SavedOrder = input.read()?;
+        if order.flags & TERMS != 0 {
+            input.read::<SavedTerms>()?;
+        }
+    }
+    for _ in 0..of.triggered {
+        input.read::<u64>()?;
+    }
+    Ok(())
 }
 
 fn load_terms(input: &mut Input<'_>, fee_parts: i128) -> Result<(Terms, u64), Wrong> {

@@ -83,6 +83,11 @@ fn hash_terms(sum: u64, order: &Order, terms: &Terms) -> u64 {
         .0
 }
 
+fn hash_of_sums(time: i64, executions: u64, orders: u64, accounts: u64, markets: u64) -> u64 {
+    let sums = [orders, accounts, markets, time as u64, executions];
+    sums.into_iter().fold(Words(0x7469_6465_626f_6f6b), Words::word).0
+}
+
 impl Venue {
     #[inline]
     fn hash_order(&self, slot: u32) -> u64 {
@@ -135,13 +140,23 @@ impl Venue {
 
     fn hash_with(&self, orders: u64, accounts: u64) -> u64 {
         let markets = self.markets.iter().fold(0_u64, |sum, market| sum.wrapping_add(self.hash_market(market)));
-        Words(0x7469_6465_626f_6f6b)
-            .word(orders)
-            .word(accounts)
-            .word(markets)
-            .word(self.time as u64)
-            .word(self.executions)
-            .0
+        hash_of_sums(self.time, self.executions, orders, accounts, markets)
+    }
+
+    /// [`Self::state_hash`] of the whole of all parts.
+    pub(crate) fn shards_hash(shards: &[Self], executions: u64) -> u64 {
+        let first = &shards[0];
+        let its = |market: &Market| {
+            let owner = Self::shard_of(market.id, shards.len() as u32);
+            &shards[owner as usize]
+        };
+        let markets = first.markets.iter().zip(0_usize..);
+        let markets = markets.fold(0_u64, |sum, (market, place)| {
+            let owner = its(market);
+            sum.wrapping_add(owner.hash_market(&owner.markets[place]))
+        });
+        let orders = shards.iter().fold(0_u64, |sum, shard| sum.wrapping_add(shard.orders_hash));
+        hash_of_sums(first.time, executions, orders, first.accounts_hash, markets)
     }
 
     /// Hash of everything that may change what later commands do. The same commands give the same one, on every machine.

@@ -2,6 +2,8 @@
 
 use tidebook_types::{Execution, ExecutionKind, Reason};
 
+use crate::shards::Phase;
+
 pub(crate) struct Step<'a> {
     pub(crate) out: &'a mut dyn FnMut(&Execution),
     /// Sequence of the command on `orders`.
@@ -12,6 +14,14 @@ pub(crate) struct Step<'a> {
     pub(crate) source_index: u32,
     /// Executions ever.
     pub(crate) executions: u64,
+    /// Where the command stands.
+    pub(crate) phase: Phase,
+    /// Within [`Phase::Expiry`], see [`crate::shards::turn`].
+    pub(crate) turn: u64,
+    /// The venue is a part: what it says is numbered when it is put in order with the rest.
+    pub(crate) is_part: bool,
+    /// It answers the command: the whole does, and of parts the one that has its instrument.
+    pub(crate) answers: bool,
 }
 
 impl Step<'_> {
@@ -19,10 +29,10 @@ impl Step<'_> {
     #[inline]
     pub(crate) fn say(&mut self, kind: ExecutionKind, reason: Reason, mut execution: Execution) {
         self.executions += 1;
-        execution.sequence = self.executions;
+        (execution.sequence, execution.source_index) =
+            if self.is_part { (self.turn, self.phase as u32) } else { (self.executions, self.source_index) };
         execution.source_sequence = self.source_sequence;
         execution.ts = self.ts;
-        execution.source_index = self.source_index;
         execution.kind = kind.code();
         execution.reason = reason.code();
         self.source_index += 1;

@@ -18,6 +18,7 @@ use crate::heap::{Entry, Heap};
 use crate::index::NumberIndex;
 use crate::market::Market;
 use crate::order::{ICEBERG, LINKED, NONE, Order, Orders, SELLS, Standing, TERMS, TIMED, Terms, resting_id};
+use crate::shards::{Phase, Shard, turn};
 use crate::step::Step;
 use crate::validate;
 
@@ -45,6 +46,8 @@ impl Default for VenueOptions {
 #[derive(Debug, Clone)]
 pub struct Venue {
     pub(crate) options: VenueOptions,
+    /// Which part of a venue it is.
+    pub(crate) shard: Shard,
     /// Never going back.
     pub(crate) time: i64,
     /// Executions so far.
@@ -74,6 +77,7 @@ impl Venue {
     pub fn new(options: VenueOptions) -> Self {
         Self {
             options,
+            shard: Shard::WHOLE,
             time: 0,
             executions: 0,
             orders: Orders::new(options.orders_max),
@@ -98,16 +102,29 @@ impl Venue {
     /// Carries out one command; `sequence` is its sequence on `orders`, above 0 and below 2^62. Its executions come in order.
     ///
     /// Whatever the bytes say, this neither panics nor loops: what cannot be carried out is rejected with a reason. A command that risk
-    /// rejected changes nothing but the time and gives no execution.
+    /// rejected changes nothing but the time and gives no execution. Executions of a part ([`Self::into_shards`]) have no numbers yet:
+    /// [`crate::ShardMerge`] gives them.
     pub fn apply(&mut self, sequence: u64, command: &Command, out: &mut dyn FnMut(&Execution)) {
         self.time = self.time.max(command.head.ts);
         if command.head.verdict == Verdict::Rejected.code() {
             return;
         }
-        let mut step =
-            Step { out, source_sequence: sequence, ts: self.time, source_index: 0, executions: self.executions };
+        let mut step = Step {
+            out,
+            source_sequence: sequence,
+            ts: self.time,
+            source_index: 0,
+            executions: self.executions,
+            phase: Phase::Expiry,
+            turn: 0,
+            is_part: self.shard.count > 1,
+            answers: self.shard.owns(command.head.instrument_id),
+        };
         self.expire(&mut step);
-        if let Err(reason) = self.carry_out(&mut step, command) {
+        step.phase = Phase::Command;
+        if let Err(reason) = self.carry_out(&mut step, command)
+            && step.answers
+        {
             let head = &command.head;
             let order_id = match CommandKind::from_code(head.kind) {
                 Some(CommandKind::Replace | CommandKind::Cancel) => command.body::<CancelBody>().order_id,
@@ -130,6 +147,9 @@ impl Venue {
         let head = &command.head;
         let kind = CommandKind::from_code(head.kind).ok_or(Reason::Fields)?;
         Verdict::from_code(head.verdict).ok_or(Reason::Fields)?;
+        if !step.answers && !concerns_all(kind, command) {
+            return Ok(());
+        }
         match kind {
             CommandKind::Place => self.place(step, command),
             CommandKind::PlacePair => self.place_pair(step, command),
@@ -160,14 +180,18 @@ impl Venue {
             if self.dirty.is_empty() && self.markets[market as usize].triggered.is_empty() {
                 return;
             }
+            step.phase = Phase::Pegs;
             self.price_all_pegs(step);
+            step.phase = Phase::Stops;
             while self.execute_triggered(step, market) {
                 self.mark(market);
                 self.price_all_pegs(step);
             }
         } else {
+            step.phase = Phase::Pegs;
             self.price_all_pegs(step);
         }
+        step.phase = Phase::Indicatives;
         self.tell_indicatives(step);
     }
 
@@ -189,9 +213,13 @@ impl Venue {
             match (due(&self.timed), due(&self.switches)) {
                 (None, None) => return,
                 (Some(order), switch) if switch.is_none_or(|switch| order.key <= switch.key) => {
+                    step.turn = turn(order.key, false);
                     self.cancel(step, order.slot, Reason::Expired);
                 }
-                (_, Some(switch)) => self.switch_off_and_cancel(step, switch.slot),
+                (_, Some(switch)) => {
+                    step.turn = turn(switch.key, true);
+                    self.switch_off_and_cancel(step, switch.slot);
+                }
                 (Some(_), None) => unreachable!("an order without a switch goes first"),
             }
         }
@@ -459,6 +487,8 @@ impl Venue {
         let body: InstrumentBody = command.body();
         validate::instrument(&body, reserved(command))?;
         match self.instruments.find(id) {
+            // Of another part, which alone knows whether it may change.
+            Some(_) if !step.answers => return Ok(()),
             Some(market) => {
                 let state = &mut self.markets[market as usize];
                 let is = &state.body;
@@ -641,7 +671,20 @@ pub(crate) const fn operator(command: &Command) -> Result<(), Reason> {
     if command.head.account == 0 { Ok(()) } else { Err(Reason::Operator) }
 }
 
+/// Whether a command is carried out by every part of a venue, and not by the one alone that has its instrument.
+const fn concerns_all(kind: CommandKind, command: &Command) -> bool {
+    match kind {
+        CommandKind::MassCancel => command.head.instrument_id == 0,
+        CommandKind::CancelAllAfter | CommandKind::Disconnect | CommandKind::Instrument | CommandKind::Account => true,
+        _ => false,
+    }
+}
+
+/// Answers a command that was carried out and has nothing else to say.
 pub(crate) fn done(step: &mut Step<'_>, command: &Command) {
+    if !step.answers {
+        return;
+    }
     let of = Execution {
         instrument_id: command.head.instrument_id,
         account: command.head.account,

@@ -84,7 +84,7 @@ pub struct MatchingFlow {
     sequence: u64,
     ts: i64,
     accounts: u32,
-    listed: [Listed; INSTRUMENTS as usize],
+    listed: Vec<Listed>,
     live: Vec<Live>,
     /// The order that was sent last.
     sent: PlaceBody,
@@ -93,12 +93,17 @@ pub struct MatchingFlow {
 }
 
 impl MatchingFlow {
-    /// The stream of this seed.
+    /// The stream of this seed, on three instruments.
     pub fn new(seed: u64, mix: Mix) -> Self {
+        Self::on(seed, mix, INSTRUMENTS)
+    }
+
+    /// The stream of this seed on so many instruments.
+    pub fn on(seed: u64, mix: Mix, instruments: u32) -> Self {
         let mut random = Random::new(seed);
         let accounts = if mix == Mix::Owners { 3 } else { 6 };
         let mut setup = Vec::new();
-        let mut listed = [(); INSTRUMENTS as usize].map(|()| {
+        let mut list = || {
             let tick = [1, 1, 5, 25][random.index(4)];
             let lot = [1, 1, 10][random.index(3)];
             let banded = mix == Mix::Bands || (mix == Mix::Everything && random.chance(1, 3));
@@ -118,7 +123,8 @@ impl MatchingFlow {
                 ..InstrumentBody::default()
             };
             Listed { terms, session: Session::Closed, middle }
-        });
+        };
+        let mut listed: Vec<_> = (0..instruments).map(|_| list()).collect();
         for account in 1..=accounts {
             let grouped = mix == Mix::Owners || random.chance(1, 4);
             let body = AccountBody {
@@ -210,7 +216,7 @@ impl MatchingFlow {
     }
 
     fn draw(&mut self) -> Command {
-        let id = 1 + self.random.below(u64::from(INSTRUMENTS)) as u32;
+        let id = 1 + self.random.below(self.listed.len() as u64) as u32;
         let account = 1 + self.random.below(u64::from(self.accounts)) as u32;
         let here = self.live.iter().filter(|live| live.instrument_id == id).count();
         // A closed or halted instrument does not stay so for long.
@@ -406,7 +412,7 @@ impl MatchingFlow {
     /// One or two fields changed, the others as they are; now and then one that the type does not have.
     fn replace(&mut self) -> Command {
         let Live { order_id, account, instrument_id, price, size, body: placed } = self.target();
-        let Listed { terms, middle, .. } = self.listed[(instrument_id as usize - 1).min(INSTRUMENTS as usize - 1)];
+        let Listed { terms, middle, .. } = self.listed[(instrument_id as usize - 1).min(self.listed.len() - 1)];
         let (tick, lot) = (terms.tick, terms.lot);
         let near = |random: &mut Random| (middle + tick * (random.below(17) as i64 - 8)).max(tick);
         let order_type = OrderType::from_code(placed.order_type).unwrap_or(OrderType::Limit);
