@@ -9,6 +9,8 @@ use tidebook_journal::snapshot::SnapshotError;
 use tidebook_ring::RingError;
 use tidebook_types::RawMessageError;
 
+use crate::venue_options::SHARDS_MAX;
+
 /// Why an engine could not start or go on. Malformed market data never does: it is counted and set aside.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -120,12 +122,29 @@ pub enum PlaneError {
         found: u64,
     },
     /// The matching thread lost commands, which its ring keeps for it.
-    #[error("orders: matching missed {count} commands before {next}; start the venue again, its journal has them")]
+    #[error("orders: matching missed {count} commands; start the venue again, its journal has them")]
     MatchingMissed {
         /// How many.
         count: u64,
-        /// What it reads next.
-        next: u64,
+    },
+    /// No such number of shards, or threads that have none.
+    #[error("shards = {shards}: must be 1 to {SHARDS_MAX}, and more than 1 only with layout split")]
+    Shards {
+        /// What was asked for.
+        shards: u32,
+    },
+    /// Shards cannot see together that there is no room.
+    #[error(
+        "shards = {shards}: risk has room for {risk} orders and matching for {matching}; shards need matching to have as much as risk: \
+         start this venue with shards = 1"
+    )]
+    ShardsRoom {
+        /// What was asked for.
+        shards: u32,
+        /// Orders that risk has room for.
+        risk: u32,
+        /// The same of matching.
+        matching: u32,
     },
     /// Nothing becomes durable any more.
     #[error("the journal of orders has stopped; nothing more is acknowledged until the venue is started again")]

@@ -21,9 +21,13 @@ mod release;
 mod risk_side;
 mod venue_engine;
 mod venue_loops;
+mod venue_opening;
+mod venue_options;
 mod venue_recovery;
+mod venue_shards;
 mod venue_sizes;
 mod venue_status;
+mod venue_threads;
 
 pub use beginning::{Beginning, snapshots_path, usable_snapshots};
 pub use confine::Confinement;
@@ -36,10 +40,8 @@ pub use local_venue::{Happened, LocalVenue, LocalVenueError, LocalVenueOptions};
 pub use outcome::Outcome;
 pub use output::{CHANNELS, MarketDataChannels};
 pub use risk_side::VenueTime;
-pub use venue_engine::{
-    VenueBeginning, VenueDurability, VenueEngine, VenueEngineOptions, VenueLayout, VenueRings, VenueStatus,
-    VenueStopped,
-};
+pub use venue_engine::VenueEngine;
+pub use venue_options::{VenueDurability, VenueEngineOptions, VenueLayout, VenueRings};
 pub use venue_recovery::{new_venue, usable_venue_snapshots, venue_snapshots_path};
 pub use venue_sizes::VenueSizes;
-pub use venue_status::VenueStage;
+pub use venue_status::{VenueBeginning, VenueStage, VenueStatus, VenueStopped};

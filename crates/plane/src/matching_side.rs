@@ -43,15 +43,7 @@ impl MatchingSide {
     /// Publishes what is visible by now. Gives how many.
     #[inline]
     pub(crate) fn publish(&mut self, visibility: &Visibility, shared: &VenueShared) -> Result<usize, PlaneError> {
-        if self.executions.waits_for().is_none() {
-            return Ok(0);
-        }
-        let every = self.stages_every;
-        self.executions.publish(visibility.last(), |execution| {
-            if execution.source_index == 0 && every != 0 && execution.source_sequence.is_multiple_of(every) {
-                shared.record(VenueStage::JudgedReleased, execution.ts, now());
-            }
-        })
+        publish_executions(&mut self.executions, self.stages_every, visibility, shared)
     }
 
     /// When something expires next; the largest number for never.
@@ -63,4 +55,22 @@ impl MatchingSide {
     const fn is_timed(&self, sequence: u64) -> bool {
         self.stages_every != 0 && sequence.is_multiple_of(self.stages_every)
     }
+}
+
+/// Publishes executions that are visible by now. Gives how many.
+#[inline]
+pub(crate) fn publish_executions(
+    executions: &mut Release<Execution>,
+    every: u64,
+    visibility: &Visibility,
+    shared: &VenueShared,
+) -> Result<usize, PlaneError> {
+    if executions.waits_for().is_none() {
+        return Ok(0);
+    }
+    executions.publish(visibility.last(), |execution| {
+        if execution.source_index == 0 && every != 0 && execution.source_sequence.is_multiple_of(every) {
+            shared.record(VenueStage::JudgedReleased, execution.ts, now());
+        }
+    })
 }

@@ -1,6 +1,6 @@
 //! The threads of a venue: one that does everything, or one for risk and one for matching.
 //!
-//! Between two threads commands go over `orders` itself, read ahead of the disk, and executions come back over a ring without a name.
+//! Matching in several parts is in `venue_shards.rs`. Between two threads commands go over `orders` itself, read ahead of the disk, and executions come back over a ring without a name.
 //! Risk never waits for room without taking in what comes back, so the two cannot wait for each other.
 
 use std::sync::atomic::Ordering;
@@ -22,7 +22,7 @@ use crate::venue_status::{VenueShared, VenueStage};
 /// How often a thread without work looks whether it should stop.
 const STOP_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a stop waits for the journal to make visible what was carried out.
-const STOP_WAIT: Duration = Duration::from_secs(30);
+pub(crate) const STOP_WAIT: Duration = Duration::from_secs(30);
 /// How long a write back to risk waits before others are looked at.
 const BACK_WAIT: Duration = Duration::from_millis(1);
 
@@ -39,7 +39,7 @@ pub(crate) struct Surroundings<'a> {
 
 impl Surroundings<'_> {
     /// Sleeps until a consumer can read, `durable` is, or there is something else to look at.
-    fn sleep(
+    pub(crate) fn sleep(
         &self,
         consumers: &mut [&mut Consumer],
         durable: Option<u64>,
@@ -56,7 +56,7 @@ impl Surroundings<'_> {
     }
 
     /// Waits until everything up to `last` is visible, at the end; false when that does not come.
-    fn wait_visible(&self, last: Option<u64>, ends: Instant) -> bool {
+    pub(crate) fn wait_visible(&self, last: Option<u64>, ends: Instant) -> bool {
         let (Some(last), Some(journal)) = (last, &self.journal) else { return true };
         while !journal.wait(last, STOP_INTERVAL) {
             if journal.has_ended() || Instant::now() >= ends || self.shared.has_failed() {
@@ -88,11 +88,16 @@ impl Surroundings<'_> {
     }
 
     fn note_matching(&self, matching: &MatchingSide) {
+        let (executed, published) = (matching.venue.execution_count(), matching.executions.published());
+        self.note_executions(executed, published, matching.next_due(), matching.applied);
+    }
+
+    pub(crate) fn note_executions(&self, executed: u64, published: u64, next_due: i64, applied: u64) {
         let shared = self.shared;
-        shared.executed.store(matching.venue.execution_count(), Ordering::Relaxed);
-        shared.executions.store(matching.executions.published(), Ordering::Relaxed);
-        shared.next_due.store(matching.next_due(), Ordering::Relaxed);
-        shared.applied.store(matching.applied, Ordering::Release);
+        shared.executed.store(executed, Ordering::Relaxed);
+        shared.executions.store(published, Ordering::Relaxed);
+        shared.next_due.store(next_due, Ordering::Relaxed);
+        shared.applied.store(applied, Ordering::Release);
     }
 }
 
@@ -386,8 +391,7 @@ impl MatchingThread {
                 self.input.commit();
             }
             if self.input.missed() > 0 {
-                let (count, next) = (self.input.missed(), self.matching.applied + 1);
-                return Err(PlaneError::MatchingMissed { count, next });
+                return Err(PlaneError::MatchingMissed { count: self.input.missed() });
             }
             count += self.matching.publish(&around.visibility, shared)?;
             if count > 0 {
@@ -415,19 +419,29 @@ impl MatchingThread {
         made.clear();
         matching.apply(sequence, command, around.shared, |execution| made.push(*execution));
         matching.publish(&around.visibility, around.shared)?;
-        let mut left = made.as_slice();
-        while !left.is_empty() {
-            let written = back.write_records_within(left.as_bytes(), BACK_WAIT)?;
-            left = &left[written.count..];
-            if !left.is_empty() {
-                if around.shared.has_failed() {
-                    return Err(PlaneError::OtherThread);
-                }
-                matching.publish(&around.visibility, around.shared)?;
-            }
-        }
-        Ok(())
+        hand_over(back, made, around, || matching.publish(&around.visibility, around.shared).map(|_| ()))
     }
+}
+
+/// Writes executions for the thread that reads them next; does `between` while there is no room.
+#[inline]
+pub(crate) fn hand_over(
+    to: &mut Producer,
+    mut left: &[Execution],
+    around: &Surroundings<'_>,
+    mut between: impl FnMut() -> Result<(), PlaneError>,
+) -> Result<(), PlaneError> {
+    while !left.is_empty() {
+        let written = to.write_records_within(left.as_bytes(), BACK_WAIT)?;
+        left = &left[written.count..];
+        if !left.is_empty() {
+            if around.shared.has_failed() {
+                return Err(PlaneError::OtherThread);
+            }
+            between()?;
+        }
+    }
+    Ok(())
 }
 
 impl Timers {

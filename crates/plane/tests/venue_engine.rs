@@ -24,10 +24,10 @@ use tidebook_types::command::{
 use tidebook_types::{
     Command, CommandKind, Execution, ExecutionKind, OrderType, Reason, Record, RiskEvent, Session, TimeInForce, Verdict,
 };
-use venue::{Place, assert_published, held, journaled, sizes, wait_for};
+use venue::{FUSED, Layout, Place, SPLIT, assert_published, held, journaled, sizes, wait_for};
 use zerocopy::IntoBytes;
 
-const LAYOUTS: [VenueLayout; 2] = [VenueLayout::Fused, VenueLayout::Split];
+const LAYOUTS: [Layout; 4] = [FUSED, SPLIT, (VenueLayout::Split, 2), (VenueLayout::Split, 4)];
 
 /// An instrument that trades and two accounts with cash and holdings.
 fn opening() -> Vec<Command> {
@@ -87,7 +87,8 @@ fn what_is_published_is_what_a_replay_of_the_journal_gives_whatever_the_threads(
         let (place, mut flow) = (Place::new(), Flow::new(7, 20));
         let engine = place.start(layout);
         send_flow(&place, &engine, &mut flow, true, 3_000);
-        assert!(engine.latency(VenueStage::JudgedMatched).count() > 50);
+        // One in 32; with shards those alone that gave an execution.
+        wait_for(|| engine.latency(VenueStage::JudgedMatched).count() > 20);
         let stopped = engine.stop().unwrap_or_else(|error| panic!("{error}"));
         let replayed = assert_published(&format!("{layout:?}"), place.path(), Some(stopped.state_hash));
         assert!(replayed.executions.len() > 1_000, "{} executions", replayed.executions.len());
@@ -101,7 +102,7 @@ fn a_venue_started_again_goes_on_with_the_next_command_and_the_next_numbers_also
     let (place, mut flow) = (Place::new(), Flow::new(11, 20));
     let mut before = None;
     for round in 0..8 {
-        let engine = place.start(LAYOUTS[round % 3 % 2]);
+        let engine = place.start(LAYOUTS[round % 5 % 4]);
         assert_eq!(engine.beginning().made_anew, [], "round {round}");
         if let Some(before) = before {
             let beginning = engine.beginning();
@@ -171,14 +172,14 @@ fn what_asks_for_more_and_was_sent_long_ago_is_refused_as_late_and_a_recheck_agr
 #[test]
 fn commands_sent_while_no_engine_runs_are_taken_by_the_next() {
     let place = Place::new();
-    let engine = place.start(VenueLayout::Fused);
+    let engine = place.start(FUSED);
     let mut client = place.client();
     let last = client.send_all(&opening());
     wait_for(|| engine.status().source_sequence >= last);
     engine.stop().unwrap();
     let last = client.send_all(&[limit(1, 1, 100, 5), limit(2, -1, 100, 5)]);
     for _ in 0..2 {
-        let engine = place.start(VenueLayout::Split);
+        let engine = place.start(SPLIT);
         wait_for(|| engine.status().source_sequence >= last);
         engine.stop().unwrap();
     }
@@ -192,7 +193,7 @@ fn after_the_rings_are_lost_numbers_of_orders_in_go_on_and_no_execution_gets_ano
     let (place, mut flow) = (Place::new(), Flow::new(13, 20));
     let mut newest = 0;
     for round in 0..4 {
-        let engine = place.start(LAYOUTS[round % 2]);
+        let engine = place.start(LAYOUTS[round % 4]);
         assert_eq!(engine.beginning().source_sequence, newest, "round {round}");
         if round > 0 {
             let executions = held::<Execution>(&place.rings(), "executions");
@@ -350,7 +351,7 @@ fn a_journal_whose_verdicts_are_not_those_of_the_rules_starts_only_without_reche
     let mut stranger = limit(9, 1, 100, 5);
     (stranger.head.verdict, stranger.head.executions_seen) = (Verdict::Accepted.code(), 1);
     write_journal(&place, &[first, stranger]);
-    let mut options = place.options(VenueLayout::Fused);
+    let mut options = place.options(FUSED);
     options.sizes = VenueSizes::default();
     options.recheck = true;
     let error = VenueEngine::start(options.clone()).unwrap_err();
@@ -371,14 +372,14 @@ fn a_journal_that_holds_something_else_than_commands_is_refused_with_its_first_m
     let (channel, _) = Channel::open(&place.rings().join("orders.ring"), &place.journal(), &options).unwrap();
     channel.producer().unwrap().write(b"no command").unwrap();
     channel.close().unwrap();
-    let error = VenueEngine::start(place.options(VenueLayout::Fused)).unwrap_err();
+    let error = VenueEngine::start(place.options(FUSED)).unwrap_err();
     assert!(error.to_string().contains("records of 128 bytes"), "{error}");
 }
 
 #[test]
 fn a_ring_of_another_history_is_made_anew_and_told_unless_somebody_has_it_open() {
     let place = Place::new();
-    let engine = place.start(VenueLayout::Fused);
+    let engine = place.start(FUSED);
     let mut client = place.client();
     let last = client.send_all(&opening());
     wait_for(|| engine.status().source_sequence >= last);
@@ -386,10 +387,10 @@ fn a_ring_of_another_history_is_made_anew_and_told_unless_somebody_has_it_open()
     // The journal and its ring go, the others stay.
     std::fs::remove_dir_all(place.journal()).unwrap();
     std::fs::remove_file(place.rings().join("orders.ring")).unwrap();
-    let error = VenueEngine::start(place.options(VenueLayout::Fused)).unwrap_err();
+    let error = VenueEngine::start(place.options(FUSED)).unwrap_err();
     assert!(matches!(&error, PlaneError::InUse { ring, .. } if ring.ends_with("orders.in.ring")), "{error}");
     drop(client);
-    let engine = place.start(VenueLayout::Fused);
+    let engine = place.start(FUSED);
     let anew: Vec<_> = engine.beginning().made_anew.iter().map(|(channel, _)| *channel).collect();
     // The two others were made anew by the start that was refused.
     assert_eq!(anew, ["orders.in"]);
@@ -400,8 +401,8 @@ fn a_ring_of_another_history_is_made_anew_and_told_unless_somebody_has_it_open()
 #[test]
 fn the_room_of_a_venue_is_what_its_journal_began_with() {
     let place = Place::new();
-    place.start(VenueLayout::Fused).stop().unwrap();
-    let mut options = place.options(VenueLayout::Fused);
+    place.start(FUSED).stop().unwrap();
+    let mut options = place.options(FUSED);
     options.sizes.venue.orders_max = 17;
     let engine = VenueEngine::start(options).unwrap();
     assert_eq!(engine.beginning().sizes, sizes());
@@ -428,4 +429,68 @@ fn a_venue_in_memory_publishes_at_once_and_leaves_nothing() {
         }
         assert!(!place.journal().exists());
     }
+}
+
+/// Parts of matching do not see together that all is full. Method: rooms so small that most orders are refused for them.
+#[test]
+fn risk_lets_no_more_orders_in_than_matching_has_room_for_so_shards_need_not_see_each_others() {
+    let mut refused = 0;
+    for (seed, layout) in (31..).zip(LAYOUTS) {
+        let (place, mut flow) = (Place::new(), Flow::new(seed, 20));
+        let mut options = place.options(layout);
+        (options.sizes.risk.orders_max, options.sizes.venue.orders_max) = (12, 12);
+        let room = options.sizes;
+        let engine = VenueEngine::start(options).unwrap_or_else(|error| panic!("{error}"));
+        send_flow(&place, &engine, &mut flow, true, 2_000);
+        let stopped = engine.stop().unwrap_or_else(|error| panic!("{error}"));
+        let commands = journaled(&place.journal());
+        let replayed = venue::replayed(&commands, room);
+        assert_eq!(replayed.venue.settled_state_hash(), stopped.state_hash, "{layout:?}");
+        let told: Vec<_> = held::<Execution>(&place.rings(), "executions").into_iter().map(|(_, it)| it).collect();
+        assert!(told == replayed.executions, "{layout:?}");
+        let full = |it: &&Execution| it.reason == Reason::Full.code();
+        assert_eq!(told.iter().find(full), None, "{layout:?}: matching refused for want of room");
+        refused += commands.iter().filter(|(_, it)| it.head.reason == Reason::OpenOrders.code()).count();
+    }
+    assert!(refused > 500, "{refused} were refused by risk");
+}
+
+#[test]
+fn shards_that_cannot_be_are_refused_before_anything_is_opened() {
+    let place = Place::new();
+    for (layout, message) in [
+        ((VenueLayout::Split, 0), "shards = 0: must be 1 to 16, and more than 1 only with layout split"),
+        ((VenueLayout::Split, 17), "shards = 17: must be 1 to 16, and more than 1 only with layout split"),
+        ((VenueLayout::Fused, 2), "shards = 2: must be 1 to 16, and more than 1 only with layout split"),
+    ] {
+        let error = VenueEngine::start(place.options(layout)).unwrap_err();
+        assert_eq!(error.to_string(), message);
+        assert!(!place.journal().exists());
+    }
+    let mut options = place.options((VenueLayout::Split, 2));
+    options.sizes.venue.orders_max = 4_095;
+    let error = VenueEngine::start(options).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "shards = 2: risk has room for 4096 orders and matching for 4095; shards need matching to have as much as risk: start this venue \
+         with shards = 1"
+    );
+}
+
+#[test]
+fn several_shards_are_threads_of_their_own_whatever_the_cores() {
+    let place = Place::new();
+    let mut options = place.options((VenueLayout::Split, 3));
+    options.layout = None;
+    let engine = VenueEngine::start(options).unwrap();
+    assert_eq!((engine.beginning().layout, engine.beginning().shards), (VenueLayout::Split, 3));
+    let names: Vec<_> = std::fs::read_dir("/proc/self/task")
+        .unwrap()
+        .filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok())
+        .map(|name| name.trim().to_owned())
+        .collect();
+    for name in ["venue-risk", "venue-merge", "venue-match-0", "venue-match-1", "venue-match-2"] {
+        assert!(names.iter().any(|found| found == name), "{name}: {names:?}");
+    }
+    engine.stop().unwrap();
 }

@@ -23,10 +23,11 @@ use tidebook_plane::{Confinement, VenueEngine, VenueLayout, new_venue, venue_sna
 use tidebook_ring::{Ring, RingView, Walked};
 use tidebook_testkit::Random;
 use tidebook_types::{Command, Execution, Record};
-use venue::{Place, assert_published, journaled, options_in, sizes, wait_for};
+use venue::{FUSED, Layout, Place, SPLIT, assert_published, journaled, options_in, sizes, wait_for};
 
 const CHILD: &str = "TIDEBOOK_CHILD";
-const LAYOUTS: [(&str, VenueLayout); 2] = [("fused", VenueLayout::Fused), ("split", VenueLayout::Split)];
+const LAYOUTS: [(&str, Layout); 4] =
+    [("fused", FUSED), ("split", SPLIT), ("2 shards", (VenueLayout::Split, 2)), ("3 shards", (VenueLayout::Split, 3))];
 
 fn main() {
     if std::env::var_os(CHILD).is_some() {
@@ -126,7 +127,7 @@ fn take_snapshot(place: &Place) -> bool {
 fn kill(seed: u64, kills: u64, loses_rings: bool) {
     let (place, mut random, mut flow) = (Place::new(), Random::new(seed), Flow::new(seed, 20));
     let rings = place.rings();
-    place.start(VenueLayout::Fused).stop().unwrap();
+    place.start(FUSED).stop().unwrap();
     let mut clients = vec![place.client(), place.client()];
     let mut last = clients[0].send_all(&flow.opening());
     let (mut sent, mut within, mut snapshots, mut lost) = (last, 0, 0, 0);
@@ -136,7 +137,7 @@ fn kill(seed: u64, kills: u64, loses_rings: bool) {
         if random.chance(1, 4) {
             snapshots += u64::from(take_snapshot(&place));
         }
-        let (layout, _) = LAYOUTS[random.index(2)];
+        let (layout, _) = LAYOUTS[random.index(LAYOUTS.len())];
         let mut child = spawn(place.path(), layout);
         let at_once = random.chance(1, 4);
         let ring = Ring::open(rings.join("orders.ring"));
@@ -176,7 +177,7 @@ fn kill(seed: u64, kills: u64, loses_rings: bool) {
             orders.records.retain(|(sequence, _)| *sequence <= durable);
             unsynced += told - orders.records.len();
             place.lose_rings();
-            place.start(VenueLayout::Split).stop().unwrap();
+            place.start(SPLIT).stop().unwrap();
             clients.extend([place.client(), place.client()]);
             (orders.next, executions.next) = (0, 0);
             lost += 1;
@@ -184,7 +185,7 @@ fn kill(seed: u64, kills: u64, loses_rings: bool) {
     }
     let last_sent = clients[1].send(&flow.next());
     sent += 1;
-    let engine = place.start(VenueLayout::Fused);
+    let engine = place.start(FUSED);
     wait_for(|| engine.status().source_sequence >= last_sent);
     let stopped = engine.stop().unwrap();
     orders.read(&rings, u64::MAX);

@@ -15,6 +15,12 @@ use tidebook_types::{Command, Execution, Record, RiskEvent};
 use tidebook_venue::Venue;
 use zerocopy::{FromBytes, IntoBytes};
 
+/// Which threads, and how many of them match.
+pub type Layout = (VenueLayout, u32);
+
+pub const FUSED: Layout = (VenueLayout::Fused, 1);
+pub const SPLIT: Layout = (VenueLayout::Split, 1);
+
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
 pub fn wait_for(mut until: impl FnMut() -> bool) {
@@ -54,11 +60,11 @@ impl Place {
         self.path().join("snapshots")
     }
 
-    pub fn options(&self, layout: VenueLayout) -> VenueEngineOptions {
+    pub fn options(&self, layout: Layout) -> VenueEngineOptions {
         options_in(self.path(), layout)
     }
 
-    pub fn start(&self, layout: VenueLayout) -> VenueEngine {
+    pub fn start(&self, layout: Layout) -> VenueEngine {
         VenueEngine::start(self.options(layout)).unwrap_or_else(|error| panic!("{error}"))
     }
 
@@ -75,10 +81,10 @@ impl Place {
 }
 
 /// Small rooms, and rings that hold everything a test says.
-pub fn options_in(directory: &Path, layout: VenueLayout) -> VenueEngineOptions {
+pub fn options_in(directory: &Path, layout: Layout) -> VenueEngineOptions {
     let mut options = VenueEngineOptions::new(directory.join("rings"), directory.join("orders"));
     options.snapshots_dir = Some(directory.join("snapshots"));
-    options.layout = Some(layout);
+    (options.layout, options.shards) = (Some(layout.0), layout.1);
     options.sizes = sizes();
     options.segment_size_bytes = 1 << 20;
     options.rings = VenueRings { orders_in: 1 << 10, orders: 1 << 10, executions: 1 << 16, risk: 1 << 15 };
