@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +15,7 @@ from tests.audit.market import stream
 from tidebook._core import Follower, SnapshotStore, VenueEngine
 from tidebook.audit import AuditEngine, open_database
 from tidebook.audit.schema import commands, events, fills
+from tidebook.audit.source import Source
 from tidebook.persistence import compact
 from tidebook.venue import COMMAND
 
@@ -83,3 +86,19 @@ def go_on_behind_a_snapshot(data: Path, url: str, journal: Path, last: int) -> N
         assert audit._moved.wait_for(lambda: audit.status().state in ("following", "failed"), LONG_S)
     assert (audit.status().state, audit.status().sequence) == ("following", last), audit.status()
     assert audit.stop()
+
+
+def test_who_waits_for_commands_of_an_idle_venue_sleeps(tmp_path: Path) -> None:
+    """Method: how often the waiting thread gave its core away; one that polls does so for each of its naps, thousands of times a second."""
+    rings = tmp_path / "rings"
+    rings.mkdir(mode=0o700)
+    journal = tmp_path / "journal/orders"
+    engine = VenueEngine(rings, journal, orders_max=16, segment_size_bytes=65_536)
+    try:
+        with Source(journal, 0, tb.open_channel("orders", directory=rings)) as source:
+            source.read(1, threading.Event())  # what joins the channel may work for it
+            before = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+            assert [source.read(1, threading.Event()) for _ in range(5)] == [None] * 5
+            assert resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - before < 200
+    finally:
+        engine.stop()

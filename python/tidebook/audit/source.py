@@ -82,7 +82,8 @@ class Source:
             if self._channel is None:
                 stop.wait(_POLL_S)
                 return _NOTHING
-            self._consumer = open_consumer(self._channel, start=self._next, policy="spill")
+            # Asleep until somebody trades: one that polls beside an idle venue takes a twentieth of a core.
+            self._consumer = open_consumer(self._channel, start=self._next, policy="spill", wait="park")
         batch = self._consumer.poll_batch(limit, 0.0 if stop is None or stop.is_set() else _WAIT_S)
         if batch is None:
             return _NOTHING
