@@ -32,7 +32,7 @@ from typing import Literal, TypeVar
 from rich.console import Console
 from rich.table import Table
 
-AREAS = ("feeds", "transport", "persistence", "matching", "venue", "audit", "storage", "datasets", "api")
+AREAS = ("feeds", "transport", "persistence", "matching", "venue", "venue_chain", "audit", "storage", "datasets", "api")
 
 T = TypeVar("T")
 
