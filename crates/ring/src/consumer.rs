@@ -675,9 +675,10 @@ impl Consumer {
         }
         self.gap.is_some()
             || self.is_visible()
+                // One that was overtaken before it may see what stands there gives nothing until then.
                 && (self.missing == Some(self.next.sequence)
-                    || !matches!(self.ring.mapping.look(self.next), Look::Nothing))
-            || !self.gating && self.overtaken()
+                    || !matches!(self.ring.mapping.look(self.next), Look::Nothing)
+                    || !self.gating && self.overtaken())
     }
 
     /// A look at where it stands, for who waits in its place.

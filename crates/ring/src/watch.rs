@@ -39,9 +39,9 @@ impl Watch {
         }
         let mapping = &*self.ring.mapping;
         let is_visible = !self.bounded || self.next.sequence <= self.ring.durable();
-        self.has_gap
-            || is_visible && !matches!(mapping.look(self.next), Look::Nothing)
-            || !self.gating && floor::has_passed::<AtomicU64>(|| mapping.oldest().position, self.next.position)
+        let is_overtaken =
+            || !self.gating && floor::has_passed::<AtomicU64>(|| mapping.oldest().position, self.next.position);
+        self.has_gap || is_visible && (!matches!(mapping.look(self.next), Look::Nothing) || is_overtaken())
     }
 
     /// As [`Watch::is_ready`], for who has time: finds the dead producer's claim it waits at, and damage that hides a

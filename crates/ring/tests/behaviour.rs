@@ -272,6 +272,30 @@ fn a_consumer_of_a_durable_channel_sees_up_to_the_watermark_and_a_peek_sees_all(
 }
 
 #[test]
+fn an_overtaken_consumer_of_a_durable_channel_has_nothing_to_read_until_something_is_durable() {
+    for options in kinds() {
+        let rings = Rings::new();
+        let ring = rings.create(&options.visible_durable(true));
+        let mut producer = ring.producer().unwrap();
+        let lossy = ConsumerOptions::named("lossy").policy(Policy::Overwrite);
+        let mut consumer = ring.consumer(&lossy).unwrap();
+        write_numbers(&mut producer, 0..3);
+        ring.set_durable(2).unwrap();
+        assert_eq!(drain(&mut consumer, 9).len(), 2);
+        write_numbers(&mut producer, 3..2_000);
+        assert!(ring.oldest() > 3, "nothing was overwritten");
+        assert!(!consumer.is_ready() && !consumer.watch().is_ready());
+        assert!(!consumer.wait(Some(Duration::ZERO)).unwrap());
+        assert_eq!(consumer.read(9, |_, _| ()).unwrap(), Read::Messages(0));
+        ring.set_durable(2_000).unwrap();
+        assert!(consumer.is_ready() && consumer.watch().is_ready());
+        let Read::Gap(gap) = consumer.read(9, |_, _| ()).unwrap() else { panic!("no gap") };
+        assert_eq!((gap.first, gap.first + gap.count), (3, ring.oldest()));
+        assert_eq!(drain(&mut consumer, 9_999).len() as u64, 2_000 - (ring.oldest() - 1));
+    }
+}
+
+#[test]
 fn a_ring_has_one_producer_and_the_next_one_goes_on_at_the_right_sequence() {
     for options in kinds() {
         let rings = Rings::new();
