@@ -1183,8 +1183,12 @@ class VenueEngine:
         """How it stands: sequence, durable and applied (last command of `orders`: written, visible, carried out); source_sequence and
         source_published (last message of `orders.in`: taken, there), missed (damaged ones); accepted, rejected and timers since the
         start; executed (executions so far), executions and events (of them and of risk's events: the last that is published);
-        open_orders; guarantee (text; None in memory); failure (text or None).
+        open_orders; ahead_ns (how far its time was ahead of the machine's clock, which was set back); guarantee (text; None in memory);
+        failure (text or None).
         """
+    @property
+    def failure(self) -> str | None:
+        """Why it takes no commands any more, if it does not: it failed, or was stopped."""
     def latency(self) -> dict[str, dict[str, Any]]:
         """How long commands took, by stage: sent_judged (from the `ts` that the client wrote), judged_matched, judged_released (to the
         first execution being published, which waits for the journal). Each as of `MarketDataEngine.latency`.

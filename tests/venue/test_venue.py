@@ -2,6 +2,7 @@
 
 import threading
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 
 import tidebook as tb
 from tests.venue.market import ACCOUNTS, BASE, QUOTE, ROOM, market, opening, stream
-from tidebook.errors import CommandError
+from tidebook._core import VenueEngine
+from tidebook.errors import ChannelError, CommandError, QueryError
 from tidebook.venue import (
     COMMAND,
     EXECUTION,
@@ -167,6 +169,25 @@ def test_an_argument_that_no_field_holds_is_an_error_and_nothing_happens(call: A
     with pytest.raises((OverflowError, TypeError, CommandError)):
         call(venue)
     assert (venue.state_hash(), venue.sequence) == before
+
+
+@pytest.mark.parametrize("orders_max", [1 << 30, (1 << 32) - 1])
+def test_room_that_no_machine_has_is_refused_and_not_taken(tmp_path: Path, orders_max: int) -> None:
+    with pytest.raises(QueryError, match=f"orders_max = {orders_max}: ") as refused:
+        Venue(orders_max=orders_max)
+    nearest = refused.value.facts["nearest"]
+    assert isinstance(nearest, int)
+    assert 0 < nearest <= 1 << 28
+    with pytest.raises(ChannelError, match=f"orders_max = {orders_max}: "):
+        VenueEngine(tmp_path, tmp_path / "orders", orders_max=orders_max)
+
+
+def test_more_levels_than_there_can_be_are_refused_and_not_made() -> None:
+    venue = market()
+    prices, _ = venue.depth(1, 1 << 20)
+    assert prices.shape == (2, 1 << 20)
+    with pytest.raises(QueryError, match="1048576 levels of each side at most"):
+        venue.depth(1, 10**9)
 
 
 def test_what_there_is_can_be_asked() -> None:

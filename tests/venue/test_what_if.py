@@ -181,6 +181,24 @@ def test_a_journal_is_opened_up_to_any_command_and_read_on(tmp_path: Path) -> No
     assert len(venue.catch_up().executions) == 0
 
 
+def test_a_venue_that_went_its_own_way_does_not_read_on_and_a_fork_of_one_may_go(tmp_path: Path) -> None:
+    venue = busy(100)
+    journal = JournalWriter(tmp_path / "orders", "orders")
+    write(journal, venue.commands())
+    opened = Venue.open(tmp_path / "orders", **ROOM)
+    opened.fork().submit(timer(2 * 10**9))
+    more = venue.submit(stream(8, 50, begin=venue.sequence + 1))
+    write(journal, more.commands)
+    assert len(opened.catch_up().executions) == len(more.executions)
+    own = opened.sequence + 1
+    opened.submit(timer(3 * 10**9))
+    for _ in range(2):
+        with pytest.raises(QueryError, match=f"command {own} was this venue's own"):
+            opened.catch_up()
+    assert opened.sequence == own
+    journal.close()
+
+
 def test_a_journal_that_is_none_or_holds_what_is_no_command_is_refused(tmp_path: Path) -> None:
     with pytest.raises(JournalAbsentError):
         Venue.open(tmp_path / "nothing", **ROOM)

@@ -17,12 +17,11 @@ use tidebook_types::{Command, Execution, RiskEvent, Verdict};
 use tidebook_venue::{Venue, VenueOptions};
 use zerocopy::FromBytes;
 
+use crate::room::{NoRoom, ORDERS_MAX, check_room};
 use crate::venue_sizes::VenueSizes;
 
 /// Channel of the venue's commands, and kind of its states.
 const ORDERS: &str = "orders";
-/// Room for more orders is not made on the word of a file.
-const ORDERS_MAX: u32 = 1 << 28;
 /// Commands of one block of history.
 const BLOCK: usize = 4096;
 /// Commands between two copies of the state, at first.
@@ -93,6 +92,17 @@ pub enum LocalVenueError {
     NoSnapshot {
         /// Where.
         path: PathBuf,
+    },
+    /// Room that cannot be had.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
+    /// It went its own way, and cannot read on.
+    #[error(
+        "command {sequence} was this venue's own: what the journal has there would be carried out in another state; open it again, or submit to a fork"
+    )]
+    OwnWay {
+        /// First command that the journal does not have.
+        sequence: u64,
     },
     /// A journal without its beginning.
     #[error("the journal begins with command {first}, and no usable snapshot stands before it")]
@@ -225,6 +235,8 @@ struct Following {
     /// None where it stopped within a batch: it is opened anew at the next command.
     reader: Option<JournalReader>,
     recheck: bool,
+    /// First command that was submitted here.
+    own: Option<u64>,
 }
 
 /// Risk and matching, in process.
@@ -240,7 +252,19 @@ pub struct LocalVenue {
 }
 
 impl LocalVenue {
+    /// One that knows nobody and nothing, if there is room for it.
+    ///
+    /// # Errors
+    /// [`LocalVenueError::NoRoom`].
+    pub fn with_room(options: LocalVenueOptions) -> Result<Self, LocalVenueError> {
+        check_room(options.venue.orders_max)?;
+        Ok(Self::new(options))
+    }
+
     /// One that knows nobody and nothing.
+    ///
+    /// # Panics
+    /// It ends the process where there is no memory for it, see [`Self::with_room`].
     pub fn new(options: LocalVenueOptions) -> Self {
         let replay = Replay::new(options.risk, Venue::new(options.venue), false);
         let history = options.history.then(|| History::beginning(None));
@@ -279,6 +303,9 @@ impl LocalVenue {
     /// Judges a command, carries it out, and so what risk asks for behind it; the command becomes what `orders` would hold. Its sequence.
     pub fn submit(&mut self, command: &mut Command, happened: &mut Happened) -> u64 {
         self.ahead.take();
+        if let Some(following) = &mut self.following {
+            following.own.get_or_insert(self.sequence + 1);
+        }
         self.follow_up(happened);
         self.step(command, happened);
         let sequence = self.sequence;
@@ -470,6 +497,7 @@ impl LocalVenue {
             Some(VenueSizes { risk, venue }) => LocalVenueOptions { risk, venue, ..options },
             None => options,
         };
+        check_room(options.venue.orders_max)?;
         let make = || Replay::new(options.risk, Venue::new(options.venue), false);
         let start = match snapshots {
             Some(directory) => {
@@ -482,7 +510,7 @@ impl LocalVenue {
             Some((facts, replay)) => Self::from_state(replay, facts.sequence(), options),
             None => Self::new(options),
         };
-        venue.following = Some(Following { storage, reader: None, recheck });
+        venue.following = Some(Following { storage, reader: None, recheck, own: None });
         venue.read_on(last, None, ask)?;
         Ok(venue)
     }
@@ -498,6 +526,10 @@ impl LocalVenue {
         ask: impl FnMut(u64) -> ControlFlow<()>,
     ) -> Result<u64, LocalVenueError> {
         let Some(mut following) = self.following.take() else { return Ok(0) };
+        if let Some(sequence) = following.own {
+            self.following = Some(following);
+            return Err(LocalVenueError::OwnWay { sequence });
+        }
         let read = self.read_from(&mut following, last, happened, ask);
         self.following = Some(following);
         read

@@ -1,7 +1,7 @@
 //! Risk as a live engine has it: it judges what comes, and writes it to `orders` with its verdict.
 //!
-//! The venue's time is the engine's clock, read once a turn: what a client says of the time moves nothing, because time that was once
-//! moved ahead could never go back.
+//! The venue's time is the engine's clock ([`VenueClock`]), read once a turn: what a client says of the time moves nothing, because time that
+//! was once moved ahead could never go back.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use tidebook_types::{Command, CommandKind, Execution, RiskEvent, Verdict};
 use zerocopy::IntoBytes;
 
 use crate::error::PlaneError;
-use crate::latency::now;
 use crate::release::Release;
+use crate::venue_clock::VenueClock;
 
 /// How long a write waits for room before others are looked at.
 const ROOM_WAIT: Duration = Duration::from_millis(1);
@@ -39,6 +39,7 @@ pub(crate) struct RiskSide {
     /// Oldest place, pair or replace that is judged, ns from when its sender says that it was sent.
     pub(crate) age_max_ns: Option<i64>,
     pub(crate) counts: Counts,
+    pub(crate) clock: VenueClock,
     /// When the last command was judged, by the engine's clock.
     pub(crate) last_ts: i64,
 }
@@ -52,6 +53,11 @@ pub(crate) struct Counts {
 }
 
 impl RiskSide {
+    /// The time of the next command.
+    pub(crate) fn now(&mut self) -> i64 {
+        self.clock.now()
+    }
+
     /// Last command of `orders` that was judged.
     pub(crate) fn sequence(&self) -> u64 {
         self.risk.sequence()
@@ -91,7 +97,8 @@ impl RiskSide {
         self.time == VenueTime::Arrival
             && command.head.ts > 0
             && asks_for_more.contains(&command.head.kind)
-            && self.age_max_ns.is_some_and(|age_max| ts.saturating_sub(command.head.ts) > age_max)
+            // Its sender's clock is the machine's.
+            && self.age_max_ns.is_some_and(|age_max| (ts - self.clock.ahead_ns()).saturating_sub(command.head.ts) > age_max)
     }
 
     /// What risk asks for before anything else.
@@ -138,7 +145,7 @@ pub(crate) struct Timers {
 impl Timers {
     /// ns until a timer is due, 0 when it is; `None` when none is. `next_due` is when matching has something to do, the largest number
     /// for never.
-    pub(crate) fn until(&self, last_ts: i64, next_due: i64) -> Option<i64> {
+    pub(crate) fn until(&self, last_ts: i64, next_due: i64, now: impl FnOnce() -> i64) -> Option<i64> {
         if self.time == VenueTime::Command {
             return None;
         }

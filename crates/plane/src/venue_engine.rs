@@ -18,11 +18,11 @@ use tidebook_venue::Venue;
 use crate::engine::tune;
 use crate::error::PlaneError;
 use crate::histogram::HistogramSnapshot;
-use crate::latency::now;
 use crate::matching_side::MatchingSide;
 use crate::order_input::OrderInput;
 use crate::release::Visibility;
 use crate::risk_side::{Counts, RiskSide, Timers};
+use crate::venue_clock::VenueClock;
 use crate::venue_opening::{Opened, open_durable, open_in_memory};
 use crate::venue_options::{SHARDS_MAX, VenueDurability, VenueEngineOptions, VenueLayout};
 use crate::venue_status::{VenueBeginning, VenueShared, VenueStage, VenueStatus, VenueStopped};
@@ -98,9 +98,11 @@ impl VenueEngine {
         }
         let (risk, venue) = replay.into_parts();
         let counts = Counts::default();
+        let mut clock = VenueClock::behind(risk.ts());
+        let last_ts = clock.now();
         let age_max_ns = options.age_max.map(|age_max| i64::try_from(age_max.as_nanos()).unwrap_or(i64::MAX));
         let risk =
-            RiskSide { risk, orders, events, source_sequence, time: options.time, age_max_ns, counts, last_ts: now() };
+            RiskSide { risk, orders, events, source_sequence, time: options.time, age_max_ns, counts, clock, last_ts };
         let matching = MatchingSide { venue, executions, applied, stages_every: every };
         let consumer = ConsumerOptions::named("risk")
             .start(Start::Sequence(source_sequence + 1))
@@ -168,6 +170,7 @@ impl VenueEngine {
             executions: load(&shared.executions),
             events: load(&shared.events),
             open_orders: load(&shared.open_orders),
+            ahead_ns: load(&shared.ahead_ns),
             guarantee,
             failure: cause.map(|cause| format!("the journal of orders stopped: {cause}")).or(failure),
         }

@@ -83,6 +83,7 @@ impl Surroundings<'_> {
         store(&shared.missed, missed);
         store(&shared.source_sequence, risk.source_sequence);
         store(&shared.events, risk.events.published());
+        store(&shared.ahead_ns, risk.clock.ahead_ns().unsigned_abs());
         store(&shared.open_orders, risk.risk.open_orders() as u64);
         shared.judged.store(risk.sequence(), Ordering::Release);
     }
@@ -112,7 +113,8 @@ pub(crate) struct Fused {
 
 impl Fused {
     pub(crate) fn run(mut self, around: &Surroundings<'_>) -> Result<(RiskSide, MatchingSide), PlaneError> {
-        if !self.follow_up(around, now())? {
+        let ts = self.risk.now();
+        if !self.follow_up(around, ts)? {
             return self.end(around);
         }
         self.publish(around)?;
@@ -121,7 +123,7 @@ impl Fused {
             let is_full = self.matching.executions.is_full() || self.risk.events.is_full();
             let mut count = 0;
             if !is_full && self.input.read()? {
-                let ts = now();
+                let ts = self.risk.now();
                 count = self.input.turn().len();
                 for index in 0..count {
                     let (source_sequence, command) = self.input.turn()[index];
@@ -138,10 +140,12 @@ impl Fused {
                 self.note(around);
                 continue;
             }
-            let until_timer = around.timers.until(self.risk.last_ts, self.matching.next_due());
+            let until_timer =
+                around.timers.until(self.risk.last_ts, self.matching.next_due(), || self.risk.clock.now());
             if until_timer == Some(0) && !is_full {
                 let timer = self.risk.timer();
-                if !self.one(around, 0, &timer, now())? || !self.follow_up(around, now())? {
+                let ts = self.risk.now();
+                if !self.one(around, 0, &timer, ts)? || !self.follow_up(around, ts)? {
                     return self.end(around);
                 }
                 self.note(around);
@@ -248,7 +252,8 @@ impl RiskThread {
 
     fn work(&mut self, around: &Surroundings<'_>) -> Result<(), PlaneError> {
         let shared = around.shared;
-        if !self.follow_up(around, now())? {
+        let ts = self.risk.now();
+        if !self.follow_up(around, ts)? {
             return Ok(());
         }
         around.note(&self.risk, self.input.missed());
@@ -259,7 +264,7 @@ impl RiskThread {
             let mut count = self.see()?;
             let is_full = self.risk.events.is_full();
             if !is_full && self.input.read()? {
-                let ts = now();
+                let ts = self.risk.now();
                 count += self.input.turn().len();
                 for index in 0..self.input.turn().len() {
                     let (source_sequence, command) = self.input.turn()[index];
@@ -277,10 +282,11 @@ impl RiskThread {
             // What is due is known when everything before has been carried out.
             let is_settled = shared.applied.load(Ordering::Acquire) >= self.risk.sequence();
             let next_due = if is_settled { shared.next_due.load(Ordering::Relaxed) } else { i64::MAX };
-            let until_timer = around.timers.until(self.risk.last_ts, next_due);
+            let until_timer = around.timers.until(self.risk.last_ts, next_due, || self.risk.clock.now());
             if until_timer == Some(0) && !is_full {
                 let timer = self.risk.timer();
-                if !self.one(around, 0, &timer, now())? || !self.follow_up(around, now())? {
+                let ts = self.risk.now();
+                if !self.one(around, 0, &timer, ts)? || !self.follow_up(around, ts)? {
                     return Ok(());
                 }
                 around.note(&self.risk, self.input.missed());
@@ -466,6 +472,7 @@ mod tests {
     use super::*;
     use crate::release::Release;
     use crate::risk_side::Counts;
+    use crate::venue_clock::VenueClock;
 
     const ROOM: u64 = 8;
 
@@ -505,6 +512,7 @@ mod tests {
                 source_sequence: 0,
                 time: VenueTime::Arrival,
                 age_max_ns: None,
+                clock: VenueClock::behind(0),
                 counts: Counts::default(),
                 last_ts: 0,
             };

@@ -61,6 +61,8 @@ pub struct VenueStatus {
     pub events: u64,
     /// Orders that risk holds for open.
     pub open_orders: u64,
+    /// ns that the venue's time was ahead of the machine's when a command was last taken: its clock was set back.
+    pub ahead_ns: u64,
     /// What the journal promises; `None` without one.
     pub guarantee: Option<Guarantee>,
     /// Why it ended, if it failed.
@@ -123,6 +125,7 @@ pub(crate) struct VenueShared {
     pub(crate) executions: AtomicU64,
     pub(crate) events: AtomicU64,
     pub(crate) open_orders: AtomicU64,
+    pub(crate) ahead_ns: AtomicU64,
     pub(crate) next_due: AtomicI64,
     latencies: [Histogram; VenueStage::ALL.len()],
     pub(crate) failure: Mutex<Option<String>>,
@@ -147,6 +150,7 @@ impl Default for VenueShared {
             executions: AtomicU64::new(0),
             events: AtomicU64::new(0),
             open_orders: AtomicU64::new(0),
+            ahead_ns: AtomicU64::new(0),
             next_due: AtomicI64::new(i64::MAX),
             latencies: Default::default(),
             failure: Mutex::new(None),

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::PyBytes;
 use tidebook_book::Side;
-use tidebook_plane::{Happened, LocalVenue, LocalVenueError, LocalVenueOptions, Outcome};
+use tidebook_plane::{Happened, LocalVenue, LocalVenueError, LocalVenueOptions, NoRoom, Outcome};
 use tidebook_types::command::{CancelBody, PlaceBody, ReplaceBody};
 use tidebook_types::{ClientOrderId, Command, CommandKind, OpenOrderRecord, OrderType};
 use zerocopy::{FromBytes, IntoBytes};
@@ -33,6 +33,13 @@ impl From<LocalVenueError> for Raised {
                     .fact("value", Fact::Number(sequence))
                     .fact("nearest", Fact::Number(nearest))
             }
+            LocalVenueError::NoRoom(NoRoom { orders_max, possible }) => Self::new(errors::QUERY, message)
+                .fact("kind", Fact::Text("orders_max".into()))
+                .fact("value", Fact::Number(orders_max.into()))
+                .fact("nearest", Fact::Number(possible.into())),
+            LocalVenueError::OwnWay { sequence } => Self::new(errors::QUERY, message)
+                .fact("kind", Fact::Text("sequence".into()))
+                .fact("value", Fact::Number(sequence)),
             LocalVenueError::NoHistory => Self::new(errors::QUERY, message).fact("kind", Fact::Text("sequence".into())),
             LocalVenueError::NoSnapshot { path } => {
                 Self::new(errors::SNAPSHOT, message).fact("path", Fact::Text(path.display().to_string()))
@@ -134,6 +141,9 @@ fn id_bytes(given: Option<GivenId>) -> PyResult<[u8; 16]> {
     }
 }
 
+/// Levels that `depth` gives: what is asked for is made whether there are so many or not.
+const LEVELS_MAX: usize = 1 << 20;
+
 /// Executions and events, as arrays.
 type Told<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>);
 /// Sequence of the first command, executions and events, and follow-up commands with their sequences.
@@ -220,7 +230,8 @@ impl Venue {
         state: Option<&VenueState>,
     ) -> PyResult<Self> {
         let venue = match state {
-            None => LocalVenue::new(options(orders_max, accounts_max, instruments_max, ended_ids_max, history)),
+            None => LocalVenue::with_room(options(orders_max, accounts_max, instruments_max, ended_ids_max, history))
+                .map_err(raised)?,
             Some(state) => state
                 .0
                 .lock()
@@ -456,6 +467,10 @@ impl Venue {
     /// Prices and shown sizes of the best levels.
     #[pyo3(signature = (instrument_id, count=10))]
     fn depth<'py>(&self, py: Python<'py>, instrument_id: u32, count: usize) -> PyResult<Levels<'py>> {
+        if count > LEVELS_MAX {
+            let message = format!("depth: count = {count}: {LEVELS_MAX} levels of each side at most");
+            return Err(Raised::new(errors::QUERY, message).fact("value", Fact::Number(count as u64)).into());
+        }
         let mut prices = vec![0i64; 2 * count];
         let mut sizes = vec![0i64; 2 * count];
         {

@@ -81,6 +81,8 @@ impl VenueEngine {
         options.layout = layout.map(|layout| word("layout", layout, &layouts)).transpose()?;
         options.wait = wait.map_or(Ok(Wait::Park), wait_of)?;
         options.sizes = sizes_with(orders_max, accounts_max, instruments_max);
+        tidebook_plane::check_room(options.sizes.venue.orders_max)
+            .map_err(|error| Raised::new(errors::CHANNEL, error.to_string()))?;
         options.recheck = recheck;
         options.time = word("time", time, &[("arrival", VenueTime::Arrival), ("command", VenueTime::Command)])?;
         let duration = |option: &str, seconds: f64| {
@@ -160,12 +162,20 @@ impl VenueEngine {
             ("executions", status.executions),
             ("events", status.events),
             ("open_orders", status.open_orders),
+            ("ahead_ns", status.ahead_ns),
         ] {
             facts.set_item(name, value)?;
         }
         facts.set_item("guarantee", status.guarantee.as_ref().map(ToString::to_string))?;
         facts.set_item("failure", status.failure)?;
         Ok(facts)
+    }
+
+    /// Why it takes no commands any more, if it does not.
+    #[getter]
+    fn failure(&self) -> Option<String> {
+        let engine = self.0.lock().expect("an engine call does not panic");
+        engine.as_ref().map_or_else(|| Some("it was stopped".to_owned()), |engine| engine.status().failure)
     }
 
     /// How long commands took for each part of their way, by stage.

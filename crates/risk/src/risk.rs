@@ -169,6 +169,11 @@ impl Risk {
         self.events_count
     }
 
+    /// The time: that of the last command.
+    pub const fn ts(&self) -> i64 {
+        self.ts
+    }
+
     /// Last command of `orders` that was judged or replayed; 0 before the first.
     pub const fn sequence(&self) -> u64 {
         self.sequence
