@@ -134,6 +134,33 @@ def test_it_sees_new_commands_of_a_channel_when_they_are_durable(
     assert trail("", tmp_path) == expected(COMMANDS)
 
 
+def test_what_the_operating_system_refuses_is_waited_for_like_a_database_that_is_away(
+    tmp_path: Path, given: Records, engines: Callable[..., AuditEngine], expected: Callable[[int], dict[str, Content]]
+) -> None:
+    """Method: a file lies where the directory of the database is to be made."""
+    write(tmp_path / "journal/orders", given)
+    (tmp_path / "audit").write_text("in the way")
+    engine = engines()
+    waiting = until(engine, lambda status: status.state == "waiting")
+    assert str(tmp_path / "audit") in waiting.problem
+    (tmp_path / "audit").unlink()
+    assert engine.wait(COMMANDS, LONG_S)
+    assert trail("", tmp_path) == expected(COMMANDS)
+
+
+def test_what_nobody_thought_of_ends_it_and_its_status_says_what(
+    tmp_path: Path, given: Records, engines: Callable[..., AuditEngine]
+) -> None:
+    write(tmp_path / "journal/orders", given[:10])
+
+    def channel() -> None:
+        raise RuntimeError("no such thing")
+
+    engine = engines(channel=channel)
+    failed = until(engine, lambda status: status.state == "failed")
+    assert failed.problem == "internal error: RuntimeError: no such thing"
+
+
 def test_without_a_journal_it_waits_for_one(
     tmp_path: Path, given: Records, engines: Callable[..., AuditEngine]
 ) -> None:

@@ -49,6 +49,7 @@ async def run(directory: Path) -> dict[str, int]:
             turns += channel.ring.durable == synced
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
+        follower.close()
         return {"ahead": ahead, "told": told, "turns": turns, "durable": follower.durable}
 
 

@@ -72,6 +72,23 @@ def test_an_unknown_name_leads_to_near_ones(path: Path, name: str) -> None:
         names.instrument_number("BTC-USDT.LOCAL")
 
 
+def test_a_file_that_is_gone_is_no_new_one_where_the_venue_has_accounts(path: Path) -> None:
+    """From the first start on there is one: where it is not, the venue is new or it is lost."""
+    Names(path).require(Numbers())
+    kept = path.read_bytes()
+    Names(path).name_account("alice")
+    path.unlink()
+    with pytest.raises(VenueNamesError, match=r"1 accounts and 0 instruments.*put it back from a backup"):
+        Names(path).require(Numbers(accounts={1}))
+    assert not path.exists()
+    # What the error says may be written there.
+    path.write_text('{"format": "tidebook-venue-names", "version": 1}')
+    names = Names(path)
+    names.require(Numbers(accounts={1}))
+    assert names.account(1) == "1"
+    assert b"accounts" in kept
+
+
 def test_a_damaged_file_and_one_of_a_later_version_are_refused_by_name(path: Path) -> None:
     Names(path).name_account("alice")
     whole = path.read_bytes()

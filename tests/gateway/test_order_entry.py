@@ -185,6 +185,28 @@ async def test_a_pair_is_two_orders_of_which_one_cancels_the_other(tmp_path: Pat
         assert (limit["state"], limit["reason"]) == ("cancelled", "linked")
 
 
+async def test_a_pair_with_one_id_for_both_is_refused_with_that_reason(tmp_path: Path) -> None:
+    async with served(tmp_path) as at:
+        await at.begin()
+        before = (await at.get("venue"))["sequence"]
+        pair = {"instrument": "BTC-USD.LOCAL", "side": "sell", "size": "1", "price": "120", "trigger_price": "90"}
+        pair |= {"client_order_id": "one", "stop_client_order_id": "one"}
+        refused = await at.ask("POST", "accounts/bob/order-pairs", pair, 422)
+        assert (refused["code"], "two orders need two ids" in refused["detail"]) == ("invalid_request", True)
+        assert (await at.get("venue"))["sequence"] == before
+
+
+async def test_a_venue_that_has_stopped_takes_nothing_and_says_so(tmp_path: Path) -> None:
+    async with served(tmp_path) as at:
+        await at.begin()
+        await at.place("alice", "buy", "1", "100", client_order_id="before")
+        at.venue.engine.stop()
+        for _ in range(2):
+            refused = await at.place("alice", "buy", "1", "100", status=503)
+            assert (refused["code"], "nothing was sent" in refused["detail"]) == ("venue_unavailable", True)
+        assert (await at.get("accounts/alice/client-orders/before"))["state"] == "open"
+
+
 async def test_the_kill_switch_cancels_all_and_refuses_what_comes(tmp_path: Path) -> None:
     async with served(tmp_path) as at:
         await at.begin()

@@ -45,13 +45,18 @@ def test_a_newcomer_has_an_order_by_two_commands_and_finds_it_after_a_restart(tm
         assert tidebook("venue", "orders", "alice", data=data)["orders"] == [resting]
         taken = tidebook("venue", "place", "bob", "BTC-USD.LOCAL", "sell", "0.04", data=data)["order"]
         assert (taken["type"], taken["state"], taken["average_price"]) == ("market", "filled", "60000")
+        tidebook("venue", "place", "bob", "BTC-USD.LOCAL", "sell", "0.01", "60100", data=data)
+        bought = tidebook("venue", "place", "alice", "BTC-USD.LOCAL", "buy", "0.01", data=data)["order"]
+        assert (bought["type"], bought["state"], bought["average_price"]) == ("market", "filled", "60100")
         status = tidebook("venue", "status", data=data)
         assert (status["open_orders"], status["instruments"], status["accounts"]) == (1, 1, 2)
+        assert status["audit"]["state"] in ("starting", "following")
         assert tidebook("status", data=data)["ok"] is True
         wait_for(lambda: metrics(address)["tidebook_venue_open_orders"] == 1)
         assert metrics(address)["tidebook_venue_commands_total"] == status["sequence"]
         wait_for(lambda: metrics(address)["tidebook_audit_commands_total"] == status["sequence"])
-        assert metrics(address)["tidebook_audit_waiting"] == 0
+        gauges = metrics(address)
+        assert (gauges["tidebook_audit_waiting"], gauges["tidebook_audit_failed"]) == (0, 0)
         life = tidebook("audit", "order", str(resting["order_id"]), data=data)
         assert "fill" in json.dumps(life)
         (orders,) = [channel for channel in get(address, "status")["channels"] if channel["channel"] == "orders"]

@@ -53,6 +53,8 @@ class OrderEntry:
     desk: OrderDesk
     engine: Callable[[], dict[str, Any]]
     """What the engine says of itself."""
+    audit: Callable[[], dict[str, Any] | None] = lambda: None
+    """What keeps the audit trail says of itself."""
     allow_remote: bool = False
     """Take orders from other machines too: there are no keys."""
 
@@ -110,7 +112,10 @@ def create_app(
     app.router.routes.append(WebSocketRoute("/ws/v1", WebSocketEndpoint(hub, options.origins), name="ws"))
 
     if orders is not None:
-        app.include_router(order_router(orders.desk, orders.engine, options.origins, allow_remote=orders.allow_remote))
+        router = order_router(
+            orders.desk, orders.engine, orders.audit, options.origins, allow_remote=orders.allow_remote
+        )
+        app.include_router(router)
         sessions = OrderSessions(orders.desk, options.origins, allow_remote=orders.allow_remote)
         app.router.routes.append(WebSocketRoute("/ws/v1/orders", sessions, name="ws orders"))
         app.state.order_sessions = sessions

@@ -213,9 +213,14 @@ def _json(data: Any, status: int = 200) -> Response:
 
 
 def order_router(
-    desk: OrderDesk, engine: Callable[[], dict[str, Any]], origins: frozenset[str], *, allow_remote: bool
+    desk: OrderDesk,
+    engine: Callable[[], dict[str, Any]],
+    audit: Callable[[], dict[str, Any] | None],
+    origins: frozenset[str],
+    *,
+    allow_remote: bool,
 ) -> APIRouter:
-    """Routes over `desk`; `engine` gives what the engine says of itself, `origins` are pages of others that may send commands."""
+    """Routes over `desk`; `engine` and `audit` give what these say of themselves, `origins` are pages of others that may send commands."""
     answers = Answers(desk)
     said, lives = answers.said, desk.follower.lives
     router = APIRouter(prefix="/api/v1")
@@ -336,7 +341,7 @@ def order_router(
     @router.get("/venue", tags=["venue"], response_model=order_wire.VenueStatus)
     async def status() -> Response:
         """How the node's own venue does."""
-        return _json(said.status(engine()))
+        return _json(said.status(engine(), audit()))
 
     @router.get("/venue/instruments", tags=["venue"], response_model=list[order_wire.VenueInstrument])
     async def instruments() -> Response:

@@ -212,8 +212,8 @@ class Said:
             for held in self._venue.balances(account)
         ]
 
-    def status(self, engine: dict[str, Any]) -> wire.VenueStatus:
-        """The venue, with what the engine says of itself."""
+    def status(self, engine: dict[str, Any], audit: dict[str, Any] | None) -> wire.VenueStatus:
+        """The venue, with what the engine and the audit trail say of themselves."""
         follower, lives = self._follower, self._lives
         return wire.VenueStatus(
             venue=VENUE,
@@ -226,6 +226,7 @@ class Said:
             killed=0 in lives.killed,
             state_hash=f"{self._venue.state_hash():016x}",
             engine=engine,
+            audit=audit,
         )
 
     def events(self, account: int, executions: list[Execution]) -> list[wire.ExecutionEvent]:

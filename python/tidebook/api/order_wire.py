@@ -277,6 +277,8 @@ class VenueStatus:
     """Of the replica, 16 hexadecimal digits: the engine's at the same command is the same."""
     engine: dict[str, Any] = field(default_factory=dict)
     """What the engine says of itself."""
+    audit: dict[str, Any] | None = None
+    """What keeps the audit trail says of itself: `state` (`following`, `waiting`, `failed`), `problem` and how far it reaches; null where it is off."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,13 @@ from tidebook.audit.rows import Rows, derive
 from tidebook.audit.source import Source
 from tidebook.audit.upgrade import upgrade
 from tidebook.audit.writer import Position, append, read_position
-from tidebook.errors import AuditDatabaseAwayError, AuditMismatchError, JournalAbsentError, TidebookError
+from tidebook.errors import (
+    AuditDatabaseAwayError,
+    AuditMismatchError,
+    EndpointBusyError,
+    JournalAbsentError,
+    TidebookError,
+)
 from tidebook.observe.logs import logger
 
 if TYPE_CHECKING:
@@ -59,7 +65,7 @@ class AuditStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What an engine is doing."""
 
     state: Literal["stopped", "starting", "following", "waiting", "failed"]
-    """`waiting`: for a database that is away, or a journal that is not there yet."""
+    """`waiting`: for a database that is away, a journal that is not there yet, or what the operating system refuses now."""
     database: str
     """Its address, without a password."""
     sequence: int
@@ -160,7 +166,8 @@ class AuditEngine:
             while not self._stop.is_set():
                 try:
                     self._follow()
-                except (AuditDatabaseAwayError, JournalAbsentError) as error:
+                except (AuditDatabaseAwayError, JournalAbsentError, EndpointBusyError, OSError) as error:
+                    # A full or unmounted disk, a directory that cannot be made, a channel with too many readers: others mend that.
                     self._wait_out(error)
                 except AuditMismatchError as error:
                     self._mismatches += 1
@@ -174,8 +181,8 @@ class AuditEngine:
             log.error("failed; nothing is added to the audit trail any more", problem=str(error))
             self._become("failed", str(error))
         except Exception as error:
+            log.exception("failed; nothing is added to the audit trail any more")
             self._become("failed", f"internal error: {type(error).__name__}: {error}")
-            raise
 
     def _follow(self) -> None:
         """One session with the database: from what its rows reach to, until it is away or the engine is stopped."""
@@ -214,7 +221,7 @@ class AuditEngine:
         self._show(batch.end)
         return batch.end
 
-    def _wait_out(self, error: TidebookError) -> None:
+    def _wait_out(self, error: TidebookError | OSError) -> None:
         """Says what is waited for, once, and lets a moment pass, each time a longer one."""
         if self._state != "waiting":
             self._waiting_since = time.time()

@@ -95,6 +95,11 @@ def place_body(request: requests.Place, definition: Definition) -> bytes:
 def pair_body(request: requests.PlacePair, definition: Definition) -> bytes:
     """Raises: UsageError, DecimalError."""
     price_exp = definition.price_exp
+    if request.client_order_id is not None and request.client_order_id == request.stop_client_order_id:
+        raise UsageError(
+            f"stop_client_order_id: {request.stop_client_order_id!r} is that of the limit order too; two orders need two ids",
+            field="stop_client_order_id",
+        )
     return PAIR.pack(
         client_id(request.client_order_id),
         client_id(request.stop_client_order_id),

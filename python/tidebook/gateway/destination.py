@@ -14,7 +14,7 @@ from tidebook.transport import Full, open_producer
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from tidebook.gateway.following import Judged, OrdersFollower
@@ -36,10 +36,14 @@ class Destination(Protocol):
 class LocalVenue:
     """The engine of this node, by way of `orders.in`. Threads: one event loop's."""
 
-    def __init__(self, rings: Path, follower: OrdersFollower) -> None:
-        """Raises: ChannelError when the engine has made no such channel, or too many write to it."""
+    def __init__(self, rings: Path, follower: OrdersFollower, failure: Callable[[], str | None] = lambda: None) -> None:
+        """`failure`: why the engine takes no commands any more, if it does not.
+
+        Raises: ChannelError when the engine has made no such channel, or too many write to it.
+        """
         self._producer = open_producer(CHANNEL, directory=rings)
         self._follower = follower
+        self._failure = failure
 
     @property
     def waiting(self) -> int:
@@ -47,7 +51,13 @@ class LocalVenue:
         return self._follower.waiting
 
     def send(self, command: bytes) -> asyncio.Future[Judged]:
-        """Writes it without waiting for room. Raises: OrderEntryError when there is none, or nobody would hear the answer."""
+        """Writes it without waiting for room.
+
+        Raises: OrderEntryError when there is none, or nobody would carry it out or hear the answer.
+        """
+        failure = self._failure()
+        if failure is not None:
+            raise OrderEntryError(f"the venue has stopped ({failure}); nothing was sent")
         if self._follower.failure is not None:
             raise OrderEntryError(f"the venue is not followed any more ({self._follower.failure}); nothing was sent")
         written = self._producer.write(command, timeout=0.0)

@@ -1,10 +1,11 @@
 """The gateway's view of the venue: a replica that follows `orders`, what became of every order, and who waits for what.
 
-`orders` is read as soon as commands are in shared memory (`peek`), so that who is content with that is answered at once; a second
-consumer, which sees only what is synced, says how far `orders` is durable. Who asked for more waits for that, and so does everything that
-is told unasked (the private streams): it would otherwise be told of what a power failure can take back.
+`orders` is read as soon as commands are in shared memory (`peek`), so that who is content with that is answered at once. A second
+consumer sees only what is synced. Who asked for more waits for that, and so does everything that is told unasked (the private streams): it
+would otherwise be told of what a power failure can take back.
 
-A reader that was overtaken reads what it missed from the journal: the engine never waits for it.
+The engine never waits for either. The first one, when it was overtaken, waits for the second, which reads from the journal what it
+misses in the ring. Both keep their places on the channel from beginning to end: a place given up may be taken by others.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 from tidebook.errors import OrderEntryError, UnconfirmedError
 from tidebook.gateway.layouts import COMMAND_SIZE_BYTES, HEAD
 from tidebook.gateway.lives import Execution, Lives, executions_of
-from tidebook.transport import Gap, open_channel, open_consumer
+from tidebook.transport import Batch, Gap, open_consumer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,9 +28,15 @@ if TYPE_CHECKING:
     from tidebook.venue import Venue
 
 CHANNEL: Final = "orders"
-_BATCH_MAX: Final = 4_096
-_BEHIND_S: Final = 0.005
-"""Between two looks for what the ring no longer has and the journal has not yet."""
+
+
+def _whole(taken: Batch | Gap) -> Batch:
+    """Raises: OrderEntryError for a gap."""
+    if isinstance(taken, Gap):
+        raise OrderEntryError(
+            f"orders: commands {taken.first} to {taken.first + taken.count - 1} are neither in the ring nor in the journal"
+        )
+    return taken
 
 
 class Judged:
@@ -49,7 +56,16 @@ class OrdersFollower:
 
     def __init__(self, rings: Path, venue: Venue, remembered: int) -> None:
         """`venue` is a new one. Raises: ChannelError when `orders` cannot be read."""
-        self._rings = rings
+        self._durable_reader = open_consumer(CHANNEL, directory=rings, start="earliest", policy="spill", wait="park")
+        try:
+            self._reader = open_consumer(
+                CHANNEL, directory=rings, start="latest", policy="overwrite", peek=True, wait="park"
+            )
+        except BaseException:
+            self._durable_reader.close()
+            raise
+        self._ring = self._reader.channel.ring
+        self._moved = asyncio.Event()
         self.venue = venue
         self.lives = Lives(remembered)
         self.sequence = 0
@@ -74,12 +90,10 @@ class OrdersFollower:
         Raises: what the replica finds wrong; JournalError; ChannelError.
         """
         before = self.sequence
-        with self._behind() as consumer:
-            while (taken := consumer.poll_batch(65_536)) is not None:
-                self._require_whole(taken)
-                with taken as batch:
-                    self._take(batch.array)
-                progress(self.sequence - before)
+        while (taken := self._durable_reader.poll_batch(65_536)) is not None:
+            with _whole(taken) as batch:
+                self._take_next(batch)
+            progress(self.sequence - before)
         self.durable = self.sequence
         self._unreleased.clear()  # it happened in another life of the node
         return self.sequence - before
@@ -97,6 +111,11 @@ class OrdersFollower:
             if isinstance(error, BaseExceptionGroup):
                 raise cause from None
             raise
+
+    def close(self) -> None:
+        """Gives its places on the channel free, when it has ended."""
+        self._reader.close()
+        self._durable_reader.close()
 
     def listen(self, listener: Callable[[Sequence[Execution]], None]) -> None:
         """Has every execution that is durable told to `listener`, in order, from now on."""
@@ -131,49 +150,29 @@ class OrdersFollower:
         return len(self._judged)
 
     async def _follow(self) -> None:
-        while True:
-            await self._catch_up_behind()
-            with open_consumer(
-                CHANNEL, directory=self._rings, start=self.sequence + 1, policy="overwrite", peek=True, wait="park"
-            ) as live:
-                while True:
-                    taken = await live.next_batch(_BATCH_MAX)
-                    if taken is None or isinstance(taken, Gap):
-                        break
-                    with taken as batch:
-                        self._take(batch.array)
-            await asyncio.sleep(_BEHIND_S)
-
-    async def _catch_up_behind(self) -> None:
-        """Takes in what the ring has overwritten."""
-        with self._behind() as consumer:
-            while (taken := consumer.poll_batch(_BATCH_MAX)) is not None:
-                self._require_whole(taken)
-                with taken as batch:
-                    self._take(batch.array)
-                await asyncio.sleep(0)
+        async for taken in self._reader:
+            if isinstance(taken, Gap):
+                continue  # what comes next shows it again
+            with taken as batch:
+                while self.sequence + 1 < batch.first_sequence:
+                    self._moved.clear()
+                    await self._moved.wait()
+                self._take_next(batch)
 
     async def _follow_durable(self) -> None:
-        with open_consumer(CHANNEL, directory=self._rings, start="latest", policy="overwrite", wait="park") as consumer:
-            ring = open_channel(CHANNEL, directory=self._rings).ring
-            while True:
-                # Where the consumer stands proves nothing: one that was overtaken goes on with what the ring still holds, and beside
-                # a slow disk that is ahead of it.
-                durable = ring.durable if ring.visible_durable else consumer.next_sequence - 1
-                self._is_durable(durable)
-                ahead = consumer.next_sequence - 1 > durable
-                taken = await consumer.next_batch(_BATCH_MAX, timeout=_BEHIND_S if ahead else None)
-                if taken is not None and not isinstance(taken, Gap):
-                    taken.release()
+        self._is_durable(self._ring.durable)
+        async for taken in self._durable_reader:
+            with _whole(taken) as batch:
+                self._take_next(batch)
+            # Not how far it has read: that is what was synced when it began to.
+            self._is_durable(self._ring.durable)
 
-    def _behind(self) -> Any:
-        return open_consumer(CHANNEL, directory=self._rings, start=self.sequence + 1, policy="spill")
-
-    def _require_whole(self, taken: object) -> None:
-        if isinstance(taken, Gap):
-            raise OrderEntryError(
-                f"orders: commands {taken.first} to {taken.first + taken.count - 1} are neither in the ring nor in the journal"
-            )
+    def _take_next(self, batch: Batch) -> None:
+        """Takes in what of a batch is not taken in yet: two readers give the same."""
+        new = batch.array[max(0, self.sequence + 1 - batch.first_sequence) :]
+        if len(new):
+            self._take(new)
+            self._moved.set()
 
     def _take(self, commands: np.ndarray[Any, Any]) -> None:
         """Takes in commands as they are journaled, the next ones."""

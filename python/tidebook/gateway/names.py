@@ -153,6 +153,23 @@ class Names:
         known = ", ".join(sorted(self._content.assets)) or "none yet"
         raise UsageError(f"no asset {name!r}; those of listed instruments: {known}", asset=name)
 
+    def require(self, in_use: Numbers) -> None:
+        """Keeps the file from now on, where there is none yet and the venue has nothing that could have had a name in it.
+
+        Raises: VenueNamesError where it has: then the file is gone; OperationError.
+        """
+        if self._path.exists():
+            return
+        if in_use.accounts or in_use.instruments:
+            raise VenueNamesError(
+                f"{self._path} is not there, and `orders` has {len(in_use.accounts)} accounts and {len(in_use.instruments)} "
+                "instruments: without it nobody knows what they are called, and a name could be given to another's money; put it "
+                f'back from a backup. If none of them ever had a name, or all are lost, write {{"format": "{FORMAT}", '
+                f'"version": {FORMAT_VERSION}}} there: they are called by their numbers then',
+                path=str(self._path),
+            )
+        self._keep(self._content)
+
     def name_instrument(self, name: str, base: str, quote: str) -> InstrumentName:
         """The instrument of this name, from now on if need be, durably. Raises: UsageError for what is no name; OperationError."""
         full, base, quote = name.upper(), base.upper(), quote.upper()

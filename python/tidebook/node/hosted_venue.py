@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from tidebook._core import Follower, SnapshotStore, VenueEngine, venue_sizes
 from tidebook.api import ChannelGuarantee
 from tidebook.audit.engine import AuditEngine
@@ -69,12 +71,14 @@ class HostedVenue:
         )
         self.allow_remote = settings.allow_remote
         self._local: LocalVenue | None = None
+        self._followed: OrdersFollower | None = None
         self._snapshots: Follower | None = None
         self.audit: AuditEngine | None = None
         try:
-            self.follower = OrdersFollower(rings, _replica(self.journal), settings.remembered)
+            self.follower = self._followed = OrdersFollower(rings, _replica(self.journal), settings.remembered)
             read = self.follower.catch_up(progress)
-            self._local = LocalVenue(rings, self.follower)
+            self.names.require(self.follower.lives.numbers())
+            self._local = LocalVenue(rings, self.follower, lambda: self.engine.failure)
             self._snapshots = Follower.of_venue(
                 self.journal,
                 SnapshotStore(snapshots_directory(data) / CHANNEL / CHANNEL, CHANNEL),
@@ -113,13 +117,22 @@ class HostedVenue:
     @property
     def failure(self) -> str | None:
         """Why the venue does not work, if it does not."""
-        failure: str | None = self.engine.status()["failure"]
-        return failure or self.follower.failure
+        return self.engine.failure or self.follower.failure
 
     def status(self) -> dict[str, Any]:
         """What the engine says of itself."""
         found: dict[str, Any] = self.engine.status()
         return found
+
+    def audit_status(self) -> dict[str, Any] | None:
+        """What keeps the audit trail says of itself; None where nothing does."""
+        return None if self.audit is None else msgspec.to_builtins(self.audit.status())
+
+    @property
+    def audit_failure(self) -> str | None:
+        """Why nothing is added to the audit trail any more, if that is so."""
+        status = None if self.audit is None else self.audit.status()
+        return status.problem if status is not None and status.state == "failed" else None
 
     def guarantee(self) -> ChannelGuarantee:
         """What `orders` promises now."""
@@ -143,6 +156,8 @@ class HostedVenue:
             log.warning("the audit trail's database did not answer; the next start goes on where its rows end")
         if self._snapshots is not None:
             self._snapshots.stop()
+        if self._followed is not None:
+            self._followed.close()
         self.engine.stop()
 
 

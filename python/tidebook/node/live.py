@@ -60,6 +60,8 @@ log = logger("node.live")
 DEFAULT_VENUES = ("binance", "coinbase", "kraken")
 _WATCH_INTERVAL_S = 0.25
 _FOLLOWING = "orders"
+_AHEAD_S = 1.0
+"""By so much the venue's time may be ahead of the machine's clock before that is told."""
 # Whoever has just started a node wants to see rows; the setting decides once it has run for some minutes.
 _FLUSH_FIRST_S = 2.0
 # A Python thread at work (storage) may keep the event loop from the GIL for one interval per message. Beside a busy thread
@@ -323,13 +325,15 @@ async def followed(venue: HostedVenue) -> AsyncIterator[asyncio.Task[object]]:
 
 def order_entry(venue: HostedVenue) -> OrderEntry:
     """What the API takes orders with."""
-    return OrderEntry(desk=venue.desk, engine=venue.status, allow_remote=venue.allow_remote)
+    return OrderEntry(desk=venue.desk, engine=venue.status, audit=venue.audit_status, allow_remote=venue.allow_remote)
 
 
 def _unwell(feeds: Sequence[VenueFeed], venue: HostedVenue | None) -> str | None:
-    """Why market data is not being stored, or no orders are taken, if that is so."""
+    """Why market data is not being stored, no orders are taken, or no audit trail is kept, if that is so."""
     if venue is not None and venue.failure is not None:
         return f"the venue stopped: {venue.failure}"
+    if venue is not None and venue.audit_failure is not None:
+        return f"nothing is added to the audit trail: {venue.audit_failure}"
     for feed in feeds:
         state = feed.storing.state
         if state.status in ("stalled", "failed"):
@@ -383,7 +387,10 @@ def _guarantee(feed: VenueFeed) -> ChannelGuarantee:
 
 
 async def _watch(feeds: Sequence[VenueFeed], engine: MarketDataEngine, venue: HostedVenue | None) -> None:
-    """Ends with the failure of a thread: a node without capture or an engine is none. Storing may fail alone."""
+    """Ends with the failure of a thread: a node without capture or an engine is none. Storing may fail alone, and the audit trail.
+
+    What has no other voice is told here: a venue whose time does not go by the machine's clock.
+    """
     told: set[str] = set()
     while True:
         failures = [(f"capture of {feed.venue}", feed.capture.guarantee()["failure"]) for feed in feeds]
@@ -399,5 +406,15 @@ async def _watch(feeds: Sequence[VenueFeed], engine: MarketDataEngine, venue: Ho
                 log.error(
                     "market data goes on but is not stored; it stays in the journal until the node is restarted",
                     venue=feed.venue,
+                )
+        if venue is not None:
+            ahead_s = venue.status()["ahead_ns"] / 1e9
+            if (ahead_s > _AHEAD_S) != ("clock" in told):
+                told ^= {"clock"}
+                log.warning(
+                    "the machine's clock was set back: the venue's time is ahead of it, and goes slower until it is not"
+                    if "clock" in told
+                    else "the venue's time is the machine's again",
+                    ahead_s=round(ahead_s, 3),
                 )
         await asyncio.sleep(_WATCH_INTERVAL_S)

@@ -98,6 +98,11 @@ def venue_metrics(venue: HostedVenue) -> Iterator[Metric]:
     yield GaugeMetricFamily("tidebook_venue_open_orders", "Open orders of all accounts.", lives.open_count())
     yield GaugeMetricFamily("tidebook_venue_waiting", "Commands handed over and not judged yet.", follower.waiting)
     yield GaugeMetricFamily("tidebook_venue_killed", "1 while trading of all is off.", int(0 in lives.killed))
+    yield GaugeMetricFamily(
+        "tidebook_venue_clock_ahead_seconds",
+        "How far the venue's time is ahead of the machine's clock, which was set back.",
+        venue.status()["ahead_ns"] / 1e9,
+    )
     requests = CounterMetricFamily(
         "tidebook_venue_requests", "Requests to the gateway, by what came of them.", labels=["outcome"]
     )
@@ -113,8 +118,11 @@ def venue_metrics(venue: HostedVenue) -> Iterator[Metric]:
     if venue.audit is not None:
         audit = venue.audit.status()
         yield CounterMetricFamily("tidebook_audit_commands", "Last command whose rows are committed.", audit.sequence)
-        waits = int(audit.state in ("waiting", "failed"))
-        yield GaugeMetricFamily("tidebook_audit_waiting", "1 while the audit trail's database is not to be had.", waits)
+        for state, said in (
+            ("waiting", "1 while the audit trail's database is not to be had."),
+            ("failed", "1 when nothing is added to the audit trail any more."),
+        ):
+            yield GaugeMetricFamily(f"tidebook_audit_{state}", said, int(audit.state == state))
 
 
 def _health(feeds: dict[str, dict[str, Any]]) -> Iterable[Metric]:

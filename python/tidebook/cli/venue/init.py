@@ -17,6 +17,9 @@ _INSTRUMENT: Final = {
     "quote": "USD",
     "tick": "0.01",
     "lot": "0.00001",
+    # A spot account's market order needs a worst price, which is the band's edge.
+    "reference_price": "60000",
+    "band_ppm": 500_000,
     "maker_ppm": 100,
     "taker_ppm": 200,
 }
@@ -57,7 +60,9 @@ def _begin(node: NodeApi) -> list[str]:
     listed = {found["instrument"]: found for found in node.get("venue", "instruments")}.get(name)
     if listed is None or not listed["listed"]:
         node.post("operator", "instruments", body=dict(_INSTRUMENT))
-        done.append(f"listed {name}: tick {_INSTRUMENT['tick']}, lot {_INSTRUMENT['lot']}, fees 100 and 200 ppm")
+        done.append(
+            f"listed {name}: tick {_INSTRUMENT['tick']}, lot {_INSTRUMENT['lot']}, fees 100 and 200 ppm, band of 50 %"
+        )
     if listed is None or listed["session"] != "continuous":
         node.post("operator", "instruments", name, "session", body={"session": "continuous"})
         done.append(f"{name} is traded continuously")

@@ -31,5 +31,10 @@ def status(*, data: Path | None = None, json: Json = False) -> None:
         f"{counted(found['instruments'], 'instrument')}, {counted(found['accounts'], 'account')}, "
         f"{counted(found['open_orders'], 'open order')}; state {found['state_hash']}"
     )
+    audit = found["audit"]
+    if audit is not None:
+        behind = found["durable"] - audit["sequence"]
+        said = f"{audit['state']}, {f'{behind:,} commands behind' if behind > 0 else 'has all that is on disk'}"
+        print(f"audit trail: {said}{'; ' if audit['problem'] else ''}{audit['problem']}")
     if not found["instruments"]:
         print("nothing is listed yet: `tidebook venue init` lists an instrument and opens two accounts to begin with")
