@@ -21,6 +21,7 @@ from tidebook import persistence
 from tidebook._core import CheckpointStore, FeedChannel, JournalReader, JournalWriter
 from tidebook.errors import BackupError, DirectoryError, OperationError
 from tidebook.node.backup import DATA, LISTING_FILE, back_up, backups, read_listing
+from tidebook.node.directory import journals_in
 from tidebook.node.drill import drill
 from tidebook.node.feed_snapshots import SnapshotOptions
 from tidebook.node.presence import owning
@@ -438,7 +439,7 @@ def test_snapshots_behind_a_link_are_in_a_backup_as_all_others_are(tmp_path: Pat
     assert len(list((tmp_path / "restored/snapshots").rglob("*.snapshot"))) == 2
 
 
-@pytest.mark.parametrize("place", ["snapshots", "feeds", "snapshots/feed.binance"])
+@pytest.mark.parametrize("place", ["snapshots", "feeds", "snapshots/feed.binance", "journal/orders"])
 def test_what_cannot_be_listed_is_an_error_and_no_backup_is_made_without_it(
     tmp_path: Path, data: Path, place: str
 ) -> None:
@@ -449,6 +450,12 @@ def test_what_cannot_be_listed_is_an_error_and_no_backup_is_made_without_it(
     with pytest.raises(OSError, match=re.escape(place)):
         back_up(data, tmp_path / "backups")
     assert backups(tmp_path / "backups") == []
+    if place == "journal/orders":
+        for look in (journals_in, drill):
+            with pytest.raises(OSError, match=re.escape(place)):
+                look(data)
+        with pytest.raises(OSError, match="orders"):
+            journals_in(data / "journal")  # as what channels have for their wal_dir
     if place != "feeds":
         for command in (("status", "--data", str(data), "--verify"), ("snapshot", "verify", str(data))):
             said = subprocess.run([sys.executable, "-m", "tidebook", *command], capture_output=True, text=True)

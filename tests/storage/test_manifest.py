@@ -13,6 +13,7 @@ from tidebook.errors import (
     StorageAccessError,
     StorageConflictError,
     StorageCorruptError,
+    StorageError,
     StorageFullError,
     StorageVersionError,
 )
@@ -263,3 +264,13 @@ def test_a_commit_that_fails_at_any_call_is_there_whole_or_not_at_all(
             commit(Manifest(root, disk), 2)
         after = Manifest(root, Disk())
         assert (after.version, len(after.files), after.position("feed.binance")) in {(1, 1, 1), (2, 2, 2)}
+
+
+def test_checkpoints_that_cannot_be_listed_are_an_error_and_not_none(tmp_path: Path) -> None:
+    """Read on without one it would look for versions that are gone. Method: a link to itself, which nobody can list."""
+    Manifest(tmp_path, Disk())
+    checkpoints = tmp_path / "_manifest" / "checkpoints"
+    checkpoints.parent.mkdir()
+    checkpoints.symlink_to(checkpoints)
+    with pytest.raises(StorageError, match=re.escape(str(checkpoints))):
+        Manifest(tmp_path, Disk())

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -81,6 +82,13 @@ def test_another_wal_dir_than_the_one_its_ring_goes_on_with_is_refused_while_tha
         assert error.value.facts["found"] == str(there / "wal" / "numbers")
         assert f"`tidebook channel rm {rings / 'numbers.ring'}`" in str(error.value)
     assert list(elsewhere.iterdir()) == []
+    known = there / "wal" / "numbers"
+    known.rename(there / "aside")
+    known.symlink_to(known)  # which nobody can list, whoever they are
+    with pytest.raises(JournalError, match=re.escape(str(known))):
+        tb.create_channel("numbers", options(elsewhere / "wal", dtype=None), directory=rings)
+    known.unlink()
+    (there / "aside").rename(known)
     (tmp_path / "link").symlink_to(there / "wal")
     tb.create_channel("numbers", options(tmp_path / "link", dtype=None), directory=rings)
     (there / "wal").rename(elsewhere / "wal")

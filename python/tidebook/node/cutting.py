@@ -30,7 +30,7 @@ from tidebook.node.directory import checkpoints_file, journal_directory
 from tidebook.node.snapshot_files import proven_durable
 from tidebook.node.status import parted, rings_of
 from tidebook.node.storing import stored_position
-from tidebook.persistence.files import sync_directory
+from tidebook.persistence.files import files_below, sync_directory
 from tidebook.storage.layout import MANIFEST_DIRECTORY
 from tidebook.transport.companions import remove_companions, staging_of
 
@@ -149,7 +149,7 @@ def _snapshots(directory: Path) -> list[Beyond]:
     what = "put aside by the cut; older snapshots and the journal give the state again"
     return [
         Beyond(kind="snapshot", path=str(path), name=path.parent.name, sequence=int(path.stem), what_to_do=what)
-        for path in sorted(place.glob("*/*.snapshot"), key=lambda path: path.name, reverse=True)
+        for path in sorted(files_below(place, ".snapshot"), key=lambda path: path.name, reverse=True)
         if path.stem.isdecimal()
     ]
 

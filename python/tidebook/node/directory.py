@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tidebook.persistence.files import directories_in, files_in
 from tidebook.transport.companions import checkpoints_of
 
 if TYPE_CHECKING:
@@ -46,19 +47,21 @@ def venue_names_file(data: Path) -> Path:
 
 
 def own_journals(directory: Path) -> list[Path]:
-    """Journals that lie in `directory` itself, by name: those of channels that have it for their `wal_dir`."""
-    if not directory.is_dir() or any(directory.glob("*.segment")):
+    """Journals that lie in `directory` itself, by name: those of channels that have it for their `wal_dir`.
+
+    Raises: OSError for what cannot be listed.
+    """
+    if directory.is_file() or files_in(directory, ".segment"):
         return []  # what lies in a journal is its own: segments that repair has put away
-    return sorted(entry for entry in directory.iterdir() if entry.is_dir() and any(entry.glob("*.segment")))
+    return [entry for entry in directories_in(directory) if files_in(entry, ".segment")]
 
 
 def journals_in(directory: Path) -> list[Path]:
-    """The journals of a data directory; of one that has none, those that lie in it itself."""
+    """The journals of a data directory; of one that has none, those that lie in it itself. Raises: OSError."""
     found = [journal_directory(directory, channel) for channel in journaled_channels(directory)]
     return found or own_journals(directory)
 
 
 def journaled_channels(data: Path) -> list[str]:
-    """Channels that have a journal in `data`, by name."""
-    journals = data / "journal"
-    return sorted(entry.name for entry in journals.iterdir() if entry.is_dir()) if journals.is_dir() else []
+    """Channels that have a journal in `data`, by name. Raises: OSError for a directory of journals that cannot be listed."""
+    return [entry.name for entry in directories_in(data / "journal")]

@@ -24,6 +24,7 @@ from tidebook.node.restore import newest, restore
 from tidebook.node.snapshot_files import feed_venue
 from tidebook.node.storing import stored_position
 from tidebook.persistence import inspect
+from tidebook.persistence.files import files_in
 from tidebook.persistence.scratch import remove_left, scratch_directory
 
 if TYPE_CHECKING:
@@ -313,8 +314,8 @@ def _owed(listing: Backup, channel: str, expected: dict[str, int]) -> int:
 
 
 def _channels(data: Path) -> list[str]:
-    """Channels in whose journal there is something."""
-    return [channel for channel in journaled_channels(data) if any(journal_directory(data, channel).glob("*.segment"))]
+    """Channels in whose journal there is something. Raises: OSError for one that cannot be listed."""
+    return [channel for channel in journaled_channels(data) if files_in(journal_directory(data, channel), ".segment")]
 
 
 def _size_bytes(data: Path) -> int:

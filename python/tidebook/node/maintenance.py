@@ -22,6 +22,7 @@ from tidebook.observe.logs import logger
 from tidebook.persistence import compact, first_to_keep, inspect
 from tidebook.persistence.data_directory import MAINTENANCE_LOCK
 from tidebook.persistence.file_lock import locked
+from tidebook.persistence.files import files_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -210,7 +211,7 @@ class Maintenance:
         self.ages[feed.channel] = Ages(snapshot_ns=snapshot_ns, checkpoint_ns=checkpoint_ns)
 
     def _look_at_journal(self, feed: Kept) -> None:
-        size_bytes = sum(path.stat().st_size for path in feed.journal.glob("*.segment"))
+        size_bytes = sum(path.stat().st_size for path in files_in(feed.journal, ".segment"))
         done = self.journals[feed.channel]
         if size_bytes <= self._options.threshold_bytes:
             self._note(feed.channel, done, size_bytes=size_bytes, first_sequence=done.first_sequence)

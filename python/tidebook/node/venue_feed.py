@@ -14,7 +14,7 @@ from tidebook.node.directory import channel_of, journal_directory, simulated_mar
 from tidebook.node.snapshot_files import proven_durable
 from tidebook.node.storing import Storing, stored_position
 from tidebook.persistence.data_directory import make_directories
-from tidebook.persistence.files import replace_durably
+from tidebook.persistence.files import files_in, replace_durably
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -157,7 +157,7 @@ def _mark_source(journal: Path, *, simulated: bool) -> None:
                 f"{journal} holds messages of a simulated venue; name another --data for real ones", key="data"
             )
     elif simulated:
-        if any(journal.glob("*.segment")):
+        if files_in(journal, ".segment"):
             raise ConfigError(
                 f"{journal} holds recorded messages; name another --data for simulated venues, or add --live",
                 key="data",

@@ -319,7 +319,10 @@ class Manifest:
     def _load_checkpoint(self) -> None:
         directory = self._directory / _CHECKPOINT_DIRECTORY
         with storage_errors(directory, "read"):
-            names = sorted(path.name for path in directory.glob("*.json")) if directory.is_dir() else []
+            try:
+                names = sorted(name for name in self._disk.names(directory) if _is_version(name))
+            except FileNotFoundError:  # none was ever needed
+                names = []
         if not names:
             return
         path = directory / names[-1]

@@ -17,6 +17,7 @@ from tidebook.errors import (
     ChannelNotFoundError,
     ChannelUsageError,
     EndpointBusyError,
+    JournalError,
 )
 from tidebook.transport.companions import journal_of, remove_companions
 from tidebook.transport.journal import Journal, JournalPlace, RingShape
@@ -154,7 +155,7 @@ def _refuse_other_journal(name: str, ring: Path, journal: Path) -> None:
     first. A journal that was moved is none where it was.
     """
     known = journal_of(ring)
-    if known is None or not ring.exists() or not any(known.glob("*.segment")):
+    if known is None or not ring.exists() or not _holds_a_journal(known):
         return
     if journal.exists() and journal.samefile(known):
         return
@@ -166,6 +167,19 @@ def _refuse_other_journal(name: str, ring: Path, journal: Path) -> None:
         found=str(known),
         path=str(ring),
     )
+
+
+def _holds_a_journal(directory: Path) -> bool:
+    """Whether there is one. Raises: JournalError for a directory that cannot be listed: what is there is not known."""
+    try:
+        return any(path.suffix == ".segment" for path in directory.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise JournalError(
+            f"{directory}, where the ring's journal is, cannot be listed ({error.strerror}): give this user its permissions back",
+            path=str(directory),
+        ) from error
 
 
 def _place(directory: Path, options: ChannelOptions) -> JournalPlace:
