@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -207,3 +208,121 @@ def test_a_node_tells_its_recovery_to_people_and_to_programs(tmp_path: Path, rin
         assert process.stdout.readline().startswith("Tidebook runs on simulated kraken: http://127.0.0.1:")
         process.send_signal(signal.SIGINT)
         assert "channel recovered" in process.communicate(timeout=60)[1]
+
+
+OWN = """
+import os, signal, sys
+import tidebook as tb
+wal, name, count, end = sys.argv[1:]
+interval = 3_600_000 if end == "kill" else 1
+channel = tb.create_channel(name, {"durability": "wal", "wal_dir": wal, "journal_sync_interval_ms": interval})
+producer = tb.open_producer(channel)
+for _ in range(int(count)):
+    producer.write(b"fill")
+if end == "kill":
+    os.kill(os.getpid(), signal.SIGKILL)
+if end == "stay":
+    producer.flush()
+    print("written", flush=True)
+    sys.stdin.read()
+producer.close()
+"""
+
+
+def write_own(data: Path, name: str, count: int, end: str) -> None:
+    """As a program of one's own does, which has put its journal into the node's directory."""
+    words = [sys.executable, "-c", OWN, str(data / "journal"), name, str(count), end]
+    ended = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert ended.returncode == (-signal.SIGKILL if end == "kill" else 0), ended.stderr
+
+
+def test_channels_that_are_not_the_nodes_are_checked_and_told_and_nothing_of_them_is_changed(
+    tmp_path: Path, rings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one's own: one that was closed, one killed with messages in its ring, one that is written; a feed that is left out."""
+    monkeypatch.setenv("TIDEBOOK_RINGS", str(rings))
+    data = tmp_path / "data"
+    write(data, rings / "default", "binance", 30, "close")
+    write(data, rings / "default", "kraken", 20, "close")
+    write_own(data, "fills", 12, "close")
+    write_own(data, "quotes", 5, "close")
+    write_own(data, "quotes", 3, "kill")
+    with subprocess.Popen(
+        [sys.executable, "-c", OWN, str(data / "journal"), "orders.own", "7", "stay"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "written\n"
+        before = {
+            path: path.read_bytes() for name in ("fills", "quotes") for path in (data / "journal" / name).iterdir()
+        }
+        job = recovery(data, rings / "default", venues=["binance"])
+        for feed in job.run():
+            feed.capture.close()
+        writer.communicate()
+    binance, kraken, fills, written, quotes = job.channels
+    assert binance.is_own
+    names = ("feed.kraken", "fills", "orders.own", "quotes")
+    others = (kraken, fills, written, quotes)
+    assert tuple(found.channel for found in others) == names
+    assert not any(found.is_own or found.refused or found.is_loss for found in others)
+    assert all(found.verified for found in others)
+    assert [(found.found, found.kept_last, found.closed) for found in others] == [
+        (20, 20, True),
+        (12, 12, True),
+        (7, 7, False),
+        (5, 5, False),
+    ]
+    assert [found.is_written for found in others] == [False, False, True, False]
+    assert (quotes.from_ring, quotes.cut_bytes) == (3, 0), "its next producer takes them"
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_damaged_channel_of_ones_own_is_named_on_the_start_screen_and_the_node_runs(
+    tmp_path: Path, rings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One with a flipped bit, one whose ring knows more than an older copy that was put back has, and one whose disk is not mounted."""
+    monkeypatch.setenv("TIDEBOOK_RINGS", str(rings))
+    data = tmp_path / "data"
+    write(data, rings / "default", "kraken", 20, "close")
+    for name in ("fills", "quotes"):
+        write_own(data, name, 12, "close")
+        write_own(data, name, 12, "close")
+    damaged = sorted((data / "journal" / "fills").glob("*.segment"))[1]  # create_channel began one that holds nothing
+    flip(damaged, 4096 + 300)
+    copy = tmp_path / "copy"
+    shutil.copytree(data / "journal" / "quotes", copy)
+    write_own(data, "quotes", 4, "close")
+    shutil.rmtree(data / "journal" / "quotes")
+    copy.rename(data / "journal" / "quotes")
+    (data / "journal" / "away").symlink_to(tmp_path / "not" / "mounted")
+    command = [sys.executable, "-m", "tidebook", "run", "--data", str(data), "--venues", "kraken", "--port", "0"]
+    environment = os.environ | {"COLUMNS": "200"}
+    shown: list[str] = []
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            shown.append(line)
+            if line.startswith("Tidebook runs on"):
+                break
+        process.send_signal(signal.SIGINT)
+        logged = process.communicate(timeout=60)[1]
+    assert process.returncode == 0, logged
+    rows = {row.split()[0]: row for row in shown if row.split()}
+    assert "closed cleanly" in rows["feed.kraken"]
+    for name in ("away", "fills", "quotes"):
+        assert "DAMAGED, not the node's" in rows[name]
+    said = [line for line in shown if line.startswith("damaged, and the node runs without it: ")]
+    assert said.pop(0).startswith("damaged, and the node runs without it: away: ")
+    assert said[0].startswith(f"damaged, and the node runs without it: fills: {damaged}: damaged at segment 2")
+    assert f"tidebook journal repair {damaged.parent}" in said[0]
+    assert "quotes" in said[1]
+    assert "knows 28 to be durable and the journal ends at 24" in said[1]
+    assert logged.count("a channel that is not the node's is damaged") == 3
+    with node(data, rings, "--venues", "kraken") as (running, _):
+        running.send_signal(signal.SIGINT)
+        assert running.wait(timeout=60) == 0

@@ -64,9 +64,15 @@ def recovery_table(recovery: Recovery, width: int) -> Table:
 
 
 def refusals(recovery: Recovery) -> list[str]:
-    """Why each refused channel is, a line each, but of the first: its cause is the error that the start ends with."""
-    refused = [f"refused: {found.channel}: {found.refused}" for found in recovery.channels if found.refused]
-    return refused[1:]
+    """Why each refused channel is, a line each, but of the node's first: its cause is the error that the start ends with.
+
+    The node starts all the same where those are not its own.
+    """
+    own = [
+        f"refused: {found.channel}: {found.refused}" for found in recovery.channels if found.refused and found.is_own
+    ]
+    others = [found for found in recovery.channels if found.refused and not found.is_own]
+    return own[1:] + [f"damaged, and the node runs without it: {found.channel}: {found.refused}" for found in others]
 
 
 def _row(found: ChannelRecovery) -> list[str]:
@@ -93,7 +99,11 @@ def _row(found: ChannelRecovery) -> list[str]:
 
 def _state(found: ChannelRecovery) -> str:
     if found.refused:
-        return "[red]REFUSED[/red]"
+        return "[red]REFUSED[/red]" if found.is_own else "[red]DAMAGED[/red], not the node's"
+    if not found.is_own:
+        if found.is_written:
+            return "not the node's, is written"
+        return "not the node's, closed" if found.closed else "not the node's, goes on after a crash"
     if found.ring:
         lost = {None: "what was in it alone is unknown", 0: "nothing was in it alone"}.get(
             found.ring_lost, f"{found.ring_lost or 0:,} messages that were never durable went with it"

@@ -151,7 +151,7 @@ class _Screen:
         from tidebook.cli.recovery import recovery_table, refusals
 
         self._recovery = recovery
-        is_refused = any(found.refused for found in recovery.channels)
+        is_refused = any(found.refused and found.is_own for found in recovery.channels)
         if self._json:
             if is_refused:
                 print_json({"recovery": recovery.facts()})

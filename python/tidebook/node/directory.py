@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from tidebook.persistence.files import directories_in, files_in
+from tidebook._core import venues
+from tidebook.persistence.files import directories_in
 from tidebook.transport.companions import checkpoints_of
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+VENUE_CHANNEL: Final = "orders"
+"""The journal of the node's own venue, if it has one."""
 
 
 def channel_of(venue: str) -> str:
@@ -51,9 +56,22 @@ def own_journals(directory: Path) -> list[Path]:
 
     Raises: OSError for what cannot be listed.
     """
-    if directory.is_file() or files_in(directory, ".segment"):
+    if directory.is_file() or holds_segments(directory):
         return []  # what lies in a journal is its own: segments that repair has put away
-    return [entry for entry in directories_in(directory) if files_in(entry, ".segment")]
+    return [entry for entry in directories_in(directory) if holds_segments(entry)]
+
+
+def holds_segments(journal: Path) -> bool:
+    """Whether names of segments are there, whatever they lead to, which is for who reads them to say.
+
+    Raises: OSError for a directory that cannot be listed, and for a link to none.
+    """
+    try:
+        return any(entry.name.endswith(".segment") for entry in journal.iterdir())
+    except FileNotFoundError:
+        if journal.is_symlink():
+            raise
+        return False
 
 
 def journals_in(directory: Path) -> list[Path]:
@@ -65,3 +83,12 @@ def journals_in(directory: Path) -> list[Path]:
 def journaled_channels(data: Path) -> list[str]:
     """Channels that have a journal in `data`, by name. Raises: OSError for a directory of journals that cannot be listed."""
     return [entry.name for entry in directories_in(data / "journal")]
+
+
+def is_of_node(journal: Path) -> bool:
+    """Whether a journal is that of a feed or of the venue of a node, by where it lies: its messages are the node's to keep or remove."""
+    data = journal.resolve().parent.parent
+    if journal_directory(data, journal.name) != journal.resolve():
+        return False
+    is_feed = journal.name.removeprefix("feed.") in venues().values() and journal.name.startswith("feed.")
+    return is_feed or (journal.name == VENUE_CHANNEL and venue_names_file(data).exists())

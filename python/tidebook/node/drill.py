@@ -19,12 +19,11 @@ from typing import TYPE_CHECKING, Any, Final
 from tidebook._core import FeedDecoder, JournalReader, JournalWriter, Payloads
 from tidebook.errors import BackupError
 from tidebook.node.backup import Backup, back_up, read_listing
-from tidebook.node.directory import journal_directory, journaled_channels, snapshots_directory
+from tidebook.node.directory import holds_segments, journal_directory, journaled_channels, snapshots_directory
 from tidebook.node.restore import newest, restore
 from tidebook.node.snapshot_files import feed_venue
 from tidebook.node.storing import stored_position
 from tidebook.persistence import inspect
-from tidebook.persistence.files import files_in
 from tidebook.persistence.scratch import remove_left, scratch_directory
 
 if TYPE_CHECKING:
@@ -315,7 +314,7 @@ def _owed(listing: Backup, channel: str, expected: dict[str, int]) -> int:
 
 def _channels(data: Path) -> list[str]:
     """Channels in whose journal there is something. Raises: OSError for one that cannot be listed."""
-    return [channel for channel in journaled_channels(data) if files_in(journal_directory(data, channel), ".segment")]
+    return [channel for channel in journaled_channels(data) if holds_segments(journal_directory(data, channel))]
 
 
 def _size_bytes(data: Path) -> int:

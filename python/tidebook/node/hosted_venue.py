@@ -20,7 +20,7 @@ from tidebook.gateway.desk import DeskOptions, OrderDesk
 from tidebook.gateway.destination import LocalVenue
 from tidebook.gateway.following import OrdersFollower
 from tidebook.gateway.names import VENUE, Names
-from tidebook.node.directory import journal_directory, snapshots_directory, venue_names_file
+from tidebook.node.directory import VENUE_CHANNEL, journal_directory, snapshots_directory, venue_names_file
 from tidebook.node.feed_snapshots import SnapshotOptions
 from tidebook.observe.logs import logger
 from tidebook.transport import open_channel
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 log = logger("node.hosted_venue")
 
-CHANNEL: Final = "orders"
+CHANNEL: Final = VENUE_CHANNEL
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,11 @@ Each channel is recovered in a thread of its own: its journal is verified, segme
 and journal to one sequence by the rules of both. The core works without the interpreter's lock, on as many cores as there are.
 Nothing is decided here: a torn tail is cut and told, damage is refused and told, with the command that shows the choices. An
 interrupted recovery has changed nothing that the next one would not find: run it again.
+
+Beside the node's channels the directory may hold others': those that programs of one's own journal there, and feeds that this run
+leaves out. They are checked and told the same way, and nothing of them is opened, cut or taken from a ring: their producers do that,
+which may be at work. One of them that is damaged is named and does not keep the node from starting: capture goes on, which cannot be made
+up for later, and nothing that the node does reads or writes that journal.
 """
 
 from __future__ import annotations
@@ -14,23 +19,25 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tidebook.errors import JournalAbsentError, JournalDamagedError, OperationError
+from tidebook.errors import JournalAbsentError, JournalDamagedError, JournalError, OperationError
 from tidebook.node.cutting import proofs
-from tidebook.node.directory import channel_of, journal_directory
+from tidebook.node.directory import channel_of, holds_segments, journal_directory
 from tidebook.node.hosted_venue import CHANNEL as VENUE_CHANNEL
 from tidebook.node.hosted_venue import HostedVenue
 from tidebook.node.snapshot_files import newest_snapshot
+from tidebook.node.status import RingState, parted, rings_of
 from tidebook.node.storing import stored_position
 from tidebook.node.venue_feed import VenueFeed
 from tidebook.observe.logs import logger
 from tidebook.persistence import inspect, verify
+from tidebook.persistence.files import OF_THE_FILE_SYSTEM
 from tidebook.persistence.holes import holes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from tidebook.node.hosted_venue import VenuePlan
     from tidebook.node.venue_feed import FeedOptions, FeedPlan
@@ -87,6 +94,10 @@ class ChannelRecovery:
     """Sequence of the newest snapshot of its state, None where there is none."""
     stored: int = 0
     """Up to this message its rows are stored."""
+    is_own: bool = True
+    """The node opens it; else it is another program's, or of a feed that this run leaves out, and was only looked at."""
+    is_written: bool = False
+    """Of those: its producer is open."""
     verified: bool = False
     """Every batch was read and is what was written; else headers and the newest segment alone."""
     seconds: float = 0.0
@@ -104,7 +115,7 @@ class ChannelRecovery:
     @property
     def is_loss(self) -> bool:
         """Something was cut or went with a ring, none of it acknowledged."""
-        return bool(self.cut_bytes) or self.ring_lost != 0
+        return self.is_own and (bool(self.cut_bytes) or self.ring_lost != 0)
 
     def facts(self) -> dict[str, Any]:
         """For JSON and the log."""
@@ -136,7 +147,7 @@ class Recovery:
             )
             for plan in plans
         ]
-        """One a plan, in their order, then that of the venue; filled in as they go."""
+        """One a plan, in their order, then that of the venue, then those that are not the node's; filled in as they go."""
         self._venue_plan = venue
         self.venue: HostedVenue | None = None
         """The open venue, once all have been recovered."""
@@ -144,6 +155,8 @@ class Recovery:
             self.channels.append(
                 ChannelRecovery(channel=VENUE_CHANNEL, journal=str(journal_directory(data, VENUE_CHANNEL)))
             )
+        self._others = _others(data, {found.channel for found in self.channels})
+        self.channels += self._others
         self._stop = threading.Event()
         self.seconds = 0.0
 
@@ -161,9 +174,12 @@ class Recovery:
             ]
             opening = None
             if self._venue_plan is not None:
-                opening = threads.submit(self._recover_venue, self._venue_plan, self.channels[-1], progress)
+                of_venue = self.channels[len(self._plans)]
+                opening = threads.submit(self._recover_venue, self._venue_plan, of_venue, progress)
+            looks = [threads.submit(self._check, found, progress) for found in self._others]
         self.seconds = time.perf_counter() - began
         failures = [error for job in jobs if (error := job.exception()) is not None]
+        failures += [error for look in looks if (error := look.exception()) is not None]
         feeds = [job.result() for job in jobs if job.exception() is None]
         if opening is not None:
             error = opening.exception()
@@ -188,8 +204,11 @@ class Recovery:
                     log.error("channel refused", **found.facts())
             raise failures[0]
         for found in self.channels:
+            if found.refused:
+                log.error("a channel that is not the node's is damaged", **found.facts())
+                continue
             tell = log.warning if found.is_loss else log.info
-            tell("channel recovered", **found.facts())
+            tell("channel recovered" if found.is_own else "channel checked", **found.facts())
         return feeds
 
     def interrupt(self) -> None:
@@ -211,6 +230,39 @@ class Recovery:
             venue = HostedVenue(plan, self._data, self._rings)
         _note_opened(found, venue.engine.recovery)
         return venue
+
+    def _check(self, found: ChannelRecovery, progress: Progress) -> None:
+        """Looks at a channel that is not the node's. Raises: RecoveryInterruptedError, and nothing of the channel."""
+        began = time.perf_counter()
+        journal = Path(found.journal)
+        try:
+            progress(found.channel, "looking", 0)
+            # Before the journal, which then has at least what they know to be durable.
+            rings = rings_of(found.channel)
+            holds_segments(journal)  # what cannot be listed is not taken for absent
+            _look(journal, found)
+            state = inspect(journal)
+            if state.channel != found.channel:
+                raise JournalError(
+                    f"{journal} is the journal of {state.channel}, not of {found.channel}: nobody starts with it; put each journal in "
+                    "the directory of its channel's name"
+                )
+            found.snapshot = newest_snapshot(self._data, found.channel)
+            if self._whole:
+                self._verify(journal, found, progress)
+            found.kept_last = state.last_sequence if state.last_sequence >= state.first_sequence else 0
+            for ring in parted(rings, journal, state.journal_id, state.epoch)[0]:
+                found.is_written = found.is_written or ring.has_owner
+                _compare(found, ring, inspect(journal).last_sequence)
+            if found.is_written:
+                found.cut_bytes = 0  # what stands behind its last whole batch is the next one
+        except (OperationError, OSError) as error:
+            refused = with_repair(error, journal) if isinstance(error, OperationError) else error
+            found.refused = str(refused)
+            found.refused_facts = dict(refused.facts) or None if isinstance(refused, OperationError) else None
+        finally:
+            found.seconds = time.perf_counter() - began
+            progress(found.channel, "done", 0)
 
     @contextmanager
     def _opening(self, found: ChannelRecovery, progress: Progress, *, is_feed: bool) -> Iterator[None]:
@@ -246,6 +298,33 @@ class Recovery:
         progress(found.channel, "verifying", 0)
         verify(journal, progress=tell)
         found.verified = True
+
+
+def _others(data: Path, own: set[str]) -> list[ChannelRecovery]:
+    """What lies among the journals and this node does not open. Raises: OSError where they cannot be listed at all."""
+    journals = data / "journal"
+    found = []
+    for channel in sorted(entry.name for entry in journals.iterdir()) if journals.exists() else []:
+        try:
+            is_there = channel not in own and channel != OF_THE_FILE_SYSTEM and holds_segments(journals / channel)
+        except NotADirectoryError:
+            is_there = False
+        except OSError:
+            is_there = True  # what it is, its check says
+        if is_there:
+            found.append(ChannelRecovery(channel=channel, journal=str(journals / channel), is_own=False))
+    return found
+
+
+def _compare(found: ChannelRecovery, ring: RingState, last: int) -> None:
+    """Notes what a ring has beyond its journal, which its producer's next opening takes. Raises: JournalError where that is lost."""
+    if ring.durable > last:
+        raise JournalError(
+            f"its ring {ring.path} knows {ring.durable:,} to be durable and the journal ends at {last:,}: an older copy was put "
+            f"back, or its end is lost. What can be done is shown by `tidebook journal repair {found.journal}`"
+        )
+    if not ring.has_owner:
+        found.from_ring += max(0, ring.published - last)
 
 
 def _note_opened(found: ChannelRecovery, opened: Mapping[str, Any]) -> None:

@@ -10,11 +10,17 @@ from tidebook.errors import CaptureLogError, ConfigError
 from tidebook.feeds.capture_log import CaptureLog
 from tidebook.feeds.registry import build_connector, build_protocol, feed_kind
 from tidebook.feeds.subscriptions import SubscriptionsFile
-from tidebook.node.directory import channel_of, journal_directory, simulated_marker, subscriptions_file
+from tidebook.node.directory import (
+    channel_of,
+    holds_segments,
+    journal_directory,
+    simulated_marker,
+    subscriptions_file,
+)
 from tidebook.node.snapshot_files import proven_durable
 from tidebook.node.storing import Storing, stored_position
 from tidebook.persistence.data_directory import make_directories
-from tidebook.persistence.files import files_in, replace_durably
+from tidebook.persistence.files import replace_durably
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -157,7 +163,7 @@ def _mark_source(journal: Path, *, simulated: bool) -> None:
                 f"{journal} holds messages of a simulated venue; name another --data for real ones", key="data"
             )
     elif simulated:
-        if files_in(journal, ".segment"):
+        if holds_segments(journal):
             raise ConfigError(
                 f"{journal} holds recorded messages; name another --data for simulated venues, or add --live",
                 key="data",

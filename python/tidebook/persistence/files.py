@@ -100,10 +100,10 @@ def files_below(directory: Path, suffix: str) -> Iterator[Path]:
 
 def directories_in(directory: Path) -> list[Path]:
     """Directories of a directory, by name, behind links too; none where there is no directory. Raises: as `files_in`."""
-    return sorted(path for path in _entries(directory) if path.is_dir() and path.name != _OF_THE_FILE_SYSTEM)
+    return sorted(path for path in _entries(directory) if path.is_dir() and path.name != OF_THE_FILE_SYSTEM)
 
 
-_OF_THE_FILE_SYSTEM = "lost+found"
+OF_THE_FILE_SYSTEM = "lost+found"
 """At the root of a disk, of root alone and nobody's data."""
 
 
