@@ -59,6 +59,7 @@ __all__ = [
     "journal_configurations",
     "journal_durable_end",
     "journal_first_to_keep",
+    "journal_keep_rule",
     "journal_layouts",
     "journal_stats",
     "mark_journal_put_back",
@@ -74,6 +75,7 @@ __all__ = [
     "ring_directory",
     "ring_path",
     "schemas",
+    "snapshot_is_of_history",
     "unpack_message",
     "usable_feed_snapshots",
     "usable_venue_snapshots",
@@ -231,10 +233,12 @@ class DurableChannel:
         segment_size_bytes: int = 67108864,
         staging_size_bytes: int = 67108864,
         evidence: int = 0,
+        configuration: str = "",
     ) -> DurableChannel:
         """Over a ring of `count` records; ring and journal are opened or made and brought to one sequence first.
 
         `evidence` is the highest sequence known to have been durable: a journal that ends before it is damaged.
+        `configuration` is JSON that the journal keeps, with what the channel is run with.
         """
     @staticmethod
     def frames(
@@ -250,6 +254,7 @@ class DurableChannel:
         segment_size_bytes: int = 67108864,
         staging_size_bytes: int = 67108864,
         evidence: int = 0,
+        configuration: str = "",
     ) -> DurableChannel:
         """Over a ring of messages of any length; a segment must hold half the ring."""
     @property
@@ -1318,6 +1323,9 @@ def journal_first_to_keep(
     Raises: JournalError for a text that is no rule; its kinds.
     """
 
+def journal_keep_rule(rule: str) -> str:
+    """The keep rule that a text says, as the core writes it. Raises: JournalError for a text that is none."""
+
 def journal_stats(directory: str | os.PathLike[str]) -> dict[str, Any]:
     """As `inspect_journal`, with `segments` counted one by one and `configurations`. See `persistence.stats`.
 
@@ -1386,6 +1394,12 @@ def usable_feed_snapshots(
 
 def venue_codes() -> dict[str, list[tuple[str, int]]]:
     """Word and number of everything that commands, executions and risk events number, by the name of the list (`OrderType`)."""
+
+def snapshot_is_of_history(journal: str | os.PathLike[str], snapshots: str | os.PathLike[str], sequence: int) -> bool:
+    """Whether the snapshot at `sequence` in a directory, of whatever kind of state, is whole and of the journal's history.
+
+    Raises: SnapshotMismatchError for one that is whole and contradicts the journal; SnapshotError, JournalError.
+    """
 
 def usable_venue_snapshots(
     journal_dir: str | os.PathLike[str], snapshots_dir: str | os.PathLike[str], sequence_max: int, count: int

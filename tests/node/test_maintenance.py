@@ -14,12 +14,15 @@ from tests.node.test_live import get, node, stored_trades, wait_for
 from tidebook import persistence
 from tidebook._core import JournalWriter
 from tidebook.config.settings import Settings
+from tidebook.errors import JournalLockedError
 from tidebook.node.backup import back_up
 from tidebook.node.drill import drill
 from tidebook.node.maintenance import KEPT_UNASKED, Kept, Maintenance, MaintenanceOptions
 from tidebook.node.metrics import maintenance_metrics
 from tidebook.node.presence import owning
 from tidebook.node.snapshot_files import usable_snapshots
+from tidebook.transport.keep_rule import KeepPlan
+from tidebook.transport.keeping import compact_by
 
 CHANNEL = "desk.orders"
 SEGMENT = 1 << 16
@@ -243,3 +246,21 @@ def test_a_node_forgets_what_its_snapshots_cover_and_starts_from_what_is_left(
     assert found.ok
     assert found.snapshot > 0
     assert found.snapshot_original > 0
+
+
+def test_nothing_goes_of_a_channel_of_ones_own_while_a_backup_is_made(tmp_path: Path, data: Path) -> None:
+    """Its producer's process asks for the journal's own lock, as `tidebook journal compact` does."""
+    journal = data / "journal" / CHANNEL
+    plan = KeepPlan(rule=f"size {4 * SEGMENT}", threshold_bytes=0)
+    looks = 0
+
+    def look(_: int) -> None:
+        nonlocal looks
+        looks += 1
+        with pytest.raises(JournalLockedError):
+            compact_by(journal, plan, [])
+
+    back_up(data, tmp_path / "backups", look)
+    assert looks > 0
+    assert first_of(data) == 1
+    assert compact_by(journal, plan, []).first_sequence > 1

@@ -164,7 +164,7 @@ pub struct KeepRuleError {
 impl KeepRuleError {
     /// How a rule is written.
     pub(crate) const SPELLING: &str = "write forever, or some of \"snapshots 2\", \"consumers\", \"stored\", \
-         \"age 3600s\" (whole seconds), \"size 1000000\" (bytes), joined by \" and \"";
+         \"age 3600s\" (or m, h, d), \"size 1000000\" (bytes, or KiB, MiB, GiB), joined by \" and \"";
 }
 
 impl FromStr for KeepRule {
@@ -184,10 +184,13 @@ impl FromStr for KeepRule {
                 "consumers" if value.is_empty() => Some(KeepUntil::Consumers),
                 "stored" if value.is_empty() => Some(KeepUntil::Stored),
                 "age" => {
-                    let seconds = value.strip_suffix('s')?.parse::<u32>().ok()?;
-                    Some(KeepUntil::Age { ns: i64::from(seconds) * NS_PER_S })
+                    let seconds = in_units(value, &[("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)])?;
+                    Some(KeepUntil::Age { ns: i64::from(u32::try_from(seconds).ok()?) * NS_PER_S })
                 }
-                "size" => value.parse().ok().map(|bytes| KeepUntil::Size { bytes }),
+                "size" => {
+                    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("", 1)];
+                    in_units(value, &units).map(|bytes| KeepUntil::Size { bytes })
+                }
                 _ => None,
             }
         };
@@ -196,6 +199,12 @@ impl FromStr for KeepRule {
         });
         Ok(Self { until: until.collect::<Result<_, _>>()? })
     }
+}
+
+/// A whole number with the first of `units` that it ends with.
+fn in_units(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let (number, factor) = units.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, factor)))?;
+    number.trim_end().parse::<u64>().ok()?.checked_mul(*factor)
 }
 
 #[cfg(test)]
@@ -290,6 +299,12 @@ mod tests {
             assert_eq!(rule.parse::<KeepRule>().unwrap().to_string(), rule);
         }
         assert_eq!(KeepRule::snapshots().to_string(), "snapshots 2");
+        for (text, seconds) in [("age 90m", "5400s"), ("age 24h", "86400s"), ("age 7 d", "604800s")] {
+            assert_eq!(text.parse::<KeepRule>().unwrap().to_string(), format!("age {seconds}"));
+        }
+        for (text, bytes) in [("size 4KiB", "4096"), ("size 3 MiB", "3145728"), ("size 10GiB", "10737418240")] {
+            assert_eq!(text.parse::<KeepRule>().unwrap().to_string(), format!("size {bytes}"));
+        }
         for (text, part) in [
             ("", ""),
             ("for ever", "for ever"),
@@ -299,6 +314,9 @@ mod tests {
             ("stored and snapshots-if-any 2", "snapshots-if-any 2"),
             ("age 5", "age 5"),
             ("age -5s", "age -5s"),
+            ("age 99999d", "age 99999d"),
+            ("size 10GB", "size 10GB"),
+            ("size 99999999999GiB", "size 99999999999GiB"),
             ("stored and size x", "size x"),
             ("forever and stored", "forever"),
         ] {

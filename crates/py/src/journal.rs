@@ -8,7 +8,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tidebook_journal::storage::{Directory, Storage};
 use tidebook_journal::{
-    ConfigurationChange, Inspection, JournalError, JournalOptions, KeepFacts, ReaderOptions, RecoveryReport, Visible,
+    ConfigurationChange, Inspection, JournalError, JournalOptions, KeepFacts, KeepRule, ReaderOptions, RecoveryReport,
+    Visible,
 };
 
 use crate::errors::{self, Fact, Raised};
@@ -359,6 +360,13 @@ pub fn journal_first_to_keep(
     let facts = KeepFacts { snapshots, consumers_floor, stored, now_ns, segments: Vec::new() };
     py.detach(|| tidebook_journal::first_to_keep(&directory, &rule.parse()?, facts))
         .map_err(|error| Raised::from(error).into())
+}
+
+/// The keep rule a text says, as the core writes it.
+#[pyfunction]
+pub fn journal_keep_rule(rule: &str) -> PyResult<String> {
+    let rule = rule.parse::<KeepRule>().map_err(|error| PyErr::from(Raised::from(JournalError::from(error))))?;
+    Ok(rule.to_string())
 }
 
 /// A journal counted, segment by segment.

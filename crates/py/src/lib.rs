@@ -64,7 +64,7 @@ mod _core {
     #[pymodule_export]
     use super::journal::{
         BatchFinder, JournalReader, JournalWriter, compact_journal, inspect_journal, journal_configurations,
-        journal_durable_end, journal_first_to_keep, journal_layouts, journal_stats, verify_journal,
+        journal_durable_end, journal_first_to_keep, journal_keep_rule, journal_layouts, journal_stats, verify_journal,
     };
     #[pymodule_export]
     use super::journal_repair::{
@@ -97,7 +97,7 @@ mod _core {
     #[pymodule_export]
     use super::schema::{Schema, schemas};
     #[pymodule_export]
-    use super::snapshots::{Follower, SnapshotStore, recover_state, usable_venue_snapshots};
+    use super::snapshots::{Follower, SnapshotStore, recover_state, snapshot_is_of_history, usable_venue_snapshots};
     #[pymodule_export]
     use super::units::{format_units, parse_units};
     #[pymodule_export]

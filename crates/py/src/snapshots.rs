@@ -507,3 +507,10 @@ pub fn usable_venue_snapshots(
     py.detach(|| tidebook_plane::usable_venue_snapshots(&journal_dir, &snapshots_dir, sequence_max, count))
         .map_err(|error| Raised::from(error).into())
 }
+
+/// Whether a snapshot, of whatever kind of state, is whole and of this journal's history.
+#[pyfunction]
+pub fn snapshot_is_of_history(py: Python<'_>, journal: PathBuf, snapshots: PathBuf, sequence: u64) -> PyResult<bool> {
+    let directory = |path| Arc::new(Directory::new(path)) as Arc<dyn Storage>;
+    py.detach(|| snapshot::is_of_history(&directory(journal), &directory(snapshots), sequence)).map_err(raised)
+}

@@ -49,7 +49,7 @@ COMMANDS = {
     ),
     "channel cursor remove": (
         "tidebook.cli.channel.cursor:remove",
-        "Forget a consumer that is not open, with its cursor, the stored one too.",
+        "Forget a consumer that is not open, with its cursor, the stored one too; or a state, with all its checkpoints.",
     ),
     "channel cursor reset": ("tidebook.cli.channel.cursor:reset", "Move the cursor of a consumer that is not open."),
     "channel doctor": (
@@ -88,6 +88,10 @@ COMMANDS = {
     "feeds ls": ("tidebook.cli.feeds:list_feeds", "List the feeds of a data directory with their symbols."),
     "feeds rm": ("tidebook.cli.feeds:remove", "Give symbols of a venue up, in the running node or for the next one."),
     "feeds top": ("tidebook.cli.feeds:top", "Watch the feeds of the running node: rates, delays, gaps, books."),
+    "journal compact": (
+        "tidebook.cli.journal_compact:compact",
+        "Remove the oldest segments of a channel's journal that its keep rule lets go, whatever its size.",
+    ),
     "journal dump": ("tidebook.cli.journal:dump", "Print the messages of a journal, oldest first."),
     "journal export": (
         "tidebook.cli.journal_export:export",

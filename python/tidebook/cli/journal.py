@@ -36,18 +36,22 @@ def ls(*journals: Path, data: Path | None = None, json: Json = False) -> None:
     """
     from tidebook.persistence import inspect
     from tidebook.persistence.holes import but_for, holes
+    from tidebook.transport.keeping import kept_now
 
-    found = [inspect(directory) for directory in inputs.journals(journals, data)]
+    directories = inputs.journals(journals, data)
+    found = [inspect(directory) for directory in directories]
+    keeping = [kept_now(directory) for directory in directories]
     if json:
-        print_json({"journals": [asdict(state) for state in found]})
+        shown = [asdict(state) | {"keep": asdict(kept)} for state, kept in zip(found, keeping, strict=True)]
+        print_json({"journals": shown})
         return
-    for state in found:
+    for state, kept in zip(found, keeping, strict=True):
         span = f"{state.first_sequence:,} to {state.last_sequence:,}{but_for(holes(state.directory))}, durable to {state.durable:,}"
         end = "closed" if state.closed else "open or not closed"
         if state.torn_bytes:
             end += f", {state.torn_bytes:,} torn bytes at its end"
         held = f"{counted(state.segments, 'segment')}, {size(state.size_bytes)}"
-        print(f"{state.channel}: {span}; {held}; {end}")
+        print(f"{state.channel}: {span}; {held}; {end}{kept.text and '; '}{kept.text}")
 
 
 def verify(*journals: Path, data: Path | None = None, json: Json = False) -> int:

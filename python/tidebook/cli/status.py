@@ -66,7 +66,7 @@ def status(*, data: Path | None = None, verify: bool = False, json: Json = False
     for channel in found.channels:
         if channel.failure:
             screen.print(f"[red]{plain(channel.channel)}:[/red] {plain(channel.guarantee)}")
-        elif channel.other_copies or channel.holes:
+        elif channel.other_copies or channel.holes or channel.kept:
             print(f"{channel.channel}: {channel.guarantee}")
     if read is not None:
         for line in read.damaged:

@@ -55,6 +55,7 @@ from tidebook.persistence.files import (
 from tidebook.persistence.journal_copy import (
     WATERMARK_FILE,
     first_sequence_of,
+    kept_whole,
     same_segment,
     segment_name,
     segment_numbers,
@@ -298,7 +299,10 @@ class _Making:
     def run(self) -> Backup:
         self._resume()
         log = open_regular(self._root / _COPIED, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        with os.fdopen(log, "ab", buffering=0) as self._log:
+        with os.fdopen(log, "ab", buffering=0) as self._log, contextlib.ExitStack() as held:
+            # Of channels whose own producers compact them; those of feeds wait for the lock of all maintenance.
+            for channel in journaled_channels(self._data):
+                held.enter_context(kept_whole(journal_directory(self._data, channel)))
             backup = self._copied()
         self._publish(backup)
         return backup

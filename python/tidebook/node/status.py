@@ -28,6 +28,7 @@ from tidebook.storage.layout import MANIFEST_DIRECTORY
 from tidebook.storage.manifest import Manifest
 from tidebook.transport.companions import continues, journal_of
 from tidebook.transport.journal import JOURNAL_CONSUMER
+from tidebook.transport.keeping import kept_now
 from tidebook.transport.view import ChannelView, channel_files
 
 _TIMEOUT_S: Final = 2.0
@@ -90,6 +91,8 @@ class ChannelStatus:
     """Since it was taken."""
     checkpoint_age_s: float | None = None
     """Since a reader last stored a checkpoint or its cursor; None where none did, or the store cannot be read."""
+    kept: str = ""
+    """What of the journal was removed, by which rule, and what keeps the rest of one that is above its threshold."""
     journal_size_bytes: int = 0
     segments: int = 0
     closed: bool = False
@@ -190,6 +193,8 @@ def guarantee(found: ChannelStatus) -> str:
         on_disk = f"up to {found.durable:,} on disk, of this machine alone{but_for(found.holes)}"
     beyond = found.published - found.durable
     in_memory = f"; {beyond:,} more survive the death of processes, not of the machine" if beyond > 0 else ""
+    if found.kept:
+        in_memory += f"; {found.kept}"
     if not found.runs:
         copies = f"; a ring goes on with another copy, {', '.join(found.other_copies)}" if found.other_copies else ""
         return f"nobody writes; {on_disk}{in_memory}{copies}"
@@ -226,6 +231,7 @@ def _look(journal: Path, found: ChannelStatus, rings_root: Path | None) -> bool:
         return False
     found.first_sequence, found.durable = state.first_sequence, min(state.durable, state.last_sequence)
     found.journal_size_bytes, found.segments, found.closed = state.size_bytes, state.segments, state.closed
+    found.kept = kept_now(journal, rings_root).text
     found.published = found.durable
     if changes and changes[-1].configuration is not None:
         found.sync = _sync(changes[-1].configuration)

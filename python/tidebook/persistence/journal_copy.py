@@ -8,16 +8,58 @@ opens, and has everything that was acknowledged when it was asked. Bytes: docs/f
 
 from __future__ import annotations
 
+import fcntl
 import os
+import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from tidebook.errors import OperationError
 from tidebook.persistence.files import files_in, open_regular
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 WATERMARK_FILE: Final = "durable"
+_COMPACTION_LOCK: Final = "compaction.lock"
+_COMPACTION_WAIT_S: Final = 10.0
+_POLL_S: Final = 0.01
 _HEADER_BYTES: Final = 4096
+
+
+@contextmanager
+def kept_whole(journal: Path) -> Iterator[None]:
+    """Nobody compacts the journal within the block, where this user may have that lock and nobody keeps it.
+
+    Who copies looks all the same whether it begins where it began: this keeps the copy from being begun again.
+    """
+    descriptor = None
+    try:
+        if any(entry.name.endswith(".segment") for entry in journal.iterdir()):
+            descriptor = open_regular(journal / _COMPACTION_LOCK, os.O_RDWR | os.O_CREAT)
+            _lock(descriptor)
+    except (OSError, OperationError):
+        pass  # what cannot be read is told by who copies it
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            # By word too: a child that is being forked has the descriptor until it executes something.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+            os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    """As the core does it; given up after a while, for a compaction is short."""
+    deadline = time.monotonic() + _COMPACTION_WAIT_S
+    while time.monotonic() < deadline:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_POLL_S)
+        else:
+            return
 
 
 def segment_name(number: int) -> str:

@@ -184,7 +184,12 @@ def _holds_a_journal(directory: Path) -> bool:
 
 def _place(directory: Path, options: ChannelOptions) -> JournalPlace:
     return JournalPlace(
-        directory, options.journal_sync_interval_ms, options.snapshot_interval_ms, options.staging_size_bytes
+        directory,
+        options.journal_sync_interval_ms,
+        options.snapshot_interval_ms,
+        options.staging_size_bytes,
+        options.segment_size_bytes,
+        options.keep_plan(),
     )
 
 

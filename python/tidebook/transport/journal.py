@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tidebook._core import Ring
+    from tidebook.transport.keep_rule import KeepPlan
 
 JOURNAL_CONSUMER = "journal"
 """The name under which a journal reads its ring: nobody else's on a durable channel."""
@@ -40,6 +41,9 @@ class JournalPlace:
     snapshot_interval_ms: int | None = None
     """How often cursors of its consumers are stored; None: as usual."""
     staging_size_bytes: int = 64 << 20
+    segment_size_bytes: int = _SEGMENT_SIZE_BYTES
+    keep: KeepPlan | None = None
+    """What of it stays; None: all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +120,8 @@ class Journal:
             "sync_interval_ms": place.sync_interval_ms,
             "staging_size_bytes": place.staging_size_bytes,
             # A segment holds the longest message, which is half of a ring of messages.
-            "segment_size_bytes": max(_SEGMENT_SIZE_BYTES, shape.capacity if shape.schema is None else 0),
+            "segment_size_bytes": max(place.segment_size_bytes, shape.capacity if shape.schema is None else 0),
+            "configuration": "" if place.keep is None else place.keep.configuration(),
         }
         try:
             if shape.schema is None:

@@ -9,7 +9,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
 
-from tidebook.errors import ChannelUsageError
+from tidebook.errors import ChannelUsageError, JournalError
+from tidebook.transport.keep_rule import FOREVER, THRESHOLD_BYTES, KeepPlan
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -26,6 +27,8 @@ _BOUNDS = {
     "journal_sync_interval_ms": (1, 86_400_000),
     "snapshot_interval_ms": (1, 86_400_000),
     "staging_size_bytes": (0, 1 << 40),
+    "segment_size_bytes": (1 << 13, 1 << 30),
+    "compaction_threshold": (0, 1 << 50),
 }
 """Least and most of the options that are numbers."""
 _MAY_BE_NONE = {"producers_max", "last_values", "journal_sync_interval_ms", "snapshot_interval_ms"}
@@ -66,6 +69,18 @@ class ChannelOptions:
     staging_size_bytes: int = 64 << 20
     """Of durability wal: how far a slow disk may be behind, beyond the ring, before the producer waits for it. Taken from shared
     memory when it is needed, rounded down to a power of two of at least 65,536; 0: none."""
+    segment_size_bytes: int = 64 << 20
+    """Of durability wal: bytes of each file of the journal, a multiple of 4096. The newest is allocated whole, and a keep rule removes
+    whole ones."""
+    keep: str = FOREVER
+    """Of durability wal: what of the journal stays; the producer's process removes the rest, oldest first, in whole segments. `forever`,
+    or conditions joined by ` and `, all of which must agree before a message goes: `age 24h` (also s, m, d), `size 10GiB` (also KiB, MiB, or
+    bytes: so much that is newer stays), `snapshots 2` (so many whole ones cover it), `consumers` (all that there are have consumed it).
+    What a consumer, a stored cursor or a checkpoint still needs stays all the same, unless the rule ends with `, even unread`."""
+    compaction_threshold: int = THRESHOLD_BYTES
+    """Of durability wal: a journal up to so many bytes is left alone, whatever `keep` says."""
+    snapshots_dir: str | os.PathLike[str] | None = None
+    """Where the snapshots are that `keep` counts: those of one state, or of several in directories below, each of which has to have them."""
     last_value_key: str | None = None
     """Field of the records that is a dense key, from 0 on, such as `instrument_id`: the newest record of each key is kept
     beside the ring, for `Channel.last_value`."""
@@ -106,8 +121,12 @@ class ChannelOptions:
             self._refuse("last_value_key", "plain messages have no key; give the records a dtype or a schema")
         if self.durability == "memory" and self.wal_dir is not None:
             self._refuse("wal_dir", "only durability wal has a journal; ask for it or leave wal_dir out")
+        if self.durability == "memory" and (self.keep != FOREVER or self.snapshots_dir is not None):
+            option = "snapshots_dir" if self.keep == FOREVER else "keep"
+            self._refuse(option, "only durability wal has a journal; ask for it or leave keep and snapshots_dir out")
         if self.durability == "wal":
             self._check_journal()
+            self._check_keep()
 
     def _check_numbers(self) -> None:
         for option, (least, most) in _BOUNDS.items():
@@ -137,6 +156,22 @@ class ChannelOptions:
             self._refuse("last_values", "a last value is told before it is durable; only memory channels have them")
         if self.group is not None:
             self._refuse("group", "a journaled channel is its user's alone; leave it out, or use a memory channel")
+
+    def _check_keep(self) -> None:
+        if self.segment_size_bytes % 4096:
+            self._refuse("segment_size_bytes", "must be a multiple of 4096")
+        given: object = self.keep
+        if not isinstance(given, str):
+            self._refuse("keep", f"must be a text, such as {FOREVER!r} or 'age 24h and size 10GiB'")
+        try:
+            self.keep_plan()
+        except JournalError as error:
+            self._refuse("keep", str(error))
+
+    def keep_plan(self) -> KeepPlan:
+        """What of the journal stays. Raises: JournalError for a rule that is none."""
+        snapshots = None if self.snapshots_dir is None else Path(self.snapshots_dir).absolute()
+        return KeepPlan(rule=self.keep, threshold_bytes=self.compaction_threshold, snapshots=snapshots).checked()
 
     def _refuse(self, option: str, reason: str) -> NoReturn:
         value = getattr(self, option)

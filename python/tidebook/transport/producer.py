@@ -13,6 +13,8 @@ from tidebook.errors import ChannelUsageError, EndpointBusyError, EndpointLostEr
 from tidebook.transport.channel import DEFAULT_NODE, Channel, declared, open_channel
 from tidebook.transport.claim import Claim
 from tidebook.transport.journal import JOURNAL_CONSUMER, Journal, RingShape
+from tidebook.transport.keep_rule import KeepPlan
+from tidebook.transport.keeping import Keeping, compactor
 from tidebook.transport.record import Packing
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from numpy.typing import DTypeLike
+
+    from tidebook.transport.keeping import Kept
 
     Message = bytes | bytearray | memoryview | Any
     """Bytes, or an instance of the dataclass that the channel's record type was declared as."""
@@ -30,10 +34,13 @@ Wait = Literal["published", "durable"]
 class Producer:
     """Publishes messages or records. Calls release the GIL while they wait and obey Ctrl-C."""
 
-    def __init__(self, channel: Channel, producer: RingProducer, journal: Journal | None = None) -> None:
+    def __init__(
+        self, channel: Channel, producer: RingProducer, journal: Journal | None = None, keeping: Keeping | None = None
+    ) -> None:
         self.channel = channel
         self._producer = producer
         self._journal = journal
+        self._keeping = keeping
         self._dtype = channel.dtype
         record = channel.record
         self._packing = None if record is None or self._dtype is None else Packing(record, self._dtype)
@@ -58,6 +65,19 @@ class Producer:
         published = self.published
         text = f"memory, published up to {published}: survives the death of any process, not of the machine"
         return {"text": text, "published": published, "durable": None, "journal": None, "failure": None}
+
+    def compact(self) -> Kept:
+        """Removes of the journal what the channel's `keep` rule lets go, now; by itself it is done every ten seconds.
+
+        Gives how the journal stands by its rule, also while everything stays or it could not be looked at (`failure`).
+        Raises: ChannelUsageError on a memory channel.
+        """
+        if self._keeping is None:
+            raise ChannelUsageError(
+                f"channel {self.channel.name} has no journal here, so there is nothing to compact; make it with durability wal",
+                option="durability",
+            )
+        return self._keeping.look()
 
     def write(self, message: Message, timeout: float | None = None, wait: Wait = "published") -> int | Full:
         """Commits one message, as bytes or as an instance of the channel's dataclass; waits for consumers that gate.
@@ -196,6 +216,8 @@ class Producer:
 
         Raises: JournalError when the journal had stopped.
         """
+        if self._keeping is not None:
+            compactor().remove(self._keeping)
         self._producer.close()
         if self._journal is not None:
             self._journal.close()
@@ -235,15 +257,19 @@ def open_producer(
             if opened.ring.mode != "spsc":
                 raise
             raise EndpointBusyError(f"{error}, unless it was made with mode='mpsc'", **error.facts) from None
-    path, shape = opened.path, RingShape.of(opened.ring)
-    journal = Journal(opened.name, path, opened.journal, shape)
+    path, shape, place = opened.path, RingShape.of(opened.ring), opened.journal
+    journal = Journal(opened.name, path, place, shape)
     try:
         # The journal may have made the ring anew.
         opened = replace(opened, ring=Ring.open(path))
-        return Producer(opened, RingProducer(opened.ring), journal)
+        keeping = Keeping(opened.name, place.directory, place.keep or KeepPlan(), opened.ring)
+        producer = Producer(opened, RingProducer(opened.ring), journal, keeping)
     except BaseException:
         journal.close()
         raise
+    if place.keep is not None and place.keep.removes:
+        compactor().add(keeping)
+    return producer
 
 
 def _is_bytes(message: Any) -> bool:

@@ -21,7 +21,7 @@ pub use frame::{
     SnapshotHeader,
 };
 pub use recovery::{
-    Loaded, Progress, Recovered, RecoveryFacts, RecoveryOptions, Refused, check_place, load_usable, newest_usable,
-    proven_durable, recover, usable_snapshots,
+    Loaded, Progress, Recovered, RecoveryFacts, RecoveryOptions, Refused, check_place, is_of_history, load_usable,
+    newest_usable, proven_durable, recover, usable_snapshots,
 };
 pub use store::{Rotation, Snapshot, SnapshotFacts, SnapshotStore};

@@ -11,14 +11,14 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use std::time::{Duration, Instant};
 
-use super::error::SnapshotError;
-use super::frame::Place;
+use super::error::{SnapshotError, io_error};
+use super::frame::{self, Place, SNAPSHOT_HEADER_SIZE_BYTES, SnapshotHeader};
 use super::store::{SnapshotFacts, SnapshotStore};
 use crate::error::JournalError;
 use crate::reader::{Batch, JournalReader, ReaderOptions, Visible};
 use crate::segment;
 use crate::state::{Hashes, State};
-use crate::storage::Storage;
+use crate::storage::{Access, Storage, is_absent, read_full_at};
 use crate::verify::inspect_storage;
 
 /// What to recover.
@@ -289,6 +289,36 @@ pub fn check_place(journal: &Arc<dyn Storage>, facts: &SnapshotFacts) -> Result<
     );
     let (batch_number, expected) = (place.batch_number, place.chain);
     Err(SnapshotError::OtherHistory { path: path.clone(), sequence, batch_number, expected, found })
+}
+
+/// Whether the snapshot at `sequence` in a directory, of whatever kind of state, is whole and of this journal's history; what a
+/// keep rule counts. Whether its state loads only the state's owner can say.
+///
+/// # Errors
+/// As [`check_place`] for one that is whole and contradicts the journal; what reading returned.
+pub fn is_of_history(
+    journal: &Arc<dyn Storage>,
+    snapshots: &Arc<dyn Storage>,
+    sequence: u64,
+) -> Result<bool, SnapshotError> {
+    let name = frame::file_name(sequence);
+    let mut head = vec![0; SNAPSHOT_HEADER_SIZE_BYTES];
+    let path = snapshots.path(&name);
+    let file = match snapshots.open(&name, Access::Read) {
+        Err(error) if is_absent(&error) => return Ok(false),
+        file => file.map_err(io_error("open", &path))?,
+    };
+    let read = read_full_at(&*file, &mut head, 0).map_err(io_error("read", &path))?;
+    let Ok(header) = SnapshotHeader::decode(&head[..read]) else { return Ok(false) };
+    let facts = match SnapshotStore::open_storage(Arc::clone(snapshots), &header.kind)?.verify(sequence) {
+        Ok(facts) => facts,
+        Err(error @ (SnapshotError::Io { .. } | SnapshotError::Option { .. })) => return Err(error),
+        Err(_) => return Ok(false),
+    };
+    match check_place(journal, &facts) {
+        Err(SnapshotError::Behind { .. }) => Ok(false),
+        checked => checked.map(|()| true),
+    }
 }
 
 /// Highest sequence that a snapshot proves to have been durable, 0 if none does: what a journal is opened with as its

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
 
 from tidebook.cli.channel.inputs import AllowOthers, Node, Rings, all_channels
 from tidebook.cli.output import Json, console, print_json
@@ -184,12 +186,13 @@ def remove(
     name: str,
     consumer: str,
     *,
+    state: Annotated[bool, Parameter(negative="")] = False,
     node: Node = None,
     rings: Rings = None,
     allow_others: AllowOthers = False,
     json: Json = False,
 ) -> None:
-    """Forget a consumer that is not open, with its cursor, the stored one too.
+    """Forget a consumer that is not open, with its cursor, the stored one too; or a state, with all its checkpoints.
 
     Parameters
     ----------
@@ -197,9 +200,14 @@ def remove(
         Channel, such as md.trades or desk/md.trades, or the path of its ring.
     consumer
         Name of the consumer.
+    state
+        The name is that of a state, whose checkpoints are stored.
     """
     from tidebook.transport.checkpoints import stored_beside
 
+    if state:
+        _forget_state(name, consumer, node, rings, json=json)
+        return
     path, ring = _opened(name, consumer, node, rings, allow_others)
     store = stored_beside(path)
     whole, damaged = ([], []) if store is None else store.survey()
@@ -214,6 +222,23 @@ def remove(
         print_json({"channel": name, "path": str(path), "removed": consumer})
     else:
         print(f"{name}: {consumer} is forgotten")
+
+
+def _forget_state(channel: str, name: str, node: str | None, rings: Path | None, *, json: bool) -> None:
+    from tidebook.transport.checkpoints import stored_beside
+    from tidebook.transport.view import find_channel
+
+    file = find_channel(channel, node=node, root=rings)
+    store = stored_beside(file.path)
+    count = 0 if store is None else store.remove("state", file.name, name)
+    if not count:
+        raise UsageError(
+            f"{file.title} has no checkpoint of a state {name}; see `tidebook channel cursor ls`", option="consumer"
+        )
+    if json:
+        print_json({"channel": channel, "path": str(file.path), "removed_state": name, "checkpoints": count})
+    else:
+        print(f"{channel}: state {name} is forgotten, with {count} checkpoint{'' if count == 1 else 's'}")
 
 
 def _place(start: str) -> tuple[str, int]:

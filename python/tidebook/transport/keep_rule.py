@@ -1,0 +1,81 @@
+"""What of a channel's journal is to stay: the rule of who makes the channel, as its journal keeps it.
+
+It stands in the journal's configuration, so that who looks at a journal, or compacts one that nobody runs, finds it there.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from tidebook._core import journal_configurations, journal_keep_rule
+from tidebook.errors import JournalError
+
+FOREVER: Final = "forever"
+EVEN_UNREAD: Final = ", even unread"
+"""How a rule ends that readers do not hold back."""
+THRESHOLD_BYTES: Final = 1 << 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeepPlan:
+    """When messages of a journal may go."""
+
+    rule: str = FOREVER
+    """As `ChannelOptions.keep` has it."""
+    threshold_bytes: int = THRESHOLD_BYTES
+    """A journal up to this size is left alone."""
+    snapshots: Path | None = None
+    """Where the snapshots are that the rule counts."""
+
+    @property
+    def conditions(self) -> str:
+        """The rule without what it says of readers."""
+        return self.rule.removesuffix(EVEN_UNREAD)
+
+    @property
+    def spares_readers(self) -> bool:
+        """What a reader needs stays."""
+        return not self.rule.endswith(EVEN_UNREAD)
+
+    @property
+    def removes(self) -> bool:
+        """Something may go by it."""
+        return self.conditions != FOREVER
+
+    def checked(self) -> KeepPlan:
+        """The same, spelled as the core does. Raises: JournalError for a rule that is none."""
+        conditions = journal_keep_rule(self.conditions)
+        if "snapshots" in conditions and self.snapshots is None:
+            raise JournalError(f"keep rule {self.rule!r} counts snapshots: say where they are, with snapshots_dir")
+        return replace(self, rule=conditions + ("" if self.spares_readers else EVEN_UNREAD))
+
+    def configuration(self) -> str:
+        """What the journal keeps of it, JSON; empty where everything stays."""
+        if not self.removes:
+            return ""
+        said = {"keep": self.rule, "compaction_threshold": self.threshold_bytes}
+        if self.snapshots is not None:
+            said["snapshots_dir"] = str(self.snapshots)
+        return json.dumps(said, sort_keys=True)
+
+
+def plan_of(journal: Path) -> KeepPlan:
+    """The rule that a journal was last run with; `forever` where it says none.
+
+    Raises: JournalAbsentError; JournalDamagedError for a damaged header.
+    """
+    changes = journal_configurations(journal)
+    said = changes[-1]["configuration"] if changes else None
+    try:
+        options = json.loads(said or "{}").get("options") or {}
+        snapshots = options.get("snapshots_dir")
+        return KeepPlan(
+            rule=str(options.get("keep", FOREVER)),
+            threshold_bytes=int(options.get("compaction_threshold", THRESHOLD_BYTES)),
+            snapshots=None if snapshots is None else Path(snapshots),
+        )
+    except (ValueError, TypeError, AttributeError):
+        return KeepPlan()  # the configuration of something else

@@ -1,0 +1,409 @@
+"""What of a channel's journal stays, and who removes the rest: the process of its producer, while that runs.
+
+The producer's process applies the rule, and no node: a channel needs none, its journal grows while its producer runs and at no other
+time, and the rings and stores that show who still reads are this user's own. It does so in a thread of low urgency for all journals of
+the process, never in the one that journals: who waits for a sync would wait for directories and other people's stores.
+
+What a reader still needs stays, whatever the rule says, unless it ends with `, even unread`: readers are the consumers that the ring
+knows, the cursors that are stored, and every checkpoint that is kept, because each can be recovered by its number. Stores of
+checkpoints elsewhere (`open_consumer(..., checkpoints=DIRECTORY)`) and who reads the journal's files without a ring are not known here.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from tidebook._core import (
+    CheckpointStore,
+    compact_journal,
+    inspect_journal,
+    journal_first_to_keep,
+    snapshot_is_of_history,
+)
+from tidebook.errors import JournalLockedError, TidebookError
+from tidebook.transport.companions import checkpoints_of, continues
+from tidebook.transport.journal import JOURNAL_CONSUMER
+from tidebook.transport.keep_rule import FOREVER, KeepPlan, plan_of
+from tidebook.transport.view import ChannelView, channel_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from tidebook._core import Ring
+
+INTERVAL_S: Final = 10.0
+"""How often a journal is looked at."""
+_COMPACTED_FILE = "first"
+_SNAPSHOT = ".snapshot"
+_BY_RULE = "its rule keeps"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """Somebody who still needs messages of a journal."""
+
+    what: str
+    """For people."""
+    first_needed: int
+    is_consumer: bool
+    """By a cursor; else by a state that was stored."""
+
+
+def readers(journal: Path, consumers: Iterable[dict[str, Any]]) -> list[Reader]:
+    """Who needs what of a journal: `consumers` as rings show them, and what is stored beside it; who needs most first.
+
+    Raises: CheckpointError and its kinds for a store that cannot be read: who stands in it is not known then.
+    """
+    found = [
+        Reader(
+            what=f"consumer {one['name']}" if one["name"] else f"a consumer of process {one['process_id']}",
+            first_needed=one["next"],
+            is_consumer=True,
+        )
+        for one in consumers
+        if one["name"] != JOURNAL_CONSUMER and (one["name"] or one["alive"])
+    ]
+    store = checkpoints_of(journal)
+    cursors: dict[str, Reader] = {}
+    for one in CheckpointStore(store).list() if store.is_dir() else []:
+        # Its own last message too: the batch with it shows that checkpoint and journal belong together.
+        first_needed = max(1, one["sequence"])
+        if one["kind"] == "consumer":
+            cursors[one["name"]] = Reader(
+                what=f"the stored cursor of consumer {one['name']}", first_needed=first_needed, is_consumer=True
+            )
+        else:
+            what = f"checkpoint {one['checkpoint_id']} of state {one['name']}"
+            found.append(Reader(what=what, first_needed=first_needed, is_consumer=False))
+    return sorted([*found, *cursors.values()], key=lambda reader: reader.first_needed)
+
+
+def ring_consumers(journal: Path, root: Path | None = None) -> list[dict[str, Any]]:
+    """The consumers of all rings that go on with a journal, of every node, as shared memory shows them.
+
+    Raises: JournalError and its kinds; ChannelError for such a ring that cannot be read.
+    """
+    state = inspect_journal(journal)
+    found: list[dict[str, Any]] = []
+    for file in channel_files(root):
+        if file.name != state["channel"]:
+            continue
+        view = ChannelView(file)
+        if view.info["visible_durable"] and continues(view.info["epoch"], state["journal_id"]):
+            found += view.status()["consumers"]
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """How a journal stands by its rule."""
+
+    rule: str
+    threshold_bytes: int
+    size_bytes: int = 0
+    """Of its segments."""
+    first_sequence: int = 1
+    """The first message it holds."""
+    was_compacted: bool = False
+    """Messages before that were removed, by a rule or somebody's command."""
+    keep_from: int | None = None
+    """The first message that the rule keeps; None of a journal up to the threshold, where it is not asked."""
+    removed_segments: int = 0
+    removed_bytes: int = 0
+    """By this process, since it opened the journal."""
+    held_by: str = ""
+    """Why a journal above the threshold is no shorter; empty when it need not be."""
+    failure: str = ""
+    """Why it could not be looked at; tried again by the next look."""
+
+    @property
+    def text(self) -> str:
+        """For people, behind what the journal holds; empty where there is nothing to say."""
+        said = (
+            [f"1 to {self.first_sequence - 1:,} were removed"] if self.was_compacted and self.first_sequence > 1 else []
+        )
+        if self.rule != FOREVER:
+            said.append(f"keeps {self.rule}")
+        if self.held_by:
+            said.append(f"above its threshold of {self.threshold_bytes:,} bytes, because {self.held_by}")
+        if self.failure:
+            said.append(f"cannot be compacted: {self.failure}")
+        return "; ".join(said)
+
+
+_File = tuple[str, int, int, int]
+"""Path, inode, size and time of change of a snapshot, which is written once."""
+
+
+def judged(journal: Path, plan: KeepPlan, consumers: Iterable[dict[str, Any]]) -> Kept:
+    """How a journal stands by a plan now; removes nothing. Raises: JournalError and its kinds, CheckpointError, OSError."""
+    size_bytes = _size_bytes(journal)
+    kept = Kept(
+        rule=plan.rule,
+        threshold_bytes=plan.threshold_bytes,
+        size_bytes=size_bytes,
+        first_sequence=inspect_journal(journal)["first_sequence"],
+        was_compacted=(journal / _COMPACTED_FILE).exists(),
+    )
+    if not plan.removes or size_bytes <= plan.threshold_bytes:
+        return kept
+    return _by_rule(journal, plan, consumers, kept, set())
+
+
+def kept_now(journal: Path, root: Path | None = None) -> Kept:
+    """As `judged`, by the rule that stands in the journal and the rings there are; what cannot be looked at is its `failure`."""
+    plan = KeepPlan()
+    try:
+        plan = plan_of(journal)
+        return judged(journal, plan, ring_consumers(journal, root) if plan.removes else [])
+    except (TidebookError, OSError) as error:
+        return Kept(rule=plan.rule, threshold_bytes=plan.threshold_bytes, failure=str(error))
+
+
+def compact_by(
+    journal: Path, plan: KeepPlan, consumers: Iterable[dict[str, Any]], known: set[_File] | None = None
+) -> Kept:
+    """Removes of a journal what a plan lets go, if it is above the threshold; beside its producer and readers too.
+
+    `known` are snapshots that were read whole already, and gets those that are.
+    Raises: as `judged`; JournalLockedError while it is compacted or backed up.
+    """
+    size_bytes = _size_bytes(journal)
+    if not plan.removes or size_bytes <= plan.threshold_bytes:
+        return judged(journal, plan, consumers)
+    # Who reads is asked before anything goes: those who are known by then only move on.
+    kept = Kept(rule=plan.rule, threshold_bytes=plan.threshold_bytes)
+    found = _by_rule(journal, plan, consumers, kept, set() if known is None else known)
+    removed = compact_journal(journal, found.keep_from or 0)
+    size_bytes = _size_bytes(journal)
+    return replace(
+        found,
+        size_bytes=size_bytes,
+        first_sequence=removed["first_sequence"],
+        was_compacted=(journal / _COMPACTED_FILE).exists(),
+        removed_segments=len(removed["removed"]),
+        removed_bytes=removed["size_bytes"],
+        held_by=found.held_by if size_bytes > plan.threshold_bytes else "",
+    )
+
+
+def _by_rule(journal: Path, plan: KeepPlan, consumers: Iterable[dict[str, Any]], kept: Kept, known: set[_File]) -> Kept:
+    """With the first message that stays, and what keeps it."""
+    reading = readers(journal, consumers)
+    floor = min((reader.first_needed for reader in reading if reader.is_consumer), default=None)
+    keep_from = journal_first_to_keep(
+        journal,
+        plan.conditions,
+        now_ns=time.time_ns(),
+        snapshots=_snapshots(journal, plan, known),
+        consumers_floor=None if floor is None else floor - 1,
+    )
+    held_by = f"{_BY_RULE} message {keep_from:,} and what follows, and its two newest segments stay"
+    if plan.spares_readers and reading and reading[0].first_needed <= keep_from:
+        keep_from = reading[0].first_needed
+        held_by = f"{reading[0].what} still needs message {keep_from:,}"
+    return replace(kept, keep_from=keep_from, held_by=held_by)
+
+
+def _size_bytes(journal: Path) -> int:
+    """Of all segments, those that go meanwhile left out. Raises: OSError."""
+    size_bytes = 0
+    with os.scandir(journal) as entries:
+        for entry in entries:
+            if entry.name.endswith(".segment"):
+                try:
+                    size_bytes += entry.stat().st_size
+                except FileNotFoundError:
+                    continue
+    return size_bytes
+
+
+def _snapshots(journal: Path, plan: KeepPlan, known: set[_File]) -> list[int]:
+    """Sequences of the snapshots that cover the journal: of several states those of the one that is covered least.
+
+    Raises: SnapshotMismatchError for one that contradicts the journal; OSError.
+    """
+    if "snapshots" not in plan.conditions or plan.snapshots is None:
+        return []
+    needed = int(plan.conditions.split("snapshots ", 1)[1].split(" ", 1)[0])
+    covered = [_covering(journal, place, names, needed, known) for place, names in _stores(plan.snapshots)]
+    if not all(len(sequences) >= needed for sequences in covered):
+        return []
+    return min(covered, key=min, default=[])
+
+
+def _stores(place: Path) -> list[tuple[Path, list[str]]]:
+    """Each directory below with snapshots in it, and their names."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    walked = os.walk(place, onerror=refuse, followlinks=True) if place.is_dir() else []
+    found = [(Path(at), [name for name in names if name.endswith(_SNAPSHOT)]) for at, _, names in walked]
+    return [(at, names) for at, names in found if names]
+
+
+def _covering(journal: Path, place: Path, names: Sequence[str], needed: int, known: set[_File]) -> list[int]:
+    """The newest that are whole and of the journal's history, as many as are needed."""
+    sequences = [int(name[: -len(_SNAPSHOT)]) for name in names if name[: -len(_SNAPSHOT)].isdecimal()]
+    found: list[int] = []
+    for name, sequence in sorted(zip(names, sequences, strict=False), key=lambda pair: -pair[1]):
+        if len(found) == needed:
+            break
+        try:
+            stat = (place / name).stat()
+        except FileNotFoundError:
+            continue  # rotated away, so there are newer ones
+        file = (str(place / name), stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        if file not in known and not snapshot_is_of_history(journal, place, sequence):
+            continue
+        known.add(file)
+        found.append(sequence)
+    return found
+
+
+class Keeping:
+    """One journal that this process runs, looked after while it is open."""
+
+    def __init__(self, channel: str, journal: Path, plan: KeepPlan, ring: Ring) -> None:
+        """Nothing is looked at yet."""
+        self._channel = channel
+        self._journal = journal
+        self._plan = plan
+        self._ring = ring
+        self._lock = threading.Lock()
+        self._known: set[_File] = set()
+        self._is_open = True
+        self._process_id = os.getpid()
+        self._told = ""
+        self.kept = Kept(rule=plan.rule, threshold_bytes=plan.threshold_bytes)
+        """As of the last look."""
+
+    def look(self) -> Kept:
+        """Removes what may go. What fails stands in `kept.failure` and is tried again by the next look."""
+        if os.getpid() != self._process_id:
+            return self.kept
+        with self._lock:
+            if not self._is_open:
+                return self.kept
+            before = self.kept
+            try:
+                consumers = self._ring.status()["consumers"]
+                kept = compact_by(self._journal, self._plan, consumers, self._known)
+                self.kept = replace(
+                    kept,
+                    removed_segments=before.removed_segments + kept.removed_segments,
+                    removed_bytes=before.removed_bytes + kept.removed_bytes,
+                )
+                if kept.removed_segments:
+                    _log.info(
+                        "channel %s: %d segments of its journal (%d bytes) were removed by its rule, %s; it begins with message %d",
+                        self._channel,
+                        kept.removed_segments,
+                        kept.removed_bytes,
+                        kept.rule,
+                        kept.first_sequence,
+                    )
+            except JournalLockedError:
+                self.kept = replace(before, failure="a backup is being made, or somebody else compacts it")
+            except (TidebookError, OSError) as error:
+                self.kept = replace(before, failure=str(error))
+            return self.kept
+
+    def tell(self) -> None:
+        """Logs what keeps it above the threshold, once: the numbers in it move on and are no news."""
+        why = self.kept.failure or self.kept.held_by
+        told = "".join(letter for letter in why if not letter.isdigit())
+        if why and told != self._told:
+            level = logging.INFO if why == self.kept.held_by and why.startswith(_BY_RULE) else logging.WARNING
+            _log.log(level, "channel %s: its journal is above its compaction_threshold: %s", self._channel, why)
+        self._told = told
+
+    def close(self) -> None:
+        """No look begins after this, and the one in hand has ended. In a forked child, where none ever begins, nothing."""
+        if os.getpid() == self._process_id:
+            with self._lock:
+                self._is_open = False
+
+
+class _Compactor:
+    """Looks at all journals of this process now and then, in one thread that lives as long as there are any."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._due: dict[Keeping, float] = {}
+        self._thread: threading.Thread | None = None
+
+    def add(self, keeping: Keeping) -> None:
+        """From now on, but not at once: after a reboot those come back first whose cursor was stored nowhere."""
+        with self._changed:
+            self._due[keeping] = time.monotonic() + INTERVAL_S
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="tidebook-compaction", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def remove(self, keeping: Keeping) -> None:
+        """Waits for a look in hand."""
+        with self._changed:
+            self._due.pop(keeping, None)
+            self._changed.notify()
+        keeping.close()
+
+    def stop(self) -> None:
+        """Before the interpreter ends: its threads must be out of the core by then."""
+        with self._changed:
+            self._due.clear()
+            self._changed.notify()
+            thread = self._thread
+        if thread is not None:
+            thread.join()
+
+    def _run(self) -> None:
+        while (due := self._next()) is not None:
+            due.look()
+            due.tell()
+
+    def _next(self) -> Keeping | None:
+        """Waits for the one whose time comes first; None when there are none left."""
+        with self._changed:
+            while self._due:
+                first = min(self._due, key=lambda keeping: self._due[keeping])
+                now = time.monotonic()
+                if self._due[first] <= now:
+                    self._due[first] = now + INTERVAL_S
+                    return first
+                self._changed.wait(self._due[first] - now)
+            self._thread = None
+            return None
+
+
+_compactor = _Compactor()
+
+
+def compactor() -> _Compactor:
+    """That of this process."""
+    return _compactor
+
+
+@atexit.register
+def _stop() -> None:
+    # Of the process that ends: a forked child has one of its own.
+    _compactor.stop()
+
+
+def _forget_in_child() -> None:
+    # Threads do not come along, and a lock may be one that a thread of the parent had.
+    global _compactor
+    _compactor = _Compactor()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)
