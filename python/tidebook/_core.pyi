@@ -587,6 +587,7 @@ class MarketDataEngine:
         feeds: dict[str, pathlib.Path],
         rings_dir: str | os.PathLike[str],
         *,
+        venue: tuple[pathlib.Path, pathlib.Path] | None = None,
         snapshots_dir: str | os.PathLike[str] | None = None,
         wait: str = "park",
         stages_every: int = 32,
@@ -600,6 +601,8 @@ class MarketDataEngine:
 
         A feed of which `snapshots_dir` holds a snapshot is derived from there on, else from its first message: see
         `taken_up`. What is published is the same.
+        `venue` is the node's own venue, as one more feed `local`: the journal directory of `orders`, whose engine has to run or to
+        have run, and the file that its instruments' names are kept in.
         One live message in `stages_every` is timed at every stage of `latency`; 0: none.
         What is asked for speed (`cpu` of the thread, the rings' memory) may be refused: see `in_force`. `seccomp` on: the
         thread may ask the kernel for nothing but memory, files, clocks and sleep; log: the kernel's log names what else.

@@ -1,9 +1,9 @@
-"""A process in which `orders` is written faster than it is synced, and what the gateway's follower tells meanwhile.
+"""A process in which `orders` is written faster than it is synced, and what the gateway's follower and market data tell meanwhile.
 
     strace -f -e inject=fdatasync:delay_enter=500000 python -m tests.gateway.slow_disk DIRECTORY
 
 The last line is JSON: `ahead`, how far the ring was beyond what was durable when it was full; `told`, the most that was told too much;
-`turns`, how often another task ran before anything of that was synced; `durable`, what was told in the end.
+`seen`, the most that market data went ahead of what is durable; `turns`, how often another task ran before anything of that was synced; `durable`, what was told in the end.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tidebook._core import MarketDataEngine
 from tidebook.gateway.following import CHANNEL, OrdersFollower
 from tidebook.transport import create_channel, open_producer
 from tidebook.venue import COMMAND, Venue, Verdict, timer
@@ -36,21 +37,29 @@ async def run(directory: Path) -> dict[str, int]:
     with open_producer(channel) as producer:
         follower = OrdersFollower(directory, Venue(history=False), 16)
         following = asyncio.create_task(follower.run())
+        market_data = MarketDataEngine({}, directory, venue=(directory / "wal/orders", directory / "no-names.json"))
+
+        def taken() -> int:
+            sequence: int = market_data.status()["feeds"]["local"]["sequence"]
+            return sequence
+
         await asyncio.sleep(0.1)
         for record in journaled():
             producer.write(record.tobytes())
         synced = channel.ring.durable
         ahead = channel.status()["oldest"] - 1 - synced
         waiting = asyncio.create_task(follower.wait_durable(COMMANDS))
-        told, turns = 0, 0
-        while not waiting.done():
+        told, turns, seen = 0, 0, 0
+        while not waiting.done() or taken() < COMMANDS:
             await asyncio.sleep(0.001)
+            seen = max(seen, taken() - channel.ring.durable)
             told = max(told, follower.durable - channel.ring.durable)
             turns += channel.ring.durable == synced
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
         follower.close()
-        return {"ahead": ahead, "told": told, "turns": turns, "durable": follower.durable}
+        market_data.stop()
+        return {"ahead": ahead, "told": told, "seen": seen, "turns": turns, "durable": follower.durable}
 
 
 if __name__ == "__main__":

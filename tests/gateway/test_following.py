@@ -1,4 +1,4 @@
-"""What the gateway tells of `orders`, beside a disk that is slower than the engine and among many other readers."""
+"""What the gateway and market data tell of `orders`, beside a disk that is slower than the engine and among many other readers."""
 
 import asyncio
 import contextlib
@@ -38,6 +38,7 @@ def test_what_a_slow_disk_has_not_synced_is_not_told_as_durable_and_holds_nobody
     found = json.loads(ran.stdout.splitlines()[-1])
     assert found["ahead"] > 0 or not slow, "the disk was not slow enough to show anything"
     assert (found["told"], found["durable"]) == (0, COMMANDS)
+    assert found["seen"] == 0, "market data spoke of what is not on disk"
     assert found["turns"] > 5 or not slow, found
 
 

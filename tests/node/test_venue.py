@@ -5,11 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.sync.client import connect
 
 import tidebook as tb
 from tests.node.test_live import get, node, wait_for
@@ -187,3 +189,71 @@ def test_another_process_trades_over_shared_memory(tmp_path: Path, rings: Path) 
     # What a stopped venue is sent would be carried out by its next start.
     with pytest.raises(OrderEntryError, match="does not run: what is sent now would be carried out by its next start"):
         tb.connect(directory=rings / "default")
+
+
+def test_the_venues_instruments_are_market_data_like_any_others_also_after_a_kill(tmp_path: Path, rings: Path) -> None:
+    data, btc = tmp_path / "data", "BTC-USD.LOCAL"
+
+    def of(address: str, path: str, **query: str) -> Any:
+        return get(address, f"{path}?" + urllib.parse.urlencode({"instrument": btc, **query}))
+
+    def book(address: str) -> tuple[int, list[list[str]], list[list[str]]]:
+        found = of(address, "depth")
+        assert (found["usable"], found["whole"]) == (True, True)
+        return found["last_update_id"], found["bids"], found["asks"]
+
+    with node(data, rings, *OPTIONS) as (process, address):
+        tidebook("venue", "init", data=data)
+        for account, side, size, price in [
+            ("alice", "buy", "0.1", "60000"),
+            ("alice", "buy", "0.2", "59990.5"),
+            ("bob", "sell", "0.5", "60010"),
+        ]:
+            sent = tidebook("venue", "place", account, btc, side, size, price, data=data)
+        wait_for(lambda: book(address)[0] == sent["sequence"])
+        expected = [["60000.00", "0.10000"], ["59990.50", "0.20000"]], [["60010.00", "0.50000"]]
+        assert book(address)[1:] == expected
+        with connect(f"ws{address.removeprefix('http')}/ws/v1") as socket:
+            streams = [f"{btc.lower()}@trade", f"{btc.lower()}@depth20"]
+            socket.send(json.dumps({"method": "SUBSCRIBE", "params": streams, "id": 1}))
+            taken = tidebook("venue", "place", "bob", btc, "sell", "0.04", data=data)
+            heard: dict[str, Any] = {}
+            while heard.get(streams[1], {}).get("last_update_id") != taken["sequence"] or not heard.get(streams[0]):
+                frame = json.loads(socket.recv(timeout=30))
+                if frame.get("stream") in streams:
+                    heard[frame["stream"]] = frame["data"]
+        assert heard[streams[1]]["bids"][0] == ["60000.00", "0.06000"]
+        (trade,) = of(address, "trades")
+        assert (trade["id"], trade["price"], trade["size"], trade["side"]) == (1, "60000.00", "0.04000", "sell")
+        (bar,) = of(address, "klines", timeframe="1d")
+        assert (bar["open"], bar["volume"], bar["trade_count"], bar["closed"]) == ("60000.00", "0.04000", 1, False)
+        top = of(address, "bookTicker")
+        assert (top["bid_price"], top["ask_price"], top["usable"]) == ("60000.00", "60010.00", True)
+        (line,) = [line for line in get(address, "tops") if line["instrument"] == btc]
+        assert (line["venue"], line["book"], line["last_price"]) == ("local", "usable", "60000.00")
+        (definition,) = [found for found in get(address, "instruments") if found["instrument"] == btc]
+        assert (definition["tick"], definition["lot"]) == ("0.01", "0.00001")
+        # A venue that nobody asks for anything is not silent.
+        (feed,) = [feed for feed in get(address, "feeds") if feed["venue"] == "local"]
+        assert (feed["state"], feed["age_us"], feed["books_usable"]) == ("live", 0, 1)
+        assert of(address, "outages") == []
+        with tb.open_consumer("md.trades", directory=rings / "default", start="earliest") as consumer:
+            batch = consumer.poll_batch()
+            assert isinstance(batch, tb.Batch)
+            with batch:
+                own = batch.array[batch.array["instrument_id"] >> 24 == 12]
+                assert (own["price"].tolist(), own["size"].tolist()) == ([6_000_000], [4_000])
+                assert own["source_sequence"].tolist() == [taken["sequence"]]
+        process.kill()
+        process.wait()
+    with node(data, rings, *OPTIONS) as (_, address):
+        wait_for(lambda: book(address)[0] == taken["sequence"])
+        assert book(address) == (taken["sequence"], [["60000.00", "0.06000"], expected[0][1]], expected[1])
+        assert [trade["id"] for trade in of(address, "trades")] == [1]
+    for ring in (rings / "default").iterdir():
+        ring.unlink()
+    with node(data, rings, *OPTIONS) as (_, address):
+        wait_for(lambda: book(address)[0] == taken["sequence"])
+        assert book(address)[1:] == ([["60000.00", "0.06000"], expected[0][1]], expected[1])
+        tidebook("venue", "cancel", "alice", "--all", data=data)
+        wait_for(lambda: book(address)[1:] == ([], expected[1]))

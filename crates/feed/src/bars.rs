@@ -490,6 +490,18 @@ impl Bars {
         in_time
     }
 
+    /// Whether no trade was ever added.
+    pub(crate) const fn is_new(&self) -> bool {
+        self.last.is_none()
+    }
+
+    /// Nothing was traded before the feed began: its first bars lack nothing.
+    #[cold]
+    pub(crate) fn begin_whole(&mut self) {
+        let open = self.series.iter_mut().flat_map(|series| &mut series.open);
+        open.for_each(|bar| bar.flags &= !FLAG_UNPROVEN);
+    }
+
     /// Trades were lost between the one added last and one at `ts_event`: marks every bar that may lack them, and gives
     /// the closed ones again.
     pub(crate) fn doubt(&mut self, ts_event: i64, mut changed: impl FnMut(u32, &BarState)) {

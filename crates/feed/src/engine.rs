@@ -23,6 +23,7 @@ use crate::itch::ItchFeed;
 use crate::kraken::KrakenFeed;
 use crate::kraken_v1::KrakenV1Feed;
 use crate::lobster::LobsterFeed;
+use crate::local::LocalFeed;
 use crate::market::{Emitter, Markets, StatusRecord};
 use crate::oracles::Oracles;
 use crate::saved::{Input, Saved, SavedError, layout_of, name_of, save_field, saved};
@@ -246,6 +247,7 @@ enum Dialect {
     Bitstamp(BitstampFeed),
     Lobster(LobsterFeed),
     Itch(ItchFeed),
+    Local(LocalFeed),
 }
 
 impl Dialect {
@@ -265,6 +267,7 @@ impl Dialect {
             Venue::Bitstamp => Self::Bitstamp(BitstampFeed::default()),
             Venue::Lobster => Self::Lobster(LobsterFeed::default()),
             Venue::Nasdaq => Self::Itch(ItchFeed::default()),
+            Venue::Local => Self::Local(LocalFeed::default()),
             other => panic!("no dialect for {}: add one to tidebook-feed", other.name()),
         }
     }
@@ -279,6 +282,8 @@ impl Dialect {
             Self::Bitstamp(feed) => feed.save(out),
             Self::Lobster(feed) => feed.save(out),
             Self::Itch(feed) => feed.save(out),
+            // Keeps nothing.
+            Self::Local(_) => {}
         }
     }
 
@@ -292,6 +297,7 @@ impl Dialect {
             Self::Bitstamp(feed) => *feed = Saved::load(input)?,
             Self::Lobster(feed) => *feed = Saved::load(input)?,
             Self::Itch(feed) => *feed = Saved::load(input)?,
+            Self::Local(_) => {}
         }
         Ok(())
     }
@@ -397,6 +403,7 @@ impl FeedEngine {
             (MessageKind::Ws, Dialect::Bitstamp(feed)) => feed.on_ws(markets, quarantine, connection, body, &mut emit),
             (MessageKind::Ws, Dialect::Lobster(feed)) => feed.on_ws(markets, quarantine, connection, body, &mut emit),
             (MessageKind::Ws, Dialect::Itch(feed)) => feed.on_ws(markets, quarantine, connection, body, &mut emit),
+            (MessageKind::Ws, Dialect::Local(feed)) => feed.on_ws(markets, quarantine, (context, body), &mut emit),
             (MessageKind::Rest, Dialect::Binance(feed)) => {
                 feed.on_rest(markets, quarantine, connection, context, body, &mut emit);
             }
@@ -406,7 +413,7 @@ impl FeedEngine {
             (MessageKind::Rest, Dialect::CoinbaseAdvanced(feed)) => {
                 feed.on_rest(markets, quarantine, context, body, &mut emit);
             }
-            (MessageKind::Rest, Dialect::Bitstamp(_) | Dialect::Lobster(_) | Dialect::Itch(_)) => {
+            (MessageKind::Rest, Dialect::Bitstamp(_) | Dialect::Lobster(_) | Dialect::Itch(_) | Dialect::Local(_)) => {
                 markets.counters.unknown += 1;
             }
             (MessageKind::Timer, _) => markets.counters.timers += 1,
@@ -431,7 +438,10 @@ impl FeedEngine {
             for index in 0..self.markets.all().len() {
                 self.markets.close_bars(index, clock, false, emit);
             }
-            self.health.tell(ts_recv, &self.markets, self.connections.count(), emit);
+            // Of a venue that speaks when it is asked to, silence says nothing.
+            if self.markets.venue != Venue::Local {
+                self.health.tell(ts_recv, &self.markets, self.connections.count(), emit);
+            }
         }
     }
 
@@ -504,6 +514,8 @@ impl FeedEngine {
             Dialect::Bitstamp(feed) => feed.on_disconnect(&mut self.markets, connection, emit),
             Dialect::Lobster(feed) => feed.on_disconnect(&mut self.markets, connection, emit),
             Dialect::Itch(feed) => feed.on_disconnect(&mut self.markets, connection, emit),
+            // Nobody connects to it.
+            Dialect::Local(_) => {}
         }
     }
 
@@ -529,6 +541,12 @@ impl FeedEngine {
     /// Ids and venue symbols of all instruments, in the order of their first appearance.
     pub fn instruments(&self) -> impl Iterator<Item = (InstrumentId, &[u8])> {
         self.markets.all().iter().map(|market| (market.id, &market.symbol[..]))
+    }
+
+    /// Ids of all instruments that are defined, with the decimals of their prices and sizes.
+    pub fn exponents(&self) -> impl Iterator<Item = (InstrumentId, u8, u8)> {
+        let defined = self.markets.all().iter().filter(|market| market.version > 0);
+        defined.map(|market| (market.id, market.price_exp, market.size_exp))
     }
 
     /// The book of an instrument, whatever its state.
@@ -569,6 +587,7 @@ impl FeedEngine {
             Dialect::Bitstamp(feed) => feed.hash(&mut state),
             Dialect::Lobster(feed) => feed.hash(&mut state),
             Dialect::Itch(feed) => feed.hash(&mut state),
+            Dialect::Local(feed) => feed.hash(&mut state),
         }
         state.finish()
     }

@@ -946,15 +946,20 @@ impl Markets {
         }
         let flags = print.flags & FLAG_BACKFILL;
         let Print { trade_id, price, size, side, .. } = *print;
-        let Self { all, counters, .. } = self;
+        let Self { venue, all, counters, .. } = self;
         let Market { bars, id, price_exp, size_exp, .. } = &mut all[index];
         let trade = BarTrade { ts_event, trade_id, price, size, side, flags };
+        // Our own venue is known from its first order on.
+        let is_first_of_all = *venue == Venue::Local && bars.is_new();
         let in_time = bars.add(&trade, |interval_s, bar| {
             counters.bar_revisions += 1;
             let record = bar_record(interval_s, bar, (id.get(), *price_exp, *size_exp), emit);
             emit.sink.bar(&record);
         });
         counters.trades_too_late += u64::from(!in_time);
+        if is_first_of_all {
+            bars.begin_whole();
+        }
     }
 
     /// Trades were lost between the last one and one at `ts_event`.

@@ -92,4 +92,11 @@ status_kinds! {
     TradingResumed = 27 "trading_resumed",
     /// The venue declared a trade void; `found` is its id.
     TradeBroken = 28 "trade_broken",
+    /// The session of the instrument is another one: `found` is its number as in `docs/formats/orders.md`.
+    SessionChanged = 29 "session_changed",
+    /// An auction that ended now would give price `found` and size `count`, in the instrument's units; both 0 when it would
+    /// give no trade.
+    IndicativePrice = 30 "indicative_price",
+    /// The auction ended at price `found` and size `count`; its trades are told one by one as well.
+    Uncrossed = 31 "uncrossed",
 }

@@ -29,6 +29,7 @@ const FEEDS: [(Venue, &str); Venue::ALL.len()] = [
     (Venue::Bitstamp, "bitstamp"),
     (Venue::Lobster, "lobster"),
     (Venue::Nasdaq, "itch"),
+    (Venue::Local, "local"),
 ];
 
 fn kept() -> PathBuf {

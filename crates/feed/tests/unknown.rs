@@ -3,9 +3,9 @@
 mod common;
 
 use common::{Message, messages, run};
-use tidebook_feed::RecordBatch;
+use tidebook_feed::{LocalEvent, RecordBatch};
 use tidebook_testkit::ItchMessage;
-use tidebook_types::{MessageKind, Venue};
+use tidebook_types::{MessageKind, Session, Venue};
 
 /// A change of one message: text that stands in it, and what stands there instead.
 type Change = (Vec<u8>, Vec<u8>);
@@ -331,9 +331,38 @@ fn itch() -> Case {
     }
 }
 
+fn local() -> Case {
+    let message = |events: &[LocalEvent]| {
+        let mut body = Vec::new();
+        events.iter().for_each(|event| event.write_to(&mut body));
+        Message { body, ..ws("") }
+    };
+    let index = 0;
+    let definition = message(&[LocalEvent::Instrument { index, exponents: (2, 5), tick: 1, lot: 1 }]);
+    let session = message(&[LocalEvent::Session { index, before: Session::Closed, now: Session::Continuous }]);
+    let levels = message(&[
+        LocalEvent::Level { index, side: 1, price: 100, size: 5 },
+        LocalEvent::Level { index, side: -1, price: 101, size: 7 },
+    ]);
+    let trade = message(&[LocalEvent::Trade { index, side: 1, price: 101, size: 2, trade_id: 1 }]);
+    let longer = |message: &Message| (message.body.clone(), [&message.body[..], b"new"].concat());
+    let with = |message: &Message, at: usize, byte: u8| {
+        let mut changed = message.body.clone();
+        changed[at] = byte;
+        (message.body.clone(), changed)
+    };
+    Case {
+        venue: Venue::Local,
+        fields: vec![longer(&levels), longer(&trade)],
+        values: vec![with(&trade, 1, 9)],
+        message: Message { body: with(&session, 0, 99).1, ..ws("") },
+        messages: vec![Message { context: b"BTC-USD".to_vec(), ..definition }, session, levels, trade],
+    }
+}
+
 fn cases() -> Vec<Case> {
     let binance_of = [Venue::Binance, Venue::BinanceUsdm, Venue::BinanceCoinm, Venue::BinanceUs].map(binance);
-    let others = [coinbase(), coinbase_advanced(), kraken(), kraken_v1(), bitstamp(), lobster(), itch()];
+    let others = [coinbase(), coinbase_advanced(), kraken(), kraken_v1(), bitstamp(), lobster(), itch(), local()];
     binance_of.into_iter().chain(others).collect()
 }
 

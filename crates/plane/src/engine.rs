@@ -1,5 +1,7 @@
 //! The market-data engine: one thread that turns the feeds of any number of venues into one set of `md.*`.
 //!
+//! The node's own venue is one more of them ([`VenueSource`]), whose feed is made of the commands on `orders` ([`LocalFeed`]).
+//!
 //! It derives everything from each feed's history when it starts and drops what the channels already hold, so a
 //! killed engine goes on without a gap or a duplicate. Trades, quotes and depth go out one by one as they are
 //! decoded; book images once per batch of input, only for books that changed, so bursts make images newer, not more.
@@ -17,8 +19,9 @@ use tidebook_feed::{FeedEngine, FeedState};
 use tidebook_journal::panic_text;
 use tidebook_ring::tuning::{Effect, MemoryTuning, pin_thread};
 use tidebook_ring::{Ring, Wait, wait_any};
-use tidebook_types::{BookImage, Health, InstrumentId, RawMessage, Venue};
-use zerocopy::FromZeros;
+use tidebook_types::command::COMMAND_SIZE_BYTES;
+use tidebook_types::{BookImage, Command, Health, InstrumentId, RawMessage, Venue};
+use zerocopy::{FromBytes, FromZeros};
 
 use crate::beginning::{Beginning, earliest};
 use crate::confine::Confinement;
@@ -26,7 +29,10 @@ use crate::error::PlaneError;
 use crate::histogram::HistogramSnapshot;
 use crate::input::FeedInput;
 use crate::latency::{Latencies, LatencyStage};
+use crate::local_feed::LocalFeed;
 use crate::output::{FeedIdentity, MarketDataChannels, Resume};
+use crate::venue_recovery::ORDERS;
+use crate::venue_sizes::VenueSizes;
 
 /// How often a thread without input looks whether it should stop.
 const STOP_INTERVAL: Duration = Duration::from_millis(50);
@@ -47,12 +53,23 @@ pub struct FeedSource {
     pub snapshots_dir: Option<PathBuf>,
 }
 
+/// The node's own venue, to be followed as one more feed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VenueSource {
+    /// Directory of the journal of `orders`.
+    pub journal_dir: PathBuf,
+    /// File that says what its instruments are called; those that it does not name are called by their numbers.
+    pub names_file: PathBuf,
+}
+
 /// What an engine is started with.
 #[derive(Debug, Clone)]
 pub struct EngineOptions {
     /// The feeds, each of another venue.
     pub feeds: Vec<FeedSource>,
-    /// Directory of the rings: `feed.<venue>` are read, `md.*` are written there.
+    /// The node's own venue, if it has one; its engine has to have opened `orders`.
+    pub venue: Option<VenueSource>,
+    /// Directory of the rings: `feed.<venue>` and `orders` are read, `md.*` are written there.
     pub rings_dir: PathBuf,
     /// How the thread waits for input.
     pub wait: Wait,
@@ -71,6 +88,7 @@ impl EngineOptions {
     pub fn new(feeds: Vec<FeedSource>, rings_dir: PathBuf) -> Self {
         Self {
             feeds,
+            venue: None,
             rings_dir,
             wait: Wait::Park,
             stages_every: 32,
@@ -158,12 +176,19 @@ impl MarketDataEngine {
     /// # Panics
     /// When the operating system gives no thread.
     pub fn start(options: EngineOptions) -> Result<Self, PlaneError> {
-        let EngineOptions { feeds, rings_dir, wait, stages_every, cpu, memory, confinement } = options;
+        let EngineOptions { mut feeds, venue: local, rings_dir, wait, stages_every, cpu, memory, confinement } =
+            options;
+        feeds.extend(local.as_ref().map(|local| FeedSource {
+            venue: Venue::Local,
+            journal_dir: local.journal_dir.clone(),
+            // Those of its engine are of another state; its feed is derived from the first command on.
+            snapshots_dir: None,
+        }));
         check(&feeds)?;
         let (mut rings, mut identities) = (Vec::new(), Vec::new());
         let mut in_force = Vec::new();
         for FeedSource { venue, journal_dir, snapshots_dir } in &feeds {
-            let path = tidebook_ring::paths::ring_path(&rings_dir, &format!("feed.{}", venue.name()))?;
+            let path = tidebook_ring::paths::ring_path(&rings_dir, &channel_of(*venue))?;
             let ring = Ring::open(path)?;
             tune(&ring, memory, &mut in_force);
             let earliest = earliest(*venue, journal_dir, snapshots_dir.as_deref())?;
@@ -182,6 +207,13 @@ impl MarketDataEngine {
         let (mut lanes, mut taken_up) = (Vec::new(), Vec::new());
         for (((feed, ring), resume), shared) in feeds.into_iter().zip(rings).zip(opened.resume).zip(&shared.feeds) {
             let FeedSource { venue, journal_dir, snapshots_dir } = feed;
+            let local = match &local {
+                Some(local) if venue == Venue::Local => {
+                    let sizes = VenueSizes::of_journal(&journal_dir)?.unwrap_or_default();
+                    Some(LocalFeed::new(sizes.venue, &local.names_file))
+                }
+                _ => None,
+            };
             let Beginning { state, refused } =
                 Beginning::find(venue, &journal_dir, snapshots_dir.as_deref(), resume.behind_max())?;
             opened.channels.begin_with(&state, &resume)?;
@@ -194,6 +226,8 @@ impl MarketDataEngine {
                 resume,
                 ts_recv: state.ts_recv(),
                 engine: state.into_engine(),
+                local,
+                books_told: false,
                 changed: Vec::new(),
             });
         }
@@ -307,6 +341,11 @@ impl FeedShared {
     }
 }
 
+/// The channel that a feed is read from.
+fn channel_of(venue: Venue) -> String {
+    if venue == Venue::Local { ORDERS.to_owned() } else { format!("feed.{}", venue.name()) }
+}
+
 /// Asks for the memory of one ring.
 pub(crate) fn tune(ring: &Ring, memory: MemoryTuning, effects: &mut Vec<(String, Effect)>) {
     let channel = ring.path().file_stem().map_or(String::new(), |name| name.to_string_lossy().into_owned());
@@ -367,6 +406,10 @@ struct Lane {
     venue: Venue,
     input: FeedInput,
     engine: FeedEngine,
+    /// What makes messages of commands, where these are what is read.
+    local: Option<LocalFeed>,
+    /// Whether its books were told whole since the start.
+    books_told: bool,
     resume: Resume,
     /// Receive time of the last message.
     ts_recv: i64,
@@ -383,11 +426,11 @@ impl Lane {
         image: &mut BookImage,
         shared: &FeedShared,
     ) -> Result<usize, PlaneError> {
-        let Self { venue, input, engine, resume, ts_recv, changed } = self;
+        let Self { venue, input, engine, local, books_told, resume, ts_recv, changed } = self;
         let was_live = input.is_live();
         let mut refused = None;
         let mut sink = channels.of(resume);
-        let count = input.read(turn, |sequence, payload| match RawMessage::parse(payload) {
+        let count = input.read(turn, |sequence, payload| match message_of(*venue, local, sequence, payload) {
             _ if refused.is_some() => {}
             Ok(message) => {
                 sink.begin(was_live);
@@ -396,7 +439,7 @@ impl Lane {
                 let latencies = was_live.then_some(&shared.latencies);
                 sink.end((*venue, sequence), (message.ts_recv, message.kind), latencies);
             }
-            Err(cause) => refused = Some(PlaneError::Payload { venue: venue.name(), sequence, cause }),
+            Err(error) => refused = Some(error),
         })?;
         channels.check()?;
         if let Some(error) = refused {
@@ -418,6 +461,9 @@ impl Lane {
                     sink.publish_book(image);
                 }
             }
+            if local.is_some() && !std::mem::replace(books_told, true) {
+                sink.publish_books(engine, input.last_sequence(), *ts_recv);
+            }
             channels.check()?;
             channels.note_images(*venue, input.last_sequence());
         }
@@ -428,6 +474,22 @@ impl Lane {
         }
         Ok(count)
     }
+}
+
+/// The message that a payload is, or that is made of it.
+fn message_of<'a>(
+    venue: Venue,
+    local: &'a mut Option<LocalFeed>,
+    sequence: u64,
+    payload: &'a [u8],
+) -> Result<RawMessage<'a>, PlaneError> {
+    let Some(local) = local else {
+        let refused = |cause| PlaneError::Payload { venue: venue.name(), sequence, cause };
+        return RawMessage::parse(payload).map_err(refused);
+    };
+    let (found, expected) = (payload.len(), COMMAND_SIZE_BYTES);
+    let command = Command::read_from_bytes(payload);
+    local.take(sequence, &command.map_err(|_| PlaneError::NoCommand { sequence, found, expected })?)
 }
 
 #[cfg(test)]

@@ -88,6 +88,26 @@ pub enum PlaneError {
         /// What was asked for.
         found: String,
     },
+    /// What the venue's instruments are called cannot be read.
+    #[error("{path}: {reason}; market data of the venue needs its names: put the file back from a backup")]
+    VenueNames {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A message of `orders` that is no command.
+    #[error(
+        "orders: message {sequence} has {found} bytes where a command has {expected}; start the release that wrote it"
+    )]
+    NoCommand {
+        /// Its sequence.
+        sequence: u64,
+        /// Its bytes.
+        found: usize,
+        /// Those of a command.
+        expected: usize,
+    },
     /// The durable channel of the venue failed to open.
     #[error(transparent)]
     Channel(#[from] ChannelError),

@@ -1,6 +1,7 @@
 //! What an engine reads of one feed: its channel from where it is taken up, its journal first, then live from its ring.
 //!
-//! The ring is read ahead of the durable watermark (`peek`): what the engine publishes is no more lasting than that.
+//! The ring of a capture is read ahead of the durable watermark (`peek`): what the engine publishes is no more lasting than that.
+//! `orders` is not: what came of a command is said to nobody before it is durable.
 //! The capture never waits for the engine: if the ring no longer holds the next message, the journal does or soon will,
 //! and reading goes on there.
 
@@ -29,6 +30,7 @@ pub(crate) struct FeedInput {
     journal_dir: PathBuf,
     ring: Ring,
     wait: Wait,
+    peek: bool,
     next_sequence: u64,
     place: Place,
 }
@@ -55,7 +57,8 @@ impl<F: FnMut(u64, &[u8])> Follow<'_, F> {
 impl FeedInput {
     /// Reads what follows `behind`, a sequence: the journal in `journal_dir`, then `ring`.
     pub(crate) fn new(venue: Venue, journal_dir: PathBuf, ring: Ring, wait: Wait, behind: u64) -> Self {
-        Self { venue, journal_dir, ring, wait, next_sequence: behind + 1, place: Place::History(None) }
+        let (next_sequence, place) = (behind + 1, Place::History(None));
+        Self { venue, journal_dir, ring, wait, peek: venue != Venue::Local, next_sequence, place }
     }
 
     /// Whether history is done and messages come from the ring.
@@ -142,7 +145,7 @@ impl FeedInput {
         let options = ConsumerOptions::named("engine")
             .start(Start::Sequence(self.next_sequence))
             .policy(Policy::Overwrite)
-            .peek(true)
+            .peek(self.peek)
             .wait(self.wait);
         let mut consumer = self.ring.consumer(&options)?;
         // A limit of 0 reads nothing, but tells of a gap before the next message.

@@ -1,7 +1,8 @@
 //! Engine threads: a channel in, a state machine, channels out.
 //!
 //! A state machine (crate `feed`) knows neither threads nor clocks nor channels; what runs it live is here. The
-//! market-data engine follows each `feed.<venue>` first through its journal, then on its ring, and publishes `md.<type>`.
+//! market-data engine follows each `feed.<venue>`, and `orders` of the node's own venue, first through its journal, then on its
+//! ring, and publishes `md.<type>`.
 
 mod beginning;
 mod confine;
@@ -11,6 +12,7 @@ mod feed_history;
 mod histogram;
 mod input;
 mod latency;
+mod local_feed;
 mod local_venue;
 mod matching_side;
 mod order_input;
@@ -23,6 +25,7 @@ mod room;
 mod venue_clock;
 mod venue_engine;
 mod venue_loops;
+mod venue_names;
 mod venue_opening;
 mod venue_options;
 mod venue_recovery;
@@ -33,7 +36,7 @@ mod venue_threads;
 
 pub use beginning::{Beginning, snapshots_path, usable_snapshots};
 pub use confine::Confinement;
-pub use engine::{EngineOptions, EngineStatus, FeedSource, FeedStatus, MarketDataEngine, TakenUp};
+pub use engine::{EngineOptions, EngineStatus, FeedSource, FeedStatus, MarketDataEngine, TakenUp, VenueSource};
 pub use error::PlaneError;
 pub use feed_history::{FeedHistory, SavedFeed};
 pub use histogram::{Histogram, HistogramSnapshot};

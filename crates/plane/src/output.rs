@@ -11,8 +11,10 @@
 
 use std::path::Path;
 
-use tidebook_feed::{Consolidator, FeedState, RecordSink, Stage};
+use tidebook_book::Side;
+use tidebook_feed::{Consolidator, FeedEngine, FeedState, RecordSink, Stage};
 use tidebook_ring::{Producer, Ring, RingError, RingOptions, RingView, Walked};
+use tidebook_types::records::{ACTION_CLEAR, ACTION_SET, FLAG_LAST, FLAG_SNAPSHOT, SIDE_NONE};
 use tidebook_types::{
     Bar, BookImage, ConsolidatedTop, Depth, Health, Instrument, InstrumentId, MessageKind, Order, Quote, Record,
     Schema, Status, Trade, Venue,
@@ -46,6 +48,9 @@ const CONSUMERS_MAX: u32 = 64;
 const BOOK: usize = 4;
 const INSTRUMENTS: usize = 6;
 const TOPS: usize = 9;
+
+/// Where the records begin that a start tells of a book, behind all that the message gave.
+const SNAPSHOT_INDEX: u32 = 1 << 19;
 
 /// What is published of a feed when an engine starts: what is derived up to there is dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -513,6 +518,46 @@ impl FeedChannels<'_> {
     /// the order of (message, index).
     pub(crate) fn wants_image(&self, sequence: u64, id: InstrumentId) -> bool {
         Point::new(sequence, id.get() & InstrumentId::INDEX_MAX) > self.resume.images
+    }
+
+    /// Publishes every level of every book as a snapshot as of `sequence`. Other venues send theirs with every session; of a feed
+    /// that has none, nobody who begins now would ever learn what lies deeper than images.
+    pub(crate) fn publish_books(&mut self, engine: &FeedEngine, sequence: u64, ts_recv: i64) {
+        for (id, price_exp, size_exp) in engine.exponents() {
+            let Some(view) = engine.book(id) else { continue };
+            let levels = Side::BOTH.map(|side| view.book.levels(side).map(move |level| (side, level)));
+            let mut left = view.book.counts().0 + view.book.counts().1;
+            let mut record = Depth {
+                ts_event: ts_recv,
+                ts_recv,
+                source_sequence: sequence,
+                source_index: SNAPSHOT_INDEX,
+                instrument_id: id.get(),
+                price: 0,
+                size: 0,
+                venue_sequence: view.venue_sequence,
+                side: SIDE_NONE,
+                action: ACTION_CLEAR,
+                flags: FLAG_SNAPSHOT | if left == 0 { FLAG_LAST } else { 0 },
+                price_exp,
+                size_exp,
+                reserved: [0; 3],
+            };
+            self.publish_depth(&record);
+            record.action = ACTION_SET;
+            for (side, level) in levels.into_iter().flatten() {
+                left -= 1;
+                record.flags = FLAG_SNAPSHOT | if left == 0 { FLAG_LAST } else { 0 };
+                (record.side, record.price, record.size) = (side.code(), level.price, level.size);
+                record.source_index = (record.source_index + 1).min(Point::INDEX_MAX);
+                self.publish_depth(&record);
+            }
+        }
+    }
+
+    fn publish_depth(&mut self, record: &Depth) {
+        self.channels.published += 1;
+        write(&mut self.channels.depth, record, &mut self.channels.failure);
     }
 
     pub(crate) fn publish_book(&mut self, image: &BookImage) {

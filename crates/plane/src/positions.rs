@@ -49,7 +49,7 @@ pub(crate) struct Point {
 impl Point {
     /// Bits of a word that hold the index: no message gives a million records, and no feed opens a million instruments.
     const INDEX_BITS: u32 = 20;
-    const INDEX_MAX: u32 = (1 << Self::INDEX_BITS) - 1;
+    pub(crate) const INDEX_MAX: u32 = (1 << Self::INDEX_BITS) - 1;
     /// Before everything.
     pub(crate) const START: Self = Self { sequence: 0, index: 0 };
 

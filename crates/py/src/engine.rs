@@ -6,7 +6,9 @@ use std::sync::Mutex;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use tidebook_plane::{Confinement, EngineOptions, FeedSource, HistogramSnapshot, LatencyStage, PlaneError};
+use tidebook_plane::{
+    Confinement, EngineOptions, FeedSource, HistogramSnapshot, LatencyStage, PlaneError, VenueSource,
+};
 use tidebook_ring::Wait;
 use tidebook_ring::tuning::MemoryTuning;
 use tidebook_types::Health;
@@ -39,13 +41,14 @@ pub struct MarketDataEngine(Mutex<Option<tidebook_plane::MarketDataEngine>>);
 #[pymethods]
 impl MarketDataEngine {
     #[new]
-    #[pyo3(signature = (feeds, rings_dir, *, snapshots_dir=None, wait="park", stages_every=32, cpu=None, lock_memory=false, huge_pages=false,
+    #[pyo3(signature = (feeds, rings_dir, *, venue=None, snapshots_dir=None, wait="park", stages_every=32, cpu=None, lock_memory=false, huge_pages=false,
         numa_node=None, seccomp="off"))]
     #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
     fn new(
         py: Python<'_>,
         feeds: HashMap<String, PathBuf>,
         rings_dir: PathBuf,
+        venue: Option<(PathBuf, PathBuf)>,
         snapshots_dir: Option<PathBuf>,
         wait: &str,
         stages_every: u32,
@@ -64,7 +67,8 @@ impl MarketDataEngine {
         feeds.sort_unstable_by_key(|feed| feed.venue);
         let (wait, confinement) = (wait_of(wait)?, confinement_of(seccomp)?);
         let memory = MemoryTuning { lock: lock_memory, huge_pages, numa_node };
-        let options = EngineOptions { feeds, rings_dir, wait, stages_every, cpu, memory, confinement };
+        let venue = venue.map(|(journal_dir, names_file)| VenueSource { journal_dir, names_file });
+        let options = EngineOptions { feeds, venue, rings_dir, wait, stages_every, cpu, memory, confinement };
         py.detach(|| tidebook_plane::MarketDataEngine::start(options))
             .map(|engine| Self(Mutex::new(Some(engine))))
             .map_err(|error| Raised::from(error).into())

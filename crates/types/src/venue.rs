@@ -27,6 +27,8 @@ pub enum Venue {
     Lobster = 10,
     /// NASDAQ order by order: TotalView-ITCH 5.0.
     Nasdaq = 11,
+    /// The venue that a node runs itself.
+    Local = 12,
 }
 
 /// What Binance's spot symbols end with; of two that fit the longer comes first.
@@ -37,7 +39,7 @@ const ONE_WORD_QUOTES: [&str; 27] = [
 
 impl Venue {
     /// Every venue, in the order of their numbers.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Binance,
         Self::Kraken,
         Self::BinanceUsdm,
@@ -49,6 +51,7 @@ impl Venue {
         Self::Bitstamp,
         Self::Lobster,
         Self::Nasdaq,
+        Self::Local,
     ];
 
     /// Lower-case name: the command line's word and the end of `feed.<venue>`.
@@ -65,6 +68,7 @@ impl Venue {
             Self::Bitstamp => "bitstamp",
             Self::Lobster => "lobster",
             Self::Nasdaq => "nasdaq",
+            Self::Local => "local",
         }
     }
 
@@ -81,6 +85,7 @@ impl Venue {
             Self::Bitstamp => "BITSTAMP",
             Self::Lobster => "LOBSTER",
             Self::Nasdaq => "NASDAQ",
+            Self::Local => "LOCAL",
         }
     }
 
@@ -99,7 +104,8 @@ impl Venue {
     }
 
     /// Base and quote currency of the spot market that the venue calls `symbol`: (BTC, USDT) of BTCUSDT. `None` for
-    /// futures, shares and what cannot be told: Binance writes both in one word, so it is told by its end.
+    /// futures, shares and what cannot be told: Binance writes both in one word, so it is told by its end. Nor for a node's own
+    /// venue: what is traded there is no price of the asset out in the world.
     pub fn asset(self, symbol: &str) -> Option<(&str, &str)> {
         let (base, quote) = match self {
             Self::Binance | Self::BinanceUs => {
@@ -108,7 +114,7 @@ impl Venue {
             }
             Self::Kraken | Self::KrakenV1 | Self::Bitstamp => symbol.split_once('/')?,
             Self::Coinbase | Self::CoinbaseAdvanced => symbol.split_once('-')?,
-            Self::BinanceUsdm | Self::BinanceCoinm | Self::Lobster | Self::Nasdaq => return None,
+            Self::BinanceUsdm | Self::BinanceCoinm | Self::Lobster | Self::Nasdaq | Self::Local => return None,
         };
         let plain = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric());
         (plain(base) && plain(quote)).then_some((base, quote))
@@ -187,6 +193,7 @@ mod tests {
             (Venue::Kraken, "BTC/", None),
             (Venue::BinanceUsdm, "BTCUSDT", None),
             (Venue::Lobster, "AAPL", None),
+            (Venue::Local, "BTC-USD", None),
         ] {
             assert_eq!(venue.asset(symbol), asset, "{symbol}");
         }
@@ -214,6 +221,7 @@ mod tests {
             (Venue::Bitstamp, "BTC/USD", "BTC/USD.BITSTAMP"),
             (Venue::Lobster, "AAPL", "AAPL.LOBSTER"),
             (Venue::Nasdaq, "AAPL", "AAPL.NASDAQ"),
+            (Venue::Local, "BTC-USD", "BTC-USD.LOCAL"),
         ] {
             assert_eq!(venue.instrument_name(symbol), name);
         }

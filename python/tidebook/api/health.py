@@ -16,6 +16,8 @@ from tidebook.feeds.status import StatusKind
 
 RATE_WINDOW_NS = 2_000_000_000
 QUIET_AFTER_NS = 2_000_000_000
+OWN_VENUE = "local"
+"""The node's own: nothing comes between it and this server, so when it says nothing, nothing happened."""
 
 
 @dataclass(slots=True)
@@ -117,7 +119,9 @@ class FeedHealth:
         return round((last - first) * 1e9 / (last_ns - first_ns), 1)
 
     def age_ns(self, steady_ns: int) -> int:
-        """How old the newest records are, ns."""
+        """How old what they say is, ns: of the node's own venue it is always of now."""
+        if self.venue == OWN_VENUE:
+            return 0
         return self._age_then + steady_ns - self._seen_at
 
     def state(self, steady_ns: int, silent_ns: int = 0) -> wire.FeedState:

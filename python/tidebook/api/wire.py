@@ -250,7 +250,7 @@ class Feed:
     venue: str
     """Such as `binance`."""
     state: FeedState
-    """`waiting` before its first record, `quiet` when nothing came for two seconds."""
+    """`waiting` before its first record, `quiet` when nothing came for two seconds; the node's own venue, `local`, never is."""
     messages: int
     """Inputs of the feed so far: frames, REST answers, state changes and timers."""
     messages_per_second: float
@@ -258,7 +258,8 @@ class Feed:
     last_message_at: int
     """Our clock at the newest record, microseconds; 0 before the first."""
     age_us: int | None
-    """Time since `last_message_at`, longer when only the feed's end was told since a message came; null before the first."""
+    """Time since `last_message_at`, longer when only the feed's end was told since a message came; null before the first, 0 of
+    the node's own venue: what it said last holds until it says something else."""
     venue_delay_us: int | None
     """Venue's clock to our receipt, median of the newest batch. Negative where the clocks disagree."""
     delay_us: int | None

@@ -38,6 +38,9 @@ class StatusKind(IntEnum):
     TRADING_HALTED = 26
     TRADING_RESUMED = 27
     TRADE_BROKEN = 28
+    SESSION_CHANGED = 29
+    INDICATIVE_PRICE = 30
+    UNCROSSED = 31
 
 
 STATUS_WORDS = {int(kind): kind.name.lower() for kind in StatusKind}

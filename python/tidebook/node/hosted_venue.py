@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 log = logger("node.hosted_venue")
 
 CHANNEL: Final = VENUE_CHANNEL
+FEED: Final = "local"
+"""What the market data engine calls it, beside the venues out in the world."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +61,8 @@ class HostedVenue:
         """
         settings = plan.settings
         self.journal = journal_directory(data, CHANNEL)
-        self.names = Names(venue_names_file(data), lambda: self.follower.lives.numbers())
+        self._names_file = venue_names_file(data)
+        self.names = Names(self._names_file, lambda: self.follower.lives.numbers())
         self.engine = VenueEngine(
             rings,
             self.journal,
@@ -118,6 +121,10 @@ class HostedVenue:
     def failure(self) -> str | None:
         """Why the venue does not work, if it does not."""
         return self.engine.failure or self.follower.failure
+
+    def market_data(self) -> tuple[Path, Path]:
+        """What a market data engine makes `md.*` of its instruments of: the journal of `orders`, and the file of their names."""
+        return self.journal, self._names_file
 
     def status(self) -> dict[str, Any]:
         """What the engine says of itself."""

@@ -2,6 +2,7 @@
 
     venue ──► connector ──► feed.<venue> (ring + journal) ──► engine ──► md.* ──► API, page, other processes
                                     └──► journal ──► storage
+    the node's own venue ──► orders (ring + journal) ──► engine
 
 Connectors and the API share the event loop; captures, engine and storage have threads of their own. Started and
 stopped in the order of that picture, so that what was received is journaled and what is durable is stored.
@@ -27,6 +28,7 @@ from tidebook.node.changes import Changes, owned, subscribed
 from tidebook.node.directory import snapshots_directory
 from tidebook.node.feed_snapshots import SnapshotOptions
 from tidebook.node.hosted_venue import CHANNEL as VENUE_CHANNEL
+from tidebook.node.hosted_venue import FEED as VENUE_FEED
 from tidebook.node.hosted_venue import HostedVenue, VenuePlan
 from tidebook.node.maintenance import SNAPSHOTS_NEEDED, Kept, Maintenance, MaintenanceOptions
 from tidebook.node.memory import give_back_large_blocks
@@ -153,7 +155,7 @@ async def run(options: LiveOptions, screen: Screen) -> dict[str, int]:
             feeds, venue = await _open(options, rings, stack, screen, stop)
         except RecoveryInterruptedError:
             return {}
-        engine = _engine(feeds, rings, snapshots_directory(options.data), options.engine)
+        engine = _engine(feeds, venue, rings, options)
         stack.callback(engine.stop)
         if engine.made_anew is not None:
             log.warning("md.* made anew", reason=engine.made_anew)
@@ -169,7 +171,8 @@ async def run(options: LiveOptions, screen: Screen) -> dict[str, int]:
         maintenance.start()
 
         channels = ChannelCollector(node=options.node)
-        view = MarketView([feed.venue for feed in feeds], no_others=True)
+        own = [] if venue is None else [VENUE_FEED]
+        view = MarketView([*(feed.venue for feed in feeds), *own], no_others=True)
         source = RingSource(rings)
         stack.callback(source.close)
         app = create_app(
@@ -245,12 +248,16 @@ async def run(options: LiveOptions, screen: Screen) -> dict[str, int]:
     return {feed.channel: feed.stored() for feed in feeds}
 
 
-def _engine(feeds: Sequence[VenueFeed], rings: Path, snapshots: Path, settings: EngineSettings) -> MarketDataEngine:
+def _engine(
+    feeds: Sequence[VenueFeed], venue: HostedVenue | None, rings: Path, options: LiveOptions
+) -> MarketDataEngine:
     """The engine over these feeds. What was asked for its speed is told with what the machine really gave."""
+    settings = options.engine
     engine = MarketDataEngine(
         {feed.venue: feed.journal for feed in feeds},
         rings,
-        snapshots_dir=snapshots,
+        venue=None if venue is None else venue.market_data(),
+        snapshots_dir=snapshots_directory(options.data),
         wait=settings.wait,
         cpu=settings.cpu,
         lock_memory=settings.lock_memory,
@@ -258,10 +265,10 @@ def _engine(feeds: Sequence[VenueFeed], rings: Path, snapshots: Path, settings: 
         numa_node=settings.numa_node,
         seccomp=settings.seccomp,
     )
-    for venue, behind, refused in engine.taken_up:
+    for feed, behind, refused in engine.taken_up:
         for reason in refused:
-            log.warning("snapshot not used", of="engine", venue=venue, reason=reason)
-        log.info("feed taken up", venue=venue, behind=behind)
+            log.warning("snapshot not used", of="engine", venue=feed, reason=reason)
+        log.info("feed taken up", venue=feed, behind=behind)
     by_option: dict[str, list[bool]] = {}
     for of, option, in_force, detail in engine.in_force:
         by_option.setdefault(option, []).append(in_force)

@@ -1,0 +1,239 @@
+"""Market data of the node's own venue: `md.*` is what its executions and its books say, whatever was restarted or lost."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tidebook as tb
+from tests.venue.market import opening, stream
+from tidebook._core import MarketDataEngine, VenueEngine, schemas
+from tidebook.api.whole_book import WholeBook
+from tidebook.errors import ChannelError
+from tidebook.feeds.status import StatusKind
+from tidebook.venue import ExecutionKind, Records, Session, Side, commands, place, session
+
+LOCAL = 12
+NAMES = """{"format": "tidebook-venue-names", "version": 1, "assets": {"BTC": 1, "USD": 2}, "accounts": {},
+ "instruments": {"BTC-USD.LOCAL": {"number": 1, "base": "BTC", "quote": "USD"}}}"""
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "not within a minute"
+        time.sleep(0.002)
+
+
+class Venue:
+    """The engine of a venue with the market data engine over it, and what has come of them so far."""
+
+    def __init__(self, directory: Path) -> None:
+        self.rings, self.journal, self.names = directory / "rings", directory / "orders", directory / "names.json"
+        self.rings.mkdir(mode=0o700)
+        self.names.write_text(NAMES)
+        self.sent = 0
+
+    @contextmanager
+    def running(self) -> Iterator["Venue"]:
+        self.engine = VenueEngine(self.rings, self.journal, orders_max=1 << 14, accounts_max=64, instruments_max=8)
+        self.market_data = MarketDataEngine({}, self.rings, venue=(self.journal, self.names))
+        try:
+            yield self
+        finally:
+            self.market_data.stop()
+            self.engine.stop()
+
+    def send(self, batch: Records) -> None:
+        """Sends a batch and waits until it is durable."""
+        with tb.open_producer("orders.in", directory=self.rings) as producer:
+            for first in range(0, len(batch), 500):
+                producer.write_batch(batch[first : first + 500])
+        self.sent += len(batch)
+        until(lambda: self.engine.status()["source_sequence"] == self.sent)
+        until(lambda: self.engine.status()["durable"] == self.engine.status()["sequence"])
+
+    @property
+    def sequence(self) -> int:
+        sequence: int = self.engine.status()["sequence"]
+        return sequence
+
+    def settle(self) -> None:
+        """Waits until market data is where the venue is."""
+        until(lambda: self.market_data.status()["feeds"]["local"]["sequence"] == self.sequence)
+        until(lambda: bool(self.market_data.status()["live"]))
+
+    def held(self, channel: str) -> np.ndarray:
+        """All records that a channel holds."""
+        with tb.open_consumer(channel, directory=self.rings, start="earliest", policy="overwrite") as consumer:
+            found = []
+            while (batch := consumer.poll_batch(1 << 16)) is not None:
+                assert isinstance(batch, tb.Batch), batch
+                with batch:
+                    found.append(batch.array.copy())
+        return np.concatenate(found) if found else np.zeros(0, schemas()[channel.removeprefix("md.")].dtype())
+
+    def assert_books(self) -> None:
+        """The newest image of each book is the venue's own depth at the same command."""
+        replica = tb.Venue.open(self.journal)
+        assert replica.sequence == self.sequence
+        images = {int(row["instrument_id"]): row for row in self.held("md.book")}
+        for index, number in enumerate(replica.instrument_ids()):
+            image = images[LOCAL << 24 | index]
+            assert image["usable"] == 1
+            prices, sizes = replica.depth(number, 25)
+            for row, side in enumerate(("bid", "ask")):
+                there = sizes[row] > 0
+                assert image[f"{side}_price"][image[f"{side}_size"] > 0].tolist() == prices[row][there].tolist()
+                assert image[f"{side}_size"][image[f"{side}_size"] > 0].tolist() == sizes[row][there].tolist()
+            assert image["venue_sequence"] == image["source_sequence"] <= replica.sequence
+            # And so is what is told of all its levels.
+            book = WholeBook()
+            book.take(self.levels(LOCAL << 24 | index))
+            all_prices, all_sizes = replica.depth(number, 1_000)
+            assert book.whole
+            for row, (told_prices, told_sizes) in enumerate(book.grouped(1, 1_000)):
+                there = all_sizes[row] > 0
+                assert (told_prices, told_sizes) == (all_prices[row][there].tolist(), all_sizes[row][there].tolist())
+
+    def levels(self, instrument_id: int) -> np.ndarray:
+        """Records of all levels of a book."""
+        rows = self.held("md.depth")
+        found: np.ndarray = rows[rows["instrument_id"] == instrument_id]
+        return found
+
+    def assert_in_order(self, channel: str) -> None:
+        """No record twice and none behind a later one; a start may tell whole books again."""
+        rows = self.held(channel)
+        if channel == "md.depth":
+            rows = rows[rows["source_index"] < 1 << 19]
+        places = list(zip(rows["source_sequence"].tolist(), rows["source_index"].tolist(), strict=True))
+        assert places == sorted(set(places)), channel
+
+
+def test_md_is_what_executions_and_depth_say_also_after_a_stop_without_market_data_and_when_rings_are_lost(
+    tmp_path: Path,
+) -> None:
+    venue = Venue(tmp_path)
+    with venue.running():
+        venue.send(opening())
+        venue.send(stream(7, 3_000, begin=venue.sequence))
+        venue.settle()
+        venue.assert_books()
+        definitions = venue.held("md.instruments")
+        # What has no name is called by its number.
+        assert [bytes(row["symbol"]).rstrip(b"\0").decode() for row in definitions] == ["BTC-USD.LOCAL", "2.LOCAL"]
+        assert (definitions["price_exp"].tolist(), definitions["size_exp"].tolist()) == ([2, 2], [3, 3])
+        executions = venue.held("executions")
+        fills = executions[executions["kind"] == ExecutionKind.FILL]
+        trades = venue.held("md.trades")
+        assert len(fills) > 300
+        for field in ("source_sequence", "price", "size", "trade_id", "side"):
+            assert trades[field].tolist() == fills[field].tolist(), field
+        assert trades["ts_event"].tolist() == fills["ts"].tolist()
+        said = venue.held("md.status")
+        assert said["found"][said["kind"] == StatusKind.SESSION_CHANGED].tolist() == [Session.CONTINUOUS] * 2
+        for channel in ("md.trades", "md.depth", "md.quotes", "md.status", "md.bars"):
+            venue.assert_in_order(channel)
+    with pytest.raises(ChannelError):
+        venue.market_data.status()
+
+    # The venue alone, then both: nothing is left out and nothing said twice.
+    alone = VenueEngine(venue.rings, venue.journal)
+    venue.engine = alone
+    venue.send(stream(8, 500, begin=venue.sequence))
+    alone.stop()
+    with venue.running():
+        assert venue.market_data.made_anew is None
+        venue.send(stream(9, 500, begin=venue.sequence))
+        venue.settle()
+        venue.assert_books()
+        executions = venue.held("executions")
+        fills = executions[executions["kind"] == ExecutionKind.FILL]
+        trades = venue.held("md.trades")
+        assert trades["trade_id"].tolist() == fills["trade_id"].tolist()
+        for channel in ("md.trades", "md.depth", "md.quotes", "md.status", "md.bars"):
+            venue.assert_in_order(channel)
+
+    # As after a reboot.
+    shutil.rmtree(venue.rings)
+    venue.rings.mkdir(mode=0o700)
+    with venue.running():
+        venue.settle()
+        venue.assert_books()
+        assert len(venue.held("md.instruments")) == 2
+        assert len(venue.held("md.trades")) == 0, "history is not told again"
+        venue.send(stream(10, 500, begin=venue.sequence))
+        venue.settle()
+        venue.assert_books()
+
+
+def test_sessions_halts_and_the_price_of_an_auction_are_told(tmp_path: Path) -> None:
+    venue = Venue(tmp_path)
+
+    def orders(*prices: tuple[int, Side]) -> Records:
+        return commands(
+            [
+                place(account, 1, side, price=price, size=10)
+                for account, (price, side) in zip((11, 12), prices, strict=True)
+            ]
+        )
+
+    with venue.running():
+        venue.send(opening(1))
+        venue.send(commands([session(1, Session.AUCTION)]))
+        venue.send(orders((10_010, Side.BUY), (10_000, Side.SELL)))
+        venue.settle()
+        # Orders of an auction cross, and are shown as they are.
+        image = venue.held("md.book")[-1]
+        assert (image["bid_price"][0], image["ask_price"][0], image["usable"]) == (10_010, 10_000, 1)
+        venue.assert_books()
+        venue.send(
+            commands([session(1, Session.CONTINUOUS), session(1, Session.HALTED), session(1, Session.CONTINUOUS)])
+        )
+        venue.settle()
+        venue.assert_books()
+        trade = venue.held("md.trades")[-1]
+        said = [
+            (StatusKind(int(row["kind"])).name.lower(), int(row["found"]), int(row["count"]))
+            for row in venue.held("md.status")
+            if row["kind"] >= StatusKind.TRADING_HALTED
+        ]
+    price = int(trade["price"])
+    assert (int(trade["size"]), int(trade["side"])) == (10, 0)
+    assert said == [
+        ("session_changed", Session.CONTINUOUS, 0),
+        ("session_changed", Session.AUCTION, 0),
+        ("indicative_price", price, 10),
+        ("session_changed", Session.CONTINUOUS, 0),
+        ("uncrossed", price, 10),
+        ("session_changed", Session.HALTED, 0),
+        ("trading_halted", 0, 0),
+        ("session_changed", Session.CONTINUOUS, 0),
+        ("trading_resumed", 0, 0),
+    ]
+
+
+def test_names_that_cannot_be_read_end_market_data_by_the_name_of_their_file(tmp_path: Path) -> None:
+    venue = Venue(tmp_path)
+    venue.names.write_text("{")
+    venue.engine = VenueEngine(venue.rings, venue.journal)
+    engine = MarketDataEngine({}, venue.rings, venue=(venue.journal, venue.names))
+    venue.send(opening(1))
+    until(lambda: engine.status()["failure"] is not None)
+    assert "names.json" in engine.status()["failure"]
+    with pytest.raises(ChannelError, match=r"names\.json"):
+        engine.stop()
+    venue.engine.stop()
+
+
+def test_an_engine_over_nothing_is_refused(tmp_path: Path) -> None:
+    venue = Venue(tmp_path)
+    arguments: dict[str, Any] = {"venue": (venue.journal, venue.names)}
+    with pytest.raises(ChannelError, match="orders"):
+        MarketDataEngine({}, venue.rings, **arguments)
