@@ -24,9 +24,11 @@ DEADLINE_S = 60
 
 
 @contextmanager
-def node(data: Path, rings: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A running node and the address of its page."""
-    command = [sys.executable, "-m", "tidebook", "run", "--data", str(data), "--port", "0", "--json", *words]
+def node(
+    data: Path, rings: Path, *words: str, prefix: tuple[str, ...] = ()
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A running node and the address of its page; `prefix` is a command that runs it."""
+    command = [*prefix, sys.executable, "-m", "tidebook", "run", "--data", str(data), "--port", "0", "--json", *words]
     environment = os.environ | {"TIDEBOOK_RINGS": str(rings)}
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=data.parent
@@ -39,6 +41,8 @@ def node(data: Path, rings: Path, *words: str) -> Iterator[tuple[subprocess.Pope
         yield process, json.loads(line)["address"]
     finally:
         if process.poll() is None:
+            for child in psutil.Process(process.pid).children() if prefix else ():
+                child.kill()
             process.kill()
         process.communicate()
 
