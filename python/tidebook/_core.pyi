@@ -1145,6 +1145,7 @@ class VenueEngine:
         snapshots_dir: str | os.PathLike[str] | None = None,
         durability: str = "wal",
         layout: str | None = None,
+        shards: int = 1,
         wait: str | None = None,
         orders_max: int | None = None,
         accounts_max: int | None = None,
@@ -1168,7 +1169,8 @@ class VenueEngine:
         """Recovers the venue from the newest usable snapshot and the journal behind it, and starts it. Releases the GIL.
 
         `durability`: wal, or memory: no journal, every start begins a new venue. `layout`: fused (one thread), split (risk and matching
-        have one each), None by the machine's cores. `wait`: spin (taken as hybrid without two cores to spare), hybrid, park (if nothing is said).
+        have one each), None by the machine's cores. `shards`: 1 to 16 threads that match, each its instruments; more than one are split,
+        and what is published and journaled is the same. `wait`: spin (taken as hybrid without two cores to spare), hybrid, park (if nothing is said).
         `orders_max` and its like are the room of a venue that begins; one that is there keeps its own (`venue_sizes`).
         `recheck`: what is replayed is judged again, and a difference is an error. `time`: arrival (the engine's clock; what a client says
         moves nothing), or command (for histories). `age_max_s`: a place, pair or replace that was sent longer ago, by its own `ts`, is
@@ -1182,7 +1184,7 @@ class VenueEngine:
     def recovery(self) -> dict[str, Any]:
         """What the start found: text, next_sequence, replayed_from_ring, ring_discarded, ring_lost and undecidable_from (of `orders`); state (as of
         `recover_state`: used, refused, tail_count, last_sequence and so on); source_sequence (last message of `orders.in` taken
-        before); made_anew (channel and reason); sizes; layout and wait as they are in force.
+        before); made_anew (channel and reason); sizes; layout, shards and wait as they are in force.
         """
     @property
     def in_force(self) -> list[tuple[str, str, bool, str]]:
@@ -1192,7 +1194,8 @@ class VenueEngine:
         source_published (last message of `orders.in`: taken, there), missed (damaged ones); accepted, rejected and timers since the
         start; executed (executions so far), executions and events (of them and of risk's events: the last that is published);
         open_orders; ahead_ns (how far its time was ahead of the machine's clock, which was set back); guarantee (text; None in memory);
-        failure (text or None).
+        failure (text or None). layout, shards and threads (that has its threads, the journal's left out), cores (that the process may
+        use).
         """
     @property
     def failure(self) -> str | None:

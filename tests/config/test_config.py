@@ -98,6 +98,10 @@ def test_a_file_named_by_the_environment_is_read_and_must_exist(monkeypatch: pyt
             "[kraken]\ndepth = 11",
             "tidebook.toml: kraken.depth = 11: no book has so many levels; choose 10, 25, 100, 500 or 1000",
         ),
+        (
+            '[venue]\ntopology = "fused"\nshards = 2',
+            "tidebook.toml: venue = {'topology': 'fused', 'shards': 2}: shards = 2 need topology split or auto: fused is one thread",
+        ),
         ("x = ", "tidebook.toml: is no TOML: Invalid value (at end of document)"),
         ("api = 3", "tidebook.toml: api = 3: Input should be a valid dictionary or instance of ApiSettings"),
     ],

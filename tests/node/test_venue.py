@@ -36,7 +36,9 @@ def metrics(address: str) -> dict[str, float]:
     return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
 
 
-def test_a_newcomer_has_an_order_by_two_commands_and_finds_it_after_a_restart(tmp_path: Path, rings: Path) -> None:
+def test_a_newcomer_has_an_order_by_two_commands_and_finds_it_after_a_restart_with_other_threads(
+    tmp_path: Path, rings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = tmp_path / "data"
     with node(data, rings, *OPTIONS) as (process, address):
         begun = tidebook("venue", "init", data=data)
@@ -68,8 +70,10 @@ def test_a_newcomer_has_an_order_by_two_commands_and_finds_it_after_a_restart(tm
     found = {channel["channel"]: channel for channel in tidebook("status", "--verify", data=data)["channels"]}
     assert found["orders"]["durable"] == status["sequence"]
     assert found["orders"]["closed"] is True
+    monkeypatch.setenv("TIDEBOOK_VENUE_SHARDS", "3")
     with node(data, rings, *OPTIONS) as (_, address):
         after = tidebook("venue", "status", data=data)
+        assert (after["engine"]["layout"], after["engine"]["shards"], after["engine"]["threads"]) == ("split", 3, 5)
         assert (after["sequence"], after["state_hash"]) == (status["sequence"], status["state_hash"])
         (order,) = tidebook("venue", "orders", "alice", data=data)["orders"]
         assert (order["order_id"], order["filled"]) == (resting["order_id"], "0.04000")

@@ -49,12 +49,13 @@ def opening() -> Iterator[np.void]:
     yield session(1, Session.CONTINUOUS)
 
 
-@pytest.mark.parametrize("layout", ["fused", "split"])
+@pytest.mark.parametrize(("layout", "shards"), [("fused", 1), ("split", 1), ("split", 3)])
 def test_commands_go_in_and_executions_come_out_over_channels_and_a_start_goes_on(
-    rings: Path, tmp_path: Path, layout: str
+    rings: Path, tmp_path: Path, layout: str, shards: int
 ) -> None:
     journal, snapshots = tmp_path / "orders", tmp_path / "snapshots"
-    engine = VenueEngine(rings, journal, snapshots_dir=snapshots, layout=layout, orders_max=1_000)
+    engine = VenueEngine(rings, journal, snapshots_dir=snapshots, layout=layout, shards=shards, orders_max=1_000)
+    threads = {"fused": 1, "split": 2 if shards == 1 else shards + 2}[layout]
     orders = [place(1, 1, Side.BUY, price=100, size=5), place(2, 1, Side.SELL, price=100, size=3)]
     batch = commands([*opening(), *orders])
     with (
@@ -79,6 +80,8 @@ def test_commands_go_in_and_executions_come_out_over_channels_and_a_start_goes_o
         judged.release()
     status = engine.status()
     assert (status["durable"], status["accepted"], status["failure"]) == (10, 10, None)
+    assert (status["layout"], status["shards"], status["threads"]) == (layout, shards, threads)
+    assert status["cores"] >= 1
     assert engine.latency()["judged_matched"]["count"] >= 0
     ended = engine.stop()
     assert ended is not None
@@ -104,7 +107,8 @@ def test_commands_go_in_and_executions_come_out_over_channels_and_a_start_goes_o
 
 
 def test_what_cannot_be_is_refused_by_name(rings: Path, tmp_path: Path) -> None:
-    for option, value in [("durability", "replicated"), ("layout", "both"), ("wait", "sleep"), ("time", "none")]:
+    wrong = [("durability", "replicated"), ("layout", "both"), ("wait", "sleep"), ("time", "none"), ("shards", 17)]
+    for option, value in wrong:
         with pytest.raises(ChannelError, match=f"{option} = "):
             VenueEngine(rings, tmp_path / "orders", **{option: value})  # type: ignore[arg-type]
     assert venue_sizes(tmp_path / "orders") is None

@@ -10,6 +10,7 @@ use tidebook_ring::RingError;
 use tidebook_types::RawMessageError;
 
 use crate::venue_options::SHARDS_MAX;
+use crate::venue_sizes::VenueSizesError;
 
 /// Why an engine could not start or go on. Malformed market data never does: it is counted and set aside.
 #[derive(Debug, thiserror::Error)]
@@ -119,6 +120,9 @@ pub enum PlaneError {
         /// What to do, beginning with `; `, where there is something.
         advice: &'static str,
     },
+    /// What room the venue has is not known.
+    #[error(transparent)]
+    Sizes(#[from] VenueSizesError),
     /// The journal of `orders` ends where its ring says that there is more.
     #[error(
         "orders: the journal gave {found} commands and the channel has {expected}; run `tidebook journal verify` on it"

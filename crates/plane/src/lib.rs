@@ -49,5 +49,5 @@ pub use room::{NoRoom, check_room};
 pub use venue_engine::VenueEngine;
 pub use venue_options::{VenueDurability, VenueEngineOptions, VenueLayout, VenueRings};
 pub use venue_recovery::{new_venue, usable_venue_snapshots, venue_snapshots_path};
-pub use venue_sizes::VenueSizes;
+pub use venue_sizes::{VenueSizes, VenueSizesError};
 pub use venue_status::{VenueBeginning, VenueStage, VenueStatus, VenueStopped};

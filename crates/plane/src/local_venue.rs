@@ -18,7 +18,7 @@ use tidebook_venue::{Venue, VenueOptions};
 use zerocopy::FromBytes;
 
 use crate::room::{NoRoom, ORDERS_MAX, check_room};
-use crate::venue_sizes::VenueSizes;
+use crate::venue_sizes::{VenueSizes, VenueSizesError};
 
 /// Channel of the venue's commands, and kind of its states.
 const ORDERS: &str = "orders";
@@ -84,6 +84,9 @@ pub enum LocalVenueError {
     /// A journaled command is not what risk would have said of it.
     #[error(transparent)]
     Difference(#[from] Difference),
+    /// What room the venue has is not known.
+    #[error(transparent)]
+    Sizes(#[from] VenueSizesError),
     /// There is nothing to save: a snapshot stands behind a command.
     #[error("a venue without a command cannot be saved")]
     Empty,

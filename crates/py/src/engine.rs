@@ -23,6 +23,7 @@ impl From<PlaneError> for Raised {
             PlaneError::Ring(error) => error.into(),
             PlaneError::Snapshot(error) => error.into(),
             PlaneError::Channel(error) => error.into(),
+            PlaneError::Sizes(error) => error.into(),
             error @ (PlaneError::Unrecoverable { .. } | PlaneError::JournalShort { .. }) => {
                 Self::new(errors::STATE, error.to_string())
             }

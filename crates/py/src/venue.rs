@@ -25,6 +25,7 @@ impl From<LocalVenueError> for Raised {
         let message = error.to_string();
         match error {
             LocalVenueError::Journal(error) => error.into(),
+            LocalVenueError::Sizes(error) => error.into(),
             LocalVenueError::Snapshot(error) => error.into(),
             LocalVenueError::Sequence { sequence, first, last } => {
                 let nearest = sequence.clamp(first, last.max(first));

@@ -7,7 +7,8 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tidebook_plane::{
-    PlaneError, VenueDurability, VenueEngineOptions, VenueLayout, VenueRings, VenueSizes, VenueStage, VenueTime,
+    PlaneError, VenueBeginning, VenueDurability, VenueEngineOptions, VenueLayout, VenueRings, VenueSizes,
+    VenueSizesError, VenueStage, VenueTime,
 };
 use tidebook_ring::Wait;
 use tidebook_ring::tuning::MemoryTuning;
@@ -27,6 +28,15 @@ fn word<T: Copy>(option: &str, value: &str, words: &[(&str, T)]) -> PyResult<T> 
     })
 }
 
+impl From<VenueSizesError> for Raised {
+    fn from(error: VenueSizesError) -> Self {
+        match error {
+            VenueSizesError::Journal(error) => error.into(),
+            error => Self::new(errors::STATE, error.to_string()),
+        }
+    }
+}
+
 fn stopped() -> Raised {
     Raised::new(errors::CHANNEL, "the venue is stopped; start it again".to_owned())
 }
@@ -41,7 +51,7 @@ impl VenueEngine {
 #[pymethods]
 impl VenueEngine {
     #[new]
-    #[pyo3(signature = (rings_dir, journal_dir, *, snapshots_dir=None, durability="wal", layout=None, wait=None,
+    #[pyo3(signature = (rings_dir, journal_dir, *, snapshots_dir=None, durability="wal", layout=None, shards=1, wait=None,
         orders_max=None, accounts_max=None, instruments_max=None, recheck=false, time="arrival", age_max_s=None, timer_interval_s=None,
         orders_in_count=None, orders_count=None, executions_count=None, risk_count=None, segment_size_bytes=67108864,
         stages_every=32, cpus=vec![], lock_memory=false, huge_pages=false, numa_node=None, seccomp="off"))]
@@ -53,6 +63,7 @@ impl VenueEngine {
         snapshots_dir: Option<PathBuf>,
         durability: &str,
         layout: Option<&str>,
+        shards: u32,
         wait: Option<&str>,
         orders_max: Option<u32>,
         accounts_max: Option<u32>,
@@ -79,6 +90,7 @@ impl VenueEngine {
             word("durability", durability, &[("wal", VenueDurability::Wal), ("memory", VenueDurability::Memory)])?;
         let layouts = [("fused", VenueLayout::Fused), ("split", VenueLayout::Split)];
         options.layout = layout.map(|layout| word("layout", layout, &layouts)).transpose()?;
+        options.shards = shards;
         options.wait = wait.map_or(Ok(Wait::Park), wait_of)?;
         options.sizes = sizes_with(orders_max, accounts_max, instruments_max);
         tidebook_plane::check_room(options.sizes.venue.orders_max)
@@ -124,8 +136,8 @@ impl VenueEngine {
             facts.set_item("source_sequence", found.source_sequence)?;
             facts.set_item("made_anew", found.made_anew.clone())?;
             facts.set_item("sizes", sizes_of(py, &found.sizes)?)?;
-            let layout = if found.layout == VenueLayout::Fused { "fused" } else { "split" };
-            facts.set_item("layout", layout)?;
+            facts.set_item("layout", layout_of(found))?;
+            facts.set_item("shards", found.shards)?;
             let wait = match found.wait {
                 Wait::Spin => "spin",
                 Wait::Hybrid => "hybrid",
@@ -146,8 +158,15 @@ impl VenueEngine {
 
     /// How it stands.
     fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let status = self.with(tidebook_plane::VenueEngine::status)?;
         let facts = PyDict::new(py);
+        let status = self.with(|engine| {
+            let found = engine.beginning();
+            facts.set_item("layout", layout_of(found))?;
+            facts.set_item("shards", found.shards)?;
+            facts.set_item("threads", found.layout.threads(found.shards))?;
+            facts.set_item("cores", std::thread::available_parallelism().map_or(1, usize::from))?;
+            PyResult::Ok(engine.status())
+        })??;
         for (name, value) in [
             ("sequence", status.published),
             ("durable", status.visible),
@@ -201,6 +220,13 @@ impl VenueEngine {
         facts.set_item("sequence", ended.sequence)?;
         facts.set_item("state_hash", ended.state_hash)?;
         Ok(Some(facts))
+    }
+}
+
+const fn layout_of(found: &VenueBeginning) -> &'static str {
+    match found.layout {
+        VenueLayout::Fused => "fused",
+        VenueLayout::Split => "split",
     }
 }
 

@@ -6,10 +6,10 @@ changes when they change it.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, SecretStr, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -194,7 +194,14 @@ class VenueSettings(Section):
     topology: Literal["auto", "fused", "split"] = Field(
         default="auto",
         description="`fused`: risk and matching in one thread; `split`: each in its own; `auto`: `split` where the machine has cores for "
-        "it, else `fused`.",
+        "it, else `fused`. What is published and journaled is the same, so it may be another at each start.",
+    )
+    shards: int = Field(
+        default=1,
+        ge=1,
+        le=16,
+        description="Threads that match, each the instruments whose number modulo this is its own; above 1 for `split` or `auto`, on "
+        "machines with two cores more than these. Also free to change at each start.",
     )
     wait: Literal["park", "hybrid", "spin"] = Field(
         default="park", description="How its threads wait for commands, as `engine.wait`."
@@ -232,6 +239,12 @@ class VenueSettings(Section):
         default=False,
         description="Take orders from other machines too, where `api.allow_remote` lets them in; the API has no keys.",
     )
+
+    @model_validator(mode="after")
+    def _shards_are_threads(self) -> Self:
+        if self.shards > 1 and self.topology == "fused":
+            raise ValueError(f"shards = {self.shards} need topology split or auto: fused is one thread")
+        return self
 
 
 class StorageSettings(Section):

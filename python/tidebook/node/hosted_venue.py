@@ -68,6 +68,7 @@ class HostedVenue:
             self.journal,
             snapshots_dir=snapshots_directory(data),
             layout=None if settings.topology == "auto" else settings.topology,
+            shards=settings.shards,
             wait=settings.wait,
             recheck=settings.recheck,
             age_max_s=settings.age_max_s,

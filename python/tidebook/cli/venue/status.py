@@ -23,6 +23,11 @@ def status(*, data: Path | None = None, json: Json = False) -> None:
         return
     beyond = found["sequence"] - found["durable"]
     print(f"venue {found['venue']} at {node.address}: {'trading of all is OFF' if found['killed'] else 'trading'}")
+    engine = found["engine"]
+    shards = "" if engine["shards"] == 1 else f" with {engine['shards']} shards"
+    print(
+        f"{engine['layout']}{shards}: {counted(engine['threads'], 'thread')}; {counted(engine['cores'], 'core')} here"
+    )
     print(
         f"{counted(found['sequence'], 'command')}, {f'{beyond:,} of them not on disk yet' if beyond > 0 else 'all on disk'}; "
         f"{found['waiting']:,} wait"
