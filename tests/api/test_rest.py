@@ -5,7 +5,7 @@ import logging
 import httpx
 import pytest
 
-from tests.api.conftest import BTC, START, Desk, book, trade
+from tests.api.conftest import BTC, SECOND, START, Desk, book, trade
 from tidebook.api import MarketView, create_app
 from tidebook.api.problems import MEDIA_TYPE
 from tidebook.feeds.status import StatusKind
@@ -24,6 +24,7 @@ PATHS = {
     "/api/v1/outages",
     "/api/v1/bookTicker",
     "/api/v1/feeds",
+    "/api/v1/session",
     "/api/v1/tops",
 }
 
@@ -152,6 +153,32 @@ async def test_metrics_are_what_the_view_and_the_hub_count(desk: Desk) -> None:
     assert lines['tidebook_feed_gaps_total{venue="binance"}'] == "1.0"
     assert lines['tidebook_feed_state{state="live",venue="binance"}'] == "1.0"
     assert lines["tidebook_hub_clients"] == "0.0"
+
+
+async def test_a_session_is_the_newest_that_was_told_and_an_auctions_price_goes_with_it(desk: Desk) -> None:
+    path = "/api/v1/session?instrument=btcusdt.binance"
+    assert (await desk.get(path)).json()["code"] == "no_session"
+
+    def told(kind: StatusKind, found: int, count: int = 0, ts_recv: int = START) -> None:
+        row = {"kind": kind, "found": found, "count": count, "ts_recv": ts_recv, "instrument_id": BTC}
+        desk.source.put("md.status", row)
+        desk.step()
+
+    told(StatusKind.SESSION_CHANGED, 2)
+    auction = {"instrument": "BTCUSDT.BINANCE", "session": "auction", "since": START // 1000}
+    assert (await desk.get(path)).json() == auction | {"indicative_price": None, "indicative_size": None}
+    told(StatusKind.INDICATIVE_PRICE, 6_183_763, 150_000)
+    assert (await desk.get(path)).json() == auction | {"indicative_price": "61837.63", "indicative_size": "1.50000"}
+    told(StatusKind.INDICATIVE_PRICE, 0, 0)
+    assert (await desk.get(path)).json() == auction | {"indicative_price": None, "indicative_size": None}
+    told(StatusKind.INDICATIVE_PRICE, 6_183_763, 150_000)
+    told(StatusKind.SESSION_CHANGED, 3, ts_recv=START + SECOND)
+    found = (await desk.get(path)).json()
+    assert (found["session"], found["since"], found["indicative_price"]) == (
+        "continuous",
+        (START + SECOND) // 1000,
+        None,
+    )
 
 
 async def test_the_schema_lists_every_route_and_knows_problems_only(desk: Desk) -> None:

@@ -237,6 +237,7 @@ def test_the_venues_instruments_are_market_data_like_any_others_also_after_a_kil
         assert (line["venue"], line["book"], line["last_price"]) == ("local", "usable", "60000.00")
         (definition,) = [found for found in get(address, "instruments") if found["instrument"] == btc]
         assert (definition["tick"], definition["lot"]) == ("0.01", "0.00001")
+        assert of(address, "session")["session"] == "continuous"
         # A venue that nobody asks for anything is not silent.
         (feed,) = [feed for feed in get(address, "feeds") if feed["venue"] == "local"]
         assert (feed["state"], feed["age_us"], feed["books_usable"]) == ("live", 0, 1)
@@ -259,5 +260,6 @@ def test_the_venues_instruments_are_market_data_like_any_others_also_after_a_kil
     with node(data, rings, *OPTIONS) as (_, address):
         wait_for(lambda: book(address)[0] == taken["sequence"])
         assert book(address)[1:] == ([["60000.00", "0.06000"], expected[0][1]], expected[1])
+        assert of(address, "session")["session"] == "continuous"
         tidebook("venue", "cancel", "alice", "--all", data=data)
         wait_for(lambda: book(address)[1:] == ([], expected[1]))

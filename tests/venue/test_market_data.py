@@ -110,7 +110,7 @@ class Venue:
     def assert_in_order(self, channel: str) -> None:
         """No record twice and none behind a later one; a start may tell whole books again."""
         rows = self.held(channel)
-        if channel == "md.depth":
+        if channel in ("md.depth", "md.status"):
             rows = rows[rows["source_index"] < 1 << 19]
         places = list(zip(rows["source_sequence"].tolist(), rows["source_index"].tolist(), strict=True))
         assert places == sorted(set(places)), channel
@@ -199,12 +199,26 @@ def test_sessions_halts_and_the_price_of_an_auction_are_told(tmp_path: Path) -> 
         venue.settle()
         venue.assert_books()
         trade = venue.held("md.trades")[-1]
+        price = int(trade["price"])
         said = [
             (StatusKind(int(row["kind"])).name.lower(), int(row["found"]), int(row["count"]))
             for row in venue.held("md.status")
             if row["kind"] >= StatusKind.TRADING_HALTED
         ]
-    price = int(trade["price"])
+        venue.send(commands([session(1, Session.AUCTION)]))
+        venue.send(orders((10_010, Side.BUY), (10_000, Side.SELL)))
+        venue.settle()
+    # A start tells where trading stands.
+    with venue.running():
+        venue.settle()
+        *_, begun, indicative = venue.held("md.status")
+        assert (begun["kind"], begun["found"]) == (StatusKind.SESSION_CHANGED, Session.AUCTION)
+        assert (indicative["kind"], indicative["found"], indicative["count"]) == (
+            StatusKind.INDICATIVE_PRICE,
+            price,
+            10,
+        )
+        assert begun["source_index"] + 1 == indicative["source_index"]
     assert (int(trade["size"]), int(trade["side"])) == (10, 0)
     assert said == [
         ("session_changed", Session.CONTINUOUS, 0),

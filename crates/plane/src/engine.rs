@@ -227,7 +227,7 @@ impl MarketDataEngine {
                 ts_recv: state.ts_recv(),
                 engine: state.into_engine(),
                 local,
-                books_told: false,
+                whole_told: false,
                 changed: Vec::new(),
             });
         }
@@ -408,8 +408,8 @@ struct Lane {
     engine: FeedEngine,
     /// What makes messages of commands, where these are what is read.
     local: Option<LocalFeed>,
-    /// Whether its books were told whole since the start.
-    books_told: bool,
+    /// Whether its books and sessions were told whole since the start.
+    whole_told: bool,
     resume: Resume,
     /// Receive time of the last message.
     ts_recv: i64,
@@ -426,7 +426,7 @@ impl Lane {
         image: &mut BookImage,
         shared: &FeedShared,
     ) -> Result<usize, PlaneError> {
-        let Self { venue, input, engine, local, books_told, resume, ts_recv, changed } = self;
+        let Self { venue, input, engine, local, whole_told, resume, ts_recv, changed } = self;
         let was_live = input.is_live();
         let mut refused = None;
         let mut sink = channels.of(resume);
@@ -461,8 +461,10 @@ impl Lane {
                     sink.publish_book(image);
                 }
             }
-            if local.is_some() && !std::mem::replace(books_told, true) {
-                sink.publish_books(engine, input.last_sequence(), *ts_recv);
+            if let Some(local) = local
+                && !std::mem::replace(whole_told, true)
+            {
+                sink.publish_whole(engine, &local.trading(), input.last_sequence(), *ts_recv);
             }
             channels.check()?;
             channels.note_images(*venue, input.last_sequence());

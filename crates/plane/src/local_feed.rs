@@ -37,6 +37,17 @@ struct Listed {
     index: u32,
     symbol: Vec<u8>,
     session: Session,
+    /// Price and size that its auction would give now; 0 where there is none.
+    indicative: (i64, i64),
+}
+
+/// Where trading in an instrument stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Trading {
+    pub(crate) index: u32,
+    pub(crate) session: Session,
+    /// Price and size; 0 where there is none.
+    pub(crate) indicative: (i64, i64),
 }
 
 /// The state from one command to the next.
@@ -72,6 +83,14 @@ impl LocalFeed {
             body: Vec::new(),
             context: Vec::new(),
         }
+    }
+
+    /// Where trading in every instrument stands, in the order of their definition.
+    pub(crate) fn trading(&self) -> Vec<Trading> {
+        let of = |&Listed { index, session, indicative, .. }: &Listed| Trading { index, session, indicative };
+        let mut all: Vec<_> = self.listed.values().map(of).collect();
+        all.sort_unstable();
+        all
     }
 
     /// What the venue says in public of the next command: a message of its feed, whose body may be empty.
@@ -115,9 +134,13 @@ impl LocalFeed {
             Some(ExecutionKind::Fill) => LocalEvent::Trade { index, side, price, size, trade_id },
             Some(ExecutionKind::SessionChanged) => {
                 let Some(now) = u8::try_from(size).ok().and_then(Session::from_code) else { return Ok(()) };
+                listed.indicative = (0, 0);
                 LocalEvent::Session { index, before: std::mem::replace(&mut listed.session, now), now }
             }
-            Some(ExecutionKind::Indicative) => LocalEvent::Indicative { index, price, size },
+            Some(ExecutionKind::Indicative) => {
+                listed.indicative = (price, size);
+                LocalEvent::Indicative { index, price, size }
+            }
             Some(ExecutionKind::Uncrossed) => LocalEvent::Uncrossed { index, price, size },
             _ => return Ok(()),
         };
@@ -136,7 +159,8 @@ impl LocalFeed {
             let symbol = self.names.get(&instrument_id).map_or_else(|| instrument_id.to_string(), Clone::clone);
             let index = self.listed.len() as u32;
             let session = self.venue.session(instrument_id);
-            self.listed.insert(instrument_id, Listed { index, symbol: symbol.into_bytes(), session });
+            self.listed
+                .insert(instrument_id, Listed { index, symbol: symbol.into_bytes(), session, indicative: (0, 0) });
         }
         let listed = &self.listed[&instrument_id];
         let InstrumentBody { tick, lot, price_exp, size_exp, .. } = definition;

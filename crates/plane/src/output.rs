@@ -12,7 +12,7 @@
 use std::path::Path;
 
 use tidebook_book::Side;
-use tidebook_feed::{Consolidator, FeedEngine, FeedState, RecordSink, Stage};
+use tidebook_feed::{Consolidator, FeedEngine, FeedState, RecordSink, Stage, StatusKind};
 use tidebook_ring::{Producer, Ring, RingError, RingOptions, RingView, Walked};
 use tidebook_types::records::{ACTION_CLEAR, ACTION_SET, FLAG_LAST, FLAG_SNAPSHOT, SIDE_NONE};
 use tidebook_types::{
@@ -24,6 +24,7 @@ use zerocopy::FromBytes;
 
 use crate::error::PlaneError;
 use crate::latency::{Latencies, StageClock};
+use crate::local_feed::Trading;
 use crate::positions::{Point, Position, Positions};
 
 /// Layout and count of slots of each channel. Small rings decide the tail of the latency; a depth snapshot of
@@ -49,7 +50,7 @@ const BOOK: usize = 4;
 const INSTRUMENTS: usize = 6;
 const TOPS: usize = 9;
 
-/// Where the records begin that a start tells of a book, behind all that the message gave.
+/// Where the records begin that a start tells of what stands, behind all that the message gave.
 const SNAPSHOT_INDEX: u32 = 1 << 19;
 
 /// What is published of a feed when an engine starts: what is derived up to there is dropped.
@@ -520,9 +521,14 @@ impl FeedChannels<'_> {
         Point::new(sequence, id.get() & InstrumentId::INDEX_MAX) > self.resume.images
     }
 
-    /// Publishes every level of every book as a snapshot as of `sequence`. Other venues send theirs with every session; of a feed
-    /// that has none, nobody who begins now would ever learn what lies deeper than images.
-    pub(crate) fn publish_books(&mut self, engine: &FeedEngine, sequence: u64, ts_recv: i64) {
+    /// Publishes every level of every book as a snapshot as of `sequence`, and where trading stands. Other venues send theirs with
+    /// every session; of a feed that has none, nobody who begins now would ever learn what lies deeper than images.
+    pub(crate) fn publish_whole(&mut self, engine: &FeedEngine, trading: &[Trading], sequence: u64, ts_recv: i64) {
+        let mut source_index = SNAPSHOT_INDEX;
+        let mut next = || {
+            source_index += 1;
+            (source_index - 1).min(Point::INDEX_MAX)
+        };
         for (id, price_exp, size_exp) in engine.exponents() {
             let Some(view) = engine.book(id) else { continue };
             let levels = Side::BOTH.map(|side| view.book.levels(side).map(move |level| (side, level)));
@@ -531,7 +537,7 @@ impl FeedChannels<'_> {
                 ts_event: ts_recv,
                 ts_recv,
                 source_sequence: sequence,
-                source_index: SNAPSHOT_INDEX,
+                source_index: next(),
                 instrument_id: id.get(),
                 price: 0,
                 size: 0,
@@ -543,21 +549,46 @@ impl FeedChannels<'_> {
                 size_exp,
                 reserved: [0; 3],
             };
-            self.publish_depth(&record);
+            self.publish(|channels| &mut channels.depth, &record);
             record.action = ACTION_SET;
             for (side, level) in levels.into_iter().flatten() {
                 left -= 1;
                 record.flags = FLAG_SNAPSHOT | if left == 0 { FLAG_LAST } else { 0 };
                 (record.side, record.price, record.size) = (side.code(), level.price, level.size);
-                record.source_index = (record.source_index + 1).min(Point::INDEX_MAX);
-                self.publish_depth(&record);
+                record.source_index = next();
+                self.publish(|channels| &mut channels.depth, &record);
+            }
+        }
+        let defined = engine.instruments().count() as u32;
+        for &Trading { index, session, indicative: (price, size) } in trading.iter().filter(|one| one.index < defined) {
+            let mut tell = |kind: StatusKind, found: u64, count: u64| {
+                let record = Status {
+                    ts_event: ts_recv,
+                    ts_recv,
+                    source_sequence: sequence,
+                    source_index: next(),
+                    instrument_id: InstrumentId::new(Venue::Local, index).get(),
+                    kind: kind as u8,
+                    reason: 0,
+                    reserved: [0; 6],
+                    expected: 0,
+                    found,
+                    count,
+                };
+                self.publish(|channels| &mut channels.status, &record);
+            };
+            tell(StatusKind::SessionChanged, session.code().into(), 0);
+            if price > 0 {
+                tell(StatusKind::IndicativePrice, price as u64, size as u64);
             }
         }
     }
 
-    fn publish_depth(&mut self, record: &Depth) {
+    fn publish<T: Record>(&mut self, of: impl Fn(&mut MarketDataChannels) -> &mut Producer, record: &T) {
         self.channels.published += 1;
-        write(&mut self.channels.depth, record, &mut self.channels.failure);
+        let mut failure = self.channels.failure.take();
+        write(of(self.channels), record, &mut failure);
+        self.channels.failure = failure;
     }
 
     pub(crate) fn publish_book(&mut self, image: &BookImage) {

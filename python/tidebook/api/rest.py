@@ -168,6 +168,14 @@ def market_router(
             raise ApiError(404, "no_book", f"{instrument}: no top of book has been published yet; try again")
         return _json(found)
 
+    @router.get("/session", tags=["market data"], response_model=wire.Session, responses=_NO_INSTRUMENT)
+    async def session(instrument: InstrumentName) -> Response:
+        """How an instrument of the node's own venue is traded now, and what an auction would give."""
+        found = known(instrument).session()
+        if found is None:
+            raise ApiError(404, "no_session", f"{instrument}: its venue does not tell sessions")
+        return _json(found)
+
     @router.get("/tops", tags=["market data"], response_model=list[wire.Top])
     async def tops() -> Response:
         """Every instrument in a line: top of book, last trade, state of its book; by name."""

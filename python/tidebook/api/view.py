@@ -26,6 +26,7 @@ from tidebook.api.tape import Tape
 from tidebook.api.whole_book import Levels, WholeBook, group
 from tidebook.errors import DecimalError, UnknownInstrumentError
 from tidebook.feeds.status import StatusKind, said
+from tidebook.venue import Session
 
 Records = NDArray[np.void]
 
@@ -87,6 +88,9 @@ class InstrumentView:
     feed: FeedHealth = field(default_factory=lambda: FeedHealth(""))
     # Whether this node has a feed of the venue; of one left out at its start the channels still hold what was.
     fed: bool = True
+    # The newest word of its venue on how it is traded: session and our clock at receipt, and price and size of an auction.
+    trading: tuple[int, int] | None = None
+    indicative: tuple[int, int] | None = None
     # Rises with every change that a line of `tops` shows.
     version: int = 0
     # The line as JSON, and the version it was made of.
@@ -105,6 +109,21 @@ class InstrumentView:
             size_decimals=size_exp,
             tick=format_units(tick, price_exp) if tick else None,
             lot=format_units(lot, size_exp) if lot else None,
+        )
+
+    def session(self) -> wire.Session | None:
+        """How it is traded now; None where its venue has not said so."""
+        if self.trading is None:
+            return None
+        number, since = self.trading
+        price, size = self.indicative or (0, 0)
+        price_exp, size_exp = int(self.definition["price_exp"]), int(self.definition["size_exp"])
+        return wire.Session(
+            instrument=self.name,
+            session=Session(number).name.lower(),
+            since=since // 1000,
+            indicative_price=format_units(price, price_exp) if size else None,
+            indicative_size=format_units(size, size_exp) if size else None,
         )
 
     @property
@@ -479,6 +498,10 @@ class MarketView:
                 continue
             kind, before = int(row["kind"]), view.outages.version
             view.outages.happened(kind, int(row["reason"]), int(row["ts_recv"]))
+            if kind == StatusKind.SESSION_CHANGED:
+                view.trading, view.indicative = (int(row["found"]), int(row["ts_recv"])), None
+            elif kind == StatusKind.INDICATIVE_PRICE:
+                view.indicative = (int(row["found"]), int(row["count"]))
             if kind in (StatusKind.GAP, StatusKind.TRADE_GAP):
                 view.gaps += 1
                 view.gap_ns = int(row["ts_recv"])

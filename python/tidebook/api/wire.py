@@ -208,6 +208,24 @@ class Instrument:
 
 
 @dataclass(frozen=True, slots=True)
+class Session:
+    """How an instrument is traded now, where its venue says so: the node's own does."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _DESCRIBED
+
+    instrument: str
+    """Such as `BTC-USD.LOCAL`."""
+    session: str
+    """`closed`, `pre_open`, `auction`, `continuous`, `halted`."""
+    since: int
+    """When that was told, by our clock, microseconds; a start of the node tells it anew."""
+    indicative_price: str | None
+    """What an auction would give if it ended now; null where it would give no trade, and outside of auctions."""
+    indicative_size: str | None
+    """How much it would trade at that price."""
+
+
+@dataclass(frozen=True, slots=True)
 class ChannelGuarantee:
     """What one durable channel of the node promises now, and never more."""
 
