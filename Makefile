@@ -142,7 +142,7 @@ $(STAMPS)/postgresql: setup/apt
 
 # ---- build -----------------------------------------------------------------------------------------------------------
 
-build: $(STAMPS)/core
+build: $(STAMPS)/core ## compile the core in place (PROFILE=dev compiles fastest)
 
 # Installs the package in place: Python sources are used where they lie, only the core is compiled.
 $(STAMPS)/package: pyproject.toml $(STAMPS)/system $(STAMPS)/python

@@ -14,7 +14,7 @@ import pytest
 from tests.node.test_feed_snapshots import Feed, message
 from tests.node.test_live import get, node, wait_for
 from tidebook._core import JournalWriter, pack_message, unpack_message
-from tidebook.errors import BackupError
+from tidebook.errors import BackupError, RawMessageError
 from tidebook.node.backup import back_up
 from tidebook.node.drill import drill
 from tidebook.node.feed_snapshots import SnapshotOptions
@@ -133,12 +133,31 @@ def test_a_backup_of_another_directory_or_a_damaged_one_is_no_drill(tmp_path: Pa
     made = back_up(other, tmp_path / "backups")
     with pytest.raises(BackupError, match="name a backup of this directory"):
         drill(data, tmp_path / "backups")
+    (data / "journal" / CHANNEL).rename(tmp_path / "taken")
+    with pytest.raises(
+        BackupError, match=rf"has {CHANNEL}, and .* has no such journal: .* name a backup of this directory"
+    ):
+        drill(data, tmp_path / "backups")
+    (tmp_path / "taken").rename(data / "journal" / CHANNEL)
     segment = tmp_path / "backups" / made.id / "data" / "journal" / CHANNEL / "0000000001.segment"
     segment.write_bytes(segment.read_bytes()[:-1])
     with pytest.raises(BackupError, match=str(segment)):
         drill(other, tmp_path / "backups")
     shutil.rmtree(tmp_path / "backups")
     assert {path.name for path in tmp_path.iterdir()} == {"data", "other"}
+
+
+def test_messages_under_the_name_of_a_feed_that_no_feed_wrote_are_told_with_their_channel(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with owning(data, "record"):
+        writer = JournalWriter(data / "journal" / "feed.coinbase", "feed.coinbase")
+        writer.append(b"an order")
+        writer.sync()
+        writer.close()
+    with pytest.raises(
+        RawMessageError, match=r"message 1 of feed\.coinbase, which a feed alone may write: raw message of 8"
+    ):
+        drill(data)
 
 
 def test_a_channel_that_the_backup_has_not_is_told_and_fails_the_drill(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def test_a_disk_that_fills_is_told_before_it_is_full_and_again_when_it_has_room(
         clock += 60.0
     assert not one.upkeep.nearly_full
     said = capsys.readouterr().out
-    assert (said.count("the disk is nearly full"), said.count("the disk has room again")) == (1, 1)
+    assert (said.count("the disk will be full within an hour"), said.count("the disk has room again")) == (1, 1)
 
 
 def test_the_thread_looks_by_itself_and_ends_when_it_is_stopped(data: Path) -> None:

@@ -124,7 +124,7 @@ def test_damage_is_refused_with_its_place_and_the_command_that_shows_the_choices
     assert shown.returncode == 1
     line = shown.stderr.splitlines()[-1]
     assert line.startswith(f"tidebook: {first}: damaged at segment 1, offset 4096, sequence 1: ")
-    assert line.endswith(f"tidebook journal repair {first.parent}")
+    assert f"`tidebook journal repair {first.parent}` tells what can be done" in line
     rows = {row.split()[0]: row for row in shown.stdout.splitlines() if row.startswith("feed.")}
     assert list(rows) == [f"feed.{venue}" for venue in VENUES]
     for venue in ("coinbase", "kraken"):

@@ -157,6 +157,27 @@ def test_a_journal_that_has_stopped_under_an_open_producer_promises_nothing_more
             process.kill()
 
 
+def test_a_damaged_journal_is_told_with_what_of_it_is_on_disk(tmp_path: Path, rings: Path) -> None:
+    """Method: a bit of the tenth of twenty messages, which later batches show to have been durable."""
+    wal = tmp_path / "wal"
+    channel = tb.create_channel("orders", {"durability": "wal", "wal_dir": wal}, directory=rings / "default")
+    with tb.open_producer(channel) as producer:
+        for number in range(1, 21):
+            producer.write(b"order %04d" % number, wait="durable")
+    segment = max((wal / "orders").glob("*.segment"))
+    content = segment.read_bytes()
+    assert content.count(b"order 0010") == 1
+    segment.write_bytes(content.replace(b"order 0010", b"order 0018"))
+    for options in ([], ["--verify"]):
+        (found,) = told(wal, rings, *options, code=1)["channels"]
+        assert f"`tidebook journal repair {wal / 'orders'}` tells what can be done" in found["failure"]
+        assert found["whole_to"] == 9
+        assert found["guarantee"].endswith("; on disk up to 9")
+    segment.write_bytes(b"\xff" + content[1:])
+    (found,) = told(wal, rings, code=1)["channels"]
+    assert "on disk up to" not in found["guarantee"], "nothing of it is known"
+
+
 def test_channels_of_ones_own_outside_a_data_directory_show_when_a_checkpoint_was_stored(
     tmp_path: Path, rings: Path
 ) -> None:

@@ -319,6 +319,18 @@ def test_journals_are_found_in_the_directory_that_channels_have_for_their_wal_di
     ]
 
 
+def test_a_backup_or_drill_of_journals_alone_says_what_they_are_and_where_to_put_them(tmp_path: Path) -> None:
+    wal = tmp_path / "wal"
+    durable(wal, tmp_path / "rings", np.dtype([("price", "<i8"), ("side", "S4")]), "orders")
+    for words in (["backup", tmp_path / "backups", "--data", wal], ["drill", "--data", wal]):
+        command = [sys.executable, "-m", "tidebook", *map(str, words)]
+        shown = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert shown.returncode == 1, words
+        assert "it holds the journals of channels of your own (orders)" in shown.stderr
+        assert "DATA/journal" in shown.stderr
+    assert not (tmp_path / "backups").exists() or not any((tmp_path / "backups").glob("2*"))
+
+
 def test_journals_of_own_channels_in_a_data_directory_are_backed_up_with_it(tmp_path: Path) -> None:
     """No node has ever run there."""
     data, restored = tmp_path / "data", tmp_path / "restored"

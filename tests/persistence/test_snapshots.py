@@ -459,6 +459,25 @@ def test_commands_list_verify_and_load_snapshots(journal: Path, store: SnapshotS
     assert facts["state_hash"] == f"{unbroken(250).state_hash():016x}"
 
 
+def test_a_directory_above_the_snapshots_or_none_is_not_taken_for_a_state_without_one(
+    journal: Path, store: SnapshotStore, tmp_path: Path
+) -> None:
+    """It would begin with the first message, which takes long and says nothing of the snapshots."""
+    take(journal, store)
+    state = Path(__file__).stem + ":Balances"
+    (tmp_path / Path(__file__).name).write_text(Path(__file__).read_text())
+    above = tidebook("load", journal, store.directory.parent, "--state", state, cwd=tmp_path)
+    assert (above.returncode, above.stdout) == (2, "")
+    assert f"has no snapshots itself; name the directory of one state: {store.directory}" in above.stderr
+    missing = tidebook("load", journal, tmp_path / "nowhere", "--state", state, cwd=tmp_path)
+    assert (missing.returncode, missing.stdout) == (2, "")
+    (tmp_path / "empty").mkdir()
+    loaded = tidebook("load", journal, tmp_path / "empty", "--state", state, cwd=tmp_path)
+    assert loaded.stdout.startswith(
+        f"balances of balances: from the first message (no snapshot in {tmp_path / 'empty'}) and 200 messages"
+    ), loaded.stderr
+
+
 def test_a_data_directory_whose_first_snapshot_is_still_to_come_is_no_mistake(tmp_path: Path) -> None:
     JournalWriter(tmp_path / "data/journal/feed.kraken", "feed.kraken", segment_size_bytes=65_536).close()
     told = "no snapshot yet; the first comes snapshot_interval_min (5) minutes after the start\n"

@@ -164,6 +164,25 @@ def test_what_cannot_be_is_refused_by_name(rings: Path) -> None:
             producer.write_batch(np.zeros(3, [("x", "<i8")]))
 
 
+def test_a_name_that_is_no_text_is_refused_by_its_option(rings: Path) -> None:
+    """Half a pair of surrogates is a str of Python, and nothing that a file or a ring can be called."""
+    channel, half = tb.create_channel("whole", directory=rings), "\ud800"
+    for option, use in (
+        ("name", lambda: tb.create_channel(half, directory=rings)),
+        ("name", lambda: tb.open_producer(half, directory=rings)),
+        ("name", lambda: tb.open_consumer(channel, half)),
+        ("node", lambda: tb.open_channel("whole", node=half)),
+        ("wal_dir", lambda: tb.create_channel("own", {"durability": "wal", "wal_dir": half}, directory=rings)),
+    ):
+        with pytest.raises(ChannelUsageError, match=f"{option} = ") as error:
+            use()
+        assert error.value.facts["option"] == option
+    with tb.open_consumer(channel, "reader", checkpoints=rings / "checkpoints") as consumer:
+        for state_id in (half, 5):
+            with pytest.raises(ChannelUsageError, match="state_id = "):
+                consumer.checkpoint(state_id, b"")  # type: ignore[arg-type]
+
+
 def test_a_ring_that_cannot_be_used_is_one_line_with_what_to_do(rings: Path) -> None:
     free = shutil.disk_usage(rings)
     too_large = tb.ChannelOptions(buffer_size=1 << free.total.bit_length())

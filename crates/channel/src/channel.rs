@@ -175,6 +175,10 @@ impl Channel {
             refuse_if_its_journal_is_gone(ring, &journal_path, options.journal.first_sequence)?;
         }
 
+        if let Some(ring) = &found {
+            refuse_if_other_copy_is_written(ring, &journal_path)?;
+        }
+
         let mut journal_options = options.journal.clone();
         journal_options.configuration = configuration::text(options);
         if let Some(ring) = &found {
@@ -513,6 +517,26 @@ fn discard(ring: &Ring, reason: &str, lost: Option<u64>) -> Result<Discarded, Ch
     refuse_if_open(ring, reason)?;
     ring.unlink()?;
     Ok(Discarded { reason: reason.into(), lost })
+}
+
+/// Before the journal is opened: what the ring holds is the other one's to journal, and would be in both.
+fn refuse_if_other_copy_is_written(ring: &Ring, journal: &Path) -> Result<(), ChannelError> {
+    let Ok(other) = link::journal_of(ring.path()) else { return Ok(()) };
+    let is_same = match (other.canonicalize(), journal.canonicalize()) {
+        (Ok(other), Ok(journal)) => other == journal,
+        // One that is gone is written by nobody who could be told from its owner.
+        _ => true,
+    };
+    let status = ring.status()?;
+    match status.consumers.iter().find(|one| one.alive && one.name == journaling::CONSUMER_NAME) {
+        Some(owner) if !is_same => Err(ChannelError::OtherCopy {
+            ring: ring.path().into(),
+            journal: journal.into(),
+            other,
+            process_id: owner.process_id,
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn refuse_if_open(ring: &Ring, reason: &str) -> Result<(), ChannelError> {

@@ -31,12 +31,30 @@ pub enum ChannelError {
         journal_last: u64,
     },
     /// The ring has to be made anew, but processes that live have it open.
-    #[error("ring {ring} must be made anew ({reason}) but is open in other processes; stop them first")]
+    #[error(
+        "ring {ring} must be made anew ({reason}) but is open in other processes; stop them first, or use another node or directory \
+         of rings"
+    )]
     InUse {
         /// The ring.
         ring: PathBuf,
         /// Why it cannot stay.
         reason: String,
+    },
+    /// Another process journals the ring into another copy of the journal.
+    #[error(
+        "ring {ring} is journaled into {other} by process {process_id}, and asked for was {journal}, another copy of that journal, \
+         which was not changed; stop that process first, or use another node or directory of rings"
+    )]
+    OtherCopy {
+        /// The ring.
+        ring: PathBuf,
+        /// The journal it was opened with.
+        journal: PathBuf,
+        /// Where it is journaled.
+        other: PathBuf,
+        /// For people; a number of the other's process id space.
+        process_id: u32,
     },
     /// The ring belongs to another journal and holds what that has not: its last producer was killed.
     #[error(
@@ -92,7 +110,8 @@ pub enum ChannelError {
     },
     /// Messages from where a consumer would begin have another layout than those of its ring.
     #[error(
-        "journal {journal}: messages before {first} are {found}, those of its ring {expected}; begin at message {first} or later, and          read what is before with `tidebook journal export`"
+        "journal {journal}: messages before {first} are {found}, those of its ring {expected}; begin at message {first} or later, and read \
+         what is before with `tidebook journal export`"
     )]
     OtherLayoutBefore {
         /// The journal.
@@ -115,7 +134,7 @@ pub enum ChannelError {
         journal_max: u64,
     },
     /// Nothing says where the journal of a ring is: it has none, or its owner has never opened it here.
-    #[error("ring {ring} names no journal; its owner does when it opens it")]
+    #[error("ring {ring} names no journal, and its owner does when it opens it: open its producer once")]
     NoJournal {
         /// The ring.
         ring: PathBuf,

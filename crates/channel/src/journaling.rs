@@ -19,7 +19,7 @@ use crate::progress::Progress;
 use crate::staging::{Chunk, Keeper};
 
 /// Name under which the journal gates the ring.
-const CONSUMER_NAME: &str = "journal";
+pub(crate) const CONSUMER_NAME: &str = "journal";
 /// How long an idle thread sleeps where the producer wakes it: what that may cost whoever ends it.
 const PARKED_WAIT: Duration = Duration::from_millis(10);
 /// Looks without a message that make a pause: waking costs the producer of a channel that syncs by an interval once a pause.

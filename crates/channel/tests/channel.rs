@@ -385,15 +385,50 @@ fn a_ring_of_other_options_is_drained_and_made_anew_unless_it_is_in_use() {
     assert_eq!(place.journaled(), 21);
 }
 
-/// Method: a copy of the journal at message 10 is put back beside the ring of the one that went on.
-fn put_back(more: u64) -> Place {
-    let place = Place::lived(10);
+/// A copy of a journal, beside it.
+fn copied(place: &Place) -> PathBuf {
     let copy = place.directory.path().join("copy");
     std::fs::create_dir(&copy).unwrap();
     for entry in std::fs::read_dir(place.journal()).unwrap() {
         let entry = entry.unwrap();
         std::fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
     }
+    copy
+}
+
+#[test]
+fn a_copy_of_a_journal_is_not_opened_with_the_ring_that_another_process_journals_and_stays_as_it_is() {
+    let place = Place::lived(10);
+    let copy = copied(&place);
+    let files = || {
+        let mut found: Vec<_> = std::fs::read_dir(&copy)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+            .collect();
+        found.sort();
+        found
+    };
+    let before = files();
+    let (channel, _) = place.open();
+    publish(&channel, 5);
+    let error = Channel::open(&place.ring(), &copy, &options()).unwrap_err();
+    assert!(matches!(&error, ChannelError::OtherCopy { other, .. } if *other == place.journal()), "{error}");
+    assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
+    assert!(files() == before, "the copy was changed");
+    // Its own journal says as before that it is written.
+    assert!(matches!(
+        place.try_open(&options()).unwrap_err(),
+        ChannelError::Journal(tidebook_journal::JournalError::Locked { .. })
+    ));
+    channel.close().unwrap();
+    assert_eq!(place.journaled(), 15);
+}
+
+/// Method: a copy of the journal at message 10 is put back beside the ring of the one that went on.
+fn put_back(more: u64) -> Place {
+    let place = Place::lived(10);
+    let copy = copied(&place);
     let (channel, _) = place.open();
     publish(&channel, more);
     channel.close().unwrap();

@@ -9,7 +9,7 @@ use crate::keep::KeepRuleError;
 #[non_exhaustive]
 pub enum JournalError {
     /// The operating system refused; the journal is unusable in this process when it was a write or a sync.
-    #[error("{operation} {path}: {source}")]
+    #[error("{operation} {path}: {source}{}", advice(operation, source))]
     Io {
         /// What was tried.
         operation: &'static str,
@@ -20,7 +20,8 @@ pub enum JournalError {
     },
     /// No space, quota or file size left; nothing was acknowledged and the same call may be tried again.
     #[error(
-        "{path}: no space left for the journal ({source}); nothing unsynced was acknowledged, free space and retry"
+        "{path}: no space left for the journal ({source}); nothing unsynced was acknowledged, {} and retry",
+        what_makes_room(source)
     )]
     Full {
         /// The file that could not grow or be written.
@@ -61,7 +62,9 @@ pub enum JournalError {
         durable: u64,
     },
     /// A file stands where a directory is needed.
-    #[error("{path}: a file stands in the way of this directory; move it away or choose another directory")]
+    #[error(
+        "{path}: a file, or a link that leads nowhere, stands in the way of this directory; move it away or choose another directory"
+    )]
     NoDirectory {
         /// The journal's directory.
         path: PathBuf,
@@ -129,7 +132,7 @@ pub enum JournalError {
         found: String,
     },
     /// Bytes that were durable are not what was written. Never repaired by dropping them.
-    #[error("{path}: {}", told(*.segment, *.offset, *.sequence, .damage))]
+    #[error("{path}: {}", told(path, *.segment, *.offset, *.sequence, .damage))]
     Damaged {
         /// The segment's file.
         path: PathBuf,
@@ -238,18 +241,39 @@ pub enum Damage {
     Records,
 }
 
-fn told(segment: u64, offset: u64, sequence: u64, damage: &Damage) -> String {
+fn told(path: &Path, segment: u64, offset: u64, sequence: u64, damage: &Damage) -> String {
+    let journal = path.parent().unwrap_or(path);
     if let Damage::Evidence { durable } = damage {
         return format!(
             "the journal ends with message {}, and message {durable} is known from elsewhere to have been durable: this is an \
-             older copy, or its end is lost; put the newer one in its place",
-            sequence - 1
+             older copy, or its end is lost; put the newer one in its place, or see the choices with `tidebook journal repair {}`",
+            sequence - 1,
+            journal.display()
         );
     }
     format!(
-        "damaged at segment {segment}, offset {offset}, sequence {sequence}: {damage}; restore this file from a copy or rebuild \
-         the journal from its source"
+        "damaged at segment {segment}, offset {offset}, sequence {sequence}: {damage}; `tidebook journal \
+         repair {}` tells what can be done",
+        journal.display()
     )
+}
+
+/// What to do where the system's own words do not say it.
+fn advice(operation: &str, source: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind::{InvalidFilename, NotFound};
+    match source.kind() {
+        InvalidFilename => "; choose a shorter path",
+        NotFound if operation == "create" => "; no directory can be made there, choose another one",
+        _ => "",
+    }
+}
+
+fn what_makes_room(source: &std::io::Error) -> &'static str {
+    match source.kind() {
+        std::io::ErrorKind::FileTooLarge => "raise the limit of the size of files (ulimit -f)",
+        std::io::ErrorKind::QuotaExceeded => "free space of this user's quota",
+        _ => "free space",
+    }
 }
 
 fn went_with_it(first_sequence: u64, durable: u64) -> String {

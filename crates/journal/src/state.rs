@@ -100,7 +100,7 @@ pub enum StateError {
         reason: String,
     },
     /// Bytes that are no saved state.
-    #[error("state {kind}: no saved state at byte {offset}: {reason}")]
+    #[error("state {kind} cannot be loaded from what was saved: {reason} (at byte {offset})")]
     Saved {
         /// The state's kind.
         kind: String,

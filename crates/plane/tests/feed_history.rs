@@ -41,6 +41,6 @@ fn what_is_no_message_and_no_state_of_the_feed_is_an_error_that_says_so() {
     let error = history.load(&saved).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "state feed.kraken: no saved state at byte 0: a state of binance where kraken is wanted"
+        "state feed.kraken cannot be loaded from what was saved: a state of binance where kraken is wanted (at byte 0)"
     );
 }

@@ -142,8 +142,10 @@ impl FeedDecoder {
                 let mut room = self.room.lock().expect("nothing panics under this lock");
                 let mut batch = RecordBatch::with_room(room.map(|count| count + count / 4));
                 for (sequence, payload) in (first_sequence..).zip(messages.0.iter()) {
-                    let message = RawMessage::parse(payload)
-                        .map_err(|error| Raised::from(error).about(&format!("message {sequence}")))?;
+                    let message = RawMessage::parse(payload).map_err(|error| {
+                        let said = format!("message {sequence} of {}, which a feed alone may write", history.kind());
+                        Raised::from(error).about(&said)
+                    })?;
                     history.state_mut().on_message(sequence, message, &mut batch);
                 }
                 *room = batch.counts();

@@ -27,7 +27,7 @@ impl From<ChannelError> for Raised {
         match error {
             ChannelError::Journal(error) => error.into(),
             ChannelError::Ring(error) => error.into(),
-            ChannelError::InUse { .. } => Self::new(errors::ENDPOINT_BUSY, message),
+            ChannelError::InUse { .. } | ChannelError::OtherCopy { .. } => Self::new(errors::ENDPOINT_BUSY, message),
             ChannelError::OtherLayout { journal, expected, found } => {
                 Self::with_facts(errors::CHANNEL_USAGE, message, other_layout(&journal, expected, found))
             }

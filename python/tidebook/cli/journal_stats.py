@@ -37,10 +37,17 @@ def stats(*journals: Path, data: Path | None = None, json: Json = False) -> None
             _print(found)
 
 
+def _not_durable(found: JournalStats) -> str:
+    """Written beside what other commands call durable, and never acknowledged."""
+    if found.durable >= found.last_sequence:
+        return ""
+    return f", durable to {found.durable:,} as far as it shows"
+
+
 def _print(found: JournalStats) -> None:
     payload = sum(one.payload_size_bytes for one in found.segments)
     print(
-        f"{found.channel}: {counted(found.messages, 'message')}, {found.first_sequence:,} to {found.last_sequence:,}; "
+        f"{found.channel}: {counted(found.messages, 'message')}, {found.first_sequence:,} to {found.last_sequence:,}{_not_durable(found)}; "
         f"{counted(len(found.segments), 'segment')}, {size(found.size_bytes)}"
     )
     if found.messages:

@@ -110,6 +110,7 @@ def load(
     """
     from tidebook.persistence import SnapshotStore, recover
 
+    _check_store(store)
     if state is None:
         _load_feed(journal, store, at, json=json)
         return
@@ -125,12 +126,29 @@ def load(
         return
     for sequence, problem in facts.refused:
         print(f"snapshot {sequence:,} not used: {problem}")
-    begin = f"snapshot at {facts.used.sequence:,}" if facts.used else "the first message"
+    begin = f"snapshot at {facts.used.sequence:,}" if facts.used else _first_message(store)
     print(
         f"{recovered.state.kind} of {facts.channel}: from {begin} and {counted(facts.tail_count, 'message')} behind it"
     )
     print(f"at {facts.last_sequence:,}, state hash {_hash(facts.state_hash)}")
     print(f"loaded in {facts.loading_s:.3f} s, messages applied in {facts.replaying_s:.3f} s")
+
+
+def _check_store(store: Path) -> None:
+    """Raises: UsageError for a directory that is not there, or whose snapshots are one level further down: neither is a state
+    without a snapshot, which begins with the first message.
+    """
+    from tidebook.persistence.snapshots import stores
+
+    if not store.is_dir():
+        raise UsageError(f"{store} is no directory; name that of the snapshots of one state")
+    if _has_snapshots(store):
+        return
+    below = [found.directory for found in stores(store) if found.sequences()]
+    if below:
+        raise UsageError(
+            f"{store} has no snapshots itself; name the directory of one state: {', '.join(str(path) for path in below)}"
+        )
 
 
 def _load_feed(journal: Path, store: Path, at: int | None, *, json: bool) -> None:
@@ -163,10 +181,20 @@ def _load_feed(journal: Path, store: Path, at: int | None, *, json: bool) -> Non
         return
     for reason in refused:
         print(f"not used: {reason}")
-    begin = f"snapshot at {used:,}" if used else "the first message"
+    begin = f"snapshot at {used:,}" if used else _first_message(store)
     print(f"{kind}: from {begin} and {counted(tail, 'message')} behind it")
     print(f"at {decoder.sequence:,}, state hash {facts['state_hash']}")
     print(f"{counted(report['instruments'], 'instrument')}, {counted(report['books'], 'book')}")
+
+
+def _first_message(store: Path) -> str:
+    return "the first message" if _has_snapshots(store) else f"the first message (no snapshot in {store})"
+
+
+def _has_snapshots(store: Path) -> bool:
+    from tidebook.persistence.files import files_in
+
+    return bool(files_in(store, ".snapshot"))
 
 
 def _stores(named: Sequence[Path], data: Path | None) -> list[SnapshotStore]:

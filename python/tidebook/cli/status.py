@@ -62,7 +62,12 @@ def status(*, data: Path | None = None, verify: bool = False, json: Json = False
     else:
         print("nothing is journaled here yet")
     if any(channel.channel.startswith("feed.") for channel in found.channels):
-        print("md.* are in memory alone, survive the death of processes, and are derived again from these by a start")
+        if found.owner is None:
+            print("md.* are in memory alone, and are derived again from these by a start")
+        else:
+            print(
+                "md.* are in memory alone, survive the death of processes, and are derived again from these by a start"
+            )
     for channel in found.channels:
         if channel.failure:
             screen.print(f"[red]{plain(channel.channel)}:[/red] {plain(channel.guarantee)}")

@@ -36,7 +36,13 @@ from tidebook._core import (
     version,
 )
 from tidebook.errors import BackupError, JournalAbsentError, JournalDamagedError, SnapshotError
-from tidebook.node.directory import checkpoints_file, journal_directory, journaled_channels, venue_names_file
+from tidebook.node.directory import (
+    checkpoints_file,
+    journal_directory,
+    journaled_channels,
+    own_journals,
+    venue_names_file,
+)
 from tidebook.node.snapshot_files import find_start
 from tidebook.persistence import inspect
 from tidebook.persistence.copying import copy_file, remove_unfinished, write_all, write_file
@@ -241,8 +247,18 @@ def _identity_of(data: Path) -> Identity:
         raise BackupError(f"{data} is no directory; name a data directory with --data", path=str(data))
     identity = read_identity(data)
     if identity is None and not ((data / "journal").is_dir() or (data / MANIFEST_DIRECTORY).is_dir()):
-        raise BackupError(f"{data} is no data directory: it holds neither journals nor rows", path=str(data))
+        raise BackupError(f"{data} is no data directory: {_what_it_is(data)}", path=str(data))
     return identity or Identity(node_id="", created=0, release="")
+
+
+def _what_it_is(directory: Path) -> str:
+    journals = [journal.name for journal in own_journals(directory)]
+    if not journals:
+        return "it holds neither a directory `journal` nor rows; name a data directory with --data"
+    return (
+        f"it holds the journals of channels of your own ({', '.join(journals)}), and a backup is of the directory around them: begin those "
+        'channels with "wal_dir": "DATA/journal", or move their journals there while nobody has them open, and name DATA with --data'
+    )
 
 
 @contextlib.contextmanager
@@ -633,8 +649,7 @@ def _of_damaged(journal: Path, error: JournalDamagedError, read: Path | None = N
         key: str(fact).replace(str(read or journal), str(journal)) for key, fact in error.facts.items() if key == "path"
     }
     return BackupError(
-        f"the journal is damaged, so it was not backed up: {str(error).replace(str(read or journal), str(journal))}; "
-        f"`tidebook journal repair {journal}` tells what can be done",
+        f"the journal is damaged, so it was not backed up: {str(error).replace(str(read or journal), str(journal))}",
         **{"path": str(journal), **error.facts, **own},
     )
 

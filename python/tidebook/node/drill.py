@@ -123,6 +123,12 @@ def drill(
     expected = {channel: inspect(journal_directory(data, channel)).durable for channel in _channels(data)}
     beside = data.resolve().parent if scratch is None else scratch
     listing = None if backup is None else read_listing(newest(backup))
+    if listing is not None and (others := [held.channel for held in listing.journals if held.channel not in expected]):
+        raise BackupError(
+            f"backup {listing.id} in {newest(backup or data)} has {', '.join(others)}, and {data} has no such journal: it is of another "
+            "directory, or that was removed; name a backup of this directory, or the directory that it is of with --data",
+            path=str(data),
+        )
     _remove_left(data, beside, tell)
     _require_room(beside, 2 * _size_bytes(data) if listing is None else listing.size_bytes)
     with _scratch(data, beside) as work:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 log = logger("node.maintenance")
 
 SNAPSHOTS_NEEDED: Final = 2
+_NEARLY_FULL: Final = "the disk is nearly full: free some, or storing stalls and then capture ends"
+_FILLS: Final = "the disk will be full within an hour at the speed of the last minutes: free some, or storing stalls and then capture ends"
 LEAST_FREE_BYTES: Final = 2 << 30
 """Below this the disk is called nearly full, however slowly it fills."""
 LEAST_FREE_S: Final = 3_600.0
@@ -191,7 +193,7 @@ class Maintenance:
         nearly_full = free_bytes < LEAST_FREE_BYTES or (full_in_s is not None and full_in_s < LEAST_FREE_S)
         if nearly_full and not self.upkeep.nearly_full:
             log.warning(
-                "the disk is nearly full: free some, or storing stalls and then capture ends",
+                _NEARLY_FULL if free_bytes < LEAST_FREE_BYTES else _FILLS,
                 data=str(self._data),
                 free_bytes=free_bytes,
                 full_in_s=None if full_in_s is None else round(full_in_s),

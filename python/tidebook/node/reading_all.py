@@ -19,7 +19,7 @@ from tidebook.errors import (
     SnapshotError,
 )
 from tidebook.node.directory import checkpoints_file
-from tidebook.node.status import guarantee
+from tidebook.node.status import guarantee, last_whole
 from tidebook.persistence import verify
 from tidebook.persistence.files import files_below
 from tidebook.persistence.snapshots import stores
@@ -98,7 +98,7 @@ def _journal(channel: ChannelStatus, found: ReadAll, progress: Callable[[int], N
     except JournalAbsentError:
         return  # nothing was ever written to it, or its owner removed it
     except JournalError as error:
-        channel.failure = f"{error}; see `tidebook journal repair {channel.journal}`"
+        channel.failure, channel.whole_to = str(error), last_whole(error)
         return
     found.journals += 1
     found.messages += verified.messages

@@ -345,8 +345,7 @@ def with_repair(error: OperationError, journal: Path) -> OperationError:
     shown = proofs(journal, sequence - 1) if isinstance(sequence, int) else []
     known = f" Known of it are {'; '.join(map(str, shown))}." if shown else ""
     return JournalDamagedError(
-        f"{error}.{known} Nothing was changed; what can be done, and what each choice loses, is shown by: "
-        f"tidebook journal repair {journal}",
+        f"{error}, and what each choice loses; nothing was changed.{known}",
         **error.facts,
     )
 

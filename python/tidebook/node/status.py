@@ -15,7 +15,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from tidebook.errors import ChannelError, CheckpointError, JournalAbsentError, JournalError, StorageError
+from tidebook.errors import (
+    ChannelError,
+    CheckpointError,
+    JournalAbsentError,
+    JournalDamagedError,
+    JournalError,
+    StorageError,
+)
 from tidebook.node.directory import journaled_channels, journals_in, simulated_marker
 from tidebook.node.presence import owner
 from tidebook.node.snapshot_files import newest_checkpoint_ns, newest_verified
@@ -96,6 +103,8 @@ class ChannelStatus:
     journal_size_bytes: int = 0
     segments: int = 0
     closed: bool = False
+    whole_to: int | None = None
+    """Last message before the first damage, where some was met; None where none was, or it is not of a message."""
     other_copies: list[str] = field(default_factory=list)
     """Journals this one is a copy of, or that are of it, which a ring goes on with."""
     failure: str = ""
@@ -186,7 +195,10 @@ def age_s(since_ns: int) -> float:
 def guarantee(found: ChannelStatus) -> str:
     """What holds for the messages of a channel, in a line, and no more than that."""
     if found.failure:
-        return f"NOTHING MORE is promised: {found.failure}; on disk up to {found.durable:,}"
+        last = found.durable if found.whole_to is None else min(found.durable, found.whole_to)
+        # Of a journal that could not be read at all nothing is said.
+        end = f"; on disk up to {last:,}" if last >= max(1, found.first_sequence) else ""
+        return f"NOTHING MORE is promised: {found.failure}{end}"
     if found.durable < found.first_sequence:
         on_disk = "nothing is on disk yet"
     else:
@@ -199,6 +211,14 @@ def guarantee(found: ChannelStatus) -> str:
         copies = f"; a ring goes on with another copy, {', '.join(found.other_copies)}" if found.other_copies else ""
         return f"nobody writes; {on_disk}{in_memory}{copies}"
     return f"wal, synced {found.sync}; {on_disk}{in_memory}"
+
+
+def last_whole(error: JournalError) -> int | None:
+    """The message before the first that is damaged; None where the error is of no message."""
+    sequence = error.facts.get("sequence")
+    return (
+        sequence - 1 if isinstance(error, JournalDamagedError) and isinstance(sequence, int) and sequence > 0 else None
+    )
 
 
 def _channel_of(journal: Path) -> str:
@@ -221,7 +241,8 @@ def _look(journal: Path, found: ChannelStatus, rings_root: Path | None) -> bool:
     except JournalAbsentError:
         return False
     except JournalError as error:
-        found.failure = str(error)
+        found.failure, found.whole_to = str(error), last_whole(error)
+        found.durable = found.published = found.whole_to or 0
         return False
     if state.channel != found.channel:
         found.failure = (

@@ -22,7 +22,7 @@ from tidebook.errors import (
 from tidebook.transport.companions import journal_of, remove_companions
 from tidebook.transport.journal import Journal, JournalPlace, RingShape
 from tidebook.transport.layout import difference, from_text, to_text
-from tidebook.transport.options import PRODUCERS_MAX, ChannelOptions, is_integer, options_of
+from tidebook.transport.options import PRODUCERS_MAX, ChannelOptions, check_text, is_integer, options_of
 from tidebook.transport.record import dtype_of, record_class
 
 if TYPE_CHECKING:
@@ -128,6 +128,8 @@ def create_channel(
             that differ, and for a `wal_dir` beside whose ring another journal is known and there; ChannelSpaceError when shared memory has no room; ChannelAccessError when others could write it; of a
             journal also JournalError and its kinds.
     """
+    check_text("name", name)
+    check_text("node", node)
     options = options_of(options)
     if options.buffer_file is not None:
         if directory is not None:
@@ -249,6 +251,8 @@ def open_channel(
     Raises: ChannelNotFoundError naming what is there instead, ChannelFormatError, ChannelAccessError; ChannelUsageError
             naming each field that differs.
     """
+    check_text("name", name)
+    check_text("node", node)
     folder = _folder(node, directory)
     try:
         ring = Ring.open(ring_path(folder, name), group=group_number(group), allow_others=allow_others)

@@ -18,7 +18,7 @@ from tidebook.transport.event_loop import sleepers
 from tidebook.transport.journal import JOURNAL_CONSUMER
 from tidebook.transport.layout import slot
 from tidebook.transport.moment import first_sequence_at
-from tidebook.transport.options import is_integer
+from tidebook.transport.options import check_text, is_integer
 from tidebook.transport.record import Packing
 
 if TYPE_CHECKING:
@@ -293,6 +293,7 @@ def open_consumer(
             consumer of this name lives or all places are taken; ChannelNotFoundError and ChannelFormatError for a channel
             given by name.
     """
+    check_text("name", name)
     if not isinstance(start, int | datetime | np.datetime64):
         _check("start", start, (*get_args(Start), "a sequence", "a time"))
     if policy is not None:
@@ -343,8 +344,7 @@ def _is_known(channel: Channel, name: str) -> bool:
 
 
 def _check_state_id(state_id: object, option: str = "state_id") -> None:
-    if not isinstance(state_id, str):
-        raise ChannelUsageError(f"{option} = {state_id!r}: the name of a state is a str", option=option, value=state_id)
+    check_text(option, state_id)
 
 
 def _bytes_of_state(state: object) -> bytes:

@@ -146,7 +146,7 @@ class ChannelOptions:
             self._refuse("wal_dir", "durability wal needs the directory for its journal")
         asked: object = self.wal_dir  # callers without a type checker give anything
         given: object = os.fspath(asked) if isinstance(asked, os.PathLike) else asked
-        if not isinstance(given, str) or not given or "\0" in given:
+        if not isinstance(given, str) or not given or "\0" in given or not _is_path(given):
             self._refuse("wal_dir", "must be the path of a directory, a str or a pathlib.Path")
         if self.mode == "mpsc":
             self._refuse(
@@ -184,6 +184,28 @@ class ChannelOptions:
         given = str(self.wal_dir)
         place = Path(given.replace("{name}", name)) if "{name}" in given else Path(given) / name
         return place.absolute()
+
+
+def _is_path(text: str) -> bool:
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def check_text(option: str, value: object) -> None:
+    """Raises: ChannelUsageError for a name that is no str, or that has what no text in UTF-8 can have: half a pair of surrogates."""
+    try:
+        if isinstance(value, str) and value.encode() is not None:
+            return
+    except UnicodeEncodeError:
+        pass
+    raise ChannelUsageError(
+        f"{option} = {value!a}: must be a str of whole characters, and half a pair of surrogates is none",
+        option=option,
+        value=value,
+    )
 
 
 def is_integer(value: object) -> bool:

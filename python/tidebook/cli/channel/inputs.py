@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Node = Annotated[str | None, Parameter(name="--node", help="Node to look at; default: all of them.")]
 Rings = Annotated[
     Path | None,
-    Parameter(name="--rings", help="Directory of nodes instead of $TIDEBOOK_RINGS or /dev/shm/tidebook-<uid>."),
+    Parameter(name="--rings", help="Directory of nodes instead of $TIDEBOOK_RINGS or /dev/shm/tidebook-UID."),
 ]
 AllowOthers = Annotated[
     bool, Parameter(name="--allow-others", negative="", help="Also a ring that others have made or could write.")
