@@ -29,7 +29,9 @@ def node(
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A running node and the address of its page; `prefix` is a command that runs it."""
     command = [*prefix, sys.executable, "-m", "tidebook", "run", "--data", str(data), "--port", "0", "--json", *words]
-    environment = os.environ | {"TIDEBOOK_RINGS": str(rings)}
+    # The seed is the test's; a node refuses settings that it does not know.
+    environment = {name: value for name, value in os.environ.items() if name != "TIDEBOOK_SEED"}
+    environment["TIDEBOOK_RINGS"] = str(rings)
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=data.parent
     )

@@ -40,8 +40,9 @@ class Venue:
         self.sent = 0
 
     @contextmanager
-    def running(self) -> Iterator["Venue"]:
-        self.engine = VenueEngine(self.rings, self.journal, orders_max=1 << 14, accounts_max=64, instruments_max=8)
+    def running(self, shards: int = 1) -> Iterator["Venue"]:
+        room: dict[str, Any] = {"orders_max": 1 << 14, "accounts_max": 64, "instruments_max": 8}
+        self.engine = VenueEngine(self.rings, self.journal, shards=shards, **room)
         self.market_data = MarketDataEngine({}, self.rings, venue=(self.journal, self.names))
         try:
             yield self
@@ -116,11 +117,12 @@ class Venue:
         assert places == sorted(set(places)), channel
 
 
+@pytest.mark.parametrize("shards", [1, 2])
 def test_md_is_what_executions_and_depth_say_also_after_a_stop_without_market_data_and_when_rings_are_lost(
-    tmp_path: Path,
+    tmp_path: Path, shards: int
 ) -> None:
     venue = Venue(tmp_path)
-    with venue.running():
+    with venue.running(shards):
         venue.send(opening())
         venue.send(stream(7, 3_000, begin=venue.sequence))
         venue.settle()
