@@ -11,7 +11,7 @@ use zerocopy::IntoBytes;
 use crate::entries::{Account, Limits, Line, Listed, Order, needs_price};
 use crate::ledger::{LEDGER_EXP, LEDGER_MAX, MILLION, power};
 use crate::portfolio::{pair, transferred};
-use crate::reckon::{need, rate};
+use crate::reckon::{Need, need, rate};
 use crate::risk::Risk;
 use crate::table::NONE;
 
@@ -56,6 +56,30 @@ impl Filled {
     }
 }
 
+/// What the checks found of a command that is accepted, so that carrying it out asks for nothing twice.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Checked {
+    filled: Filled,
+    /// Of the account in the instrument, if there is one.
+    pub(crate) line: Option<u32>,
+    /// Of a replace: the order's slot.
+    pub(crate) order: u32,
+    /// Of an order or replace: the prices it is reckoned with, and what it needs with them.
+    pub(crate) reckoned: Reckoned,
+    pub(crate) need: Need,
+}
+
+impl Checked {
+    pub(crate) const fn filled(&self) -> Filled {
+        self.filled
+    }
+
+    /// Of a command that was only looked at.
+    fn plain() -> Self {
+        Self::default()
+    }
+}
+
 /// The prices a new order or new terms are reckoned with.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Reckoned {
@@ -66,6 +90,9 @@ pub(crate) struct Reckoned {
     /// What goes into the command; 0 for nothing.
     pub(crate) put: i64,
 }
+
+/// An account in an instrument where it has neither orders nor limits.
+static NO_LINE: Line = Line::NONE;
 
 const fn when(refused: bool, reason: Reason) -> Result<(), Reason> {
     if refused { Err(reason) } else { Ok(()) }
@@ -97,13 +124,24 @@ impl Listed {
 }
 
 impl Risk {
-    pub(crate) fn check(&self, command: &Command) -> Result<Filled, Reason> {
+    pub(crate) fn check(&self, command: &Command) -> Result<Checked, Reason> {
         let head = &command.head;
         let kind = CommandKind::from_code(head.kind).ok_or(Reason::Fields)?;
         when(head.reserved != [0; 5], Reason::Fields)?;
         use CommandKind as Kind;
         when(matches!(kind, Kind::Session | Kind::Instrument | Kind::Timer) && head.account != 0, Reason::Operator)?;
-        let account = self.accounts.by_key(head.account).filter(|account| account.known);
+        // The line knows both parties; who has none yet is looked up.
+        let line = match kind {
+            Kind::Place | Kind::PlacePair | Kind::Replace | Kind::Cancel => {
+                self.lines.find(pair(head.account, head.instrument_id))
+            }
+            _ => None,
+        };
+        let (account, listed) = match line.map(|line| self.lines.get(line)) {
+            Some(line) => (Some(self.accounts.get(line.owner)), Some(self.instruments.get(line.listed))),
+            None => (self.accounts.by_key(head.account), self.instruments.by_key(head.instrument_id)),
+        };
+        let account = account.filter(|account| account.known);
         let by_operator = head.account == 0
             && matches!(
                 kind,
@@ -111,7 +149,7 @@ impl Risk {
             );
         let opens = kind == Kind::Account && head.account != 0;
         when(!by_operator && !opens && account.is_none(), Reason::Account)?;
-        let listed = self.instruments.by_key(head.instrument_id).filter(|listed| listed.known);
+        let listed = listed.filter(|listed| listed.known);
         let needs_instrument = match kind {
             Kind::Place | Kind::PlacePair | Kind::Replace | Kind::Cancel | Kind::Session => true,
             Kind::MassCancel | Kind::Limits => head.instrument_id != 0,
@@ -119,23 +157,23 @@ impl Risk {
         };
         when(needs_instrument && listed.is_none(), Reason::Instrument)?;
         match (kind, account, listed) {
-            (Kind::Place, Some(account), Some(listed)) => self.check_place(command, account, listed),
-            (Kind::PlacePair, Some(account), Some(listed)) => self.check_pair(command, account, listed),
-            (Kind::Replace, Some(account), Some(listed)) => self.check_replace(command, account, listed),
+            (Kind::Place, Some(account), Some(listed)) => self.check_place(command, account, listed, line),
+            (Kind::PlacePair, Some(account), Some(listed)) => self.check_pair(command, account, listed, line),
+            (Kind::Replace, Some(account), Some(listed)) => self.check_replace(command, account, listed, line),
             (Kind::Cancel, ..) => self.check_cancel(command),
             (Kind::Instrument, ..) => {
-                self.check_instrument(head.instrument_id, &command.body()).map(|()| Filled::default())
+                self.check_instrument(head.instrument_id, &command.body()).map(|()| Checked::plain())
             }
-            (Kind::Account, ..) => self.check_account(head.account, &command.body()).map(|()| Filled::default()),
-            (Kind::Limits, ..) => Self::check_limits(head.instrument_id, &command.body()).map(|()| Filled::default()),
+            (Kind::Account, ..) => self.check_account(head.account, &command.body()).map(|()| Checked::plain()),
+            (Kind::Limits, ..) => Self::check_limits(head.instrument_id, &command.body()).map(|()| Checked::plain()),
             (Kind::Transfer, Some(account), _) => {
-                self.check_transfer(account, &command.body()).map(|()| Filled::default())
+                self.check_transfer(account, &command.body()).map(|()| Checked::plain())
             }
             (Kind::Kill, ..) => {
                 let body: KillBody = command.body();
-                when(body.killed > 1 || body.reserved != [0; 87], Reason::Fields).map(|()| Filled::default())
+                when(body.killed > 1 || body.reserved != [0; 87], Reason::Fields).map(|()| Checked::plain())
             }
-            _ => Ok(Filled::default()),
+            _ => Ok(Checked::plain()),
         }
     }
 
@@ -144,17 +182,16 @@ impl Risk {
         when(account.killed || self.killed, Reason::Killed)
     }
 
-    pub(crate) fn line_of(&self, account: u32, listed: &Listed) -> (Option<u32>, Line) {
-        match self.lines.find(pair(account, listed.id)) {
-            Some(slot) => (Some(slot), *self.lines.get(slot)),
-            None => (None, Line { account, instrument_id: listed.id, ..Line::default() }),
-        }
-    }
-
-    fn check_place(&self, command: &Command, account: &Account, listed: &Listed) -> Result<Filled, Reason> {
+    fn check_place(
+        &self,
+        command: &Command,
+        account: &Account,
+        listed: &Listed,
+        slot: Option<u32>,
+    ) -> Result<Checked, Reason> {
         let body: PlaceBody = command.body();
-        let line = self.line_of(account.id, listed);
-        self.check_rate(account, &line.1, command.head.ts)?;
+        let line = slot.map_or(&NO_LINE, |slot| self.lines.get(slot));
+        self.check_rate(account, line, command.head.ts)?;
         check_words(body.side, body.self_trade)?;
         let order_type = OrderType::from_code(body.order_type).ok_or(Reason::Fields)?;
         let by_amount = body.amount != 0;
@@ -170,24 +207,29 @@ impl Risk {
         }
         when(by_amount && !(1..=UNITS_MAX).contains(&body.amount), Reason::Amount)?;
         self.check_new_id(account.id, body.client_order_id)?;
-        self.check_open_orders(account, &line.1, 1)?;
-        let limits = &line.1.limits;
+        self.check_open_orders(account, line, 1)?;
+        let limits = &line.limits;
         when(limits.order_size_max > 0 && body.size > limits.order_size_max, Reason::OrderSize)?;
         self.check_collar(account, limits, listed, &[body.price])?;
         let reckoned = self.reckon(account, limits, listed, body.side, body.order_type, body.price, by_amount)?;
         let order = new_order(0, account.id, &body, listed, reckoned);
-        when(
-            by_amount && limits.order_size_max > 0 && need(&order, account, listed).size > limits.order_size_max.into(),
-            Reason::OrderSize,
-        )?;
-        self.check_addition(account, listed, line, &Order::default(), &order)?;
-        Ok(Filled { order_id: 0, price: reckoned.put })
+        let need = need(&order, account, listed);
+        when(by_amount && limits.order_size_max > 0 && need.size > limits.order_size_max.into(), Reason::OrderSize)?;
+        self.check_addition(account, listed, slot, &Need::default(), &order, &need)?;
+        let filled = Filled { order_id: 0, price: reckoned.put };
+        Ok(Checked { filled, line: slot, order: NONE, reckoned, need })
     }
 
-    fn check_pair(&self, command: &Command, account: &Account, listed: &Listed) -> Result<Filled, Reason> {
+    fn check_pair(
+        &self,
+        command: &Command,
+        account: &Account,
+        listed: &Listed,
+        slot: Option<u32>,
+    ) -> Result<Checked, Reason> {
         let body: PlacePairBody = command.body();
-        let line = self.line_of(account.id, listed);
-        self.check_rate(account, &line.1, command.head.ts)?;
+        let line = slot.map_or(&NO_LINE, |slot| self.lines.get(slot));
+        self.check_rate(account, line, command.head.ts)?;
         check_words(body.side, body.self_trade)?;
         listed.check_ticks(&[body.price, body.limit_price])?;
         listed.check_size(body.size)?;
@@ -196,13 +238,14 @@ impl Risk {
         self.check_new_id(account.id, body.stop_client_order_id)?;
         let same = body.client_order_id == body.stop_client_order_id;
         when(same && ClientOrderId(body.client_order_id).is_some(), Reason::Duplicate)?;
-        self.check_open_orders(account, &line.1, 2)?;
-        let limits = &line.1.limits;
+        self.check_open_orders(account, line, 2)?;
+        let limits = &line.limits;
         when(limits.order_size_max > 0 && body.size > limits.order_size_max, Reason::OrderSize)?;
         self.check_collar(account, limits, listed, &[body.price, body.limit_price])?;
         let [order, _] = self.pair_legs(0, account, &body, listed)?;
-        self.check_addition(account, listed, line, &Order::default(), &order)?;
-        Ok(Filled::default())
+        let need = need(&order, account, listed);
+        self.check_addition(account, listed, slot, &Need::default(), &order, &need)?;
+        Ok(Checked { line: slot, ..Checked::default() })
     }
 
     /// Both legs: the first counts for both while they are linked, the other once it is alone.
@@ -242,7 +285,7 @@ impl Risk {
     }
 
     /// The open order that a cancel or replace names.
-    fn named(&self, command: &Command, order_id: u64, by_id: Option<[u8; 16]>) -> Result<&Order, Reason> {
+    fn named(&self, command: &Command, order_id: u64, by_id: Option<[u8; 16]>) -> Result<u32, Reason> {
         let head = &command.head;
         let order_id = match by_id {
             Some(id) => {
@@ -252,25 +295,33 @@ impl Risk {
             }
             None => order_id,
         };
-        let order = self.orders.by_key(order_id).ok_or(Reason::UnknownOrder)?;
+        let slot = self.orders.find(order_id).ok_or(Reason::UnknownOrder)?;
+        let order = self.orders.get(slot);
         let own = head.account == 0 || order.account == head.account;
         when(!own || order.instrument_id != head.instrument_id, Reason::UnknownOrder)?;
-        Ok(order)
+        Ok(slot)
     }
 
-    fn check_cancel(&self, command: &Command) -> Result<Filled, Reason> {
+    fn check_cancel(&self, command: &Command) -> Result<Checked, Reason> {
         let body: CancelBody = command.body();
         let by_id = ClientOrderId(body.client_order_id).is_some().then_some(body.client_order_id);
-        let order = self.named(command, body.order_id, by_id)?;
-        Ok(Filled { order_id: order.id, price: 0 })
+        let order_id = self.orders.get(self.named(command, body.order_id, by_id)?).id;
+        Ok(Checked { filled: Filled { order_id, price: 0 }, ..Checked::default() })
     }
 
-    fn check_replace(&self, command: &Command, account: &Account, listed: &Listed) -> Result<Filled, Reason> {
+    fn check_replace(
+        &self,
+        command: &Command,
+        account: &Account,
+        listed: &Listed,
+        slot: Option<u32>,
+    ) -> Result<Checked, Reason> {
         let body: ReplaceBody = command.body();
-        let line = self.line_of(account.id, listed);
-        self.check_rate(account, &line.1, command.head.ts)?;
+        let line = slot.map_or(&NO_LINE, |slot| self.lines.get(slot));
+        self.check_rate(account, line, command.head.ts)?;
         let by_id = (body.order_id == 0).then_some(body.client_order_id);
-        let order = *self.named(command, body.order_id, by_id)?;
+        let order_slot = self.named(command, body.order_id, by_id)?;
+        let order = self.orders.get(order_slot);
         when(order.linked, Reason::Linked)?;
         listed.check_ticks(&[body.price])?;
         listed.check_size(body.size)?;
@@ -283,13 +334,16 @@ impl Risk {
         if self.ids.order_of(account.id, body.client_order_id) != Some(order.id) {
             self.check_new_id(account.id, body.client_order_id)?;
         }
-        let limits = &line.1.limits;
+        let limits = &line.limits;
         when(limits.order_size_max > 0 && body.size > limits.order_size_max, Reason::OrderSize)?;
         self.check_collar(account, limits, listed, &[body.price])?;
         let reckoned = self.reckon(account, limits, listed, order.side, order.order_type, body.price, false)?;
-        let after = with_terms(&order, reckoned.price, reckoned.worth_price, body.size);
-        self.check_addition(account, listed, line, &order, &after)?;
-        Ok(Filled { order_id: order.id, price: reckoned.put })
+        let mut after = *order;
+        after.ask(reckoned.price, reckoned.worth_price, body.size);
+        let need = need(&after, account, listed);
+        self.check_addition(account, listed, slot, &order.counted(), &after, &need)?;
+        let filled = Filled { order_id: order.id, price: reckoned.put };
+        Ok(Checked { filled, line: slot, order: order_slot, reckoned, need })
     }
 
     fn check_new_id(&self, account: u32, id: [u8; 16]) -> Result<(), Reason> {
@@ -350,17 +404,19 @@ impl Risk {
         if side == SIDE_BUY || by_amount { Err(Reason::Price) } else { at(listed.tick, 0) }
     }
 
-    /// Notional, position, exposure, balance and margin, of an order as it is and as it would be.
+    /// Notional, position, exposure, balance and margin, of an order as it counts `before` and as it would need `after`.
+    #[inline]
     fn check_addition(
         &self,
         account: &Account,
         listed: &Listed,
-        (slot, line): (Option<u32>, Line),
-        before: &Order,
+        slot: Option<u32>,
+        before: &Need,
         after: &Order,
+        need: &Need,
     ) -> Result<(), Reason> {
+        let line = slot.map_or(&NO_LINE, |slot| self.lines.get(slot));
         let (scale, limits) = (&listed.scale, &line.limits);
-        let need = need(after, account, listed);
         let whole = if after.by_amount {
             need.worth
         } else {
@@ -368,38 +424,58 @@ impl Risk {
                 * i128::from(after.worth_price.max(after.bound_worth_price))
         };
         let most = i128::from(limits.order_notional_max);
-        when(most > 0 && whole > most * scale.size || whole > LEDGER_MAX / scale.notional, Reason::OrderNotional)?;
+        when(most > 0 && whole > most * scale.size || whole > scale.notional_max, Reason::OrderNotional)?;
 
         let buy = after.side > 0;
-        let more = need.size - before.counted;
+        let more = need.size - before.size;
         let held = if slot.is_some() { self.portfolio.holding_at(line.holding).position } else { 0 };
         let (held, open) = if buy { (held, line.buys) } else { (-held, line.sells) };
         let most = if limits.position_max > 0 { limits.position_max } else { UNITS_MAX };
         let after_all = held.saturating_add(open).saturating_add(more);
         when(more > 0 && after_all > 0 && after_all > most.into(), Reason::Position)?;
 
-        let worth = scale.worth(need.worth - before.counted_worth);
-        let (buys, sells) = if buy { (worth, 0) } else { (0, worth) };
-        let (exposure, exposure_before) = (self.exposure(&line, buys, sells), self.exposure(&line, 0, 0));
-        let grows = exposure > exposure_before;
-        let most = i128::from(limits.exposure_max) * scale.quote;
-        when(grows && most > 0 && exposure > most, Reason::Exposure)?;
-        let exposures = || exposure.saturating_add(self.exposures(account, listed.quote_asset, slot));
-        let most = i128::from(account.limits.exposure_max) * power(LEDGER_EXP - account.limits.exposure_exp);
-        when(grows && most > 0 && exposures() > most, Reason::Exposure)?;
-
+        // Nobody asks what a spot account without such limits has at risk.
+        if limits.exposure_max > 0 || account.limits.exposure_max > 0 || account.margin() {
+            self.check_exposure(account, listed, slot, before, after, need)?;
+        }
         if account.margin() {
-            if grows {
-                let fee = scale.fee(need.worth, rate(account, listed));
-                let needed = Self::initial(account, exposures()).saturating_add(fee);
-                when(needed > self.portfolio.equity(account.id, listed.quote_asset), Reason::Margin)?;
-            }
             return Ok(());
         }
         let more = need.quote.saturating_sub(before.quote);
-        when(more > 0 && more > self.available(account.id, listed.quote_asset), Reason::Balance)?;
+        when(more > 0 && more > self.available_in(line.quote, account.id, listed.quote_asset), Reason::Balance)?;
         let more = need.base.saturating_sub(before.base);
-        when(more > 0 && more > self.available(account.id, listed.base_asset), Reason::Balance)
+        when(more > 0 && more > self.available_in(line.base, account.id, listed.base_asset), Reason::Balance)
+    }
+
+    /// Exposure, and what margin accounts need for it.
+    fn check_exposure(
+        &self,
+        account: &Account,
+        listed: &Listed,
+        slot: Option<u32>,
+        before: &Need,
+        after: &Order,
+        need: &Need,
+    ) -> Result<(), Reason> {
+        let line = slot.map_or(&NO_LINE, |slot| self.lines.get(slot));
+        let (scale, limits) = (&listed.scale, &line.limits);
+        let worth = scale.worth(need.worth - before.worth);
+        let (buys, sells) = if after.side > 0 { (worth, 0) } else { (0, worth) };
+        let (exposure, exposure_before) = (self.exposure(line, buys, sells), self.exposure(line, 0, 0));
+        if exposure <= exposure_before {
+            return Ok(());
+        }
+        let most = i128::from(limits.exposure_max) * scale.quote;
+        when(most > 0 && exposure > most, Reason::Exposure)?;
+        let exposures = || exposure.saturating_add(self.exposures(account, listed.quote_asset, slot));
+        let most = i128::from(account.limits.exposure_max) * power(LEDGER_EXP - account.limits.exposure_exp);
+        when(most > 0 && exposures() > most, Reason::Exposure)?;
+        if account.margin() {
+            let fee = scale.fee(need.worth, rate(account, listed));
+            let needed = Self::initial(account, exposures()).saturating_add(fee);
+            when(needed > self.portfolio.equity(account.id, listed.quote_asset), Reason::Margin)?;
+        }
+        Ok(())
     }
 
     fn check_instrument(&self, id: u32, body: &InstrumentBody) -> Result<(), Reason> {
@@ -502,19 +578,4 @@ pub(crate) fn new_order(id: u64, account: u32, body: &PlaceBody, listed: &Listed
         line: NONE,
         ..Order::default()
     }
-}
-
-/// The order with these terms asked for beside those it has.
-pub(crate) fn with_terms(order: &Order, price: i64, worth_price: i64, size: i64) -> Order {
-    let mut after = *order;
-    if order.pending == 0 {
-        after.bound_size = order.filled.saturating_add(order.remaining);
-        (after.bound_price, after.bound_worth_price) = (order.price, order.worth_price);
-    }
-    after.pending += 1;
-    after.bound_size = after.bound_size.max(size);
-    let worse = if order.is_buy() { after.bound_price.max(price) } else { after.bound_price.min(price) };
-    after.bound_price = worse;
-    after.bound_worth_price = after.bound_worth_price.max(worth_price);
-    after
 }

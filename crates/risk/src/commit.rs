@@ -8,16 +8,25 @@ use tidebook_types::{
 };
 use zerocopy::IntoBytes;
 
-use crate::check::{Reckoned, new_order, with_terms};
-use crate::entries::{Account, Limits, Listed, Order, PendingDefinition, PendingReplace};
-use crate::portfolio::transferred;
+use crate::check::{Checked, Reckoned, new_order};
+use crate::entries::{Account, Limits, Line, Listed, Order, PendingDefinition, PendingReplace};
+use crate::portfolio::{pair, transferred};
+use crate::reckon::{Need, need};
 use crate::risk::Risk;
+use crate::table::NONE;
 
 impl Risk {
-    pub(crate) fn commit(&mut self, command: &Command) {
+    /// `checked` is what the checks found of it, if they were asked; without it all is reckoned here.
+    #[inline]
+    pub(crate) fn commit(&mut self, command: &Command, checked: Option<Checked>) {
         let Some(kind) = CommandKind::from_code(command.head.kind) else { return self.tell_rejected(command) };
+        let mut line = None;
         if matches!(kind, CommandKind::Place | CommandKind::PlacePair | CommandKind::Replace) {
-            self.take_tokens(command);
+            line = match &checked {
+                Some(checked) => checked.line,
+                None => self.lines.find(pair(command.head.account, command.head.instrument_id)),
+            };
+            self.take_tokens(command, line);
         }
         if command.head.verdict != Verdict::Accepted.code() {
             return self.tell_rejected(command);
@@ -25,9 +34,9 @@ impl Risk {
         let (account, instrument_id) = (command.head.account, command.head.instrument_id);
         let event = RiskEvent { account, instrument_id, ..RiskEvent::default() };
         match kind {
-            CommandKind::Place => self.place(command),
-            CommandKind::PlacePair => self.place_pair(command),
-            CommandKind::Replace => self.replace(command),
+            CommandKind::Place => self.place(command, line, checked),
+            CommandKind::PlacePair => self.place_pair(command, line),
+            CommandKind::Replace => self.replace(command, line, checked),
             CommandKind::MassCancel => {
                 // The one that a kill asked for, or one that does the same.
                 let all = instrument_id == 0 && command.body::<MassCancelBody>().side == 0;
@@ -89,18 +98,17 @@ impl Risk {
     }
 
     /// Whoever was neither late nor throttled, and came as far as being asked, has taken a token of both buckets.
-    fn take_tokens(&mut self, command: &Command) {
+    #[inline]
+    fn take_tokens(&mut self, command: &Command, line: Option<u32>) {
         let (head, ts) = (&command.head, self.ts);
-        let Some(account) = self.accounts.find(head.account) else { return };
-        let known = self.instruments.by_key(head.instrument_id).is_some_and(|listed| listed.known);
-        let asked = head.reserved == [0; 5] && self.accounts.get(account).known && known;
+        let Some((account, listed)) = self.parties(command, line) else { return };
+        let asked = head.reserved == [0; 5] && self.accounts.get(account).known && self.instruments.get(listed).known;
         if !asked || [Reason::Throttled, Reason::Late].map(Reason::code).contains(&head.reason) {
             return;
         }
         if self.accounts.get(account).limits.commands_per_s > 0 {
             self.accounts.get_mut(account).limits.take_token(ts);
         }
-        let line = self.lines.find(crate::portfolio::pair(head.account, head.instrument_id));
         if let Some(line) = line
             && self.lines.get(line).limits.commands_per_s > 0
         {
@@ -108,36 +116,52 @@ impl Risk {
         }
     }
 
-    /// The account and instrument of a command that was accepted.
-    fn parties(&self, command: &Command) -> Option<(Account, Listed)> {
-        let account = self.accounts.by_key(command.head.account)?;
-        let listed = self.instruments.by_key(command.head.instrument_id)?;
-        Some((*account, *listed))
-    }
-
-    fn add(&mut self, order: Order, listed: &Listed, id: [u8; 16]) {
-        let line = self.line_slot(order.account, order.instrument_id);
-        for asset in [listed.base_asset, listed.quote_asset] {
-            self.portfolio.balance_slot(order.account, asset);
+    /// Slots of a command's account and instrument; the line, if there is one, knows them.
+    #[inline]
+    fn parties(&self, command: &Command, line: Option<u32>) -> Option<(u32, u32)> {
+        if let Some(line) = line {
+            let Line { owner, listed, .. } = *self.lines.get(line);
+            return Some((owner, listed));
         }
-        let ids = self.ids.take(order.account, id, order.id, order.ids);
-        let slot = self.orders.insert(Order { line, ids, ..order });
-        self.count_order(line, 1);
-        self.recount(slot, true);
+        let account = self.accounts.find(command.head.account)?;
+        Some((account, self.instruments.find(command.head.instrument_id)?))
     }
 
-    fn place(&mut self, command: &Command) {
-        let Some((account, listed)) = self.parties(command) else { return };
+    /// A new order that counts and has reserved what it needs.
+    #[inline]
+    fn add(&mut self, mut order: Order, need: &Need, id: [u8; 16]) {
+        let line = order.line;
+        self.base_slot(line);
+        self.quote_slot(line);
+        order.ids = self.ids.take(order.account, id, order.id, order.ids);
+        (order.counted, order.counted_worth) = (need.size, need.worth);
+        (order.quote, order.base) = (need.quote.max(0), need.base.max(0));
+        let (buy, quote, base) = (order.is_buy(), order.quote, order.base);
+        self.orders.insert(order);
+        self.count_order(line, 1);
+        self.count_sizes(line, buy, need.size, need.worth);
+        self.reserve(line, quote, base);
+    }
+
+    fn place(&mut self, command: &Command, line: Option<u32>, checked: Option<Checked>) {
+        let Some((account, listed)) = self.parties(command, line) else { return };
         let body: PlaceBody = command.body();
         let id = self.sequence.wrapping_mul(2);
         if self.orders.find(id).is_some() {
             return;
         }
-        let (_, line) = self.line_of(account.id, &listed);
-        let reckoned = self
-            .reckon(&account, &line.limits, &listed, body.side, body.order_type, body.price, body.amount != 0)
-            .unwrap_or(Reckoned { price: body.price, worth_price: body.price, put: 0 });
-        self.add(new_order(id, account.id, &body, &listed, reckoned), &listed, body.client_order_id);
+        let line = line.unwrap_or_else(|| self.line_slot(command.head.account, command.head.instrument_id));
+        let (account, listed, limits) =
+            (self.accounts.get(account), self.instruments.get(listed), &self.lines.get(line).limits);
+        let reckoned = match &checked {
+            Some(checked) => checked.reckoned,
+            None => self
+                .reckon(account, limits, listed, body.side, body.order_type, body.price, body.amount != 0)
+                .unwrap_or(Reckoned { price: body.price, worth_price: body.price, put: 0 }),
+        };
+        let order = Order { line, ..new_order(id, account.id, &body, listed, reckoned) };
+        let need = checked.map_or_else(|| need(&order, account, listed), |checked| checked.need);
+        self.add(order, &need, body.client_order_id);
         let time_in_force = TimeInForce::from_code(body.time_in_force);
         if matches!(time_in_force, Some(TimeInForce::Ioc | TimeInForce::Fok))
             || body.order_type == OrderType::Market.code()
@@ -146,8 +170,8 @@ impl Risk {
         }
     }
 
-    fn place_pair(&mut self, command: &Command) {
-        let Some((account, listed)) = self.parties(command) else { return };
+    fn place_pair(&mut self, command: &Command, line: Option<u32>) {
+        let Some((account, listed)) = self.parties(command, line) else { return };
         let body: PlacePairBody = command.body();
         let id = self.sequence.wrapping_mul(2);
         if self.orders.find(id).is_some() || self.orders.find(id + 1).is_some() {
@@ -155,29 +179,43 @@ impl Risk {
         }
         // A rule that would refuse it today changes no history: then the limit's price is all there is to reckon with.
         let known = PlacePairBody { limit_price: body.price, ..body };
-        let legs =
-            self.pair_legs(id, &account, &body, &listed).or_else(|_| self.pair_legs(id, &account, &known, &listed));
-        let Ok([limit, stop]) = legs else { return };
-        self.add(limit, &listed, body.client_order_id);
-        self.add(stop, &listed, body.stop_client_order_id);
+        let (account, listed) = (self.accounts.get(account), self.instruments.get(listed));
+        let legs = self.pair_legs(id, account, &body, listed).or_else(|_| self.pair_legs(id, account, &known, listed));
+        let Ok(legs) = legs else { return };
+        let needs = legs.map(|leg| need(&leg, account, listed));
+        let line = line.unwrap_or_else(|| self.line_slot(command.head.account, command.head.instrument_id));
+        let ids = [body.client_order_id, body.stop_client_order_id];
+        for ((leg, need), id) in legs.into_iter().zip(&needs).zip(ids) {
+            self.add(Order { line, ..leg }, need, id);
+        }
     }
 
-    fn replace(&mut self, command: &Command) {
-        let Some((account, listed)) = self.parties(command) else { return };
+    fn replace(&mut self, command: &Command, line: Option<u32>, checked: Option<Checked>) {
+        let Some((account, listed)) = self.parties(command, line) else { return };
         let body: ReplaceBody = command.body();
-        let Some(slot) = self.orders.find(body.order_id) else { return };
-        let order = *self.orders.get(slot);
-        let (_, line) = self.line_of(account.id, &listed);
-        let reckoned = self
-            .reckon(&account, &line.limits, &listed, order.side, order.order_type, body.price, false)
-            .unwrap_or(Reckoned { price: body.price, worth_price: body.price, put: 0 });
-        let ids = self.ids.take(order.account, body.client_order_id, order.id, order.ids);
-        let after = with_terms(&order, reckoned.price, reckoned.worth_price, body.size);
-        *self.orders.get_mut(slot) = Order { ids, ..after };
-        self.recount(slot, true);
+        let found = checked.as_ref().map_or_else(|| self.orders.find(body.order_id), |checked| Some(checked.order));
+        let Some(slot) = found else { return };
+        let order = self.orders.get(slot);
+        let reckoned = match &checked {
+            Some(checked) => checked.reckoned,
+            None => {
+                let limits = line.map_or(&Limits::NONE, |line| &self.lines.get(line).limits);
+                let (account, listed) = (self.accounts.get(account), self.instruments.get(listed));
+                self.reckon(account, limits, listed, order.side, order.order_type, body.price, false)
+                    .unwrap_or(Reckoned { price: body.price, worth_price: body.price, put: 0 })
+            }
+        };
+        let (order_id, ids) = (order.id, self.ids.take(order.account, body.client_order_id, order.id, order.ids));
+        let order = self.orders.get_mut(slot);
+        order.ids = ids;
+        order.ask(reckoned.price, reckoned.worth_price, body.size);
+        match &checked {
+            Some(checked) => self.count(slot, &checked.need, true),
+            None => self.recount(slot, true),
+        }
         self.replaces.push_back(PendingReplace {
             sequence: self.sequence,
-            order_id: order.id,
+            order_id,
             price: reckoned.price,
             worth_price: reckoned.worth_price,
             size: body.size,
@@ -197,8 +235,18 @@ impl Risk {
         self.portfolio.list(id, body);
         let market = self.portfolio.markets.find(id).expect("it was just listed");
         let listed = self.instruments.get_mut(slot);
+        let assets = (listed.base_asset, listed.quote_asset);
         listed.define(body);
         listed.market = market;
+        if assets != (body.base_asset, body.quote_asset) {
+            // Balances that its lines know are of other assets now.
+            for line in 0..self.lines.len() as u32 {
+                if self.lines.get(line).listed == slot {
+                    let line = self.lines.get_mut(line);
+                    (line.quote, line.base) = (NONE, NONE);
+                }
+            }
+        }
     }
 
     fn define_account(&mut self, command: &Command) {

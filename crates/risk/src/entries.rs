@@ -7,6 +7,7 @@ use crate::client_ids::Ended;
 use crate::ledger::Scale;
 use crate::plain::{Input, Plain, PlainError, mix, plain};
 use crate::portfolio::pair;
+use crate::reckon::Need;
 use crate::table::{Entry, NONE};
 use crate::throttle::Bucket;
 
@@ -128,6 +129,19 @@ plain!(Limits {
 });
 
 impl Limits {
+    pub(crate) const NONE: Self = Self {
+        order_size_max: 0,
+        order_notional_max: 0,
+        position_max: 0,
+        exposure_max: 0,
+        open_orders_max: 0,
+        collar_ppm: 0,
+        commands_per_s: 0,
+        burst: 0,
+        exposure_exp: 0,
+        bucket: Bucket::NONE,
+    };
+
     pub(crate) const fn new(body: &LimitsBody, ts: i64) -> Self {
         Self {
             order_size_max: body.order_size_max,
@@ -243,26 +257,38 @@ pub(crate) struct Line {
     pub(crate) sells_worth: i128,
     pub(crate) open_orders: u32,
     pub(crate) next: u32,
-    /// Slots of its portfolio holding and its instrument.
-    pub(crate) holding: u32,
+    /// Slots of its account, its instrument and its portfolio holding.
+    pub(crate) owner: u32,
     pub(crate) listed: u32,
+    pub(crate) holding: u32,
+    /// Slots of the account's balances of quote and base asset, once they were asked for.
+    pub(crate) quote: u32,
+    pub(crate) base: u32,
+}
+
+impl Line {
+    /// Of nobody in nothing.
+    pub(crate) const NONE: Self = Self {
+        account: 0,
+        instrument_id: 0,
+        limits: Limits::NONE,
+        buys: 0,
+        sells: 0,
+        buys_worth: 0,
+        sells_worth: 0,
+        open_orders: 0,
+        next: NONE,
+        owner: NONE,
+        listed: NONE,
+        holding: NONE,
+        quote: NONE,
+        base: NONE,
+    };
 }
 
 impl Default for Line {
     fn default() -> Self {
-        Self {
-            account: 0,
-            instrument_id: 0,
-            limits: Limits::default(),
-            buys: 0,
-            sells: 0,
-            buys_worth: 0,
-            sells_worth: 0,
-            open_orders: 0,
-            next: NONE,
-            holding: NONE,
-            listed: NONE,
-        }
+        Self::NONE
     }
 }
 
@@ -381,6 +407,25 @@ impl Entry for Order {
 impl Order {
     pub(crate) const fn is_buy(&self) -> bool {
         self.side > 0
+    }
+
+    /// What it counts for and has reserved now.
+    pub(crate) const fn counted(&self) -> Need {
+        Need { size: self.counted, worth: self.counted_worth, quote: self.quote, base: self.base }
+    }
+
+    /// Terms are asked for beside those it has.
+    #[inline]
+    pub(crate) fn ask(&mut self, price: i64, worth_price: i64, size: i64) {
+        if self.pending == 0 {
+            self.bound_size = self.filled.saturating_add(self.remaining);
+            (self.bound_price, self.bound_worth_price) = (self.price, self.worth_price);
+        }
+        self.pending += 1;
+        self.bound_size = self.bound_size.max(size);
+        let worse = if self.is_buy() { self.bound_price.max(price) } else { self.bound_price.min(price) };
+        self.bound_price = worse;
+        self.bound_worth_price = self.bound_worth_price.max(worth_price);
     }
 
     /// Whether it is one that has to have a price.

@@ -76,8 +76,8 @@ impl Risk {
 
     fn fill_order(&mut self, id: u64, remaining: i64, leg: &Leg) {
         let Some(slot) = self.orders.find(id) else { return };
-        let before = *self.orders.get(slot);
-        let scale = self.instruments.get(self.lines.get(before.line).listed).scale;
+        let before = self.orders.get(slot);
+        let scale = &self.instruments.get(self.lines.get(before.line).listed).scale;
         let traded = i128::from(leg.price) * i128::from(leg.size);
         let (notional, fee) = (scale.worth(traded), i128::from(leg.fee) * scale.quote);
         let (quote, base) = if before.is_buy() {
@@ -88,7 +88,7 @@ impl Risk {
         // What it paid leaves the balance and the reserve; a reserve below 0 is none.
         let quote = before.quote.min(quote.max(before.quote - crate::ledger::LEDGER_MAX));
         let base = before.base.min(base);
-        self.reserve(&before, -quote, -base);
+        self.reserve(before.line, -quote, -base);
         let order = self.orders.get_mut(slot);
         order.quote -= quote;
         order.base -= base;

@@ -34,6 +34,12 @@ impl Entry for Market {
     }
 }
 
+impl Market {
+    fn worth(&self, holding: &Holding) -> i128 {
+        if self.mark > 0 { self.scale.worth(holding.position.saturating_mul(self.mark.into())) } else { holding.cost }
+    }
+}
+
 /// One that may owe, or not.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Owner {
@@ -320,10 +326,18 @@ impl Portfolio {
         }
     }
 
+    #[inline]
     pub(crate) fn balance_at(&mut self, slot: u32) -> &mut Balance {
         self.balances.get_mut(slot)
     }
 
+    /// A balance by its slot.
+    #[inline]
+    pub(crate) fn balance_in(&self, slot: u32) -> &Balance {
+        self.balances.get(slot)
+    }
+
+    #[inline]
     pub(crate) fn holding_at(&self, slot: u32) -> &Holding {
         self.holdings.get(slot)
     }
@@ -376,10 +390,7 @@ impl Portfolio {
 
     /// What the position is worth at the mark, in ledger units; at its average price where there is no mark.
     pub fn worth(&self, holding: &Holding) -> i128 {
-        match self.markets.by_key(holding.instrument_id) {
-            Some(market) if market.mark > 0 => market.scale.worth(holding.position.saturating_mul(market.mark.into())),
-            _ => holding.cost,
-        }
+        self.markets.by_key(holding.instrument_id).map_or(holding.cost, |market| market.worth(holding))
     }
 
     /// Profit the position would give at the mark: a short loses when the price rises.

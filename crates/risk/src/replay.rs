@@ -173,6 +173,27 @@ impl<M: Matching> Replay<M> {
         verdict
     }
 
+    /// As [`Self::submit`] with [`Self::settle`] behind it: executions are appended to `out`, from where risk sees them at once.
+    pub fn submit_settled(
+        &mut self,
+        sequence: u64,
+        command: &mut Command,
+        out: &mut Vec<Execution>,
+        tell: &mut dyn FnMut(&RiskEvent),
+    ) -> Verdict {
+        self.settle(&mut |_| {});
+        let verdict = self.risk.judge(sequence, command);
+        self.risk.events().iter().for_each(&mut *tell);
+        self.source_sequence = self.source_sequence.max(command.head.source_sequence);
+        let begin = out.len();
+        self.matching.apply(sequence, command, &mut |execution| out.push(*execution));
+        for execution in &out[begin..] {
+            self.risk.on_execution(execution);
+            self.risk.events().iter().for_each(&mut *tell);
+        }
+        verdict
+    }
+
     /// Shows risk every execution that it has not seen: what [`Self::submit`] begins with. Asked for before, so that queries see them.
     ///
     /// Not for who replays a journal: the next command of that may have been judged without them.
@@ -181,12 +202,19 @@ impl<M: Matching> Replay<M> {
     }
 
     /// Shows risk the executions up to this one.
+    #[inline]
     fn show_until(&mut self, last: u64, tell: &mut dyn FnMut(&RiskEvent)) {
-        while self.unseen.front().is_some_and(|execution| execution.sequence <= last) {
-            if let Some(execution) = self.unseen.pop_front() {
-                self.risk.on_execution(&execution);
-                self.risk.events().iter().for_each(&mut *tell);
-            }
+        let mut shown = 0;
+        for execution in self.unseen.iter().take_while(|execution| execution.sequence <= last) {
+            self.risk.on_execution(execution);
+            self.risk.events().iter().for_each(&mut *tell);
+            shown += 1;
+        }
+        // Where nothing is left it begins at its beginning again, in memory that was just used.
+        if shown == self.unseen.len() {
+            self.unseen.clear();
+        } else {
+            self.unseen.drain(..shown);
         }
     }
 

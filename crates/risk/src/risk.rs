@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use tidebook_types::command::MassCancelBody;
 use tidebook_types::{Command, CommandKind, Execution, Reason, RiskEvent, RiskEventKind, Verdict};
 
+use crate::check::Checked;
 use crate::client_ids::ClientIds;
 use crate::entries::{
     Account, Line, Listed, Order, PendingDefinition, PendingReplace, hash_queue, load_queue, save_queue,
@@ -98,9 +99,10 @@ impl Risk {
     pub fn judge(&mut self, sequence: u64, command: &mut Command) -> Verdict {
         command.head.ts = command.head.ts.max(self.ts);
         command.head.executions_seen = self.executions_seen;
-        let verdict = match self.check(command) {
-            Ok(filled) => {
-                filled.put_into(command);
+        let checked = self.check(command);
+        let verdict = match &checked {
+            Ok(checked) => {
+                checked.filled().put_into(command);
                 command.head.reason = Reason::None.code();
                 Verdict::Accepted
             }
@@ -110,7 +112,7 @@ impl Risk {
             }
         };
         command.head.verdict = verdict.code();
-        self.replay(sequence, command);
+        self.take_in(sequence, command, checked.ok());
         verdict
     }
 
@@ -125,10 +127,16 @@ impl Risk {
 
     /// Takes in a command of `orders` with the verdict that it has, whatever the rules would say of it now.
     pub fn replay(&mut self, sequence: u64, command: &Command) {
+        self.take_in(sequence, command, None);
+    }
+
+    /// `checked` is what the checks found of it, where they were made.
+    #[inline]
+    fn take_in(&mut self, sequence: u64, command: &Command, checked: Option<Checked>) {
         self.events.clear();
         self.ts = self.ts.max(command.head.ts);
         self.sequence = sequence;
-        self.commit(command);
+        self.commit(command, checked);
     }
 
     /// Takes in an execution; they come in order.
@@ -192,6 +200,16 @@ impl Risk {
     /// What of the account's balance of an asset no open order may need, in ledger units; below 0 if it owes.
     pub fn available(&self, account: u32, asset: u32) -> i128 {
         let balance = self.portfolio.balance(account, asset);
+        balance.total - balance.reserved
+    }
+
+    /// The same, where the balance's slot may be known already.
+    #[inline]
+    pub(crate) fn available_in(&self, slot: u32, account: u32, asset: u32) -> i128 {
+        if slot == NONE {
+            return self.available(account, asset);
+        }
+        let balance = self.portfolio.balance_in(slot);
         balance.total - balance.reserved
     }
 
@@ -367,7 +385,7 @@ impl Risk {
         let holding = self.portfolio.holding_slot(account, instrument_id);
         let next = std::mem::replace(&mut self.accounts.get_mut(owner).lines, slot);
         let line = self.lines.get_mut(slot);
-        (line.next, line.holding, line.listed) = (next, holding, listed);
+        (line.next, line.owner, line.listed, line.holding) = (next, owner, listed, holding);
         Some(())
     }
 
@@ -377,9 +395,9 @@ impl Risk {
         let line = self.lines.find(pair(order.account, order.instrument_id))?;
         self.orders.get_mut(slot).line = line;
         self.count_order(line, 1);
-        let order = *self.orders.get(slot);
-        self.count_sizes(&order, order.counted, order.counted_worth);
-        self.reserve(&order, order.quote, order.base);
+        let (buy, counted) = (order.is_buy(), order.counted());
+        self.count_sizes(line, buy, counted.size, counted.worth);
+        self.reserve(line, counted.quote, counted.base);
         Some(())
     }
 }

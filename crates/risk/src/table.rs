@@ -1,15 +1,16 @@
 //! Entries by key: a slab, an open-addressing index over it, and the sum of the entries' hashes.
 //!
 //! An entry is named by its slot while it is there, so that what is looked up once per command is looked up once. The hash is kept lazily:
-//! entries that change are listed, and only they are hashed anew when somebody asks, or when the list is long. Nothing iterates in the
-//! order of the index, which is why any hash function would give the same behaviour.
+//! entries that are new or change are listed, and hashed anew when somebody asks. When the list is full the one that is longest in it
+//! goes, so that a change costs one hash at most and one that is gone by then none. Nothing iterates in the order of the index, which
+//! is why any hash function would give the same behaviour.
 
 use crate::plain::{Input, Plain, PlainError, mix};
 
 /// No slot.
 pub(crate) const NONE: u32 = u32::MAX;
-/// Changed entries that are listed before they are hashed.
-const CHANGED_MAX: usize = 1024;
+/// Changed entries that are listed before they are hashed: what somebody who asks waits for at most. A power of two.
+const CHANGED_MAX: usize = 2048;
 
 /// What entries are found by.
 pub(crate) trait Key: Copy + Eq + Ord {
@@ -52,8 +53,9 @@ pub(crate) trait Entry: Plain {
 struct Slot<T> {
     entry: T,
     used: bool,
+    /// Whether it is listed.
     changed: bool,
-    /// The entry's part of the sum; of a changed one what it was.
+    /// The entry's part of the sum; of a changed one what it was, of a new one 0.
     hash: u64,
 }
 
@@ -64,7 +66,9 @@ pub(crate) struct Table<T> {
     /// Slot plus one; 0 is empty. A power of two, never more than half full.
     index: Vec<u32>,
     count: usize,
+    /// Slots, in turn: once it is full, `oldest` is the place of the one listed first.
     changed: Vec<u32>,
+    oldest: usize,
     sum: u64,
 }
 
@@ -81,6 +85,7 @@ impl<T: Entry> Table<T> {
             index: vec![0; (capacity * 2).next_power_of_two().max(16)],
             count: 0,
             changed: Vec::with_capacity(CHANGED_MAX),
+            oldest: 0,
             sum: 0,
         }
     }
@@ -89,6 +94,7 @@ impl<T: Entry> Table<T> {
         self.count
     }
 
+    #[inline]
     fn home(&self, key: T::Key) -> usize {
         // The high bits of a product depend on all bits of the key.
         (key.word().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize & (self.index.len() - 1)
@@ -112,6 +118,7 @@ impl<T: Entry> Table<T> {
         &self.slots[slot as usize].entry
     }
 
+    #[inline]
     pub(crate) fn by_key(&self, key: T::Key) -> Option<&T> {
         self.find(key).map(|slot| self.get(slot))
     }
@@ -119,41 +126,63 @@ impl<T: Entry> Table<T> {
     /// To change it; its key stays.
     #[inline]
     pub(crate) fn get_mut(&mut self, slot: u32) -> &mut T {
-        if self.changed.len() >= CHANGED_MAX {
-            self.settle();
-        }
         let found = &mut self.slots[slot as usize];
         debug_assert!(found.used);
         if !found.changed {
             found.changed = true;
-            self.changed.push(slot);
+            self.list(slot);
         }
-        &mut found.entry
+        &mut self.slots[slot as usize].entry
     }
 
     /// A new entry, whose key is not there yet.
+    #[inline]
     pub(crate) fn insert(&mut self, entry: T) -> u32 {
         debug_assert!(self.find(entry.key()).is_none());
         if (self.count + 1) * 2 > self.index.len() {
             self.grow();
         }
-        let hash = hash_of(&entry);
-        let fresh = Slot { entry, used: true, changed: false, hash };
-        let slot = if let Some(slot) = self.free.pop() {
-            // It may still be listed as changed from its former life: then the list settles it again.
-            let changed = self.slots[slot as usize].changed;
-            self.slots[slot as usize] = Slot { changed, ..fresh };
-            slot
+        let fresh = Slot { entry, used: true, changed: true, hash: 0 };
+        let (slot, listed) = if let Some(slot) = self.free.pop() {
+            // It may still be listed from its former life.
+            let listed = self.slots[slot as usize].changed;
+            self.slots[slot as usize] = fresh;
+            (slot, listed)
         } else {
             self.slots.push(fresh);
-            self.slots.len() as u32 - 1
+            (self.slots.len() as u32 - 1, false)
         };
-        self.sum = self.sum.wrapping_add(hash);
+        if !listed {
+            self.list(slot);
+        }
         self.count += 1;
         self.link(slot);
         slot
     }
 
+    /// Lists a changed entry that is not listed.
+    fn list(&mut self, slot: u32) {
+        if self.changed.len() < CHANGED_MAX {
+            self.changed.push(slot);
+        } else {
+            let oldest = std::mem::replace(&mut self.changed[self.oldest], slot);
+            self.oldest = (self.oldest + 1) % CHANGED_MAX;
+            self.settle(oldest);
+        }
+    }
+
+    /// Hashes a listed entry, which is listed no more.
+    fn settle(&mut self, slot: u32) {
+        let found = &mut self.slots[slot as usize];
+        found.changed = false;
+        if found.used {
+            let hash = hash_of(&found.entry);
+            self.sum = self.sum.wrapping_sub(found.hash).wrapping_add(hash);
+            found.hash = hash;
+        }
+    }
+
+    #[inline]
     fn link(&mut self, slot: u32) {
         let mut place = self.home(self.slots[slot as usize].entry.key());
         while self.index[place] != 0 {
@@ -172,6 +201,7 @@ impl<T: Entry> Table<T> {
         }
     }
 
+    #[inline]
     pub(crate) fn remove(&mut self, slot: u32) -> T {
         let mask = self.index.len() - 1;
         let entry = self.slots[slot as usize].entry;
@@ -212,18 +242,6 @@ impl<T: Entry> Table<T> {
     /// In the order of slots.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
         self.slots.iter().enumerate().filter(|(_, slot)| slot.used).map(|(index, slot)| (index as u32, &slot.entry))
-    }
-
-    fn settle(&mut self) {
-        while let Some(slot) = self.changed.pop() {
-            let found = &mut self.slots[slot as usize];
-            found.changed = false;
-            if found.used {
-                let hash = hash_of(&found.entry);
-                self.sum = self.sum.wrapping_sub(found.hash).wrapping_add(hash);
-                found.hash = hash;
-            }
-        }
     }
 
     /// Sum of the entries' hashes.

@@ -16,6 +16,8 @@ pub(crate) struct Bucket {
 plain!(Bucket { level, ts });
 
 impl Bucket {
+    pub(crate) const NONE: Self = Self { level: 0, ts: 0 };
+
     const fn size(per_second: u32, burst: u32) -> u64 {
         (if burst == 0 { per_second } else { burst }) as u64 * TOKEN
     }

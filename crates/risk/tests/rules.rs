@@ -353,3 +353,28 @@ fn definitions_that_cannot_be_are_refused() {
         assert_eq!(reason(&table.ask(spot)), Reason::Definition, "the margin flag while it has a balance");
     });
 }
+
+#[test]
+fn what_an_order_reserves_is_of_the_assets_its_instrument_has_now() {
+    on_both(|table| {
+        // Risk takes a definition that the venue refuses, and an order in it; both are undone.
+        let refused = InstrumentBody { reserved: [1; 25], ..instrument() };
+        let in_second = |body: &PlaceBody| Command::new(CommandKind::Place, 1, 2, body);
+        table.late(true);
+        assert_eq!(reason(&table.ask(Command::new(CommandKind::Instrument, 0, 2, &refused))), Reason::None);
+        assert_eq!(reason(&table.ask(in_second(&limit(SIDE_BUY, 1_000, 10_000)))), Reason::None);
+        assert_eq!(table.available(1, USD), (100_000 - 10_010) * CENT);
+        table.late(false);
+        assert!(table.told().contains(&RiskEventKind::Reverted));
+        assert_eq!((table.available(1, USD), table.available(1, BTC)), (100_000 * CENT, 5_000 * MILLI));
+        // The same account buys dollars for coins there: two at 1.50 each.
+        let turned = InstrumentBody { base_asset: USD, quote_asset: BTC, maker_ppm: 0, taker_ppm: 0, ..instrument() };
+        assert_eq!(reason(&table.ask(Command::new(CommandKind::Instrument, 0, 2, &turned))), Reason::None);
+        let session = SessionBody { session: Session::Continuous.code(), ..SessionBody::default() };
+        assert_eq!(reason(&table.ask(Command::new(CommandKind::Session, 0, 2, &session))), Reason::None);
+        assert_eq!(reason(&table.ask(in_second(&limit(SIDE_BUY, 2_000, 150)))), Reason::None);
+        assert_eq!((table.available(1, USD), table.available(1, BTC)), (100_000 * CENT, 2_000 * MILLI));
+        assert_eq!(reason(&table.ask(in_second(&limit(SIDE_SELL, 9_000, 200)))), Reason::None);
+        assert_eq!((table.available(1, USD), table.available(1, BTC)), (99_100 * CENT, 2_000 * MILLI));
+    });
+}
