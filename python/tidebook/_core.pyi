@@ -1090,6 +1090,7 @@ class Venue:
         numpy.ndarray[Any, numpy.dtype[numpy.void]],
         numpy.ndarray[Any, numpy.dtype[numpy.void]],
         numpy.ndarray[Any, numpy.dtype[numpy.void]],
+        numpy.ndarray[Any, numpy.dtype[numpy.void]],
         list[int],
     ]: ...
     def _replay(

@@ -274,6 +274,48 @@ def test_a_kill_switch_brings_its_mass_cancel_along() -> None:
     assert again.state_hash() == venue.state_hash() == venue.recomputed_state_hash()
 
 
+def test_many_commands_at_once_are_kept_as_they_were_judged_also_where_a_kill_switch_is_among_them() -> None:
+    """Method: arrays large and small and single commands in turn; at places in and between them the venue is made again."""
+    venue = market()
+    array = stream(11, 12_000, begin=venue.sequence + 1)
+    parts = [
+        array[:5_000],
+        array[5_000:5_010],
+        np.concatenate([array[5_010:9_000], commands([kill(BOB)]), array[9_000:]]),
+    ]
+    done = []
+    for part in parts:
+        done.append(venue.submit(part))
+        venue.place(ALICE, 1, Side.BUY, 9_000, 1)
+    assert len(done[2].commands) == len(parts[2]) + 1
+    for submitted in done:
+        last = submitted.first_sequence + len(submitted.commands) - 1
+        assert (venue.commands(submitted.first_sequence, last) == submitted.commands).all()
+        with pytest.raises(ValueError, match="read-only"):
+            submitted.commands["verdict"] = Verdict.REJECTED
+    again = Venue(**ROOM)
+    again.replay(venue.commands(), recheck=True)
+    for sequence in (0, 4_000, 5_100, done[2].first_sequence + 3_990, done[2].first_sequence + 3_991, venue.sequence):
+        then, replica = again.at(sequence), Venue(**ROOM)
+        replica.replay(venue.commands(last=sequence))
+        assert then.state_hash() == replica.state_hash() == venue.at(sequence).state_hash()
+        # What goes on from there has its own history.
+        then.place(ALICE, 1, Side.BUY, 9_000, 1)
+        assert len(then.commands()) == then.sequence > sequence
+    assert again.state_hash() == venue.state_hash() == venue.recomputed_state_hash()
+
+
+def test_executions_stay_while_somebody_has_them_and_their_memory_is_used_again_afterwards() -> None:
+    venue = market()
+    first, second = np.array_split(stream(12, 2_000, begin=venue.sequence + 1), 2)
+    address = venue.submit(first).executions.ctypes.data
+    kept = venue.submit(second).executions
+    assert kept.ctypes.data == address
+    copy = kept.copy()
+    assert venue.submit(first).executions.ctypes.data != address
+    assert (kept == copy).all()
+
+
 def test_threads_share_a_venue_and_every_command_is_whole() -> None:
     """Method: arrays and single orders from three threads; the journal they leave is rechecked."""
     venue = market()

@@ -5,11 +5,13 @@
 //! ring, and publishes `md.<type>`.
 
 mod beginning;
+mod command_history;
 mod confine;
 mod engine;
 mod error;
 mod feed_history;
 mod histogram;
+mod huge_pages;
 mod input;
 mod latency;
 mod local_feed;

@@ -5,6 +5,7 @@
 //! can be made again by applying at most one interval. The cost: 128 bytes a command, and the copies.
 
 use std::cell::OnceCell;
+use std::hint::black_box;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,17 +18,13 @@ use tidebook_types::{Command, Execution, RiskEvent, Verdict};
 use tidebook_venue::{Venue, VenueOptions};
 use zerocopy::FromBytes;
 
+use crate::command_history::{BLOCK, CommandHistory, Mark};
+use crate::huge_pages::with_room;
 use crate::room::{NoRoom, ORDERS_MAX, check_room};
 use crate::venue_sizes::{VenueSizes, VenueSizesError};
 
 /// Channel of the venue's commands, and kind of its states.
 const ORDERS: &str = "orders";
-/// Commands of one block of history.
-const BLOCK: usize = 4096;
-/// Commands between two copies of the state, at first.
-const MARK_SPACING: u64 = 1 << 20;
-/// Copies kept: one more, and every other one goes.
-const MARKS_MAX: usize = 8;
 /// Commands between two questions whether to go on.
 const ASK_SPACING: u64 = 1 << 16;
 
@@ -139,6 +136,14 @@ pub struct Happened {
 }
 
 impl Happened {
+    /// Nothing yet, with room for what so many commands usually make happen; in `spare`, if that is enough.
+    pub fn with_room(commands: usize, mut spare: Vec<Execution>) -> Self {
+        let wanted = commands + commands / 2;
+        spare.clear();
+        let executions = if spare.capacity() >= wanted { spare } else { with_room(wanted) };
+        Self { executions, ..Self::default() }
+    }
+
     /// Nothing yet; keeps its memory.
     pub fn clear(&mut self) {
         self.executions.clear();
@@ -150,84 +155,6 @@ impl Happened {
         match told {
             Told::Execution(execution) => self.executions.push(*execution),
             Told::Event(event) => self.events.push(*event),
-        }
-    }
-}
-
-/// A copy of the whole state behind a command.
-#[derive(Debug, Clone)]
-struct Mark {
-    sequence: u64,
-    state: Arc<Replay<Venue>>,
-}
-
-/// What led to a state.
-#[derive(Debug, Clone, Default)]
-struct History {
-    /// The state before the first command; none where that is a new one.
-    base: Option<Mark>,
-    /// Full blocks, shared by forks.
-    blocks: Vec<Arc<Vec<Command>>>,
-    tail: Vec<Command>,
-    marks: Vec<Mark>,
-    spacing: u64,
-}
-
-impl History {
-    fn beginning(base: Option<Mark>) -> Self {
-        Self { base, spacing: MARK_SPACING, ..Self::default() }
-    }
-
-    /// Sequence behind which the commands are kept.
-    fn begin(&self) -> u64 {
-        self.base.as_ref().map_or(0, |base| base.sequence)
-    }
-
-    fn push(&mut self, command: &Command) {
-        if self.tail.capacity() == 0 {
-            self.tail.reserve_exact(BLOCK);
-        }
-        self.tail.push(*command);
-        if self.tail.len() == BLOCK {
-            self.blocks.push(Arc::new(std::mem::replace(&mut self.tail, Vec::with_capacity(BLOCK))));
-        }
-    }
-
-    fn is_mark_due(&self, sequence: u64) -> bool {
-        sequence - self.marks.last().map_or(self.begin(), |mark| mark.sequence) >= self.spacing
-    }
-
-    fn mark(&mut self, sequence: u64, state: &Replay<Venue>) {
-        if self.marks.len() == MARKS_MAX {
-            let mut keep = false;
-            self.marks.retain(|_| {
-                keep = !keep;
-                !keep
-            });
-            self.spacing *= 2;
-        }
-        self.marks.push(Mark { sequence, state: Arc::new(state.clone()) });
-    }
-
-    /// Command `index` from 0.
-    fn get(&self, index: u64) -> &Command {
-        let index = index as usize;
-        self.blocks.get(index / BLOCK).map_or_else(|| &self.tail[index % BLOCK], |block| &block[index % BLOCK])
-    }
-
-    /// The first `count` commands and the marks among them.
-    fn cut(&self, count: u64) -> Self {
-        let full = count as usize / BLOCK;
-        let rest = count as usize % BLOCK;
-        let mut tail = Vec::with_capacity(BLOCK);
-        tail.extend_from_slice(self.blocks.get(full).map_or(&self.tail[..], |block| &block[..])[..rest].as_ref());
-        let begin = self.begin();
-        Self {
-            base: self.base.clone(),
-            blocks: self.blocks[..full].to_vec(),
-            tail,
-            marks: self.marks.iter().filter(|mark| mark.sequence <= begin + count).cloned().collect(),
-            spacing: self.spacing,
         }
     }
 }
@@ -248,7 +175,7 @@ pub struct LocalVenue {
     replay: Replay<Venue>,
     /// Last command applied.
     sequence: u64,
-    history: Option<History>,
+    history: Option<CommandHistory>,
     /// Risk with all executions seen, made when it is asked for and not so.
     ahead: OnceCell<Box<Risk>>,
     following: Option<Following>,
@@ -270,7 +197,7 @@ impl LocalVenue {
     /// It ends the process where there is no memory for it, see [`Self::with_room`].
     pub fn new(options: LocalVenueOptions) -> Self {
         let replay = Replay::new(options.risk, Venue::new(options.venue), false);
-        let history = options.history.then(|| History::beginning(None));
+        let history = options.history.then(|| CommandHistory::beginning(None));
         Self { options, replay, sequence: 0, history, ahead: OnceCell::new(), following: None }
     }
 
@@ -281,7 +208,7 @@ impl LocalVenue {
 
     /// First sequence that [`Self::at`] can make again; none without history.
     pub fn history_begin(&self) -> Option<u64> {
-        self.history.as_ref().map(History::begin)
+        self.history.as_ref().map(CommandHistory::begin)
     }
 
     /// Matching.
@@ -306,19 +233,62 @@ impl LocalVenue {
     /// Judges a command, carries it out, and so what risk asks for behind it; the command becomes what `orders` would hold. Its sequence.
     pub fn submit(&mut self, command: &mut Command, happened: &mut Happened) -> u64 {
         self.ahead.take();
+        self.goes_its_own_way();
+        self.submit_one(command, happened, true)
+    }
+
+    /// As [`Self::submit`], many in order; what they became, which the history has with the caller. Each is copied once, before it is used.
+    pub fn submit_all(&mut self, given: &[Command], happened: &mut Happened) -> Arc<Vec<Command>> {
+        self.ahead.take();
+        if !given.is_empty() {
+            self.goes_its_own_way();
+        }
+        let (begin, asked_before) = (self.sequence, happened.follow_ups.len());
+        let alone = given.len() < BLOCK;
+        let mut judged = with_room(given.len());
+        for command in given {
+            judged.push(black_box(*command));
+            if let Some(command) = judged.last_mut() {
+                self.submit_one(command, happened, alone);
+            }
+        }
+        let judged = Arc::new(judged);
+        if let Some(history) = &mut self.history
+            && !alone
+        {
+            let asked_for = &happened.follow_ups[asked_before..];
+            if asked_for.is_empty() {
+                history.append(Arc::clone(&judged));
+            } else {
+                let (mut own, mut asked_for) = (judged.iter(), asked_for.iter().peekable());
+                let all = (begin + 1..=self.sequence).filter_map(|sequence| {
+                    let its = asked_for.next_if(|(its, _)| *its == sequence);
+                    its.map(|(_, command)| command).or_else(|| own.next())
+                });
+                history.append(Arc::new(all.copied().collect()));
+            }
+        }
+        judged
+    }
+
+    /// Notes where commands begin that the journal it follows does not have.
+    fn goes_its_own_way(&mut self) {
         if let Some(following) = &mut self.following {
             following.own.get_or_insert(self.sequence + 1);
         }
-        self.follow_up(happened);
-        self.step(command, happened);
+    }
+
+    fn submit_one(&mut self, command: &mut Command, happened: &mut Happened, keep: bool) -> u64 {
+        self.follow_up(happened, keep);
+        self.step(command, happened, keep);
         let sequence = self.sequence;
-        self.follow_up(happened);
+        self.follow_up(happened, keep);
         sequence
     }
 
-    fn follow_up(&mut self, happened: &mut Happened) {
+    fn follow_up(&mut self, happened: &mut Happened, keep: bool) {
         while let Some(mut command) = self.replay.risk().follow_up() {
-            let verdict = self.step(&mut command, happened);
+            let verdict = self.step(&mut command, happened, keep);
             happened.follow_ups.push((self.sequence, command));
             if verdict != Verdict::Accepted {
                 // It would be asked for again and again.
@@ -327,21 +297,22 @@ impl LocalVenue {
         }
     }
 
+    /// Who does not let it `keep` the command does so himself, before anybody asks for it.
     #[inline]
-    fn step(&mut self, command: &mut Command, happened: &mut Happened) -> Verdict {
+    fn step(&mut self, command: &mut Command, happened: &mut Happened, keep: bool) -> Verdict {
         let Happened { executions, events, .. } = happened;
         self.sequence += 1;
-        let verdict = self.replay.submit(self.sequence, command, &mut |execution| executions.push(*execution));
-        events.extend_from_slice(self.replay.risk().events());
-        self.replay.settle(&mut |event| events.push(*event));
-        self.keep(command);
+        let verdict = self.replay.submit_settled(self.sequence, command, executions, &mut |event| events.push(*event));
+        self.keep(command, keep);
         verdict
     }
 
     #[inline]
-    fn keep(&mut self, command: &Command) {
+    fn keep(&mut self, command: &Command, keep: bool) {
         if let Some(history) = &mut self.history {
-            history.push(command);
+            if keep {
+                history.push(command);
+            }
             if history.is_mark_due(self.sequence) {
                 history.mark(self.sequence, &self.replay);
             }
@@ -358,6 +329,48 @@ impl LocalVenue {
         recheck: bool,
         happened: Option<&mut Happened>,
     ) -> Result<(), LocalVenueError> {
+        self.take_in(command, recheck, happened, true)
+    }
+
+    /// As [`Self::apply_journaled`], many in order. Each is copied once, before it is used.
+    ///
+    /// # Errors
+    /// As [`Self::apply_journaled`].
+    pub fn apply_all_journaled(
+        &mut self,
+        given: &[Command],
+        recheck: bool,
+        happened: &mut Happened,
+    ) -> Result<(), LocalVenueError> {
+        if self.history.is_none() || given.len() < BLOCK {
+            return given
+                .iter()
+                .try_for_each(|command| self.take_in(&black_box(*command), recheck, Some(happened), true));
+        }
+        let mut taken = with_room(given.len());
+        let mut applied = Ok(());
+        for command in given {
+            let command = black_box(*command);
+            applied = self.take_in(&command, recheck, Some(happened), false);
+            if applied.is_err() {
+                break;
+            }
+            taken.push(command);
+        }
+        if let Some(history) = &mut self.history {
+            history.append(Arc::new(taken));
+        }
+        applied
+    }
+
+    #[inline]
+    fn take_in(
+        &mut self,
+        command: &Command,
+        recheck: bool,
+        happened: Option<&mut Happened>,
+        keep: bool,
+    ) -> Result<(), LocalVenueError> {
         self.ahead.take();
         self.replay.set_recheck(recheck);
         let next = self.sequence + 1;
@@ -366,7 +379,7 @@ impl LocalVenue {
             None => self.replay.apply_journaled(next, command),
         }?;
         self.sequence = next;
-        self.keep(command);
+        self.keep(command, keep);
         Ok(())
     }
 
@@ -399,11 +412,11 @@ impl LocalVenue {
             None => (Replay::new(self.options.risk, Venue::new(self.options.venue), false), 0),
         };
         replay.set_recheck(false);
-        for next in begin + 1..=sequence {
+        for (next, command) in (begin + 1..=sequence).zip(history.from(begin - first)) {
             if next % ASK_SPACING == 0 && ask(next).is_break() {
                 return Err(LocalVenueError::Interrupted { sequence: next });
             }
-            replay.apply_journaled(next, history.get(next - first - 1))?;
+            replay.apply_journaled(next, command)?;
         }
         // It goes its own way: nobody will say any more that risk had not seen these.
         replay.settle(&mut |_| {});
@@ -426,7 +439,7 @@ impl LocalVenue {
                 return Err(LocalVenueError::Sequence { sequence, first: begin, last: end });
             }
         }
-        Ok((first..=last).map(|sequence| *history.get(sequence - begin)).collect())
+        Ok(history.from(first - begin).take((last - first + 1) as usize).copied().collect())
     }
 
     /// Writes a snapshot into a directory of snapshots, as nodes write them; it is read back and verified.
@@ -474,8 +487,9 @@ impl LocalVenue {
     fn from_state(replay: Replay<Venue>, sequence: u64, options: LocalVenueOptions) -> Self {
         let options =
             LocalVenueOptions { risk: replay.risk().options(), venue: replay.matching().options(), ..options };
-        let history =
-            options.history.then(|| History::beginning(Some(Mark { sequence, state: Arc::new(replay.clone()) })));
+        let history = options
+            .history
+            .then(|| CommandHistory::beginning(Some(Mark { sequence, state: Arc::new(replay.clone()) })));
         Self { options, replay, sequence, history, ahead: OnceCell::new(), following: None }
     }
 

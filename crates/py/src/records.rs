@@ -1,6 +1,7 @@
 //! `RecordBuffer`: records of one type as a buffer that numpy views without a copy.
 
 use std::ffi::c_int;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
@@ -20,6 +21,40 @@ trait Bytes: Send + Sync {
 impl<T: Record> Bytes for Vec<T> {
     fn bytes(&self) -> &[u8] {
         self.as_slice().as_bytes()
+    }
+}
+
+impl<T: Record> Bytes for Arc<Vec<T>> {
+    fn bytes(&self) -> &[u8] {
+        self.as_slice().as_bytes()
+    }
+}
+
+/// Memory that one batch of records leaves to the next, once nobody looks at them any more.
+pub type Spare<T> = Arc<Mutex<Vec<T>>>;
+
+/// More than this is given back to the system.
+const SPARE_BYTES_MAX: usize = 64 << 20;
+
+/// Records in memory that goes where it came from.
+struct Lent<T: Record> {
+    records: Vec<T>,
+    spare: Spare<T>,
+}
+
+impl<T: Record> Bytes for Lent<T> {
+    fn bytes(&self) -> &[u8] {
+        self.records.as_slice().as_bytes()
+    }
+}
+
+impl<T: Record> Drop for Lent<T> {
+    fn drop(&mut self) {
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = self.records.capacity();
+        if found > spare.capacity() && found * size_of::<T>() <= SPARE_BYTES_MAX {
+            *spare = std::mem::take(&mut self.records);
+        }
     }
 }
 
@@ -46,9 +81,23 @@ impl RecordBuffer {
 
 /// The records as a read-only structured array of their published layout.
 pub fn to_array<T: Record>(py: Python<'_>, records: Vec<T>) -> PyResult<Bound<'_, PyAny>> {
+    array_of::<T>(py, records)
+}
+
+/// The same of records that somebody else has too.
+pub fn shared_array<T: Record>(py: Python<'_>, records: Arc<Vec<T>>) -> PyResult<Bound<'_, PyAny>> {
+    array_of::<T>(py, records)
+}
+
+/// The same of records whose memory is `spare` again when the array is gone.
+pub fn lent_array<'py, T: Record>(py: Python<'py>, records: Vec<T>, spare: &Spare<T>) -> PyResult<Bound<'py, PyAny>> {
+    array_of::<T>(py, Lent { records, spare: Arc::clone(spare) })
+}
+
+fn array_of<'py, T: Record>(py: Python<'py>, records: impl Bytes + 'static) -> PyResult<Bound<'py, PyAny>> {
     let dtype = crate::schema::Schema::of(T::SCHEMA).dtype(py)?;
     let numpy = py.import("numpy")?;
-    if records.is_empty() {
+    if records.bytes().is_empty() {
         return numpy.call_method1("empty", (0, dtype));
     }
     numpy.call_method1("frombuffer", (RecordBuffer(Box::new(records)), dtype))

@@ -1,6 +1,5 @@
 //! `Venue`: risk and matching in this process, driven by arrays of commands or one command at a time.
 
-use std::hint::black_box;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,12 +12,12 @@ use pyo3::types::PyBytes;
 use tidebook_book::Side;
 use tidebook_plane::{Happened, LocalVenue, LocalVenueError, LocalVenueOptions, NoRoom, Outcome};
 use tidebook_types::command::{CancelBody, PlaceBody, ReplaceBody};
-use tidebook_types::{ClientOrderId, Command, CommandKind, OpenOrderRecord, OrderType};
+use tidebook_types::{ClientOrderId, Command, CommandKind, Execution, OpenOrderRecord, OrderType};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::errors::{self, Fact, Raised};
 use crate::portfolio::{BalanceFacts, HoldingFacts, balance_facts, holding_facts};
-use crate::records::to_array;
+use crate::records::{Spare, lent_array, shared_array, to_array};
 
 impl From<LocalVenueError> for Raised {
     fn from(error: LocalVenueError) -> Self {
@@ -72,7 +71,7 @@ impl VenueState {
 #[pyclass(frozen, module = "tidebook._core")]
 pub struct CommandOutcome {
     outcome: Outcome,
-    happened: Box<[tidebook_types::Execution]>,
+    happened: Box<[Execution]>,
 }
 
 #[pymethods]
@@ -147,14 +146,18 @@ const LEVELS_MAX: usize = 1 << 20;
 
 /// Executions and events, as arrays.
 type Told<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>);
-/// Sequence of the first command, executions and events, and follow-up commands with their sequences.
-type Submitted<'py> = (u64, Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>, Vec<u64>);
+/// Sequence of the first command, commands as they were judged, executions and events, and follow-up commands with their sequences.
+type Submitted<'py> = (u64, Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>, Vec<u64>);
 /// Prices and sizes.
 type Levels<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>);
 
 /// Risk and matching in this process.
 #[pyclass(frozen, subclass, module = "tidebook._core")]
-pub struct Venue(Mutex<Inner>);
+pub struct Venue {
+    inner: Mutex<Inner>,
+    /// Of executions that nobody looks at any more.
+    spare: Spare<Execution>,
+}
 
 struct Inner {
     venue: LocalVenue,
@@ -240,42 +243,37 @@ impl Venue {
                 .take()
                 .ok_or_else(|| PyTypeError::new_err("this state is in a venue already"))?,
         };
-        Ok(Self(Mutex::new(Inner { venue, happened: Happened::default() })))
+        let inner = Mutex::new(Inner { venue, happened: Happened::default() });
+        Ok(Self { inner, spare: Spare::default() })
     }
 
-    /// Judges and carries out commands in place; see `tidebook.venue.Venue.submit`.
+    /// Judges and carries out commands; see `tidebook.venue.Venue.submit`.
     fn _submit<'py>(&self, py: Python<'py>, commands: PyBuffer<u8>) -> PyResult<Submitted<'py>> {
-        let commands = own_commands(&commands)?;
-        let (first, happened) = py.detach(|| {
-            let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut happened = Happened::default();
-            happened.executions.reserve(commands.len() + commands.len() / 2);
+        let commands = lent_commands(&commands)?;
+        let (first, judged, happened) = py.detach(|| {
+            let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut happened = Happened::with_room(commands.len(), self.take_spare());
             let first = inner.venue.sequence() + 1;
-            for command in commands {
-                inner.venue.submit(command, &mut happened);
-            }
-            (first, happened)
+            let judged = inner.venue.submit_all(commands, &mut happened);
+            (first, judged, happened)
         });
         let (sequences, follow_ups): (Vec<_>, Vec<_>) = happened.follow_ups.into_iter().unzip();
-        let (executions, events) = (to_array(py, happened.executions)?, to_array(py, happened.events)?);
-        Ok((first, executions, events, to_array(py, follow_ups)?, sequences))
+        let executions = lent_array(py, happened.executions, &self.spare)?;
+        let (events, follow_ups) = (to_array(py, happened.events)?, to_array(py, follow_ups)?);
+        Ok((first, shared_array(py, judged)?, executions, events, follow_ups, sequences))
     }
 
     /// Takes in journaled commands; see `tidebook.venue.Venue.replay`.
     fn _replay<'py>(&self, py: Python<'py>, commands: PyBuffer<u8>, recheck: bool) -> PyResult<Told<'py>> {
         let commands = lent_commands(&commands)?;
         let applied = py.detach(|| {
-            let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut happened = Happened::default();
-            happened.executions.reserve(commands.len() + commands.len() / 2);
-            for command in commands {
-                let command = black_box(*command);
-                inner.venue.apply_journaled(&command, recheck, Some(&mut happened))?;
-            }
+            let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut happened = Happened::with_room(commands.len(), self.take_spare());
+            inner.venue.apply_all_journaled(commands, recheck, &mut happened)?;
             Ok(happened)
         });
         let happened = applied.map_err(raised)?;
-        Ok((to_array(py, happened.executions)?, to_array(py, happened.events)?))
+        Ok((lent_array(py, happened.executions, &self.spare)?, to_array(py, happened.events)?))
     }
 
     /// Applies what the journal has more by now; how many commands, executions, events.
@@ -288,7 +286,7 @@ impl Venue {
     ) -> PyResult<(u64, Bound<'py, PyAny>, Bound<'py, PyAny>)> {
         let mut ask = Ask::new(progress);
         let read = py.detach(|| {
-            let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
             let mut happened = Happened::default();
             let last = sequence.unwrap_or(u64::MAX);
             let count = inner.venue.read_on(last, Some(&mut happened), |sequence| ask.on(sequence))?;
@@ -434,7 +432,7 @@ impl Venue {
 
     /// The same hash, computed anew from the whole state.
     fn recomputed_state_hash(&self, py: Python<'_>) -> Option<u64> {
-        py.detach(|| self.0.lock().unwrap_or_else(PoisonError::into_inner).venue.recomputed_state_hash())
+        py.detach(|| self.inner.lock().unwrap_or_else(PoisonError::into_inner).venue.recomputed_state_hash())
     }
 
     /// Open orders as an array.
@@ -446,7 +444,7 @@ impl Venue {
         instrument_id: Option<u32>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let orders = py.detach(|| {
-            let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
             let orders = inner.venue.matching().open_orders_of(account, instrument_id);
             orders.iter().map(OpenOrderRecord::from).collect::<Vec<_>>()
         });
@@ -535,13 +533,14 @@ impl Venue {
 
     /// Commands as they were journaled.
     fn _commands<'py>(&self, py: Python<'py>, first: u64, last: u64) -> PyResult<Bound<'py, PyAny>> {
-        let commands = py.detach(|| self.0.lock().unwrap_or_else(PoisonError::into_inner).venue.commands(first, last));
+        let commands =
+            py.detach(|| self.inner.lock().unwrap_or_else(PoisonError::into_inner).venue.commands(first, last));
         to_array(py, commands.map_err(raised)?)
     }
 
     /// Another that is the same.
     fn _fork(&self, py: Python<'_>) -> VenueState {
-        VenueState::of(py.detach(|| self.0.lock().unwrap_or_else(PoisonError::into_inner).venue.fork()))
+        VenueState::of(py.detach(|| self.inner.lock().unwrap_or_else(PoisonError::into_inner).venue.fork()))
     }
 
     /// This venue as it was.
@@ -549,7 +548,7 @@ impl Venue {
     fn _at(&self, py: Python<'_>, sequence: u64, progress: Option<Py<PyAny>>) -> PyResult<VenueState> {
         let mut ask = Ask::new(progress);
         let venue = py.detach(|| {
-            let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
             inner.venue.at(sequence, |sequence| ask.on(sequence))
         });
         venue.map(VenueState::of).map_err(|error| ask.raised(error))
@@ -558,7 +557,7 @@ impl Venue {
     /// Writes a snapshot; where it is.
     fn _save(&self, py: Python<'_>, directory: PathBuf, created_ns: i64) -> PyResult<PathBuf> {
         let saved = py.detach(|| {
-            let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
             inner.venue.save(&directory, created_ns)
         });
         saved.map(|facts| facts.path).map_err(raised)
@@ -605,7 +604,12 @@ impl Venue {
 
 impl Venue {
     fn lock<'a>(&'a self, py: Python<'_>) -> MutexGuard<'a, Inner> {
-        self.0.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Memory for executions: none while somebody looks at what is in it.
+    fn take_spare(&self) -> Vec<Execution> {
+        std::mem::take(&mut *self.spare.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Submits one command.
@@ -617,20 +621,6 @@ impl Venue {
         let outcome = Outcome::of(sequence, &command, &happened.executions);
         CommandOutcome { outcome, happened: happened.executions.as_slice().into() }
     }
-}
-
-/// The commands of a buffer that nobody else has: Python makes it for the call.
-#[allow(clippy::mut_from_ref, reason = "the buffer is the owner of memory outside of Rust")]
-fn own_commands(buffer: &PyBuffer<u8>) -> PyResult<&mut [Command]> {
-    if !buffer.is_c_contiguous() || buffer.readonly() {
-        return Err(PyTypeError::new_err("commands must be contiguous and writable"));
-    }
-    if buffer.len_bytes() == 0 {
-        return Ok(&mut []);
-    }
-    // SAFETY: the buffer is held until the caller returns, contiguous, writable and of single bytes, and a copy that only this call has.
-    let bytes = unsafe { std::slice::from_raw_parts_mut(buffer.buf_ptr().cast::<u8>(), buffer.len_bytes()) };
-    <[Command]>::mut_from_bytes(bytes).map_err(|_| no_commands(buffer))
 }
 
 /// The commands of a buffer, each to be copied before it is used: somebody may write to it meanwhile.

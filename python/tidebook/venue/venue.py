@@ -71,19 +71,20 @@ class Venue(CoreVenue):
     def submit(self, commands: Any) -> Submitted:
         """Judges and carries out commands in order: an array of `COMMAND` or of a kind's layout, one record, or a list of records.
 
-        Memory: what is given stays as it is; what comes back is copies.
+        Memory: what is given stays as it is; what comes back is read-only. Of many commands at once, `commands` is what this venue keeps
+        of them for `at()`, and not a copy of it.
         Blocking: the GIL is released, and Ctrl-C waits for the end.
         Raises: CommandError for what is no array of commands. A command that makes no sense is no error: it is refused, with a reason.
         """
-        given = as_commands(commands)
-        judged = np.array(given, COMMAND, order="C", copy=True)
-        first, executions, risk_events, follow_ups, behind = self._submit(judged.view(np.uint8))
+        given = np.require(as_commands(commands), requirements=["C", "A"])
+        first, judged, executions, risk_events, follow_ups, behind = self._submit(given.view(np.uint8))
         count = len(judged) + len(behind)
         sequences = np.arange(first, first + count, dtype=np.uint64)
         if behind:
             asked_for = np.isin(sequences, np.array(behind, np.uint64))
             together = np.empty(count, COMMAND)
             together[~asked_for], together[asked_for] = judged, follow_ups
+            together.flags.writeable = False
             judged, sequences = together, sequences[~asked_for]
         return Submitted(judged, executions, risk_events, first, sequences)
 
