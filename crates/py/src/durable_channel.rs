@@ -30,7 +30,7 @@ impl DurableChannel {
         sync_interval_ms: Option<u64>,
         (segment_size_bytes, staging_size_bytes): (u64, u64),
         evidence: u64,
-        configuration: String,
+        configuration: &str,
     ) -> PyResult<Self> {
         let mut options = ChannelOptions::with_ring(channel, ring);
         options.sync = sync_interval_ms
@@ -38,7 +38,7 @@ impl DurableChannel {
         options.journal.segment_size_bytes = segment_size_bytes;
         options.staging_size_bytes = staging_size_bytes;
         options.journal.evidence = evidence;
-        options.journal.configuration = configuration;
+        options.journal.configuration = configuration.to_owned();
         py.detach(|| OwnedChannel::open(&ring_path, &journal_dir, &options))
             .map(Self)
             .map_err(|error| Raised::from(error).into())
@@ -51,7 +51,7 @@ impl DurableChannel {
     #[staticmethod]
     #[pyo3(signature = (channel, ring_path, journal_dir, record_size_bytes, count, *, schema=None, crc=true,
         parking=false, consumers_max=16, sync_interval_ms=None, segment_size_bytes=67108864, staging_size_bytes=67108864,
-        evidence=0, configuration=String::new()))]
+        evidence=0, configuration=""))]
     #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
     fn slots(
         py: Python<'_>,
@@ -68,7 +68,7 @@ impl DurableChannel {
         segment_size_bytes: u64,
         staging_size_bytes: u64,
         evidence: u64,
-        configuration: String,
+        configuration: &str,
     ) -> PyResult<Self> {
         let mut ring = RingOptions::slots(record_size_bytes, count).crc(crc).parking(parking);
         ring.schema = schema.map(|(name, version, text)| RingSchema { name, version, text });
@@ -81,7 +81,7 @@ impl DurableChannel {
     #[staticmethod]
     #[pyo3(signature = (channel, ring_path, journal_dir, size_bytes, *, crc=true, parking=false, consumers_max=16,
         sync_interval_ms=None, segment_size_bytes=67108864, staging_size_bytes=67108864,
-        evidence=0, configuration=String::new()))]
+        evidence=0, configuration=""))]
     #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
     fn frames(
         py: Python<'_>,
@@ -96,7 +96,7 @@ impl DurableChannel {
         segment_size_bytes: u64,
         staging_size_bytes: u64,
         evidence: u64,
-        configuration: String,
+        configuration: &str,
     ) -> PyResult<Self> {
         let ring = RingOptions::frames(size_bytes).crc(crc).parking(parking).consumers_max(consumers_max);
         let sizes = (segment_size_bytes, staging_size_bytes);
