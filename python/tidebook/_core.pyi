@@ -43,6 +43,7 @@ __all__ = [
     "Venue",
     "VenueEngine",
     "VenueState",
+    "adopt_journal",
     "blake3_of_bytes",
     "blake3_of_file",
     "client_order_id_bytes",
@@ -261,7 +262,7 @@ class DurableChannel:
     def recovery(self) -> dict[str, Any]:
         """What opening found: text (one line), next_sequence, replayed_from_ring (messages a killed owner had not journaled),
         ring_discarded (why the ring was made anew, or None), ring_lost (committed messages that went with it; None if
-        unknown or none was), undecidable_from.
+        unknown or none was), undecidable_from, epoch_behind_copy (the new epoch of a journal that was put back from a copy, or None).
         """
     def guarantee(self) -> dict[str, Any]:
         """What is promised right now: text (one line), published, durable (sequences), journal (directory), failure
@@ -1341,6 +1342,12 @@ def journal_stats(directory: str | os.PathLike[str]) -> dict[str, Any]:
 
 def measure_drain(path: str | os.PathLike[str], count: int, spin: bool) -> tuple[int, float]:
     """Reads messages: how many, and seconds from the first on."""
+
+def adopt_journal(directory: str | os.PathLike[str]) -> None:
+    """Takes a journal that was moved for the one that was written last. See `persistence.adopt`.
+
+    Raises: JournalAbsentError; JournalLockedError while it is written; JournalError.
+    """
 
 def mark_journal_put_back(directory: str | os.PathLike[str]) -> None:
     """Has the next start of a journal that was put back from a copy take a new epoch. See `persistence.mark_put_back`.

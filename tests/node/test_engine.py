@@ -154,7 +154,8 @@ def test_channels_ahead_of_a_journal_put_back_from_a_backup_are_made_anew(tmp_pa
     engine.stop()
     feeds["binance"].close()
     shutil.rmtree(journals["binance"])
-    shutil.copytree(tmp_path / "backup", journals["binance"])
+    # As an image of the disk does: what tells a copy, which goes on in a new epoch, is not there.
+    shutil.copytree(tmp_path / "backup", journals["binance"], ignore=shutil.ignore_patterns("birth"))
     (rings / "feed.binance.ring").unlink()
     feeds, journals = opened(tmp_path, rings, "binance")
     engine = MarketDataEngine(journals, rings)

@@ -501,3 +501,49 @@ def test_who_opens_a_channel_by_name_after_a_reboot_is_told_who_makes_its_ring(r
         tb.open_consumer("numbers", directory=rings)
     told = "or make it with create_channel; after a reboot that makes a durable channel's ring anew from its journal"
     assert str(error.value).endswith(told)
+
+
+def test_a_journal_that_was_put_back_by_hand_gives_no_number_twice_in_one_epoch(
+    rings: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Method: `cp -a` of an older copy while shared memory is lost; a move to another place, adopted; and with the ring still there."""
+    wal, older = tmp_path / "wal", tmp_path / "older"
+    asked = options(wal, dtype=None)
+
+    def written(*numbers: int) -> int:
+        """The epoch they were written in."""
+        channel = tb.create_channel("numbers", asked, directory=rings)
+        with tb.open_producer(channel) as producer:
+            for number in numbers:
+                assert producer.write(message(number), wait="durable") == number
+        return tb.open_channel("numbers", directory=rings).ring.epoch
+
+    def copy(source: Path, target: Path) -> None:
+        subprocess.run(["cp", "-a", str(source), str(target)], check=True)
+
+    first = written(1, 2, 3)
+    copy(wal, older)
+    assert written(4, 5) == first
+    shutil.rmtree(wal)
+    copy(older, wal)
+    # The ring of this boot has what the copy lacks: nothing is lost, and no number has another message.
+    assert written(6) == first
+    assert journaled(wal) == [1, 2, 3, 4, 5, 6]
+    assert caplog.text == ""
+    tb.open_channel("numbers", directory=rings).remove()
+    shutil.rmtree(wal)
+    copy(older, wal)
+    second = written(4)
+    assert second >> 32 > first >> 32
+    assert second & 0xFFFFFFFF == first & 0xFFFFFFFF
+    assert "was put back from a copy" in caplog.text
+    assert written(5) == second
+    tb.open_channel("numbers", directory=rings).remove()
+    copy(wal, tmp_path / "moved")
+    shutil.rmtree(wal)
+    (tmp_path / "moved").rename(wal)
+    adopted = subprocess.run(
+        [sys.executable, "-m", "tidebook", "journal", "adopt", str(wal / "numbers")], capture_output=True, text=True
+    )
+    assert adopted.stdout == f"{wal / 'numbers'}: keeps epoch {second >> 32}, behind message 5\n", adopted.stderr
+    assert written(6) == second

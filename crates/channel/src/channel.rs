@@ -100,6 +100,9 @@ impl fmt::Display for ChannelReport {
         if let Some(sequence) = self.journal.undecidable_from {
             write!(f, ", whether the journal ever held more from {sequence} on it cannot tell")?;
         }
+        if let Some(epoch) = self.journal.epoch_behind_copy {
+            write!(f, ", its journal was put back from a copy and goes on in epoch {epoch}")?;
+        }
         let Some(discarded) = &self.discarded else { return Ok(()) };
         write!(f, ", ring made anew: {}", discarded.reason)?;
         match discarded.lost {

@@ -22,6 +22,7 @@
 mod batch_finder;
 mod beginning;
 mod begun_cut;
+mod birth;
 mod compact;
 mod configuration;
 mod durable_end;
@@ -48,6 +49,7 @@ mod watermark;
 mod writer;
 
 pub use batch_finder::{BatchFinder, BatchMark, Found};
+pub use birth::adopt;
 pub use compact::{Compacted, compact, compact_storage, first_to_keep, segments};
 pub use configuration::{ConfigurationChange, configurations, configurations_since, configurations_storage};
 pub use durable_end::{DurableEnd, durable_end, durable_end_storage};

@@ -8,6 +8,7 @@
 
 use std::path::Path;
 
+use crate::birth;
 use crate::error::{JournalError, io_error};
 use crate::storage::{self, Access, Storage, is_absent, write_all_at};
 
@@ -32,14 +33,15 @@ pub(crate) fn mark(storage: &dyn Storage) -> Result<(), JournalError> {
     storage.sync_directory().map_err(io_error("sync", &storage.path("")))
 }
 
-/// Whether the journal was put back and nobody has gone on with it since. The file's presence is the mark, whatever it holds.
+/// Whether the journal was put back and nobody has gone on with it since: by a restore, whose mark is the file's presence, whatever it
+/// holds, or by hand, which the directory itself tells ([`crate::birth`]).
 ///
 /// # Errors
 /// What the operating system refuses.
 pub fn is_put_back(storage: &dyn Storage) -> Result<bool, JournalError> {
     match storage.open(FILE_NAME, Access::Read) {
         Ok(_) => Ok(true),
-        Err(error) if is_absent(&error) => Ok(false),
+        Err(error) if is_absent(&error) => birth::is_copy(storage),
         Err(error) => Err(io_error("open", &storage.path(FILE_NAME))(error)),
     }
 }

@@ -61,6 +61,8 @@ pub struct RecoveryReport {
     /// `Some(s)`: whether messages from `s` on were synced before the crash cannot be told from this journal alone;
     /// a replica or the source may know. `None` after a close, or for a new journal.
     pub undecidable_from: Option<u64>,
+    /// The epoch it goes on in, where it was put back from a copy: numbers behind that may have been given before.
+    pub epoch_behind_copy: Option<u32>,
 }
 
 impl Tail {
@@ -108,6 +110,7 @@ pub(crate) fn recover(
             closed: true,
             tail: Tail::Clean,
             undecidable_from: None,
+            epoch_behind_copy: None,
         };
         return Ok(Recovered { report, newest: None });
     };
@@ -139,6 +142,7 @@ pub(crate) fn recover(
         closed,
         tail: scan.tail.clone(),
         undecidable_from: (!closed).then_some(last_sequence + 1),
+        epoch_behind_copy: None,
     };
     Ok(Recovered { report, newest: Some((newest, scan)) })
 }

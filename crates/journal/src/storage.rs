@@ -88,6 +88,10 @@ pub enum Access {
 pub trait StorageFile: Debug + Send + Sync {
     /// Which file this is.
     fn identity(&self) -> io::Result<FileIdentity>;
+    /// When it was made, ns since 1970 UTC, which nobody can set; `None` where the file system keeps no such time.
+    fn birth_ns(&self) -> io::Result<Option<i64>> {
+        Ok(None)
+    }
     /// Bytes of the file.
     fn size_bytes(&self) -> io::Result<u64>;
     /// Reads at `offset`; 0 at the end of the file.
@@ -284,6 +288,17 @@ struct DirectoryFile(File);
 impl StorageFile for DirectoryFile {
     fn identity(&self) -> io::Result<FileIdentity> {
         Ok(FileIdentity::from(&self.0.metadata()?))
+    }
+
+    fn birth_ns(&self) -> io::Result<Option<i64>> {
+        match self.0.metadata()?.created() {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(None),
+            created => {
+                let since = created?.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+                // Some file systems have the field and leave it empty.
+                Ok(i64::try_from(since.as_nanos()).ok().filter(|&birth_ns| birth_ns > 0))
+            }
+        }
     }
 
     fn size_bytes(&self) -> io::Result<u64> {

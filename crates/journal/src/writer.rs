@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::begun_cut;
+use crate::birth;
 use crate::error::{JournalError, io_error};
 use crate::fork::Owner;
 use crate::frame::{
@@ -173,7 +174,7 @@ impl JournalWriter {
         storage: Arc<dyn Storage>,
         options: JournalOptions,
         lock: Box<dyn StorageLock>,
-        Recovered { report, newest }: Recovered,
+        Recovered { mut report, newest }: Recovered,
     ) -> Result<(Self, RecoveryReport), JournalError> {
         let root = storage.path("");
         let before = newest.as_ref().map(|(segment, scan)| (&segment.header, scan.state));
@@ -181,6 +182,7 @@ impl JournalWriter {
         let was_put_back = put_back::is_put_back(&*storage)?;
         if was_put_back && before.is_some() && !options.keeps_epoch {
             header.epoch = put_back::epoch_behind(header.epoch, now_ns());
+            report.epoch_behind_copy = Some(header.epoch);
         }
         let segment = segment::allocate(&storage, header.segment, header.size_bytes)?.finish(&*storage, header)?;
         if let Some((sealed, scan)) = newest
@@ -199,8 +201,9 @@ impl JournalWriter {
         }
         let watermark = WatermarkWriter::open(&*storage)?;
         watermark.publish_synced(watermark_of(&segment, &state, false))?;
+        // Behind the segment that it led to: an opening that ended before is made up for by the next one.
+        birth::note(&*storage)?;
         if was_put_back {
-            // Behind the segment that it led to: an opening that ended before is made up for by the next one.
             put_back::unmark(&*storage)?;
         }
         storage.sync_directory().map_err(io_error("sync", &root))?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use tidebook_journal::{mark_put_back, repair};
+use tidebook_journal::{adopt, mark_put_back, repair};
 
 use crate::errors::Raised;
 
@@ -65,4 +65,10 @@ pub fn cut_journal(py: Python<'_>, directory: PathBuf, sequence: u64, evidence: 
 #[pyfunction]
 pub fn mark_journal_put_back(py: Python<'_>, directory: PathBuf) -> PyResult<()> {
     py.detach(|| mark_put_back(&directory)).map_err(|error| PyErr::from(Raised::from(error)))
+}
+
+/// Takes a journal that was moved for the one that was written last.
+#[pyfunction]
+pub fn adopt_journal(py: Python<'_>, directory: PathBuf) -> PyResult<()> {
+    py.detach(|| adopt(&directory)).map_err(|error| PyErr::from(Raised::from(error)))
 }

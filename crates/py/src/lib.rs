@@ -68,7 +68,7 @@ mod _core {
     };
     #[pymodule_export]
     use super::journal_repair::{
-        cut_journal, damaged_journal_id, examine_journal, mark_journal_put_back, restore_journal,
+        adopt_journal, cut_journal, damaged_journal_id, examine_journal, mark_journal_put_back, restore_journal,
     };
     #[pymodule_export]
     use super::measure::{measure_drain, measure_echo, measure_hand_over, measure_stream};

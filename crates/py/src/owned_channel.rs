@@ -44,6 +44,7 @@ impl OwnedChannel {
         facts.set_item("ring_discarded", discarded.map(|discarded| &discarded.reason))?;
         facts.set_item("ring_lost", discarded.and_then(|discarded| discarded.lost))?;
         facts.set_item("undecidable_from", self.report.journal.undecidable_from)?;
+        facts.set_item("epoch_behind_copy", self.report.journal.epoch_behind_copy)?;
         Ok(facts)
     }
 

@@ -132,6 +132,7 @@ impl VenueEngine {
             facts.set_item("ring_lost", discarded.and_then(|discarded| discarded.lost))?;
             facts.set_item("next_sequence", channel.map_or(1, |report| report.next_sequence))?;
             facts.set_item("undecidable_from", channel.and_then(|report| report.journal.undecidable_from))?;
+            facts.set_item("epoch_behind_copy", channel.and_then(|report| report.journal.epoch_behind_copy))?;
             facts.set_item("state", found.state.as_ref().map(|state| recovery_of(py, state)).transpose()?)?;
             facts.set_item("source_sequence", found.source_sequence)?;
             facts.set_item("made_anew", found.made_anew.clone())?;

@@ -87,6 +87,8 @@ struct Disk {
     names: BTreeMap<String, FileId>,
     stable_names: BTreeMap<String, FileId>,
     next_id: FileId,
+    /// What is added to a file's number for the time at which it was made.
+    births_from_ns: i64,
     locked: BTreeSet<String>,
     capacity_bytes: Option<usize>,
     faults: BTreeMap<(Operation, u64), Fault>,
@@ -237,9 +239,17 @@ impl MemoryStorage {
             names: disk.names.clone(),
             stable_names: disk.names.clone(),
             next_id: disk.next_id,
+            births_from_ns: disk.births_from_ns,
             ..Disk::default()
         };
         Self { disk: Arc::new(Mutex::new(copy)) }
+    }
+
+    /// As [`Self::fork`], but file by file: each was made when it was copied.
+    pub fn copied(&self) -> Self {
+        let copy = self.fork();
+        copy.lock().births_from_ns += 1_000_000;
+        copy
     }
 
     fn lock(&self) -> MutexGuard<'_, Disk> {
@@ -357,6 +367,10 @@ impl MemoryFile {
 impl StorageFile for MemoryFile {
     fn identity(&self) -> io::Result<FileIdentity> {
         Ok(FileIdentity { device: 0, inode: self.id })
+    }
+
+    fn birth_ns(&self) -> io::Result<Option<i64>> {
+        Ok(Some(self.lock().births_from_ns + self.id as i64))
     }
 
     fn size_bytes(&self) -> io::Result<u64> {

@@ -88,6 +88,10 @@ COMMANDS = {
     "feeds ls": ("tidebook.cli.feeds:list_feeds", "List the feeds of a data directory with their symbols."),
     "feeds rm": ("tidebook.cli.feeds:remove", "Give symbols of a venue up, in the running node or for the next one."),
     "feeds top": ("tidebook.cli.feeds:top", "Watch the feeds of the running node: rates, delays, gaps, books."),
+    "journal adopt": (
+        "tidebook.cli.journal_adopt:adopt",
+        "Say of a journal that was moved whole that it is no older copy, so that it keeps its epoch.",
+    ),
     "journal compact": (
         "tidebook.cli.journal_compact:compact",
         "Remove the oldest segments of a channel's journal that its keep rule lets go, whatever its size.",

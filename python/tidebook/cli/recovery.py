@@ -109,4 +109,6 @@ def _state(found: ChannelRecovery) -> str:
             found.ring_lost, f"{found.ring_lost or 0:,} messages that were never durable went with it"
         )
         return f"[yellow]ring made anew; {lost}[/yellow]"
+    if found.epoch_behind_copy is not None:
+        return f"[yellow]put back from a copy; goes on in epoch {found.epoch_behind_copy}[/yellow]"
     return "closed cleanly" if found.closed else "goes on after a crash"

@@ -88,6 +88,8 @@ class ChannelRecovery:
     """Why its ring was made anew; empty when it stayed or there was none."""
     ring_lost: int | None = 0
     """That went with that ring and had never been durable; None: unknown."""
+    epoch_behind_copy: int | None = None
+    """The new epoch of a journal that was put back from a copy, behind which more may have been acknowledged; None of others."""
     undecidable_from: int | None = None
     """From this message on the journal cannot tell whether it ever held more."""
     snapshot: int | None = None
@@ -333,6 +335,7 @@ def _note_opened(found: ChannelRecovery, opened: Mapping[str, Any]) -> None:
     found.ring = opened["ring_discarded"] or ""
     found.ring_lost = opened["ring_lost"] if found.ring else 0
     found.undecidable_from = opened["undecidable_from"]
+    found.epoch_behind_copy = opened["epoch_behind_copy"]
     found.kept_last = opened["next_sequence"] - 1
     found.kept_first = (found.kept_first or 1) if found.kept_last else 0
 

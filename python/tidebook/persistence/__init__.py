@@ -25,7 +25,7 @@ from tidebook.persistence.recovery import (
     RecoveryFacts,
     recover,
 )
-from tidebook.persistence.repair import Cut, Diagnosis, Finding, cut, examine, mark_put_back, restore
+from tidebook.persistence.repair import Cut, Diagnosis, Finding, adopt, cut, examine, mark_put_back, restore
 from tidebook.persistence.snapshots import Place, Rotation, SnapshotFacts, SnapshotStore, State, place_behind
 from tidebook.persistence.stats import JournalStats, SegmentStats, stats
 
@@ -49,6 +49,7 @@ __all__ = [
     "SnapshotStore",
     "State",
     "VerifiedJournal",
+    "adopt",
     "compact",
     "configurations",
     "cut",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tidebook._core import cut_journal, examine_journal, mark_journal_put_back, restore_journal
+from tidebook._core import adopt_journal, cut_journal, examine_journal, mark_journal_put_back, restore_journal
 
 if TYPE_CHECKING:
     import os
@@ -105,3 +105,13 @@ def mark_put_back(directory: str | os.PathLike[str]) -> None:
     Raises: JournalError when that cannot be written.
     """
     mark_journal_put_back(directory)
+
+
+def adopt(directory: str | os.PathLike[str]) -> None:
+    """Takes a journal for the one that was written last, though its files are copies: its next start keeps the epoch.
+
+    For who has moved it to another disk or machine, whole, and written nothing in its old place since. An older copy that is adopted
+    gives numbers a second time in one epoch.
+    Raises: JournalAbsentError; JournalLockedError while it is written; JournalError.
+    """
+    adopt_journal(directory)

@@ -197,7 +197,7 @@ class ReaderCheckpoints:
         if not self._is_held(found):
             if is_cut:
                 where = f"{what} is of another life of channel {found['channel']}"
-                raise self._of_another_life(found, where, "its journal was cut before that message")
+                raise self._of_another_life(found, where, "its journal was cut or put back before that message")
             raise CheckpointError(
                 f"{what} of channel {found['channel']} is of messages that the journal in {_journal_of(self._channel)} does not "
                 "hold: an older copy of it was put back and has gone on with others; put back the newer one, or "

@@ -6,6 +6,7 @@ its last producer was killed, is journaled first; then a thread of this process 
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ JOURNAL_CONSUMER = "journal"
 """The name under which a journal reads its ring: nobody else's on a durable channel."""
 _SEGMENT_SIZE_BYTES = 64 << 20
 _LOOK_S = 1.0
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,16 @@ class Journal:
             if error.facts.get("option") != "dtype":
                 raise
             raise _other_layout(name, error) from error
+        epoch = self._channel.recovery["epoch_behind_copy"]
+        if epoch is not None:
+            # Who makes the channel may open and close it at once, and its recovery is seen by nobody.
+            _log.warning(
+                "channel %s: its journal in %s was put back from a copy, behind which more may have been acknowledged: it goes on in "
+                "epoch %d; one that was moved whole keeps its epoch by `tidebook journal adopt`",
+                name,
+                place.directory,
+                epoch,
+            )
 
     @property
     def recovery(self) -> str:

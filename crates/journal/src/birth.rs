@@ -1,0 +1,106 @@
+//! When the journal's directory was begun, as its file system has it: who goes on with a copy of it is told by that.
+//!
+//! A directory that was put back by hand, with `cp -a`, `rsync` or `tar`, may be older than what was acknowledged, and says so nowhere:
+//! every byte is what it was. But its files are others. So this small file holds the time at which it itself was made, which no
+//! program can set: where it holds another one, it is a copy, and the next writer takes a new epoch as it does behind a restore
+//! ([`crate::put_back`]). A directory that was renamed is the same one. One that was moved to another disk is a copy too, since nothing
+//! tells it from one that is older; [`adopt`] is for who knows better.
+//!
+//! A file system that keeps no such time says nothing, and nothing is held against a journal without the file or with one whose content
+//! fails its checksum. Not seen is what brings back the very same files: an image of the disk, a snapshot of the file system, or a
+//! copy that was written over the files that are there.
+
+use std::path::Path;
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::error::{JournalError, io_error};
+use crate::put_back;
+use crate::storage::{self, Access, Storage, is_absent, read_full_at, write_all_at};
+use crate::writer;
+
+const FILE_NAME: &str = "birth";
+const MAGIC: [u8; 8] = *b"TIDEBRTH";
+const CRC_OFFSET: usize = 20;
+
+#[derive(Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct Layout {
+    magic: [u8; 8],
+    birth_ns: i64,
+    reserved: u32,
+    crc: u32,
+}
+
+fn encode(birth_ns: i64) -> [u8; size_of::<Layout>()] {
+    let mut layout = Layout { magic: MAGIC, birth_ns, reserved: 0, crc: 0 };
+    layout.crc = crc_fast::crc32_iscsi(&layout.as_bytes()[..CRC_OFFSET]);
+    zerocopy::transmute!(layout)
+}
+
+fn decode(bytes: &[u8]) -> Option<i64> {
+    let layout = Layout::read_from_bytes(bytes).ok()?;
+    let whole = layout.magic == MAGIC && layout.crc == crc_fast::crc32_iscsi(&bytes[..CRC_OFFSET]);
+    whole.then_some(layout.birth_ns)
+}
+
+/// Whether the directory is a copy of the one that was written last, as far as its file system tells.
+pub(crate) fn is_copy(storage: &dyn Storage) -> Result<bool, JournalError> {
+    let path = storage.path(FILE_NAME);
+    let file = match storage.open(FILE_NAME, Access::Read) {
+        Err(error) if is_absent(&error) => return Ok(false),
+        file => file.map_err(io_error("open", &path))?,
+    };
+    let mut bytes = [0; size_of::<Layout>()];
+    let read = read_full_at(&*file, &mut bytes, 0).map_err(io_error("read", &path))?;
+    let (Some(noted), Some(found)) = (decode(&bytes[..read]), file.birth_ns().map_err(io_error("read", &path))?) else {
+        return Ok(false);
+    };
+    Ok(noted != found)
+}
+
+/// Notes, durably but for the directory, which the caller syncs, that this is the directory that is written. Over the old
+/// content: the file stays, and so does its time.
+pub(crate) fn note(storage: &dyn Storage) -> Result<(), JournalError> {
+    let path = storage.path(FILE_NAME);
+    let file = storage::open_or_create(storage, FILE_NAME).map_err(io_error("open", &path))?;
+    let Some(birth_ns) = file.birth_ns().map_err(io_error("read", &path))? else { return Ok(()) };
+    let mut bytes = [0; size_of::<Layout>()];
+    let read = read_full_at(&*file, &mut bytes, 0).map_err(io_error("read", &path))?;
+    if decode(&bytes[..read]) == Some(birth_ns) {
+        return Ok(());
+    }
+    write_all_at(&*file, &encode(birth_ns), 0).map_err(io_error("write", &path))?;
+    file.sync().map_err(io_error("sync", &path))
+}
+
+/// Takes a journal for the one that was written last and not for a copy, because who says so has moved all of it: its next start keeps
+/// the epoch.
+///
+/// # Errors
+/// [`JournalError::Absent`]; [`JournalError::Locked`] while it is written; what the operating system refuses.
+pub fn adopt(path: &Path) -> Result<(), JournalError> {
+    let storage = storage::directory(path);
+    crate::segment::first(&*storage)?;
+    let _lock = writer::lock(&*storage)?;
+    note(&*storage)?;
+    put_back::unmark(&*storage)?;
+    storage.sync_directory().map_err(io_error("sync", &storage.path("")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_birth_reads_back_and_any_flipped_bit_makes_it_say_nothing() {
+        let bytes = encode(1_790_000_000_123_456_789);
+        assert_eq!((bytes.len(), std::mem::offset_of!(Layout, crc)), (24, CRC_OFFSET));
+        assert_eq!(decode(&bytes), Some(1_790_000_000_123_456_789));
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes;
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(decode(&damaged), None, "bit {bit}");
+        }
+    }
+}
