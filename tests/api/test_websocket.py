@@ -11,10 +11,11 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Origin
 
-from tests.api.conftest import SECOND, Clock, Desk, book, open_desk, trade
+from tests.api.conftest import BTC, SECOND, Clock, Desk, book, open_desk, trade
 from tests.market import LISTINGS, records
 from tidebook.api import ApiOptions
 from tidebook.api.websocket import REQUESTS_BURST
+from tidebook.feeds.status import StatusKind
 
 PATIENCE_S = 20
 DEPTH = "btcusdt.binance@depth20"
@@ -119,6 +120,21 @@ async def test_a_slow_client_of_a_state_stream_gets_the_newest_and_stays(desk: D
             assert frame["data"]["last_update_id"] > seen
             seen = frame["data"]["last_update_id"]
         assert client.close_code is None
+
+
+async def test_another_session_and_another_price_of_an_auction_reach_who_listens(desk: Desk) -> None:
+    stream = "btcusdt.binance@session"
+    async with desk.served() as address, subscribed(address, stream) as client:
+        for kind, found, count, session, price in [
+            (StatusKind.SESSION_CHANGED, 2, 0, "auction", None),
+            (StatusKind.INDICATIVE_PRICE, 6_183_763, 150_000, "auction", "61837.63"),
+            (StatusKind.SESSION_CHANGED, 4, 0, "halted", None),
+        ]:
+            desk.source.put("md.status", {"instrument_id": BTC, "kind": kind, "found": found, "count": count})
+            desk.step()
+            desk.publish()
+            data = (await hear_of(client, stream))["data"]
+            assert (data["session"], data["indicative_price"]) == (session, price)
 
 
 async def test_requests_are_answered_in_order_and_refusals_are_problems(desk: Desk) -> None:

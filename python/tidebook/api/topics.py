@@ -1,8 +1,8 @@
 """The streams a client may subscribe to, and how each turns the market view into frames.
 
 A topic is one stream name with its sequence. It renders only when its part of the view changed, encodes once, and
-keeps the text for every subscriber. `<instrument>@depth20`, `@depth20_step_<step>`, `@bookTicker`, `@outages`, `!tops` and
-`!feeds` are states; `@trade` and `@kline_<timeframe>` are events.
+keeps the text for every subscriber. `<instrument>@depth20`, `@depth20_step_<step>`, `@bookTicker`, `@outages`, `@session`, `!tops`
+and `!feeds` are states; `@trade` and `@kline_<timeframe>` are events.
 """
 
 import re
@@ -207,11 +207,16 @@ def _outages(stream: str, view: MarketView, instrument: InstrumentView) -> Topic
     return StateTopic(stream, view, lambda: instrument.outages_version, said)
 
 
+def _session(stream: str, view: MarketView, instrument: InstrumentView) -> Topic:
+    return StateTopic(stream, view, lambda: instrument.trading_version, instrument.session)
+
+
 _OF_INSTRUMENT: dict[str, Callable[[str, MarketView, InstrumentView], Topic]] = {
     "depth20": _depth,
     "bookTicker": _book_ticker,
     "trade": TradeTopic,
     "outages": _outages,
+    "session": _session,
 }
 _GROUPED = re.compile(r"depth(\d{1,3})_step_([0-9.]{1,20})")
 _BARS = re.compile(r"kline_(\w{1,3})")

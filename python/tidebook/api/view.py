@@ -91,6 +91,7 @@ class InstrumentView:
     # The newest word of its venue on how it is traded: session and our clock at receipt, and price and size of an auction.
     trading: tuple[int, int] | None = None
     indicative: tuple[int, int] | None = None
+    trading_version: int = 0
     # Rises with every change that a line of `tops` shows.
     version: int = 0
     # The line as JSON, and the version it was made of.
@@ -500,8 +501,10 @@ class MarketView:
             view.outages.happened(kind, int(row["reason"]), int(row["ts_recv"]))
             if kind == StatusKind.SESSION_CHANGED:
                 view.trading, view.indicative = (int(row["found"]), int(row["ts_recv"])), None
+                view.trading_version += 1
             elif kind == StatusKind.INDICATIVE_PRICE:
                 view.indicative = (int(row["found"]), int(row["count"]))
+                view.trading_version += view.trading is not None
             if kind in (StatusKind.GAP, StatusKind.TRADE_GAP):
                 view.gaps += 1
                 view.gap_ns = int(row["ts_recv"])
