@@ -47,8 +47,10 @@ impl Beginning {
         sequence_max: u64,
     ) -> Result<Self, PlaneError> {
         let mut refused = Vec::new();
+        let mut ahead = None;
         if let Some(snapshots_dir) = snapshots_dir {
             let (journal, snapshots) = places(venue, journal_dir, snapshots_dir)?;
+            ahead = snapshots.list()?.into_iter().find(|&sequence| sequence > sequence_max);
             let (newest, unusable) = newest_usable(|| FeedHistory::new(venue), &journal, &snapshots, sequence_max)?;
             refused = said(&unusable);
             if let Some((_, history)) = newest {
@@ -57,6 +59,13 @@ impl Beginning {
         }
         let first = first_sequence(journal_dir)?;
         if first > 1 {
+            // Else the snapshots that are there would be asked for.
+            refused.extend(ahead.map(|sequence| {
+                format!(
+                    "the snapshot at {sequence} is ahead of message {sequence_max}, to which rows are stored or records told: where \
+                     the store's manifest is missing or an older one, put that back"
+                )
+            }));
             return Err(PlaneError::NoBeginning { venue: venue.name(), first, refused });
         }
         Ok(Self { state: FeedState::new(venue, FeedOptions::of(venue)), refused })

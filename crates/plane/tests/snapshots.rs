@@ -238,6 +238,12 @@ fn a_feed_whose_history_is_compacted_away_begins_with_a_snapshot_or_is_refused_w
     let trades: Vec<tidebook_types::Trade> = engine::published(&feed);
     let derived = feed.derived().trades;
     assert_eq!(trades[..], derived[derived.len() - 10..]);
+    // One that is there and ahead of what is stored is named: it is not what is missing.
+    let source = feed.source();
+    let found = Beginning::find(Venue::Binance, &source.journal_dir, source.snapshots_dir.as_deref(), 7);
+    let said = found.err().expect("nothing to begin with").to_string();
+    assert!(said.contains(&format!("the snapshot at {snapshot} is ahead of message 7")), "{said}");
+    assert!(said.contains("the store's manifest is missing"), "{said}");
     // Nothing to begin with.
     std::fs::remove_file(feed.snapshots().path().join(format!("{snapshot:020}.snapshot"))).unwrap();
     let mut source = feed.source();
