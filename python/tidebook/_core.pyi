@@ -145,6 +145,8 @@ class CheckpointStore:
         """All checkpoints without their states, and those that are not what was written: checkpoint_id, kind, channel, name (None where unknown), reason."""
     def list(self) -> list[dict[str, Any]]:
         """All checkpoints without their states. Raises: CheckpointDamagedError."""
+    def channels(self) -> Sequence[str]:
+        """Channels that checkpoints are of, by name, of damaged ones too."""
     def remove(self, kind: str, channel: str, name: str) -> int:
         """Forgets all checkpoints of a state or consumer; how many there were."""
     def remove_numbers(self, checkpoint_ids: Sequence[int]) -> int:

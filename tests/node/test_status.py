@@ -12,12 +12,15 @@ from typing import Any
 import pytest
 
 import tidebook as tb
+from tests import confined
 from tests.node.test_feed_snapshots import Feed
 from tests.node.test_live import get, node, wait_for
 from tidebook import persistence
-from tidebook._core import CheckpointStore, FeedChannel, JournalWriter
+from tidebook._core import CheckpointStore, FeedChannel, JournalWriter, cut_journal
+from tidebook.node.backup import back_up
 from tidebook.node.feed_snapshots import SnapshotOptions
 from tidebook.node.presence import owning
+from tidebook.node.restore import newest, restore
 from tidebook.node.status import directory_status
 
 CHANNEL = "feed.kraken"
@@ -315,3 +318,111 @@ def test_a_journal_in_the_place_of_another_channel_has_failed(tmp_path: Path) ->
     for channel in found.channels:
         said = f"journal/{channel.channel} is the journal of {of[channel.channel]}, not of {channel.channel}"
         assert said in channel.failure
+
+
+UNPRIVILEGED = """
+import json, sys
+from pathlib import Path
+from tests import confined
+from tidebook.node.reading_all import read_all, size_of
+from tidebook.node.status import directory_status
+{confined}
+found = directory_status(Path(sys.argv[1]))
+size_of(found)
+read = read_all(found)
+print(json.dumps([[one.failure for one in found.channels], read.damaged, read.unread, read.checkpoints, read.snapshots]))
+"""
+
+
+def read_by(data: Path, how: str) -> tuple[list[str], list[str], list[str], int, int]:
+    failures, damaged, unread, checkpoints, snapshots = json.loads(
+        confined.run(UNPRIVILEGED.replace("{confined}", how), data)
+    )
+    return failures, damaged, unread, checkpoints, snapshots
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "journal/feed.binance",
+        "journal/*/*.segment",
+        "snapshots/*/*/*.snapshot",
+        "warm/**/*.parquet",
+        "_manifest",
+        "journal/*/checkpoints",
+    ],
+)
+def test_what_this_user_may_not_read_is_told_as_that_and_never_as_damage(feed: Feed, place: str) -> None:
+    hidden = min(feed.data.glob(place))
+    mode = hidden.stat().st_mode & 0o777
+    hidden.chmod(0)
+    failures, damaged, unread, *_ = read_by(feed.data, "confined.without_privileges()")
+    hidden.chmod(mode)
+    assert damaged == []
+    assert unread
+    for line in unread:
+        assert "Permission denied" in line
+        assert str(hidden) in line
+    assert all("Permission denied" in failure for failure in failures if failure)
+
+
+def test_a_read_only_file_system_is_read_whole(feed: Feed) -> None:
+    failures, damaged, unread, checkpoints, snapshots = read_by(feed.data, "confined.read_only()")
+    assert (failures, damaged, unread) == ([""], [], [])
+    assert checkpoints > 0
+    assert snapshots > 0
+
+
+def test_checkpoints_of_another_channel_are_misplaced(feed: Feed, rings: Path, tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path / "others")
+    store.put("state", "feed.kraken", "sum", epoch=1, sequence=1, state=b"of another")
+    del store
+    checkpoints = feed.journal / "checkpoints"
+    shutil.rmtree(checkpoints)
+    (tmp_path / "others").rename(checkpoints)
+    found = told(feed.data, rings, "--verify", code=1)
+    (line,) = found["read"]["misplaced"]
+    assert f"the checkpoints in {checkpoints} are of feed.kraken, not of feed.binance" in line
+    assert (found["ok"], found["read"]["damaged"], found["read"]["unread"]) == (False, [], [])
+
+
+KILLED = """
+import os, sys
+from tidebook._core import JournalWriter
+writer = JournalWriter(sys.argv[1], "desk.orders", segment_size_bytes=1 << 16)
+for _ in range(5):
+    writer.append(b"an order")
+    writer.sync()
+os._exit(0)
+"""
+
+
+def test_why_a_journal_has_no_clean_end_is_told(tmp_path: Path) -> None:
+    """Of an owner that was killed, of a backup put back that was taken while it lived, of a cut."""
+    data, restored = tmp_path / "data", tmp_path / "restored"
+    journal = data / "journal" / "desk.orders"
+    with owning(data, "record"):
+        confined.run(KILLED, journal)
+    back_up(data, tmp_path / "kept")
+    restore(newest(tmp_path / "kept"), restored)
+
+    def state(directory: Path) -> str:
+        (channel,) = directory_status(directory).channels
+        command = [sys.executable, "-m", "tidebook", "status", "--data", str(directory)]
+        shown = subprocess.run(
+            command, capture_output=True, text=True, check=False, env=os.environ | {"COLUMNS": "200"}
+        )
+        assert shown.returncode == 0, shown.stderr
+        assert f"not closed: {channel.unclosed}" in shown.stdout or channel.closed
+        return channel.unclosed
+
+    assert (state(data), state(restored)) == ("its owner was killed or failed", "put back from a copy")
+    segment = journal / "0000000001.segment"
+    content = bytearray(segment.read_bytes())
+    content[content.rindex(b"an order")] ^= 1
+    segment.write_bytes(content)
+    cut_journal(journal, 4)
+    assert state(data) == "cut by a repair"
+    for directory in (data, restored):
+        JournalWriter(directory / "journal" / "desk.orders", "desk.orders", segment_size_bytes=1 << 16).close()
+        assert state(directory) == ""

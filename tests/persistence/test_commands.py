@@ -13,6 +13,7 @@ import pytest
 import tidebook as tb
 from tidebook import persistence
 from tidebook._core import CheckpointStore, JournalWriter, pack_message
+from tidebook.node.status import directory_status
 
 
 def tidebook(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -293,6 +294,46 @@ def test_dump_shows_the_fields_of_records_up_to_a_sequence(tmp_path: Path) -> No
     ]
     assert len(tidebook("dump", journal, "--limit", "2").stdout.splitlines()) == 2
     assert tidebook("dump", journal, "--from", "3", "--to", "2").returncode == 2
+
+
+def test_dump_shows_text_as_text_and_other_bytes_in_hexadecimal(tmp_path: Path) -> None:
+    """As `channel tail` does."""
+    (tmp_path / "rings").mkdir(mode=0o700)
+    options = {"durability": "wal", "wal_dir": tmp_path}
+    with tb.open_producer(tb.create_channel("notes", options, directory=tmp_path / "rings")) as producer:
+        for payload in ("naïve".encode(), b"\x1b[2J", b"\xff\x00"):
+            producer.write(payload, wait="durable")
+    assert tidebook("dump", tmp_path / "notes").stdout == "1 naïve\n2 1b5b324a\n3 ff00\n"
+    lines = tidebook("dump", tmp_path / "notes", "--json").stdout.splitlines()
+    assert [json.loads(line) for line in lines] == [
+        {"sequence": 1, "text": "naïve"},
+        {"sequence": 2, "payload": "1b5b324a"},
+        {"sequence": 3, "payload": "ff00"},
+    ]
+
+
+def test_journals_of_own_channels_that_changed_places_are_told_and_a_copy_under_another_name_is_not(
+    tmp_path: Path,
+) -> None:
+    wal = tmp_path / "wal"
+    for name in ("orders", "quotes"):
+        durable(wal, tmp_path / "rings", np.dtype([("price", "<i8"), ("side", "S4")]), name)
+    shutil.copytree(wal / "orders", wal / "orders-of-yesterday")
+    assert tidebook("verify", wal).returncode == 0
+    assert directory_status(wal).ok
+    (wal / "orders").rename(wal / "aside")
+    (wal / "quotes").rename(wal / "orders")
+    (wal / "aside").rename(wal / "quotes")
+    shown = tidebook("verify", wal)
+    assert shown.returncode == 1
+    assert f"{wal}/orders is the journal of quotes, not of orders: nobody starts with it" in shown.stdout
+    assert f"{wal}/quotes is the journal of orders, not of quotes: nobody starts with it" in shown.stdout
+    found = {Path(channel.journal).name: channel for channel in directory_status(wal).channels}
+    assert {name: channel.is_misplaced for name, channel in found.items()} == {
+        "orders": True,
+        "orders-of-yesterday": False,
+        "quotes": True,
+    }
 
 
 def test_journals_are_found_in_the_directory_that_channels_have_for_their_wal_dir(tmp_path: Path) -> None:

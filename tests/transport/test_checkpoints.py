@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import tidebook as tb
+from tests import confined
 from tidebook import persistence
 from tidebook._core import CheckpointStore
 from tidebook.errors import (
@@ -779,3 +780,78 @@ def test_a_consumer_that_is_killed_a_thousand_times_has_a_state_of_each_message_
     rings: Path, tmp_path: Path
 ) -> None:
     kill_consumers(rings, tmp_path, kills=1_000)
+
+
+READ_ONLY = """
+import sys
+import tidebook as tb
+from tests import confined
+from tidebook.transport.checkpoints import ReaderCheckpoints
+channel = tb.open_channel("numbers", directory=sys.argv[1])
+with tb.open_consumer(channel, "other", start=4) as consumer:
+    confined.read_only()
+    found = consumer.recover("sum")
+    print(found.state, consumer.next_sequence, consumer.recover("none"), ReaderCheckpoints(channel, "new", None).stored_cursor())
+    try:
+        consumer.checkpoint("sum", b"more")
+    except tb.errors.CheckpointError as error:
+        print(error)
+"""
+
+
+def test_on_a_read_only_file_system_checkpoints_are_recovered_and_none_is_stored(rings: Path, tmp_path: Path) -> None:
+    """Method: the kernel answers each opening to write as such a file system does; the consumer's ring is open before."""
+    channel = durable(rings, tmp_path)
+    with tb.open_producer(channel) as producer:
+        write(producer, 1, 5)
+    with tb.open_consumer(channel, "reader") as consumer:
+        read(consumer, 3)
+        consumer.checkpoint("sum", b"of three", sequence=3)
+    found, refused = confined.run(READ_ONLY, rings).splitlines()
+    assert found == "b'of three' 4 None None"
+    assert f"checkpoints in {tmp_path}/numbers/checkpoints take nothing: their file system is read-only" in refused
+    with tb.open_consumer(channel, "reader") as consumer:
+        state = consumer.recover("sum")
+        assert state is not None
+        assert state.state == b"of three"
+
+
+def test_looking_for_a_checkpoint_makes_no_store(rings: Path, tmp_path: Path) -> None:
+    channel = durable(rings, tmp_path)
+    with tb.open_producer(channel) as producer:
+        write(producer, 1, 1)
+    with tb.open_consumer(channel, peek=True) as consumer:
+        assert consumer.recover("sum") is None
+    assert not (tmp_path / "numbers/checkpoints").exists()
+
+
+def test_checkpoints_of_another_channel_that_were_copied_in_are_refused_with_the_cause(
+    rings: Path, tmp_path: Path
+) -> None:
+    """Both by who recovers, who stores and who is to begin at a stored cursor; a store that somebody named may be of many."""
+    options = {"durability": "wal", "wal_dir": tmp_path}
+    channels = [tb.create_channel(name, options, directory=rings) for name in ("others", "numbers")]
+    for channel in channels:
+        with tb.open_producer(channel) as producer:
+            write(producer, 1, 5)
+        with tb.open_consumer(channel, "reader") as consumer:
+            read(consumer, 5)
+            consumer.checkpoint("sum", channel.name.encode())
+    shutil.rmtree(tmp_path / "numbers/checkpoints")
+    shutil.copytree(tmp_path / "others/checkpoints", tmp_path / "numbers/checkpoints")
+    cause = (
+        r"numbers/checkpoints are of others and none is of numbers: those of another channel were copied here; put back"
+    )
+    with tb.open_consumer(channels[1], "reader") as consumer:
+        with pytest.raises(CheckpointError, match=cause):
+            consumer.recover("sum")
+        with pytest.raises(CheckpointError, match=cause):
+            consumer.checkpoint("sum", b"its own")
+    with pytest.raises(CheckpointError, match=cause):
+        tb.open_consumer(channels[1], "new")
+    for channel in channels:
+        with tb.open_consumer(channel, "reader", checkpoints=tmp_path / "of-all") as consumer:
+            consumer.checkpoint("sum", channel.name.encode())
+            found = consumer.recover("sum")
+            assert found is not None
+            assert found.state == channel.name.encode()

@@ -547,3 +547,51 @@ def test_a_journal_that_was_put_back_by_hand_gives_no_number_twice_in_one_epoch(
     )
     assert adopted.stdout == f"{wal / 'numbers'}: keeps epoch {second >> 32}, behind message 5\n", adopted.stderr
     assert written(6) == second
+
+
+KILLED = """
+import os, signal, sys
+import tidebook as tb
+options = {"durability": "wal", "wal_dir": sys.argv[1], "journal_sync_interval_ms": 86_400_000}
+producer = tb.open_producer(tb.create_channel("numbers", options, node="first"))
+for number in range(1, 6):
+    producer.write(number.to_bytes(8, "little"))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_journal_is_refused_to_a_node_while_the_ring_of_another_holds_what_was_never_synced(
+    rings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their numbers would be given to other messages. The first node journals its own at its next start, and then both go on."""
+    monkeypatch.setenv("TIDEBOOK_RINGS", str(rings))
+    wal = {"durability": "wal", "wal_dir": tmp_path}
+    killed = subprocess.run([sys.executable, "-c", KILLED, tmp_path], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    with pytest.raises(
+        ChannelError, match=r"first/numbers\.ring of another node too, which holds 5 messages that were"
+    ):
+        tb.create_channel("numbers", wal, node="second")
+    assert not (rings / "second" / "numbers.ring").exists()
+    with tb.open_producer(tb.create_channel("numbers", wal, node="first")) as producer:
+        assert "5 messages from the ring" in str(producer.recovery)
+    with tb.open_producer(tb.create_channel("numbers", wal, node="second")) as producer:
+        assert producer.write(message(6), wait="durable") == 6
+    with tb.open_producer(tb.create_channel("numbers", wal, node="first")) as producer:
+        assert producer.write(message(7), wait="durable") == 7
+    assert journaled(tmp_path) == list(range(1, 8))
+
+
+def test_what_another_nodes_ring_holds_unsynced_can_be_given_up(
+    rings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIDEBOOK_RINGS", str(rings))
+    subprocess.run([sys.executable, "-c", KILLED, tmp_path], check=False)
+    ring = str(rings / "first/numbers.ring")
+    removed = [sys.executable, "-m", "tidebook", "channel", "rm", ring, "--lose-unjournaled"]
+    subprocess.run(removed, check=True, capture_output=True)
+    with tb.open_producer(
+        tb.create_channel("numbers", {"durability": "wal", "wal_dir": tmp_path}, node="second")
+    ) as producer:
+        assert producer.write(message(1), wait="durable") == 1
+    assert journaled(tmp_path) == [1]

@@ -18,6 +18,7 @@ use crate::error::ChannelError;
 use crate::guarantee::Guarantee;
 use crate::journaling::{self, CopyError, RingSource};
 use crate::link;
+use crate::other_nodes;
 use crate::progress::{DurableWaiter, Progress};
 use crate::staging::{self, Keeper, staging_path};
 
@@ -134,7 +135,7 @@ impl Channel {
     /// [`JournalError::Locked`] while another process owns the channel, [`JournalError::Damaged`] when the journal
     /// lacks what is known to be durable, [`ChannelError::RingAhead`] when only the ring knows of it and no longer holds
     /// all of it, [`ChannelError::JournalGone`] when there is none at all, [`ChannelError::OtherLayout`],
-    /// [`ChannelError::Hole`], [`ChannelError::InUse`], [`ChannelError::Stranger`].
+    /// [`ChannelError::Hole`], [`ChannelError::InUse`], [`ChannelError::Stranger`], [`ChannelError::OtherNode`].
     pub fn open(
         ring_path: &Path,
         journal_path: &Path,
@@ -192,7 +193,7 @@ impl Channel {
             None => false,
         };
         let (mut writer, journal_report) =
-            open_journal(storage, journal_options, options, found.as_ref(), &journal_path)?;
+            open_journal(storage, journal_options, options, found.as_ref(), ring_path, &journal_path)?;
         options.check(writer.payload_size_bytes_max() as u64)?;
 
         if discarded.is_some() {
@@ -348,10 +349,14 @@ fn open_journal(
     journal_options: JournalOptions,
     options: &ChannelOptions,
     ring: Option<&Ring>,
+    ring_path: &Path,
     journal_path: &Path,
 ) -> Result<(JournalWriter, RecoveryReport), ChannelError> {
-    let has_layout = |journal: &dyn Storage| refuse_other_layout(journal, &options.ring, journal_path);
-    let error = match JournalWriter::open_if(Arc::clone(storage), journal_options.clone(), has_layout) {
+    let is_ours = |journal: &dyn Storage| {
+        refuse_other_layout(journal, &options.ring, journal_path)?;
+        other_nodes::refuse_if_one_has_more(ring_path, storage, journal_path)
+    };
+    let error = match JournalWriter::open_if(Arc::clone(storage), journal_options.clone(), is_ours) {
         Err(ChannelError::Journal(error @ JournalError::Damaged { .. })) => error,
         other => return other,
     };
@@ -370,7 +375,7 @@ fn open_journal(
         return Err(ring_ahead(ring, journal_path, last));
     }
     let journal_options = JournalOptions { evidence: options.journal.evidence, ..journal_options };
-    JournalWriter::open_if(Arc::clone(storage), journal_options, has_layout)
+    JournalWriter::open_if(Arc::clone(storage), journal_options, is_ours)
 }
 
 /// Whether a ring knows everything that a journal, put back from a copy, has acknowledged in its epoch: it is of that epoch and ends
@@ -396,7 +401,7 @@ fn ring_epoch(writer: &JournalWriter) -> u64 {
     (u64::from(writer.epoch()) << 32) | (writer.journal_id() & u64::from(u32::MAX))
 }
 
-fn belongs(ring: &Ring, journal_id: u64) -> bool {
+pub(crate) fn belongs(ring: &Ring, journal_id: u64) -> bool {
     ring.info().epoch as u32 == journal_id as u32
 }
 
@@ -447,7 +452,7 @@ fn replay_tail(
 }
 
 /// Whether ring and journal have the same message `last`; also true where the ring no longer holds it, or none is.
-fn shares_last(ring: &Ring, journal: &Arc<dyn Storage>, last: u64) -> Result<bool, ChannelError> {
+pub(crate) fn shares_last(ring: &Ring, journal: &Arc<dyn Storage>, last: u64) -> Result<bool, ChannelError> {
     if last == 0 || ring.status()?.oldest > last {
         return Ok(true);
     }

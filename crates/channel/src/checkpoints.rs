@@ -7,13 +7,14 @@
 //! check of its pages ([`pages`]), because it maps its file and believes what stands there.
 //!
 //! Writers of all processes take turns by a lock of the environment; one that is killed gives it up, one that is
-//! stopped in the middle of a commit holds the others up until it goes on.
+//! stopped in the middle of a commit holds the others up until it goes on. On a read-only file system, where nobody writes and no
+//! lock can be had, a store is read without one.
 
 mod entry;
 mod error;
 mod pages;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::mem::ManuallyDrop;
@@ -24,7 +25,7 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use heed::types::Bytes;
-use heed::{CommitOrAbort, CompactionOption, Database, Env, EnvOpenOptions, MdbError, RoTxn, WithoutTls};
+use heed::{CommitOrAbort, CompactionOption, Database, Env, EnvFlags, EnvOpenOptions, MdbError, RoTxn, WithoutTls};
 use tidebook_journal::storage::{check_regular, make_directory, open_regular};
 
 pub use entry::{Checkpoint, Cursor, DamagedEntry, Listed, NAME_MAX, Subject, SubjectKind, Survey};
@@ -73,6 +74,8 @@ struct Opened {
     file: (u64, u64),
     /// Largest size of it that was seen: it only grows.
     size_bytes: AtomicU64,
+    /// Its file system took no writes when it was opened.
+    is_read_only: bool,
     process_id: u32,
 }
 
@@ -191,8 +194,7 @@ impl CheckpointStore {
         durable: Option<u64>,
         state: &[u8],
     ) -> Result<u64, CheckpointError> {
-        let store = self.checked()?;
-        store.check_in_place()?;
+        let store = self.writable()?;
         if let Some(durable) = durable.filter(|durable| cursor.sequence > *durable) {
             return Err(CheckpointError::NotDurable { sequence: cursor.sequence, durable });
         }
@@ -302,13 +304,25 @@ impl CheckpointStore {
         })
     }
 
+    /// Channels that checkpoints are of, by name, damaged ones too as far as their keys can be read.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Forked`], [`CheckpointError::Io`].
+    pub fn channels(&self) -> Result<Vec<String>, CheckpointError> {
+        let found: BTreeSet<String> = self.read(|store, transaction| {
+            let keys = store.entries.iter(transaction)?.map(|found| found.map(|(key, _)| entry::parse_key(key)));
+            let subjects = keys.collect::<Result<Vec<_>, heed::Error>>()?;
+            Ok(subjects.into_iter().flatten().map(|(subject, _)| subject.channel).collect())
+        })?;
+        Ok(found.into_iter().collect())
+    }
+
     /// Forgets all checkpoints of a subject; how many there were.
     ///
     /// # Errors
     /// Those of [`CheckpointStore::put`].
     pub fn remove(&self, subject: &Subject) -> Result<usize, CheckpointError> {
-        let store = self.checked()?;
-        store.check_in_place()?;
+        let store = self.writable()?;
         let prefix = subject.prefix()?;
         let failed = |error| store.failed("write to", error);
         let mut transaction = store.env.write_txn().map_err(failed)?;
@@ -329,8 +343,7 @@ impl CheckpointStore {
     /// # Errors
     /// Those of [`CheckpointStore::put`].
     pub fn remove_numbers(&self, ids: &[u64]) -> Result<usize, CheckpointError> {
-        let store = self.checked()?;
-        store.check_in_place()?;
+        let store = self.writable()?;
         let failed = |error| store.failed("write to", error);
         let mut transaction = store.env.write_txn().map_err(failed)?;
         let mut keys = Vec::new();
@@ -394,6 +407,15 @@ impl CheckpointStore {
         }
     }
 
+    fn writable(&self) -> Result<&Opened, CheckpointError> {
+        let store = self.checked()?;
+        if store.is_read_only {
+            return Err(CheckpointError::ReadOnly { path: store.path.clone() });
+        }
+        store.check_in_place()?;
+        Ok(store)
+    }
+
     fn read<T>(
         &self,
         look: impl FnOnce(&Opened, &RoTxn<'_, WithoutTls>) -> Result<T, heed::Error>,
@@ -418,20 +440,28 @@ impl Opened {
         check_file(path)?;
         let mut options = EnvOpenOptions::new().read_txn_without_tls();
         options.map_size(MAP_SIZE).max_readers(READERS_MAX);
+        let mut is_read_only = false;
         // SAFETY: the file is changed through LMDB alone, it was looked at, and the flags are the safe ones.
-        let env = match unsafe { options.open(path) } {
+        let mut opened = unsafe { options.open(path) };
+        if matches!(&opened, Err(heed::Error::Io(error)) if error.kind() == io::ErrorKind::ReadOnlyFilesystem) {
+            is_read_only = true;
+            // SAFETY: as above; LMDB leaves its lock out, where nobody can write.
+            opened = unsafe { options.flags(EnvFlags::READ_ONLY).open(path) };
+        }
+        let env = match opened {
             Ok(env) => env,
             Err(heed::Error::EnvAlreadyOpened) => return Ok(None),
             Err(error) => return Err(failed_in(path, "open", error)),
         };
         env.clear_stale_readers().map_err(|error| failed_in(path, "open", error))?;
         check_env(path, &env)?;
-        let entries = open_entries(path, &env)?;
+        let entries = open_entries(path, &env, is_read_only)?;
         let opened = env.try_clone_inner_file().map_err(|error| failed_in(path, "open", error))?;
         let metadata = opened.metadata().map_err(io("examine"))?;
         let file = (metadata.dev(), metadata.ino());
         let size_bytes = AtomicU64::new(metadata.len());
-        Ok(Some(Self { path: path.to_owned(), env: ManuallyDrop::new(env), entries, file, size_bytes, process_id }))
+        let (path, env) = (path.to_owned(), ManuallyDrop::new(env));
+        Ok(Some(Self { path, env, entries, file, size_bytes, is_read_only, process_id }))
     }
 
     /// What is stored in a file that has no name any more would be lost with this process; to read a page that was cut off
@@ -547,8 +577,8 @@ fn check_env(path: &Path, env: &Env<WithoutTls>) -> Result<(), CheckpointError> 
     Err(told(path, pages::Fault::Damage { page: 0, reason: "no meta page is of the newest commit" }))
 }
 
-/// The entries, of this format; one that holds nothing yet is given it.
-fn open_entries(path: &Path, env: &Env<WithoutTls>) -> Result<Entries, CheckpointError> {
+/// The entries, of this format; one that holds nothing yet is given it, where it can be.
+fn open_entries(path: &Path, env: &Env<WithoutTls>, is_read_only: bool) -> Result<Entries, CheckpointError> {
     let failed = |error| failed_in(path, "open", error);
     let transaction = env.read_txn().map_err(failed)?;
     let entries: Entries = env
@@ -564,6 +594,9 @@ fn open_entries(path: &Path, env: &Env<WithoutTls>) -> Result<Entries, Checkpoin
         Ok((format, entries.is_empty(transaction)?))
     };
     let (mut format, mut is_empty) = found(&env.read_txn().map_err(failed)?).map_err(failed)?;
+    if is_empty && is_read_only {
+        return Ok(entries);
+    }
     if is_empty {
         let mut transaction = env.write_txn().map_err(failed)?;
         (format, is_empty) = {
@@ -632,6 +665,7 @@ fn io_error(action: &'static str, path: &Path, source: io::Error) -> CheckpointE
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
             CheckpointError::Full { path, source }
         }
+        io::ErrorKind::ReadOnlyFilesystem => CheckpointError::ReadOnly { path },
         _ => CheckpointError::Io { action, path, source },
     }
 }

@@ -69,6 +69,20 @@ pub enum ChannelError {
         /// Messages that are nowhere else.
         unsynced: u64,
     },
+    /// Another node's ring goes on with the same journal and holds what that has not: its owner was killed.
+    #[error(
+        "journal {journal} is gone on with by ring {ring} of another node too, which holds {unsynced} messages that were published \
+         and never synced; start that node or open the producer under it once, which journals them, or give them up with \
+         `tidebook channel rm {ring} --lose-unjournaled`"
+    )]
+    OtherNode {
+        /// The ring, which is kept.
+        ring: PathBuf,
+        /// The journal.
+        journal: PathBuf,
+        /// Messages that are nowhere else.
+        unsynced: u64,
+    },
     /// The ring shows that a journal was here, and none is: a disk that is not mounted, or a directory that was removed.
     #[error(
         "{journal}: no journal here, and ring {ring} shows that messages up to {durable} were durable in it; mount its disk or \

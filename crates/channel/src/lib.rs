@@ -34,6 +34,7 @@ mod error;
 mod guarantee;
 mod journaling;
 mod link;
+mod other_nodes;
 mod progress;
 mod staging;
 

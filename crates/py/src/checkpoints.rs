@@ -42,6 +42,7 @@ impl From<CheckpointError> for Raised {
             ),
             E::Forked { path: file }
             | E::Failed { path: file }
+            | E::ReadOnly { path: file }
             | E::Replaced { path: file }
             | E::Exists { path: file }
             | E::Io { path: file, .. } => (errors::CHECKPOINT, vec![path(file)]),
@@ -130,6 +131,11 @@ impl CheckpointStore {
         let whole = found.whole.iter().map(|listed| facts(py, listed)).collect::<PyResult<_>>()?;
         let damaged = found.damaged.iter().map(|entry| damage(py, entry)).collect::<PyResult<_>>()?;
         Ok((whole, damaged))
+    }
+
+    /// Channels that checkpoints are of.
+    fn channels(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        py.detach(|| self.0.channels()).map_err(raised)
     }
 
     /// Forgets all checkpoints of a state or consumer; how many there were.

@@ -15,11 +15,15 @@ pub const DEFAULT_NODE: &str = "default";
 /// [`RingError::Option`] for a node name that is no file name.
 pub fn ring_directory(node: &str) -> Result<PathBuf, RingError> {
     check_name("node", node)?;
-    let base = std::env::var_os(DIRECTORY_VARIABLE).filter(|value| !value.is_empty()).map_or_else(
+    Ok(rings_root().join(node))
+}
+
+/// Where the directories of all nodes are.
+pub fn rings_root() -> PathBuf {
+    std::env::var_os(DIRECTORY_VARIABLE).filter(|value| !value.is_empty()).map_or_else(
         || shared_memory().join(format!("tidebook-{}", rustix::process::geteuid().as_raw())),
         PathBuf::from,
-    );
-    Ok(base.join(node))
+    )
 }
 
 /// Where files are memory. Only Linux has such a place; elsewhere the directory of temporary files.

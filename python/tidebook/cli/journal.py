@@ -57,6 +57,8 @@ def ls(*journals: Path, data: Path | None = None, json: Json = False) -> None:
 def verify(*journals: Path, data: Path | None = None, json: Json = False) -> int:
     """Check every batch of journals; the exit code says whether all are whole.
 
+    A journal that lies in the place of another channel's is named, and fails.
+
     Parameters
     ----------
     journals
@@ -65,22 +67,28 @@ def verify(*journals: Path, data: Path | None = None, json: Json = False) -> int
         Data directory; default: the setting `data_directory`.
     """
     from tidebook import persistence
+    from tidebook.node.places import misplaced, rightful_channel
 
-    whole, damaged = [], []
+    whole, damaged, elsewhere = [], [], []
     for directory in inputs.journals(journals, data):
         try:
-            whole.append(persistence.verify(directory))
+            whole.append(verified := persistence.verify(directory))
+            place = rightful_channel(directory)
+            if place != verified.channel:
+                elsewhere.append(misplaced(directory, verified.channel, place))
         except JournalDamagedError as error:
             damaged.append({"directory": str(directory), "problem": str(error), **error.facts})
     if json:
-        print_json({"whole": [asdict(state) for state in whole], "damaged": damaged})
+        print_json({"whole": [asdict(state) for state in whole], "damaged": damaged, "misplaced": elsewhere})
     else:
         for state in whole:
             batches = f"{state.batches:,} batch{'' if state.batches == 1 else 'es'}"
             print(f"{state.directory}: whole, {counted(state.messages, 'message')} in {batches}")
         for problem in damaged:
             print(f"{problem['problem']}")
-    return 1 if damaged else 0
+        for line in elsewhere:
+            print(line)
+    return 1 if damaged or elsewhere else 0
 
 
 def dump(
@@ -162,21 +170,23 @@ def _fields(first: int, payloads: list[bytes], dtype: np.dtype[Any]) -> list[dic
 
 def _words(facts: dict[str, object]) -> list[str]:
     """A message for people."""
-    if "body" not in facts and "payload" not in facts:
+    last = "body" if {"kind", "context", "body"} <= facts.keys() else next(iter(facts))
+    if last != "body" and (len(facts) > 1 or last not in ("text", "payload")):
         return [f"{name}={value}" for name, value in facts.items()]
-    words = [str(value) for key, value in facts.items() if key not in {"body", "payload"} and value != ""]
-    text = str(facts.get("body", facts.get("payload")))
+    words = [str(value) for name, value in facts.items() if name != last and value != ""]
+    text = str(facts[last])
     return [*words, text if len(text) <= _PREVIEW_BYTES else f"{text[:_PREVIEW_BYTES]}… ({len(text):,})"]
 
 
 def _described(payload: bytes) -> dict[str, object]:
     """Fields of a raw message, or the bytes of a channel that holds something else."""
     from tidebook._core import unpack_message
+    from tidebook.cli.channel.decoded import as_text
 
     try:
         ts_recv, connection, kind, context, body = unpack_message(payload)
     except RawMessageError:
-        return {"payload": payload.hex()}
+        return {"payload": payload.hex()} if (text := as_text(payload)) is None else {"text": text}
     return {
         "ts_recv": ts_recv,
         "kind": MessageKind(kind).name.lower(),

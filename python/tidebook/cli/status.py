@@ -51,7 +51,7 @@ def status(*, data: Path | None = None, verify: bool = False, json: Json = False
     if verify:
         with progress_bar("reading", size_of(found), quiet=json) as advance:
             read = read_all(found, advance)
-    is_whole = found.ok and not (read and read.damaged)
+    is_whole = found.ok and (read is None or read.is_whole)
     if json:
         print_json(found.facts() | {"ok": is_whole, "read": None if read is None else read.facts()})
         return 0 if is_whole else 1
@@ -74,8 +74,9 @@ def status(*, data: Path | None = None, verify: bool = False, json: Json = False
         elif channel.other_copies or channel.holes or channel.kept:
             print(f"{channel.channel}: {channel.guarantee}")
     if read is not None:
-        for line in read.damaged:
-            screen.print(f"[red]damaged:[/red] {plain(line)}")
+        for word, lines in (("damaged", read.damaged), ("misplaced", read.misplaced), ("not read", read.unread)):
+            for line in lines:
+                screen.print(f"[red]{word}:[/red] {plain(line)}")
         print(_read(read))
     return 0 if is_whole else 1
 
@@ -87,7 +88,7 @@ def _read(read: ReadAll) -> str:
         counted(read.snapshots, "snapshot"),
         counted(read.checkpoints, "checkpoint"),
     )
-    verdict = "all else is whole" if read.damaged else "all of it is whole"
+    verdict = "all of it is whole" if read.is_whole else "all else is whole"
     return f"read: {', '.join(parts)}, {size(read.size_bytes)}; {verdict}"
 
 
@@ -132,8 +133,10 @@ def _ago(age_s: float | None) -> str:
 
 def _state(channel: ChannelStatus) -> str:
     if channel.failure:
-        return "[red]FAILED[/red]"
+        return "[red]NOT READ[/red]" if channel.is_unread else "[red]FAILED[/red]"
     kind = "simulated, " if channel.is_simulated else ""
     if channel.runs:
         return f"[green]{kind}is written[/green]"
-    return f"{kind}closed" if channel.closed else f"[yellow]{kind}not closed: its owner was killed[/yellow]"
+    if channel.unclosed:
+        return f"[yellow]{kind}not closed: {channel.unclosed}[/yellow]"
+    return f"{kind}closed" if channel.closed else f"{kind}nothing yet"

@@ -7,16 +7,20 @@ node removes meanwhile is not missed.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tidebook._core import CheckpointStore
 from tidebook.errors import (
+    CheckpointDamagedError,
     CheckpointError,
     JournalAbsentError,
+    JournalDamagedError,
     JournalError,
     SnapshotError,
+    StorageAccessError,
 )
 from tidebook.node.directory import checkpoints_file
 from tidebook.node.status import guarantee, last_whole
@@ -25,6 +29,7 @@ from tidebook.persistence.files import files_below
 from tidebook.persistence.snapshots import stores
 from tidebook.storage.layout import MANIFEST_DIRECTORY
 from tidebook.storage.store import Store
+from tidebook.transport.checkpoints import others_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +51,15 @@ class ReadAll:
     """Of journals, parts and snapshots."""
     damaged: list[str] = field(default_factory=list)
     """One line for each thing that does not verify, naming it."""
+    misplaced: list[str] = field(default_factory=list)
+    """One line for each thing that is whole and lies in the place of another."""
+    unread: list[str] = field(default_factory=list)
+    """One line for each thing that cannot be read here, as this user may not: it may be whole."""
+
+    @property
+    def is_whole(self) -> bool:
+        """All was read, and is what and where it has to be."""
+        return not (self.damaged or self.misplaced or self.unread)
 
     def facts(self) -> dict[str, Any]:
         """For JSON."""
@@ -55,7 +69,9 @@ class ReadAll:
 def size_of(status: DirectoryStatus) -> int:
     """Bytes there are to read, for a bar."""
     data = Path(status.data)
-    parts = sum(entry.size_bytes for entry in Store(data).manifest.files.values()) if _has_rows(data) else 0
+    parts = 0
+    with suppress(StorageAccessError):
+        parts = sum(entry.size_bytes for entry in Store(data).manifest.files.values()) if _has_rows(data) else 0
     snapshots = sum(path.stat().st_size for path in _snapshot_files(data))
     return parts + snapshots + sum(channel.journal_size_bytes for channel in status.channels)
 
@@ -70,9 +86,10 @@ def read_all(status: DirectoryStatus, progress: Callable[[int], None] = lambda _
         if not channel.failure:
             _journal(channel, found, progress)
         if channel.failure:
-            found.damaged.append(f"{channel.channel}: {channel.failure}")
+            kind = found.unread if channel.is_unread else found.misplaced if channel.is_misplaced else found.damaged
+            kind.append(f"{channel.channel}: {channel.failure}")
             channel.guarantee = guarantee(channel)
-        _checkpoints(Path(channel.journal), found)
+        _checkpoints(Path(channel.journal), channel.channel, found)
     _snapshots(data, found, progress)
     if _has_rows(data):
         _rows(data, found, progress)
@@ -97,8 +114,11 @@ def _journal(channel: ChannelStatus, found: ReadAll, progress: Callable[[int], N
         verified = verify(channel.journal, progress=lambda messages: progress(round(messages * each)))
     except JournalAbsentError:
         return  # nothing was ever written to it, or its owner removed it
-    except JournalError as error:
+    except JournalDamagedError as error:
         channel.failure, channel.whole_to = str(error), last_whole(error)
+        return
+    except JournalError as error:
+        channel.failure, channel.is_unread = str(error), True
         return
     found.journals += 1
     found.messages += verified.messages
@@ -110,14 +130,25 @@ def _journal(channel: ChannelStatus, found: ReadAll, progress: Callable[[int], N
         )
 
 
-def _checkpoints(journal: Path, found: ReadAll) -> None:
-    if not checkpoints_file(journal).exists():
-        return
+def _checkpoints(journal: Path, channel: str, found: ReadAll) -> None:
     try:
+        if not checkpoints_file(journal).exists():
+            return
         store = CheckpointStore(checkpoints_file(journal).parent)
+        if others := others_in(store, channel):
+            found.misplaced.append(
+                f"the checkpoints in {store.path} are of {', '.join(others)}, not of {channel}: those of another channel were copied "
+                "here; put back its own, or move the directory away"
+            )
         whole, damaged = store.survey()
-    except CheckpointError as error:
+    except CheckpointDamagedError as error:
         found.damaged.append(str(error))
+        return
+    except CheckpointError as error:
+        found.unread.append(str(error))
+        return
+    except OSError as error:
+        found.unread.append(f"{error.filename}: {error.strerror}")
         return
     found.damaged += [
         f"checkpoint {one['checkpoint_id'] or 'of no number'} in {store.path} is damaged ({one['reason']}); "
@@ -136,7 +167,7 @@ def _snapshots(data: Path, found: ReadAll, progress: Callable[[int], None]) -> N
     try:
         listed = stores(data / "snapshots")
     except OSError as error:
-        found.damaged.append(f"{error.filename}: cannot be read: {error.strerror}; no snapshot was looked at")
+        found.unread.append(f"{error.filename}: cannot be read: {error.strerror}; no snapshot was looked at")
         return
     for store in listed:
         for sequence in store.sequences():
@@ -144,7 +175,10 @@ def _snapshots(data: Path, found: ReadAll, progress: Callable[[int], None]) -> N
                 size_bytes = store.verify(sequence).size_bytes
             except SnapshotError as error:
                 if sequence in store.sequences():
-                    found.damaged.append(str(error))
+                    (found.unread if "errno" in error.facts else found.damaged).append(str(error))
+                continue
+            except OSError as error:
+                found.unread.append(f"{error.filename}: {error.strerror}")
                 continue
             found.snapshots += 1
             found.size_bytes += size_bytes
@@ -152,10 +186,16 @@ def _snapshots(data: Path, found: ReadAll, progress: Callable[[int], None]) -> N
 
 
 def _rows(data: Path, found: ReadAll, progress: Callable[[int], None]) -> None:
-    verified = Store(data).verify(progress)
+    try:
+        verified = Store(data).verify(progress)
+    except StorageAccessError as denied:
+        found.unread.append(str(denied))
+        return
     found.parts, found.rows = verified.files, verified.rows
     found.size_bytes += verified.size_bytes
     if verified.errors:
         # Parts that were merged into others meanwhile are gone, and whole in those.
         now = {str(data / path) for path in Store(data).manifest.files}
-        found.damaged += [str(error) for error in verified.errors if error.facts.get("path", "") in now]
+        for error in verified.errors:
+            if error.facts.get("path", "") in now:
+                (found.unread if isinstance(error, StorageAccessError) else found.damaged).append(str(error))

@@ -21,15 +21,18 @@ from tidebook.errors import (
     JournalAbsentError,
     JournalDamagedError,
     JournalError,
+    StorageAccessError,
     StorageError,
 )
 from tidebook.node.directory import journaled_channels, journals_in, simulated_marker
+from tidebook.node.places import misplaced, rightful_channel
 from tidebook.node.presence import owner
 from tidebook.node.snapshot_files import newest_checkpoint_ns, newest_verified
 from tidebook.observe.processes import process
 from tidebook.persistence import configurations, inspect
 from tidebook.persistence.data_directory import read_identity
-from tidebook.persistence.holes import but_for, holes
+from tidebook.persistence.holes import but_for, holes, is_fresh_cut
+from tidebook.persistence.journal_copy import PUT_BACK_FILE
 from tidebook.storage.disk import Disk
 from tidebook.storage.layout import MANIFEST_DIRECTORY
 from tidebook.storage.manifest import Manifest
@@ -105,10 +108,16 @@ class ChannelStatus:
     closed: bool = False
     whole_to: int | None = None
     """Last message before the first damage, where some was met; None where none was, or it is not of a message."""
+    unclosed: str = ""
+    """Why a journal that nobody writes has no mark of a clean end; empty of one that has, and where there is none."""
     other_copies: list[str] = field(default_factory=list)
     """Journals this one is a copy of, or that are of it, which a ring goes on with."""
     failure: str = ""
     """Why it promises nothing more; empty when it works, or was ended."""
+    is_unread: bool = False
+    """`failure` is that something cannot be read here, as this user may not: it may be whole."""
+    is_misplaced: bool = False
+    """`failure` is that another channel's journal lies here."""
     guarantee: str = ""
     """All of it in a line."""
 
@@ -161,16 +170,22 @@ def directory_status(data: Path, rings_root: Path | None = None) -> DirectorySta
         answers=told is not None,
         free_bytes=shutil.disk_usage(data).free,
     )
-    positions, trouble = _positions(data)
+    positions, trouble, is_hidden = _positions(data)
     of_node = set(journaled_channels(data))
     for journal in journals_in(data):
-        channel = journal.name if journal.name in of_node else _channel_of(journal)
+        channel = rightful_channel(journal, rings_root)
         found = ChannelStatus(channel=channel, journal=str(journal))
-        has_stopped = _look(journal, found, rings_root)
+        has_stopped = False
         found.stored = positions.get(channel, 0)
-        if not found.failure:
-            _look_at_ages(data, found, has_snapshots=channel in of_node)
-        found.failure = found.failure or trouble or _failure(found, told) or (_STOPPED if has_stopped else "")
+        try:
+            has_stopped = _look(journal, found, rings_root)
+            if not found.failure:
+                _look_at_ages(data, found, has_snapshots=channel in of_node)
+        except OSError as error:
+            found.failure, found.is_unread = f"{error.filename}: {error.strerror}", True
+        if trouble and not found.failure:
+            found.failure, found.is_unread = trouble, is_hidden
+        found.failure = found.failure or _failure(found, told) or (_STOPPED if has_stopped else "")
         found.guarantee = guarantee(found)
         status.channels.append(found)
     return status
@@ -194,6 +209,9 @@ def age_s(since_ns: int) -> float:
 
 def guarantee(found: ChannelStatus) -> str:
     """What holds for the messages of a channel, in a line, and no more than that."""
+    if found.is_unread:
+        seen = f"; on disk up to {found.durable:,}" if found.durable >= found.first_sequence else ""
+        return f"NOTHING is promised of what cannot be read here: {found.failure}{seen}"
     if found.failure:
         last = found.durable if found.whole_to is None else min(found.durable, found.whole_to)
         # Of a journal that could not be read at all nothing is said.
@@ -221,14 +239,6 @@ def last_whole(error: JournalError) -> int | None:
     )
 
 
-def _channel_of(journal: Path) -> str:
-    """The channel that a journal says it is of; the name of its directory where it cannot be read."""
-    try:
-        return inspect(journal).channel
-    except JournalError:
-        return journal.name
-
-
 def _look(journal: Path, found: ChannelStatus, rings_root: Path | None) -> bool:
     """Looks at a journal and the ring that goes on with it; whether a producer is open and journals no more."""
     found.is_simulated = simulated_marker(journal).exists()
@@ -242,13 +252,12 @@ def _look(journal: Path, found: ChannelStatus, rings_root: Path | None) -> bool:
         return False
     except JournalError as error:
         found.failure, found.whole_to = str(error), last_whole(error)
+        found.is_unread = not isinstance(error, JournalDamagedError)
         found.durable = found.published = found.whole_to or 0
         return False
     if state.channel != found.channel:
-        found.failure = (
-            f"{journal} is the journal of {state.channel}, not of {found.channel}: nobody starts with it; put each journal in the directory "
-            "of its channel's name"
-        )
+        found.is_misplaced = True
+        found.failure = misplaced(journal, state.channel, found.channel)
         return False
     found.first_sequence, found.durable = state.first_sequence, min(state.durable, state.last_sequence)
     found.journal_size_bytes, found.segments, found.closed = state.size_bytes, state.segments, state.closed
@@ -268,7 +277,19 @@ def _look(journal: Path, found: ChannelStatus, rings_root: Path | None) -> bool:
                 "older copy was put back, or its end is lost. A start takes what the ring still holds of it; the other choices "
                 f"are shown by `tidebook journal repair {journal}`"
             )
+    if not (found.runs or found.closed):
+        found.unclosed = _why_unclosed(journal, found)
     return ring is not None and ring.has_owner and not ring.is_journaled
+
+
+def _why_unclosed(journal: Path, found: ChannelStatus) -> str:
+    if (journal / PUT_BACK_FILE).exists():
+        return "put back from a copy"
+    if is_fresh_cut(journal):
+        return "cut by a repair"
+    if found.other_copies:
+        return "copied from one that goes on elsewhere"
+    return "its owner was killed or failed"
 
 
 def parted(
@@ -346,14 +367,14 @@ def _sync(configuration: str) -> str:
     return "by group commit" if sync == "group" else "unknown"
 
 
-def _positions(data: Path) -> tuple[dict[str, int], str]:
-    """Stored position of each channel, and what is wrong with the store."""
+def _positions(data: Path) -> tuple[dict[str, int], str, bool]:
+    """Stored position of each channel, what is wrong with the store, and whether that is that it cannot be read here."""
     if not (data / MANIFEST_DIRECTORY).is_dir():
-        return {}, ""
+        return {}, "", False
     try:
-        return {channel: step.last for channel, step in Manifest(data, Disk()).positions.items()}, ""
+        return {channel: step.last for channel, step in Manifest(data, Disk()).positions.items()}, "", False
     except StorageError as error:
-        return {}, str(error)
+        return {}, str(error), isinstance(error, StorageAccessError)
 
 
 def _failure(found: ChannelStatus, told: dict[str, Any] | None) -> str:

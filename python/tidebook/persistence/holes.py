@@ -43,6 +43,19 @@ def holes(directory: str | os.PathLike[str]) -> list[tuple[int, int]]:
     return found
 
 
+def is_fresh_cut(directory: str | os.PathLike[str]) -> bool:
+    """Whether a cut has made the newest segment of a journal and nobody has gone on in it: it is of the next epoch and empty.
+
+    The epoch of who goes on with a journal that was put back is a later one. Raises: JournalError and its kinds.
+    """
+    journal = Path(directory)
+    numbers = segment_numbers(journal)
+    if len(numbers) < 2:
+        return False
+    before, newest = (journal / segment_name(number) for number in numbers[-2:])
+    return epoch_of(newest) == epoch_of(before) + 1 and BatchFinder(journal).find(first_sequence_of(newest)) is None
+
+
 def but_for(found: Sequence[tuple[int, int]]) -> str:
     """For people, behind what a journal reaches up to: `, but for 11 to 20, which a cut gave up`; empty without holes."""
     if not found:

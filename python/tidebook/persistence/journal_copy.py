@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WATERMARK_FILE: Final = "durable"
+PUT_BACK_FILE: Final = "restored"
+"""There from a restore until somebody goes on with the journal."""
 _COMPACTION_LOCK: Final = "compaction.lock"
 _COMPACTION_WAIT_S: Final = 10.0
 _POLL_S: Final = 0.01

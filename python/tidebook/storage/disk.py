@@ -137,7 +137,8 @@ def storage_errors(path: Path, action: str) -> Iterator[None]:
             ) from error
         if error.errno in _DENIED:
             raise StorageAccessError(
-                f"cannot {action} {where}: {reason}; give this user write access or name another directory", **facts
+                f"cannot {action} {where}: {reason}; give this user {'read' if action == 'read' else 'write'} access or name another directory",
+                **facts,
             ) from error
         if error.errno == errno.ENOENT:
             raise StorageCorruptError(

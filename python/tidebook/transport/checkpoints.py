@@ -86,6 +86,24 @@ def stored_beside(ring: Path) -> CheckpointStore | None:
     return CheckpointStore(checkpoints_of(journal))
 
 
+def others_in(store: CheckpointStore, channel: str) -> list[str]:
+    """Channels besides this one that a store has checkpoints of. In the store beside a journal there are none, unless another
+    channel's was copied there.
+    """
+    return [other for other in store.channels() if other != channel]
+
+
+def require_own(store: CheckpointStore, channel: str) -> None:
+    """Raises: CheckpointError for the store beside a channel's journal whose checkpoints are all of other channels."""
+    others = others_in(store, channel)
+    if others and channel not in store.channels():
+        raise CheckpointError(
+            f"the checkpoints in {store.path} are of {', '.join(others)} and none is of {channel}: those of another channel were "
+            "copied here; put back its own, or move the directory away to begin without checkpoints",
+            path=str(store.path),
+        )
+
+
 class ReaderCheckpoints:
     """The checkpoints that one consumer stores and finds."""
 
@@ -141,8 +159,10 @@ class ReaderCheckpoints:
         """The newest checkpoint of a state id, or the one of a number, if it is of this channel and this life of it.
 
         Raises: CheckpointEpochError; CheckpointError for one beyond the channel's end or of messages that its journal does not
-                hold, CheckpointDamagedError.
+                hold, and for checkpoints of another channel; CheckpointDamagedError.
         """
+        if not self._is_there():
+            return None
         store = self._store()
         name = self._channel.name
         try:
@@ -332,11 +352,30 @@ class ReaderCheckpoints:
                     + ", or name one with open_consumer(..., checkpoints=DIRECTORY)",
                     option="checkpoints",
                 )
-            if not self._is_named and (journal := _journal_of(self._channel)) is not None:
-                # One that is away, as its disk is not mounted, has its checkpoints with it: in its place none is looked for or made.
-                JournalReader(journal)
-            self._opened = (CheckpointStore.named if self._is_named else CheckpointStore)(self._directory)
+            self._require_journal()
+            opened = (CheckpointStore.named if self._is_named else CheckpointStore)(self._directory)
+            if not self._is_named:
+                require_own(opened, self._channel.name)
+            self._opened = opened
         return self._opened
+
+    def _is_there(self) -> bool:
+        """Whether there is a store to look into; it is made by who stores something.
+
+        Raises: as `_store`, for what keeps one from being there.
+        """
+        if self._opened is None and self._directory is not None and not os.path.exists(self._directory):  # noqa: PTH110 - what may not be looked at raises nothing here
+            self._require_journal()
+            return False
+        return True
+
+    def _require_journal(self) -> None:
+        """One that is away, as its disk is not mounted, has its checkpoints with it: in its place none is looked for or made.
+
+        Raises: JournalAbsentError.
+        """
+        if not self._is_named and (journal := _journal_of(self._channel)) is not None:
+            JournalReader(journal)
 
     def keeps_itself(self) -> bool:
         """Whether this consumer's cursor is to be stored by itself."""

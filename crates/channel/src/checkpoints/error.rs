@@ -36,6 +36,15 @@ pub enum CheckpointError {
         /// What the system said.
         source: io::Error,
     },
+    /// Nothing can be written there; what is stored can be read.
+    #[error(
+        "the checkpoints in {path} take nothing: their file system is read-only; make it writable and open them again, or \
+         name another place with open_consumer(..., checkpoints=DIRECTORY)"
+    )]
+    ReadOnly {
+        /// Of the store.
+        path: PathBuf,
+    },
     /// A file that is not what was written.
     #[error(
         "the checkpoints in {path} are damaged ({reason}, page {page}); put the directory back from a backup, or remove it to \

@@ -128,15 +128,18 @@ def _text(value: bytes | list[bytes]) -> str | list[str]:
 
 def text_or_hex(payload: bytes) -> str:
     """The text a payload is, else its bytes in hexadecimal."""
+    text = as_text(payload)
+    return payload.hex(" ", -4) if text is None else text
+
+
+def as_text(payload: bytes) -> str | None:
+    """The text a payload is; None for bytes that are none, and for what a terminal would not print."""
     try:
         text = payload.decode()
     except UnicodeDecodeError:
-        return payload.hex(" ", -4)
-    return (
-        text
-        if text.isprintable() or all(char.isprintable() or char in "\t\r\n" for char in text)
-        else payload.hex(" ", -4)
-    )
+        return None
+    is_shown = text.isprintable() or all(char.isprintable() or char in "\t\r\n" for char in text)
+    return text if is_shown else None
 
 
 class Where:
