@@ -15,6 +15,7 @@ import numpy as np
 
 from tidebook._core import MarketDataEngine
 from tidebook.gateway.following import CHANNEL, OrdersFollower
+from tidebook.gateway.lives import Lives
 from tidebook.transport import create_channel, open_producer
 from tidebook.venue import COMMAND, Venue, Verdict, timer
 
@@ -35,7 +36,7 @@ async def run(directory: Path) -> dict[str, int]:
     options = {"schema": "commands", "buffer_size": SLOTS * COMMAND.itemsize, "durability": "wal"}
     channel = create_channel(CHANNEL, options | {"wal_dir": directory / "wal"}, directory=directory)
     with open_producer(channel) as producer:
-        follower = OrdersFollower(directory, Venue(history=False), 16)
+        follower = OrdersFollower(directory, Venue(history=False), Lives(16))
         following = asyncio.create_task(follower.run())
         market_data = MarketDataEngine({}, directory, venue=(directory / "wal/orders", directory / "no-names.json"))
 

@@ -11,6 +11,7 @@ from tests.gateway.slow_disk import COMMANDS, SLOTS, journaled
 from tests.persistence.power_runs import cannot_inject
 from tidebook.errors import EndpointBusyError
 from tidebook.gateway.following import CHANNEL, OrdersFollower
+from tidebook.gateway.lives import Lives
 from tidebook.transport import create_channel, open_consumer, open_producer
 from tidebook.venue import COMMAND, Venue
 
@@ -48,7 +49,7 @@ async def test_an_overtaken_follower_needs_no_other_place_among_the_readers(tmp_
     channel = create_channel(CHANNEL, options | {"wal_dir": tmp_path / "wal"}, directory=tmp_path)
     with contextlib.ExitStack() as stack:
         producer = stack.enter_context(open_producer(channel))
-        follower = OrdersFollower(tmp_path, Venue(history=False), 16)
+        follower = OrdersFollower(tmp_path, Venue(history=False), Lives(16))
         stack.callback(follower.close)
         following = asyncio.create_task(follower.run())
         with contextlib.suppress(EndpointBusyError):

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from tests.gateway.serving import BTC, served
+from tests.gateway.slow_way import SlowWay
+from tidebook.gateway.names import VENUE
 
 
 async def test_an_order_rests_trades_and_is_told_to_both_sides(tmp_path: Path) -> None:
@@ -205,6 +207,23 @@ async def test_a_venue_that_has_stopped_takes_nothing_and_says_so(tmp_path: Path
             refused = await at.place("alice", "buy", "1", "100", status=503)
             assert (refused["code"], "nothing was sent" in refused["detail"]) == ("venue_unavailable", True)
         assert (await at.get("accounts/alice/client-orders/before"))["state"] == "open"
+
+
+async def test_what_is_not_confirmed_in_time_is_answered_so_and_may_be_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Method: the way to the venue keeps what it is given."""
+    async with served(tmp_path, answer_timeout_s=0.05, waiting_max=1) as at:
+        await at.begin()
+        way = SlowWay(at.venue.desk._destinations[VENUE])  # type: ignore[arg-type]
+        with monkeypatch.context() as patched:
+            patched.setattr(at.venue.desk, "_destinations", {VENUE: way})
+            lost = await at.place("alice", "buy", "1", "100", status=504, client_order_id="a")
+            assert (lost["code"], "may still be carried" in lost["detail"]) == ("unconfirmed", True)
+            full = await at.place("alice", "buy", "1", "100", status=503, client_order_id="b")
+            assert (full["code"], "nothing was sent" in full["detail"]) == ("venue_unavailable", True)
+            await way.go()
+        assert [each["client_order_id"] for each in await at.get("accounts/alice/orders")] == ["a"]
 
 
 async def test_the_kill_switch_cancels_all_and_refuses_what_comes(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 from tidebook.errors import OrderEntryError, UnconfirmedError
 from tidebook.gateway.layouts import COMMAND_SIZE_BYTES, HEAD
 from tidebook.gateway.lives import Execution, Lives, executions_of
+from tidebook.gateway.lives_file import Picture
 from tidebook.transport import Batch, Gap, open_consumer
 
 if TYPE_CHECKING:
@@ -52,11 +53,13 @@ class Judged:
 
 
 class OrdersFollower:
-    """Reads `orders` from the first message on and keeps a replica of the venue. Threads: one event loop's."""
+    """Reads `orders` and keeps a replica of the venue. Threads: one event loop's."""
 
-    def __init__(self, rings: Path, venue: Venue, remembered: int) -> None:
-        """`venue` is a new one. Raises: ChannelError when `orders` cannot be read."""
-        self._durable_reader = open_consumer(CHANNEL, directory=rings, start="earliest", policy="spill", wait="park")
+    def __init__(self, rings: Path, venue: Venue, lives: Lives) -> None:
+        """`venue` and `lives` are new ones, or stand behind the same command. Raises: ChannelError when `orders` cannot be read."""
+        self._durable_reader = open_consumer(
+            CHANNEL, directory=rings, start=venue.sequence + 1, policy="spill", wait="park"
+        )
         try:
             self._reader = open_consumer(
                 CHANNEL, directory=rings, start="latest", policy="overwrite", peek=True, wait="park"
@@ -67,10 +70,12 @@ class OrdersFollower:
         self._ring = self._reader.channel.ring
         self._moved = asyncio.Event()
         self.venue = venue
-        self.lives = Lives(remembered)
-        self.sequence = 0
+        self.lives = lives
+        self.sequence = venue.sequence
         """Last command taken in."""
-        self.durable = 0
+        self._last: bytes | None = None
+        """That command, if any was taken in here."""
+        self.durable = venue.sequence
         """Up to this one `orders` is synced, as far as this process has seen."""
         self._judged: dict[int, asyncio.Future[Judged]] = {}
         """By their places on `orders.in`, rising. Who gives up waiting leaves his here: it is judged all the same."""
@@ -111,6 +116,10 @@ class OrdersFollower:
             if isinstance(error, BaseExceptionGroup):
                 raise cause from None
             raise
+
+    def picture(self) -> Picture | None:
+        """Lives as they are now, to be written when they are durable; None where nothing has happened yet."""
+        return None if self._last is None else Picture(self.lives, self.sequence, self._last)
 
     def close(self) -> None:
         """Gives its places on the channel free, when it has ended."""
@@ -192,6 +201,7 @@ class OrdersFollower:
                 self._unreleased += own
             if sources and sources[index]:
                 self._answer(sources[index], Judged(sequence, command, own))
+        self._last = data[-COMMAND_SIZE_BYTES:]
         if self.sequence <= self.durable:
             self._release()
 

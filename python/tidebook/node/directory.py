@@ -51,6 +51,11 @@ def venue_names_file(data: Path) -> Path:
     return data / "venue" / "names.json"
 
 
+def venue_lives_file(data: Path) -> Path:
+    """What became of the venue's orders, as of some command: a start reads `orders` on from there."""
+    return data / "venue" / "lives"
+
+
 def own_journals(directory: Path) -> list[Path]:
     """Journals that lie in `directory` itself, by name: those of channels that have it for their `wal_dir`.
 

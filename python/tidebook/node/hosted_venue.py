@@ -7,20 +7,30 @@ their orders cancelled, then the engine stops with everything journaled.
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from tidebook._core import Follower, SnapshotStore, VenueEngine, venue_sizes
+from tidebook._core import Follower, JournalReader, SnapshotStore, VenueEngine
 from tidebook.api import ChannelGuarantee
 from tidebook.audit.engine import AuditEngine
-from tidebook.errors import TidebookError
+from tidebook.errors import OperationError, TidebookError
 from tidebook.gateway.desk import DeskOptions, OrderDesk
 from tidebook.gateway.destination import LocalVenue
 from tidebook.gateway.following import OrdersFollower
+from tidebook.gateway.lives import Lives
+from tidebook.gateway.lives_file import LivesFileError, Saved
 from tidebook.gateway.names import VENUE, Names
-from tidebook.node.directory import VENUE_CHANNEL, journal_directory, snapshots_directory, venue_names_file
+from tidebook.node.directory import (
+    VENUE_CHANNEL,
+    journal_directory,
+    snapshots_directory,
+    venue_lives_file,
+    venue_names_file,
+)
 from tidebook.node.feed_snapshots import SnapshotOptions
 from tidebook.observe.logs import logger
 from tidebook.transport import open_channel
@@ -31,6 +41,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tidebook.config.settings import VenueSettings
+    from tidebook.gateway.lives_file import Picture
 
 log = logger("node.hosted_venue")
 
@@ -76,16 +87,23 @@ class HostedVenue:
         self.allow_remote = settings.allow_remote
         self._local: LocalVenue | None = None
         self._followed: OrdersFollower | None = None
+        self._lives = venue_lives_file(data)
+        self._lives_snapshots = snapshots_directory(data) / CHANNEL / CHANNEL
+        self._lives_interval_s = plan.snapshots.interval_s
+        self._lives_sequence = 0
+        """Last command of the file."""
+        self._lives_lock = threading.Lock()
         self._snapshots: Follower | None = None
         self.audit: AuditEngine | None = None
         try:
-            self.follower = self._followed = OrdersFollower(rings, _replica(self.journal), settings.remembered)
-            read = self.follower.catch_up(progress)
+            self.follower = self._followed = self._begin(rings, settings.remembered)
+            read = self.read_count = self.follower.catch_up(progress)
+            """Commands that the gateway read at the start."""
             self.names.require(self.follower.lives.numbers())
             self._local = LocalVenue(rings, self.follower, lambda: self.engine.failure)
             self._snapshots = Follower.of_venue(
                 self.journal,
-                SnapshotStore(snapshots_directory(data) / CHANNEL / CHANNEL, CHANNEL),
+                SnapshotStore(self._lives_snapshots, CHANNEL),
                 interval_s=plan.snapshots.interval_s,
                 keep=plan.snapshots.keep,
                 tell=_tell_snapshot,
@@ -117,6 +135,45 @@ class HostedVenue:
                 await self.desk.disconnected(account)
             except TidebookError as error:
                 log.error("orders of an ended session may still be open", account=account, reason=str(error))
+
+    async def keep_lives(self) -> None:
+        """Keeps what became of orders from time to time, so that a start has no more to read than came since. Until cancelled."""
+        while True:
+            await asyncio.sleep(self._lives_interval_s)
+            picture = self.follower.picture()
+            if picture is None or picture.sequence == self._lives_sequence:
+                continue
+            await self.follower.wait_durable(picture.sequence)
+            await asyncio.to_thread(self._keep, picture)
+
+    def _begin(self, rings: Path, remembered: int) -> OrdersFollower:
+        """A follower that goes on from the lives that were kept, if they are those of this journal; else from the first command."""
+        try:
+            saved = Saved(self._lives)
+            venue = Venue.open(self.journal, snapshots=self._lives_snapshots, sequence=saved.sequence, history=False)
+            found = JournalReader(self.journal, channel=CHANNEL, from_sequence=saved.sequence).next(1)
+            if venue.sequence != saved.sequence or found is None or found[0] != saved.sequence:
+                raise LivesFileError(f"{self._lives}: orders does not have command {saved.sequence}")
+            lives = saved.lives(bytes(found[1][0]), venue, remembered)
+            self._lives_sequence = saved.sequence
+        except FileNotFoundError:
+            venue, lives = self._new_replica(), Lives(remembered)
+        except (TidebookError, OSError) as error:
+            log.warning("orders is read from its first command on", reason=str(error))
+            venue, lives = self._new_replica(), Lives(remembered)
+        return OrdersFollower(rings, venue, lives)
+
+    def _new_replica(self) -> Venue:
+        """A venue before the first command, with the room of the engine's, on which its state depends."""
+        return Venue.open(self.journal, sequence=0, history=False)
+
+    def _keep(self, picture: Picture) -> None:
+        with self._lives_lock:
+            try:
+                picture.write(self._lives)
+                self._lives_sequence = picture.sequence
+            except (OperationError, OSError) as error:
+                log.warning("lives of orders are not kept; the next start reads more of `orders`", reason=str(error))
 
     @property
     def failure(self) -> str | None:
@@ -164,9 +221,14 @@ class HostedVenue:
             log.warning("the audit trail's database did not answer; the next start goes on where its rows end")
         if self._snapshots is not None:
             self._snapshots.stop()
+        picture = None
         if self._followed is not None:
+            picture = self._followed.picture()
             self._followed.close()
         self.engine.stop()
+        # It has ended well: all that it told is on disk.
+        if picture is not None and picture.sequence != self._lives_sequence:
+            self._keep(picture)
 
 
 def _tell_snapshot(event: str, facts: dict[str, Any]) -> None:
@@ -178,10 +240,3 @@ def _tell_snapshot(event: str, facts: dict[str, Any]) -> None:
         log.warning("no snapshot", channel=CHANNEL, reason=facts["problem"])
     elif event == "lagging":
         log.warning("snapshots are behind the journal", channel=CHANNEL, lag_count=facts["lag_count"])
-
-
-def _replica(journal: Path) -> Venue:
-    """A new venue with the room of the engine's, on which its state depends."""
-    sizes = venue_sizes(journal)
-    room: dict[str, Any] = {} if sizes is None else sizes["risk"]
-    return Venue(history=False, **room)

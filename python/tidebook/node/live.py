@@ -322,12 +322,14 @@ async def _open(
 async def followed(venue: HostedVenue) -> AsyncIterator[asyncio.Task[object]]:
     """The gateway follows `orders` inside the block."""
     following: asyncio.Task[object] = asyncio.create_task(venue.follower.run(), name=_FOLLOWING)
+    keeping = asyncio.create_task(venue.keep_lives(), name="lives of orders")
     try:
         await venue.end_sessions()
         yield following
     finally:
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
+        for task in (following, keeping):
+            task.cancel()
+        await asyncio.gather(following, keeping, return_exceptions=True)
 
 
 def order_entry(venue: HostedVenue) -> OrderEntry:
@@ -367,13 +369,13 @@ def _kept(data: Path, feed: VenueFeed, engine: MarketDataEngine) -> Kept:
 
 
 def _kept_whole(venue: HostedVenue) -> Kept:
-    """The journal of `orders` stays as it is: the gateway's view of it begins with its first command."""
+    """The journal of `orders` stays as it is: where the gateway's lives of orders are lost they begin with its first command."""
     return Kept(
         channel=VENUE_CHANNEL,
         journal=venue.journal,
         stored=lambda: 0,
         snapshots=list,
-        kept_by="what became of every order is read from its first command on",
+        kept_by="where the lives of orders are lost they are read from its first command on",
     )
 
 

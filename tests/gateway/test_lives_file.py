@@ -1,0 +1,170 @@
+"""The lives of orders are kept in a file: a start goes on from it, and from the first command where it is none of this journal."""
+
+import asyncio
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.gateway.serving import Served, served
+from tests.gateway.test_lives import REMEMBERED, Both, random_command
+from tidebook import venue as v
+from tidebook.gateway.lives import Lives
+from tidebook.gateway.lives_file import LivesFileError, Picture, Saved
+from tidebook.venue import Session
+
+
+def busy(seed: int, count: int) -> tuple[Both, bytes]:
+    """A venue with lives behind random commands, and the last of these as journaled."""
+    both, random_ = Both(), random.Random(seed)
+    done = None
+    for number in range(count):
+        command = random_command(random_, both, number)
+        command["ts"] = number * 1_000
+        done = both.submit(command)
+        if number % 300 == 200:
+            both.submit(v.session(1, random_.choice((Session.AUCTION, Session.CONTINUOUS))))
+    done = both.submit(v.timer(count * 1_000))
+    return both, bytes(done.commands[-1].tobytes())
+
+
+def test_lives_from_a_file_are_those_that_were_written_and_go_on_the_same(tmp_path: Path) -> None:
+    """Method: random commands of every kind; the file is written, both go on with the same ones, and all they know is compared."""
+    both, last = busy(3, 1_500)
+    path = tmp_path / "venue" / "lives"
+    Picture(both.lives, both.venue.sequence, last).write(path)
+    saved = Saved(path)
+    assert saved.sequence == both.venue.sequence
+    again = saved.lives(last, both.venue, REMEMBERED)
+    assert again.everything() == both.lives.everything()
+    other, random_ = Both(), random.Random(4)
+    other.venue, other.lives = both.venue.fork(), again
+    for number in range(1_500, 2_000):
+        command = random_command(random_, both, number)
+        command["ts"] = number * 1_000
+        both.submit(command)
+        other.submit(command)
+    both.check()
+    assert other.lives.everything() == both.lives.everything()
+    # Who is to remember less does.
+    fewer = Lives.of(both.lives.everything(), 10)
+    assert [order.order_id for order in fewer.ended_orders(1, 10)] == [
+        order.order_id for order in both.lives.ended_orders(1, REMEMBERED) if order.order_id in fewer.orders
+    ]
+
+
+def test_a_picture_is_of_its_command_whatever_happens_before_it_is_written(tmp_path: Path) -> None:
+    both, last = busy(5, 300)
+    venue, known = both.venue.fork(), both.lives.everything()
+    picture = Picture(both.lives, both.venue.sequence, last)
+    random_ = random.Random(6)
+    for number in range(300, 600):
+        both.submit(random_command(random_, both, number))
+    picture.write(tmp_path / "lives")
+    assert Saved(tmp_path / "lives").lives(last, venue, REMEMBERED).everything() == known
+
+
+def test_a_file_that_is_damaged_or_of_other_commands_is_none(tmp_path: Path) -> None:
+    both, last = busy(7, 300)
+    path = tmp_path / "lives"
+    Picture(both.lives, both.venue.sequence, last).write(path)
+    whole = path.read_bytes()
+    for at in (len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(LivesFileError, match="damaged"):
+            Saved(path)
+    path.write_bytes(whole[:-1])
+    with pytest.raises(LivesFileError, match="damaged"):
+        Saved(path)
+    path.write_bytes(whole.replace(b'"version":1', b'"version":2', 1))
+    with pytest.raises(LivesFileError, match="version 2"):
+        Saved(path)
+    path.write_bytes(whole)
+    with pytest.raises(LivesFileError, match="another one"):
+        Saved(path).lives(bytes(128), both.venue, REMEMBERED)
+    both.submit(v.place(1, 1, v.Side.BUY, 1_000, 1))
+    with pytest.raises(LivesFileError, match="is another in the venue"):
+        Saved(path).lives(last, both.venue, REMEMBERED)
+
+
+async def begun(at: Served) -> dict[str, Any]:
+    """Some orders, of which some are filled or cancelled."""
+    await at.begin()
+    for number in range(10):
+        await at.place("alice", "buy", "0.1", str(100 + number), client_order_id=f"a{number}")
+    await at.place("bob", "sell", "0.25", "100")
+    await at.ask("DELETE", "accounts/alice/client-orders/a0")
+    return await picture(at)
+
+
+async def picture(at: Served) -> dict[str, Any]:
+    paths = ("orders", "orders?state=ended", "fills", "positions", "balances")
+    return {f"{who}/{path}": await at.get(f"accounts/{who}/{path}") for who in ("alice", "bob") for path in paths}
+
+
+async def test_a_start_reads_no_more_of_orders_than_came_since_lives_were_kept(tmp_path: Path) -> None:
+    """Method: the second run is killed as far as its file goes: that of the first stays."""
+    lives = tmp_path / "data/venue/lives"
+    async with served(tmp_path) as at:
+        await begun(at)
+    kept = lives.read_bytes()
+    async with served(tmp_path) as at:
+        assert at.venue.read_count == 0
+        await at.place("alice", "buy", "0.1", "90", client_order_id="later")
+        again = await at.place("alice", "buy", "0.1", "105", client_order_id="a5")
+        assert again["repeated"] is True
+        before = await picture(at)
+    lives.write_bytes(kept)
+    async with served(tmp_path) as at:
+        assert at.venue.read_count == 1
+        assert await picture(at) == before
+        assert (await at.get("venue"))["state_hash"] == f"{at.venue.follower.venue.state_hash():016x}"
+
+
+async def test_lives_are_kept_while_the_node_runs_and_only_what_is_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Method: every write is looked at: by then the journal has synced the command that it stands behind."""
+    written: asyncio.Queue[tuple[int, int]] = asyncio.Queue()
+    async with served(tmp_path) as at:
+        await begun(at)
+        write, loop = Picture.write, asyncio.get_running_loop()
+
+        def told(picture: Picture, path: Path) -> None:
+            write(picture, path)
+            loop.call_soon_threadsafe(written.put_nowait, (picture.sequence, at.venue.engine.status()["durable"]))
+
+        monkeypatch.setattr(Picture, "write", told)
+        monkeypatch.setattr(at.venue, "_lives_interval_s", 0.01)
+        keeping = asyncio.create_task(at.venue.keep_lives())
+        for number in range(3):
+            placed = await at.place("alice", "buy", "0.1", str(50 + number))
+            while True:
+                sequence, durable = await written.get()
+                assert sequence <= durable
+                if sequence == placed["sequence"]:
+                    break
+            assert Saved(tmp_path / "data/venue/lives").sequence == sequence
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+        monkeypatch.undo()
+
+
+@pytest.mark.parametrize("what", ["gone", "damaged", "of another journal"])
+async def test_a_start_without_its_lives_reads_all_of_orders(tmp_path: Path, what: str) -> None:
+    lives = tmp_path / "data/venue/lives"
+    async with served(tmp_path) as at:
+        before = await begun(at)
+        sequence = (await at.get("venue"))["sequence"]
+    if what == "gone":
+        lives.unlink()
+    elif what == "damaged":
+        lives.write_bytes(lives.read_bytes()[:-1])
+    else:
+        async with served(tmp_path / "other") as at:
+            await begun(at)
+        lives.write_bytes((tmp_path / "other/data/venue/lives").read_bytes())
+    async with served(tmp_path) as at:
+        assert at.venue.read_count == sequence
+        assert await picture(at) == before
