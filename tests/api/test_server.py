@@ -1,6 +1,7 @@
 """The address is refused with one clear error before anything starts; a source that fails is said, not hidden."""
 
 import asyncio
+import json
 from typing import NoReturn
 
 import httpx
@@ -61,7 +62,14 @@ async def test_clients_that_never_finish_a_request_cost_little_and_leave(
         async with asyncio.timeout(20):
             answer = await reader.read()
         writer.close()
-        return answer.partition(b"\r\n")[0]
+        line, _, rest = answer.partition(b"\r\n")
+        if not line.startswith(b"HTTP/1.1 200"):
+            head, _, body = rest.partition(b"\r\n\r\n")
+            assert b"content-type: application/problem+json" in head
+            problem = json.loads(body)
+            assert (problem["status"], problem["title"]) == (int(line.split()[1]), line.split(maxsplit=2)[2].decode())
+            assert problem["code"] in ("request_timeout", "head_too_large", "too_many_connections")
+        return line
 
     head = b"GET /api/v1/ping HTTP/1.1\r\nhost: 127.0.0.1\r\n"
     async with serving(desk.app, sock):

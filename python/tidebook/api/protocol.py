@@ -10,18 +10,35 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from tidebook.api import wire
+from tidebook.api.problems import MEDIA_TYPE, ApiError
+
 HEAD_SIZE_MAX_BYTES: Final = 16 * 1024
 REQUEST_TIMEOUT_S: Final = 10.0
 CONNECTIONS_MAX: Final = 512
 
-_TOO_MANY = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-_TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+def _refusal(status: int, code: str, detail: str) -> bytes:
+    """A whole answer, with a problem like those of requests that come as far as being one."""
+    problem = ApiError(status, code, detail).problem(instance="")
+    body = wire.encode(problem)
+    head = f"HTTP/1.1 {status} {problem.title}\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}"
+    return f"{head}\r\nconnection: close\r\n\r\n".encode() + body
 
 
 def connections_max() -> int:
     """Clients served at once: at most half of the descriptors this process may have."""
     return min(CONNECTIONS_MAX, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+
+
+def _too_many(count: int) -> bytes:
+    detail = f"{count} connections are open, which is as many as are served at once; close some, or try again"
+    return _refusal(503, "too_many_connections", detail)
+
+
+def _too_large() -> bytes:
+    detail = f"the head of the request is larger than {HEAD_SIZE_MAX_BYTES} bytes; send fewer or smaller headers"
+    return _refusal(431, "head_too_large", detail)
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -36,7 +53,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Takes the client in, or tells it that there are too many."""
         if len(self.server_state.connections) >= connections_max():
-            transport.write(_TOO_MANY)
+            transport.write(_too_many(connections_max()))
             transport.close()
             self.transport = transport
             return
@@ -50,7 +67,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._head_size_bytes is not None:
             self._head_size_bytes += len(data)
             if self._head_size_bytes > HEAD_SIZE_MAX_BYTES:
-                self._end(_TOO_LARGE)
+                self._end(_too_large())
                 return
         super().data_received(data)
 
@@ -83,12 +100,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             super().connection_lost(exc)
 
     def _wait_for_request(self) -> None:
-        self._deadline = self.loop.call_later(REQUEST_TIMEOUT_S, self._end, _TOO_SLOW)
+        self._deadline = self.loop.call_later(REQUEST_TIMEOUT_S, self._end_slow)
 
     def _stop_waiting(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+    def _end_slow(self) -> None:
+        detail = f"the request was not whole within {REQUEST_TIMEOUT_S:g} s; send it again"
+        self._end(_refusal(408, "request_timeout", detail))
 
     def _end(self, answer: bytes) -> None:
         self._stop_waiting()
