@@ -69,12 +69,33 @@ def follow(data: Path, url: str, last: int) -> None:
     assert engine.stop()
 
 
+def test_accounts_and_instruments_go_by_the_names_that_the_venue_has(
+    tidebook: Tidebook, traded: tuple[Path, int]
+) -> None:
+    data, order = traded
+    names = {"alice": {"number": ALICE}, "bob": {"number": BOB}}
+    instruments = {"BTC-USD.LOCAL": {"number": 1, "base": "BTC", "quote": "USD"}}
+    path = data / "venue/names.json"
+    path.parent.mkdir()
+    known = {"format": "tidebook-venue-names", "version": 1, "accounts": names, "instruments": instruments}
+    path.write_text(json.dumps(known))
+    shown = tidebook("order", "mine", "--account", "alice", "--data", data)
+    assert shown.stdout.startswith(f"order {order} (mine) of account alice, BTC-USD.LOCAL: buy 1.500 at 100.00")
+    assert f"{order + 2} of bob" in shown.stdout
+    words = ("--account", "bob", "--instrument", "BTC-USD.LOCAL", "--data", data, "--json")
+    (fill,) = json.loads(tidebook("fills", *words).stdout)["fills"]
+    assert (fill["account"], fill["counter_account"]) == (BOB, ALICE)
+    assert tidebook("views", "cancels_per_fill", "--account", "alice", "--data", data).returncode == 0
+    refused = tidebook("fills", "--account", "alise", "--data", data)
+    assert (refused.returncode, "did you mean alice?" in refused.stderr) == (2, True)
+
+
 def test_order_tells_a_life_in_decimals(tidebook: Tidebook, traded: tuple[Path, int]) -> None:
     data, order = traded
     shown = tidebook("order", order, "--data", data)
     assert shown.returncode == 0, shown.stderr
     lines = [re.sub(r" +", " ", line).strip() for line in shown.stdout.splitlines()]
-    assert lines[0] == f"order {order} (mine) of account {ALICE}, instrument 1: buy 1.500 at 100.00, limit gtc"
+    assert lines[0] == f"order {order} (mine) of account {ALICE}, 1.LOCAL: buy 1.500 at 100.00, limit gtc"
     assert any(f"fill, maker 100.00 0.500 1.000 0.50 {order + 2} of {BOB}" in line for line in lines), shown.stdout
     assert any("ended: cancelled 100.00 1.000 requested" in line for line in lines), shown.stdout
     by_client = tidebook("order", "mine", "--account", ALICE, "--data", data, "--json")

@@ -57,6 +57,19 @@ def test_every_command_that_writes_is_refused_while_another_process_owns_the_dir
     assert tidebook("record", str(recording), "--data", str(data)).returncode == 0, "killed, it owns nothing"
 
 
+def test_an_owner_that_cannot_say_who_it_is_owns_the_directory_all_the_same(tmp_path: Path) -> None:
+    """As on a full disk, where whoever would make room must not be stopped by that. Method: a directory lies in the file's place."""
+    data = tmp_path / "data"
+    (data / "node.json").mkdir(parents=True)
+    with owning(data, "compact"):
+        found = owner(data)
+        assert found is not None
+        assert found.pid == 0
+        refused = tidebook("run", "--port", "0", "--data", str(data))
+        assert (refused.returncode, "stop it first" in refused.stderr) == (1, True)
+    assert owner(data) is None
+
+
 def test_a_journal_is_looked_at_beside_an_owner_and_mended_only_without_one_from_a_backup_too(tmp_path: Path) -> None:
     data, channel = tmp_path / "data", "feed.binance"
     for _ in range(2):

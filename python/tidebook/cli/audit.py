@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tidebook.audit import Database, Scale
+    from tidebook.gateway.names import Names
 
 
 def order(
-    id: str, *, account: int | None = None, data: Path | None = None, url: str | None = None, json: Json = False
+    id: str, *, account: str | None = None, data: Path | None = None, url: str | None = None, json: Json = False
 ) -> None:
     """Tell an order's life: what it was asked to be, every fill, how it ended.
 
@@ -30,7 +31,7 @@ def order(
     id
         Id of the order; with --account the id that the client gave it.
     account
-        Whose order, if `id` is the client's.
+        Whose order, if `id` is the client's: its name or number.
     data
         Data directory; default: the setting `data_directory`.
     url
@@ -38,9 +39,9 @@ def order(
     """
     from tidebook.audit import order_life, orders_of
 
-    database = _database(data, url)
+    database, names = _database(data, url), _names(data)
     if account is not None:
-        ids = orders_of(database, account, id)
+        ids = orders_of(database, names.account_number(account), id)
         if not ids:
             raise UsageError(f"account {account} has placed no order {id!r} that the audit trail has")
     elif id.isdecimal():
@@ -53,14 +54,14 @@ def order(
         return
     screen = console()
     for life in lives:
-        screen.print(_headline(life.order, life.scale))
-        screen.print(table(_STEPS, [_step(step, life.scale) for step in life.steps], screen.width))
+        screen.print(_headline(life.order, life.scale, names))
+        screen.print(table(_STEPS, [_step(step, life.scale, names) for step in life.steps], screen.width))
 
 
 def fills(
     *,
-    account: int | None = None,
-    instrument: int | None = None,
+    account: str | None = None,
+    instrument: str | None = None,
     limit: Annotated[int, Parameter(name=["-n", "--limit"])] = 50,
     data: Path | None = None,
     url: str | None = None,
@@ -71,9 +72,9 @@ def fills(
     Parameters
     ----------
     account
-        Only those of this account.
+        Only those of this account, by its name or number.
     instrument
-        Only those of the instrument of this number.
+        Only those of this instrument, such as `BTC-USD.LOCAL`, or its number.
     limit
         How many.
     data
@@ -84,8 +85,10 @@ def fills(
     from tidebook.audit import Scale, scales
     from tidebook.audit import fills as newest
 
-    database = _database(data, url)
-    found = newest(database, account=account, instrument_id=instrument, limit=limit)
+    database, names = _database(data, url), _names(data)
+    number = None if account is None else names.account_number(account)
+    instrument_id = None if instrument is None else names.instrument_number(instrument)
+    found = newest(database, account=number, instrument_id=instrument_id, limit=limit)
     if json:
         print_json({"fills": found})
         return
@@ -96,15 +99,15 @@ def fills(
         rows.append(
             [
                 _time(fill["ts"]),
-                str(fill["account"]),
+                names.account(fill["account"]),
                 str(fill["order_id"]),
-                str(fill["instrument_id"]),
+                names.instrument(fill["instrument_id"]),
                 str(fill["side"]),
                 f"{scale.price(fill['price']):f}",
                 f"{scale.size(fill['size']):f}",
                 f"{scale.price(fill['fee']):f}",
                 str(fill["liquidity"]),
-                f"{fill['counter_order_id']} of {fill['counter_account']}",
+                f"{fill['counter_order_id']} of {names.account(fill['counter_account'])}",
             ]
         )
     screen = console()
@@ -114,7 +117,7 @@ def fills(
 def views(
     name: str | None = None,
     *,
-    account: int | None = None,
+    account: str | None = None,
     number: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
     limit: Annotated[int, Parameter(name=["-n", "--limit"])] = 50,
     data: Path | None = None,
@@ -128,7 +131,7 @@ def views(
     name
         Of the view.
     account
-        Only lines about this account.
+        Only lines about this account, by its name or number.
     number
         A number in place of the usual one, as `window_s=3600`; may be repeated.
     limit
@@ -150,7 +153,8 @@ def views(
             numbers = ", ".join(f"{word} = {value}" for word, value in facts["numbers"].items())
             print(f"{facts['name']}: {facts['what']}{f' ({numbers})' if numbers else ''}")
         return
-    found = view(_database(data, url), name, account=account, limit=limit, **_numbers(number or []))
+    of = None if account is None else _names(data).account_number(account)
+    found = view(_database(data, url), name, account=of, limit=limit, **_numbers(number or []))
     if json:
         print_json({"view": name, "lines": found})
         return
@@ -272,6 +276,14 @@ def _database(data: Path | None, url: str | None) -> Database:
     return open_database(settings.audit.url.get_secret_value() if url is None else url, data_directory(data))
 
 
+def _names(data: Path | None) -> Names:
+    """What the data directory's venue calls its accounts and instruments; what has no name is called by its number."""
+    from tidebook.gateway.names import Names
+    from tidebook.node.directory import venue_names_file
+
+    return Names(venue_names_file(data_directory(data)))
+
+
 def _journal(directory: Path) -> Path:
     from tidebook.node.directory import journal_directory
 
@@ -288,22 +300,25 @@ def _numbers(given: Sequence[str]) -> dict[str, int]:
     return numbers
 
 
-def _headline(order: dict[str, Any], scale: Scale) -> str:
+def _headline(order: dict[str, Any], scale: Scale, names: Names) -> str:
     size = f"{scale.size(order['size']):f}" if order["size"] is not None else f"for {scale.price(order['amount']):f}"
     price = f" at {scale.price(order['price']):f}" if order["price"] is not None else ""
     name = f" ({order['client_order_id']})" if order["client_order_id"] else ""
     what = f"{order['side']} {size}{price}, {order['order_type']} {order['time_in_force']}".replace("_", " ")
-    return f"order {order['order_id']}{name} of account {order['account']}, instrument {order['instrument_id']}: {what}"
+    owner, instrument = names.account(order["account"]), names.instrument(order["instrument_id"])
+    return f"order {order['order_id']}{name} of account {owner}, {instrument}: {what}"
 
 
-def _step(step: dict[str, Any], scale: Scale) -> list[str]:
+def _step(step: dict[str, Any], scale: Scale, names: Names) -> list[str]:
     said = {"placed": step["outcome"], "replace": step["outcome"], "cancel": step["outcome"]}.get(step["event"])
     what = f"{step['event']}: {said}" if said else step["event"]
     if step["event"] == "ended":
         what = f"ended: {step['outcome']}"
     if step["liquidity"]:
         what = f"fill, {step['liquidity']}"
-    partner = f"{step['counter_order_id']} of {step['counter_account']}" if step["counter_order_id"] is not None else ""
+    partner = ""
+    if step["counter_order_id"] is not None:
+        partner = f"{step['counter_order_id']} of {names.account(step['counter_account'])}"
     price, size, left = scale.price(step["price"]), scale.size(step["size"]), scale.size(step["remaining"])
     fee = scale.price(step["fee"])
     numbers = ["" if value is None else f"{value:f}" for value in (price, size, left, fee)]

@@ -9,7 +9,7 @@ Readers need no lock, and neither does who asks for a change of subscriptions (`
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -66,7 +66,8 @@ class Claim:
 
     def unreachable(self) -> None:
         """The node stops."""
-        self._path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -112,7 +113,8 @@ def locked_by(data: Path, command: str) -> Iterator[None]:
         try:
             yield
         finally:
-            (data / OWNER_FILE).unlink(missing_ok=True)
+            with suppress(OSError):
+                (data / OWNER_FILE).unlink(missing_ok=True)
 
 
 def owner(data: Path) -> Presence | None:
@@ -148,4 +150,10 @@ def _busy(data: Path) -> DirectoryBusyError:
 
 
 def _write(path: Path, presence: Presence) -> None:
-    replace_durably(path, msgspec.json.encode(presence))
+    """Tells others. The lock is what counts: where nothing can be told, as on a full disk, the work goes on, not least that which frees it."""
+    try:
+        replace_durably(path, msgspec.json.encode(presence))
+    except OperationError as error:
+        log.warning("others cannot be told who owns the data directory", reason=str(error))
+        with suppress(OSError):
+            path.unlink(missing_ok=True)  # what it said is not so any more
