@@ -10,7 +10,7 @@ use tidebook_plane::{
     Confinement, EngineOptions, FeedSource, HistogramSnapshot, LatencyStage, PlaneError, VenueSource,
 };
 use tidebook_ring::Wait;
-use tidebook_ring::tuning::MemoryTuning;
+use tidebook_ring::tuning::{Effect, MemoryTuning};
 use tidebook_types::Health;
 
 use crate::decoder::venue_of;
@@ -92,10 +92,9 @@ impl MarketDataEngine {
 
     /// What was asked for speed and what the kernel did: ring or `engine`, option, whether it is in force, detail.
     #[getter]
-    fn in_force(&self) -> Vec<(String, &'static str, bool, String)> {
+    fn in_force(&self) -> Vec<InForce> {
         let engine = self.0.lock().expect("an engine call does not panic");
-        let effects = engine.iter().flat_map(|engine| engine.in_force());
-        effects.map(|(of, effect)| (of.clone(), effect.option, effect.in_force, effect.detail.clone())).collect()
+        in_force_of(engine.iter().flat_map(|engine| engine.in_force()))
     }
 
     /// How far it is.
@@ -158,17 +157,27 @@ impl MarketDataEngine {
     }
 }
 
+/// Ring or thread, option, whether it is in force, detail.
+pub(crate) type InForce = (String, &'static str, bool, String);
+
+/// What was asked for speed and what the kernel did.
+pub(crate) fn in_force_of<'a>(effects: impl Iterator<Item = &'a (String, Effect)>) -> Vec<InForce> {
+    effects.map(|(of, effect)| (of.clone(), effect.option, effect.in_force, effect.detail.clone())).collect()
+}
+
+const WAITS: [(&str, Wait); 3] = [("spin", Wait::Spin), ("hybrid", Wait::Hybrid), ("park", Wait::Park)];
+
 /// How a thread waits, by its word.
 pub(crate) fn wait_of(wait: &str) -> PyResult<Wait> {
-    match wait {
-        "spin" => Ok(Wait::Spin),
-        "hybrid" => Ok(Wait::Hybrid),
-        "park" => Ok(Wait::Park),
-        _ => {
-            let message = format!("wait = {wait:?}: must be spin, hybrid or park");
-            Err(Raised::new(errors::CHANNEL, message).into())
-        }
-    }
+    WAITS.into_iter().find(|(word, _)| *word == wait).map(|(_, meaning)| meaning).ok_or_else(|| {
+        let message = format!("wait = {wait:?}: must be spin, hybrid or park");
+        Raised::new(errors::CHANNEL, message).into()
+    })
+}
+
+/// The word of how a thread waits.
+pub(crate) fn wait_word(wait: Wait) -> &'static str {
+    WAITS.into_iter().find(|(_, meaning)| *meaning == wait).map_or("", |(word, _)| word)
 }
 
 /// What a thread may ask the kernel for, by its word.

@@ -13,9 +13,10 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use tidebook_channel::{ChannelConsumer, ChannelError};
-use tidebook_ring::{Alarm, ConsumerOptions, Policy, Read, RingError, RingKind, SlotBatch, Start, Wait, Watch};
+use tidebook_ring::{Alarm, ConsumerOptions, Policy, Read, RingError, RingKind, SlotBatch, Start, Watch};
 
 use crate::blocking;
+use crate::engine::wait_of;
 use crate::errors::Raised;
 use crate::ring::Ring;
 use crate::ring_batch::{BatchState, Contents, RingBatch};
@@ -155,12 +156,7 @@ impl RingConsumer {
             "sequence" => Start::Sequence(sequence),
             other => return Err(PyValueError::new_err(format!("start {other:?}"))),
         };
-        let wait = match wait {
-            "spin" => Wait::Spin,
-            "hybrid" => Wait::Hybrid,
-            "park" => Wait::Park,
-            other => return Err(PyValueError::new_err(format!("wait {other:?}"))),
-        };
+        let wait = wait_of(wait)?;
         let (patience, detach_after) = (blocking::timeout(patience)?, blocking::timeout(detach_after)?);
         let ring_policy = match policy {
             None if ring.0.info().never_waits => Policy::Overwrite,

@@ -13,7 +13,7 @@ use tidebook_plane::{
 use tidebook_ring::Wait;
 use tidebook_ring::tuning::MemoryTuning;
 
-use crate::engine::{confinement_of, facts_of, wait_of};
+use crate::engine::{InForce, confinement_of, facts_of, in_force_of, wait_of, wait_word};
 use crate::errors::{self, Raised};
 use crate::snapshots::recovery_of;
 
@@ -139,22 +139,16 @@ impl VenueEngine {
             facts.set_item("sizes", sizes_of(py, &found.sizes)?)?;
             facts.set_item("layout", layout_of(found))?;
             facts.set_item("shards", found.shards)?;
-            let wait = match found.wait {
-                Wait::Spin => "spin",
-                Wait::Hybrid => "hybrid",
-                Wait::Park => "park",
-            };
-            facts.set_item("wait", wait)
+            facts.set_item("wait", wait_word(found.wait))
         })??;
         Ok(facts)
     }
 
     /// What was asked for speed and what the kernel did: ring or thread, option, whether it is in force, detail.
     #[getter]
-    fn in_force(&self) -> Vec<(String, &'static str, bool, String)> {
+    fn in_force(&self) -> Vec<InForce> {
         let engine = self.0.lock().expect("an engine call does not panic");
-        let effects = engine.iter().flat_map(|engine| engine.in_force());
-        effects.map(|(of, effect)| (of.clone(), effect.option, effect.in_force, effect.detail.clone())).collect()
+        in_force_of(engine.iter().flat_map(|engine| engine.in_force()))
     }
 
     /// How it stands.

@@ -26,6 +26,7 @@ from tidebook.errors import (
 from tidebook.gateway import requests
 from tidebook.gateway.desk import Conflict, Done, Ended, NotThere, OrderDesk, Outcome, TooManyWaitError, client_id_of
 from tidebook.gateway.lives import Order
+from tidebook.venue import codes
 
 LISTED_MAX = 1_000
 
@@ -37,7 +38,7 @@ OfInstrument = Annotated[str | None, Query(description="Of this instrument alone
 OfSide = Annotated[Literal["buy", "sell"] | None, Query(description="Of this side alone.")]
 Limit = Annotated[int, Query(ge=1, le=LISTED_MAX, description="How many, the newest ones.")]
 Wait = Annotated[
-    Literal["memory", "durable"] | None,
+    codes.Wait | None,
     Query(description="How safe the command is before it is acknowledged; default: as the account was opened."),
 ]
 

@@ -26,6 +26,7 @@ from tidebook.api.problems import ApiError, FieldError
 from tidebook.errors import TidebookError
 from tidebook.gateway import requests
 from tidebook.observe.logs import logger
+from tidebook.venue import codes  # noqa: TC001 - annotations are read at runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -52,15 +53,15 @@ STREAM: Final = "executions"
 class _Named(requests.Request):
     order_id: int | None = None
     client_order_id: str | None = None
-    wait: requests.Wait | None = None
+    wait: codes.Wait | None = None
 
 
 class _Place(requests.Place):
-    wait: requests.Wait | None = None
+    wait: codes.Wait | None = None
 
 
 class _PlacePair(requests.PlacePair):
-    wait: requests.Wait | None = None
+    wait: codes.Wait | None = None
 
 
 class _Replace(_Named):
@@ -74,11 +75,11 @@ class _Cancel(_Named):
 class _MassCancel(requests.Request):
     instrument: str | None = None
     side: requests.Side | None = None
-    wait: requests.Wait | None = None
+    wait: codes.Wait | None = None
 
 
 class _CancelAllAfter(requests.CancelAllAfter):
-    wait: requests.Wait | None = None
+    wait: codes.Wait | None = None
 
 
 class _OpenOrders(requests.Request):

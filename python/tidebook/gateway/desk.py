@@ -27,7 +27,7 @@ from tidebook.gateway import commands, words
 from tidebook.gateway.destination import destination_of
 from tidebook.gateway.layouts import CANCEL, EMPTY_BODY, HEAD_SIZE_BYTES, NO_CLIENT_ID, PLACE
 from tidebook.gateway.lives import OPEN
-from tidebook.gateway.names import VENUE, Wait
+from tidebook.gateway.names import VENUE
 from tidebook.venue.codes import CommandKind, ExecutionKind, OrderType, Reason, Verdict
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from tidebook.gateway.layouts import Definition
     from tidebook.gateway.lives import Order
     from tidebook.gateway.names import Names
+    from tidebook.venue.codes import Wait
 
 _OPERATOR: Final = 0
 _AGAIN_S: Final = 0.05

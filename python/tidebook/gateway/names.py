@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import re
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import msgspec
 
 from tidebook.errors import OperationError, UnknownAccountError, UnknownInstrumentError, UsageError, VenueNamesError
 from tidebook.persistence.data_directory import make_directories
 from tidebook.persistence.files import read_regular, replace_durably
+from tidebook.venue.codes import Wait  # noqa: TC001 - annotations are read at runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -28,8 +29,6 @@ FORMAT: Final = "tidebook-venue-names"
 FORMAT_VERSION: Final = 1
 VENUE: Final = "LOCAL"
 """What the names of the node's own instruments end with: `BTC-USD.LOCAL`."""
-
-Wait = Literal["memory", "durable"]
 
 _ACCOUNT: Final = re.compile(r"(?!\d+$)[A-Za-z0-9_-]{1,32}")
 _ASSET: Final = re.compile(r"(?!\d+$)[A-Z0-9]{1,16}")

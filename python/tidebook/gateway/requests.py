@@ -10,9 +10,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tidebook.venue.codes import Wait  # noqa: TC001 - annotations are read at runtime
+
 Decimal = Annotated[str, Field(pattern=r"^-?[0-9]+(\.[0-9]+)?$", max_length=40, examples=["60000.50"])]
 ClientOrderId = Annotated[str, Field(min_length=1, max_length=36, examples=["my-order-1"])]
-Wait = Literal["memory", "durable"]
 Side = Literal["buy", "sell"]
 TimeInForce = Literal["gtc", "ioc", "fok", "gtd", "day"]
 SelfTrade = Literal["none", "cancel_newest", "cancel_oldest", "cancel_both", "decrement"]

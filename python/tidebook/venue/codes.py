@@ -5,6 +5,10 @@ an int: `orders["kind"] == CommandKind.PLACE`. What they mean: `docs/formats/ord
 """
 
 from enum import IntEnum, IntFlag
+from typing import Literal
+
+Wait = Literal["memory", "durable"]
+"""How safe a command is before it is acknowledged: on `orders` in shared memory, which survives the death of processes; or on disk."""
 
 
 class CommandKind(IntEnum):

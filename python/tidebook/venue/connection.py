@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 
@@ -17,15 +17,13 @@ from tidebook.errors import ChannelNotFoundError, OrderEntryError, UnconfirmedEr
 from tidebook.transport import Full, Gap, open_channel, open_consumer, open_producer
 from tidebook.transport.channel import DEFAULT_NODE
 from tidebook.venue import builders
-from tidebook.venue.codes import CommandKind, Verdict
+from tidebook.venue.codes import CommandKind, Verdict, Wait
 from tidebook.venue.layouts import COMMAND, EXECUTION, Records, as_commands, commands
 
 if TYPE_CHECKING:
     import os
     from types import TracebackType
 
-
-Wait = Literal["memory", "durable"]
 
 _BATCH_MAX: Final = 4_096
 _TURN_S: Final = 0.05
