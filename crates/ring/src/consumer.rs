@@ -740,10 +740,22 @@ impl Consumer {
     }
 
     /// Overtaken after `count` messages: those first, the gap with the next read.
+    ///
+    /// The gap ends with what the consumer may see: of what is not durable nobody may say that it was there, and where the consumer
+    /// stands, acknowledges and keeps checkpoints is never ahead of the disk. The rest is the next gap, when it is durable.
     pub(crate) fn lose(&mut self, count: usize) -> Read {
-        let oldest = self.ring.mapping.oldest();
-        let gap = Gap { first: self.next.sequence, count: oldest.sequence.saturating_sub(self.next.sequence) };
-        self.next = oldest;
+        let mut after = self.ring.mapping.oldest();
+        if self.bounded && after.sequence - 1 > self.visible {
+            let sequence = self.next.sequence.max(self.visible + 1);
+            let position = match self.ring.info().kind {
+                RingKind::Slots { .. } => sequence,
+                // Frames that are gone have no place: it stays where it was overtaken.
+                RingKind::Frames { .. } | RingKind::Runs { .. } => self.next.position,
+            };
+            after = Place { sequence, position };
+        }
+        let gap = Gap { first: self.next.sequence, count: after.sequence.saturating_sub(self.next.sequence) };
+        self.next = after;
         if count > 0 {
             self.gap = Some(gap);
             return Read::Messages(count);
