@@ -426,3 +426,31 @@ def test_why_a_journal_has_no_clean_end_is_told(tmp_path: Path) -> None:
     for directory in (data, restored):
         JournalWriter(directory / "journal" / "desk.orders", "desk.orders", segment_size_bytes=1 << 16).close()
         assert state(directory) == ""
+
+
+LEFT = """
+import os, signal, sys
+import tidebook as tb
+options = {"durability": "wal", "wal_dir": sys.argv[1], "journal_sync_interval_ms": 86_400_000}
+producer = tb.open_producer(tb.create_channel("numbers", options, node=sys.argv[2]))
+for _ in range(5):
+    producer.write(b"a number")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("killed", ["first", "second"])
+def test_of_the_rings_of_several_nodes_the_one_that_holds_more_is_told(
+    tmp_path: Path, rings: Path, monkeypatch: pytest.MonkeyPatch, killed: str
+) -> None:
+    monkeypatch.setenv("TIDEBOOK_RINGS", str(rings))
+    wal = tmp_path / "wal"
+    for name in ("first", "second"):
+        with tb.open_producer(
+            tb.create_channel("numbers", {"durability": "wal", "wal_dir": wal}, node=name)
+        ) as producer:
+            producer.write(b"a number", wait="durable")
+    confined.run(LEFT, wal, killed, code=-signal.SIGKILL)
+    (found,) = directory_status(wal, rings).channels
+    assert (found.durable, found.published) == (2, 7)
+    assert "5 more survive the death of processes" in found.guarantee

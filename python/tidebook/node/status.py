@@ -267,7 +267,8 @@ def _look(journal: Path, found: ChannelStatus, rings_root: Path | None) -> bool:
         found.sync = _sync(changes[-1].configuration)
     own, elsewhere = parted(rings, journal, state.journal_id, state.epoch)
     found.other_copies = [str(ring.journal) for ring in elsewhere]
-    ring = next(iter(own), None)
+    # Several nodes may have had the journal: the ring that is written, else that of the latest epoch that holds most.
+    ring = max(own, key=lambda one: (one.has_owner, one.epoch >> 32, one.published), default=None)
     if ring is not None:
         found.runs = ring.has_owner
         found.published = max(ring.published, found.durable)
