@@ -520,20 +520,6 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Puts a backup in the place of a journal by writing over its files, as an image of the disk does: nothing shows that it is older.
-fn write_over(from: &Path, to: &Path) {
-    for entry in std::fs::read_dir(to).unwrap() {
-        let entry = entry.unwrap();
-        if !from.join(entry.file_name()).exists() {
-            std::fs::remove_file(entry.path()).unwrap();
-        }
-    }
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-    }
-}
-
 #[test]
 fn channels_that_are_ahead_of_a_feed_are_made_anew_and_no_message_is_dropped() {
     let rings = directory();
@@ -549,7 +535,8 @@ fn channels_that_are_ahead_of_a_feed_are_made_anew_and_no_message_is_dropped() {
     other.write_market(0, 20);
     run_to_end(rings.path(), &[&one, &other]);
     one.close();
-    write_over(&backup, &one.journal());
+    std::fs::remove_dir_all(one.journal()).unwrap();
+    copy(&backup, &one.journal());
     std::fs::remove_file(one.ring()).unwrap();
     one.written.truncate(backed_up as usize);
     one.open();
@@ -591,7 +578,8 @@ fn channels_whose_batch_in_progress_is_ahead_of_a_feed_are_made_anew_and_no_mess
     run_to_end(rings.path(), &[&feed]);
     set_points(&feed, &noted);
     feed.close();
-    write_over(&backup, &feed.journal());
+    std::fs::remove_dir_all(feed.journal()).unwrap();
+    copy(&backup, &feed.journal());
     std::fs::remove_file(feed.ring()).unwrap();
     feed.written.truncate(backed_up as usize);
     feed.open();
