@@ -36,6 +36,17 @@ def metrics(address: str) -> dict[str, float]:
     return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
 
 
+def end_audit_process_and_wait_for_the_next(data: Path) -> None:
+    def audit() -> dict[str, Any]:
+        found: dict[str, Any] = tidebook("venue", "status", data=data)["audit"]
+        return found
+
+    wait_for(lambda: audit()["state"] == "following")
+    ended = audit()["process"]
+    os.kill(ended, signal.SIGKILL)
+    wait_for(lambda: audit()["process"] not in (None, ended) and audit()["state"] == "following")
+
+
 def test_a_newcomer_has_an_order_by_two_commands_and_finds_it_after_a_restart_with_other_threads(
     tmp_path: Path, rings: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,6 +82,7 @@ def test_a_newcomer_has_an_order_by_two_commands_and_finds_it_after_a_restart_wi
     assert found["orders"]["durable"] == status["sequence"]
     assert found["orders"]["closed"] is True
     monkeypatch.setenv("TIDEBOOK_VENUE_SHARDS", "3")
+    monkeypatch.setenv("TIDEBOOK_AUDIT_TOPOLOGY", "process")
     with node(data, rings, *OPTIONS) as (_, address):
         after = tidebook("venue", "status", data=data)
         assert (after["engine"]["layout"], after["engine"]["shards"], after["engine"]["threads"]) == ("split", 3, 5)
@@ -81,6 +93,7 @@ def test_a_newcomer_has_an_order_by_two_commands_and_finds_it_after_a_restart_wi
         tidebook("venue", "kill", data=data)
         refused = tidebook("venue", "place", "alice", "BTC-USD.LOCAL", "buy", "1", "1", data=data, code=2)
         assert "refused by risk: killed" in refused
+        end_audit_process_and_wait_for_the_next(data)
         tidebook("venue", "kill", "--revive", data=data)
         tidebook("venue", "place", "alice", "BTC-USD.LOCAL", "buy", "1", "1", data=data)
     assert "no node runs on" in tidebook("venue", "status", data=data, code=1)

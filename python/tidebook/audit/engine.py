@@ -80,6 +80,8 @@ class AuditStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What it waits for or failed of; empty while nothing is wrong."""
     waiting_since: float | None
     """Seconds since 1970 UTC."""
+    process: int | None = None
+    """Process that keeps it, where that is one of its own and runs."""
 
 
 class AuditEngine:

@@ -264,6 +264,11 @@ class AuditSettings(Section):
     """The audit trail of the venue's orders."""
 
     enabled: bool = Field(default=True, description="A node that runs the venue keeps its audit trail.")
+    topology: Literal["thread", "process"] = Field(
+        default="thread",
+        description="`process`: it is kept by a process of its own, which is started again when it ends by itself; for machines with a core "
+        "and 80 MB for it.",
+    )
     url: SecretStr = Field(
         default=SecretStr(""),
         description="Address of its PostgreSQL database, `postgresql://user@host/database`; default: an SQLite file in the data "

@@ -17,6 +17,7 @@ import msgspec
 from tidebook._core import Follower, JournalReader, SnapshotStore, VenueEngine
 from tidebook.api import ChannelGuarantee
 from tidebook.audit.engine import AuditEngine
+from tidebook.audit.process import AuditProcess
 from tidebook.errors import OperationError, TidebookError
 from tidebook.gateway.desk import DeskOptions, OrderDesk
 from tidebook.gateway.destination import LocalVenue
@@ -58,6 +59,8 @@ class VenuePlan:
     snapshots: SnapshotOptions = field(default_factory=SnapshotOptions)
     audit_url: str | None = None
     """Where its audit trail is kept, as in `[audit] url`; None: nowhere."""
+    audit_is_process: bool = False
+    """It is kept by a process of its own."""
 
 
 class HostedVenue:
@@ -94,7 +97,7 @@ class HostedVenue:
         """Last command of the file."""
         self._lives_lock = threading.Lock()
         self._snapshots: Follower | None = None
-        self.audit: AuditEngine | None = None
+        self.audit: AuditEngine | AuditProcess | None = None
         try:
             self.follower = self._followed = self._begin(rings, settings.remembered)
             read = self.read_count = self.follower.catch_up(progress)
@@ -109,12 +112,7 @@ class HostedVenue:
                 tell=_tell_snapshot,
             )
             if plan.audit_url is not None:
-                self.audit = AuditEngine(
-                    data,
-                    url=plan.audit_url,
-                    journal=self.journal,
-                    channel=lambda: open_channel(CHANNEL, directory=rings),
-                )
+                self.audit = _audit(plan, data, self.journal, rings)
                 self.audit.start()
         except BaseException:
             self.stop()
@@ -240,3 +238,10 @@ def _tell_snapshot(event: str, facts: dict[str, Any]) -> None:
         log.warning("no snapshot", channel=CHANNEL, reason=facts["problem"])
     elif event == "lagging":
         log.warning("snapshots are behind the journal", channel=CHANNEL, lag_count=facts["lag_count"])
+
+
+def _audit(plan: VenuePlan, data: Path, journal: Path, rings: Path) -> AuditEngine | AuditProcess:
+    url = plan.audit_url or ""
+    if plan.audit_is_process:
+        return AuditProcess(data, url=url, journal=journal, rings=rings)
+    return AuditEngine(data, url=url, journal=journal, channel=lambda: open_channel(CHANNEL, directory=rings))

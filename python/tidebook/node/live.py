@@ -99,6 +99,8 @@ class LiveOptions:
     """Of the node's own venue; None: it has none."""
     audit_url: str | None = None
     """Where the venue's audit trail is kept, as in `[audit] url`; None: nowhere."""
+    audit_is_process: bool = False
+    """It is kept by a process of its own."""
     verify: bool = True
     """Read every batch of the journals before anything is added to them."""
 
@@ -295,7 +297,12 @@ async def _open(
     )
     plan = None
     if options.venue is not None:
-        plan = VenuePlan(settings=options.venue, snapshots=options.snapshots, audit_url=options.audit_url)
+        plan = VenuePlan(
+            settings=options.venue,
+            snapshots=options.snapshots,
+            audit_url=options.audit_url,
+            audit_is_process=options.audit_is_process,
+        )
     recovery = Recovery(options.feeds, options.data, rings, shared, whole=options.verify, venue=plan)
     with screen.recovering(recovery) as progress:
         job = asyncio.create_task(asyncio.to_thread(recovery.run, progress))

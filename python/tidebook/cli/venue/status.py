@@ -40,6 +40,7 @@ def status(*, data: Path | None = None, json: Json = False) -> None:
     if audit is not None:
         behind = found["durable"] - audit["sequence"]
         said = f"{audit['state']}, {f'{behind:,} commands behind' if behind > 0 else 'has all that is on disk'}"
+        said += "" if audit["process"] is None else f", by process {audit['process']}"
         print(f"audit trail: {said}{'; ' if audit['problem'] else ''}{audit['problem']}")
     if not found["instruments"]:
         print("nothing is listed yet: `tidebook venue init` lists an instrument and opens two accounts to begin with")
