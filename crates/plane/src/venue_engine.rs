@@ -96,7 +96,8 @@ impl VenueEngine {
         ] {
             word.store(value, Ordering::Relaxed);
         }
-        let (risk, venue) = replay.into_parts();
+        let (risk, mut venue) = replay.into_parts();
+        venue.touch();
         let counts = Counts::default();
         let mut clock = VenueClock::behind(risk.ts());
         let last_ts = clock.now();

@@ -145,7 +145,8 @@ impl Starting<'_> {
         let next_due = venue.next_due().unwrap_or(i64::MAX);
         let venues = venue.into_shards(count).map_err(contradiction)?;
         let (mut inputs, mut shards) = (Vec::new(), Vec::new());
-        for (venue, name) in venues.into_iter().zip(&names) {
+        for (mut venue, name) in venues.into_iter().zip(&names) {
+            venue.touch();
             let (out, consumer) = self.between()?;
             inputs.push(ShardInput { consumer, next_due });
             let orders_input = self.orders_input(&orders, name, applied)?;

@@ -25,6 +25,17 @@ impl OrderIndex {
         Self { recent: vec![[0; 2]; RECENT.min(table.mask + 1) as usize], table }
     }
 
+    /// Has the kernel give all of its memory now: ids are spread, so nearly every order that goes over into the table would have it give a page
+    /// in the midst of a command.
+    pub(crate) fn touch(&mut self) {
+        const PAGE: usize = 4096 / size_of::<[u64; 2]>();
+        // Read and written back, and the compiler does not know that it is the same.
+        let all = [&mut self.recent, &mut self.table.entries];
+        all.into_iter()
+            .flat_map(|part| part.iter_mut().step_by(PAGE))
+            .for_each(|entry| *entry = std::hint::black_box(*entry));
+    }
+
     /// Where an order is while it is new. Nearly all ids are even.
     #[inline]
     const fn place(&self, id: u64) -> usize {

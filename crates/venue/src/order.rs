@@ -199,6 +199,11 @@ impl Orders {
         }
     }
 
+    /// See [`OrderIndex::touch`]. The slab grows from its front, a page for many orders.
+    pub(crate) fn touch(&mut self) {
+        self.index.touch();
+    }
+
     pub(crate) const fn len(&self) -> u32 {
         self.len
     }

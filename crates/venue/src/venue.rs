@@ -94,6 +94,12 @@ impl Venue {
         }
     }
 
+    /// Has the kernel give the memory that orders are found by, 32 bytes for each there is room for, before the first of them comes: a live engine
+    /// does this once, one that only replays need not.
+    pub fn touch(&mut self) {
+        self.orders.touch();
+    }
+
     /// When the next order expires or the next dead man's switch goes off, ns since 1970 UTC: the first command at or after that time does it.
     pub fn next_due(&self) -> Option<i64> {
         [&self.timed, &self.switches].into_iter().filter_map(Heap::first).map(|first| first.key).min()
