@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod shop;
+
 use std::collections::VecDeque;
 
 use tidebook_risk::{Matching, Risk, RiskOptions};
