@@ -1,0 +1,156 @@
+"""What clients may send that no venue can carry out, through the whole way: refused with a reason, and the venue as it was."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tidebook as tb
+from tests.gateway.serving import Served, served
+from tests.venue.market import ROOM, opening, stream
+from tidebook._core import VenueEngine
+from tidebook.venue import COMMAND, CommandKind, Venue, Verdict
+
+EXTREMES = (0, 1, -1, 2**53 - 1, 2**53, 2**62, 2**63 - 1, -(2**63), -(2**53))
+NO_NUMBERS: tuple[Any, ...] = (
+    "",
+    " ",
+    "1e5",
+    "0x10",
+    "NaN",
+    "-Infinity",
+    "1,5",
+    "1_000",
+    "٣",
+    "--1",
+    True,
+    [],
+    {},
+    1.5,
+    1e300,
+    "9" * 5_000,
+)
+NO_SIZES = (*NO_NUMBERS, "0", "-1", "-0.00001", "0.000001", "9" * 30, "90071992547.40992", None)
+NO_PRICES = (*NO_NUMBERS, "0", "-1", "0.001", "9" * 30, "90071992547409.93", None)
+NO_WORDS: tuple[Any, ...] = ("", "byu", "BUY\x00", 1, -1, True, None, [], {}, "x" * 5_000)
+NO_IDS: tuple[Any, ...] = ("", "x" * 21, "a b", "ä", "a/b", "\x00", 7, True, [], {}, "0" * 5_000)
+PLACE: dict[str, Any] = {"instrument": "BTC-USD.LOCAL", "side": "buy", "size": "0.1", "price": "60000", "type": "limit"}
+HOSTILE: dict[str, tuple[Any, ...]] = {
+    "instrument": (*NO_WORDS, "BTC-USD", "ETH-USD.LOCAL", "BTC-USD.NASDAQ", "../BTC-USD.LOCAL"),
+    "side": NO_WORDS,
+    "size": NO_SIZES,
+    "price": NO_PRICES,
+    "type": NO_WORDS,
+    "time_in_force": (*(word for word in NO_WORDS if word is not None), "fok_"),
+    "client_order_id": NO_IDS,
+    "trigger_price": (*NO_NUMBERS, "61000"),
+    "amount": (*NO_NUMBERS, "5"),
+    "display_size": (*NO_NUMBERS, "-1", "0.000001", "9" * 30),
+    "unheard_of": ("1", None),
+}
+
+
+def bodies() -> list[str]:
+    """Orders of which one field each cannot be, and what is no order at all."""
+    wrong = [json.dumps(PLACE | {field: value}) for field, values in HOSTILE.items() for value in values]
+    # In no document of JSON that others write, and in ours neither.
+    nothing = [
+        "",
+        "null",
+        "[]",
+        "7",
+        '"buy"',
+        "{",
+        "[" * 10_000,
+        '{"side": "buy"}',
+        json.dumps(PLACE)[:-1],
+        '{"size": 1e999}',
+        "\x00",
+    ]
+    return wrong + nothing
+
+
+async def state(at: Served) -> Any:
+    """What accounts have; that an order was refused by matching is told among those that have ended."""
+    kinds = ("orders", "fills", "positions", "balances")
+    asked = [at.get(f"accounts/{account}/{kind}") for account in ("alice", "bob") for kind in kinds]
+    return await asyncio.gather(*asked, at.get("venue/instruments"), at.get("venue/accounts"))
+
+
+async def test_orders_over_http_that_cannot_be_are_refused_with_a_reason_and_change_nothing(tmp_path: Path) -> None:
+    async with served(tmp_path) as at:
+        await at.begin()
+        resting = await at.place("alice", "buy", "0.1", "50000")
+        before = await state(at)
+        for body in bodies():
+            answer = await at.client.post(
+                "/api/v1/accounts/alice/orders",
+                content=body.encode("utf-8", "surrogatepass"),
+                headers={"content-type": "application/json"},
+            )
+            assert 400 <= answer.status_code < 500, (body[:200], answer.status_code, answer.text[:500])
+            said = answer.json()
+            assert said["code"], (body[:200], said)
+            assert said["detail"], (body[:200], said)
+        changes = [{field: value} for field in ("size", "price") for value in HOSTILE[field] if value is not None]
+        for change in changes:
+            path = f"/api/v1/accounts/alice/orders/{resting['order']['order_id']}"
+            answer = await at.client.patch(path, json=change)
+            assert 400 <= answer.status_code < 500, (change, answer.status_code, answer.text[:500])
+        for order_id in ("0", "-1", str(2**64), "9" * 400, "abc", "1.5", "%00"):
+            for method in ("DELETE", "PATCH", "GET"):
+                answer = await at.client.request(
+                    method,
+                    f"/api/v1/accounts/alice/orders/{order_id}",
+                    json={"size": "0.2"} if method == "PATCH" else None,
+                )
+                assert 400 <= answer.status_code < 500, (method, order_id, answer.status_code)
+        assert await state(at) == before
+
+
+@pytest.mark.parametrize("layout", ["fused", "split"])
+def test_commands_over_shared_memory_that_cannot_be_are_refused_with_a_reason_and_change_nothing(
+    layout: str, tmp_path: Path
+) -> None:
+    """Method: a stream of which words and bytes are made anything, between noise. Then what was refused is emptied in the journal, and a replay of
+    that has the state that the engine has.
+    """
+    rings, journal = tmp_path / "rings", tmp_path / "orders"
+    rings.mkdir(mode=0o700)
+    engine = VenueEngine(
+        rings, journal, layout=layout, **{key: ROOM[key] for key in ("orders_max", "accounts_max", "instruments_max")}
+    )
+    random = np.random.default_rng(23)
+    begin = opening()
+    hostile = stream(23, 3_000, begin=len(begin) + 1)
+    words = hostile["body"].view("<i8")
+    for at in range(0, len(hostile), 2):
+        words[at, random.integers(11)] = EXTREMES[random.integers(len(EXTREMES))]
+    bytes_ = hostile.view(np.uint8).reshape(len(hostile), COMMAND.itemsize)
+    for at in range(1, len(hostile), 4):
+        bytes_[at, random.integers(8, 128)] = random.integers(256)
+    bytes_[3::16] = random.integers(256, size=bytes_[3::16].shape, dtype=np.uint8)
+    # The operator's switch would end the test, and what is sent says nothing of the time here.
+    hostile["kind"][hostile["kind"] == CommandKind.KILL] = 200
+    hostile["ts"] = 0
+    with tb.connect(directory=rings) as venue:
+        assert venue.submit(begin, wait="memory").accepted.all()
+        judged = venue.submit(hostile, wait="durable", timeout=60.0)
+    refused = judged.commands["verdict"] == Verdict.REJECTED
+    assert refused.sum() > 500
+    assert (~refused).sum() > 500
+    assert np.array_equal(refused, judged.commands["reason"] != 0)
+    assert engine.status()["failure"] is None
+    stopped = engine.stop()
+    assert stopped is not None
+    commands = Venue.open(journal, recheck=True).commands().copy()
+    assert len(commands) == stopped["sequence"]
+    away = commands["verdict"] == Verdict.REJECTED
+    for name in ("body", "kind", "account", "instrument_id"):
+        commands[name][away] = 0
+    emptied = Venue.open(journal, sequence=0)
+    emptied.replay(commands)
+    assert emptied.state_hash() == stopped["state_hash"]
