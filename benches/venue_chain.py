@@ -4,7 +4,7 @@ Measured by `crates/plane/examples/venue_chain`, in rounds that take turns with 
 bare write and sync of the very batches that the journal made. Commands are due at fixed times and count from then, so whoever is late is not excused.
 Each round says what the machine took away meanwhile: the kernel counts for how long threads of ours could have run and had no core. A round is quiet
 when that was next to nothing, which is no choice by its result. On few cores risk and matching are one thread, on four and more two; engines that wait
-for a feed sleep, unless there is a core for each. TIDEBOOK_BENCH_FIRST=1 asks for real-time priority, for a machine that others use too.
+for a feed sleep, unless there is a core for each. TIDEBOOK_BENCH_FIRST=1 asks for priority over all else, for a machine that others use too.
 """
 
 import json
@@ -30,6 +30,8 @@ BARE = "bare chain"
 SYNC = "bare write and fdatasync"
 RATES = (1_000_000, 100_000)
 """Commands a second: what the goals are of, and what leaves both cores time."""
+BATCHES = (1, 16, 64)
+"""Commands at once; beyond some hundred carrying them out takes longer than the disk, and hides it."""
 WARM_UP_ROUNDS = 3
 WAITS = ("hybrid", "park")
 """How threads of the open loop wait: polling, and asleep as a node's do unless told otherwise."""
@@ -67,8 +69,7 @@ def run(bench: Bench) -> None:
     for per_s in RATES:
         for wait in WAITS:
             open_loop(bench, program, layout, wait, per_s)
-    for per_s in RATES:
-        journaled(bench, program, layout, per_s)
+    journaled(bench, program, layout)
     trade(bench, "Rust", [program, "trade", layout.risk_and_matching], layout, 10)
     trade(bench, "Python", [sys.executable, "-m", "benches.venue_trader", layout.risk_and_matching], layout, 100)
 
@@ -81,8 +82,10 @@ def built(bench: Bench) -> Path:
     return ROOT / "target" / profile / "examples/venue_chain"
 
 
-FIRST = ("chrt", "-f", "1") if os.environ.get("TIDEBOOK_BENCH_FIRST") else ()
-"""Before a program, where it is to have its cores before all others of the machine: real-time priority, which root may give."""
+IS_FIRST = bool(os.environ.get("TIDEBOOK_BENCH_FIRST"))
+"""Whether programs are to have their cores before all others of the machine, at real-time priority, which root may give."""
+SENDER, ENGINES = (os.sched_param(priority) for priority in (1, 2))
+"""What engines and journal do goes before what the sender does, which never sleeps and may have a core of theirs."""
 
 
 class Turns:
@@ -91,10 +94,12 @@ class Turns:
     def __init__(self, commands: Mapping[str, Sequence[object]]) -> None:
         self._programs = {
             name: subprocess.Popen(
-                [*FIRST, *map(str, command)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+                [*map(str, command)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
             )
             for name, command in commands.items()
         }
+        for program in self._programs.values() if IS_FIRST else ():
+            os.sched_setscheduler(program.pid, os.SCHED_FIFO, ENGINES)
 
     def __enter__(self) -> Self:
         return self
@@ -117,7 +122,13 @@ class Turns:
 
     def rounds(self, count: int) -> list[list[Row]]:
         """Rounds of all programs, after some that warm up: what was said in each."""
-        found = [[row for name in self._programs for row in self.ask(name)] for _ in range(WARM_UP_ROUNDS + count)]
+        found = []
+        for index in range(WARM_UP_ROUNDS + count):
+            found.append([row for name in self._programs for row in self.ask(name)])
+            if index == 0 and IS_FIRST:
+                # Its other threads are there by now, and stay as they are.
+                for program in self._programs.values():
+                    os.sched_setscheduler(program.pid, os.SCHED_FIFO, SENDER)
         return found[WARM_UP_ROUNDS:]
 
     def __exit__(
@@ -191,37 +202,54 @@ def open_loop(bench: Bench, program: Path, layout: Layout, wait: str, per_s: int
             )
 
 
-def journaled(bench: Bench, program: Path, layout: Layout, per_s: int) -> None:
-    """The same with `orders` on disk: what it adds to each command, and how many a second become durable."""
-    count, rounds, at_once, times = bench.size((per_s // 50, 60, 1_000_000, 5), (200, 2, 500, 1))
-    pace = bench.size(per_s, 2_000)
+def journaled(bench: Bench, program: Path, layout: Layout) -> None:
+    """The same with `orders` on disk: what it adds to batches of commands, to commands at a pace, and how many a second become durable."""
+    per_s = bench.size(RATES[0], 2_000)
+    count, rounds, at_once = bench.size((RATES[0] // 50, 30, 1_000_000), (200, 1, 500))
     with tempfile.TemporaryDirectory(prefix="tidebook-bench-", dir="/var/tmp") as folder:
-        words = [layout.risk_and_matching, "park", pace, count]
+        words = [layout.risk_and_matching, "park", per_s, count]
         programs = {"venue": [program, "venue", *words], "journal": [program, "journal", *words, folder]}
         with Turns(programs) as turns:
             everything = turns.rounds(rounds)
-            rates = [turns.ask("journal", f"at once {at_once}")[0]["per_s"] for _ in range(times)]
-    quiet, how_many = of_quiet(everything)
-    for found, name in ((everything, ""), (quiet, ", quiet rounds")):
-        durable, memory, syncs = of(found, "journal"), of(found, "venue"), of(found, "sync")
-        added = [(ours["p50_ns"] - without["p50_ns"]) / 1e3 for ours, without in zip(durable, memory, strict=True)]
-        whole, without = (median(row["p50_ns"] for row in rows) / 1e3 for rows in (durable, memory))
-        batches = median(row["batches"] for row in syncs)
+            asked = {batch: [f"batch {batch}"] * rounds for batch in BATCHES}
+            batches = {
+                batch: [[row for name in programs for row in turns.ask(name, line)] for line in lines]
+                for batch, lines in asked.items()
+            }
+            rates = [turns.ask("journal", f"at once {at_once}")[0]["per_s"] for _ in range(bench.size(5, 1))]
+    bench.figure(
+        "through the journal, all at once",
+        Sample.of(rates, "commands/s", "higher"),
+        goals=[at_least(1e6)],
+        note=f"{at_once:,} commands of one sender, judged, matched and synced, group commit; the best {max(rates):,.0f}",
+    )
+    for batch, found in batches.items():
+        added, whole, without = added_by(found)
         bench.figure(
-            f"through the journal at {per_s:,}/s, added p50{name}",
-            Sample.of(added, "µs"),
-            peers={SYNC: micros(syncs, "p50_ns")},
+            f"the journal, added to {batch:,} commands, p50",
+            added,
+            peers={SYNC: micros(of(found, "sync"), "p50_ns")},
             goals=[within(2.2, SYNC)],
-            note=f"p50 with the journal {whole:,.0f} µs, without {without:,.0f} µs; {batches:,.0f} batches in {count:,} commands; "
-            f"{how_many}; {stalls(durable)}",
+            note=f"until the last is executed {whole:,.0f} µs, without a journal {without:,.0f} µs; "
+            f"in the best round {min(row['p50_ns'] for row in of(found, 'journal')) / 1e3:,.0f} µs",
         )
-    if per_s == RATES[0]:
-        bench.figure(
-            "through the journal, all at once",
-            Sample.of(rates, "commands/s", "higher"),
-            goals=[at_least(1e6)],
-            note=f"{at_once:,} commands of one sender, judged, matched and synced, group commit; the best {max(rates):,.0f}",
-        )
+    quiet, how_many = of_quiet(everything)
+    added, whole, without = added_by(quiet)
+    per_batch = median(row["batches"] for row in of(quiet, "sync"))
+    bench.figure(
+        f"the journal, added at {per_s:,}/s, p50",
+        added,
+        peers={SYNC: micros(of(quiet, "sync"), "p50_ns")},
+        note=f"open loop: p50 {whole:,.0f} µs, without a journal {without:,.0f} µs; {per_batch:,.0f} batches in {count:,} commands, "
+        f"and the same bare; {how_many}; {stalls(of(quiet, 'journal'))}",
+    )
+
+
+def added_by(rounds: list[list[Row]]) -> tuple[Sample, float, float]:
+    """What the journal adds to the p50 of each round; the medians with it and without it, µs."""
+    durable, memory = ([row["p50_ns"] / 1e3 for row in of(rounds, chain)] for chain in ("journal", "venue"))
+    added = [with_it - without for with_it, without in zip(durable, memory, strict=True)]
+    return Sample.of(added, "µs"), median(durable), median(memory)
 
 
 def trade(bench: Bench, language: str, command: list[object], layout: Layout, limit: float) -> None:

@@ -19,7 +19,7 @@ def test_the_chain_the_journal_and_a_strategy_in_both_languages_give_their_figur
     assert all(figure.value > 0 for figure in bench.figures if "added" not in figure.name)
     with_bare = [figure for figure in bench.figures if figure.peers.get(BARE)]
     assert len(with_bare) == 2 * len(venue_chain.RATES) * len(venue_chain.WAITS) * 3
-    assert sum(bool(figure.peers.get(SYNC)) for figure in bench.figures) == 2 * len(venue_chain.RATES)
+    assert sum(bool(figure.peers.get(SYNC)) for figure in bench.figures) == len(venue_chain.BATCHES) + 1
     said = [figure.name for figure in bench.figures]
     for language, missing in (("Rust", 1), ("Python", 4)):
         assert sum(f"{language}: {words}" in said for words in WAY.values()) == len(WAY) - missing

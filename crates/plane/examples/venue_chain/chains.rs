@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidebook_plane::{VenueDurability, VenueEngine, VenueEngineOptions, VenueLayout, VenueRings};
 use tidebook_ring::{Consumer, ConsumerOptions, Policy, Producer, Read, Ring, RingOptions, Start, Wait};
@@ -12,8 +12,8 @@ use tidebook_types::{Command, Execution, Record};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::Measured;
-use crate::market::opening;
-use crate::open_loop::{Pace, Round, open_loop};
+use crate::market::{opening, order};
+use crate::open_loop::{Pace, Round, open_loop, quantile, sorted};
 
 /// Slots: footprint and room decide the tail, so both chains have as many.
 const RINGS: VenueRings = VenueRings { orders_in: 1 << 14, orders: 1 << 16, executions: 1 << 17, risk: 1 << 12 };
@@ -104,7 +104,7 @@ impl Running {
         }
         let status = engine.status();
         assert_eq!((status.accepted, status.published), (sequence, sequence), "{status:?}");
-        let options = ConsumerOptions::named("").start(Start::Latest).policy(Policy::Overwrite);
+        let options = ConsumerOptions::named("").start(Start::Latest).policy(Policy::Overwrite).wait(Wait::Park);
         let consumer = ring("executions").consumer(&options).expect("a consumer");
         Self { engine, producer, consumer, sequence }
     }
@@ -120,9 +120,39 @@ impl Running {
     }
 }
 
+impl Running {
+    /// Hands over so many commands and sleeps until the last of them is executed; ns.
+    pub fn batch(&mut self, count: u64) -> u64 {
+        let began = Instant::now();
+        for index in 0..count {
+            self.producer.write(order(index).as_bytes()).expect("a write");
+        }
+        self.sequence += count;
+        let mut seen = 0;
+        while seen < self.sequence {
+            let each = |_, payload: &[u8]| {
+                seen = Execution::read_from_bytes(payload).expect("an execution").source_sequence;
+            };
+            match self.consumer.poll(usize::MAX, each) {
+                Ok(Read::Messages(0)) => drop(self.consumer.wait(None).expect("a wait")),
+                found => assert!(matches!(found, Ok(Read::Messages(_))), "{found:?}"),
+            }
+        }
+        began.elapsed().as_nanos() as u64
+    }
+}
+
+/// Batches whose median counts.
+pub const BATCHES: usize = 21;
+
 impl Measured for Running {
     fn round(&mut self, pace: Pace) -> Vec<String> {
         vec![self.open_loop(pace).told("venue")]
+    }
+
+    fn batch(&mut self, count: u64) -> Vec<String> {
+        let took = sorted((0..BATCHES).map(|_| Self::batch(self, count)).collect());
+        vec![format!(r#"{{"chain":"venue","batch":{count},"p50_ns":{}}}"#, quantile(&took, 500))]
     }
 
     /// Nothing was refused, and the commands are those that were sent.

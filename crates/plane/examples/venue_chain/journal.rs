@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use tidebook_journal::{JournalReader, ReaderOptions};
 use tidebook_plane::{VenueDurability, VenueLayout, VenueStatus};
 use tidebook_ring::{Read, Wait};
+use tidebook_types::Command;
 use zerocopy::IntoBytes;
 
 use crate::Measured;
-use crate::chains::Running;
+use crate::chains::{BATCHES, Running};
 use crate::market::order;
 use crate::open_loop::{Pace, quantile, sorted};
 
@@ -40,6 +41,21 @@ impl Measured for Journaled {
         let batches = batches(&self.journal, from);
         let p50 = quantile(&self.bare.syncs(&batches), 500);
         vec![round, format!(r#"{{"chain":"sync","p50_ns":{p50},"batches":{}}}"#, batches.len())]
+    }
+
+    fn batch(&mut self, count: u64) -> Vec<String> {
+        let (mut took, mut syncs) = (Vec::new(), Vec::new());
+        for _ in 0..BATCHES {
+            took.push(self.venue.batch(count));
+            let began = Instant::now();
+            self.bare.sync(count as usize * size_of::<Command>());
+            syncs.push(began.elapsed().as_nanos() as u64);
+        }
+        let [took, syncs] = [took, syncs].map(|each| quantile(&sorted(each), 500));
+        vec![
+            format!(r#"{{"chain":"journal","batch":{count},"p50_ns":{took}}}"#),
+            format!(r#"{{"chain":"sync","batch":{count},"p50_ns":{syncs}}}"#),
+        ]
     }
 
     fn at_once(&mut self, count: u64) -> Vec<String> {
@@ -112,15 +128,19 @@ impl Bare {
     fn syncs(&mut self, batches: &[Batch]) -> Vec<u64> {
         let mut took = Vec::new();
         for Batch { size_bytes, commands } in batches {
-            if self.at + *size_bytes as u64 > BARE_SIZE_BYTES {
-                self.at = 0;
-            }
             let began = Instant::now();
-            self.file.write_all_at(&self.bytes[..*size_bytes], self.at).expect("a write");
-            self.file.sync_data().expect("a sync");
+            self.sync(*size_bytes);
             took.extend(std::iter::repeat_n(began.elapsed().as_nanos() as u64, *commands as usize));
-            self.at += *size_bytes as u64;
         }
         sorted(took)
+    }
+
+    fn sync(&mut self, size_bytes: usize) {
+        if self.at + size_bytes as u64 > BARE_SIZE_BYTES {
+            self.at = 0;
+        }
+        self.file.write_all_at(&self.bytes[..size_bytes], self.at).expect("a write");
+        self.file.sync_data().expect("a sync");
+        self.at += size_bytes as u64;
     }
 }

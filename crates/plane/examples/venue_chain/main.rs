@@ -8,9 +8,10 @@
 //! | `journal <fused\|split> <wait> <per_s> <count> <directory>` | the same with a journal in the directory, then bare syncs of the batches it made |
 //! | `trade <fused\|split> <wait> <per_s> <count>` | messages of a feed, their records, orders, executions |
 //!
-//! `wait` is spin, hybrid or park. Each line `round` on standard input is a round, `at once N` to `journal` is N commands without a pace; what was
-//! measured comes back as lines of JSON, the end as an empty one. So several programs take turns, and who waits can be stopped meanwhile. Commands
-//! are due at fixed times, and each counts from when it was due: who is late is not excused.
+//! `wait` is spin, hybrid or park. Each line on standard input is one measurement: `round`; of `venue` and `journal` also `batch N`, which sends N
+//! commands and sleeps until the last of them is executed; of `journal` also `at once N`, N commands without a pace. What was measured comes back as
+//! lines of JSON, the end as an empty one. So several programs take turns, and who waits can be stopped meanwhile. Commands of a round are due at fixed
+//! times, and each counts from when it was due: who is late is not excused.
 
 #![allow(clippy::float_arithmetic, reason = "it measures")]
 
@@ -40,6 +41,11 @@ const USAGE: &str =
 trait Measured {
     /// Lines of JSON of one round.
     fn round(&mut self, pace: Pace) -> Vec<String>;
+
+    /// The same of batches of so many commands.
+    fn batch(&mut self, _count: u64) -> Vec<String> {
+        panic!("{USAGE}");
+    }
 
     /// The same of commands without a pace.
     fn at_once(&mut self, _count: u64) -> Vec<String> {
@@ -78,9 +84,10 @@ fn main() {
     };
     for line in std::io::stdin().lines() {
         let line = line.expect("standard input");
-        let lines = match line.strip_prefix("at once ") {
-            Some(count) => measured.at_once(count.parse().expect("a number")),
-            None => measured.round(pace),
+        let lines = match line.rsplit_once(' ') {
+            Some(("at once", count)) => measured.at_once(count.parse().expect("a number")),
+            Some(("batch", count)) => measured.batch(count.parse().expect("a number")),
+            _ => measured.round(pace),
         };
         lines.iter().for_each(|line| println!("{line}"));
         println!();
