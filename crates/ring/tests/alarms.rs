@@ -87,12 +87,17 @@ fn an_overwritten_consumer_and_one_behind_the_durable_watermark_are_told_in_thei
     assert_eq!(over(&alarm), BTreeSet::from([2]));
     ring.set_durable(1).unwrap();
     assert_eq!(over(&alarm), BTreeSet::from([1]));
-    // What it has not read is overwritten: a gap, durable or not.
+    // What it has not read is overwritten: a gap, which is told when the first of it is durable, and not before.
     let behind = ring.consumer(&ConsumerOptions::named("behind").policy(Policy::Overwrite).start(Start::Sequence(2)));
+    let behind = behind.unwrap();
     for _ in 0..20 {
         producer.write(&[0; 8]).unwrap();
     }
-    assert!(!alarm.wait(behind.unwrap().watch(), 3).unwrap());
+    assert!(alarm.wait(behind.watch(), 3).unwrap());
+    assert!(is_quiet(&alarm));
+    ring.set_durable(2).unwrap();
+    assert_eq!(over(&alarm), BTreeSet::from([3]));
+    assert!(!alarm.wait(behind.watch(), 3).unwrap());
 }
 
 /// Runs `work` in a forked child and gives its process id. It must not return: what it leaves is a dead process's.
