@@ -258,9 +258,9 @@ def test_nothing_goes_of_a_channel_of_ones_own_while_a_backup_is_made(tmp_path: 
         nonlocal looks
         looks += 1
         with pytest.raises(JournalLockedError):
-            compact_by(journal, plan, [])
+            compact_by(journal, plan, list)
 
     back_up(data, tmp_path / "backups", look)
     assert looks > 0
     assert first_of(data) == 1
-    assert compact_by(journal, plan, []).first_sequence > 1
+    assert compact_by(journal, plan, list).first_sequence > 1

@@ -152,6 +152,26 @@ def test_a_reader_without_a_name_that_reads_the_journal_keeps_it_while_it_lives(
         assert producer.compact().first_sequence > 150
 
 
+def test_what_readers_of_another_nodes_ring_have_not_read_stays(
+    rings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is open without a name, and a named one whose cursor nothing but its ring has."""
+    monkeypatch.setenv("TIDEBOOK_RINGS", str(rings))
+    asked = options(tmp_path / "wal", keep=f"size {4 * SEGMENT}")
+    first = tb.create_channel("fills", asked, node="first")
+    with tb.open_producer(first) as producer:
+        write(producer, 20 * MESSAGES_A_SEGMENT)
+    with tb.open_consumer(first, start=1) as reader, tb.open_consumer(first, "booking", start=1) as booking:
+        for consumer in (reader, booking):
+            taken(consumer, 3).release()
+        with tb.open_producer(tb.create_channel("fills", asked, node="second")) as producer:
+            kept = producer.compact()
+            assert (kept.first_sequence, kept.failure) == (1, "")
+            assert "consumer" in kept.held_by
+        for consumer in (reader, booking):
+            read_to(consumer, 20 * MESSAGES_A_SEGMENT)
+
+
 def test_every_checkpoint_that_is_kept_can_be_recovered_and_its_reader_goes_on(rings: Path, tmp_path: Path) -> None:
     """Shared memory is lost too: the cursors that are stored hold the journal, and so does the oldest of the checkpoints kept."""
     channel = tb.create_channel("fills", options(tmp_path, keep="size 0"), directory=rings)
@@ -345,6 +365,58 @@ def test_a_store_of_checkpoints_that_cannot_be_read_lets_nothing_go(rings: Path,
     assert numbers(tmp_path / "fills") == list(range(1, 121))
 
 
+@pytest.mark.parametrize("away", ["link", "file", "emptied"])
+def test_a_store_of_checkpoints_that_is_away_lets_nothing_go(rings: Path, tmp_path: Path, away: str) -> None:
+    """Such as one whose disk is not mounted."""
+    channel = tb.create_channel("fills", options(tmp_path, keep="size 0"), directory=rings)
+    with tb.open_producer(channel) as producer:
+        with tb.open_consumer(channel) as consumer:
+            write(producer, 20)
+            taken(consumer, 10).release()
+            consumer.checkpoint("sum", b"10")
+        write(producer, 100)
+    store = tmp_path / "fills" / "checkpoints"
+    store.rename(tmp_path / "elsewhere")
+    if away == "link":
+        store.symlink_to(tmp_path / "not mounted")
+    elif away == "emptied":
+        store.mkdir()
+        (store / "data.mdb").touch()
+    else:
+        store.touch()
+    with tb.open_producer(channel) as producer:
+        assert str(store) in producer.compact().failure
+        assert numbers(tmp_path / "fills") == list(range(1, 121))
+        if away == "emptied":
+            shutil.rmtree(store)
+        else:
+            store.unlink()
+        (tmp_path / "elsewhere").rename(store)
+        kept = producer.compact()
+        assert kept.failure == ""
+        assert kept.first_sequence <= 10
+        assert "checkpoint 1 of state sum" in kept.held_by
+
+
+def test_a_reader_that_falls_behind_again_is_given_what_it_wants_and_not_what_it_had(
+    rings: Path, tmp_path: Path
+) -> None:
+    """It keeps the journal open from the first time, where it stands further back than what is left by then."""
+    channel = tb.create_channel("fills", options(tmp_path, keep="size 0"), directory=rings)
+    with tb.open_producer(channel) as producer, tb.open_consumer(channel, "booking", start=1) as consumer:
+        write(producer, 5 * MESSAGES_A_SEGMENT)
+        read_to(consumer, producer.published)
+        for _ in range(10 * MESSAGES_A_SEGMENT):  # in the ring, one at a time
+            write(producer, 1)
+            read_to(consumer, producer.published)
+        before = producer.published
+        assert producer.compact().first_sequence > 5 * MESSAGES_A_SEGMENT
+        write(producer, 5 * MESSAGES_A_SEGMENT)
+        with taken(consumer, 1) as batch:
+            assert batch.first_sequence == before + 1
+        read_to(consumer, producer.published)
+
+
 KEEPER = """
 import sys
 import tidebook as tb
@@ -416,7 +488,7 @@ def test_kills_in_the_middle_of_compaction_lose_nothing_that_is_wanted(rings: Pa
             for file in rings.iterdir():
                 file.unlink()
     assert removed > 100, "nothing was ever compacted"
-    kept = compact_by(journal, plan_of(journal), [])
+    kept = compact_by(journal, plan_of(journal), list)
     assert kept.first_sequence <= was_read
 
 

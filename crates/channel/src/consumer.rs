@@ -504,6 +504,8 @@ impl History {
                     }
                     self.reader = None;
                 }
+                // It stood further back than what is wanted, and only that was removed.
+                Err(JournalError::Compacted { first, .. }) if first <= next && !fresh => self.reader = None,
                 Err(error) => {
                     self.reader = None;
                     break failed(error, next, count);

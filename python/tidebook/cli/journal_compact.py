@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path  # noqa: TC003 - cyclopts reads annotations
 from typing import Annotated
 
@@ -64,7 +65,7 @@ def compact(
         raise UsageError(
             f'{directory} is to keep everything: that is its channel\'s rule; name another with --keep "age 24h"'
         )
-    consumers = ring_consumers(directory)
+    consumers = partial(ring_consumers, directory)
     if dry_run:
         kept = judged(directory, plan, consumers)
     else:

@@ -27,16 +27,14 @@ from tidebook._core import (
     journal_first_to_keep,
     snapshot_is_of_history,
 )
-from tidebook.errors import JournalLockedError, TidebookError
+from tidebook.errors import CheckpointError, JournalLockedError, TidebookError
 from tidebook.transport.companions import checkpoints_of, continues
 from tidebook.transport.journal import JOURNAL_CONSUMER
 from tidebook.transport.keep_rule import FOREVER, KeepPlan, plan_of
-from tidebook.transport.view import ChannelView, channel_files
+from tidebook.transport.view import ChannelFile, ChannelView, channel_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from tidebook._core import Ring
+    from collections.abc import Callable, Iterable, Sequence
 
 INTERVAL_S: Final = 10.0
 """How often a journal is looked at."""
@@ -71,9 +69,8 @@ def readers(journal: Path, consumers: Iterable[dict[str, Any]]) -> list[Reader]:
         for one in consumers
         if one["name"] != JOURNAL_CONSUMER and (one["name"] or one["alive"])
     ]
-    store = checkpoints_of(journal)
     cursors: dict[str, Reader] = {}
-    for one in CheckpointStore(store).list() if store.is_dir() else []:
+    for one in _stored(checkpoints_of(journal)):
         # Its own last message too: the batch with it shows that checkpoint and journal belong together.
         first_needed = max(1, one["sequence"])
         if one["kind"] == "consumer":
@@ -86,17 +83,41 @@ def readers(journal: Path, consumers: Iterable[dict[str, Any]]) -> list[Reader]:
     return sorted([*found, *cursors.values()], key=lambda reader: reader.first_needed)
 
 
-def ring_consumers(journal: Path, root: Path | None = None) -> list[dict[str, Any]]:
+def _stored(store: Path) -> list[dict[str, Any]]:
+    """What a store of checkpoints lists; nothing where there never was one. Raises: CheckpointError and its kinds."""
+    if not os.path.lexists(store):
+        return []
+    try:
+        size_bytes = (store / "data.mdb").stat().st_size
+    except OSError as error:
+        raise CheckpointError(
+            f"{store} cannot be looked at ({error.strerror}), and who reads the journal stands there: mount or put back what "
+            f"belongs there; if no checkpoint was ever stored, remove {store}",
+            path=str(store),
+        ) from error
+    if not size_bytes:
+        raise CheckpointError(
+            f"{store / 'data.mdb'} is empty, and who reads the journal stood there: put it back from a backup; if nobody "
+            f"needs it, remove {store}",
+            path=str(store),
+        )
+    return CheckpointStore(store).list()
+
+
+def ring_consumers(journal: Path, root: Path | None = None, *, own: Path | None = None) -> list[dict[str, Any]]:
     """The consumers of all rings that go on with a journal, of every node, as shared memory shows them.
 
+    `own`: the ring of who asks, which may be in a place of its own.
     Raises: JournalError and its kinds; ChannelError for such a ring that cannot be read.
     """
     state = inspect_journal(journal)
+    files = {file.path.absolute(): file for file in channel_files(root) if file.name == state["channel"]}
+    if own is not None:
+        own = own.absolute()
+        files[own] = ChannelFile(own.parent.name, state["channel"], own)
     found: list[dict[str, Any]] = []
-    for file in channel_files(root):
-        if file.name != state["channel"]:
-            continue
-        view = ChannelView(file)
+    for path in sorted(files):
+        view = ChannelView(files[path])
         if view.info["visible_durable"] and continues(view.info["epoch"], state["journal_id"]):
             found += view.status()["consumers"]
     return found
@@ -143,7 +164,7 @@ _File = tuple[str, int, int, int]
 """Path, inode, size and time of change of a snapshot, which is written once."""
 
 
-def judged(journal: Path, plan: KeepPlan, consumers: Iterable[dict[str, Any]]) -> Kept:
+def judged(journal: Path, plan: KeepPlan, consumers: Callable[[], Iterable[dict[str, Any]]]) -> Kept:
     """How a journal stands by a plan now; removes nothing. Raises: JournalError and its kinds, CheckpointError, OSError."""
     size_bytes = _size_bytes(journal)
     kept = Kept(
@@ -163,13 +184,13 @@ def kept_now(journal: Path, root: Path | None = None) -> Kept:
     plan = KeepPlan()
     try:
         plan = plan_of(journal)
-        return judged(journal, plan, ring_consumers(journal, root) if plan.removes else [])
+        return judged(journal, plan, lambda: ring_consumers(journal, root))
     except (TidebookError, OSError) as error:
         return Kept(rule=plan.rule, threshold_bytes=plan.threshold_bytes, failure=str(error))
 
 
 def compact_by(
-    journal: Path, plan: KeepPlan, consumers: Iterable[dict[str, Any]], known: set[_File] | None = None
+    journal: Path, plan: KeepPlan, consumers: Callable[[], Iterable[dict[str, Any]]], known: set[_File] | None = None
 ) -> Kept:
     """Removes of a journal what a plan lets go, if it is above the threshold; beside its producer and readers too.
 
@@ -179,7 +200,6 @@ def compact_by(
     size_bytes = _size_bytes(journal)
     if not plan.removes or size_bytes <= plan.threshold_bytes:
         return judged(journal, plan, consumers)
-    # Who reads is asked before anything goes: those who are known by then only move on.
     kept = Kept(rule=plan.rule, threshold_bytes=plan.threshold_bytes)
     found = _by_rule(journal, plan, consumers, kept, set() if known is None else known)
     removed = compact_journal(journal, found.keep_from or 0)
@@ -195,15 +215,19 @@ def compact_by(
     )
 
 
-def _by_rule(journal: Path, plan: KeepPlan, consumers: Iterable[dict[str, Any]], kept: Kept, known: set[_File]) -> Kept:
+def _by_rule(
+    journal: Path, plan: KeepPlan, consumers: Callable[[], Iterable[dict[str, Any]]], kept: Kept, known: set[_File]
+) -> Kept:
     """With the first message that stays, and what keeps it."""
-    reading = readers(journal, consumers)
+    snapshots = _snapshots(journal, plan, known)
+    # Who reads is asked last, as reading snapshots takes its time: those who are known by now only move on.
+    reading = readers(journal, consumers())
     floor = min((reader.first_needed for reader in reading if reader.is_consumer), default=None)
     keep_from = journal_first_to_keep(
         journal,
         plan.conditions,
         now_ns=time.time_ns(),
-        snapshots=_snapshots(journal, plan, known),
+        snapshots=snapshots,
         consumers_floor=None if floor is None else floor - 1,
     )
     held_by = f"{_BY_RULE} message {keep_from:,} and what follows, and its two newest segments stay"
@@ -273,7 +297,7 @@ def _covering(journal: Path, place: Path, names: Sequence[str], needed: int, kno
 class Keeping:
     """One journal that this process runs, looked after while it is open."""
 
-    def __init__(self, channel: str, journal: Path, plan: KeepPlan, ring: Ring) -> None:
+    def __init__(self, channel: str, journal: Path, plan: KeepPlan, ring: Path) -> None:
         """Nothing is looked at yet."""
         self._channel = channel
         self._journal = journal
@@ -296,8 +320,7 @@ class Keeping:
                 return self.kept
             before = self.kept
             try:
-                consumers = self._ring.status()["consumers"]
-                kept = compact_by(self._journal, self._plan, consumers, self._known)
+                kept = compact_by(self._journal, self._plan, self._consumers, self._known)
                 self.kept = replace(
                     kept,
                     removed_segments=before.removed_segments + kept.removed_segments,
@@ -317,6 +340,10 @@ class Keeping:
             except (TidebookError, OSError) as error:
                 self.kept = replace(before, failure=str(error))
             return self.kept
+
+    def _consumers(self) -> list[dict[str, Any]]:
+        """Of every node: a reader of a ring that another node has made of this journal needs it as much."""
+        return ring_consumers(self._journal, own=self._ring)
 
     def tell(self) -> None:
         """Logs what keeps it above the threshold, once: the numbers in it move on and are no news."""

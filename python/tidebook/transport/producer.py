@@ -262,7 +262,7 @@ def open_producer(
     try:
         # The journal may have made the ring anew.
         opened = replace(opened, ring=Ring.open(path))
-        keeping = Keeping(opened.name, place.directory, place.keep or KeepPlan(), opened.ring)
+        keeping = Keeping(opened.name, place.directory, place.keep or KeepPlan(), path)
         producer = Producer(opened, RingProducer(opened.ring), journal, keeping)
     except BaseException:
         journal.close()
