@@ -175,6 +175,29 @@ def test_md_is_what_executions_and_depth_say_also_after_a_stop_without_market_da
         venue.assert_books()
 
 
+def test_a_start_tells_every_book_again_to_who_has_heard_of_none(tmp_path: Path) -> None:
+    """Images of other venues have taken the place of the old ones by then, and a quiet instrument sends no new one."""
+    venue = Venue(tmp_path)
+    with venue.running():
+        venue.send(opening())
+        venue.send(stream(7, 300, begin=venue.sequence))
+        venue.settle()
+        before = {int(row["instrument_id"]): row for row in venue.held("md.book")}
+    with tb.open_consumer("md.book", directory=venue.rings, start="latest", policy="overwrite") as consumer:
+        with venue.running():
+            venue.settle()
+            told = consumer.poll_batch(1 << 16, timeout=60)
+        assert isinstance(told, tb.Batch), told
+        with told:
+            rows = told.array.copy()
+    assert sorted(rows["instrument_id"].tolist()) == sorted(before)
+    assert set(rows["source_index"].tolist()) == {1 << 19}
+    for row in rows:
+        old = before[int(row["instrument_id"])]
+        for field in ("source_sequence", "venue_sequence", "usable", "bid_price", "bid_size", "ask_price", "ask_size"):
+            assert np.array_equal(row[field], old[field]), field
+
+
 def test_sessions_halts_and_the_price_of_an_auction_are_told(tmp_path: Path) -> None:
     venue = Venue(tmp_path)
 

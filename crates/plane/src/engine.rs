@@ -30,7 +30,7 @@ use crate::histogram::HistogramSnapshot;
 use crate::input::FeedInput;
 use crate::latency::{Latencies, LatencyStage};
 use crate::local_feed::LocalFeed;
-use crate::output::{FeedIdentity, MarketDataChannels, Resume};
+use crate::output::{FeedIdentity, MarketDataChannels, Resume, SNAPSHOT_INDEX};
 use crate::venue_recovery::ORDERS;
 use crate::venue_sizes::VenueSizes;
 
@@ -456,6 +456,18 @@ impl Lane {
             engine.drain_dirty(|sequence, instrument| changed.push((sequence, instrument)));
             changed.sort_unstable_by_key(|(sequence, instrument)| (*sequence, instrument.get()));
             let mut sink = channels.of(resume);
+            if local.is_some() && !*whole_told {
+                // Before what follows, as they are older: where a death leaves off is told by the newest image.
+                let is_new =
+                    |id| changed.iter().any(|&(sequence, other)| other == id && sink.wants_image(sequence, id));
+                let quiet: Vec<_> = engine.exponents().map(|(id, ..)| id).filter(|&id| !is_new(id)).collect();
+                for id in quiet {
+                    if engine.fill_image(id, image) {
+                        image.source_index = SNAPSHOT_INDEX;
+                        sink.publish_book(image);
+                    }
+                }
+            }
             for (sequence, instrument) in changed.drain(..) {
                 if sink.wants_image(sequence, instrument) && engine.fill_image(instrument, image) {
                     sink.publish_book(image);

@@ -51,7 +51,7 @@ const INSTRUMENTS: usize = 6;
 const TOPS: usize = 9;
 
 /// Where the records begin that a start tells of what stands, behind all that the message gave.
-const SNAPSHOT_INDEX: u32 = 1 << 19;
+pub(crate) const SNAPSHOT_INDEX: u32 = 1 << 19;
 
 /// What is published of a feed when an engine starts: what is derived up to there is dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -444,7 +444,7 @@ fn newest_of(ring: &Ring) -> Result<Option<(u8, Point)>, RingError> {
     if walked != Walked::Messages(1) {
         return Err(RingError::Corrupt { sequence: published, reason: "it is not the newest record" });
     }
-    // An image's index is always 0; which book it is of tells how far the images of a batch had got.
+    // Which book an image is of tells how far the images of a batch had got.
     let is_image = ring.info().schema.as_ref().is_some_and(|schema| schema.name == BookImage::SCHEMA.name);
     Ok(point.map(|((sequence, index), id)| {
         ((id >> 24) as u8, Point::new(sequence, if is_image { id & InstrumentId::INDEX_MAX } else { index }))
