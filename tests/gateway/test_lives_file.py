@@ -10,6 +10,7 @@ import pytest
 from tests.gateway.serving import Served, served
 from tests.gateway.test_lives import REMEMBERED, Both, random_command
 from tidebook import venue as v
+from tidebook.gateway import lives_file
 from tidebook.gateway.lives import Lives
 from tidebook.gateway.lives_file import LivesFileError, Picture, Saved
 from tidebook.venue import Session
@@ -86,6 +87,18 @@ def test_a_file_that_is_damaged_or_of_other_commands_is_none(tmp_path: Path) -> 
     both.submit(v.place(1, 1, v.Side.BUY, 1_000, 1))
     with pytest.raises(LivesFileError, match="is another in the venue"):
         Saved(path).lives(last, both.venue, REMEMBERED)
+
+
+def test_a_file_whose_rows_have_another_shape_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a release that forgot to count its version up."""
+    both, last = busy(7, 300)
+    path = tmp_path / "lives"
+    row_of = lives_file._row
+    for more in ([0], ["", None]):
+        monkeypatch.setattr(lives_file, "_row", lambda order, more=more: row_of(order) + more)
+        Picture(both.lives, both.venue.sequence, last).write(path)
+        with pytest.raises(LivesFileError, match="rows of another shape"):
+            Saved(path).lives(last, both.venue, REMEMBERED)
 
 
 async def begun(at: Served) -> dict[str, Any]:

@@ -149,6 +149,8 @@ async def test_many_are_cancelled_by_side_and_a_dead_mans_switch_is_set(tmp_path
         for price in ("98", "99", "100"):
             await at.place("alice", "buy", "0.1", price)
         await at.place("alice", "sell", "0.1", "110")
+        assert [order["price"] for order in await at.get("accounts/alice/orders?limit=2")] == ["100.00", "110.00"]
+        assert len(await at.get("accounts/alice/orders")) == 4
         for query, known in (
             ("sde=sell", "instrument, side, wait"),
             ("side=sell&wiat=memory", "instrument, side, wait"),

@@ -133,6 +133,7 @@ async def test_a_replace_that_waits_too_long_for_its_turn_sends_nothing(tmp_path
         with pytest.raises(OrderEntryError, match="nothing was sent"):
             await desk.replace("alice", order_id, requests.Replace(size="0.5"))
         await way.go()
+        desk.options = DeskOptions()  # a busy machine takes its time
         outcome = await desk.replace("alice", order_id, requests.Replace(size="0.5"))
         assert isinstance(outcome, Done)
         found = await at.get(f"accounts/alice/orders/{order_id}")
@@ -159,5 +160,6 @@ async def test_places_are_bounded_by_all_that_wait_cancels_and_given_up_ones_inc
         with pytest.raises(UnconfirmedError):
             await desk.mass_cancel("bob")
         await way.go()
+        desk.options = DeskOptions()
         assert isinstance(await desk.place("alice", order("c")), Done)
         assert [each["client_order_id"] for each in await at.get("accounts/alice/orders")] == ["c"]

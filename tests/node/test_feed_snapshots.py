@@ -247,5 +247,6 @@ def test_the_snapshot_of_a_feed_is_loaded_by_the_command_without_being_told_what
     ]
     facts = json.loads(subprocess.check_output([*command, str(store), "--at-most", "149", "--json"]))
     assert (facts["used"], facts["tail_count"], facts["state_hash"]) == (None, 200, f"{whole.state_hash:016x}")
+    (tmp_path / "positions").mkdir()
     other = subprocess.run([*command, str(tmp_path / "positions")], capture_output=True, text=True, check=False)
     assert (other.returncode, "--state module:name" in other.stderr) == (2, True)

@@ -96,6 +96,20 @@ def test_every_shape_of_commands_is_taken() -> None:
         assert again.state_hash() == venue.state_hash()
 
 
+def test_commands_at_any_address_are_the_same_commands() -> None:
+    """A view into a message or a file need not begin at a multiple of eight."""
+    given = commands([place(ALICE, 1, Side.SELL, 10_000, 5), place(BOB, 1, Side.BUY, 10_010, 3)])
+    room = bytearray(given.nbytes + 8)
+    straight = market()
+    expected = straight.submit(given).commands.tobytes()
+    for at in range(8):
+        room[at : at + given.nbytes] = given.tobytes()
+        lent = np.frombuffer(room, COMMAND, len(given), at)
+        odd = market()
+        assert odd.submit(lent).commands.tobytes() == expected
+        assert odd.state_hash() == straight.state_hash()
+
+
 @pytest.mark.parametrize("wrong", [np.zeros(3), np.zeros(2, EXECUTION), np.zeros(2, "V128"), b"\0" * 128, [1, 2], None])
 def test_what_is_no_array_of_commands_is_refused_and_nothing_happens(wrong: object) -> None:
     venue = market()

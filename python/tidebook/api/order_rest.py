@@ -265,11 +265,21 @@ def order_router(
         account: AccountName,
         instrument: OfInstrument = None,
         state: Annotated[Literal["open", "ended"], Query(description="`ended`: the newest first.")] = "open",
-        limit: Limit = LISTED_MAX,
+        limit: Annotated[
+            int | None,
+            Query(
+                ge=1,
+                le=LISTED_MAX,
+                description=f"How many, the newest ones; default: all open ones, {LISTED_MAX} ended.",
+            ),
+        ] = None,
     ) -> Response:
         """Open orders in the order of acceptance, or those that have ended, the newest first."""
         number, of = answers.account(account), answers.instrument(instrument)
-        listed = lives.open_orders(number, of)[:limit] if state == "open" else lives.ended_orders(number, limit, of)
+        if state == "open":
+            listed = lives.open_orders(number, of)[-(limit or 0) :]
+        else:
+            listed = lives.ended_orders(number, limit or LISTED_MAX, of)
         return _json([said.order(order) for order in listed])
 
     @router.get("/accounts/{account}/orders/{order_id}", tags=["orders"], response_model=order_wire.Order, **reads)

@@ -125,10 +125,14 @@ class Saved:
         if command_digest(command) != self._command:
             raise LivesFileError(f"{self.path}: command {self.sequence} of orders is another one")
         known = Everything([], [], [], [], {}, {}, {}, [])
-        for kind, rows in self._parts():
-            _take(known, kind, rows)
-        lives = Lives.of(known, remembered)
-        if (difference := lives.difference(venue)) is not None:
+        try:
+            for kind, rows in self._parts():
+                _take(known, kind, rows)
+            lives = Lives.of(known, remembered)
+            difference = lives.difference(venue)
+        except (TypeError, ValueError, LookupError, AttributeError, msgspec.MsgspecError) as error:
+            raise LivesFileError(f"{self.path}: rows of another shape ({error})") from error
+        if difference is not None:
             raise LivesFileError(f"{self.path}: {difference}")
         return lives
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tidebook._core import Venue as CoreVenue
 from tidebook.venue.codes import CommandKind, Session
@@ -76,8 +77,8 @@ class Venue(CoreVenue):
         Blocking: the GIL is released, and Ctrl-C waits for the end.
         Raises: CommandError for what is no array of commands. A command that makes no sense is no error: it is refused, with a reason.
         """
-        given = np.require(as_commands(commands), requirements=["C", "A"])
-        first, judged, executions, risk_events, follow_ups, behind = self._submit(given.view(np.uint8))
+        given = _lent(commands)
+        first, judged, executions, risk_events, follow_ups, behind = self._submit(given)
         count = len(judged) + len(behind)
         sequences = np.arange(first, first + count, dtype=np.uint64)
         if behind:
@@ -94,8 +95,8 @@ class Venue(CoreVenue):
         `recheck` judges each again and compares all its bytes.
         Raises: CommandError; StateError for the first difference, after which this venue is of no use.
         """
-        given = np.require(as_commands(commands), requirements=["C", "A"])
-        return Replayed(*self._replay(given.view(np.uint8), recheck))
+        given = _lent(commands)
+        return Replayed(*self._replay(given, recheck))
 
     def catch_up(self, sequence: int | None = None, *, progress: Progress | None = None) -> Replayed:
         """Of a venue that was opened from a journal: what has become durable there since, up to `sequence`; nothing of any other.
@@ -211,3 +212,11 @@ class Venue(CoreVenue):
         return (
             f"Venue(sequence={self.sequence}, {len(self.instrument_ids())} instruments, {self.order_count} open orders)"
         )
+
+
+def _lent(given: Any) -> NDArray[np.uint8]:
+    """The bytes of commands where the core can read them: in one piece, and at an address that is a multiple of eight."""
+    records = np.require(as_commands(given), requirements=["C"])
+    if records.ctypes.data % 8:
+        records = records.copy()
+    return records.view(np.uint8)
