@@ -204,7 +204,7 @@ def test_another_process_trades_over_shared_memory(tmp_path: Path, rings: Path) 
         )
         assert "client_order_id: it is that of an order which asks for something else" in shown
     # What a stopped venue is sent would be carried out by its next start.
-    with pytest.raises(OrderEntryError, match="does not run: what is sent now would be carried out by its next start"):
+    with pytest.raises(OrderEntryError, match="does not run: what is sent now might be carried out by its next start"):
         tb.connect(directory=rings / "default")
 
 

@@ -96,4 +96,4 @@ def is_of_node(journal: Path) -> bool:
     if journal_directory(data, journal.name) != journal.resolve():
         return False
     is_feed = journal.name.removeprefix("feed.") in venues().values() and journal.name.startswith("feed.")
-    return is_feed or (journal.name == VENUE_CHANNEL and venue_names_file(data).exists())
+    return is_feed or (journal.name == VENUE_CHANNEL and venue_names_file(data).parent.exists())

@@ -27,6 +27,7 @@ from tidebook.node.cutting import proofs
 from tidebook.node.directory import channel_of, holds_segments, journal_directory
 from tidebook.node.hosted_venue import CHANNEL as VENUE_CHANNEL
 from tidebook.node.hosted_venue import HostedVenue
+from tidebook.node.places import misplaced
 from tidebook.node.snapshot_files import newest_snapshot
 from tidebook.node.status import RingState, parted, rings_of
 from tidebook.node.storing import stored_position
@@ -245,10 +246,7 @@ class Recovery:
             _look(journal, found)
             state = inspect(journal)
             if state.channel != found.channel:
-                raise JournalError(
-                    f"{journal} is the journal of {state.channel}, not of {found.channel}: nobody starts with it; put each journal in "
-                    "the directory of its channel's name"
-                )
+                raise JournalError(misplaced(journal, state.channel, found.channel))
             found.snapshot = newest_snapshot(self._data, found.channel)
             if self._whole:
                 self._verify(journal, found, progress)

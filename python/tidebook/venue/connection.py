@@ -67,7 +67,7 @@ class Connection:
         if not orders.status()["producer_alive"]:
             self._producer.close()
             raise OrderEntryError(
-                f"the venue of node {node!r} does not run: what is sent now would be carried out by its next start, however late; "
+                f"the venue of node {node!r} does not run: what is sent now might be carried out by its next start; "
                 "start it with `tidebook run`",
                 node=node,
             )
