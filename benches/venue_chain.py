@@ -7,6 +7,7 @@ when that was next to nothing, which is no choice by its result. On few cores ri
 for a feed sleep, unless there is a core for each. TIDEBOOK_BENCH_FIRST=1 asks for priority over all else, for a machine that others use too.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -92,13 +93,13 @@ class Turns:
     """Programs that take rounds in turn, one at a time; those whose turn it is not are stopped, so that none takes a core from another."""
 
     def __init__(self, commands: Mapping[str, Sequence[object]]) -> None:
-        self._programs = {
+        self.programs = {
             name: subprocess.Popen(
                 [*map(str, command)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
             )
             for name, command in commands.items()
         }
-        for program in self._programs.values() if IS_FIRST else ():
+        for program in self.programs.values() if IS_FIRST else ():
             os.sched_setscheduler(program.pid, os.SCHED_FIFO, ENGINES)
 
     def __enter__(self) -> Self:
@@ -106,12 +107,14 @@ class Turns:
 
     def ask(self, name: str, line: str = "round") -> list[Row]:
         """What a program says to a line. Raises: RuntimeError when it ended."""
-        program = self._programs[name]
+        program = self.programs[name]
         assert program.stdin is not None
         assert program.stdout is not None
         program.send_signal(signal.SIGCONT)
-        program.stdin.write(line + "\n")
-        program.stdin.flush()
+        # Who ended before it was asked is found by what it no longer says.
+        with contextlib.suppress(BrokenPipeError):
+            program.stdin.write(line + "\n")
+            program.stdin.flush()
         rows: list[Row] = []
         while (said := program.stdout.readline()).strip():
             rows.append(json.loads(said))
@@ -124,10 +127,10 @@ class Turns:
         """Rounds of all programs, after some that warm up: what was said in each."""
         found = []
         for index in range(WARM_UP_ROUNDS + count):
-            found.append([row for name in self._programs for row in self.ask(name)])
+            found.append([row for name in self.programs for row in self.ask(name)])
             if index == 0 and IS_FIRST:
                 # Its other threads are there by now, and stay as they are.
-                for program in self._programs.values():
+                for program in self.programs.values():
                     os.sched_setscheduler(program.pid, os.SCHED_FIFO, SENDER)
         return found[WARM_UP_ROUNDS:]
 
@@ -135,7 +138,7 @@ class Turns:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         codes = []
-        for program in self._programs.values():
+        for program in self.programs.values():
             program.send_signal(signal.SIGCONT)
             if error is not None:
                 program.kill()

@@ -40,6 +40,10 @@ def test_quiet_rounds_are_chosen_by_what_the_machine_took_away() -> None:
     assert venue_chain.of_quiet([rounds[3], rounds[0]])[0] == [rounds[0]]
 
 
-def test_a_program_that_ends_before_it_has_answered_is_no_figure() -> None:
-    with pytest.raises(RuntimeError, match="one ended: 3"), venue_chain.Turns({"one": ["sh", "-c", "exit 3"]}) as turns:
+@pytest.mark.parametrize("asks_dead", [True, False])
+def test_a_program_that_ends_before_it_has_answered_is_no_figure(asks_dead: bool) -> None:
+    turns = venue_chain.Turns({"one": ["sh", "-c", "exit 3" if asks_dead else "read line; exit 3"]})
+    if asks_dead:
+        turns.programs["one"].wait()
+    with pytest.raises(RuntimeError, match="one ended: 3"), turns:
         turns.ask("one")
