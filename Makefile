@@ -142,7 +142,10 @@ $(STAMPS)/postgresql: setup/apt
 
 # ---- build -----------------------------------------------------------------------------------------------------------
 
-build: $(STAMPS)/core ## compile the core in place (PROFILE=dev compiles fastest)
+# A stamp for each profile, and never more than one of them: a core that was compiled for debugging is not taken for the other.
+CORE := $(STAMPS)/core-$(PROFILE)
+
+build: $(CORE) ## compile the core in place (PROFILE=dev compiles fastest)
 
 # Installs the package in place: Python sources are used where they lie, only the core is compiled.
 $(STAMPS)/package: pyproject.toml $(STAMPS)/system $(STAMPS)/python
@@ -150,7 +153,8 @@ $(STAMPS)/package: pyproject.toml $(STAMPS)/system $(STAMPS)/python
 	@$(call quietly,$(BIN)/maturin develop --profile $(PROFILE))
 	@touch $@
 
-$(STAMPS)/core: $(RUST_SOURCES) $(STAMPS)/package
+$(CORE): $(RUST_SOURCES) $(STAMPS)/package
+	@rm -f $(STAMPS)/core $(STAMPS)/core-*
 	@$(call quietly,$(BIN)/maturin develop --skip-install --profile $(PROFILE))
 	@touch $@
 

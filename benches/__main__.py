@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benches.harness import AREAS, Bench, print_table, write_jsonl
+from tidebook import _core
 from tidebook.config.settings import LogSettings
 from tidebook.observe.logs import configure
 
@@ -24,6 +25,12 @@ def main() -> int:
     unknown = sorted(set(arguments.areas) - set(AREAS))
     if unknown:
         print(f"bench: no area called {', '.join(unknown)}; there are {', '.join(AREAS)}", file=sys.stderr)
+        return 2
+    if _core.profile() != "release" and not arguments.small:
+        print(
+            "bench: the core was compiled for debugging, figures would be several times too low; run `make build`",
+            file=sys.stderr,
+        )
         return 2
     configure(LogSettings(level="warning"))
     # As wide as the table needs where the output is no terminal: a log must not cut figures off.

@@ -71,6 +71,7 @@ __all__ = [
     "pack_message",
     "parse_units",
     "pin_thread",
+    "profile",
     "recover_state",
     "restore_journal",
     "ring_directory",
@@ -1443,6 +1444,9 @@ def verify_journal(
     Threads: as many as there are cores, without the GIL; `progress` is called from any of them, with it.
     Raises: JournalError and its kinds; JournalDamagedError at the first damage; what `progress` raises, which ends it soon.
     """
+
+def profile() -> Literal["release", "dev"]:
+    """How the core was compiled: `release`, or `dev`, which is several times slower."""
 
 def version() -> str:
     """Version of the workspace the core was built from."""

@@ -105,3 +105,18 @@ def test_an_area_runs_at_its_small_size_or_says_that_it_is_not_built(area: str, 
         assert f"{area}: not built yet" in shown.stdout
     else:
         assert not shown.stdout.rstrip().splitlines()[-1].startswith("0 figures")
+
+
+def test_a_core_compiled_for_debugging_is_not_measured(root: Path) -> None:
+    lines = (
+        "import runpy, sys",
+        "from tidebook import _core",
+        "_core.profile = lambda: 'dev'",
+        "sys.argv[1:] = ['audit']",
+        "runpy.run_module('benches', run_name='__main__')",
+    )
+    command = [sys.executable, "-c", "\n".join(lines)]
+    shown = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert shown.returncode == 2
+    assert "compiled for debugging" in shown.stderr
+    assert "run `make build`" in shown.stderr

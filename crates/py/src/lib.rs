@@ -109,7 +109,7 @@ mod _core {
     #[pymodule_export]
     use super::venues::{instrument_name, venues};
     #[pymodule_export]
-    use super::version;
+    use super::{profile, version};
 
     #[pymodule_init]
     fn init(_module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
@@ -121,4 +121,10 @@ mod _core {
 #[pyfunction]
 fn version() -> &'static str {
     env!("CARGO_PKG_VERSION")
+}
+
+/// Whether the compiler optimised all of this module: what was measured with a core that it did not says nothing.
+#[pyfunction]
+fn profile() -> &'static str {
+    if cfg!(debug_assertions) { "dev" } else { "release" }
 }

@@ -11,6 +11,7 @@ def version(*, json: Json = False) -> None:
     records = {name: schema.version for name, schema in _core.schemas().items()}
     facts = {
         "tidebook": _core.version(),
+        "core": _core.profile(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "records": records,
@@ -18,5 +19,6 @@ def version(*, json: Json = False) -> None:
     if json:
         print_json(facts)
         return
-    print(f"tidebook {facts['tidebook']}, Python {facts['python']} on {facts['platform']}")
+    slow = " (core compiled with PROFILE=dev: slow)" if facts["core"] == "dev" else ""
+    print(f"tidebook {facts['tidebook']}{slow}, Python {facts['python']} on {facts['platform']}")
     print(f"records: {', '.join(f'{name} v{number}' for name, number in records.items())}")
