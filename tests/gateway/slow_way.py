@@ -1,9 +1,11 @@
 """A way to the venue that keeps commands until it is told to let them go, for what happens while they are under way."""
 
 import asyncio
+from collections.abc import Callable, Sequence
 
 from tidebook.gateway.destination import LocalVenue
 from tidebook.gateway.following import Judged
+from tidebook.gateway.lives import Execution
 
 
 class SlowWay:
@@ -14,6 +16,13 @@ class SlowWay:
         self.kept: list[tuple[bytes, asyncio.Future[Judged]]] = []
         self.is_slow = True
         self._came = asyncio.Event()
+
+    @property
+    def failure(self) -> str | None:
+        return self.venue.failure
+
+    def listen(self, listener: Callable[[Sequence[Execution]], None]) -> None:
+        self.venue.listen(listener)
 
     @property
     def waiting(self) -> int:

@@ -143,6 +143,7 @@ class FullAtFirst:
 
     def __init__(self, venue: LocalVenue, refused: int) -> None:
         self.venue, self.refused, self.waiting = venue, refused, 0
+        self.failure, self.listen = None, venue.listen
 
     def send(self, command: bytes) -> asyncio.Future[Judged]:
         if self.refused:

@@ -106,7 +106,7 @@ class OrderSessions:
         self._closing: set[asyncio.Task[None]] = set()
         self.slow = 0
         """Sessions closed because their reader was too slow."""
-        desk.follower.listen(self._happened)
+        desk.listen(self._happened)
 
     @property
     def count(self) -> int:

@@ -31,13 +31,13 @@ from tidebook.gateway.names import VENUE
 from tidebook.venue.codes import CommandKind, ExecutionKind, OrderType, Reason, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from tidebook.gateway import requests
     from tidebook.gateway.destination import Destination
     from tidebook.gateway.following import Judged, OrdersFollower
     from tidebook.gateway.layouts import Definition
-    from tidebook.gateway.lives import Order
+    from tidebook.gateway.lives import Execution, Order
     from tidebook.gateway.names import Names
     from tidebook.venue.codes import Wait
 
@@ -238,7 +238,7 @@ class OrderDesk:
     async def disconnected(self, account: int) -> Outcome:
         """The account's session has ended: orders that are to go with it go, as soon as the venue takes commands.
 
-        Raises: UnconfirmedError; OrderEntryError when the venue is followed no more.
+        Raises: UnconfirmedError; OrderEntryError when the venue is connected no more.
         """
         while True:
             try:
@@ -249,7 +249,7 @@ class OrderDesk:
             except UnconfirmedError:
                 raise
             except OrderEntryError:
-                if self.follower.failure is not None:
+                if self._destinations[VENUE].failure is not None:
                     raise
                 await asyncio.sleep(_AGAIN_S)
 
@@ -260,6 +260,11 @@ class OrderDesk:
             return lives.order_of(account, order_id)
         found = lives.orders.get(order_id)
         return found if found is not None and found.account == account else None
+
+    def listen(self, listener: Callable[[Sequence[Execution]], None]) -> None:
+        """Has every execution of every destination that is final told to `listener` from now on; those of each in order."""
+        for destination in self._destinations.values():
+            destination.listen(listener)
 
     # Of operators.
 

@@ -1,7 +1,9 @@
-"""Where orders go: the venue that an instrument's name ends with.
+"""Where orders go: the venue that an instrument's name ends with. This is the interface of the exchange engine.
 
-One seam for all venues: who places an order does not know whether it goes to the engine of this node or, later, to an exchange. There
-is one destination so far, the node's own venue; an order for any other is refused before anything is done.
+One seam for all venues: who places an order does not know whether it goes to the engine of this node or, later, to an exchange. A
+`Destination` takes commands (place, pair, replace, cancel, mass cancel and what an operator asks for) as records of `orders.in`, says what
+became of each, tells executions, and whether it is connected. There is one so far, the node's own venue; an order for any other is
+refused before anything is done.
 """
 
 from __future__ import annotations
@@ -14,23 +16,34 @@ from tidebook.transport import Full, open_producer
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from tidebook.gateway.following import Judged, OrdersFollower
+    from tidebook.gateway.lives import Execution
 
 CHANNEL: Final = "orders.in"
 
 
 class Destination(Protocol):
-    """A venue that takes commands."""
+    """A venue that takes commands. Threads: one event loop's."""
+
+    @property
+    def failure(self) -> str | None:
+        """Why it takes no commands any more; None while it is connected."""
 
     @property
     def waiting(self) -> int:
         """Commands that it was given and has not answered."""
 
     def send(self, command: bytes) -> asyncio.Future[Judged]:
-        """Hands a command over, at once and whole; what becomes of it. Raises: OrderEntryError when it takes none now."""
+        """Hands a command over, at once and whole; how it was judged, with its executions.
+
+        Raises: OrderEntryError when it takes none now; nothing was sent then.
+        """
+
+    def listen(self, listener: Callable[[Sequence[Execution]], None]) -> None:
+        """Has every execution that is final told to `listener` from now on, in order, whoever's command made it."""
 
 
 class LocalVenue:
@@ -46,6 +59,15 @@ class LocalVenue:
         self._failure = failure
 
     @property
+    def failure(self) -> str | None:
+        """Why the engine takes no commands, or nobody would hear the answer."""
+        if (failure := self._failure()) is not None:
+            return f"the venue has stopped ({failure})"
+        if self._follower.failure is not None:
+            return f"the venue is not followed any more ({self._follower.failure})"
+        return None
+
+    @property
     def waiting(self) -> int:
         """Commands that were written and are not judged yet."""
         return self._follower.waiting
@@ -55,15 +77,16 @@ class LocalVenue:
 
         Raises: OrderEntryError when there is none, or nobody would carry it out or hear the answer.
         """
-        failure = self._failure()
-        if failure is not None:
-            raise OrderEntryError(f"the venue has stopped ({failure}); nothing was sent")
-        if self._follower.failure is not None:
-            raise OrderEntryError(f"the venue is not followed any more ({self._follower.failure}); nothing was sent")
+        if (failure := self.failure) is not None:
+            raise OrderEntryError(f"{failure}; nothing was sent")
         written = self._producer.write(command, timeout=0.0)
         if isinstance(written, Full):
             raise OrderEntryError("orders.in is full: the engine is behind, or does not run; try again")
         return self._follower.expect(written)
+
+    def listen(self, listener: Callable[[Sequence[Execution]], None]) -> None:
+        """Executions as soon as `orders` has their commands on disk."""
+        self._follower.listen(listener)
 
     def close(self) -> None:
         """Gives its place among the producers free."""
