@@ -49,14 +49,21 @@ class Destination(Protocol):
 class LocalVenue:
     """The engine of this node, by way of `orders.in`. Threads: one event loop's."""
 
-    def __init__(self, rings: Path, follower: OrdersFollower, failure: Callable[[], str | None] = lambda: None) -> None:
-        """`failure`: why the engine takes no commands any more, if it does not.
+    def __init__(
+        self,
+        rings: Path,
+        follower: OrdersFollower,
+        failure: Callable[[], str | None] = lambda: None,
+        away: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        """`failure`: why the engine takes no commands any more, if it does not; `away`: why it takes none for a moment.
 
         Raises: ChannelError when the engine has made no such channel, or too many write to it.
         """
         self._producer = open_producer(CHANNEL, directory=rings)
         self._follower = follower
         self._failure = failure
+        self._away = away
 
     @property
     def failure(self) -> str | None:
@@ -79,6 +86,8 @@ class LocalVenue:
         """
         if (failure := self.failure) is not None:
             raise OrderEntryError(f"{failure}; nothing was sent")
+        if (away := self._away()) is not None:
+            raise OrderEntryError(f"the venue's engine {away}; nothing was sent, try again")
         written = self._producer.write(command, timeout=0.0)
         if isinstance(written, Full):
             raise OrderEntryError("orders.in is full: the engine is behind, or does not run; try again")

@@ -89,6 +89,11 @@ class OrdersFollower:
         """Why it follows no more."""
         return self._failure
 
+    @property
+    def synced(self) -> int:
+        """Up to this one `orders` is synced now."""
+        return self._ring.durable
+
     def catch_up(self, progress: Callable[[int], None] = lambda _: None) -> int:
         """Takes in all that is durable now and gives how many commands that were; for a thread, before `run`.
 

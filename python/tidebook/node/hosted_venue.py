@@ -1,7 +1,7 @@
 """The node's own venue: its engine, and the gateway that takes orders for it.
 
-The engine has threads of its own and comes up first, with what `orders` and its snapshots hold; then the gateway reads `orders` and knows
-what became of every order; then requests are taken. At the end the other way round: no more requests, sessions that ended have
+The engine has threads of its own, or a process, and comes up first, with what `orders` and its snapshots hold; then the gateway reads
+`orders` and knows what became of every order; then requests are taken. At the end the other way round: no more requests, sessions that ended have
 their orders cancelled, then the engine stops with everything journaled.
 """
 
@@ -32,6 +32,7 @@ from tidebook.node.directory import (
     venue_lives_file,
     venue_names_file,
 )
+from tidebook.node.engine_process import EnginePlan, EngineProcess
 from tidebook.node.feed_snapshots import SnapshotOptions
 from tidebook.observe.logs import logger
 from tidebook.transport import open_channel
@@ -77,16 +78,7 @@ class HostedVenue:
         self.journal = journal_directory(data, CHANNEL)
         self._names_file = venue_names_file(data)
         self.names = Names(self._names_file, lambda: self.follower.lives.numbers())
-        self.engine = VenueEngine(
-            rings,
-            self.journal,
-            snapshots_dir=snapshots_directory(data),
-            layout=None if settings.topology == "auto" else settings.topology,
-            shards=settings.shards,
-            wait=settings.wait,
-            recheck=settings.recheck,
-            age_max_s=settings.age_max_s,
-        )
+        self.engine = _engine(settings, data, self.journal, rings)
         self.allow_remote = settings.allow_remote
         self._local: LocalVenue | None = None
         self._followed: OrdersFollower | None = None
@@ -103,7 +95,7 @@ class HostedVenue:
             read = self.read_count = self.follower.catch_up(progress)
             """Commands that the gateway read at the start."""
             self.names.require(self.follower.lives.numbers())
-            self._local = LocalVenue(rings, self.follower, lambda: self.engine.failure)
+            self._local = LocalVenue(rings, self.follower, lambda: self.engine.failure, lambda: self.away)
             self._snapshots = Follower.of_venue(
                 self.journal,
                 SnapshotStore(self._lives_snapshots, CHANNEL),
@@ -178,13 +170,19 @@ class HostedVenue:
         """Why the venue does not work, if it does not."""
         return self.engine.failure or self.follower.failure
 
+    @property
+    def away(self) -> str | None:
+        """What keeps the engine from taking commands for a moment, if anything does: its process is started again."""
+        return self.engine.away if isinstance(self.engine, EngineProcess) else None
+
     def market_data(self) -> tuple[Path, Path]:
         """What a market data engine makes `md.*` of its instruments of: the journal of `orders`, and the file of their names."""
         return self.journal, self._names_file
 
     def status(self) -> dict[str, Any]:
         """What the engine says of itself."""
-        found: dict[str, Any] = self.engine.status()
+        process = self.engine.process if isinstance(self.engine, EngineProcess) else None
+        found: dict[str, Any] = self.engine.status() | {"process": process, "away": self.away}
         return found
 
     def audit_status(self) -> dict[str, Any] | None:
@@ -208,7 +206,7 @@ class HostedVenue:
             replicas=0,
             stored=0,
             storing="none",
-            failure=self.failure,
+            failure=self.failure or (None if self.away is None else f"the engine {self.away}"),
         )
 
     def stop(self) -> None:
@@ -224,9 +222,27 @@ class HostedVenue:
             picture = self._followed.picture()
             self._followed.close()
         self.engine.stop()
-        # It has ended well: all that it told is on disk.
-        if picture is not None and picture.sequence != self._lives_sequence:
+        # All that an engine told is on disk when it has ended well.
+        if (
+            picture is not None
+            and self._lives_sequence != picture.sequence
+            and (self._followed is not None and picture.sequence <= self._followed.synced)
+        ):
             self._keep(picture)
+
+
+def _engine(settings: VenueSettings, data: Path, journal: Path, rings: Path) -> VenueEngine | EngineProcess:
+    plan = EnginePlan(
+        rings_dir=str(rings),
+        journal_dir=str(journal),
+        snapshots_dir=str(snapshots_directory(data)),
+        layout=settings.topology if settings.topology in ("fused", "split") else None,
+        shards=settings.shards,
+        wait=settings.wait,
+        recheck=settings.recheck,
+        age_max_s=settings.age_max_s,
+    )
+    return EngineProcess(plan) if settings.topology == "process" else VenueEngine(**msgspec.structs.asdict(plan))
 
 
 def _tell_snapshot(event: str, facts: dict[str, Any]) -> None:

@@ -348,6 +348,8 @@ def _unwell(feeds: Sequence[VenueFeed], venue: HostedVenue | None) -> str | None
     """Why market data is not being stored, no orders are taken, or no audit trail is kept, if that is so."""
     if venue is not None and venue.failure is not None:
         return f"the venue stopped: {venue.failure}"
+    if venue is not None and venue.away is not None:
+        return f"the venue takes no orders now: its engine {venue.away}"
     if venue is not None and venue.audit_failure is not None:
         return f"nothing is added to the audit trail: {venue.audit_failure}"
     for feed in feeds:

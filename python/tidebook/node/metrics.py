@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
+from tidebook.node.engine_process import EngineProcess
 from tidebook.node.status import age_s
 
 if TYPE_CHECKING:
@@ -103,6 +104,15 @@ def venue_metrics(venue: HostedVenue) -> Iterator[Metric]:
         "How far the venue's time is ahead of the machine's clock, which was set back.",
         venue.status()["ahead_ns"] / 1e9,
     )
+    if isinstance(venue.engine, EngineProcess):
+        yield GaugeMetricFamily(
+            "tidebook_venue_away",
+            "1 while the process of the venue's engine is started again.",
+            int(venue.away is not None),
+        )
+        yield CounterMetricFamily(
+            "tidebook_venue_engine_starts", "Times that process was started again.", venue.engine.starts
+        )
     requests = CounterMetricFamily(
         "tidebook_venue_requests", "Requests to the gateway, by what came of them.", labels=["outcome"]
     )

@@ -25,9 +25,12 @@ def status(*, data: Path | None = None, json: Json = False) -> None:
     print(f"venue {found['venue']} at {node.address}: {'trading of all is OFF' if found['killed'] else 'trading'}")
     engine = found["engine"]
     shards = "" if engine["shards"] == 1 else f" with {engine['shards']} shards"
+    whose = "" if engine["process"] is None else f" of process {engine['process']}"
     print(
-        f"{engine['layout']}{shards}: {counted(engine['threads'], 'thread')}; {counted(engine['cores'], 'core')} here"
+        f"{engine['layout']}{shards}: {counted(engine['threads'], 'thread')}{whose}; {counted(engine['cores'], 'core')} here"
     )
+    if engine["away"] is not None:
+        print(f"takes no orders now: the engine {engine['away']}")
     print(
         f"{counted(found['sequence'], 'command')}, {f'{beyond:,} of them not on disk yet' if beyond > 0 else 'all on disk'}; "
         f"{found['waiting']:,} wait"
