@@ -80,6 +80,7 @@ __all__ = [
     "snapshot_is_of_history",
     "unpack_message",
     "usable_feed_snapshots",
+    "usable_market_data_snapshots",
     "usable_venue_snapshots",
     "venue_codes",
     "venue_sizes",
@@ -523,6 +524,8 @@ class SnapshotStore:
         """Writes a snapshot of a state, reads it back and verifies it. Raises: SnapshotError and its kinds, StateError."""
     def rotate(self, keep: int) -> dict[str, list[int]]:
         """Removes the oldest beyond the newest that verify: kept, removed, damaged. Raises: SnapshotError."""
+    def spare(self, sequence: int) -> None:
+        """Has every rotation of this store leave the newest two up to `sequence` too, because somebody will begin behind one; 0: nobody."""
     def proven_durable(self, journal: str | os.PathLike[str]) -> int:
         """Highest sequence of the journal that a snapshot proves durable; 0 for none. Raises: SnapshotMismatchError."""
 
@@ -571,6 +574,22 @@ class Follower:
 
         Its state is the core's own and needs no Python. Raises: SnapshotError for options that cannot be; JournalError.
         """
+    @staticmethod
+    def of_market_data(
+        journal: str | os.PathLike[str],
+        names_file: str | os.PathLike[str],
+        store: SnapshotStore,
+        *,
+        interval_s: float = 300.0,
+        keep: int = 12,
+        lag_count_max: int = 1_000_000,
+        prove_by_loading: bool = True,
+        tell: Callable[[str, dict[str, Any]], object] | None = None,
+    ) -> Follower:
+        """Of a venue's market data: `store` is one of kind `market_data` in `<snapshots>/orders/market_data`, where `MarketDataEngine` looks.
+
+        `names_file` is the one that `MarketDataEngine` is given. Raises: as `of_venue`.
+        """
     @property
     def status(self) -> dict[str, Any]:
         """applied, durable, lag_count, lagging, snapshot_count, snapshot, failure, trouble."""
@@ -603,7 +622,7 @@ class MarketDataEngine:
     ) -> MarketDataEngine:
         """Starts it over `feeds`, the journal directory of each venue; `wait` is spin, hybrid or park.
 
-        A feed of which `snapshots_dir` holds a snapshot is derived from there on, else from its first message: see
+        A feed of which `snapshots_dir` holds a snapshot, the own venue too, is derived from there on, else from its first message: see
         `taken_up`. What is published is the same.
         `venue` is the node's own venue, as one more feed `local`: the journal directory of `orders`, whose engine has to run or to
         have run, and the file that its instruments' names are kept in.
@@ -1417,6 +1436,15 @@ def snapshot_is_of_history(journal: str | os.PathLike[str], snapshots: str | os.
 
     Raises: SnapshotMismatchError for one that is whole and contradicts the journal; SnapshotError, JournalError.
     """
+
+def usable_market_data_snapshots(
+    journal_dir: str | os.PathLike[str],
+    names_file: str | os.PathLike[str],
+    snapshots_dir: str | os.PathLike[str],
+    sequence_max: int,
+    count: int,
+) -> tuple[list[int], list[str]]:
+    """As `usable_venue_snapshots`, of the venue's market data; `names_file` is the one that `MarketDataEngine` is given."""
 
 def usable_venue_snapshots(
     journal_dir: str | os.PathLike[str], snapshots_dir: str | os.PathLike[str], sequence_max: int, count: int

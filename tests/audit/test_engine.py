@@ -286,5 +286,5 @@ def test_a_journal_that_has_lost_its_first_commands_is_refused_where_no_snapshot
     before = trail(url, tmp_path)
     assert compact(journal, 1_500).first_sequence > 1_000
     failed = until(engines(url), lambda status: status.state == "failed")
-    assert "no usable snapshot stands before it" in failed.problem
+    assert "it can only be made again from a snapshot" in failed.problem
     assert trail(url, tmp_path) == before

@@ -12,9 +12,17 @@ import pytest
 
 import tidebook as tb
 from tests.venue.market import opening, stream
-from tidebook._core import MarketDataEngine, VenueEngine, schemas
+from tidebook._core import (
+    Follower,
+    MarketDataEngine,
+    SnapshotStore,
+    VenueEngine,
+    compact_journal,
+    schemas,
+    usable_market_data_snapshots,
+)
 from tidebook.api.whole_book import WholeBook
-from tidebook.errors import ChannelError
+from tidebook.errors import ChannelError, SnapshotError
 from tidebook.feeds.status import StatusKind
 from tidebook.venue import ExecutionKind, Records, Session, Side, commands, place, session
 
@@ -35,6 +43,7 @@ class Venue:
 
     def __init__(self, directory: Path) -> None:
         self.rings, self.journal, self.names = directory / "rings", directory / "orders", directory / "names.json"
+        self.snapshots = directory / "snapshots"
         self.rings.mkdir(mode=0o700)
         self.names.write_text(NAMES)
         self.sent = 0
@@ -42,8 +51,11 @@ class Venue:
     @contextmanager
     def running(self, shards: int = 1) -> Iterator["Venue"]:
         room: dict[str, Any] = {"orders_max": 1 << 14, "accounts_max": 64, "instruments_max": 8}
-        self.engine = VenueEngine(self.rings, self.journal, shards=shards, **room)
-        self.market_data = MarketDataEngine({}, self.rings, venue=(self.journal, self.names))
+        room["segment_size_bytes"] = 1 << 18
+        self.engine = VenueEngine(self.rings, self.journal, shards=shards, snapshots_dir=self.snapshots, **room)
+        self.market_data = MarketDataEngine(
+            {}, self.rings, venue=(self.journal, self.names), snapshots_dir=self.snapshots
+        )
         try:
             yield self
         finally:
@@ -58,6 +70,20 @@ class Venue:
         self.sent += len(batch)
         until(lambda: self.engine.status()["source_sequence"] == self.sent)
         until(lambda: self.engine.status()["durable"] == self.engine.status()["sequence"])
+
+    def save(self) -> int:
+        """Takes a snapshot of the venue and one of its market data; the command they stand behind."""
+        of_venue = SnapshotStore(self.snapshots / "orders" / "orders", "orders")
+        of_market_data = SnapshotStore(self.snapshots / "orders" / "market_data", "market_data")
+        followers = [
+            Follower.of_venue(self.journal, of_venue),
+            Follower.of_market_data(self.journal, self.names, of_market_data),
+        ]
+        taken = {found["place"]["sequence"] for follower in followers if (found := follower.snapshot())}
+        for follower in followers:
+            follower.stop()
+        (sequence,) = taken
+        return int(sequence)
 
     @property
     def sequence(self) -> int:
@@ -81,7 +107,7 @@ class Venue:
 
     def assert_books(self) -> None:
         """The newest image of each book is the venue's own depth at the same command."""
-        replica = tb.Venue.open(self.journal)
+        replica = tb.Venue.open(self.journal, snapshots=self.snapshots / "orders" / "orders")
         assert replica.sequence == self.sequence
         images = {int(row["instrument_id"]): row for row in self.held("md.book")}
         for index, number in enumerate(replica.instrument_ids()):
@@ -139,6 +165,8 @@ def test_md_is_what_executions_and_depth_say_also_after_a_stop_without_market_da
             assert trades[field].tolist() == fills[field].tolist(), field
         assert trades["ts_event"].tolist() == fills["ts"].tolist()
         said = venue.held("md.status")
+        # Where the engine's thread began behind the first commands it tells sessions as a start does.
+        said = said[said["source_index"] < 1 << 19]
         assert said["found"][said["kind"] == StatusKind.SESSION_CHANGED].tolist() == [Session.CONTINUOUS] * 2
         for channel in ("md.trades", "md.depth", "md.quotes", "md.status", "md.bars"):
             venue.assert_in_order(channel)
@@ -173,6 +201,78 @@ def test_md_is_what_executions_and_depth_say_also_after_a_stop_without_market_da
         venue.send(stream(10, 500, begin=venue.sequence))
         venue.settle()
         venue.assert_books()
+
+
+def test_market_data_begins_behind_a_snapshot_with_what_all_commands_give_also_where_the_first_are_gone(
+    tmp_path: Path,
+) -> None:
+    """One venue's market data is made of all commands and another's of a snapshot and what came behind it, which is all that its journal has."""
+    venue, whole = Venue(tmp_path), tmp_path / "whole"
+    with venue.running():
+        venue.send(opening())
+        venue.send(stream(7, 6_000, begin=venue.sequence))
+        venue.settle()
+        behind = venue.save()
+        assert behind == venue.sequence
+        venue.send(stream(8, 3_000, begin=venue.sequence))
+        venue.settle()
+        venue.assert_books()
+        levels, trades = venue.held("md.depth"), venue.held("md.trades")
+    shutil.copytree(venue.journal, whole)
+
+    removed = compact_journal(venue.journal, behind + 1)
+    assert 1 < removed["first_sequence"] <= behind + 1
+    found, refused = usable_market_data_snapshots(venue.journal, venue.names, venue.snapshots, 1 << 62, 5)
+    assert (found, refused) == ([behind], [])
+    # A start with the rings there goes on; one after a reboot begins behind the snapshot.
+    images: dict[int, np.void] = {}
+    sequence = 0
+    for lost in (False, True):
+        if lost:
+            shutil.rmtree(venue.rings)
+            venue.rings.mkdir(mode=0o700)
+        with venue.running():
+            assert venue.market_data.taken_up == [("local", behind, [])]
+            assert venue.market_data.made_anew is None
+            venue.settle()
+            images = {int(row["instrument_id"]): row for row in venue.held("md.book")}
+            definitions = [bytes(row["symbol"]).rstrip(b"\0").decode() for row in venue.held("md.instruments")]
+            assert definitions == ["BTC-USD.LOCAL", "2.LOCAL"]
+            if not lost:
+                assert venue.held("md.trades").tobytes() == trades.tobytes()
+                again = venue.held("md.depth")
+                assert again[again["source_index"] < 1 << 19].tobytes() == levels.tobytes()
+            sequence = venue.sequence
+    # It is what one says that has carried all commands out.
+    (tmp_path / "other").mkdir()
+    other = Venue(tmp_path / "other")
+    shutil.copytree(whole, other.journal)
+    with other.running():
+        assert other.market_data.taken_up == [("local", 0, [])]
+        other.settle()
+        for number, image in {int(row["instrument_id"]): row for row in other.held("md.book")}.items():
+            for field in ("source_sequence", "venue_sequence", "bid_price", "bid_size", "ask_price", "ask_size"):
+                assert np.array_equal(image[field], images[number][field]), field
+    with venue.running():
+        venue.sent = venue.engine.status()["source_sequence"]
+        venue.send(stream(9, 1_000, begin=sequence))
+        venue.settle()
+        venue.assert_books()
+        for channel in ("md.trades", "md.depth", "md.quotes", "md.bars"):
+            venue.assert_in_order(channel)
+            assert len(venue.held(channel)), channel
+
+    # Without a snapshot there is nothing to begin with, and it says what to do.
+    shutil.rmtree(venue.snapshots / "orders" / "market_data")
+    with (
+        pytest.raises(
+            SnapshotError,
+            match=rf"orders begins with command {removed['first_sequence']}.*snapshots/orders/market_data",
+        ),
+        venue.running(),
+    ):
+        pass
+    venue.engine.stop()
 
 
 def test_a_start_tells_every_book_again_to_who_has_heard_of_none(tmp_path: Path) -> None:

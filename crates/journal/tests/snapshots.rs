@@ -199,6 +199,35 @@ fn rotation_keeps_the_newest_that_verify_and_the_damaged_ones_between_them() {
 }
 
 #[test]
+fn rotation_spares_the_newest_two_that_can_be_used_up_to_where_somebody_stands() {
+    let (journal, disk) = (journal(), MemoryStorage::new());
+    let snapshots = store(&disk);
+    for sequence in [5, 10, 15, 20, 25, 30] {
+        take(&journal, &snapshots, sequence);
+    }
+    let mut damaged = disk.bytes(&name(15));
+    damaged[4200] ^= 1;
+    disk.set_bytes(&name(15), damaged);
+    let snapshots = store(&disk);
+    // A clone is the same store.
+    snapshots.clone().spare(17);
+    let rotation = snapshots.rotate(2).unwrap();
+    assert_eq!(
+        (rotation.kept, rotation.removed, rotation.damaged),
+        (vec![5, 10, 25, 30], vec![20], vec![15]),
+        "of those up to 17 one is damaged, so the two before it stay"
+    );
+    // Those that stay anyway count.
+    snapshots.spare(30);
+    let rotation = snapshots.rotate(2).unwrap();
+    assert_eq!((rotation.kept, rotation.removed), (vec![25, 30], vec![5, 10, 15]));
+    take(&journal, &snapshots, 35);
+    snapshots.spare(0);
+    assert_eq!(snapshots.rotate(2).unwrap().kept, [30, 35]);
+    assert_eq!(snapshots.list().unwrap(), [30, 35]);
+}
+
+#[test]
 fn a_damaged_snapshot_is_written_anew_and_a_whole_one_left_alone() {
     let (journal, disk) = (journal(), MemoryStorage::new());
     let snapshots = store(&disk);

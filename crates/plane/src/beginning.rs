@@ -120,12 +120,12 @@ fn places(
     Ok((Arc::new(Directory::new(journal_dir)), snapshots))
 }
 
-fn said(refused: &[Refused]) -> Vec<String> {
+pub(crate) fn said(refused: &[Refused]) -> Vec<String> {
     refused.iter().map(|refused| refused.reason.to_string()).collect()
 }
 
 /// First sequence that the journal holds; 1 when there is none yet.
-fn first_sequence(journal_dir: &Path) -> Result<u64, PlaneError> {
+pub(crate) fn first_sequence(journal_dir: &Path) -> Result<u64, PlaneError> {
     match JournalReader::open(journal_dir, ReaderOptions::default()) {
         Ok(reader) => Ok(reader.next_sequence()),
         Err(JournalError::Absent { .. }) => Ok(1),

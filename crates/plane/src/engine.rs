@@ -21,6 +21,7 @@ use tidebook_ring::tuning::{Effect, MemoryTuning, pin_thread};
 use tidebook_ring::{Ring, Wait, wait_any};
 use tidebook_types::command::COMMAND_SIZE_BYTES;
 use tidebook_types::{BookImage, Command, Health, InstrumentId, RawMessage, Venue};
+use tidebook_venue::VenueOptions;
 use zerocopy::{FromBytes, FromZeros};
 
 use crate::beginning::{Beginning, earliest};
@@ -30,6 +31,7 @@ use crate::histogram::HistogramSnapshot;
 use crate::input::FeedInput;
 use crate::latency::{Latencies, LatencyStage};
 use crate::local_feed::LocalFeed;
+use crate::local_history::{LocalBeginning, earliest_local};
 use crate::output::{FeedIdentity, MarketDataChannels, Resume, SNAPSHOT_INDEX};
 use crate::venue_recovery::ORDERS;
 use crate::venue_sizes::VenueSizes;
@@ -60,6 +62,25 @@ pub struct VenueSource {
     pub journal_dir: PathBuf,
     /// File that says what its instruments are called; those that it does not name are called by their numbers.
     pub names_file: PathBuf,
+    /// Directory of all snapshots, see [`crate::market_data_snapshots_path`]; without it a start carries every command out again.
+    pub snapshots_dir: Option<PathBuf>,
+}
+
+impl VenueSource {
+    fn room(&self) -> Result<VenueOptions, PlaneError> {
+        Ok(VenueSizes::of_journal(&self.journal_dir)?.unwrap_or_default().venue)
+    }
+
+    fn earliest(&self) -> Result<Option<u64>, PlaneError> {
+        earliest_local(self.room()?, &self.journal_dir, &self.names_file, self.snapshots_dir.as_deref())
+    }
+
+    fn begin(&self, behind_max: u64) -> Result<(Beginning, Option<LocalFeed>), PlaneError> {
+        let snapshots_dir = self.snapshots_dir.as_deref();
+        let LocalBeginning { feed, local, refused } =
+            LocalBeginning::find(self.room()?, &self.journal_dir, &self.names_file, snapshots_dir, behind_max)?;
+        Ok((Beginning { state: feed, refused }, Some(local)))
+    }
 }
 
 /// What an engine is started with.
@@ -181,8 +202,7 @@ impl MarketDataEngine {
         feeds.extend(local.as_ref().map(|local| FeedSource {
             venue: Venue::Local,
             journal_dir: local.journal_dir.clone(),
-            // Those of its engine are of another state; its feed is derived from the first command on.
-            snapshots_dir: None,
+            snapshots_dir: local.snapshots_dir.clone(),
         }));
         check(&feeds)?;
         let (mut rings, mut identities) = (Vec::new(), Vec::new());
@@ -191,7 +211,10 @@ impl MarketDataEngine {
             let path = tidebook_ring::paths::ring_path(&rings_dir, &channel_of(*venue))?;
             let ring = Ring::open(path)?;
             tune(&ring, memory, &mut in_force);
-            let earliest = earliest(*venue, journal_dir, snapshots_dir.as_deref())?;
+            let earliest = match &local {
+                Some(local) if *venue == Venue::Local => local.earliest()?,
+                _ => earliest(*venue, journal_dir, snapshots_dir.as_deref())?,
+            };
             identities.push(FeedIdentity::of(*venue, &ring, earliest));
             rings.push(ring);
         }
@@ -207,15 +230,10 @@ impl MarketDataEngine {
         let (mut lanes, mut taken_up) = (Vec::new(), Vec::new());
         for (((feed, ring), resume), shared) in feeds.into_iter().zip(rings).zip(opened.resume).zip(&shared.feeds) {
             let FeedSource { venue, journal_dir, snapshots_dir } = feed;
-            let local = match &local {
-                Some(local) if venue == Venue::Local => {
-                    let sizes = VenueSizes::of_journal(&journal_dir)?.unwrap_or_default();
-                    Some(LocalFeed::new(sizes.venue, &local.names_file))
-                }
-                _ => None,
+            let (Beginning { state, refused }, local) = match &local {
+                Some(local) if venue == Venue::Local => local.begin(resume.behind_max())?,
+                _ => (Beginning::find(venue, &journal_dir, snapshots_dir.as_deref(), resume.behind_max())?, None),
             };
-            let Beginning { state, refused } =
-                Beginning::find(venue, &journal_dir, snapshots_dir.as_deref(), resume.behind_max())?;
             opened.channels.begin_with(&state, &resume)?;
             let behind = state.sequence();
             shared.begin(&state);

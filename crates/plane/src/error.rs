@@ -63,6 +63,19 @@ pub enum PlaneError {
         /// Why each snapshot that is there cannot be used.
         refused: Vec<String>,
     },
+    /// Nothing to take the market data of the node's own venue up with.
+    #[error(
+        "orders begins with command {first}, and no snapshot of its market data from there on can be used{}; put the older segments, or \
+         snapshots of `snapshots/orders/market_data` that this release reads, back from a backup, start the release that wrote the \
+         snapshots, or begin in a new data directory",
+        because(refused)
+    )]
+    NoMarketData {
+        /// First command of the journal.
+        first: u64,
+        /// Why each snapshot that is there cannot be used.
+        refused: Vec<String>,
+    },
     /// The channels have to be made anew, but a process that lives has one open.
     #[error("{ring} must be made anew ({reason}) but {who} has it open; stop it first")]
     InUse {

@@ -19,6 +19,9 @@ use tidebook_venue::{Venue, VenueOptions};
 use crate::error::PlaneError;
 use crate::venue_names::instrument_names;
 
+/// Of a venue that another takes the place of.
+const NO_ROOM: VenueOptions = VenueOptions { orders_max: 1, instruments_max: 1, accounts_max: 1 };
+
 /// What an order shows in its book.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Shown {
@@ -33,12 +36,12 @@ type Place = (u32, i8, i64);
 
 /// An instrument by its number on `orders`.
 #[derive(Debug)]
-struct Listed {
-    index: u32,
-    symbol: Vec<u8>,
-    session: Session,
+pub(crate) struct Listed {
+    pub(crate) index: u32,
+    pub(crate) symbol: Vec<u8>,
+    pub(crate) session: Session,
     /// Price and size that its auction would give now; 0 where there is none.
-    indicative: (i64, i64),
+    pub(crate) indicative: (i64, i64),
 }
 
 /// Where trading in an instrument stands.
@@ -83,6 +86,28 @@ impl LocalFeed {
             body: Vec::new(),
             context: Vec::new(),
         }
+    }
+
+    /// Behind the last command of `venue`, whose instruments are these by their numbers. What orders show is taken from them.
+    pub(crate) fn of_parts(venue: Venue, names_file: &Path, listed: Vec<(u32, Listed)>) -> Self {
+        let mut feed = Self { venue, listed: listed.into_iter().collect(), ..Self::new(NO_ROOM, names_file) };
+        for order in feed.venue.open_orders() {
+            feed.look_at(order.order_id);
+        }
+        feed.changed.clear();
+        feed
+    }
+
+    /// The matching engine that carries the commands out.
+    pub(crate) const fn venue(&self) -> &Venue {
+        &self.venue
+    }
+
+    /// The instruments with their numbers, in the order of their definition.
+    pub(crate) fn listed(&self) -> Vec<(u32, &Listed)> {
+        let mut all: Vec<_> = self.listed.iter().map(|(number, listed)| (*number, listed)).collect();
+        all.sort_unstable_by_key(|(_, listed)| listed.index);
+        all
     }
 
     /// Where trading in every instrument stands, in the order of their definition.

@@ -105,10 +105,12 @@ pub enum LocalVenueError {
         sequence: u64,
     },
     /// A journal without its beginning.
-    #[error("the journal begins with command {first}, and no usable snapshot stands before it")]
+    #[error("orders begins with command {first}, so {}", beginning(*earliest))]
     NoBeginning {
         /// First it has.
         first: u64,
+        /// First command behind which the snapshots that were named can make the venue again, if any can.
+        earliest: Option<u64>,
     },
     /// Reading the journal.
     #[error(transparent)]
@@ -122,6 +124,15 @@ pub enum LocalVenueError {
         /// The next command.
         sequence: u64,
     },
+}
+
+fn beginning(earliest: Option<u64>) -> String {
+    match earliest {
+        Some(earliest) => format!("this venue can be made again from command {earliest} on"),
+        None => "it can only be made again from a snapshot behind which its commands are left: name the directory with them \
+                 (`snapshots/orders/orders` of a data directory)"
+            .to_owned(),
+    }
 }
 
 /// What happened, in order.
@@ -516,20 +527,27 @@ impl LocalVenue {
         };
         check_room(options.venue.orders_max)?;
         let make = || Replay::new(options.risk, Venue::new(options.venue), false);
-        let start = match snapshots {
-            Some(directory) => {
-                let store = SnapshotStore::open(directory, ORDERS)?;
-                snapshot::newest_usable(make, &storage, &store, last)?.0
-            }
+        let store = snapshots.map(|directory| SnapshotStore::open(directory, ORDERS)).transpose()?;
+        let start = match &store {
+            Some(store) => snapshot::newest_usable(make, &storage, store, last)?.0,
             None => None,
         };
         let mut venue = match start {
             Some((facts, replay)) => Self::from_state(replay, facts.sequence(), options),
             None => Self::new(options),
         };
-        venue.following = Some(Following { storage, reader: None, recheck, own: None });
-        venue.read_on(last, None, ask)?;
-        Ok(venue)
+        venue.following = Some(Following { storage: Arc::clone(&storage), reader: None, recheck, own: None });
+        match (venue.read_on(last, None, ask), store) {
+            (Err(LocalVenueError::NoBeginning { first, .. }), Some(store)) => {
+                let mut listed = store.list()?.into_iter().filter(|sequence| sequence + 1 >= first);
+                let earliest = listed.try_fold(None, |found, sequence| match found {
+                    Some(_) => Ok::<_, SnapshotError>(found),
+                    None => Ok(snapshot::load_usable(make, &storage, &store, sequence)?.ok().map(|_| sequence)),
+                })?;
+                Err(LocalVenueError::NoBeginning { first, earliest })
+            }
+            (read, _) => read.map(|_| venue),
+        }
     }
 
     /// Applies what has become durable since, up to command `last`; how many commands that were. Nothing where it was not opened from a journal.
@@ -576,15 +594,16 @@ impl LocalVenue {
                 if sequence < expected {
                     continue;
                 }
-                if sequence > last {
-                    return Ok(self.sequence - began);
-                }
+                // Also where it is behind `last`: a venue that has not got there must not be given as the one that has.
                 if sequence > expected {
                     return Err(if self.sequence == 0 {
-                        LocalVenueError::NoBeginning { first: sequence }
+                        LocalVenueError::NoBeginning { first: sequence, earliest: None }
                     } else {
                         LocalVenueError::NotNext { expected, found: sequence }
                     });
+                }
+                if sequence > last {
+                    return Ok(self.sequence - began);
                 }
                 if sequence % ASK_SPACING == 0 && ask(sequence).is_break() {
                     return Err(LocalVenueError::Interrupted { sequence });

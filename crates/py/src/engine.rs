@@ -28,7 +28,9 @@ impl From<PlaneError> for Raised {
                 Self::new(errors::STATE, error.to_string())
             }
             error @ PlaneError::JournalStopped => Self::new(errors::JOURNAL, error.to_string()),
-            error @ PlaneError::NoBeginning { .. } => Self::new(errors::SNAPSHOT, error.to_string()),
+            error @ (PlaneError::NoBeginning { .. } | PlaneError::NoMarketData { .. }) => {
+                Self::new(errors::SNAPSHOT, error.to_string())
+            }
             error @ PlaneError::InUse { .. } => Self::new(errors::ENDPOINT_BUSY, error.to_string()),
             error => Self::new(errors::CHANNEL, error.to_string()),
         }
@@ -68,7 +70,7 @@ impl MarketDataEngine {
         feeds.sort_unstable_by_key(|feed| feed.venue);
         let (wait, confinement) = (wait_of(wait)?, confinement_of(seccomp)?);
         let memory = MemoryTuning { lock: lock_memory, huge_pages, numa_node };
-        let venue = venue.map(|(journal_dir, names_file)| VenueSource { journal_dir, names_file });
+        let venue = venue.map(|(journal_dir, names_file)| VenueSource { journal_dir, names_file, snapshots_dir });
         let options = EngineOptions { feeds, venue, rings_dir, wait, stages_every, cpu, memory, confinement };
         py.detach(|| tidebook_plane::MarketDataEngine::start(options))
             .map(|engine| Self(Mutex::new(Some(engine))))

@@ -97,7 +97,10 @@ mod _core {
     #[pymodule_export]
     use super::schema::{Schema, schemas};
     #[pymodule_export]
-    use super::snapshots::{Follower, SnapshotStore, recover_state, snapshot_is_of_history, usable_venue_snapshots};
+    use super::snapshots::{
+        Follower, SnapshotStore, recover_state, snapshot_is_of_history, usable_market_data_snapshots,
+        usable_venue_snapshots,
+    };
     #[pymodule_export]
     use super::units::{format_units, parse_units};
     #[pymodule_export]

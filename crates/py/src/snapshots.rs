@@ -12,7 +12,7 @@ use tidebook_journal::snapshot::{
 };
 use tidebook_journal::storage::{Directory, Storage};
 use tidebook_journal::{Hashes, State, StateError};
-use tidebook_plane::{VenueSizes, new_venue};
+use tidebook_plane::{LocalHistory, VenueSizes, new_venue};
 
 use crate::errors::{self, Fact, Raised};
 use crate::journal::with_errno;
@@ -223,6 +223,11 @@ impl SnapshotStore {
         Ok(found)
     }
 
+    /// Has every rotation leave the newest two up to `sequence` too.
+    fn spare(&self, sequence: u64) {
+        self.0.spare(sequence);
+    }
+
     /// Highest sequence the snapshots prove to have been durable in the journal.
     fn proven_durable(&self, py: Python<'_>, journal: PathBuf) -> PyResult<u64> {
         py.detach(|| snapshot::proven_durable(&storage(&journal), &self.0)).map_err(raised)
@@ -326,6 +331,26 @@ impl Follower {
     ) -> PyResult<Self> {
         let sizes = py.detach(|| VenueSizes::of_journal(&journal)).map_err(Raised::from)?.unwrap_or_default();
         let make = move || new_venue(sizes, false);
+        Self::start(py, make, &journal, store, (interval_s, keep, lag_count_max, prove_by_loading), tell)
+    }
+
+    /// Of the market data of a venue, from its journal of `orders` and the names of its instruments.
+    #[staticmethod]
+    #[pyo3(signature = (journal, names_file, store, *, interval_s=300.0, keep=12, lag_count_max=1_000_000, prove_by_loading=true, tell=None))]
+    #[allow(clippy::too_many_arguments, reason = "options by their names")]
+    fn of_market_data(
+        py: Python<'_>,
+        journal: PathBuf,
+        names_file: PathBuf,
+        store: &SnapshotStore,
+        interval_s: f64,
+        keep: usize,
+        lag_count_max: u64,
+        prove_by_loading: bool,
+        tell: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
+        let sizes = py.detach(|| VenueSizes::of_journal(&journal)).map_err(Raised::from)?.unwrap_or_default();
+        let make = move || LocalHistory::new(sizes.venue, &names_file);
         Self::start(py, make, &journal, store, (interval_s, keep, lag_count_max, prove_by_loading), tell)
     }
 
@@ -506,6 +531,22 @@ pub fn usable_venue_snapshots(
 ) -> PyResult<(Vec<u64>, Vec<String>)> {
     py.detach(|| tidebook_plane::usable_venue_snapshots(&journal_dir, &snapshots_dir, sequence_max, count))
         .map_err(|error| Raised::from(error).into())
+}
+
+/// The same of the market data of a venue, whose names are in `names_file`.
+#[pyfunction]
+pub fn usable_market_data_snapshots(
+    py: Python<'_>,
+    journal_dir: PathBuf,
+    names_file: PathBuf,
+    snapshots_dir: PathBuf,
+    sequence_max: u64,
+    count: usize,
+) -> PyResult<(Vec<u64>, Vec<String>)> {
+    py.detach(|| {
+        tidebook_plane::usable_market_data_snapshots(&journal_dir, &names_file, &snapshots_dir, sequence_max, count)
+    })
+    .map_err(|error| Raised::from(error).into())
 }
 
 /// Whether a snapshot, of whatever kind of state, is whole and of this journal's history.

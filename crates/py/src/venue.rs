@@ -45,7 +45,7 @@ impl From<LocalVenueError> for Raised {
                 Self::new(errors::SNAPSHOT, message).fact("path", Fact::Text(path.display().to_string()))
             }
             LocalVenueError::Empty => Self::new(errors::SNAPSHOT, message),
-            LocalVenueError::NoBeginning { first } => {
+            LocalVenueError::NoBeginning { first, .. } => {
                 Self::new(errors::JOURNAL_COMPACTED, message).fact("first_sequence", Fact::Number(first))
             }
             _ => Self::new(errors::STATE, message),

@@ -50,6 +50,8 @@ log = logger("node.hosted_venue")
 CHANNEL: Final = VENUE_CHANNEL
 FEED: Final = "local"
 """What the market data engine calls it, beside the venues out in the world."""
+MARKET_DATA: Final = "market_data"
+"""Kind of the snapshots of its market data."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +90,7 @@ class HostedVenue:
         self._lives_sequence = 0
         """Last command of the file."""
         self._lives_lock = threading.Lock()
-        self._snapshots: Follower | None = None
+        self._snapshots: list[Follower] = []
         self.audit: AuditEngine | AuditProcess | None = None
         try:
             self.follower = self._followed = self._begin(rings, settings.remembered)
@@ -96,13 +98,7 @@ class HostedVenue:
             """Commands that the gateway read at the start."""
             self.names.require(self.follower.lives.numbers())
             self._local = LocalVenue(rings, self.follower, lambda: self.engine.failure, lambda: self.away)
-            self._snapshots = Follower.of_venue(
-                self.journal,
-                SnapshotStore(self._lives_snapshots, CHANNEL),
-                interval_s=plan.snapshots.interval_s,
-                keep=plan.snapshots.keep,
-                tell=_tell_snapshot,
-            )
+            self._begin_snapshots(plan.snapshots)
             if plan.audit_url is not None:
                 self.audit = _audit(plan, data, self.journal, rings)
                 self.audit.start()
@@ -135,6 +131,14 @@ class HostedVenue:
                 continue
             await self.follower.wait_durable(picture.sequence)
             await asyncio.to_thread(self._keep, picture)
+
+    def _begin_snapshots(self, options: SnapshotOptions) -> None:
+        """Of the venue, and of its market data, which has bars, names and numbers that the venue does not know."""
+        common: dict[str, Any] = {"interval_s": options.interval_s, "keep": options.keep, "tell": _tell_snapshot}
+        of_venue = SnapshotStore(self._lives_snapshots, CHANNEL)
+        of_market_data = SnapshotStore(self._lives_snapshots.with_name(MARKET_DATA), MARKET_DATA)
+        self._snapshots.append(Follower.of_venue(self.journal, of_venue, **common))
+        self._snapshots.append(Follower.of_market_data(self.journal, self._names_file, of_market_data, **common))
 
     def _begin(self, rings: Path, remembered: int) -> OrdersFollower:
         """A follower that goes on from the lives that were kept, if they are those of this journal; else from the first command."""
@@ -215,8 +219,8 @@ class HostedVenue:
             self._local.close()
         if self.audit is not None and not self.audit.stop():
             log.warning("the audit trail's database did not answer; the next start goes on where its rows end")
-        if self._snapshots is not None:
-            self._snapshots.stop()
+        for follower in self._snapshots:
+            follower.stop()
         picture = None
         if self._followed is not None:
             picture = self._followed.picture()

@@ -11,6 +11,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::error::{SnapshotError, io_error};
@@ -116,6 +117,8 @@ pub struct SnapshotStore {
     verified: Arc<Mutex<BTreeSet<(u64, u64)>>>,
     /// Those that could be used when that was last looked at.
     usable: Arc<Mutex<BTreeSet<u64>>>,
+    /// Somebody begins behind one up to here, see [`SnapshotStore::spare`]; 0: nobody.
+    spared: Arc<AtomicU64>,
 }
 
 impl fmt::Debug for SnapshotStore {
@@ -143,7 +146,13 @@ impl SnapshotStore {
             let rule = "1 to 255 bytes of a-z 0-9 . _ -";
             return Err(SnapshotError::Option { option: "kind", value: kind.into(), rule });
         }
-        Ok(Self { storage, kind: kind.into(), verified: Arc::default(), usable: Arc::default() })
+        Ok(Self {
+            storage,
+            kind: kind.into(),
+            verified: Arc::default(),
+            usable: Arc::default(),
+            spared: Arc::default(),
+        })
     }
 
     /// Kind of the states.
@@ -268,6 +277,12 @@ impl SnapshotStore {
         mapped(facts, &*file)
     }
 
+    /// Has every rotation from now on leave the newest 2 up to `sequence` too: somebody who is no further will begin behind one of
+    /// them. 0: nobody will.
+    pub fn spare(&self, sequence: u64) {
+        self.spared.store(sequence, Ordering::Release);
+    }
+
     /// Removes what is older than the newest `keep` that verify. Damaged ones among these count for nothing and stay.
     ///
     /// # Errors
@@ -319,21 +334,23 @@ impl SnapshotStore {
         let _lock = self.lock()?;
         // A name that is not durable yet must not be what an older snapshot goes for.
         self.storage.sync_directory().map_err(io_error("sync", &self.path()))?;
-        let mut rotation = Rotation::default();
+        let spared_max = self.spared.load(Ordering::Acquire);
+        let (mut rotation, mut newest_count, mut spared_count) = (Rotation::default(), 0, 0);
         for sequence in self.list()?.into_iter().rev() {
-            if rotation.kept.len() == keep {
+            if newest_count == keep && (sequence > spared_max || spared_count >= KEEP_MIN) {
                 let name = frame::file_name(sequence);
                 self.storage.remove(&name).map_err(io_error("remove", &self.storage.path(&name)))?;
                 rotation.removed.push(sequence);
                 continue;
             }
             // Those that recovery would use are read anew, however often they were.
-            let found = if counts(sequence, rotation.kept.len() < KEEP_MIN)? {
-                &mut rotation.kept
+            if counts(sequence, newest_count < KEEP_MIN)? {
+                newest_count = keep.min(newest_count + 1);
+                spared_count += usize::from(sequence <= spared_max);
+                rotation.kept.push(sequence);
             } else {
-                &mut rotation.damaged
-            };
-            found.push(sequence);
+                rotation.damaged.push(sequence);
+            }
         }
         if !rotation.removed.is_empty() {
             self.storage.sync_directory().map_err(io_error("sync", &self.path()))?;
