@@ -97,7 +97,9 @@ impl VenueEngine {
             word.store(value, Ordering::Relaxed);
         }
         let (risk, mut venue) = replay.into_parts();
-        venue.touch();
+        if shards == 1 {
+            venue.touch();
+        }
         let counts = Counts::default();
         let mut clock = VenueClock::behind(risk.ts());
         let last_ts = clock.now();

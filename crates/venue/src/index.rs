@@ -8,7 +8,7 @@
 //! the caches, and is moved into the table when a later one needs its place: the table has room for all, and every first touch of
 //! one of its lines misses every cache. Cost: one look more for who is in the table.
 
-/// Order ids to slots. Made for so many at the start, so it never grows: half of the table's places stay free.
+/// Order ids to slots. Half of the table's places stay free: one that is made for as many orders as there can be never grows.
 #[derive(Debug, Clone)]
 pub(crate) struct OrderIndex {
     /// The newest orders, each in the place its id has here. Nothing is both here and in the table.
@@ -20,8 +20,9 @@ pub(crate) struct OrderIndex {
 const RECENT: u64 = 1 << 14;
 
 impl OrderIndex {
-    pub(crate) fn new(max: u32) -> Self {
-        let table = OrderTable::new(max);
+    /// For so many orders; with more it doubles, which looks at each of them once.
+    pub(crate) fn new(expected: u32) -> Self {
+        let table = OrderTable::new(expected);
         Self { recent: vec![[0; 2]; RECENT.min(table.mask + 1) as usize], table }
     }
 
@@ -78,15 +79,28 @@ struct OrderTable {
     /// Id and slot; id 0 is free. Arrays, because the allocator gives those zeroed without a write, so that room nobody uses costs nothing.
     entries: Vec<[u64; 2]>,
     mask: u64,
+    len: u64,
 }
 
 /// Ids of one line of the table: 4 of 16 bytes.
 const LINE_BITS: u32 = 2;
 
 impl OrderTable {
-    fn new(max: u32) -> Self {
-        let places = (u64::from(max) * 2).next_power_of_two().max(16);
-        Self { entries: vec![[0; 2]; places as usize], mask: places - 1 }
+    fn new(expected: u32) -> Self {
+        Self::with_places((u64::from(expected) * 2).next_power_of_two().max(16))
+    }
+
+    fn with_places(places: u64) -> Self {
+        Self { entries: vec![[0; 2]; places as usize], mask: places - 1, len: 0 }
+    }
+
+    #[cold]
+    fn double(&mut self) {
+        let doubled = Self::with_places(2 * self.entries.len() as u64);
+        let old = std::mem::replace(self, doubled);
+        for [id, slot] in old.entries.into_iter().filter(|[id, _]| *id != 0) {
+            self.insert(id, slot as u32);
+        }
     }
 
     #[inline]
@@ -113,6 +127,10 @@ impl OrderTable {
     }
 
     fn insert(&mut self, id: u64, slot: u32) {
+        if 2 * self.len > self.mask {
+            self.double();
+        }
+        self.len += 1;
         let mut place = self.home(id);
         while self.entries[place as usize][0] != 0 {
             debug_assert_ne!(self.entries[place as usize][0], id);
@@ -122,6 +140,7 @@ impl OrderTable {
     }
 
     fn remove(&mut self, id: u64) {
+        self.len -= 1;
         let mut hole = self.home(id);
         while self.entries[hole as usize][0] != id {
             debug_assert_ne!(self.entries[hole as usize][0], 0, "it is there");
@@ -212,21 +231,29 @@ mod tests {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (seed >> 33) % bound
         };
-        let (mut index, mut known) = (OrderIndex::new(500), BTreeMap::new());
+        // One that has room for all, and one that has to double, which it does as often as it must.
+        let (mut index, mut growing, mut known) = (OrderIndex::new(500), OrderIndex::new(5), BTreeMap::new());
+        let places = index.table.entries.len();
         for step in 0..50_000_u64 {
             let id = step * 2 + random(2) + 1;
             if known.len() < 500 && random(2) == 0 {
                 index.insert(id, step as u32);
+                growing.insert(id, step as u32);
                 known.insert(id, step as u32);
             } else if let Some((&id, _)) = known.range(random(step * 2 + 1)..).next() {
                 known.remove(&id);
                 index.remove(id);
-                assert_eq!(index.find(id), None);
+                growing.remove(id);
+                assert_eq!((index.find(id), growing.find(id)), (None, None));
             }
             let id = random(step * 2 + 3);
-            assert_eq!(index.find(id), known.get(&id).copied());
+            let expected = known.get(&id).copied();
+            assert_eq!((index.find(id), growing.find(id)), (expected, expected));
         }
-        assert!(known.iter().all(|(id, slot)| index.find(*id) == Some(*slot)));
+        assert!(known.iter().all(|(id, slot)| index.find(*id) == Some(*slot) && growing.find(*id) == Some(*slot)));
+        let grown = growing.table.entries.len();
+        assert!((32..=places).contains(&grown), "{grown}");
+        assert_eq!(index.table.entries.len(), places);
     }
 
     #[test]

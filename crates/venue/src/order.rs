@@ -187,12 +187,14 @@ pub(crate) struct Orders {
 }
 
 impl Orders {
-    pub(crate) fn new(max: u32) -> Self {
+    /// At most `max` are let in; the index is made for the `expected` ones.
+    pub(crate) fn new(max: u32, expected: u32) -> Self {
         let capacity = max as usize;
         Self {
+            // Not touched, so of all that is reserved here only what is used is memory.
             hot: Vec::with_capacity(capacity),
             terms: Vec::with_capacity(capacity),
-            index: OrderIndex::new(max),
+            index: OrderIndex::new(expected),
             free: NONE,
             len: 0,
             max,

@@ -96,8 +96,7 @@ impl Venue {
         let mut bytes = Vec::new();
         self.save(&mut bytes).expect("memory takes all");
         let part = |index| {
-            let mut part = Self::new(self.options);
-            part.shard = Shard { index, count };
+            let mut part = Self::new_part(self.options, Shard { index, count });
             part.load(&bytes).map(|()| part)
         };
         (0..count).map(part).collect()

@@ -75,12 +75,17 @@ pub struct Venue {
 impl Venue {
     /// One without instruments and accounts.
     pub fn new(options: VenueOptions) -> Self {
+        Self::new_part(options, Shard::WHOLE)
+    }
+
+    /// One that is a part: all that there is room for may be its own, and its index is made for its share.
+    pub(crate) fn new_part(options: VenueOptions, shard: Shard) -> Self {
         Self {
             options,
-            shard: Shard::WHOLE,
+            shard,
             time: 0,
             executions: 0,
-            orders: Orders::new(options.orders_max),
+            orders: Orders::new(options.orders_max, options.orders_max.div_ceil(shard.count)),
             accounts: Accounts::default(),
             markets: Vec::new(),
             instruments: NumberIndex::default(),
@@ -95,7 +100,7 @@ impl Venue {
     }
 
     /// Has the kernel give the memory that orders are found by, 32 bytes for each there is room for, before the first of them comes: a live engine
-    /// does this once, one that only replays need not.
+    /// does this once, one that only replays need not. A part has that of its share; where it gets more orders it doubles, some ns an order.
     pub fn touch(&mut self) {
         self.orders.touch();
     }

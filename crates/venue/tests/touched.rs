@@ -48,3 +48,25 @@ fn orders_after_a_touch_wait_for_no_page() {
     assert!(faults < 500, "{faults} pages for 20,000 orders");
     assert_eq!(executions, 3 + 3 * 20_000);
 }
+
+/// Method: pages that the kernel gives for the parts of an empty venue and their indexes, against those for the whole.
+#[test]
+fn the_parts_of_a_venue_take_no_more_memory_than_the_whole_before_there_are_orders() {
+    // Of the newest orders of each part: given when they are read and again when they are written. And some for all else.
+    const RECENT_PAGES: u64 = 2 * 64 + 64;
+    let options = VenueOptions { orders_max: 1 << 20, ..VenueOptions::default() };
+    let pages = |count: u32| {
+        let before = page_faults();
+        let mut parts = Venue::new(options).into_shards(count).unwrap();
+        parts.iter_mut().for_each(Venue::touch);
+        page_faults() - before
+    };
+    let whole = pages(1);
+    assert!(whole > 8_000, "{whole}");
+    for count in [2, 5, 16] {
+        let (found, most) = (pages(count), whole + u64::from(count) * RECENT_PAGES);
+        // Tables have powers of two places.
+        let most = if count.is_power_of_two() { most } else { 2 * most };
+        assert!(found <= most, "{found} pages for {count} parts, {whole} for the whole");
+    }
+}
