@@ -1,11 +1,13 @@
 """`/api/v1` answers with what the view holds, and refuses in problems."""
 
 import logging
+from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.api.conftest import BTC, SECOND, START, Desk, book, trade
+from tests.gateway.serving import served
 from tidebook.api import MarketView, create_app
 from tidebook.api.problems import MEDIA_TYPE
 from tidebook.feeds.status import StatusKind
@@ -189,3 +191,26 @@ async def test_the_schema_lists_every_route_and_knows_problems_only(desk: Desk) 
     assert refused == {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     described = schema["components"]["schemas"]["Depth"]["properties"]["usable"]["description"]
     assert "must not be traded on" in described
+
+
+async def test_a_query_parameter_that_a_route_does_not_take_is_an_error_on_every_route(tmp_path: Path) -> None:
+    """Method: each operation of the schema with one that is unknown, and with one of its own twice; nothing is sent of any."""
+    async with served(tmp_path) as at:
+        await at.begin()
+        before = (await at.get("venue"))["sequence"]
+        schema = (await at.client.get("/openapi.json")).json()
+        asked = 0
+        for path, operations in schema["paths"].items():
+            filled = path.replace("{account}", "alice").replace("{instrument}", "BTC-USD.LOCAL")
+            filled = filled.replace("{order_id}", "1").replace("{client_order_id}", "a")
+            for method, operation in operations.items():
+                own = [part["name"] for part in operation.get("parameters", ()) if part["in"] == "query"]
+                for query in ("foo=1", *(f"{name}=1&{name}=1" for name in own)):
+                    answer = await at.client.request(method, f"{filled}?{query}")
+                    assert answer.status_code == 422, (method, path, query, answer.text)
+                    name, says = query.partition("=")[0], "is no query parameter" if query == "foo=1" else "given twice"
+                    assert name in answer.json()["detail"]
+                    assert says in answer.json()["detail"]
+                    asked += 1
+        assert asked > 30
+        assert (await at.get("venue"))["sequence"] == before

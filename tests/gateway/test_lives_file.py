@@ -1,11 +1,14 @@
 """The lives of orders are kept in a file: a start goes on from it, and from the first command where it is none of this journal."""
 
 import asyncio
+import itertools
 import random
+from copy import copy
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.gateway.serving import Served, served
 from tests.gateway.test_lives import REMEMBERED, Both, random_command
@@ -13,7 +16,11 @@ from tidebook import venue as v
 from tidebook.gateway import lives_file
 from tidebook.gateway.lives import Lives
 from tidebook.gateway.lives_file import LivesFileError, Picture, Saved
+from tidebook.node.hosted_venue import HostedVenue
 from tidebook.venue import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def busy(seed: int, count: int) -> tuple[Both, bytes]:
@@ -64,6 +71,70 @@ def test_a_picture_is_of_its_command_whatever_happens_before_it_is_written(tmp_p
         both.submit(random_command(random_, both, number))
     picture.write(tmp_path / "lives")
     assert Saved(tmp_path / "lives").lives(last, venue, REMEMBERED).everything() == known
+
+
+def test_what_changes_while_a_picture_is_read_is_in_it_as_it_was() -> None:
+    """Method: everything is read in pieces; behind each, orders change, end and are forgotten, and ids go from one to another."""
+    both, random_ = Both(remembered=40), random.Random(11)
+
+    def trade(number: int) -> None:
+        name, account = f"{random_.randint(0, 60)}", random_.choice((1, 2))
+        side, size = random_.choice((v.Side.BUY, v.Side.SELL)), random_.randint(1, 9)
+        price = 1_000 - side * random_.randint(-1, 20)
+        named = both.lives.order_of(account, v.client_order_id(name))
+        if named is not None and random_.random() < 0.3:
+            both.submit(v.cancel(account, 1, named.order_id))
+        elif named is not None and random_.random() < 0.5:
+            both.submit(v.replace(account, 1, named.order_id, price, size, client_order_id=f"{number % 90}"))
+        else:
+            both.submit(v.place(account, 1, side, price, size, client_order_id=name))
+
+    for number in range(400):
+        trade(number)
+    for begin in range(400, 2_000, 400):
+        known, past = both.lives.everything(), both.lives.past()
+        assert min(len(known.ended), len(known.open), len(known.ids), len(known.fills)) > 8
+        parts: dict[str, Iterator[Any]] = {
+            "ended": past.ended(),
+            "open": past.open(),
+            "ids": past.ids(),
+            "fills": past.fills(),
+        }
+        found: dict[str, list[Any]] = {part: [] for part in parts}
+        number = begin
+        while parts:
+            part = random_.choice(list(parts))
+            piece = list(itertools.islice(parts[part], 5))
+            found[part] += map(copy, piece)
+            if not piece:
+                del parts[part]
+            for _ in range(3):
+                trade(number)
+                number += 1
+        assert found == {part: getattr(known, part) for part in found}
+        # Once nobody looks back any more nothing is kept for it.
+        del past, parts
+        assert both.lives._pasts == []
+
+
+async def test_a_node_that_cannot_keep_lives_any_more_says_so_and_trades_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = asyncio.Event()
+
+    async def broken(_: HostedVenue) -> None:
+        failed.set()
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(HostedVenue, "keep_lives", broken)
+    with capture_logs() as said:
+        async with served(tmp_path) as at:
+            await at.begin()
+            await failed.wait()
+            assert (await at.place("alice", "buy", "0.1", "100"))["order"]["state"] == "open"
+    (told,) = (event for event in said if event["log_level"] == "error")
+    assert "lives of orders are not kept any more" in told["event"]
+    assert told["reason"] == "RuntimeError: a mistake of ours"
 
 
 def test_a_file_that_is_damaged_or_of_other_commands_is_none(tmp_path: Path) -> None:

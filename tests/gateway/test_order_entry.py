@@ -117,6 +117,9 @@ async def test_an_order_is_replaced_and_cancelled_by_either_id(tmp_path: Path) -
         first = (await at.place("alice", "buy", "1", "100", client_order_id="one"))["order"]
         smaller = await at.ask("PATCH", f"accounts/alice/orders/{first['order_id']}", {"size": "0.4"})
         assert (smaller["order"]["size"], smaller["order"]["price"]) == ("0.40000", "100.00")
+        for nothing in ({}, {"price": None}):
+            refused = await at.ask("PATCH", "accounts/alice/client-orders/one", nothing, 422)
+            assert "nothing is to be changed" in refused["detail"]
         moved = await at.ask("PATCH", "accounts/alice/client-orders/one", {"price": "101", "client_order_id": "two"})
         assert (moved["order"]["price"], moved["order"]["client_order_id"]) == ("101.00", "two")
         # Both ids are the order's.

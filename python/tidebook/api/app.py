@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastapi import FastAPI, Response
+from fastapi import Depends, FastAPI, Response
 from starlette.routing import WebSocketRoute
 
 import tidebook
@@ -23,6 +23,7 @@ from tidebook.api.order_rest import order_router
 from tidebook.api.order_websocket import OrderSessions
 from tidebook.api.origin import LoopbackHosts
 from tidebook.api.pump import Pump
+from tidebook.api.query import require_known_query
 from tidebook.api.rest import market_router
 from tidebook.api.source import RecordSource
 from tidebook.api.trace import TraceIds
@@ -106,8 +107,10 @@ def create_app(
         redoc_url=None,
     )
     problems.install(app)
+    asked: Any = [Depends(require_known_query)]
     app.include_router(
-        market_router(view, Charts(history or NoHistory()), lambda: pump.not_ready() or unwell(), guarantees)
+        market_router(view, Charts(history or NoHistory()), lambda: pump.not_ready() or unwell(), guarantees),
+        dependencies=asked,
     )
     app.router.routes.append(WebSocketRoute("/ws/v1", WebSocketEndpoint(hub, options.origins), name="ws"))
 
@@ -115,7 +118,7 @@ def create_app(
         router = order_router(
             orders.desk, orders.engine, orders.audit, options.origins, allow_remote=orders.allow_remote
         )
-        app.include_router(router)
+        app.include_router(router, dependencies=asked)
         sessions = OrderSessions(orders.desk, options.origins, allow_remote=orders.allow_remote)
         app.router.routes.append(WebSocketRoute("/ws/v1/orders", sessions, name="ws orders"))
         app.state.order_sessions = sessions

@@ -9,9 +9,11 @@ The cost: about 3 µs of Python a command, also when a start reads the journal a
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
 from copy import copy
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from tidebook.gateway.layouts import (
@@ -150,7 +152,7 @@ def executions_of(array: Any) -> Iterator[Execution]:
 
 @dataclass(frozen=True, slots=True)
 class Everything:
-    """All that lives are at one command. Nothing in it changes any more."""
+    """All that lives are at one command."""
 
     ended: list[Order]
     """Remembered ones, in the order in which they ended."""
@@ -165,13 +167,75 @@ class Everything:
     killed: list[int]
 
 
+class Past:
+    """All that lives were behind one command, whatever has happened since; any thread may read it meanwhile, piece by piece.
+
+    What has ended and what was filled never changes, so it is shared. Of an open order that changes while this is there, and of a
+    client's id that goes to another order, lives leave here what was, before they change it. So a reader looks at what is first, and
+    then whether it was left here: if not, nobody had begun to change it by then.
+    """
+
+    def __init__(
+        self,
+        ended: list[Order],
+        still_open: list[Order],
+        fills: list[deque[Fill]],
+        owners: dict[tuple[int, bytes], int],
+        lives: Lives,
+    ) -> None:
+        """`owners` are those of ids as they are, which go on to change."""
+        self._ended = ended
+        self._open = still_open
+        self._fills = fills
+        self._owners = owners
+        self._orders_before: dict[int, Order] = {}
+        self._owners_before: dict[tuple[int, bytes], int | None] = {}
+        self.definitions = dict(lives.definitions)
+        self.accounts = dict(lives.accounts)
+        self.sessions = dict(lives.sessions)
+        self.killed = list(lives.killed)
+
+    def keep_order(self, order: Order) -> None:
+        """It is about to change."""
+        if order.order_id not in self._orders_before:
+            self._orders_before[order.order_id] = copy(order)
+
+    def keep_owner(self, key: tuple[int, bytes]) -> None:
+        """The order that a client's id is of is about to be another."""
+        if key not in self._owners_before:
+            self._owners_before[key] = self._owners.get(key)
+
+    def ended(self) -> Iterator[Order]:
+        """Remembered ones, in the order in which they ended."""
+        return iter(self._ended)
+
+    def open(self) -> Iterator[Order]:
+        """Those that had not ended; copies."""
+        for order in self._open:
+            now = copy(order)
+            yield self._orders_before.get(order.order_id, now)
+
+    def ids(self) -> Iterator[tuple[int, bytes, int]]:
+        """Account, client's id and order."""
+        for order in chain(self.ended(), self.open()):
+            for client_order_id in dict.fromkeys((*order.earlier_ids, order.client_order_id)):
+                key = (order.account, client_order_id)
+                owner = self._owners.get(key)
+                if self._owners_before.get(key, owner) == order.order_id:
+                    yield (*key, order.order_id)
+
+    def fills(self) -> Iterator[Fill]:
+        """Of each account oldest first."""
+        return chain.from_iterable(self._fills)
+
+
 class Lives:
     """Orders, fills and definitions, as of the last command taken in. Threads: one."""
 
     def __init__(self, remembered: int) -> None:
         """`remembered`: ended orders that are kept, and fills of each account."""
         self._remembered = remembered
-        self._ended: deque[int] = deque()
+        self._ended: deque[Order] = deque()
         self._ids: dict[tuple[int, bytes], int] = {}
         self._fills: dict[int, deque[Fill]] = {}
         self._open: dict[int, dict[int, Order]] = {}
@@ -185,6 +249,7 @@ class Lives:
         """Of instruments; one that is missing is closed."""
         self.killed: set[int] = set()
         """Accounts whose trading is off; 0: of all."""
+        self._pasts: list[weakref.ref[Past]] = []
 
     def order_of(self, account: int, client_order_id: bytes) -> Order | None:
         """The order that an account gave this id, open or ended; None when it is not remembered, or never was."""
@@ -216,8 +281,7 @@ class Lives:
     def ended_orders(self, account: int, limit: int, instrument_id: int = 0) -> list[Order]:
         """The newest of an account that have ended, newest first."""
         found = []
-        for order_id in reversed(self._ended):
-            order = self.orders[order_id]
+        for order in reversed(self._ended):
             if order.account == account and instrument_id in (0, order.instrument_id):
                 found.append(order)
                 if len(found) == limit:
@@ -247,17 +311,32 @@ class Lives:
             elif execution.kind == ExecutionKind.DONE and execution.command_kind == CommandKind.ACCOUNT:
                 self.accounts[account] = AccountDefinition(*ACCOUNT.unpack(body))
 
+    def past(self) -> Past:
+        """What all of it is now, to be read later. Cost: some nanoseconds for each order and fill, and a copy of each order that changes
+        while somebody has it.
+        """
+        past = Past(
+            list(self._ended),
+            list(chain.from_iterable(orders.values() for orders in self._open.values())),
+            [fills.copy() for fills in self._fills.values()],
+            self._ids,
+            self,
+        )
+        self._pasts.append(weakref.ref(past, self._pasts.remove))
+        return past
+
     def everything(self) -> Everything:
-        """All of it, to go on from elsewhere. Cost: some microseconds for each open order; the others are shared."""
+        """All of it, to go on from elsewhere."""
+        past = self.past()
         return Everything(
-            ended=[self.orders[order_id] for order_id in self._ended],
-            open=[copy(order) for orders in self._open.values() for order in orders.values()],
-            ids=[(account, client_id, order_id) for (account, client_id), order_id in self._ids.items()],
-            fills=[fill for fills in self._fills.values() for fill in fills],
-            definitions=dict(self.definitions),
-            accounts=dict(self.accounts),
-            sessions=dict(self.sessions),
-            killed=list(self.killed),
+            ended=list(past.ended()),
+            open=list(past.open()),
+            ids=list(past.ids()),
+            fills=list(past.fills()),
+            definitions=past.definitions,
+            accounts=past.accounts,
+            sessions=past.sessions,
+            killed=past.killed,
         )
 
     @classmethod
@@ -365,13 +444,30 @@ class Lives:
         self._begin(first)
         self._begin(stop)
 
+    def _about_to_change(self, order: Order) -> None:
+        for seen in tuple(self._pasts):
+            if (past := seen()) is not None:
+                past.keep_order(order)
+
+    def _about_to_give(self, key: tuple[int, bytes]) -> None:
+        """A client's id to another order, or to none."""
+        for seen in tuple(self._pasts):
+            if (past := seen()) is not None:
+                past.keep_owner(key)
+
     def _begin(self, order: Order) -> None:
         order.remaining = order.amount or order.size
         order.state = "waiting" if order.order_type in _STOPS else "open"
         self.orders[order.order_id] = order
         self._open.setdefault(order.account, {})[order.order_id] = order
+        self._give_id(order)
+
+    def _give_id(self, order: Order) -> None:
         if order.client_order_id != NO_CLIENT_ID:
-            self._ids[order.account, order.client_order_id] = order.order_id
+            key = (order.account, order.client_order_id)
+            if self._pasts:
+                self._about_to_give(key)
+            self._ids[key] = order.order_id
 
     def _take(self, execution: Execution, body: bytes) -> None:
         kind = execution.kind
@@ -387,12 +483,16 @@ class Lives:
                 for order_id in (2 * execution.source_sequence, 2 * execution.source_sequence + 1):
                     refused = self.orders.get(order_id)
                     if refused is not None:
+                        if self._pasts:
+                            self._about_to_change(refused)
                         refused.remaining = 0
                         self._end(refused, "rejected", execution.reason, execution.ts)
             return
         order = self.orders.get(execution.order_id)
         if order is None or not order.is_open:
             return
+        if self._pasts:
+            self._about_to_change(order)
         order.changed_ts = execution.ts
         if kind == ExecutionKind.CANCELLED:
             order.remaining = 0
@@ -424,7 +524,7 @@ class Lives:
             if order.client_order_id != NO_CLIENT_ID:
                 order.earlier_ids = (*order.earlier_ids, order.client_order_id)
             order.client_order_id = client
-            self._ids[order.account, client] = order.order_id
+            self._give_id(order)
 
     def _fill(self, execution: Execution) -> None:
         auction = execution.side == 0
@@ -460,6 +560,8 @@ class Lives:
             )
             if order is None:
                 continue
+            if self._pasts:
+                self._about_to_change(order)
             order.filled += execution.size
             order.remaining = remaining
             order.notional += execution.price * execution.size
@@ -486,12 +588,15 @@ class Lives:
         fills.append(fill)
 
     def _keep_ended(self, order: Order) -> None:
-        self._ended.append(order.order_id)
+        self._ended.append(order)
         while len(self._ended) > self._remembered:
-            self._forget(self.orders.pop(self._ended.popleft()))
+            self._forget(self._ended.popleft())
 
     def _forget(self, order: Order) -> None:
+        del self.orders[order.order_id]
         for client_order_id in (order.client_order_id, *order.earlier_ids):
             key = (order.account, client_order_id)
             if self._ids.get(key) == order.order_id:
+                if self._pasts:
+                    self._about_to_give(key)
                 del self._ids[key]

@@ -3,7 +3,7 @@
 Derived and for nobody else: `docs/formats/lives.md`. Whoever reads it compares it with the journal (the command that it stands behind) and with
 the venue as of that command, so a file that is damaged, of another journal, or wrong costs a start its time and nothing else.
 
-Written beside an event loop: what still changes is copied at once, all else is encoded in parts, by a thread, between which others run.
+Written beside an event loop, by a thread, in parts, between which others run; what changes meanwhile is written as it was.
 """
 
 from __future__ import annotations
@@ -62,10 +62,10 @@ class Picture:
     """Lives at a command, to be written."""
 
     def __init__(self, lives: Lives, sequence: int, command: bytes) -> None:
-        """`command` is that of the `sequence`, the last one that they have taken in. Cost: that of `Lives.everything`."""
+        """`command` is that of the `sequence`, the last one that they have taken in. Cost: that of `Lives.past`."""
         self.sequence = sequence
         self._command = command
-        self._known = lives.everything()
+        self._known = lives.past()
 
     def write(self, path: Path) -> None:
         """Has it on disk in the place of the one before. Raises: OperationError; OSError."""
@@ -88,10 +88,10 @@ class Picture:
 
     def _parts(self) -> Iterator[tuple[str, list[Any]]]:
         known = self._known
-        yield from _in_parts("ended", map(_row, known.ended))
-        yield from _in_parts("open", map(_row, known.open))
-        yield from _in_parts("ids", known.ids)
-        yield from _in_parts("fills", map(_FILL, known.fills))
+        yield from _in_parts("ended", map(_row, known.ended()))
+        yield from _in_parts("open", map(_row, known.open()))
+        yield from _in_parts("ids", known.ids())
+        yield from _in_parts("fills", map(_FILL, known.fills()))
         yield from _in_parts("definitions", ((number, *_DEFINITION(it)) for number, it in known.definitions.items()))
         yield from _in_parts("accounts", ((number, *_ACCOUNT(it)) for number, it in known.accounts.items()))
         yield from _in_parts("sessions", known.sessions.items())

@@ -6,9 +6,9 @@ error, so that a misspelt field is never a default.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tidebook.venue.codes import Wait  # noqa: TC001 - annotations are read at runtime
 
@@ -111,6 +111,13 @@ class Replace(Request):
     """Of gtd, microseconds since 1970 UTC."""
     client_order_id: ClientOrderId | None = None
     """The client's id from now on."""
+
+    @model_validator(mode="after")
+    def says_something(self) -> Self:
+        """Nothing to change is most likely a misunderstanding, and would be a command all the same."""
+        if all(value is None for _, value in self):
+            raise ValueError(f"nothing is to be changed; it takes {', '.join(type(self).model_fields)}")
+        return self
 
 
 class CancelAllAfter(Request):

@@ -330,6 +330,7 @@ async def followed(venue: HostedVenue) -> AsyncIterator[asyncio.Task[object]]:
     """The gateway follows `orders` inside the block."""
     following: asyncio.Task[object] = asyncio.create_task(venue.follower.run(), name=_FOLLOWING)
     keeping = asyncio.create_task(venue.keep_lives(), name="lives of orders")
+    keeping.add_done_callback(_lives_are_kept_no_more)
     try:
         await venue.end_sessions()
         yield following
@@ -337,6 +338,15 @@ async def followed(venue: HostedVenue) -> AsyncIterator[asyncio.Task[object]]:
         for task in (following, keeping):
             task.cancel()
         await asyncio.gather(following, keeping, return_exceptions=True)
+
+
+def _lives_are_kept_no_more(keeping: asyncio.Task[object]) -> None:
+    """Trading goes on without, so it is told and ends nothing; whoever cancelled it knows."""
+    if not keeping.cancelled() and (error := keeping.exception()) is not None:
+        log.error(
+            "lives of orders are not kept any more while this node runs; the next start reads more of `orders`",
+            reason=f"{type(error).__name__}: {error}",
+        )
 
 
 def order_entry(venue: HostedVenue) -> OrderEntry:

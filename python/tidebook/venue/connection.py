@@ -7,6 +7,7 @@ that ends leaves nothing, and one that comes back asks the node's API for its or
 
 from __future__ import annotations
 
+import struct
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -26,8 +27,11 @@ if TYPE_CHECKING:
 
 
 _BATCH_MAX: Final = 4_096
+_ALL: Final = 1 << 62
 _TURN_S: Final = 0.05
 """How long a wait for one of two channels goes on before the other is looked at."""
+_TS: Final = struct.Struct("<q")
+"""The time of a command, its first field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +80,24 @@ class Connection:
         self._orders = open_consumer("orders", start="latest", policy="overwrite", peek=True, **where)
         self._durable = open_consumer("orders", start="latest", policy="overwrite", **where)
         self._executions = open_consumer("executions", start="latest", policy="overwrite", **where)
+        self._missed: Gap | None = None
+        """Of executions, found behind others and not told yet."""
 
     def submit(self, asked: Any, *, wait: Wait = "durable", timeout: float = 10.0) -> Judged:
         """Hands commands over, one record of a builder or many, and returns when all are judged.
 
         wait: `memory`: they are on `orders` in shared memory, which survives the death of processes; `durable`: on disk.
-        Raises: CommandError for what are no commands; UsageError for another `wait`; OrderEntryError when `orders.in` has no room
+        Raises: CommandError for what are no commands; UsageError for another `wait` and a `timeout` that is none; OrderEntryError when `orders.in` has no room
                 (facts: written); UnconfirmedError after `timeout` s: those that were handed over may still be carried out.
         """
         if wait not in ("memory", "durable"):
             raise UsageError(f"wait = {wait!r} is none of memory, durable", wait=wait)
+        if not timeout > 0:
+            raise UsageError(
+                f"timeout = {timeout!r}: commands are handed over and then waited for, so it is a time above 0 s",
+                timeout=timeout,
+            )
         records = as_commands(asked).copy()
-        records["ts"] = time.time_ns()  # by which the venue knows one that has waited too long
         deadline = time.monotonic() + timeout
         own = self._written(records, deadline)
         judged = Judged(np.zeros(len(records), np.uint64), commands(len(records)))
@@ -109,19 +119,33 @@ class Connection:
         """One order away, with the arguments of `tidebook.venue.cancel`. Raises: as `submit`."""
         return self.submit(builders.cancel(*of, **fields), wait=wait, timeout=timeout)
 
-    def executions(self, *, timeout: float = 0.0, limit: int = _BATCH_MAX) -> Records | Gap:
-        """What happened since the last call, of all accounts, durable commands only; empty when nothing did within `timeout` s.
+    def executions(self, *, timeout: float = 0.0, limit: int | None = None) -> Records | Gap:
+        """All that happened since the last call, of all accounts, durable commands only; empty when nothing did within `timeout` s.
 
-        The venue waits for nobody: who asks too seldom gets a `Gap`, and finds all of it on `orders`.
-        Memory: a copy.
+        It waits for the first and gives what is there by then, at most `limit` of it. What a `submit` led to is there a moment
+        behind its answer. The venue waits for nobody: who asks too seldom gets a `Gap` in the place of what was missed, with the
+        next call what came behind it, and finds all of it on `orders`.
+        Memory: a copy; never more than the ring of `executions` holds.
+        Raises: ChannelUsageError for a limit below 1.
         """
-        taken = self._executions.poll_batch(limit, timeout)
-        if taken is None:
-            return np.zeros(0, EXECUTION)
-        if isinstance(taken, Gap):
-            return taken
-        with taken as batch:
-            return np.array(batch.array, EXECUTION)
+        missed, self._missed = self._missed, None
+        if missed is not None:
+            return missed
+        left, found, end = (_ALL if limit is None else limit), list[Records](), 0
+        while not found or (left > 0 and self._executions.next_sequence <= end):
+            taken = self._executions.poll_batch(min(left, _BATCH_MAX), 0.0 if found else timeout)
+            if taken is None:
+                break
+            if isinstance(taken, Gap):
+                if not found:
+                    return taken
+                self._missed = taken
+                break
+            with taken as batch:
+                found.append(np.array(batch.array, EXECUTION))
+            left -= len(found[-1])
+            end = end or self._executions.channel.ring.published  # what comes while this reads is for the next call
+        return np.concatenate(found) if found else np.zeros(0, EXECUTION)
 
     def close(self) -> None:
         """Gives its places at the channels free. Orders stay."""
@@ -138,12 +162,13 @@ class Connection:
 
     def _written(self, records: Records, deadline: float) -> dict[int, int]:
         """Place on `orders.in` of each, with its index: one by one, because others may write between two of them."""
-        data, size = records.tobytes(), COMMAND.itemsize
+        data, size = bytearray(records.tobytes()), COMMAND.itemsize
         own: dict[int, int] = {}
         for index in range(len(records)):
-            written = self._producer.write(
-                data[index * size : (index + 1) * size], timeout=max(0.0, deadline - time.monotonic())
-            )
+            at = index * size
+            # Of each by itself, by which the venue knows one that has waited too long: a batch may take long to hand over.
+            _TS.pack_into(data, at, time.time_ns())
+            written = self._producer.write(data[at : at + size], timeout=max(0.0, deadline - time.monotonic()))
             if isinstance(written, Full):
                 raise OrderEntryError(
                     f"orders.in is full: {index} of {len(records)} commands were handed over; the engine is behind, or does not run",
