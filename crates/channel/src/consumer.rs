@@ -251,17 +251,23 @@ impl ChannelConsumer {
         Ok(self.ring().slots_of(first_sequence, &records)?.map_or(SlotBatch::Empty, SlotBatch::Slots))
     }
 
-    /// As [`Consumer::skip`]. In a damaged journal it goes past all that is read from there, up to the ring's oldest.
+    /// As [`Consumer::skip`]. In a damaged journal it goes past all that is read from there, up to the ring's oldest, and no further
+    /// than the disk is.
     ///
     /// # Errors
     /// Those of [`Consumer::skip`].
     pub fn skip(&mut self) -> Result<Gap, ChannelError> {
         let Some(first) = self.behind() else { return Ok(self.consumer.skip()?) };
-        let next = self.ring().oldest().max(first);
+        let (durable, oldest) = (self.ring().durable(), self.ring().oldest());
+        let next = oldest.min(durable + 1).max(first);
         let gap = Gap { first, count: next - first };
         self.consumer.count_lost(gap);
-        self.consumer.skip_to(next)?;
-        self.set_behind(None);
+        if next < oldest {
+            self.fall_behind(next);
+        } else {
+            self.consumer.skip_to(next)?;
+            self.set_behind(None);
+        }
         Ok(gap)
     }
 

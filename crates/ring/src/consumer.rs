@@ -584,12 +584,16 @@ impl Consumer {
     }
 
     /// Goes past a damaged message and gives what is lost with it. On frames that may be all up to the newest, because
-    /// a damaged length hides where the next one starts.
+    /// a damaged length hides where the next one starts. On a durable channel it goes no further than the consumer may see, so what
+    /// is damaged and not durable yet is not gone past.
     ///
     /// # Errors
     /// [`RingError::Forked`].
     pub fn skip(&mut self) -> Result<Gap, RingError> {
         self.check_owner()?;
+        if !self.is_visible() {
+            return Ok(Gap { first: self.next.sequence, count: 0 });
+        }
         let mapping = &self.ring.mapping;
         let newest = mapping.newest();
         let first = self.next.sequence;
@@ -622,10 +626,7 @@ impl Consumer {
                 RingKind::Frames { .. } | RingKind::Runs { .. } => newest,
             },
         };
-        self.next = after;
-        let gap = Gap { first, count: after.sequence.saturating_sub(first) };
-        self.count_gap(gap);
-        Ok(gap)
+        Ok(self.go_past(after))
     }
 
     /// Waits until something can be read; false when `timeout` passed first.
@@ -740,28 +741,39 @@ impl Consumer {
     }
 
     /// Overtaken after `count` messages: those first, the gap with the next read.
-    ///
-    /// The gap ends with what the consumer may see: of what is not durable nobody may say that it was there, and where the consumer
-    /// stands, acknowledges and keeps checkpoints is never ahead of the disk. The rest is the next gap, when it is durable.
     pub(crate) fn lose(&mut self, count: usize) -> Read {
-        let mut after = self.ring.mapping.oldest();
-        if self.bounded && after.sequence - 1 > self.visible {
-            let sequence = self.next.sequence.max(self.visible + 1);
-            let position = match self.ring.info().kind {
-                RingKind::Slots { .. } => sequence,
-                // Frames that are gone have no place: it stays where it was overtaken.
-                RingKind::Frames { .. } | RingKind::Runs { .. } => self.next.position,
-            };
-            after = Place { sequence, position };
-        }
-        let gap = Gap { first: self.next.sequence, count: after.sequence.saturating_sub(self.next.sequence) };
-        self.next = after;
+        let after = self.as_far_as_visible(self.ring.mapping.oldest());
         if count > 0 {
-            self.gap = Some(gap);
+            self.gap =
+                Some(Gap { first: self.next.sequence, count: after.sequence.saturating_sub(self.next.sequence) });
+            self.next = after;
             return Read::Messages(count);
         }
+        Read::Gap(self.go_past(after))
+    }
+
+    /// Goes on at a place, or before it at what may not be seen yet; what is so lost.
+    fn go_past(&mut self, after: Place) -> Gap {
+        let after = self.as_far_as_visible(after);
+        let gap = Gap { first: self.next.sequence, count: after.sequence.saturating_sub(self.next.sequence) };
+        self.next = after;
         self.count_gap(gap);
-        Read::Gap(gap)
+        gap
+    }
+
+    /// A gap ends with what the consumer may see: of what is not durable nobody may say that it was there, and where the consumer
+    /// stands, acknowledges and keeps checkpoints is never ahead of the disk. The rest is the next gap, when it is durable.
+    fn as_far_as_visible(&self, after: Place) -> Place {
+        if !self.bounded || after.sequence - 1 <= self.visible {
+            return after;
+        }
+        let sequence = self.next.sequence.max(self.visible + 1);
+        let position = match self.ring.info().kind {
+            RingKind::Slots { .. } => sequence,
+            // Frames that are gone, or behind one whose length is not known, have no place: it stays where it is.
+            RingKind::Frames { .. } | RingKind::Runs { .. } => self.next.position,
+        };
+        Place { sequence, position }
     }
 
     /// A message that does not hold: overtaken, or damaged. Those before it are handed out first.

@@ -153,6 +153,57 @@ fn a_damaged_slot_in_a_batch_is_reported_after_the_slots_before_it() {
     }
 }
 
+/// Method: of five messages three are durable, and one of them is damaged, in its length too; or one that is not durable yet.
+#[test]
+fn what_is_skipped_on_a_durable_channel_is_never_ahead_of_what_is_durable() {
+    for options in [RingOptions::slots(24, 8), RingOptions::frames(4096), RingOptions::runs(64, 16).mpsc(3)] {
+        for (damaged, policy) in [(3, Policy::default()), (3, Policy::Overwrite), (4, Policy::Overwrite)] {
+            let rings = Rings::new();
+            let ring = rings.create(&options.clone().visible_durable(true));
+            let mut producer = ring.producer().unwrap();
+            for sequence in 1..=5 {
+                producer.write(&payload(sequence)).unwrap();
+            }
+            let mut consumer = ring.consumer(&ConsumerOptions::named("a").policy(policy)).unwrap();
+            let stride = covered(&ring, 1).len() as u64;
+            // Slots are placed by sequence, frames from the start of the data.
+            let base = data_offset(&ring) + ring.info().stride as u64 + (damaged - 1) * stride;
+            for byte in [8, 20] {
+                flip(&file(&rings), (base + byte) * 8);
+            }
+            ring.set_durable(3).unwrap();
+            let mut seen = Vec::new();
+            let mut told = 0;
+            for durable in [3, 4, 5] {
+                ring.set_durable(durable).unwrap();
+                loop {
+                    match poll_patiently(&mut consumer, |sequence, _| seen.push(sequence)) {
+                        Ok(Read::Messages(0)) => break,
+                        Ok(_) => {}
+                        Err(error) => {
+                            assert!(
+                                matches!(error, RingError::Corrupt { sequence, .. } if sequence <= durable),
+                                "{error}"
+                            );
+                            let gap = consumer.skip().unwrap();
+                            assert!(
+                                gap.count > 0 && gap.first + gap.count <= durable + 1,
+                                "{gap:?} at {durable}, {options:?}"
+                            );
+                            told += gap.count;
+                        }
+                    }
+                    assert!(consumer.next_sequence() <= durable + 1 && consumer.committed() <= durable);
+                }
+                let before = consumer.next_sequence();
+                assert_eq!(consumer.skip().unwrap(), Gap { first: before, count: 0 }, "nothing more is visible");
+                assert_eq!(seen.len() as u64 + told, durable, "{seen:?} and {told} of {options:?}");
+            }
+            assert!(told > 0 && !seen.contains(&damaged));
+        }
+    }
+}
+
 /// Method: seeded random bytes over the hot lines and the data, then everything a process may do with the ring.
 #[test]
 fn garbage_in_shared_memory_is_an_error_or_an_outcome_and_never_a_panic() {
