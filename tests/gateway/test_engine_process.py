@@ -125,7 +125,7 @@ async def campaign(place_: Path, kills: int, say: Callable[[str], None]) -> None
             assert metrics(address)["tidebook_venue_engine_starts_total"] == kills
             assert metrics(address)["tidebook_venue_away"] == 0
             await asyncio.to_thread(wait_for, lambda: audited(address) == told["sequence"])
-            await assert_one_history(rings / "default", journal, told, False)
+            await assert_one_history(rings / "default", journal, told, since=0, rings_lost=False)
         engine = psutil.Process(told["engine"]["process"])
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=PATIENCE_S) == 0

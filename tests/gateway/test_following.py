@@ -7,8 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.gateway.slow_disk import COMMANDS, SLOTS, journaled
+from tests.gateway.slow_disk import COMMANDS, SLOTS, trades_of, trading
 from tests.persistence.power_runs import cannot_inject
+from tests.venue.market import ROOM
 from tidebook.errors import EndpointBusyError
 from tidebook.gateway.following import CHANNEL, OrdersFollower
 from tidebook.gateway.lives import Lives
@@ -40,6 +41,8 @@ def test_what_a_slow_disk_has_not_synced_is_not_told_as_durable_and_holds_nobody
     assert found["ahead"] > 0 or not slow, "the disk was not slow enough to show anything"
     assert (found["told"], found["durable"]) == (0, COMMANDS)
     assert found["seen"] == 0, "market data spoke of what is not on disk"
+    assert found["trades"] == trades_of(trading())
+    assert found["executions"] > COMMANDS, "the follower told nothing"
     assert found["turns"] > 5 or not slow, found
 
 
@@ -49,7 +52,7 @@ async def test_an_overtaken_follower_needs_no_other_place_among_the_readers(tmp_
     channel = create_channel(CHANNEL, options | {"wal_dir": tmp_path / "wal"}, directory=tmp_path)
     with contextlib.ExitStack() as stack:
         producer = stack.enter_context(open_producer(channel))
-        follower = OrdersFollower(tmp_path, Venue(history=False), Lives(16))
+        follower = OrdersFollower(tmp_path, Venue(history=False, **ROOM), Lives(16))
         stack.callback(follower.close)
         following = asyncio.create_task(follower.run())
         with contextlib.suppress(EndpointBusyError):
@@ -57,7 +60,7 @@ async def test_an_overtaken_follower_needs_no_other_place_among_the_readers(tmp_
                 stack.enter_context(open_consumer(channel, start="latest", policy="overwrite"))
         for _ in range(10):
             await asyncio.sleep(0)
-        for record in journaled():
+        for record in trading():
             producer.write(record.tobytes())
         assert channel.status()["oldest"] > 1, "nothing was overwritten"
         waiting = asyncio.create_task(follower.wait_durable(COMMANDS))

@@ -184,7 +184,48 @@ def newest_levels(rings: Path) -> list[list[tuple[int, int]]]:
     ]
 
 
-async def assert_one_history(rings: Path, journal: Path, told: dict[str, Any], rings_lost: bool) -> None:
+TRADE = ["source_sequence", "trade_id", "price", "size", "side"]
+
+
+def newest_trades(rings: Path) -> list[Any]:
+    found: list[Any] = held("md.trades", rings)[TRADE].tolist()
+    return found
+
+
+async def assert_trades(rings: Path, executions: np.ndarray, *, since: int, rings_lost: bool) -> int:
+    """`md.trades` has the fills, each once and in order: all that its ring has room for, or where rings were lost at least those of
+    commands behind `since`, of which there are as many as this gives.
+    """
+    fills = executions[executions["kind"] == ExecutionKind.FILL]
+    own = int(np.count_nonzero(fills["source_sequence"] > since))
+    needed = own if rings_lost else min(len(fills), 10_000)
+    expected = fills[TRADE].tolist()
+
+    def are_there() -> bool:
+        trades = newest_trades(rings)
+        return len(trades) >= needed and trades == expected[len(expected) - len(trades) :]
+
+    await asyncio.to_thread(wait_for, are_there)
+    return own
+
+
+async def cross(client: httpx.AsyncClient) -> int:
+    """Takes all orders away and has two trade; the place of the last command."""
+    for account in ("alice", "bob"):
+        answer = await client.delete(f"/api/v1/accounts/{account}/orders?wait=durable")
+        assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = {}
+    for account, side in (("alice", "buy"), ("bob", "sell")):
+        body = {"instrument": "BTC-USD.LOCAL", "side": side, "size": "0.01", "price": "100"}
+        answer = await client.post(f"/api/v1/accounts/{account}/orders?wait=durable", json=body)
+        assert answer.status_code == 200, answer.text
+        found = answer.json()
+    assert found["order"]["state"] == "filled"
+    sequence: int = found["sequence"]
+    return sequence
+
+
+async def assert_one_history(rings: Path, journal: Path, told: dict[str, Any], *, since: int, rings_lost: bool) -> None:
     """What a replay makes of the journal is what the gateway, `executions` and `md.*` say."""
     replica = Venue.open(journal, sequence=0)
     executions = replica.catch_up(told["sequence"]).executions
@@ -203,11 +244,7 @@ async def assert_one_history(rings: Path, journal: Path, told: dict[str, Any], r
         for row in (0, 1)
     ]
     await asyncio.to_thread(wait_for, lambda: newest_levels(rings) == expected)
-    fills = executions[executions["kind"] == ExecutionKind.FILL]
-    trades = held("md.trades", rings)
-    assert len(trades) == len(fills) or rings_lost or len(trades) > 10_000
-    fields = ["source_sequence", "trade_id", "price", "size", "side"]
-    assert trades[fields].tolist() == fills[fields][len(fills) - len(trades) :].tolist()
+    await assert_trades(rings, executions, since=since, rings_lost=rings_lost)
 
 
 def kill(process: subprocess.Popen[str], prefix: tuple[str, ...]) -> None:
@@ -258,6 +295,7 @@ async def lives(place_: Path, count: int, seed: int, *, lose_rings: bool = False
                 ring.unlink()
     with node(data, rings, *OPTIONS) as (process, address):
         async with httpx.AsyncClient(base_url=address, timeout=30) as client:
+            begun = (await client.get("/api/v1/venue")).json()["sequence"]
             # What was not answered, and some more, so that everybody has something to say in this life too.
             for name in [*sorted(asked.lost), *(asked.another(random_) for _ in range(WORKERS))]:
                 answer = await place(client, asked, name)
@@ -274,7 +312,12 @@ async def lives(place_: Path, count: int, seed: int, *, lose_rings: bool = False
             assert (after["sequence"], after["state_hash"]) == (before["sequence"], before["state_hash"])
             # What has rows is on disk.
             await asyncio.to_thread(wait_for, lambda: audited(address) == after["sequence"])
-            await assert_one_history(rings / "default", journal, after, lose_rings)
+            await assert_one_history(rings / "default", journal, after, since=begun, rings_lost=lose_rings)
+            # Something certainly trades in this life too.
+            last = await cross(client)
+            executions = Venue.open(journal, sequence=0).catch_up(last).executions
+            assert await assert_trades(rings / "default", executions, since=begun, rings_lost=lose_rings) > 0
+            await asyncio.to_thread(wait_for, lambda: audited(address) == last)
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 0
     found_orders = placed(journal)
@@ -285,7 +328,7 @@ async def lives(place_: Path, count: int, seed: int, *, lose_rings: bool = False
     trail = rebuild(open_database("", data), journal)
     assert trail.ok, trail
     assert trail.before is not None
-    assert trail.before.sequence == trail.after.sequence == after["sequence"]
+    assert trail.before.sequence == trail.after.sequence == last
     return asked
 
 

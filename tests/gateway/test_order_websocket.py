@@ -195,14 +195,15 @@ async def test_a_session_of_nobody_or_one_that_may_not_mean_what_is_done_is_refu
         assert refused.value.response.status_code == 403
 
 
-async def test_a_session_with_much_under_way_is_still_read_and_lets_out_who_wants_out(
+async def test_a_session_with_much_under_way_is_still_read_and_every_command_that_wants_out_is_handed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Method: the venue's answers do not come, because the way to it keeps what it is given."""
     monkeypatch.setattr(order_websocket, "UNDER_WAY_MAX", 3)
-    monkeypatch.setattr(order_websocket, "_UNDER_WAY_OF_ALL_MAX", 5)
+    monkeypatch.setattr(order_websocket, "_WAITED_FOR_MAX", 5)
     async with served(tmp_path) as at:
         await at.begin()
+        resting = (await at.place("alice", "buy", "1", "90"))["order"]["order_id"]
         way = SlowWay(at.venue.desk._destinations[VENUE])  # type: ignore[arg-type]
         monkeypatch.setattr(at.venue.desk, "_destinations", {VENUE: way})
         async with session(at, "alice", "&cancel_on_disconnect=true") as socket:
@@ -211,13 +212,20 @@ async def test_a_session_with_much_under_way_is_still_read_and_lets_out_who_want
                 await socket.send(json.dumps(asked))
             refused = json.loads(await socket.recv())
             assert (refused["id"], refused["error"]["code"]) == (3, "too_many_waiting")
-            for number in range(4, 7):
-                await socket.send(json.dumps({"method": "MASS_CANCEL", "id": number}))
-            refused = json.loads(await socket.recv())
-            assert (refused["id"], refused["error"]["code"]) == (6, "too_many_waiting")
-            assert len(way.kept) == 5
+            out: list[tuple[str, dict[str, Any]]] = [("MASS_CANCEL", {}), ("CANCEL", {"order_id": resting})]
+            out += [("MASS_CANCEL", {}), ("CANCEL", {"order_id": resting}), ("CANCEL_ALL_AFTER", {"timeout_ms": 0})]
+            for number, (method, params) in enumerate(out, 4):
+                await socket.send(json.dumps({"method": method, "params": params, "id": number}))
+            for number in (6, 7, 8):
+                told = json.loads(await socket.recv())
+                assert (told["id"], told["error"]["code"], told["error"]["status"]) == (number, "unconfirmed", 504)
+                assert "it was handed over" in told["error"]["detail"]
+            await socket.send(json.dumps({"method": "OPEN_ORDERS", "id": 9}))
+            told = json.loads(await socket.recv())
+            assert (told["id"], [order["order_id"] for order in told["result"]]) == (9, [resting])
+            assert len(way.kept) == 3 + len(out)
         # It is closed while all of them are under way, and seen at once: its disconnect is sent behind them.
-        await way.holds(6)
+        await way.holds(4 + len(out))
         assert at.sessions.count == 0
         await way.go()
         assert await at.get("accounts/alice/orders") == []

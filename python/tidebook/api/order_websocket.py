@@ -1,7 +1,8 @@
 """`/ws/v1/orders?account=NAME`: order entry and the private stream of one account's executions.
 
 Requests are those of REST, in the same words, each with an `id` that comes back with its answer; several may be under way, so answers
-come as they are ready. What is sent is always read, so that the end of a session is seen at once; who has too much under way is answered so.
+come as they are ready. What is sent is always read, so that the end of a session is seen at once. Of a session with too much under way no
+place and no replace is taken any more, and all that wants out is handed over all the same: it is answered without being waited for.
 Everything that happens to the account's orders follows, once it is on disk, whoever asked for it. A session that
 was opened with `cancel_on_disconnect=true`, or that placed an order with it, ends in the cancellation of such orders, however it ends.
 
@@ -41,8 +42,8 @@ log = logger("api.orders")
 UNDER_WAY_MAX: Final = 256
 """Requests of one session that are not answered: beyond that none is taken that asks for more."""
 _MORE: Final = ("PLACE", "PLACE_PAIR", "REPLACE")
-_UNDER_WAY_OF_ALL_MAX: Final = 2 * UNDER_WAY_MAX
-"""Beyond that none at all."""
+_WAITED_FOR_MAX: Final = 2 * UNDER_WAY_MAX
+"""Beyond that a command is handed over and not waited for."""
 SESSIONS_MAX: Final = 128
 _FLAGS: Final = {"true": True, "1": True, "false": False, "0": False}
 CLOSE_TIMEOUT_S: Final = 5.0
@@ -257,19 +258,20 @@ class _Session:
                 raise ApiError(
                     404, "unknown_method", f"no method {asked.method!r}; there are {', '.join(self._methods)}"
                 )
-            bound = UNDER_WAY_MAX if asked.method in _MORE else _UNDER_WAY_OF_ALL_MAX
-            if len(self._tasks) > bound:  # with this one
+            if asked.method in _MORE and len(self._tasks) > UNDER_WAY_MAX:  # with this one
                 raise ApiError(
                     429,
                     "too_many_waiting",
-                    f"{bound} requests of this session are not answered, which is as many as may be; nothing was sent, try again",
+                    f"{UNDER_WAY_MAX} requests of this session are not answered, which is as many as may be; nothing was sent, try again",
                 )
             model, method = self._methods[asked.method]
             try:
                 params = model.model_validate(asked.params)
             except ValidationError as error:
                 raise _invalid(error) from None
-            said = {"id": request_id, "result": await method(params)}
+            answering = method(params)
+            waited_for = len(self._tasks) <= _WAITED_FOR_MAX
+            said = {"id": request_id, "result": await (answering if waited_for else _at_once(answering))}
         except ApiError as error:
             said = {"id": request_id, "error": error.problem("/ws/v1/orders")}
         self.put(wire.encode(said).decode())
@@ -304,6 +306,20 @@ class _Session:
         if asked.client_order_id is not None and asked.order_id is None:
             return self._answers.client_id(asked.client_order_id)
         raise ApiError(422, "invalid_request", "params: name the order by order_id or by client_order_id")
+
+
+async def _at_once(answering: Coroutine[Any, Any, Any]) -> Any:
+    """What it gives without being waited for; a command is handed over by then. Raises: ApiError."""
+    try:
+        async with asyncio.timeout(0):
+            return await answering
+    except TimeoutError:
+        raise ApiError(
+            504,
+            "unconfirmed",
+            f"{_WAITED_FOR_MAX} requests of this session are not answered, so this one is not waited for: it was handed over "
+            "and may still be carried out; the stream of executions tells, or look at the orders",
+        ) from None
 
 
 def _invalid(error: ValidationError) -> ApiError:
