@@ -85,7 +85,12 @@ def test_accounts_and_instruments_go_by_the_names_that_the_venue_has(
     words = ("--account", "bob", "--instrument", "BTC-USD.LOCAL", "--data", data, "--json")
     (fill,) = json.loads(tidebook("fills", *words).stdout)["fills"]
     assert (fill["account"], fill["counter_account"]) == (BOB, ALICE)
-    assert tidebook("views", "cancels_per_fill", "--account", "alice", "--data", data).returncode == 0
+    shown = tidebook("views", "cancels_per_fill", "--account", "alice", "--data", data)
+    heads, _, line = shown.stdout.splitlines()[:3]
+    assert re.split(r"  +", heads.strip())[:2] == ["account", "instrument"]
+    assert line.split()[:2] == ["alice", "BTC-USD.LOCAL"]
+    # Half a coin was filled and a whole one cancelled.
+    assert line.split()[-3:] == ["0.500", "1.000", "1.0"]
     refused = tidebook("fills", "--account", "alise", "--data", data)
     assert (refused.returncode, "did you mean alice?" in refused.stderr) == (2, True)
 

@@ -195,6 +195,9 @@ async def test_a_start_reads_no_more_of_orders_than_came_since_lives_were_kept(t
     kept = lives.read_bytes()
     async with served(tmp_path) as at:
         assert at.venue.read_count == 0
+        # And the engine replays nothing: the end took a snapshot.
+        assert at.venue.engine.recovery["state"]["tail_count"] == 0
+        assert at.venue.engine.recovery["state"]["used"]["place"]["sequence"] == at.venue.follower.sequence
         await at.place("alice", "buy", "0.1", "90", client_order_id="later")
         again = await at.place("alice", "buy", "0.1", "105", client_order_id="a5")
         assert again["repeated"] is True

@@ -159,3 +159,37 @@ def test_a_submit_that_would_not_wait_is_refused_and_hands_nothing_over(
         with pytest.raises(UsageError, match="a time above 0 s"):
             connection.place(ACCOUNT, 1, Side.BUY, price=1, size=1, timeout=timeout)
         assert venue.status()["source_published"] == 0
+
+
+def test_what_one_command_came_to_is_said_as_the_venue_in_process_says_it(
+    engine: Callable[..., VenueEngine], rings: Path
+) -> None:
+    """Method: the same commands here and there; what both have is the same."""
+    engine()
+    local = tb.Venue(orders_max=1 << 16)
+    local.submit(opening())
+    with tb.connect(directory=rings) as connection:
+        connection.submit(opening())
+        either: tuple[Any, ...] = (local, connection)
+        for venue in either:
+            placed = venue.place(ACCOUNT, 1, Side.BUY, price=100, size=5)
+            assert placed
+            assert (placed.reason, placed.order_id) == (0, 2 * placed.sequence)
+            changed = venue.replace(ACCOUNT, 1, placed.order_id, price=100, size=4)
+            assert (bool(changed), changed.order_id) == (True, placed.order_id)
+            gone = venue.cancel(ACCOUNT, 1, placed.order_id)
+            assert (bool(gone), gone.order_id) == (True, placed.order_id)
+            refused = venue.place(ACCOUNT, 1, Side.BUY, price=1_000_000, size=1_000_000_000)
+            assert not refused
+            assert (Reason(refused.reason), refused.order_id) == (Reason.BALANCE, 0)
+            many = venue.submit(offers(3))
+            assert (many.accepted.all(), len(many.own)) == (True, 3)
+            assert many.order_ids.tolist() == (2 * many.sequences).tolist()
+        first = connection.place(ACCOUNT, 1, Side.BUY, price=100, size=5)
+        assert repr(first) == f"Judged(sequence={first.sequence}, order_id={first.order_id})"
+        refused = connection.place(ACCOUNT, 1, Side.BUY, price=1_000_000, size=1_000_000_000)
+        assert repr(refused) == f"Judged(sequence={refused.sequence}, refused: BALANCE)"
+        several = connection.submit(offers(3))
+        assert repr(several) == "Judged(3 commands, 3 accepted)"
+        with pytest.raises(UsageError, match="these are 3 commands"):
+            _ = several.order_id

@@ -141,7 +141,7 @@ def views(
     url
         Address of the database; default: the setting `audit.url`, else the file in the data directory.
     """
-    from tidebook.audit import view
+    from tidebook.audit import Scale, scales, view
     from tidebook.audit.views import describe
 
     if name is None:
@@ -153,16 +153,24 @@ def views(
             numbers = ", ".join(f"{word} = {value}" for word, value in facts["numbers"].items())
             print(f"{facts['name']}: {facts['what']}{f' ({numbers})' if numbers else ''}")
         return
-    of = None if account is None else _names(data).account_number(account)
-    found = view(_database(data, url), name, account=of, limit=limit, **_numbers(number or []))
+    database, names = _database(data, url), _names(data)
+    of = None if account is None else names.account_number(account)
+    found = view(database, name, account=of, limit=limit, **_numbers(number or []))
     if json:
         print_json({"view": name, "lines": found})
         return
     if not found:
         print(f"{name}: nothing found")
         return
-    columns = [Column(word.replace("_", " "), right=not isinstance(found[0][word], str)) for word in found[0]]
-    rows = [[_cell(word, value) for word, value in line.items()] for line in found]
+    columns = [
+        Column(word.removesuffix("_id").replace("_", " "), right=not isinstance(found[0][word], str))
+        for word in found[0]
+    ]
+    decimals = scales(database)
+    rows = [
+        [_cell(word, value, decimals.get(line["instrument_id"], Scale()), names) for word, value in line.items()]
+        for line in found
+    ]
     screen = console()
     screen.print(table(columns, rows, screen.width))
 
@@ -325,11 +333,20 @@ def _step(step: dict[str, Any], scale: Scale, names: Names) -> list[str]:
     return [_time(step["ts"]), str(step["sequence"]), what, *numbers, partner, (step["reason"] or "").replace("_", " ")]
 
 
-def _cell(name: str, value: object) -> str:
+def _cell(name: str, value: object, scale: Scale, names: Names) -> str:
     if value is None:
         return ""
-    if isinstance(value, int) and (name == "ts" or name.endswith("_ts")):
-        return _time(value)
+    if isinstance(value, int):
+        if name == "ts" or name.endswith("_ts"):
+            return _time(value)
+        if name == "account" or name.endswith("_account"):
+            return names.account(value)
+        if name == "instrument_id":
+            return names.instrument(value)
+        if name in ("price", "fee") or name.endswith("_price"):
+            return f"{scale.price(value):f}"
+        if name in ("size", "remaining", "bought", "sold") or name.endswith("_size"):
+            return f"{scale.size(value):f}"
     return f"{value:.1f}" if isinstance(value, float) else str(value)
 
 

@@ -18,7 +18,7 @@ from tidebook._core import Follower, JournalReader, SnapshotStore, VenueEngine
 from tidebook.api import ChannelGuarantee
 from tidebook.audit.engine import AuditEngine
 from tidebook.audit.process import AuditProcess
-from tidebook.errors import OperationError, TidebookError
+from tidebook.errors import OperationError, SnapshotError, TidebookError
 from tidebook.gateway.desk import DeskOptions, OrderDesk
 from tidebook.gateway.destination import LocalVenue
 from tidebook.gateway.following import OrdersFollower
@@ -112,7 +112,13 @@ class HostedVenue:
         )
         self.desk = OrderDesk(self.names, self.follower, {VENUE: self._local}, options)
         lives = self.follower.lives
-        log.info("venue open", commands=read, open_orders=lives.open_count(), instruments=len(lives.definitions))
+        log.info(
+            "venue open",
+            commands=self.follower.sequence,
+            commands_read=read,
+            open_orders=lives.open_count(),
+            instruments=len(lives.definitions),
+        )
 
     async def end_sessions(self) -> None:
         """Every session of the last run has ended with it: orders that were to go with them go."""
@@ -219,13 +225,15 @@ class HostedVenue:
             self._local.close()
         if self.audit is not None and not self.audit.stop():
             log.warning("the audit trail's database did not answer; the next start goes on where its rows end")
-        for follower in self._snapshots:
-            follower.stop()
         picture = None
         if self._followed is not None:
             picture = self._followed.picture()
             self._followed.close()
-        self.engine.stop()
+        ended = self.engine.stop()
+        for follower in self._snapshots:
+            if ended is not None:
+                _snapshot_at(ended["sequence"], follower)
+            follower.stop()
         # All that an engine told is on disk when it has ended well.
         if (
             picture is not None
@@ -247,6 +255,16 @@ def _engine(settings: VenueSettings, data: Path, journal: Path, rings: Path) -> 
         age_max_s=settings.age_max_s,
     )
     return EngineProcess(plan) if settings.topology == "process" else VenueEngine(**msgspec.structs.asdict(plan))
+
+
+def _snapshot_at(sequence: int, snapshots: Follower) -> None:
+    """One of where the venue has ended, if there is none yet: the next start has nothing to replay."""
+    newest = snapshots.status["snapshot"]
+    if sequence and (newest is None or newest["place"]["sequence"] < sequence):
+        try:
+            snapshots.snapshot()
+        except SnapshotError as error:
+            log.warning("no snapshot at the end; the next start replays more of `orders`", reason=str(error))
 
 
 def _tell_snapshot(event: str, facts: dict[str, Any]) -> None:

@@ -18,8 +18,8 @@ from tidebook.errors import ChannelNotFoundError, OrderEntryError, UnconfirmedEr
 from tidebook.transport import Full, Gap, open_channel, open_consumer, open_producer
 from tidebook.transport.channel import DEFAULT_NODE
 from tidebook.venue import builders
-from tidebook.venue.codes import CommandKind, Verdict, Wait
-from tidebook.venue.layouts import COMMAND, EXECUTION, Records, as_commands, commands
+from tidebook.venue.codes import CommandKind, Reason, Verdict, Wait
+from tidebook.venue.layouts import COMMAND, EXECUTION, LAYOUTS, Records, as_commands, commands, order_ids_of
 
 if TYPE_CHECKING:
     import os
@@ -34,14 +34,23 @@ _TS: Final = struct.Struct("<q")
 """The time of a command, its first field."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Judged:
-    """Commands as they stand on `orders`, in the order in which they were asked for."""
+    """Commands as they stand on `orders`, in the order in which they were asked for; true if all were accepted.
+
+    What can be known of them by then is called as in `Submitted` and, of one command, as in the outcome that `Venue.place` gives. What
+    matching makes of them is not in it (`filled`, `remaining`, and whether it refused one): `Connection.executions` tells that.
+    """
 
     sequences: np.ndarray[Any, np.dtype[np.uint64]]
     """Their places on `orders`. The order that a place made has the id `2 * sequence`."""
     commands: Records
     """With verdict, reason and what risk put in; of `COMMAND`."""
+
+    @property
+    def own(self) -> Records:
+        """The same as `commands`."""
+        return self.commands
 
     @property
     def accepted(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -52,8 +61,43 @@ class Judged:
     @property
     def order_ids(self) -> np.ndarray[Any, np.dtype[np.uint64]]:
         """Ids of the orders that places made; of a pair the stop's is one more. 0 where nothing was placed."""
-        places = np.isin(self.commands["kind"], (CommandKind.PLACE, CommandKind.PLACE_PAIR))
-        return np.where(self.accepted & places, 2 * self.sequences, 0).astype(np.uint64)
+        return order_ids_of(self.commands, self.sequences)
+
+    @property
+    def sequence(self) -> int:
+        """Of one command on `orders`. Raises: UsageError where they are several, or none."""
+        return int(self.sequences[self._only()])
+
+    @property
+    def order_id(self) -> int:
+        """Of one command: the order that it placed or names; 0 where none was placed. Raises: as `sequence`."""
+        at = self._only()
+        if self.commands["kind"][at] in (CommandKind.REPLACE, CommandKind.CANCEL):
+            return int(self.commands.view(LAYOUTS[CommandKind.CANCEL])["order_id"][at])
+        return int(self.order_ids[at])
+
+    @property
+    def reason(self) -> int:
+        """Of one command: why risk refused it, a `Reason`; 0 where it did not. Raises: as `sequence`."""
+        return int(self.commands["reason"][self._only()])
+
+    def _only(self) -> int:
+        if len(self.commands) != 1:
+            raise UsageError(
+                f"these are {len(self.commands)} commands: each has its place in sequences, order_ids and commands",
+                count=len(self.commands),
+            )
+        return 0
+
+    def __bool__(self) -> bool:
+        return bool(self.accepted.all())
+
+    def __repr__(self) -> str:
+        if len(self.commands) != 1:
+            return f"Judged({len(self.commands)} commands, {int(self.accepted.sum())} accepted)"
+        if not self:
+            return f"Judged(sequence={self.sequence}, refused: {Reason(self.reason).name})"
+        return f"Judged(sequence={self.sequence}, order_id={self.order_id})"
 
 
 class Connection:

@@ -72,6 +72,14 @@ def as_commands(records: Any) -> Records:
     return array if array.dtype == COMMAND else array.view(COMMAND)
 
 
+def order_ids_of(
+    judged: Records, sequences: np.ndarray[Any, np.dtype[np.uint64]]
+) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    """Ids of the orders that judged commands placed, of a pair that of its limit order; 0 where nothing was placed."""
+    places = np.isin(judged["kind"], (CommandKind.PLACE, CommandKind.PLACE_PAIR)) & (judged["verdict"] == 1)
+    return np.where(places, 2 * sequences, 0).astype(np.uint64)
+
+
 def as_executions(records: Any) -> Records:
     """These executions as a flat array of `EXECUTION`. Raises: CommandError for anything else, with what it is."""
     if not isinstance(records, (np.ndarray, np.void)) or records.dtype != EXECUTION:

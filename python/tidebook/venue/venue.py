@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tidebook._core import Venue as CoreVenue
 from tidebook.venue.codes import CommandKind, Session
 from tidebook.venue.holdings import Balance, Position, balances_of, positions_of
-from tidebook.venue.layouts import COMMAND, LAYOUTS, Records, as_commands
+from tidebook.venue.layouts import COMMAND, LAYOUTS, Records, as_commands, order_ids_of
 
 Progress = Callable[[int], object]
 """Called now and then with the sequence that comes next; what it raises ends the work."""
@@ -49,6 +49,11 @@ class Submitted:
     def accepted(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Which of the submitted commands risk accepted; the venue may still have refused one, with an execution."""
         return np.asarray(self.own["verdict"] == 1)
+
+    @property
+    def order_ids(self) -> np.ndarray[Any, np.dtype[np.uint64]]:
+        """Ids of the orders that the submitted places made; of a pair the stop's is one more. 0 where nothing was placed."""
+        return order_ids_of(self.own, self.sequences)
 
 
 @dataclass(frozen=True, slots=True)
