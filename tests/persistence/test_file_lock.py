@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,15 @@ def test_a_pipe_in_the_place_of_a_lock_or_of_an_identity_is_refused_at_once(tmp_
     (tmp_path / "directory").mkdir()
     with pytest.raises(OperationError, match="a directory stands"), locked(tmp_path / "directory"):
         pass
+
+
+def test_a_lock_that_root_makes_is_of_who_has_the_directory(tmp_path: Path) -> None:
+    """Whoever else runs this makes it in a directory of its own, where the same holds."""
+    directory = tmp_path / "another's"
+    directory.mkdir()
+    with suppress(PermissionError):
+        os.chown(directory, 65534, 65534)
+    with locked(directory / "lock") as got:
+        assert got
+    assert (directory / "lock").stat().st_uid == directory.stat().st_uid
+    assert (directory / "lock").stat().st_mode & 0o777 == 0o600

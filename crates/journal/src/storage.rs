@@ -163,6 +163,29 @@ pub fn make_directory(path: &Path) -> io::Result<()> {
     make_directory_by(path, &mut |parent| File::open(parent)?.sync_all())
 }
 
+/// Makes the file `path`, which is not there yet, for the user alone whose directory it is in: what root makes in another user's
+/// place would keep that user out of it.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`], also for a link that leads nowhere; what making it returned.
+pub fn create_private(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let (own, above) = (file.metadata()?, std::fs::metadata(directory)?);
+    if own.uid() != above.uid() {
+        // By the file that was just made, and never by a name: that may lead elsewhere by now.
+        match std::os::unix::fs::fchown(&file, Some(above.uid()), Some(above.gid())) {
+            // Of anybody but root it stays its own.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            given => given?,
+        }
+    }
+    Ok(file)
+}
+
 /// Each name is synced before the next is made: whoever dies in between leaves one at most that is not, the last, and that
 /// is why the name of a directory that is there already is synced too.
 fn make_directory_by(path: &Path, sync: &mut impl FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
@@ -218,8 +241,7 @@ impl Storage for Directory {
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(self.path(name))?;
-        Ok(Box::new(DirectoryFile(file)))
+        Ok(Box::new(DirectoryFile(create_private(&self.path(name))?)))
     }
 
     fn open(&self, name: &str, access: Access) -> io::Result<Box<dyn StorageFile>> {
@@ -251,7 +273,7 @@ impl Storage for Directory {
         match std::fs::hard_link(&from, &to) {
             // Some file systems have no second names.
             Err(error) if matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied) => {
-                let mut copy = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&to)?;
+                let mut copy = create_private(&to)?;
                 io::copy(&mut open_regular(&from, OpenOptions::new().read(true))?, &mut copy)?;
                 copy.sync_all()?;
             }
@@ -262,8 +284,17 @@ impl Storage for Directory {
     }
 
     fn try_lock(&self, name: &str) -> io::Result<Option<Box<dyn StorageLock>>> {
-        let file =
-            open_regular(&self.path(name), OpenOptions::new().write(true).create(true).truncate(false).mode(0o600))?;
+        let path = self.path(name);
+        let file = match open_regular(&path, OpenOptions::new().write(true)) {
+            Err(error) if is_absent(&error) => match create_private(&path) {
+                // Another was faster, or a link leads to nothing.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    open_regular(&path, OpenOptions::new().write(true).create(true).truncate(false).mode(0o600))?
+                }
+                created => created?,
+            },
+            opened => opened?,
+        };
         Ok(FileLock::acquire(file)?.map(|lock| Box::new(lock) as Box<dyn StorageLock>))
     }
 

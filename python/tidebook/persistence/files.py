@@ -8,7 +8,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tidebook.errors import OperationError
@@ -45,10 +45,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def open_regular(path: Path, flags: int) -> int:
-    """A descriptor of the regular file `path`, closed by who executes something. With `os.O_CREAT` it is made, for its user alone.
+    """A descriptor of the regular file `path`, closed by who executes something. With `os.O_CREAT` it is made, for the user alone whose
+    directory it is in: what root makes in another user's place would keep that user out.
 
     Raises: OSError; OperationError for a named pipe, a directory, a socket or a device, which are not waited for.
     """
+    if flags & os.O_CREAT and (made := _made(path, flags)) is not None:
+        return made
     try:
         descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     except OSError:
@@ -61,6 +64,19 @@ def open_regular(path: Path, flags: int) -> int:
     except OperationError:
         os.close(descriptor)
         raise
+    return descriptor
+
+
+def _made(path: Path, flags: int) -> int | None:
+    """A new file; None where something of the name is. It is given away by its descriptor: a name may lead elsewhere by now."""
+    try:
+        descriptor = os.open(path, flags | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return None
+    above = path.parent.stat()
+    if os.fstat(descriptor).st_uid != above.st_uid:
+        with suppress(PermissionError):  # of anybody but root it stays its own
+            os.fchown(descriptor, above.st_uid, above.st_gid)
     return descriptor
 
 
