@@ -120,6 +120,13 @@ class CheckpointStore:
     @staticmethod
     def named(directory: str | os.PathLike[str]) -> CheckpointStore:
         """As opening it, in a directory that somebody named: those above it are made too, durably."""
+    @staticmethod
+    def existing(directory: str | os.PathLike[str]) -> CheckpointStore | None:
+        """The store of a directory, and none is made: None where nothing has its name.
+
+        Raises: CheckpointError for a directory without what belongs there, as its disk is not mounted: what is stored in it is not
+                known then; and as opening it.
+        """
     @property
     def path(self) -> pathlib.Path: ...
     def put(
@@ -1257,9 +1264,14 @@ def client_order_id_text(id: bytes | Sequence[int]) -> str | None:
 def command_layouts() -> dict[str, list[tuple[str, int, str]]]:
     """Fields of a command of each kind, by the kind's word: name, offset in bytes, numpy format; head first, spare bytes of the body left out."""
 
-def compact_journal(directory: str | os.PathLike[str], keep_from: int) -> dict[str, Any]:
+def compact_journal(
+    directory: str | os.PathLike[str], keep_from: int, still: Callable[[], int] | None = None
+) -> dict[str, Any]:
     """Removes the oldest segments whose messages all lie before `keep_from`: removed (numbers), size_bytes,
     first_sequence (held now). See `persistence.compact`.
+
+    `still` is called before anything is removed, when who opens is told what is about to go, and gives the first message that has
+    to stay by then; what it raises is raised, and nothing is removed.
 
     Raises: JournalLockedError while another does it; JournalError and its kinds.
     """

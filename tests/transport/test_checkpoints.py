@@ -373,7 +373,9 @@ def test_a_cursor_that_cannot_be_stored_is_told_once_and_keeps_nobody_up(
     with tb.open_producer(channel) as producer:
         write(producer, 1, 5)
         (tmp_path / "numbers" / "checkpoints").write_bytes(b"no directory")
-        with tb.open_consumer(channel, "reader") as consumer:
+        with pytest.raises(CheckpointError, match="what was stored there is not known then"):
+            tb.open_consumer(channel, "reader")
+        with tb.open_consumer(channel, "reader", start="earliest") as consumer:
             until(lambda: bool(caplog.messages))
             assert read(consumer, 5) == [1, 2, 3, 4, 5]
     (told,) = {message.partition(";")[0] for message in caplog.messages}
@@ -855,3 +857,36 @@ def test_checkpoints_of_another_channel_that_were_copied_in_are_refused_with_the
             found = consumer.recover("sum")
             assert found is not None
             assert found.state == channel.name.encode()
+
+
+HAS_THE_TURN = """
+import fcntl, os, signal, sys
+file = open(sys.argv[1], "r+")
+fcntl.flock(file, fcntl.LOCK_EX)
+file.write(f"{os.getpid()}\\n")
+file.flush()
+os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
+def test_a_process_that_is_stopped_while_it_writes_is_named_to_who_waits(rings: Path, tmp_path: Path) -> None:
+    """Method: it has the turn, as the format says how; what is stored can be read, and is written again when it goes on."""
+    channel = durable(rings, tmp_path)
+    with tb.open_producer(channel) as producer, tb.open_consumer(channel, "reader") as consumer:
+        write(producer, 1, 5)
+        read(consumer, 5)
+        first = consumer.checkpoint("sum", b"five")
+        turn = tmp_path / "numbers" / "checkpoints" / "writer.lock"
+        assert int(turn.read_text()) == os.getpid()
+        with subprocess.Popen([sys.executable, "-c", HAS_THE_TURN, str(turn)]) as other:
+            try:
+                os.waitid(os.P_PID, other.pid, os.WSTOPPED)
+                with pytest.raises(CheckpointError, match=f"`kill -CONT {other.pid}` lets it go on") as error:
+                    consumer.checkpoint("sum", b"five again")
+                assert error.value.facts["process_id"] == other.pid
+                found = consumer.recover("sum")
+                assert found is not None
+                assert found.checkpoint_id == first
+            finally:
+                other.send_signal(signal.SIGCONT)
+        assert consumer.checkpoint("sum", b"five again") > first

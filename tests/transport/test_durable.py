@@ -595,3 +595,22 @@ def test_what_another_nodes_ring_holds_unsynced_can_be_given_up(
     ) as producer:
         assert producer.write(message(1), wait="durable") == 1
     assert journaled(tmp_path) == [1]
+
+
+def test_a_producer_is_opened_again_while_its_consumers_have_all_other_places(rings: Path, tmp_path: Path) -> None:
+    """Of sixteen places one is its journal's, which needs no other to go on with the ring."""
+    asked = options(tmp_path, dtype=None)
+    channel = tb.create_channel("numbers", asked, directory=rings)
+    with tb.open_producer(channel) as producer:
+        producer.write(message(1), wait="durable")
+    consumers = [tb.open_consumer(channel, f"reader {number}", start=1) for number in range(15)]
+    with tb.open_producer(channel) as producer:
+        assert producer.write(message(2), wait="durable") == 2
+    with pytest.raises(EndpointBusyError) as error:
+        tb.open_consumer(channel, "one more")
+    assert error.value.facts["max"] == 16
+    for consumer in consumers:
+        consumer.close()
+    with tb.open_producer(tb.create_channel("numbers", asked, directory=rings)) as producer:
+        assert producer.write(message(3), wait="durable") == 3
+    assert journaled(tmp_path) == [1, 2, 3]

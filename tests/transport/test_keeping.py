@@ -172,6 +172,83 @@ def test_what_readers_of_another_nodes_ring_have_not_read_stays(
             read_to(consumer, 20 * MESSAGES_A_SEGMENT)
 
 
+@pytest.mark.parametrize("start", [1, "earliest"])
+def test_who_opens_after_compaction_has_asked_who_reads_is_asked_for_once_more(
+    rings: Path, tmp_path: Path, start: Any
+) -> None:
+    """Method: it opens right behind the first look at the readers."""
+    channel = tb.create_channel("fills", options(tmp_path), directory=rings)
+    journal = tmp_path / "fills"
+    opened: list[tb.Consumer] = []
+
+    def consumers() -> list[dict[str, Any]]:
+        found = keeping.ring_consumers(journal)
+        if not opened:
+            opened.append(tb.open_consumer(channel, "booking", start=start))
+        return found
+
+    with tb.open_producer(channel) as producer:
+        write(producer, 200)
+        kept = compact_by(journal, KeepPlan(rule="size 0", threshold_bytes=0), consumers)
+        assert kept.first_sequence == 1
+        assert kept.held_by == "consumer booking still needs message 1"
+        with opened[0] as consumer:
+            read_to(consumer, 200)
+    assert numbers(journal) == list(range(1, 201))
+
+
+def test_who_opens_while_what_was_announced_is_removed_begins_behind_it_without_a_gap(
+    rings: Path, tmp_path: Path
+) -> None:
+    """Method: compaction goes on with who it knew by the time the other one is known to the ring; then another begins at what is gone."""
+    channel = tb.create_channel("fills", options(tmp_path), directory=rings)
+    journal = tmp_path / "fills"
+    opened: list[tb.Consumer] = []
+    opening = threading.Thread(target=lambda: opened.append(tb.open_consumer(channel, "booking", start="earliest")))
+    looks = 0
+
+    def consumers() -> list[dict[str, Any]]:
+        nonlocal looks
+        looks += 1
+        found = keeping.ring_consumers(journal)
+        if looks == 2:
+            opening.start()
+            while not any(one["name"] == "booking" for one in channel.status()["consumers"]):
+                assert opening.is_alive()
+        return found
+
+    with tb.open_producer(channel) as producer:
+        write(producer, 200)
+        first = compact_by(journal, KeepPlan(rule="size 0", threshold_bytes=0), consumers).first_sequence
+        opening.join()
+        assert first > 150
+        with opened[0] as consumer, taken(consumer, 10) as batch:
+            begun = batch.first_sequence
+            assert begun in (first, channel.status()["oldest"])
+        with tb.open_consumer(channel, start=1) as consumer:
+            gap = consumer.poll_batch(timeout=60)
+            assert isinstance(gap, tb.Gap)
+            assert (gap.first, gap.count) == (1, begun - 1)
+
+
+def test_readers_of_a_ring_in_a_place_of_its_own_hold_back_who_compacts_from_anywhere(
+    rings: Path, tmp_path: Path
+) -> None:
+    """Method: by the command, which is told of no such place; then the ring is gone, as by a reboot."""
+    channel = tb.create_channel("fills", options(tmp_path), directory=rings / "apart")
+    journal = tmp_path / "fills"
+    compact = [sys.executable, "-m", "tidebook", "journal", "compact", str(journal), "--keep", "size 0"]
+    environment = os.environ | {"TIDEBOOK_RINGS": str(rings / "nodes")}
+    with tb.open_producer(channel) as producer, tb.open_consumer(channel, start=1) as consumer:
+        write(producer, 200)
+        said = subprocess.run(compact, capture_output=True, text=True, env=environment, check=True)
+        assert f"it begins with message 1; a consumer of process {os.getpid()} still needs message 1" in said.stdout
+        read_to(consumer, 200)
+    shutil.rmtree(rings / "apart")
+    said = subprocess.run(compact, capture_output=True, text=True, env=environment, check=True)
+    assert "segments removed" in said.stdout
+
+
 def test_every_checkpoint_that_is_kept_can_be_recovered_and_its_reader_goes_on(rings: Path, tmp_path: Path) -> None:
     """Shared memory is lost too: the cursors that are stored hold the journal, and so does the oldest of the checkpoints kept."""
     channel = tb.create_channel("fills", options(tmp_path, keep="size 0"), directory=rings)

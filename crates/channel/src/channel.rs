@@ -10,7 +10,7 @@ use tidebook_journal::{
     JournalError, JournalOptions, JournalReader, JournalThread, JournalWriter, ReaderOptions, RecoveryReport,
     SyncPolicy, Verified, configurations_storage, inspect_storage, is_put_back, verify_storage,
 };
-use tidebook_ring::{Consumer, ConsumerOptions, Mode, Producer, Read, Ring, RingError, RingKind, RingOptions, Start};
+use tidebook_ring::{Consumer, ConsumerOptions, Mode, Producer, Ring, RingError, RingKind, RingOptions, RingView};
 
 use crate::configuration::{self, Layout};
 use crate::consumer::ChannelConsumer;
@@ -141,7 +141,10 @@ impl Channel {
         journal_path: &Path,
         options: &ChannelOptions,
     ) -> Result<(Self, ChannelReport), ChannelError> {
-        Self::open_storage(ring_path, &(Arc::new(Directory::new(journal_path)) as Arc<dyn Storage>), options)
+        let storage = Arc::new(Directory::new(journal_path)) as Arc<dyn Storage>;
+        let opened = Self::open_storage(ring_path, &storage, options)?;
+        link::note(journal_path, ring_path)?;
+        Ok(opened)
     }
 
     /// As [`Self::open`], with a journal in any storage.
@@ -456,15 +459,12 @@ pub(crate) fn shares_last(ring: &Ring, journal: &Arc<dyn Storage>, last: u64) ->
     if last == 0 || ring.status()?.oldest > last {
         return Ok(true);
     }
-    let mut held = Vec::new();
-    let options = ConsumerOptions::named("").start(Start::Sequence(last)).peek(true);
-    match ring.consumer(&options)?.read(1, |_, payload| held.extend_from_slice(payload)) {
-        Ok(Read::Messages(1)) => {}
-        // What cannot be read is judged where it is copied.
-        Ok(_) | Err(RingError::Corrupt { .. }) => return Ok(true),
-        Err(error) => return Err(error.into()),
-    }
-    journaling::shares(journal, last, &held)
+    let mut held = None;
+    // Without a line: its consumers may have all of them.
+    let mut walk = RingView::of(ring).walk(last, true);
+    walk.read(1, usize::MAX, |sequence, payload| held = (sequence == last).then(|| payload.to_vec()));
+    // What cannot be read is judged where it is copied.
+    held.map_or(Ok(true), |held| journaling::shares(journal, last, &held))
 }
 
 /// Appends to the journal what is staged beyond it.

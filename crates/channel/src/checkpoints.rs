@@ -18,7 +18,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::mem::ManuallyDrop;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
@@ -26,7 +26,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use heed::types::Bytes;
 use heed::{CommitOrAbort, CompactionOption, Database, Env, EnvFlags, EnvOpenOptions, MdbError, RoTxn, WithoutTls};
-use tidebook_journal::storage::{check_regular, make_directory, open_regular};
+use tidebook_journal::storage::{check_regular, create_private, make_directory, open_regular};
 
 pub use entry::{Checkpoint, Cursor, DamagedEntry, Listed, NAME_MAX, Subject, SubjectKind, Survey};
 pub use error::CheckpointError;
@@ -43,6 +43,8 @@ const MAP_SIZE: usize = 64 << 30;
 const READERS_MAX: u32 = 510;
 const DATA_FILE: &str = "data.mdb";
 const LOCK_FILE: &str = "lock.mdb";
+/// Locked by the process that writes, whose number it holds.
+const TURN_FILE: &str = "writer.lock";
 const FORMAT_KEY: &[u8] = &[0x00];
 const FORMAT_MAGIC: &[u8; 8] = b"TIDECKPT";
 /// Its value is the number of the newest checkpoint.
@@ -52,6 +54,8 @@ const LOOKS_MAX: u32 = 1_000;
 /// What a commit may need beside a state.
 const LEAST_ROOM: u64 = 256 << 10;
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
+/// Looks for the file of a store whose directory is there.
+const MADE_LOOKS_MAX: u32 = 20;
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
 type Entries = Database<'static, Bytes, Bytes>;
@@ -76,6 +80,8 @@ struct Opened {
     size_bytes: AtomicU64,
     /// Its file system took no writes when it was opened.
     is_read_only: bool,
+    /// The file by which this process has its turn to write, once it had one; threads take turns by this lock.
+    turns: Mutex<Option<File>>,
     process_id: u32,
 }
 
@@ -156,6 +162,30 @@ impl CheckpointStore {
         Self::open(path)
     }
 
+    /// Opens the store of a directory, and makes none: `None` where nothing has its name.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Away`] for a directory without what belongs there, as its disk is not mounted: what is stored in it is not
+    /// known then; those of [`Self::open`].
+    pub fn open_existing(path: &Path) -> Result<Option<Self>, CheckpointError> {
+        let away = |reason| CheckpointError::Away { path: path.to_owned(), reason };
+        match std::fs::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(away(error.to_string())),
+            Ok(_) => {}
+        }
+        for look in 1.. {
+            match std::fs::metadata(path.join(DATA_FILE)) {
+                Ok(found) if found.len() > 0 => break,
+                // Somebody may have made the directory just now.
+                _ if look < MADE_LOOKS_MAX => std::thread::sleep(LOOK_AGAIN),
+                Ok(_) => return Err(away(format!("{DATA_FILE} is empty"))),
+                Err(error) => return Err(away(error.to_string())),
+            }
+        }
+        Self::open(path).map(Some)
+    }
+
     fn open_known(known: &Known, path: &Path, process_id: u32) -> Result<Self, CheckpointError> {
         loop {
             let mut known = locked(known);
@@ -200,6 +230,7 @@ impl CheckpointStore {
         }
         let prefix = subject.prefix()?;
         let failed = |error| store.not_written(error, state.len());
+        let _turn = store.turn()?;
         let mut transaction = store.env.write_txn().map_err(failed)?;
         let id = match store.entries.get(&transaction, NUMBER_KEY).map_err(failed)? {
             None => 1,
@@ -325,6 +356,7 @@ impl CheckpointStore {
         let store = self.writable()?;
         let prefix = subject.prefix()?;
         let failed = |error| store.failed("write to", error);
+        let _turn = store.turn()?;
         let mut transaction = store.env.write_txn().map_err(failed)?;
         let mut count = 0;
         let mut found = store.entries.prefix_iter_mut(&mut transaction, &prefix).map_err(failed)?;
@@ -345,6 +377,7 @@ impl CheckpointStore {
     pub fn remove_numbers(&self, ids: &[u64]) -> Result<usize, CheckpointError> {
         let store = self.writable()?;
         let failed = |error| store.failed("write to", error);
+        let _turn = store.turn()?;
         let mut transaction = store.env.write_txn().map_err(failed)?;
         let mut keys = Vec::new();
         for found in store.entries.iter(&transaction).map_err(failed)? {
@@ -438,6 +471,13 @@ impl Opened {
         // Who opens makes the file whole before others look at it.
         let _opening = Opening::of(File::open(path).map_err(io("open"))?).map_err(io("lock"))?;
         check_file(path)?;
+        // Left to LMDB it would be of whoever opens first, and root would keep the owner of the directory out.
+        match create_private(&path.join(LOCK_FILE)) {
+            Err(error) if !matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::ReadOnlyFilesystem) => {
+                return Err(io("make the lock of")(error));
+            }
+            _ => {}
+        }
         let mut options = EnvOpenOptions::new().read_txn_without_tls();
         options.map_size(MAP_SIZE).max_readers(READERS_MAX);
         let mut is_read_only = false;
@@ -461,7 +501,8 @@ impl Opened {
         let file = (metadata.dev(), metadata.ino());
         let size_bytes = AtomicU64::new(metadata.len());
         let (path, env) = (path.to_owned(), ManuallyDrop::new(env));
-        Ok(Some(Self { path, env, entries, file, size_bytes, is_read_only, process_id }))
+        let turns = Mutex::default();
+        Ok(Some(Self { path, env, entries, file, size_bytes, is_read_only, turns, process_id }))
     }
 
     /// What is stored in a file that has no name any more would be lost with this process; to read a page that was cut off
@@ -483,6 +524,39 @@ impl Opened {
             }
             Err(error) => Err(io_error("examine", &self.path, error)),
         }
+    }
+
+    /// Waits until nobody writes, and has the turn until it drops.
+    ///
+    /// LMDB's own turns are taken after it, by a mutex that would be waited for without an end and without a word when a process
+    /// is stopped in a commit.
+    fn turn(&self) -> Result<Turn<'_>, CheckpointError> {
+        let path = self.path.join(TURN_FILE);
+        let io = |source| io_error("take a turn at", &path, source);
+        let mut turns = locked(&self.turns);
+        let file = match turns.take() {
+            Some(file) => file,
+            None => open_turn(&path).map_err(io)?,
+        };
+        let begun = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_PATIENCE => std::thread::sleep(LOOK_AGAIN),
+                Err(TryLockError::WouldBlock) => {
+                    let mut said = [0; 16];
+                    let count = file.read_at(&mut said, 0).unwrap_or(0);
+                    let process_id = String::from_utf8_lossy(&said[..count]).trim().parse().unwrap_or(0);
+                    *turns = Some(file);
+                    return Err(CheckpointError::Busy { path: self.path.clone(), process_id });
+                }
+                Err(TryLockError::Error(error)) => return Err(io(error)),
+            }
+        }
+        // For who waits. On a full disk it may be another's number, and then that of nobody who writes.
+        let _ = file.write_all_at(format!("{:<15}\n", self.process_id).as_bytes(), 0);
+        *turns = Some(file);
+        Ok(Turn(turns))
     }
 
     fn failed(&self, action: &'static str, error: heed::Error) -> CheckpointError {
@@ -513,6 +587,29 @@ impl Opened {
 
     fn damaged(&self, page: u64, reason: &'static str) -> CheckpointError {
         CheckpointError::Damaged { path: self.path.clone(), page, reason }
+    }
+}
+
+/// A turn to write: no other process and no other thread does so meanwhile.
+struct Turn<'a>(MutexGuard<'a, Option<File>>);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        // Closing would not be enough: a child that another thread has just forked has the file open too.
+        let _ = self.0.as_ref().map(File::unlock);
+    }
+}
+
+fn open_turn(path: &Path) -> io::Result<File> {
+    loop {
+        match open_regular(path, OpenOptions::new().read(true).write(true)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            opened => return opened,
+        }
+        match create_private(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            created => return created,
+        }
     }
 }
 

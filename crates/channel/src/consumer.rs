@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tidebook_journal::storage::Directory;
-use tidebook_journal::{JournalError, JournalReader, ReaderOptions, configurations_since};
+use tidebook_journal::{
+    JournalError, JournalReader, ReaderOptions, announced_first, configurations_since, is_being_compacted,
+};
 use tidebook_ring::{Consumer, ConsumerOptions, Gap, Place, Policy, Read, Ring, RingError, SlotBatch, Start, Watch};
 
 use crate::configuration::{self, Layout};
@@ -23,6 +25,9 @@ use crate::link;
 const READ_ON_MAX: u64 = 1 << 18;
 /// How often a consumer that waits for what only the journal will have looks at the watermark.
 const LOOK_INTERVAL: Duration = Duration::from_millis(1);
+
+/// How often who opens looks whether that is removed by now which compaction has announced.
+const REMOVAL_LOOKS_MAX: usize = 1000;
 
 /// The place after what was read, for [`ChannelConsumer::commit_to`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,11 +93,19 @@ impl ChannelConsumer {
             other => Some(other),
         };
         let earliest = if first < ring.oldest() { Start::Sequence(first) } else { Start::Earliest };
-        refuse_other_layout(ring, &path, begins_at(ring, options, start, first)?)?;
+        let begins_at = begins_at(ring, options, start, first)?;
+        refuse_other_layout(ring, &path, begins_at)?;
         let joined = options.clone().start(start.unwrap_or(earliest)).policy(Policy::Overwrite);
         let mut consumer = ring.consumer(&joined)?;
         consumer.make_up_gaps();
-        let history = History { path, reader: None, next: None, held: Held::default() };
+        let mut history = History { path, reader: None, next: None, held: Held::default() };
+        // From here on it is known to who compacts; what was announced before may go all the same.
+        let earliest = history.settled_first(first.max(begins_at))?.min(ring.oldest());
+        if start.is_none() && earliest > begins_at {
+            // Nothing is missed: that was the earliest before anything was read.
+            consumer.acknowledge(earliest - 1)?;
+            history.go_to(earliest);
+        }
         Ok(Self { consumer, history: Some(history) })
     }
 
@@ -461,6 +474,25 @@ impl History {
             self.reader = None;
             self.held.clear();
         }
+    }
+
+    /// The journal's first message, or `first`, where it was before this reader was known to who compacts, if no compaction takes it.
+    ///
+    /// One under way that has not seen the reader removes what it announced: that is waited for, so that what is read first has no
+    /// hole right behind it. One that was stopped there is not, and is taken at its word.
+    fn settled_first(&self, first: u64) -> Result<u64, JournalError> {
+        let storage = Directory::new(&self.path);
+        if announced_first(&storage)? <= first {
+            return Ok(first);
+        }
+        for _ in 0..REMOVAL_LOOKS_MAX {
+            // What may not be looked at is another user's, and was so before.
+            if !is_being_compacted(&storage).unwrap_or(false) {
+                return Ok(JournalReader::open(&self.path, ReaderOptions::default())?.next_sequence());
+            }
+            std::thread::sleep(LOOK_INTERVAL);
+        }
+        announced_first(&storage)
     }
 
     fn read(

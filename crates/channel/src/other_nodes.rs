@@ -3,7 +3,7 @@
 //! A journal may be opened by one node today and by another tomorrow, and each has a ring of its own. What the ring of one holds
 //! that was published and never synced, as its owner was killed, is nowhere else; the next messages of another would get the same
 //! numbers, and it could never be journaled. So whoever opens a journal looks at the rings of that channel under all nodes, and
-//! is refused while one of them has more.
+//! is refused while one of them has more. So it is with rings in places of their own, which the journal notes.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub(crate) fn refuse_if_one_has_more(
     storage: &Arc<dyn Storage>,
     journal: &Path,
 ) -> Result<(), ChannelError> {
-    for other in rings_of_others(ring) {
+    for other in rings_of_others(ring, journal) {
         // What cannot be opened is of another boot or another user, or has gone.
         let Ok(found) = Ring::open(&other) else { continue };
         if !leads_to(&other, journal) {
@@ -45,8 +45,8 @@ pub(crate) fn refuse_if_one_has_more(
     Ok(())
 }
 
-/// The files of the same name under the other nodes, if this ring is where rings of nodes are.
-fn rings_of_others(ring: &Path) -> Vec<PathBuf> {
+/// The files of the same name under the other nodes, if this ring is where rings of nodes are, and those that the journal notes.
+fn rings_of_others(ring: &Path, journal: &Path) -> Vec<PathBuf> {
     let others = || -> io::Result<Vec<PathBuf>> {
         let ring = std::path::absolute(ring)?;
         let (Some(node), Some(name)) = (ring.parent(), ring.file_name()) else { return Ok(Vec::new()) };
@@ -59,7 +59,12 @@ fn rings_of_others(ring: &Path) -> Vec<PathBuf> {
         let others = nodes.filter(|other| Some(&**other) != node.file_name());
         Ok(others.map(|other| root.join(other).join(name)).filter(|path| path.is_file()).collect())
     };
-    others().unwrap_or_default()
+    let mut found = others().unwrap_or_default();
+    found.extend(link::rings_of(journal).unwrap_or_default());
+    let real = |path: &PathBuf| path.canonicalize().ok();
+    let own = ring.canonicalize().ok();
+    found.retain(|other| real(other).is_some_and(|other| Some(other) != own));
+    found
 }
 
 /// Whether a ring's owner has opened its journal here last.

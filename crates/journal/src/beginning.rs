@@ -56,6 +56,20 @@ pub(crate) fn record(storage: &dyn Storage, beginning: Beginning) -> Result<(), 
     storage.sync_directory().map_err(io_error("sync", &storage.path("")))
 }
 
+/// Whether the file is there: something was compacted, or was about to be.
+pub(crate) fn is_recorded(storage: &dyn Storage) -> Result<bool, JournalError> {
+    match storage.open(FILE_NAME, Access::Read) {
+        Err(error) if is_absent(&error) => Ok(false),
+        result => result.map(|_| true).map_err(io_error("open", &storage.path(FILE_NAME))),
+    }
+}
+
+/// Takes back what was recorded of a journal that was not compacted after all.
+pub(crate) fn forget(storage: &dyn Storage) -> Result<(), JournalError> {
+    storage.remove(FILE_NAME).map_err(io_error("remove", &storage.path(FILE_NAME)))?;
+    storage.sync_directory().map_err(io_error("sync", &storage.path("")))
+}
+
 /// Where the journal has to begin at the latest; `None` when the file does not say.
 pub(crate) fn read(storage: &dyn Storage) -> Result<Option<Beginning>, JournalError> {
     let path = storage.path(FILE_NAME);

@@ -3,8 +3,13 @@
 //! It runs beside the living writer and readers and in any process: the newest segment and the one before it always stay,
 //! and who reads a removed file has it open. Oldest first, and each removal is durable before the next: a power failure
 //! anywhere leaves a journal that begins later, never one with a hole.
+//!
+//! Who is about to read is not overlooked: where the journal will begin is announced first, in the file that says it, and only
+//! then is it asked for the last time what is still needed. A reader makes itself known first and then looks at that file
+//! ([`announced_first`]): of the two at least one sees the other.
 
 use std::path::Path;
+use std::sync::atomic::{Ordering, fence};
 
 use crate::beginning::{self, Beginning};
 use crate::error::{JournalError, io_error};
@@ -40,6 +45,19 @@ pub fn compact(path: &Path, keep_from: u64) -> Result<Compacted, JournalError> {
 /// # Errors
 /// As [`compact`].
 pub fn compact_storage(storage: &dyn Storage, keep_from: u64) -> Result<Compacted, JournalError> {
+    compact_if(storage, keep_from, || Ok(keep_from))
+}
+
+/// As [`compact_storage`], but asks once more before it removes anything, when those who open have been told: `still` gives the first
+/// message that has to stay by now, and what it gives is for nothing if it is above `keep_from`. Not asked where nothing would go.
+///
+/// # Errors
+/// As [`compact`], and those of `still`: nothing is removed then.
+pub fn compact_if<E: From<JournalError>>(
+    storage: &dyn Storage,
+    keep_from: u64,
+    still: impl FnOnce() -> Result<u64, E>,
+) -> Result<Compacted, E> {
     // Before the lock, which would make a directory's first file.
     let first = segments(storage)?.first().map_or(0, |segment| segment.first_sequence);
     let lock_path = storage.path(LOCK_NAME);
@@ -48,24 +66,23 @@ pub fn compact_storage(storage: &dyn Storage, keep_from: u64) -> Result<Compacte
         .map_err(io_error("lock", &lock_path))?
         .ok_or(JournalError::Compacting { path: lock_path })?;
     let mut compacted = Compacted { removed: Vec::new(), size_bytes: 0, first_sequence: first };
-    let numbers = segment::list(storage)?;
-    if let Some(&oldest) = numbers.first() {
-        // What is missing already stays known as missing.
-        beginning::check(storage, oldest)?;
+    let mut going = going(storage, keep_from)?;
+    let Some(&(_, announced)) = going.last() else { return Ok(compacted) };
+    let was_compacted = beginning::is_recorded(storage)?;
+    beginning::record(storage, announced)?;
+    // What was written above is seen by who made itself known after what is asked below was looked at.
+    fence(Ordering::SeqCst);
+    let asked = still();
+    let keep_from = asked.as_ref().map_or(0, |&still| still.min(keep_from));
+    let oldest = Beginning { segment: going[0].0, sequence: first };
+    going.retain(|(_, beginning)| beginning.sequence <= keep_from);
+    match going.last() {
+        Some(&(_, beginning)) if beginning != announced => beginning::record(storage, beginning)?,
+        Some(_) => {}
+        None if was_compacted => beginning::record(storage, oldest)?,
+        None => beginning::forget(storage)?,
     }
-    // Each that goes, with where the journal begins once it has gone.
-    let mut going = Vec::new();
-    for pair in numbers.windows(2).take(numbers.len().saturating_sub(SEGMENTS_KEPT_MIN)) {
-        let Some(next) = segment::read_header(storage, pair[1])? else { break };
-        let sequence = next.header.first_sequence;
-        if sequence > keep_from {
-            break;
-        }
-        going.push((pair[0], Beginning { segment: pair[1], sequence }));
-    }
-    if let Some(&(_, beginning)) = going.last() {
-        beginning::record(storage, beginning)?;
-    }
+    asked?;
     for (number, beginning) in going {
         let name = segment::file_name(number);
         let path = storage.path(&name);
@@ -80,6 +97,43 @@ pub fn compact_storage(storage: &dyn Storage, keep_from: u64) -> Result<Compacte
         compacted.first_sequence = beginning.sequence;
     }
     Ok(compacted)
+}
+
+/// Each segment that goes, with where the journal begins once it has gone.
+fn going(storage: &dyn Storage, keep_from: u64) -> Result<Vec<(u64, Beginning)>, JournalError> {
+    let numbers = segment::list(storage)?;
+    if let Some(&oldest) = numbers.first() {
+        // What is missing already stays known as missing.
+        beginning::check(storage, oldest)?;
+    }
+    let mut going = Vec::new();
+    for pair in numbers.windows(2).take(numbers.len().saturating_sub(SEGMENTS_KEPT_MIN)) {
+        let Some(next) = segment::read_header(storage, pair[1])? else { break };
+        let sequence = next.header.first_sequence;
+        if sequence > keep_from {
+            break;
+        }
+        going.push((pair[0], Beginning { segment: pair[1], sequence }));
+    }
+    Ok(going)
+}
+
+/// The first message that no compaction which has been announced removes, for a reader that has made itself known to who compacts: it
+/// asks after that. 0 where the journal was never compacted, or does not say.
+///
+/// # Errors
+/// [`JournalError::Io`].
+pub fn announced_first(storage: &dyn Storage) -> Result<u64, JournalError> {
+    fence(Ordering::SeqCst);
+    Ok(beginning::read(storage)?.map_or(0, |beginning| beginning.sequence))
+}
+
+/// Whether somebody compacts the journal, or keeps it from being compacted, right now.
+///
+/// # Errors
+/// [`JournalError::Io`].
+pub fn is_being_compacted(storage: &dyn Storage) -> Result<bool, JournalError> {
+    storage.is_locked(LOCK_NAME).map_err(io_error("look at", &storage.path(LOCK_NAME)))
 }
 
 /// First sequence of the journal in the directory `path` that must stay by `rule`. The journal says what its segments are, in

@@ -50,7 +50,9 @@ mod writer;
 
 pub use batch_finder::{BatchFinder, BatchMark, Found};
 pub use birth::adopt;
-pub use compact::{Compacted, compact, compact_storage, first_to_keep, segments};
+pub use compact::{
+    Compacted, announced_first, compact, compact_if, compact_storage, first_to_keep, is_being_compacted, segments,
+};
 pub use configuration::{ConfigurationChange, configurations, configurations_since, configurations_storage};
 pub use durable_end::{DurableEnd, durable_end, durable_end_storage};
 pub use error::{Damage, JournalError};

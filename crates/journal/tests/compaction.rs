@@ -10,8 +10,8 @@ use common::{append_upto, open, options, payload};
 use tidebook_journal::repair::{cut_storage, examine_storage, restore_storage};
 use tidebook_journal::storage::{Access, FileIdentity, Storage, StorageFile, StorageLock};
 use tidebook_journal::{
-    Damage, JournalError, JournalReader, JournalWriter, KeepFacts, KeepRule, ReaderOptions, compact, compact_storage,
-    first_to_keep, inspect_storage, segments, verify, verify_storage,
+    Damage, JournalError, JournalReader, JournalWriter, KeepFacts, KeepRule, ReaderOptions, announced_first, compact,
+    compact_if, compact_storage, first_to_keep, inspect_storage, is_being_compacted, segments, verify, verify_storage,
 };
 use tidebook_testkit::storage::EIO;
 use tidebook_testkit::{Fault, MemoryStorage, Operation, Random};
@@ -266,6 +266,60 @@ fn one_process_removes_and_a_journal_that_is_none_is_not_made_one() {
     let empty = tempfile::tempdir().unwrap();
     assert!(matches!(compact(empty.path(), 5), Err(JournalError::Absent { .. })));
     assert_eq!(std::fs::read_dir(empty.path()).unwrap().count(), 0);
+}
+
+/// Method: a journal that was never compacted, and one that was; who is asked wants each segment in turn, or fails.
+#[test]
+fn what_goes_is_announced_before_it_is_asked_for_the_last_time_and_taken_back_if_it_stays() {
+    let (whole, firsts) = journal();
+    let compacted = whole.fork();
+    compact_storage(&compacted, firsts[2]).unwrap();
+    let announced = firsts[firsts.len() - 2];
+    for (storage, gone) in [(whole, 0), (compacted, 2)] {
+        let said = (gone > 0).then(|| storage.bytes("first"));
+        for (kept, &wanted) in firsts.iter().enumerate().skip(gone) {
+            let storage = storage.fork();
+            let done = compact_if::<JournalError>(&storage, 400, || {
+                assert_eq!(announced_first(&storage).unwrap(), announced);
+                assert!(is_being_compacted(&storage).unwrap());
+                assert_eq!(span(&storage), (firsts[gone], 400), "nothing has gone yet");
+                Ok(wanted + 1)
+            });
+            let kept = kept.min(firsts.len() - 2);
+            assert_eq!(done.unwrap().removed, (gone as u64 + 1..=kept as u64).collect::<Vec<_>>(), "{wanted}");
+            assert_eq!(span(&storage), (firsts[kept], 400));
+            assert!(!is_being_compacted(&storage).unwrap());
+            if kept == gone {
+                assert_eq!(storage.names().unwrap().contains(&"first".to_owned()), gone > 0);
+            }
+            // What goes besides is missing, and not taken for compacted.
+            storage.remove_file(&format!("{:010}.segment", kept + 1));
+            assert!(verify_storage(&storage.shared()).is_err(), "{wanted}");
+        }
+        let refused = compact_if(&storage, 400, || Err(JournalError::Absent { path: "asked".into() }));
+        assert!(matches!(refused, Err(JournalError::Absent { .. })), "{refused:?}");
+        assert_eq!(span(&storage), (firsts[gone], 400));
+        assert_eq!(said, storage.names().unwrap().contains(&"first".to_owned()).then(|| storage.bytes("first")));
+    }
+}
+
+/// Root is nobody's user; whoever else runs this makes files in a directory of its own, where the same holds.
+#[test]
+fn what_root_makes_in_a_journal_is_of_who_has_the_directory() {
+    use std::os::unix::fs::MetadataExt;
+
+    let directory = tempfile::tempdir().unwrap();
+    let journal = directory.path().join("wal");
+    let (mut writer, _) = JournalWriter::open(&journal, options()).unwrap();
+    append_upto(&mut writer, 400, 5);
+    drop(writer);
+    // Refused to all but root.
+    let _ = std::os::unix::fs::chown(&journal, Some(65534), Some(65534));
+    compact(&journal, 400).unwrap();
+    let owner = std::fs::metadata(&journal).unwrap().uid();
+    for name in ["first", "compaction.lock"] {
+        assert_eq!(std::fs::metadata(journal.join(name)).unwrap().uid(), owner, "{name}");
+    }
 }
 
 #[test]

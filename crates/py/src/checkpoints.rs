@@ -45,7 +45,11 @@ impl From<CheckpointError> for Raised {
             | E::ReadOnly { path: file }
             | E::Replaced { path: file }
             | E::Exists { path: file }
+            | E::Away { path: file, .. }
             | E::Io { path: file, .. } => (errors::CHECKPOINT, vec![path(file)]),
+            E::Busy { path: file, process_id } => {
+                (errors::CHECKPOINT, vec![path(file), ("process_id", Fact::Number((*process_id).into()))])
+            }
             _ => (errors::CHECKPOINT, Vec::new()),
         };
         Self::with_facts(class, message, facts)
@@ -73,6 +77,13 @@ impl CheckpointStore {
     #[staticmethod]
     fn named(py: Python<'_>, directory: PathBuf) -> PyResult<Self> {
         py.detach(|| tidebook_channel::CheckpointStore::open_named(&directory)).map(Self).map_err(raised)
+    }
+
+    /// The store of a directory if there is one.
+    #[staticmethod]
+    fn existing(py: Python<'_>, directory: PathBuf) -> PyResult<Option<Self>> {
+        let found = py.detach(|| tidebook_channel::CheckpointStore::open_existing(&directory)).map_err(raised)?;
+        Ok(found.map(Self))
     }
 
     /// Its directory.

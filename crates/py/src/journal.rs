@@ -332,12 +332,40 @@ pub fn journal_durable_end(py: Python<'_>, directory: PathBuf) -> PyResult<Optio
     Ok(found.map(|end| (end.segment, end.size_bytes, end.watermark)))
 }
 
-/// Removes the oldest segments whose messages all lie before `keep_from`.
+/// Why nothing was removed.
+#[derive(Debug)]
+enum NotCompacted {
+    Journal(JournalError),
+    /// What who was asked raised.
+    Asked(PyErr),
+}
+
+impl From<JournalError> for NotCompacted {
+    fn from(error: JournalError) -> Self {
+        Self::Journal(error)
+    }
+}
+
+/// Removes the oldest segments whose messages all lie before `keep_from`, and before what `still` gives when those who open were told.
 #[pyfunction]
-pub fn compact_journal(py: Python<'_>, directory: PathBuf, keep_from: u64) -> PyResult<Bound<'_, PyDict>> {
-    let compacted = py
-        .detach(|| tidebook_journal::compact(&directory, keep_from))
-        .map_err(|error| PyErr::from(Raised::from(error)))?;
+#[pyo3(signature = (directory, keep_from, still=None))]
+pub fn compact_journal(
+    py: Python<'_>,
+    directory: PathBuf,
+    keep_from: u64,
+    still: Option<Py<PyAny>>,
+) -> PyResult<Bound<'_, PyDict>> {
+    let ask = || match &still {
+        None => Ok(keep_from),
+        Some(still) => Python::attach(|py| still.call0(py)?.extract(py)).map_err(NotCompacted::Asked),
+    };
+    let compacted =
+        py.detach(|| tidebook_journal::compact_if(&Directory::new(&directory), keep_from, ask)).map_err(|error| {
+            match error {
+                NotCompacted::Journal(error) => Raised::from(error).into(),
+                NotCompacted::Asked(error) => error,
+            }
+        })?;
     let facts = PyDict::new(py);
     facts.set_item("removed", compacted.removed)?;
     facts.set_item("size_bytes", compacted.size_bytes)?;

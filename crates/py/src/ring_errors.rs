@@ -67,9 +67,10 @@ impl From<&RingError> for Raised {
                     ("expected", Fact::Number((*expected).into())),
                 ],
             ),
-            E::NotARing { path: file, .. } | E::NotAFile { path: file, .. } | E::OtherBoot { path: file } => {
+            E::NotARing { path: file, .. } | E::NotAFile { path: file, .. } => {
                 (errors::CHANNEL_FORMAT, vec![path(file)])
             }
+            E::OtherBoot { path: file } => (errors::CHANNEL_FORMAT, vec![path(file), ("other_boot", Fact::Number(1))]),
             E::NoSpace { path: file, needed_bytes } => {
                 (errors::CHANNEL_FULL, vec![path(file), ("needed_bytes", Fact::Number(*needed_bytes))])
             }

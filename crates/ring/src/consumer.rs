@@ -318,8 +318,10 @@ impl Consumer {
         if sequence > next {
             return Err(RingError::StartBeyond { asked: sequence, next });
         }
-        if sequence > self.next.sequence {
+        if sequence >= self.next.sequence {
             self.gap = None;
+        }
+        if sequence > self.next.sequence {
             self.go_to(sequence)?;
         }
         Ok(())

@@ -10,13 +10,10 @@ The store of a durable channel is `checkpoints` in its journal's directory; what
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import shlex
 import threading
-import time
-import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +29,7 @@ from tidebook.errors import (
     TidebookError,
 )
 from tidebook.transport.companions import checkpoints_of, continues, journal_of
+from tidebook.transport.rounds import Rounds
 
 if TYPE_CHECKING:
     from tidebook.transport.channel import Channel
@@ -81,9 +79,7 @@ def stored_beside(ring: Path) -> CheckpointStore | None:
     Raises: CheckpointError and its kinds for one that cannot be read.
     """
     journal = journal_of(ring)
-    if journal is None or not checkpoints_of(journal).is_dir():
-        return None
-    return CheckpointStore(checkpoints_of(journal))
+    return None if journal is None else CheckpointStore.existing(checkpoints_of(journal))
 
 
 def others_in(store: CheckpointStore, channel: str) -> list[str]:
@@ -185,7 +181,7 @@ class ReaderCheckpoints:
 
         Raises: as `find`.
         """
-        if self._directory is None or not self._directory.is_dir():
+        if self._directory is None or CheckpointStore.existing(self._directory) is None:
             return None
         try:
             found = self._store().newest("consumer", self._channel.name, self._name)
@@ -364,10 +360,10 @@ class ReaderCheckpoints:
 
         Raises: as `_store`, for what keeps one from being there.
         """
-        if self._opened is None and self._directory is not None and not os.path.exists(self._directory):  # noqa: PTH110 - what may not be looked at raises nothing here
-            self._require_journal()
-            return False
-        return True
+        if self._opened is not None or self._directory is None or CheckpointStore.existing(self._directory) is not None:
+            return True
+        self._require_journal()
+        return False
 
     def _require_journal(self) -> None:
         """One that is away, as its disk is not mounted, has its checkpoints with it: in its place none is looked for or made.
@@ -417,81 +413,5 @@ class ReaderCheckpoints:
         self._kept = sequence
 
 
-class _Keeper:
-    """Stores cursors now and then, in one thread for all consumers of this process, which lives as long as they do."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._kept: dict[weakref.ref[ReaderCheckpoints], tuple[float, float]] = {}
-        """Interval and next time of each."""
-        self._thread: threading.Thread | None = None
-
-    def add(self, reader: ReaderCheckpoints, interval_s: float) -> None:
-        with self._changed:
-            self._kept[weakref.ref(reader)] = (interval_s, time.monotonic() + interval_s)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="tidebook-cursors", daemon=True)
-                self._thread.start()
-            self._changed.notify()
-
-    def remove(self, reader: ReaderCheckpoints) -> None:
-        with self._changed:
-            self._kept.pop(weakref.ref(reader), None)
-            self._changed.notify()
-
-    def stop(self) -> None:
-        """Before the interpreter ends: its threads must be out of the core by then."""
-        with self._changed:
-            self._kept.clear()
-            self._changed.notify()
-            thread = self._thread
-        if thread is not None:
-            thread.join()
-
-    def _run(self) -> None:
-        while (due := self._next()) is not None:
-            for reader in due:
-                reader.keep()
-            # Nothing is kept alive by who stores its cursor.
-            del due
-            reader = None  # type: ignore[assignment]
-
-    def _next(self) -> list[ReaderCheckpoints] | None:
-        """Waits for those whose time has come; None when there are none left."""
-        with self._changed:
-            while True:
-                now = time.monotonic()
-                due = []
-                for place, (interval_s, at) in list(self._kept.items()):
-                    reader = place()
-                    if reader is None:
-                        del self._kept[place]
-                    elif at <= now:
-                        self._kept[place] = (interval_s, now + interval_s)
-                        due.append(reader)
-                if due:
-                    return due
-                if not self._kept:
-                    self._thread = None
-                    return None
-                reader = None
-                self._changed.wait(min(at for _, at in self._kept.values()) - now)
-
-
-keeper = _Keeper()
-"""That of this process."""
-
-
-@atexit.register
-def _stop() -> None:
-    # Of the process that ends: a forked child has a keeper of its own.
-    keeper.stop()
-
-
-def _forget_in_child() -> None:
-    # Threads do not come along, and a lock may be one that a thread of the parent had.
-    global keeper
-    keeper = _Keeper()
-
-
-os.register_at_fork(after_in_child=_forget_in_child)
+keeper = Rounds("tidebook-cursors", ReaderCheckpoints.keep)
+"""Stores the cursors of this process's consumers now and then."""

@@ -1,15 +1,13 @@
 """What belongs to a durable channel beside its ring and its journal: where each lies.
 
 The journal's owner leaves two things beside the ring: a link to the journal, by which other processes find it, and, while the disk
-is slow, a second ring with what is staged. The store of checkpoints lies in the journal's directory.
+is slow, a second ring with what is staged. In the journal's directory lie the store of checkpoints and a note of each ring's place.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+import os
+from pathlib import Path
 
 
 def journal_of(ring: Path) -> Path | None:
@@ -18,6 +16,19 @@ def journal_of(ring: Path) -> Path | None:
         return _link(ring).readlink()
     except OSError:
         return None
+
+
+def noted_rings(journal: Path) -> list[Path]:
+    """Where rings of a journal are or were, as their owners noted it in its directory.
+
+    Raises: OSError for notes that cannot be read.
+    """
+    try:
+        content = (journal / "rings").read_bytes()
+    except FileNotFoundError:
+        return []
+    # Behind the last zero byte is what a power failure cut.
+    return [Path(os.fsdecode(place)) for place in content.split(b"\0")[:-1]]
 
 
 def continues(epoch: int, journal_id: int) -> bool:

@@ -41,6 +41,11 @@ class KeepPlan:
         return not self.rule.endswith(EVEN_UNREAD)
 
     @property
+    def counts_consumers(self) -> bool:
+        """What no consumer needs may go, and nothing else."""
+        return "consumers" in self.conditions.split(" and ")
+
+    @property
     def removes(self) -> bool:
         """Something may go by it."""
         return self.conditions != FOREVER

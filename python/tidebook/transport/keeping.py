@@ -11,7 +11,6 @@ checkpoints elsewhere (`open_consumer(..., checkpoints=DIRECTORY)`) and who read
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import threading
@@ -27,10 +26,11 @@ from tidebook._core import (
     journal_first_to_keep,
     snapshot_is_of_history,
 )
-from tidebook.errors import CheckpointError, JournalLockedError, TidebookError
-from tidebook.transport.companions import checkpoints_of, continues
+from tidebook.errors import ChannelFormatError, ChannelNotFoundError, JournalLockedError, TidebookError
+from tidebook.transport.companions import checkpoints_of, continues, noted_rings
 from tidebook.transport.journal import JOURNAL_CONSUMER
 from tidebook.transport.keep_rule import FOREVER, KeepPlan, plan_of
+from tidebook.transport.rounds import Rounds
 from tidebook.transport.view import ChannelFile, ChannelView, channel_files
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ def readers(journal: Path, consumers: Iterable[dict[str, Any]]) -> list[Reader]:
         if one["name"] != JOURNAL_CONSUMER and (one["name"] or one["alive"])
     ]
     cursors: dict[str, Reader] = {}
-    for one in _stored(checkpoints_of(journal)):
+    store = CheckpointStore.existing(checkpoints_of(journal))
+    for one in [] if store is None else store.list():
         # Its own last message too: the batch with it shows that checkpoint and journal belong together.
         first_needed = max(1, one["sequence"])
         if one["kind"] == "consumer":
@@ -83,41 +84,26 @@ def readers(journal: Path, consumers: Iterable[dict[str, Any]]) -> list[Reader]:
     return sorted([*found, *cursors.values()], key=lambda reader: reader.first_needed)
 
 
-def _stored(store: Path) -> list[dict[str, Any]]:
-    """What a store of checkpoints lists; nothing where there never was one. Raises: CheckpointError and its kinds."""
-    if not os.path.lexists(store):
-        return []
-    try:
-        size_bytes = (store / "data.mdb").stat().st_size
-    except OSError as error:
-        raise CheckpointError(
-            f"{store} cannot be looked at ({error.strerror}), and who reads the journal stands there: mount or put back what "
-            f"belongs there; if no checkpoint was ever stored, remove {store}",
-            path=str(store),
-        ) from error
-    if not size_bytes:
-        raise CheckpointError(
-            f"{store / 'data.mdb'} is empty, and who reads the journal stood there: put it back from a backup; if nobody "
-            f"needs it, remove {store}",
-            path=str(store),
-        )
-    return CheckpointStore(store).list()
+def ring_consumers(journal: Path, root: Path | None = None) -> list[dict[str, Any]]:
+    """The consumers of all rings that go on with a journal, as shared memory shows them: of every node, and where the journal notes one.
 
-
-def ring_consumers(journal: Path, root: Path | None = None, *, own: Path | None = None) -> list[dict[str, Any]]:
-    """The consumers of all rings that go on with a journal, of every node, as shared memory shows them.
-
-    `own`: the ring of who asks, which may be in a place of its own.
-    Raises: JournalError and its kinds; ChannelError for such a ring that cannot be read.
+    Raises: JournalError and its kinds; ChannelError for such a ring that cannot be read; OSError for notes that cannot.
     """
     state = inspect_journal(journal)
-    files = {file.path.absolute(): file for file in channel_files(root) if file.name == state["channel"]}
-    if own is not None:
-        own = own.absolute()
-        files[own] = ChannelFile(own.parent.name, state["channel"], own)
+    files = {file.path.resolve(): file for file in channel_files(root) if file.name == state["channel"]}
+    for path in noted_rings(journal):
+        files[path.resolve()] = ChannelFile(path.parent.name, state["channel"], path)
     found: list[dict[str, Any]] = []
     for path in sorted(files):
-        view = ChannelView(files[path])
+        try:
+            # Whoever may write it: a reader that is made up holds back, and nothing else.
+            view = ChannelView(files[path], allow_others=True)
+        except ChannelNotFoundError:
+            continue
+        except ChannelFormatError as error:
+            if "other_boot" in error.facts:
+                continue  # a reboot has ended all that read it
+            raise
         if view.info["visible_durable"] and continues(view.info["epoch"], state["journal_id"]):
             found += view.status()["consumers"]
     return found
@@ -194,7 +180,8 @@ def compact_by(
 ) -> Kept:
     """Removes of a journal what a plan lets go, if it is above the threshold; beside its producer and readers too.
 
-    `known` are snapshots that were read whole already, and gets those that are.
+    Who reads is asked twice: to find what may go, and when that is announced, right before it goes, as somebody may have opened since.
+    Whoever opens later looks at what is announced. `known` are snapshots that were read whole already, and gets those that are.
     Raises: as `judged`; JournalLockedError while it is compacted or backed up.
     """
     size_bytes = _size_bytes(journal)
@@ -202,7 +189,13 @@ def compact_by(
         return judged(journal, plan, consumers)
     kept = Kept(rule=plan.rule, threshold_bytes=plan.threshold_bytes)
     found = _by_rule(journal, plan, consumers, kept, set() if known is None else known)
-    removed = compact_journal(journal, found.keep_from or 0)
+
+    def still() -> int:
+        nonlocal found
+        found = _held_back(found, plan, readers(journal, consumers()))
+        return found.keep_from or 0
+
+    removed = compact_journal(journal, found.keep_from or 0, still)
     size_bytes = _size_bytes(journal)
     return replace(
         found,
@@ -231,10 +224,16 @@ def _by_rule(
         consumers_floor=None if floor is None else floor - 1,
     )
     held_by = f"{_BY_RULE} message {keep_from:,} and what follows, and its two newest segments stay"
-    if plan.spares_readers and reading and reading[0].first_needed <= keep_from:
-        keep_from = reading[0].first_needed
-        held_by = f"{reading[0].what} still needs message {keep_from:,}"
-    return replace(kept, keep_from=keep_from, held_by=held_by)
+    return _held_back(replace(kept, keep_from=keep_from, held_by=held_by), plan, reading)
+
+
+def _held_back(found: Kept, plan: KeepPlan, reading: Sequence[Reader]) -> Kept:
+    """The same, or with what a reader needs of it, if one does and the plan heeds it."""
+    heeded = [reader for reader in reading if plan.spares_readers or (reader.is_consumer and plan.counts_consumers)]
+    if not heeded or found.keep_from is None or heeded[0].first_needed > found.keep_from:
+        return found
+    first_needed = heeded[0].first_needed
+    return replace(found, keep_from=first_needed, held_by=f"{heeded[0].what} still needs message {first_needed:,}")
 
 
 def _size_bytes(journal: Path) -> int:
@@ -297,12 +296,11 @@ def _covering(journal: Path, place: Path, names: Sequence[str], needed: int, kno
 class Keeping:
     """One journal that this process runs, looked after while it is open."""
 
-    def __init__(self, channel: str, journal: Path, plan: KeepPlan, ring: Path) -> None:
+    def __init__(self, channel: str, journal: Path, plan: KeepPlan) -> None:
         """Nothing is looked at yet."""
         self._channel = channel
         self._journal = journal
         self._plan = plan
-        self._ring = ring
         self._lock = threading.Lock()
         self._known: set[_File] = set()
         self._is_open = True
@@ -310,6 +308,10 @@ class Keeping:
         self._told = ""
         self.kept = Kept(rule=plan.rule, threshold_bytes=plan.threshold_bytes)
         """As of the last look."""
+
+    def begin(self) -> None:
+        """Looks from now on, but not at once: after a reboot those come back first whose cursor was stored nowhere."""
+        compactor.add(self, INTERVAL_S)
 
     def look(self) -> Kept:
         """Removes what may go. What fails stands in `kept.failure` and is tried again by the next look."""
@@ -343,7 +345,7 @@ class Keeping:
 
     def _consumers(self) -> list[dict[str, Any]]:
         """Of every node: a reader of a ring that another node has made of this journal needs it as much."""
-        return ring_consumers(self._journal, own=self._ring)
+        return ring_consumers(self._journal)
 
     def tell(self) -> None:
         """Logs what keeps it above the threshold, once: the numbers in it move on and are no news."""
@@ -356,81 +358,16 @@ class Keeping:
 
     def close(self) -> None:
         """No look begins after this, and the one in hand has ended. In a forked child, where none ever begins, nothing."""
+        compactor.remove(self)
         if os.getpid() == self._process_id:
             with self._lock:
                 self._is_open = False
 
 
-class _Compactor:
-    """Looks at all journals of this process now and then, in one thread that lives as long as there are any."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._due: dict[Keeping, float] = {}
-        self._thread: threading.Thread | None = None
-
-    def add(self, keeping: Keeping) -> None:
-        """From now on, but not at once: after a reboot those come back first whose cursor was stored nowhere."""
-        with self._changed:
-            self._due[keeping] = time.monotonic() + INTERVAL_S
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="tidebook-compaction", daemon=True)
-                self._thread.start()
-            self._changed.notify()
-
-    def remove(self, keeping: Keeping) -> None:
-        """Waits for a look in hand."""
-        with self._changed:
-            self._due.pop(keeping, None)
-            self._changed.notify()
-        keeping.close()
-
-    def stop(self) -> None:
-        """Before the interpreter ends: its threads must be out of the core by then."""
-        with self._changed:
-            self._due.clear()
-            self._changed.notify()
-            thread = self._thread
-        if thread is not None:
-            thread.join()
-
-    def _run(self) -> None:
-        while (due := self._next()) is not None:
-            due.look()
-            due.tell()
-
-    def _next(self) -> Keeping | None:
-        """Waits for the one whose time comes first; None when there are none left."""
-        with self._changed:
-            while self._due:
-                first = min(self._due, key=lambda keeping: self._due[keeping])
-                now = time.monotonic()
-                if self._due[first] <= now:
-                    self._due[first] = now + INTERVAL_S
-                    return first
-                self._changed.wait(self._due[first] - now)
-            self._thread = None
-            return None
+def _look_after(keeping: Keeping) -> None:
+    keeping.look()
+    keeping.tell()
 
 
-_compactor = _Compactor()
-
-
-def compactor() -> _Compactor:
-    """That of this process."""
-    return _compactor
-
-
-@atexit.register
-def _stop() -> None:
-    # Of the process that ends: a forked child has one of its own.
-    _compactor.stop()
-
-
-def _forget_in_child() -> None:
-    # Threads do not come along, and a lock may be one that a thread of the parent had.
-    global _compactor
-    _compactor = _Compactor()
-
-
-os.register_at_fork(after_in_child=_forget_in_child)
+compactor = Rounds("tidebook-compaction", _look_after)
+"""Looks at all journals of this process now and then."""

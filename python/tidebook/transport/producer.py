@@ -14,7 +14,7 @@ from tidebook.transport.channel import DEFAULT_NODE, Channel, declared, open_cha
 from tidebook.transport.claim import Claim
 from tidebook.transport.journal import JOURNAL_CONSUMER, Journal, RingShape
 from tidebook.transport.keep_rule import KeepPlan
-from tidebook.transport.keeping import Keeping, compactor
+from tidebook.transport.keeping import Keeping
 from tidebook.transport.record import Packing
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ class Producer:
         Raises: JournalError when the journal had stopped.
         """
         if self._keeping is not None:
-            compactor().remove(self._keeping)
+            self._keeping.close()
         self._producer.close()
         if self._journal is not None:
             self._journal.close()
@@ -262,13 +262,13 @@ def open_producer(
     try:
         # The journal may have made the ring anew.
         opened = replace(opened, ring=Ring.open(path))
-        keeping = Keeping(opened.name, place.directory, place.keep or KeepPlan(), path)
+        keeping = Keeping(opened.name, place.directory, place.keep or KeepPlan())
         producer = Producer(opened, RingProducer(opened.ring), journal, keeping)
     except BaseException:
         journal.close()
         raise
     if place.keep is not None and place.keep.removes:
-        compactor().add(keeping)
+        keeping.begin()
     return producer
 
 

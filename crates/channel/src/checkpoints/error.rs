@@ -115,6 +115,28 @@ pub enum CheckpointError {
         /// Where the store would be.
         path: PathBuf,
     },
+    /// A directory is there, and not what belongs into it.
+    #[error(
+        "the checkpoints in {path} cannot be looked at ({reason}), and what was stored there is not known then: mount or put back \
+         what belongs there; if no checkpoint was ever stored or nobody needs one, remove {path}"
+    )]
+    Away {
+        /// Where the store should be.
+        path: PathBuf,
+        /// What shows it.
+        reason: String,
+    },
+    /// Another process has been writing for longer than a commit takes.
+    #[error(
+        "process {process_id} has been writing to the checkpoints in {path} for ten seconds: see what its disk does; if it is \
+         stopped, `kill -CONT {process_id}` lets it go on"
+    )]
+    Busy {
+        /// Of the store.
+        path: PathBuf,
+        /// Who writes.
+        process_id: u32,
+    },
     /// Where a copy was to be made something is already.
     #[error("{path} is there already; a copy of checkpoints needs a directory of its own")]
     Exists {
