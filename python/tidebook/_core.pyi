@@ -1126,6 +1126,9 @@ class Venue:
     def _replay(
         self, commands: numpy.ndarray[Any, Any], recheck: bool
     ) -> tuple[numpy.ndarray[Any, numpy.dtype[numpy.void]], numpy.ndarray[Any, numpy.dtype[numpy.void]]]: ...
+    def _replay_with_tops(
+        self, commands: numpy.ndarray[Any, Any]
+    ) -> tuple[numpy.ndarray[Any, numpy.dtype[numpy.void]], numpy.ndarray[Any, numpy.dtype[numpy.void]], bytes]: ...
     def _read_on(
         self, sequence: int | None = None, progress: Callable[[int], object] | None = None
     ) -> tuple[int, numpy.ndarray[Any, numpy.dtype[numpy.void]], numpy.ndarray[Any, numpy.dtype[numpy.void]]]: ...

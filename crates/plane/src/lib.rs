@@ -45,7 +45,7 @@ pub use feed_history::{FeedHistory, SavedFeed};
 pub use histogram::{Histogram, HistogramSnapshot};
 pub use latency::LatencyStage;
 pub use local_history::{LocalHistory, MARKET_DATA, market_data_snapshots_path, usable_market_data_snapshots};
-pub use local_venue::{Happened, LocalVenue, LocalVenueError, LocalVenueOptions};
+pub use local_venue::{Happened, LocalVenue, LocalVenueError, LocalVenueOptions, NO_PRICE};
 pub use outcome::Outcome;
 pub use output::{CHANNELS, MarketDataChannels};
 pub use risk_side::VenueTime;

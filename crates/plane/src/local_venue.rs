@@ -10,6 +10,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tidebook_book::Side;
 use tidebook_journal::snapshot::{self, Place, SnapshotError, SnapshotFacts, SnapshotStore};
 use tidebook_journal::storage::{Directory, Storage};
 use tidebook_journal::{JournalError, JournalReader, ReaderOptions, State};
@@ -134,6 +135,9 @@ fn beginning(earliest: Option<u64>) -> String {
             .to_owned(),
     }
 }
+
+/// Best price of an empty side.
+pub const NO_PRICE: i64 = i64::MIN;
 
 /// What happened, in order.
 #[derive(Debug, Clone, Default)]
@@ -372,6 +376,26 @@ impl LocalVenue {
             history.append(Arc::new(taken));
         }
         applied
+    }
+
+    /// As [`Self::apply_all_journaled`] without recheck, and the best bid and ask of each command's instrument before it was carried out,
+    /// [`NO_PRICE`] for none.
+    ///
+    /// # Errors
+    /// As [`Self::apply_journaled`].
+    pub fn apply_all_journaled_with_tops(
+        &mut self,
+        given: &[Command],
+        happened: &mut Happened,
+    ) -> Result<Vec<[i64; 2]>, LocalVenueError> {
+        let mut tops = with_room(given.len());
+        for command in given {
+            let command = black_box(*command);
+            let instrument = command.head.instrument_id;
+            tops.push(Side::BOTH.map(|side| self.matching().best(instrument, side).unwrap_or(NO_PRICE)));
+            self.take_in(&command, false, Some(happened), true)?;
+        }
+        Ok(tops)
     }
 
     #[inline]

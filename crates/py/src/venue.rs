@@ -146,6 +146,8 @@ const LEVELS_MAX: usize = 1 << 20;
 
 /// Executions and events, as arrays.
 type Told<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>);
+/// Executions, events, and best prices as bytes.
+type Watched<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyBytes>);
 /// Sequence of the first command, commands as they were judged, executions and events, and follow-up commands with their sequences.
 type Submitted<'py> = (u64, Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>, Vec<u64>);
 /// Prices and sizes.
@@ -274,6 +276,20 @@ impl Venue {
         });
         let happened = applied.map_err(raised)?;
         Ok((lent_array(py, happened.executions, &self.spare)?, to_array(py, happened.events)?))
+    }
+
+    /// Takes in journaled commands and says what books were before each; see `tidebook.venue.Venue.replay_with_tops`.
+    fn _replay_with_tops<'py>(&self, py: Python<'py>, commands: PyBuffer<u8>) -> PyResult<Watched<'py>> {
+        let commands = lent_commands(&commands)?;
+        let applied = py.detach(|| {
+            let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut happened = Happened::with_room(commands.len(), self.take_spare());
+            let tops = inner.venue.apply_all_journaled_with_tops(commands, &mut happened)?;
+            Ok((happened, tops))
+        });
+        let (happened, tops) = applied.map_err(raised)?;
+        let executions = lent_array(py, happened.executions, &self.spare)?;
+        Ok((executions, to_array(py, happened.events)?, PyBytes::new(py, tops.as_bytes())))
     }
 
     /// Applies what the journal has more by now; how many commands, executions, events.

@@ -19,8 +19,10 @@ from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
 from tidebook._core import MarketDataEngine, ring_directory
+from tidebook.analytics import AnalyticsEngine
+from tidebook.analytics.process import AnalyticsProcess
 from tidebook.api import ApiOptions, ChannelGuarantee, MarketView, OrderEntry, create_app, listen, serving
-from tidebook.config.settings import EngineSettings
+from tidebook.config.settings import AnalyticsSettings, EngineSettings
 from tidebook.console import mount_console
 from tidebook.errors import OperationError, TidebookError
 from tidebook.feeds.registry import FEEDS, feed_kind
@@ -32,7 +34,7 @@ from tidebook.node.hosted_venue import FEED as VENUE_FEED
 from tidebook.node.hosted_venue import HostedVenue, VenuePlan
 from tidebook.node.maintenance import SNAPSHOTS_NEEDED, Kept, Maintenance, MaintenanceOptions
 from tidebook.node.memory import give_back_large_blocks
-from tidebook.node.metrics import maintenance_metrics, node_metrics, venue_metrics
+from tidebook.node.metrics import analytics_metrics, maintenance_metrics, node_metrics, venue_metrics
 from tidebook.node.presence import claimed
 from tidebook.node.recovery import Recovery, RecoveryInterruptedError
 from tidebook.node.rings import RingSource
@@ -101,6 +103,7 @@ class LiveOptions:
     """Where the venue's audit trail is kept, as in `[audit] url`; None: nowhere."""
     audit_is_process: bool = False
     """It is kept by a process of its own."""
+    analytics: AnalyticsSettings = field(default_factory=AnalyticsSettings)
     verify: bool = True
     """Read every batch of the journals before anything is added to them."""
 
@@ -161,6 +164,10 @@ async def run(options: LiveOptions, screen: Screen) -> dict[str, int]:
         stack.callback(engine.stop)
         if engine.made_anew is not None:
             log.warning("md.* made anew", reason=engine.made_anew)
+        analytics = _analytics(venue, rings, options)
+        if analytics is not None:
+            stack.callback(analytics.stop)
+            analytics.start()
         for feed in feeds:
             feed.storing.start()
             log.info("channel open", channel=feed.channel, rings=str(rings))
@@ -185,6 +192,7 @@ async def run(options: LiveOptions, screen: Screen) -> dict[str, int]:
                 node_metrics(feeds, engine),
                 maintenance_metrics(maintenance),
                 () if venue is None else venue_metrics(venue),
+                () if analytics is None else analytics_metrics(analytics.status()),
                 channels.collect(),
             ),
             unwell=lambda: _unwell(feeds, venue),
@@ -279,6 +287,21 @@ def _engine(
     counts = {option: f"{sum(found)} of {len(found)}" for option, found in by_option.items()}
     log.info("engine", wait=settings.wait, seccomp=settings.seccomp, **counts)
     return engine
+
+
+def _analytics(
+    venue: HostedVenue | None, rings: Path, options: LiveOptions
+) -> AnalyticsEngine | AnalyticsProcess | None:
+    """What makes windows of markets and accounts; None where nobody asked for them."""
+    settings = options.analytics
+    if not settings.enabled:
+        return None
+    kind = AnalyticsProcess if settings.topology == "process" else AnalyticsEngine
+    if venue is None:
+        return kind(rings)
+    return kind(
+        rings, journal=venue.journal, snapshots=snapshots_directory(options.data) / VENUE_CHANNEL / VENUE_CHANNEL
+    )
 
 
 async def _open(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tidebook._core import MarketDataEngine
+    from tidebook.analytics import AnalyticsStatus
     from tidebook.node.hosted_venue import HostedVenue
     from tidebook.node.maintenance import Maintenance
     from tidebook.node.venue_feed import VenueFeed
@@ -133,6 +134,17 @@ def venue_metrics(venue: HostedVenue) -> Iterator[Metric]:
             ("failed", "1 when nothing is added to the audit trail any more."),
         ):
             yield GaugeMetricFamily(f"tidebook_audit_{state}", said, int(audit.state == state))
+
+
+def analytics_metrics(status: AnalyticsStatus) -> Iterator[Metric]:
+    """As it says now."""
+    yield CounterMetricFamily("tidebook_analytics_records", "Windows published.", status.records)
+    yield CounterMetricFamily(
+        "tidebook_analytics_missed", "Records of market data overwritten before they were read.", status.missed
+    )
+    yield GaugeMetricFamily(
+        "tidebook_analytics_following", "1 while windows are made.", int(status.state == "following")
+    )
 
 
 def _health(feeds: dict[str, dict[str, Any]]) -> Iterable[Metric]:

@@ -103,6 +103,14 @@ class Venue(CoreVenue):
         given = _lent(commands)
         return Replayed(*self._replay(given, recheck))
 
+    def replay_with_tops(self, commands: Any) -> tuple[Replayed, np.ndarray[Any, np.dtype[np.int64]]]:
+        """As `replay`, and the best bid and ask of each command's instrument before it was carried out.
+
+        Shape:  int64 (n, 2), price units; -2^63 for an empty side.
+        """
+        executions, risk_events, tops = self._replay_with_tops(_lent(commands))
+        return Replayed(executions, risk_events), np.frombuffer(tops, np.int64).reshape(-1, 2)
+
     def catch_up(self, sequence: int | None = None, *, progress: Progress | None = None) -> Replayed:
         """Of a venue that was opened from a journal: what has become durable there since, up to `sequence`; nothing of any other.
 

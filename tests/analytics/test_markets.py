@@ -1,0 +1,190 @@
+"""Windows of markets: each number by its definition, the same whatever the batches, and never of more than is known."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.analytics.naive_markets import windows
+from tests.analytics.tape import BEGIN, NS, clock, quote, status, tape, told, trade
+from tidebook.analytics import Markets
+from tidebook.analytics.layouts import DAY, GAP, LATE_START, MINUTE, OPEN, SECOND
+from tidebook.analytics.markets import last_windows
+
+BOOK_UNUSABLE = 2
+
+
+def closed(records: np.ndarray[Any, Any], interval_s: int) -> np.ndarray[Any, Any]:
+    chosen = (records["interval_s"] == interval_s) & (records["flags"] & OPEN == 0)
+    return np.asarray(records[chosen])
+
+
+def test_a_second_that_a_trader_can_check() -> None:
+    """Bid 99 x 3, ask 101 x 1 for half a second, then 100 x 1, 102 x 1; 2 bought at 101 before and 1 sold at 100 after the change."""
+    begin = BEGIN
+    records = [
+        quote(begin, 1, (99, 3), (101, 1)),
+        trade(begin + NS // 4, 2, 101, 2, 1),
+        quote(begin + NS // 2, 3, (100, 1), (102, 1)),
+        trade(begin + 3 * NS // 4, 4, 100, 1, -1),
+        clock(begin + NS, 5),
+        clock(begin + NS, 6),
+    ]
+    (found,) = told(Markets(), records)
+    said = {name: found[name].item() for name in found.dtype.names}
+    assert (said["ts_open"], said["ts_event"], said["interval_s"], said["flags"]) == (begin, begin + NS, SECOND, 0)
+    assert (said["source_sequence"], said["source_index"], said["trades"], said["quotes"]) == (5, 0, 2, 2)
+    assert (said["volume"], said["buy_volume"], said["sell_volume"], said["notional"]) == (3, 2, 1, 302)
+    assert said["vwap"] == pytest.approx(302 / 3)
+    assert said["twap"] == pytest.approx((101 * 0.5 + 100 * 0.25) / 0.75)
+    assert (said["mid"], said["mid_twap"], said["spread"], said["quoted_s"]) == (101, 100.5, 2, 1)
+    assert said["microprice"] == 101
+    assert said["book_imbalance"] == pytest.approx((0.5 + 0) / 2)
+    assert said["effective_spread"] == pytest.approx((2 * 2 * (101 - 100) + 1 * 2 * (101 - 100)) / 3)
+    # A better bid adds its size; an ask that went up takes away what stood at the old one.
+    assert said["order_flow"] == 1 + 1
+    assert said["trade_imbalance"] == pytest.approx(1 / 3)
+    assert said["volatility"] == 0, "one middle makes no return"
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("interval_s", [SECOND, MINUTE, DAY])
+def test_every_number_is_what_its_definition_gives(seed: int, interval_s: int) -> None:
+    """Method: a naive implementation, over a midnight."""
+    records = tape(seed, 1_500)
+    found = closed(told(Markets(), records, seed), interval_s)
+    expected = windows(records, interval_s)
+    # The record that shows that a venue's last message is whole has not come: what it would close is open.
+    last = {venue: max(r["source_sequence"] for r in records if r["instrument_id"] >> 24 == venue) for venue in (1, 2)}
+    assert len(found) > 3
+    for record in found:
+        wanted = expected.pop((int(record["instrument_id"]), int(record["ts_open"])))
+        for name, value in wanted.items():
+            assert record[name] == pytest.approx(value, rel=1e-9, abs=1e-9, nan_ok=True), (name, record["ts_open"])
+    assert all(
+        any(
+            r["source_sequence"] == last[of >> 24] and r["ts_recv"] >= opened + interval_s * NS
+            for r in records
+            if r["instrument_id"] >> 24 == of >> 24
+        )
+        for of, opened in expected
+    )
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_same_records_give_the_same_windows_to_the_last_byte_whatever_the_batches(seed: int) -> None:
+    """Method: channels are read in any order, in turns of any size, while more is published."""
+    records = tape(7, 1_500)
+    one, other = told(Markets(), records), told(Markets(), records, seed)
+    for venue in (1, 2):
+        ours, theirs = (all_[all_["instrument_id"] >> 24 == venue] for all_ in (one, other))
+        assert len(ours) > 300
+        assert ours.tobytes() == theirs.tobytes()
+
+
+def test_a_start_in_the_middle_says_from_when_on_it_knows_and_tells_no_window_twice() -> None:
+    records = tape(5, 2_000)
+    whole = told(Markets(), records)
+    half = len(records) // 2
+    first = told(Markets(), records[:half])
+    since = records[half - 300]["ts_recv"]
+    again = Markets(last_windows([first]))
+    again.begins(since)
+    second = told(again, records[half - 300 :])
+    for interval_s in (SECOND, MINUTE):
+        ours = [closed(part, interval_s) for part in (first, second)]
+        keys = [(int(r["instrument_id"]), int(r["ts_open"])) for part in ours for r in part]
+        assert sorted(keys) == sorted((int(r["instrument_id"]), int(r["ts_open"])) for r in closed(whole, interval_s))
+        expected = {(int(r["instrument_id"]), int(r["ts_open"])): r for r in closed(whole, interval_s)}
+        for record in ours[1]:
+            is_late = record["ts_open"] < since
+            assert bool(record["flags"] & LATE_START) == is_late
+            if not is_late:
+                for name in ("trades", "volume", "notional"):
+                    assert record[name] == expected[int(record["instrument_id"]), int(record["ts_open"])][name]
+    days = second[second["interval_s"] == DAY]
+    begun = days[days["ts_open"] < since]
+    assert len(begun)
+    assert (begun["flags"] & LATE_START != 0).all()
+    assert (begun["ts_from"] >= since).all()
+
+
+def test_lost_records_are_told_with_every_window_they_may_have_been_of_and_no_quote_outlives_them() -> None:
+    markets = Markets()
+    before = [quote(BEGIN + NS // 10, 1, (99, 1), (101, 1)), quote(BEGIN + NS // 5, 2, (99, 2), (101, 1))]
+    told(markets, before)
+    markets.gap("md.quotes", 7)
+    after = [
+        trade(BEGIN + 2 * NS + 5, 20, 100, 1, 1),
+        quote(BEGIN + 3 * NS + NS // 2, 21, (99, 1), (101, 1)),
+        quote(BEGIN + 5 * NS, 22, (99, 3), (101, 1)),
+        clock(BEGIN + 60 * NS, 23),
+        clock(BEGIN + 60 * NS, 24),
+    ]
+    found = told(markets, after)
+    assert markets.missed == 7
+    seconds = closed(found, SECOND)
+    at = {int(r["ts_open"] - BEGIN) // NS: r for r in seconds}
+    assert {second: int(r["missed"]) for second, r in at.items()} == {0: 7, 2: 7, 3: 7, 5: 0}
+    assert {second: bool(r["flags"] & GAP) for second, r in at.items()} == {0: True, 2: True, 3: True, 5: False}
+    assert at[0]["quoted_s"] == pytest.approx(0.1)
+    assert at[2]["quoted_s"] == 0
+    assert math.isnan(at[2]["effective_spread"])
+    assert at[3]["quoted_s"] == pytest.approx(0.5)
+    (minute,) = closed(found, MINUTE)
+    assert minute["flags"] & GAP
+    assert minute["missed"] == 7
+
+
+def test_a_book_that_may_not_be_used_is_no_quote_until_it_may_be_again() -> None:
+    records = [
+        quote(BEGIN, 1, (99, 1), (101, 1)),
+        status(BEGIN + NS // 4, 2, BOOK_UNUSABLE),
+        trade(BEGIN + NS // 2, 3, 100, 1, 1),
+        quote(BEGIN + 3 * NS // 4, 4, (98, 1), (102, 1)),
+        clock(BEGIN + NS, 5),
+        clock(BEGIN + NS, 6),
+    ]
+    (found,) = told(Markets(), records)
+    assert found["quoted_s"] == pytest.approx(0.5)
+    assert found["spread"] == pytest.approx((2 * 0.25 + 4 * 0.25) / 0.5)
+    assert math.isnan(found["effective_spread"])
+    assert found["order_flow"] == 0
+
+
+def test_a_quiet_feed_is_told_as_it_stands_and_goes_on_as_if_nobody_had_asked() -> None:
+    records = tape(3, 600, venues=(1,))
+    asked, unasked = Markets(), Markets()
+    half = len(records) // 2
+    first = told(asked, records[:half])
+    preview = asked.preview()
+    assert (preview["flags"] & OPEN != 0).all()
+    assert set(preview["interval_s"]) == {SECOND, MINUTE, DAY}
+    assert asked.preview().tobytes() == preview.tobytes()
+    rest = told(asked, records[half:])
+    together = np.concatenate((first, rest))
+    expected = told(unasked, records)
+    assert together.tobytes() == expected.tobytes()
+    # What it stood at is what the first half has in that day.
+    day = preview[preview["interval_s"] == DAY]
+    opened = int(day["ts_open"][0])
+    for record in day:
+        own = [
+            r["size"] / 1000
+            for r in records[:half]
+            if r["channel"] == "md.trades" and r["instrument_id"] == record["instrument_id"] and r["ts_recv"] >= opened
+        ]
+        assert record["volume"] == pytest.approx(sum(own))
+
+
+def test_the_day_so_far_is_told_each_minute_and_the_whole_day_after_midnight() -> None:
+    records = tape(9, 3_000, venues=(1,))
+    found = told(Markets(), records)
+    days = found[found["interval_s"] == DAY]
+    so_far, whole = days[days["flags"] & OPEN != 0], days[days["flags"] & OPEN == 0]
+    assert {int(r["instrument_id"]) for r in whole} == {1 << 24, 1 << 24 | 1, 1 << 24 | 2}
+    assert (whole["ts_event"] % (DAY * NS) == 0).all()
+    assert len(so_far) > len(whole)
