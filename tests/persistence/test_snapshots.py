@@ -1,6 +1,7 @@
 """Snapshots and recovery of states that are Python objects, beside a live writer and after damage."""
 
 import json
+import shutil
 import struct
 import subprocess
 import sys
@@ -423,6 +424,30 @@ print(follower.snapshot().sequence)
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "30\n", "")
+
+
+@pytest.mark.parametrize("followed", ["Follower.of_venue('orders', store", "Follower(Balances, 'orders', store"])
+def test_a_follower_that_outlives_python_tells_nobody_and_ends(tmp_path: Path, followed: str) -> None:
+    """Method: the process ends while the thread is about to tell; nothing stops it, because it is held by what is never freed."""
+    code = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_snapshots import Balances
+from tidebook._core import Follower, SnapshotStore, VenueEngine
+import os
+os.mkdir("rings", 0o700)
+engine = VenueEngine("rings", "orders", orders_max=64, segment_size_bytes=65_536)
+store = SnapshotStore("snapshots", "orders")
+kept = [engine, {followed}, tell=lambda *_: None)]
+kept.append(kept)
+"""
+    for _ in range(5):
+        ended = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert (ended.returncode, ended.stderr) == (0, "")
+        for directory in ("rings", "orders"):
+            shutil.rmtree(tmp_path / directory)
 
 
 def tidebook(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -54,6 +54,9 @@ fn raised(error: SnapshotError) -> PyErr {
     Raised::from(error).into()
 }
 
+/// A thread of ours may outlive the interpreter, of a program that stopped nothing at its end: it is told by nobody then, and tells nobody.
+const PYTHON_HAS_ENDED: &str = "Python has ended";
+
 /// The first exception that the newest Python state of a call raised, kept until the call has returned.
 type Failure = Arc<Mutex<Option<PyErr>>>;
 
@@ -78,22 +81,26 @@ impl PyState {
     /// What an earlier state raised was of the snapshot that it was to be loaded from, which has been passed over.
     fn make_or_fail(factory: &Py<PyAny>, kind: &str, failure: &Failure) -> Self {
         taken(failure);
-        Python::attach(|py| Self::make(py, factory, failure)).unwrap_or_else(|error| {
-            keep(failure, error);
-            Self { object: None, kind: kind.to_owned(), version: 0, failure: Arc::clone(failure) }
+        let made = Python::try_attach(|py| Self::make(py, factory, failure));
+        made.and_then(|made| made.map_err(|error| keep(failure, error)).ok()).unwrap_or_else(|| Self {
+            object: None,
+            kind: kind.to_owned(),
+            version: 0,
+            failure: Arc::clone(failure),
         })
     }
 
     /// Calls a method; what it raised as a sentence.
     fn call<T>(&self, work: impl FnOnce(&Bound<'_, PyAny>) -> PyResult<T>) -> Result<T, String> {
         let Some(object) = &self.object else { return Err("it could not be made".into()) };
-        Python::attach(|py| {
+        let called = Python::try_attach(|py| {
             work(object.bind(py)).map_err(|error| {
                 let said = error.to_string();
                 keep(&self.failure, error);
                 said
             })
-        })
+        });
+        called.unwrap_or_else(|| Err(PYTHON_HAS_ENDED.to_owned()))
     }
 }
 
@@ -410,7 +417,7 @@ impl Follower {
         let options = FollowerOptions { interval, keep, lag_count_max, prove_by_loading, ..FollowerOptions::default() };
         let told = move |event: FollowerEvent| {
             if let Some(tell) = &tell {
-                Python::attach(|py| {
+                Python::try_attach(|py| {
                     let called = event_of(py, &event).and_then(|event| tell.call1(py, event));
                     if let Err(error) = called {
                         error.write_unraisable(py, Some(tell.bind(py)));

@@ -14,17 +14,14 @@ from tidebook._core import venues
 from tidebook.errors import VenueError
 from tidebook.feeds.status import StatusKind
 from tidebook.observe.logs import logger
-from tidebook.transport import Consumer, Gap, open_consumer
+from tidebook.transport import Batch, Gap, open_consumer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    import numpy as np
-
 log = logger("node.snapshots")
 
-_POLL_INTERVAL_S = 0.02
 _BATCH_MAX = 4_096
 
 
@@ -42,7 +39,7 @@ class SnapshotRequests:
         self._connectors = connectors
         self._venues = venues()
         # Definitions are read first, whole; a wish that was told before this node started is of no use any more.
-        self._status = open_consumer("md.status", directory=rings, start="latest", policy="overwrite")
+        self._status = open_consumer("md.status", directory=rings, start="latest", policy="overwrite", wait="park")
         self._instruments = open_consumer("md.instruments", directory=rings, start="earliest", policy="overwrite")
         self._symbols: dict[int, str] = {}
         self._asked: set[asyncio.Task[None]] = set()
@@ -50,29 +47,35 @@ class SnapshotRequests:
     async def run(self) -> None:
         """Works until cancelled."""
         try:
-            while True:
-                self.step()
-                await asyncio.sleep(_POLL_INTERVAL_S)
+            self._learn()
+            async for taken in self._status:
+                wanted = _wanted(taken)
+                # In this order: a definition is published before the first status that needs it.
+                self._learn()
+                for instrument_id in sorted(self._symbols if wanted is None else wanted & self._symbols.keys()):
+                    self._ask_for(instrument_id)
         finally:
             for task in self._asked:
                 task.cancel()
             self._status.close()
             self._instruments.close()
 
-    def step(self) -> None:
-        """Asks for what is wanted by now."""
-        # In this order: a definition is published before the first status that needs it.
-        told, missed = _rows(self._status)
-        for row in _rows(self._instruments)[0]:
-            name = bytes(row["symbol"]).rstrip(b"\0").decode()
-            self._symbols[int(row["instrument_id"])] = name.rpartition(".")[0]
-        wanted = {int(row["instrument_id"]) for row in told if row["kind"] == StatusKind.SNAPSHOT_WANTED}
-        for instrument_id in sorted(self._symbols if missed else wanted & self._symbols.keys()):
-            venue = self._venues.get(instrument_id >> 24, "")
-            if venue in self._connectors:
-                task = asyncio.create_task(self._ask(venue, self._symbols[instrument_id]), name="snapshot request")
-                self._asked.add(task)
-                task.add_done_callback(self._asked.discard)
+    def _learn(self) -> None:
+        """Takes in what instruments are called."""
+        while (taken := self._instruments.poll_batch(_BATCH_MAX)) is not None:
+            if isinstance(taken, Gap):
+                continue
+            with taken as batch:
+                for row in batch.array:
+                    name = bytes(row["symbol"]).rstrip(b"\0").decode()
+                    self._symbols[int(row["instrument_id"])] = name.rpartition(".")[0]
+
+    def _ask_for(self, instrument_id: int) -> None:
+        venue = self._venues.get(instrument_id >> 24, "")
+        if venue in self._connectors:
+            task = asyncio.create_task(self._ask(venue, self._symbols[instrument_id]), name="snapshot request")
+            self._asked.add(task)
+            task.add_done_callback(self._asked.discard)
 
     async def _ask(self, venue: str, symbol: str) -> None:
         try:
@@ -82,14 +85,11 @@ class SnapshotRequests:
             log.debug("snapshot of a symbol that is not subscribed any more", venue=venue, symbol=symbol)
 
 
-def _rows(consumer: Consumer) -> tuple[list[np.void], bool]:
-    """What is there now, and whether anything was overwritten before."""
-    rows: list[np.void] = []
-    missed = False
-    while (taken := consumer.poll_batch(_BATCH_MAX)) is not None:
-        if isinstance(taken, Gap):
-            missed = True
-            continue
-        with taken as batch:
-            rows.extend(batch.array.copy())
-    return rows, missed
+def _wanted(taken: Batch | Gap) -> set[int] | None:
+    """Instruments whose snapshot the engine wants; None where it may be any."""
+    if isinstance(taken, Gap):
+        return None
+    with taken as batch:
+        rows = batch.array
+        found: set[int] = set(rows["instrument_id"][rows["kind"] == StatusKind.SNAPSHOT_WANTED].tolist())
+        return found

@@ -31,7 +31,7 @@ pub struct FollowerOptions {
     pub keep: usize,
     /// Messages it may be behind what is durable before it says so.
     pub lag_count_max: u64,
-    /// How long it sleeps when there is nothing to read.
+    /// How long it sleeps when there is nothing to read. Nobody waits for it: who asks for a snapshot, or ends it, wakes it.
     pub idle_wait: Duration,
     /// Load each new snapshot into a new state and compare the hashes before it counts.
     pub prove_by_loading: bool,
@@ -43,7 +43,7 @@ impl Default for FollowerOptions {
             interval: Duration::from_secs(300),
             keep: 12,
             lag_count_max: 1_000_000,
-            idle_wait: Duration::from_millis(5),
+            idle_wait: Duration::from_millis(100),
             prove_by_loading: true,
         }
     }
