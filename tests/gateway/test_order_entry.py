@@ -101,6 +101,8 @@ async def test_what_risk_or_matching_refuses_is_said_with_its_reason_and_place(t
             "risk",
             None,
         )
+        assert dear["lacks"] == {"asset": "USD", "needed": "6001200", "available": "1000000"}
+        assert "it needs 6001200 USD, and 1000000 USD are available" in dear["detail"]
         # Risk refused it, so its id was never used.
         assert (await at.place("alice", "buy", "1", "60000", client_order_id="dear"))["repeated"] is False
         crossing = {"post_only": True, "client_order_id": "post"}

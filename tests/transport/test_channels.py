@@ -1,6 +1,8 @@
 """Channels from Python: a second process reads thousands of records as one numpy view, and nothing is lost silently."""
 
 import asyncio
+import contextlib
+import os
 import re
 import shutil
 import subprocess
@@ -517,3 +519,33 @@ def test_a_ring_whose_layout_is_no_layout_is_refused_as_such(rings: Path, text: 
     view = ChannelView(ChannelFile("", "bad", rings / "bad.ring"))
     with pytest.raises(ChannelFormatError, match="the layout that the ring names for its records"):
         assert view.dtype is None
+
+
+def test_who_finds_no_place_among_consumers_is_told_which_programs_hold_them(rings: Path) -> None:
+    """Method: this process has all places but two, another one has one, and a name that nobody uses the last."""
+    channel = tb.create_channel("events", {"schema": "trades", "buffer_size": 1 << 16}, directory=rings)
+    places = channel.ring.consumers_max
+    with contextlib.ExitStack() as stack:
+        tb.open_consumer(channel, "idle", policy="overwrite").close()
+        reader = textwrap.dedent("""
+            import sys, tidebook
+            consumer = tidebook.open_consumer("events", policy="overwrite", directory=sys.argv[1])
+            print("in", flush=True)
+            sys.stdin.read()
+        """)
+        command = [sys.executable, "-c", reader, str(rings)]
+        other = stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        assert other.stdin is not None
+        stack.callback(other.stdin.close)
+        assert other.stdout is not None
+        assert other.stdout.readline() == "in\n"
+        for _ in range(places - 2):
+            stack.enter_context(tb.open_consumer(channel, policy="overwrite"))
+        with pytest.raises(EndpointBusyError) as refused:
+            tb.open_consumer(channel, policy="overwrite")
+        said = str(refused.value)
+        assert f"{places} consumers, which is its limit" in said
+        assert f"{places - 2} by process {os.getpid()} (" in said
+        assert f"1 by process {other.pid} ({sys.executable}" in said
+        assert "1 by names that nobody uses now (idle)" in said
+        assert refused.value.facts["process_ids"] == sorted([os.getpid(), other.pid])

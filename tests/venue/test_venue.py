@@ -1,5 +1,6 @@
 """The venue in process: what goes in, what comes out, and what can be asked."""
 
+import math
 import threading
 from fractions import Fraction
 from pathlib import Path
@@ -24,6 +25,7 @@ from tidebook.venue import (
     Reason,
     RiskEventKind,
     Session,
+    Shortfall,
     Side,
     TimeInForce,
     Venue,
@@ -34,6 +36,7 @@ from tidebook.venue import (
     place,
     replace,
     timer,
+    transfer,
 )
 
 ALICE, BOB, CAROL, DAN = ACCOUNTS
@@ -353,3 +356,41 @@ def test_threads_share_a_venue_and_every_command_is_whole() -> None:
     again = Venue(**ROOM)
     again.replay(venue.commands(), recheck=True)
     assert again.state_hash() == venue.state_hash()
+
+
+def test_what_a_command_lacks_is_what_it_takes_to_have_it_accepted() -> None:
+    """Method: of a random stream each command that is refused for its balance is given what it lacks, asset by asset, in a fork."""
+    venue, seen = market(), set()
+    poor = [transfer(account, QUOTE, 20 - 10**9) for account in ACCOUNTS]
+    assert venue.submit(poor + [transfer(account, BASE, -(10**6)) for account in ACCOUNTS[:3]]).accepted.all()
+    for command in stream(5, 800, begin=venue.sequence + 1):
+        before = venue.fork()
+        judged = venue.submit(command).own
+        lacks = before.shortfall(command)
+        assert (lacks is not None) == (judged["reason"][0] == Reason.BALANCE)
+        assert venue.shortfall(judged) == venue.shortfall(command)
+        given = 0
+        while lacks is not None:
+            seen.add((CommandKind(int(command["kind"])), lacks.asset))
+            assert lacks.needed > lacks.available
+            missing = math.ceil(Fraction(lacks.needed - lacks.available, 10**10))
+            assert before.submit(transfer(int(command["account"]), lacks.asset, missing, amount_exp=8)).accepted.all()
+            lacks, given = before.shortfall(command), given + 1
+        assert given <= 2, "of the quote asset and of the base asset once each"
+        assert not given or before.submit(command).own["reason"][0] != Reason.BALANCE
+    assert {kind for kind, _ in seen} == {CommandKind.PLACE, CommandKind.PLACE_PAIR}
+    assert {asset for _, asset in seen} == {BASE, QUOTE}
+
+
+def test_a_replace_and_a_transfer_lack_what_they_need_beyond_what_is_reserved() -> None:
+    venue = market()
+    order = venue.place(BOB, 1, Side.BUY, price=10_000, size=5)
+    larger = replace(BOB, 1, order.order_id, price=10_000, size=10**10)
+    assert Reason(venue.submit(larger).own["reason"][0]) == Reason.BALANCE
+    (reserved,) = (balance for balance in venue.balances(BOB) if balance.asset == QUOTE)
+    # Ten million coins at 100.00 and 0.03 percent of that, less what the order has reserved.
+    whole = 10**9 * 10**18 * 10_003 // 10_000
+    assert venue.shortfall(larger) == Shortfall(QUOTE, whole - reserved.reserved, reserved.available)
+    assert venue.shortfall(transfer(BOB, BASE, -(10**7))) == Shortfall(BASE, 10**25, 10**24)
+    with pytest.raises(CommandError):
+        venue.shortfall(b"no command")

@@ -479,6 +479,14 @@ impl Venue {
         Ok(self.lock(py).venue.risk().order_of(account, id))
     }
 
+    /// Asset, needed and available of a command that would be refused for its balance now, in ledger units.
+    fn _shortfall(&self, py: Python<'_>, command: &[u8]) -> PyResult<Option<(u32, i128, i128)>> {
+        let command = Command::read_from_bytes(command)
+            .map_err(|_| PyTypeError::new_err(format!("a command has 128 bytes, and this {}", command.len())))?;
+        let lacks = self.lock(py).venue.risk().shortfall(&command);
+        Ok(lacks.map(|lacks| (lacks.asset, lacks.needed, lacks.available)))
+    }
+
     /// Prices and shown sizes of the best levels.
     #[pyo3(signature = (instrument_id, count=10))]
     fn depth<'py>(&self, py: Python<'py>, instrument_id: u32, count: usize) -> PyResult<Levels<'py>> {

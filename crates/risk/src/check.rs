@@ -92,7 +92,7 @@ pub(crate) struct Reckoned {
 }
 
 /// An account in an instrument where it has neither orders nor limits.
-static NO_LINE: Line = Line::NONE;
+pub(crate) static NO_LINE: Line = Line::NONE;
 
 const fn when(refused: bool, reason: Reason) -> Result<(), Reason> {
     if refused { Err(reason) } else { Ok(()) }
@@ -285,7 +285,7 @@ impl Risk {
     }
 
     /// The open order that a cancel or replace names.
-    fn named(&self, command: &Command, order_id: u64, by_id: Option<[u8; 16]>) -> Result<u32, Reason> {
+    pub(crate) fn named(&self, command: &Command, order_id: u64, by_id: Option<[u8; 16]>) -> Result<u32, Reason> {
         let head = &command.head;
         let order_id = match by_id {
             Some(id) => {
@@ -436,32 +436,28 @@ impl Risk {
 
         // Nobody asks what a spot account without such limits has at risk.
         if limits.exposure_max > 0 || account.limits.exposure_max > 0 || account.margin() {
-            self.check_exposure(account, listed, slot, before, after, need)?;
+            let worth = scale.worth(need.worth - before.worth);
+            let added = if buy { (worth, 0) } else { (0, worth) };
+            self.check_exposure(account, listed, slot, line, added, need.worth)?;
         }
         if account.margin() {
             return Ok(());
         }
-        let more = need.quote.saturating_sub(before.quote);
-        when(more > 0 && more > self.available_in(line.quote, account.id, listed.quote_asset), Reason::Balance)?;
-        let more = need.base.saturating_sub(before.base);
-        when(more > 0 && more > self.available_in(line.base, account.id, listed.base_asset), Reason::Balance)
+        when(self.lacks(account, listed, line, before, need).is_some(), Reason::Balance)
     }
 
-    /// Exposure, and what margin accounts need for it.
+    /// Exposure with so much more bought or sold, and what margin accounts need for it; `whole` is what all of the order may be worth.
     fn check_exposure(
         &self,
         account: &Account,
         listed: &Listed,
         slot: Option<u32>,
-        before: &Need,
-        after: &Order,
-        need: &Need,
+        line: &Line,
+        added: (i128, i128),
+        whole: i128,
     ) -> Result<(), Reason> {
-        let line = slot.map_or(&NO_LINE, |slot| self.lines.get(slot));
         let (scale, limits) = (&listed.scale, &line.limits);
-        let worth = scale.worth(need.worth - before.worth);
-        let (buys, sells) = if after.side > 0 { (worth, 0) } else { (0, worth) };
-        let (exposure, exposure_before) = (self.exposure(line, buys, sells), self.exposure(line, 0, 0));
+        let (exposure, exposure_before) = (self.exposure(line, added.0, added.1), self.exposure(line, 0, 0));
         if exposure <= exposure_before {
             return Ok(());
         }
@@ -471,7 +467,7 @@ impl Risk {
         let most = i128::from(account.limits.exposure_max) * power(LEDGER_EXP - account.limits.exposure_exp);
         when(most > 0 && exposures() > most, Reason::Exposure)?;
         if account.margin() {
-            let fee = scale.fee(need.worth, rate(account, listed));
+            let fee = scale.fee(whole, rate(account, listed));
             let needed = Self::initial(account, exposures()).saturating_add(fee);
             when(needed > self.portfolio.equity(account.id, listed.quote_asset), Reason::Margin)?;
         }

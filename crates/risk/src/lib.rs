@@ -15,6 +15,7 @@ mod portfolio;
 mod reckon;
 mod replay;
 mod risk;
+mod shortfall;
 mod table;
 mod throttle;
 
@@ -22,4 +23,5 @@ pub use ledger::{LEDGER_EXP, LEDGER_MAX};
 pub use portfolio::{Balance, Fraction, Holding, Portfolio};
 pub use replay::{Difference, Replay, Told, saved_matching};
 pub use risk::{Risk, RiskOptions};
+pub use shortfall::Shortfall;
 pub use tidebook_types::Matching;

@@ -59,16 +59,24 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 class RefusedError(ApiError):
     """A command that was journaled and not carried out."""
 
-    def __init__(self, reason: str, by: str, sequence: int, order: order_wire.Order | None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        by: str,
+        sequence: int,
+        order: order_wire.Order | None,
+        lacks: order_wire.Shortfall | None = None,
+    ) -> None:
         status = _STATUS_OF_REASON.get(reason, 422)
-        super().__init__(status, f"rejected_{reason}", f"refused by {by}: {reason} (command {sequence} of orders)")
-        self._more = (reason, by, sequence, order)
+        detail = f"refused by {by}: {reason} (command {sequence} of orders)"
+        if lacks is not None:
+            detail += f": it needs {lacks.needed} {lacks.asset}, and {lacks.available} {lacks.asset} are available"
+        super().__init__(status, f"rejected_{reason}", detail)
+        self._more = {"reason": reason, "by": by, "sequence": sequence, "order": order, "lacks": lacks}
 
     def problem(self, instance: str) -> Problem:
         """With the facts of the refusal."""
-        reason, by, sequence, order = self._more
-        facts: dict[str, Any] = {"reason": reason, "by": by, "sequence": sequence, "order": order}
-        return order_wire.RefusedProblem(**_facts(super().problem(instance)), **facts)
+        return order_wire.RefusedProblem(**_facts(super().problem(instance)), **self._more)  # type: ignore[arg-type]
 
 
 class OrderError(ApiError):
@@ -131,7 +139,8 @@ class Answers:
                     "the account has no such order, or it has ended and is no longer remembered here; nothing was sent"
                 )
                 raise ApiError(404, "unknown_order", detail)
-        raise RefusedError(outcome.reason, outcome.by, outcome.sequence, self._order(outcome.order))
+        lacks = None if outcome.lacks is None else self.said.shortfall(outcome.lacks)
+        raise RefusedError(outcome.reason, outcome.by, outcome.sequence, self._order(outcome.order), lacks)
 
     def refused(self, error: Exception) -> Exception:
         """An error of the desk as one of the API; any other as it is."""

@@ -15,6 +15,7 @@ from tidebook.venue.codes import ExecutionKind, OrderFlag
 if TYPE_CHECKING:
     from tidebook.gateway.desk import OrderDesk
     from tidebook.gateway.lives import Execution, Fill, Order
+    from tidebook.venue import Shortfall
 
 LEDGER_EXP: Final = 18
 """Decimals of what risk and portfolio count in."""
@@ -211,6 +212,14 @@ class Said:
             )
             for held in self._venue.balances(account)
         ]
+
+    def shortfall(self, lacks: Shortfall) -> wire.Shortfall:
+        """What a command lacked."""
+        return wire.Shortfall(
+            asset=self._names.asset(lacks.asset),
+            needed=trimmed(lacks.needed, LEDGER_EXP),
+            available=trimmed(lacks.available, LEDGER_EXP),
+        )
 
     def status(self, engine: dict[str, Any], audit: dict[str, Any] | None) -> wire.VenueStatus:
         """The venue, with what the engine and the audit trail say of themselves."""

@@ -102,6 +102,16 @@ class Acknowledged:
 
 
 @dataclass(frozen=True, slots=True)
+class Shortfall:
+    """An asset that an account has too little of."""
+
+    asset: str
+    needed: str
+    """Beyond what is reserved already."""
+    available: str
+
+
+@dataclass(frozen=True, slots=True)
 class RefusedProblem(Problem):
     """A command that the venue journaled and did not carry out."""
 
@@ -113,6 +123,8 @@ class RefusedProblem(Problem):
     """Of the command on `orders`."""
     order: Order | None = None
     """The order, where there is one."""
+    lacks: Shortfall | None = None
+    """Of a refusal for the balance: what there is too little of, as of now."""
 
 
 @dataclass(frozen=True, slots=True)

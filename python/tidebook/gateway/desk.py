@@ -22,12 +22,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 from weakref import WeakValueDictionary
 
+import numpy as np
+
 from tidebook.errors import OrderEntryError, UnconfirmedError, UnknownInstrumentError, UsageError
 from tidebook.gateway import commands, words
 from tidebook.gateway.destination import destination_of
 from tidebook.gateway.layouts import CANCEL, EMPTY_BODY, HEAD_SIZE_BYTES, NO_CLIENT_ID, PLACE
 from tidebook.gateway.lives import OPEN
 from tidebook.gateway.names import VENUE
+from tidebook.venue import COMMAND
 from tidebook.venue.codes import CommandKind, ExecutionKind, OrderType, Reason, Verdict
 
 if TYPE_CHECKING:
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from tidebook.gateway.layouts import Definition
     from tidebook.gateway.lives import Execution, Order
     from tidebook.gateway.names import Names
+    from tidebook.venue import Shortfall
     from tidebook.venue.codes import Wait
 
 _OPERATOR: Final = 0
@@ -86,6 +90,8 @@ class Refused:
     """`risk` or `matching`."""
     order: Order | None = None
     """The one that a place made and that ended with this."""
+    lacks: Shortfall | None = None
+    """Of a refusal for the balance: of what, as of now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -482,10 +488,14 @@ class OrderDesk:
                 del self._waiting[account]
         return judged, judged.sequence <= self.follower.durable
 
+    def _lacks(self, judged: Judged) -> Shortfall | None:
+        return self.follower.venue.shortfall(np.frombuffer(judged.command, COMMAND))
+
     def _refusal(self, judged: Judged) -> Refused | None:
         if judged.verdict == Verdict.REJECTED:
             self.counts["refused"] += 1
-            return Refused(judged.sequence, words.REASONS.get(judged.reason, str(judged.reason)), "risk")
+            lacks = self._lacks(judged) if judged.reason == Reason.BALANCE else None
+            return Refused(judged.sequence, words.REASONS.get(judged.reason, str(judged.reason)), "risk", lacks=lacks)
         for execution in judged.executions:
             if execution.kind == ExecutionKind.REJECTED and execution.command_kind == judged.kind:
                 self.counts["refused"] += 1

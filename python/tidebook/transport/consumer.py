@@ -19,6 +19,7 @@ from tidebook.transport.journal import JOURNAL_CONSUMER
 from tidebook.transport.layout import slot
 from tidebook.transport.moment import first_sequence_at
 from tidebook.transport.options import check_text, is_integer
+from tidebook.transport.places import all_taken
 from tidebook.transport.record import Packing
 
 if TYPE_CHECKING:
@@ -319,18 +320,23 @@ def open_consumer(
         place = place if stored is None else ("sequence", stored + 1)
 
     def join(word: str, sequence: int) -> RingConsumer:
-        return RingConsumer(
-            opened.ring,
-            name,
-            start=word,
-            sequence=sequence,
-            policy=policy,
-            patience=patience_s,
-            detach_after=detach_after_s,
-            peek=peek,
-            wait=wait,
-            manual=acknowledge == "manual",
-        )
+        try:
+            return RingConsumer(
+                opened.ring,
+                name,
+                start=word,
+                sequence=sequence,
+                policy=policy,
+                patience=patience_s,
+                detach_after=detach_after_s,
+                peek=peek,
+                wait=wait,
+                manual=acknowledge == "manual",
+            )
+        except EndpointBusyError as error:
+            if "max" not in error.facts:
+                raise
+            raise all_taken(error, opened.ring) from None
 
     consumer = Consumer(opened, join, place, kept, is_manual=acknowledge == "manual")
     if not peek:

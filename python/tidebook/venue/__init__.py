@@ -44,7 +44,7 @@ from tidebook.venue.codes import (
     Verdict,
 )
 from tidebook.venue.decimals import decimal, units
-from tidebook.venue.holdings import LEDGER_EXP, Balance, Portfolio, Position
+from tidebook.venue.holdings import LEDGER_EXP, Balance, Portfolio, Position, Shortfall
 from tidebook.venue.layouts import (
     COMMAND,
     EXECUTION,
@@ -82,6 +82,7 @@ __all__ = [
     "RiskEventKind",
     "SelfTrade",
     "Session",
+    "Shortfall",
     "Side",
     "Submitted",
     "TimeInForce",

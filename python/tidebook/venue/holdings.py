@@ -64,6 +64,16 @@ class Balance:
         return self.total - self.reserved
 
 
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """What a command lacks that is refused for its balance, in ledger units."""
+
+    asset: int
+    needed: int
+    """Beyond what is reserved already."""
+    available: int
+
+
 def positions_of(facts: list[tuple[int, ...]]) -> list[Position]:
     """Those that were ever something, from what the core says."""
     return [Position.of(fact) for fact in facts if any(fact[2:6])]

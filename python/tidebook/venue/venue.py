@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tidebook._core import Venue as CoreVenue
 from tidebook.venue.codes import CommandKind, Session
-from tidebook.venue.holdings import Balance, Position, balances_of, positions_of
+from tidebook.venue.holdings import Balance, Position, Shortfall, balances_of, positions_of
 from tidebook.venue.layouts import COMMAND, LAYOUTS, Records, as_commands, order_ids_of
 
 Progress = Callable[[int], object]
@@ -220,6 +220,14 @@ class Venue(CoreVenue):
     def balances(self, account: int | None = None) -> list[Balance]:
         """Of an account, or of all, the venue's fees too (account 0), by account and asset."""
         return balances_of(self._balances(account))
+
+    def shortfall(self, command: Any) -> Shortfall | None:
+        """Of which asset one command needs more than there is now; None unless it would be refused with `Reason.BALANCE`.
+
+        Raises: CommandError for what is no command.
+        """
+        facts = self._shortfall(as_commands(command)[:1].tobytes())
+        return None if facts is None else Shortfall(*facts)
 
     def __repr__(self) -> str:
         return (

@@ -1,0 +1,90 @@
+//! What a command that is refused for its balance lacks: the refusal is a number, and whoever asked wants to know of which asset.
+//!
+//! Reckoned when somebody asks, as of then, and not when a command is refused: risk says no to many commands in a row without the cost.
+
+use tidebook_types::command::{PlaceBody, PlacePairBody, ReplaceBody, TransferBody};
+use tidebook_types::{Command, CommandKind, Reason};
+
+use crate::check::{NO_LINE, new_order};
+use crate::entries::{Account, Line, Listed};
+use crate::portfolio::{pair, transferred};
+use crate::reckon::{Need, need};
+use crate::risk::Risk;
+
+/// An asset that an account has too little of, in ledger units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shortfall {
+    /// Which; the quote asset where both are short.
+    pub asset: u32,
+    /// What the command needs of it beyond what is reserved already.
+    pub needed: i128,
+    /// What there is of it that is not reserved.
+    pub available: i128,
+}
+
+impl Risk {
+    /// What the command lacks now; `None` unless it would be refused for its balance.
+    pub fn shortfall(&self, command: &Command) -> Option<Shortfall> {
+        if !matches!(self.check(command), Err(Reason::Balance)) {
+            return None;
+        }
+        let head = &command.head;
+        let line =
+            self.lines.find(pair(head.account, head.instrument_id)).map_or(&NO_LINE, |slot| self.lines.get(slot));
+        let account = self.accounts.by_key(head.account)?;
+        let listed = self.instruments.by_key(head.instrument_id);
+        match (CommandKind::from_code(head.kind)?, listed) {
+            (CommandKind::Transfer, _) => {
+                let body: TransferBody = command.body();
+                let available = self.available(account.id, body.asset);
+                Some(Shortfall { asset: body.asset, needed: -transferred(&body), available })
+            }
+            (CommandKind::Place, Some(listed)) => {
+                let body: PlaceBody = command.body();
+                let (limits, by_amount) = (&line.limits, body.amount != 0);
+                let reckoned =
+                    self.reckon(account, limits, listed, body.side, body.order_type, body.price, by_amount).ok()?;
+                let order = new_order(0, account.id, &body, listed, reckoned);
+                self.lacks(account, listed, line, &Need::default(), &need(&order, account, listed))
+            }
+            (CommandKind::PlacePair, Some(listed)) => {
+                let body: PlacePairBody = command.body();
+                let [order, _] = self.pair_legs(0, account, &body, listed).ok()?;
+                self.lacks(account, listed, line, &Need::default(), &need(&order, account, listed))
+            }
+            (CommandKind::Replace, Some(listed)) => {
+                let body: ReplaceBody = command.body();
+                let by_id = (body.order_id == 0).then_some(body.client_order_id);
+                let order = self.orders.get(self.named(command, body.order_id, by_id).ok()?);
+                let limits = &line.limits;
+                let reckoned =
+                    self.reckon(account, limits, listed, order.side, order.order_type, body.price, false).ok()?;
+                let mut after = *order;
+                after.ask(reckoned.price, reckoned.worth_price, body.size);
+                self.lacks(account, listed, line, &order.counted(), &need(&after, account, listed))
+            }
+            _ => None,
+        }
+    }
+
+    /// The asset of which an order needs more than it did `before` and than there is.
+    #[inline]
+    pub(crate) fn lacks(
+        &self,
+        account: &Account,
+        listed: &Listed,
+        line: &Line,
+        before: &Need,
+        need: &Need,
+    ) -> Option<Shortfall> {
+        let of = |asset: u32, balance: u32, needed: i128| {
+            if needed <= 0 {
+                return None;
+            }
+            let available = self.available_in(balance, account.id, asset);
+            (needed > available).then_some(Shortfall { asset, needed, available })
+        };
+        of(listed.quote_asset, line.quote, need.quote.saturating_sub(before.quote))
+            .or_else(|| of(listed.base_asset, line.base, need.base.saturating_sub(before.base)))
+    }
+}
