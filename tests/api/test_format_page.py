@@ -13,7 +13,15 @@ def test_the_page_names_every_stream_code_field_and_bound(root: Path) -> None:
     page = (root / "docs/formats/websocket.md").read_text()
     streams = set(re.findall(r"^\| `(?:<instrument>@|!)([\w<>]+)`", page, re.MULTILINE))
     grouped = {f"depth{groups}_step_<step>" for groups in topics.GROUPS}
-    assert streams == {*topics._OF_INSTRUMENT, *grouped, "kline_<timeframe>", "tops", "feeds", "heartbeat"}
+    assert streams == {
+        *topics._OF_INSTRUMENT,
+        *grouped,
+        "kline_<timeframe>",
+        "analytics_<interval>",
+        "tops",
+        "feeds",
+        "heartbeat",
+    }
     assert f"Timeframes: {', '.join(f'`{timeframe}`' for timeframe in TIMEFRAMES)}" in page
     codes = {int(code) for code in re.findall(r"^\| (\d{4}) ", page, re.MULTILINE)}
     assert codes == {1012, hub.CLOSE_SLOW_CONSUMER, websocket.CLOSE_RATE}

@@ -21,8 +21,10 @@ import numpy as np
 import uvloop
 
 from tests.market import LISTINGS, ClosedBars, Depths, SyntheticMarket, many, records
+from tidebook.analytics import MARKET, MARKETS_CHANNEL
 from tidebook.api import Bar, Batch, MarketView, Outage, create_app, listen, serving
 from tidebook.api.bars import TIMEFRAMES
+from tidebook.api.windows import Windows
 from tidebook.console import mount_console
 from tidebook.feeds.status import StatusKind
 
@@ -168,10 +170,27 @@ class SceneSource:
         yield Batch("md.health", records("md.health", *rows))
 
 
+@dataclass
+class MadeUpWindows:
+    """One minute of BTCUSDT, told once."""
+
+    told: bool = False
+
+    def poll(self) -> Iterator[Batch]:
+        if not self.told:
+            self.told = True
+            minute = np.zeros(1, MARKET)
+            minute["instrument_id"], minute["interval_s"] = LISTINGS[0].instrument_id, 60
+            minute["volume"], minute["vwap"], minute["spread_bps"] = 12.3456, 61_837.249, 0.1234
+            minute["volatility"], minute["trade_imbalance"] = 0.00014, 0.24
+            yield Batch(MARKETS_CHANNEL, minute)
+
+
 async def serve(port: int, scene: str, seed: int) -> None:
     source = SceneSource(scene, seed)
     past = MadeUpPast(time.time_ns() - WARM_STEPS * STEP_NS)
-    app = create_app(MarketView(["binance"]), source, history=past)
+    windows = Windows(MadeUpWindows().poll) if scene == "live" else None
+    app = create_app(MarketView(["binance"]), source, history=past, windows=windows)
     mount_console(app)
     async with serving(app, listen(port=port)):
         await asyncio.Event().wait()

@@ -255,6 +255,15 @@ def test_the_flow_chart_has_points_and_words(page: Page, serve: Serve) -> None:
     expect(page.get_by_role("img", name=re.compile(r"Best bid \d.*best ask \d"))).to_be_visible()
 
 
+def test_the_flow_panel_tells_what_the_last_minute_came_to_where_somebody_makes_windows(
+    page: Page, serve: Serve
+) -> None:
+    open_market(page, serve("live"))
+    expect(page.locator("#flow .last-minute")).to_have_text(
+        "1 min: 12.3 traded · VWAP 61,837.25 · spread 0.123 bp · volatility 1.4 bp · buyers 62 %"
+    )
+
+
 @pytest.mark.parametrize("instrument", ["BTCUSDT.BINANCE", "BTC/USD.KRAKEN"])
 def test_the_middle_in_the_flow_chart_is_that_of_the_best_prices(page: Page, serve: Serve, instrument: str) -> None:
     """Between neighbouring ticks too, where it has a decimal more. Method: the market has fallen silent."""

@@ -12,6 +12,7 @@ import { market, serverNowUs } from "../session";
 import { palette } from "./help";
 import { coloursOf, paintBand, type Colours } from "./palette";
 import { Panel, tradesVeil } from "./panel";
+import { LastMinute } from "./windows";
 
 const AXIS_WIDTH_MIN = 84;
 const MID = "mid";
@@ -296,7 +297,7 @@ export function FlowPanel() {
     <span class="legend">
       <span class="bid">● bought</span>
       <span class="ask">● sold</span>
-      <span class="hint">up to two minutes</span>
+      <LastMinute otherwise="up to two minutes" />
     </span>
   );
   return (

@@ -15,6 +15,7 @@ from starlette.routing import WebSocketRoute
 
 import tidebook
 from tidebook.api import problems
+from tidebook.api.analytics_rest import analytics_router
 from tidebook.api.charts import Charts
 from tidebook.api.history import History, NoHistory
 from tidebook.api.hub import Hub
@@ -29,6 +30,7 @@ from tidebook.api.source import RecordSource
 from tidebook.api.trace import TraceIds
 from tidebook.api.view import MarketView
 from tidebook.api.websocket import WebSocketEndpoint
+from tidebook.api.windows import Windows
 from tidebook.api.wire import ChannelGuarantee
 from tidebook.gateway.desk import OrderDesk
 
@@ -69,16 +71,19 @@ def create_app(
     history: History | None = None,
     guarantees: Callable[[], list[ChannelGuarantee]] = list,
     orders: OrderEntry | None = None,
+    windows: Windows | None = None,
 ) -> FastAPI:
     """REST under `/api/v1`, WebSocket at `/ws/v1`, schema at `/openapi.json`, `/metrics`; fed from `source` while it runs.
 
     `more_metrics` gives what a node adds to the view's and the hub's; `unwell` says why the node is not ready though
     records are being read, such as storing that has stopped. `history` has what is older than this process, `guarantees` what
-    its durable channels promise. With `orders` it also takes orders, at `/api/v1/accounts` and `/ws/v1/orders`.
+    its durable channels promise. With `orders` it also takes orders, at `/api/v1/accounts` and `/ws/v1/orders`. `windows` are
+    those of analytics, where somebody makes them.
 
     The hub, the pump and the sessions of order entry are at `app.state.hub`, `pump` and `order_sessions`.
     """
     options = options or ApiOptions()
+    view.windows = windows
     hub = Hub(view)
     pump = Pump(
         source,
@@ -122,6 +127,8 @@ def create_app(
         sessions = OrderSessions(orders.desk, options.origins, allow_remote=orders.allow_remote)
         app.router.routes.append(WebSocketRoute("/ws/v1/orders", sessions, name="ws orders"))
         app.state.order_sessions = sessions
+
+    app.include_router(analytics_router(view, windows, None if orders is None else orders.desk), dependencies=asked)
 
     @app.get("/metrics", tags=["server"], response_class=Response, include_in_schema=False)
     async def metrics() -> Response:

@@ -35,6 +35,8 @@ class Pump:
             if batch.missed:
                 self._view.missed(batch.channel, batch.missed)
             self._view.feed(batch.channel, batch.records)
+        if self._view.windows is not None:
+            self._view.windows.step()
         self._polled_at = time.monotonic()
 
     def publish(self) -> None:

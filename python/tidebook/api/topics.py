@@ -1,8 +1,7 @@
 """The streams a client may subscribe to, and how each turns the market view into frames.
 
 A topic is one stream name with its sequence. It renders only when its part of the view changed, encodes once, and
-keeps the text for every subscriber. `<instrument>@depth20`, `@depth20_step_<step>`, `@bookTicker`, `@outages`, `@session`, `!tops`
-and `!feeds` are states; `@trade` and `@kline_<timeframe>` are events.
+keeps the text for every subscriber. `<instrument>@depth20`, `@depth20_step_<step>`, `@bookTicker`, `@outages`, `@session`, `@analytics_<interval>`, `!tops` and `!feeds` are states; `@trade` and `@kline_<timeframe>` are events.
 """
 
 import re
@@ -11,9 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 from tidebook.api import wire
+from tidebook.api.analytics_wire import MarketWindow
 from tidebook.api.bars import TIMEFRAMES
 from tidebook.api.problems import ApiError
 from tidebook.api.view import InstrumentView, MarketView, said_bar, said_outage
+from tidebook.api.windows import INTERVALS, no_analytics
 
 DEPTH_LEVELS = 20
 GROUPS = (20, 100)
@@ -220,6 +221,7 @@ _OF_INSTRUMENT: dict[str, Callable[[str, MarketView, InstrumentView], Topic]] = 
 }
 _GROUPED = re.compile(r"depth(\d{1,3})_step_([0-9.]{1,20})")
 _BARS = re.compile(r"kline_(\w{1,3})")
+_WINDOWS = re.compile(r"analytics_(\w{1,3})")
 
 
 def open_topic(stream: str, view: MarketView) -> Topic:
@@ -242,10 +244,14 @@ def open_topic(stream: str, view: MarketView) -> Topic:
     if name and bars is not None and bars[1] in TIMEFRAMES:
         instrument = view.instrument(name)
         return BarTopic(_named(instrument, kind), view, instrument, bars[1])
+    windows = _WINDOWS.fullmatch(kind)
+    if name and windows is not None and windows[1] in INTERVALS:
+        return _window(view, view.instrument(name), kind, windows[1])
     kinds = [
         *_OF_INSTRUMENT,
         *(f"depth{groups}_step_<step>" for groups in GROUPS),
         *(f"kline_{timeframe}" for timeframe in TIMEFRAMES),
+        *(f"analytics_{interval}" for interval in INTERVALS),
     ]
     known = ", ".join(f"<instrument>@{kind}" for kind in kinds)
     raise ApiError(404, "unknown_stream", f"no stream {stream!r}; there are {known}, !tops and !feeds")
@@ -253,6 +259,20 @@ def open_topic(stream: str, view: MarketView) -> Topic:
 
 def _named(instrument: InstrumentView, kind: str) -> str:
     return f"{instrument.name.lower()}@{kind}"
+
+
+def _window(view: MarketView, instrument: InstrumentView, kind: str, interval: str) -> Topic:
+    windows, number = view.windows, int(instrument.definition["instrument_id"])
+    if windows is None:
+        raise no_analytics()
+
+    def version() -> int:
+        return windows.version(number, interval)
+
+    def said() -> MarketWindow | None:
+        return windows.newest(instrument.name, number, interval)
+
+    return StateTopic(_named(instrument, kind), view, version, said)
 
 
 def _grouped(view: MarketView, instrument: InstrumentView, groups: int, step: str) -> Topic:

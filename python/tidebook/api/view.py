@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -27,6 +27,9 @@ from tidebook.api.whole_book import Levels, WholeBook, group
 from tidebook.errors import DecimalError, UnknownInstrumentError
 from tidebook.feeds.status import StatusKind, said
 from tidebook.venue import Session
+
+if TYPE_CHECKING:
+    from tidebook.api.windows import Windows
 
 Records = NDArray[np.void]
 
@@ -386,6 +389,8 @@ class MarketView:
         self._by_folded: dict[str, InstrumentView] = {}
         self.version = 0
         """Rises with every change of any instrument."""
+        self.windows: Windows | None = None
+        """Those of analytics, where somebody makes them."""
         self.bars_missed = 0
         """Records of `md.bars` that were overwritten before they were read, of any instrument."""
         self._take: dict[str, Callable[[Records], None]] = {

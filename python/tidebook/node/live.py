@@ -22,6 +22,7 @@ from tidebook._core import MarketDataEngine, ring_directory
 from tidebook.analytics import AnalyticsEngine
 from tidebook.analytics.process import AnalyticsProcess
 from tidebook.api import ApiOptions, ChannelGuarantee, MarketView, OrderEntry, create_app, listen, serving
+from tidebook.api.windows import Windows
 from tidebook.config.settings import AnalyticsSettings, EngineSettings
 from tidebook.console import mount_console
 from tidebook.errors import OperationError, TidebookError
@@ -37,7 +38,7 @@ from tidebook.node.memory import give_back_large_blocks
 from tidebook.node.metrics import analytics_metrics, maintenance_metrics, node_metrics, venue_metrics
 from tidebook.node.presence import claimed
 from tidebook.node.recovery import Recovery, RecoveryInterruptedError
-from tidebook.node.rings import RingSource
+from tidebook.node.rings import RingSource, WindowSource
 from tidebook.node.simulator import VenueProcess, simulated
 from tidebook.node.snapshot_files import usable_snapshots
 from tidebook.node.snapshots import SnapshotRequests
@@ -184,6 +185,9 @@ async def run(options: LiveOptions, screen: Screen) -> dict[str, int]:
         view = MarketView([*(feed.venue for feed in feeds), *own], no_others=True)
         source = RingSource(rings)
         stack.callback(source.close)
+        windows = None if analytics is None else WindowSource(rings)
+        if windows is not None:
+            stack.callback(windows.close)
         app = create_app(
             view,
             source,
@@ -202,6 +206,7 @@ async def run(options: LiveOptions, screen: Screen) -> dict[str, int]:
                 *([] if venue is None else [venue.guarantee()]),
             ],
             orders=None if venue is None else order_entry(venue),
+            windows=None if windows is None else Windows(windows.poll),
         )
         mount_console(app)
         jobs: list[asyncio.Task[object]] = []

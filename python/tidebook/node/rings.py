@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from typing import TYPE_CHECKING
 
+from tidebook.analytics import ACCOUNTS_CHANNEL, MARKETS_CHANNEL
 from tidebook.api import CHANNELS, Batch
+from tidebook.errors import ChannelNotFoundError, EndpointBusyError
 from tidebook.transport import Consumer, Gap, open_consumer
 
 if TYPE_CHECKING:
@@ -12,6 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _BATCH_MAX = 8_192
+_WINDOWS = (MARKETS_CHANNEL, ACCOUNTS_CHANNEL)
+_LOOK_AGAIN_S = 1.0
 
 
 class RingSource:
@@ -33,6 +39,37 @@ class RingSource:
         read = {channel: list(_batches(channel, self._consumers[channel])) for channel in reversed(CHANNELS)}
         for channel in CHANNELS:
             yield from read[channel]
+
+    def close(self) -> None:
+        """Leaves the channels."""
+        for consumer in self._consumers.values():
+            consumer.close()
+
+
+class WindowSource:
+    """Consumers of `analytics.*`, which are there some time after the node has begun."""
+
+    def __init__(self, rings: Path) -> None:
+        self._rings = rings
+        self._consumers: dict[str, Consumer] = {}
+        self._look_at = 0.0
+
+    def poll(self) -> Iterable[Batch]:
+        """What came since the last call; what was missed is in the windows' own records."""
+        if len(self._consumers) < len(_WINDOWS) and time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + _LOOK_AGAIN_S
+            self._join()
+        for channel, consumer in self._consumers.items():
+            yield from _batches(channel, consumer)
+
+    def _join(self) -> None:
+        for channel in _WINDOWS:
+            if channel not in self._consumers:
+                # Another time, when it is there or has a place.
+                with contextlib.suppress(ChannelNotFoundError, EndpointBusyError):
+                    self._consumers[channel] = open_consumer(
+                        channel, directory=self._rings, start="earliest", policy="overwrite", wait="park"
+                    )
 
     def close(self) -> None:
         """Leaves the channels."""
