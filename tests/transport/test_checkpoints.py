@@ -86,7 +86,12 @@ def test_a_state_comes_back_with_its_cursor_and_what_it_lacks_comes_again(rings:
             assert read(consumer, 30) == list(range(11, 31))
             assert (found := consumer.recover("sum")) is not None
             assert (found.checkpoint_id, consumer.next_sequence) == (second, 31)
-            assert consumer.recover(9_999) is None
+            with pytest.raises(
+                CheckpointError, match=f"there are {first}, {second} of state sum; recover one"
+            ) as error:
+                consumer.recover(9_999)
+            assert error.value.facts["checkpoint_id"] == 9_999
+            assert consumer.next_sequence == 31, "it stays where it is"
 
 
 def test_a_channel_in_memory_keeps_what_the_state_lacks_until_it_is_stored(rings: Path, tmp_path: Path) -> None:

@@ -403,6 +403,7 @@ def test_it_goes_by_itself_while_the_producer_is_open(
         ({"keep": "age 5"}, "keep", "age 5"),
         ({"keep": "snapshots 2"}, "keep", "snapshots_dir"),
         ({"keep": 5}, "keep", "a text"),
+        ({"keep": "stored and size 1GiB"}, "keep", "a node's feeds"),
         ({"segment_size_bytes": 10_000}, "segment_size_bytes", "4096"),
         ({"compaction_threshold": -1}, "compaction_threshold", "from 0"),
         ({"durability": "memory", "wal_dir": None, "keep": "size 0"}, "keep", "wal"),
@@ -567,6 +568,35 @@ def test_kills_in_the_middle_of_compaction_lose_nothing_that_is_wanted(rings: Pa
     assert removed > 100, "nothing was ever compacted"
     kept = compact_by(journal, plan_of(journal), list)
     assert kept.first_sequence <= was_read
+
+
+def test_a_journal_that_nobody_has_compacted_says_that_and_not_its_rule(rings: Path, tmp_path: Path) -> None:
+    """Such as one whose producers live for less than the ten seconds after which theirs is looked at."""
+    channel = tb.create_channel("fills", options(tmp_path, keep="size 64KiB"), directory=rings)
+    with tb.open_producer(channel) as producer:
+        write(producer, 200)
+    found = keeping.kept_now(tmp_path / "fills", rings)
+    assert found.may_go_to is not None
+    assert "keeps size 64KiB; above its threshold of 0 bytes, because nobody has compacted it: up to " in found.text
+    compacted = compact_by(tmp_path / "fills", plan_of(tmp_path / "fills"), list)
+    assert compacted.first_sequence == found.may_go_to + 1
+    found = keeping.kept_now(tmp_path / "fills", rings)
+    assert found.may_go_to is None
+    assert "because its rule keeps message" in found.text
+
+
+def test_a_copy_of_a_data_directory_counts_its_own_snapshots(rings: Path, tmp_path: Path) -> None:
+    """Where they lie beside the directory of journals; those of elsewhere stay where they are."""
+    data = tmp_path / "data"
+    for place in (data / "snapshots", tmp_path / "elsewhere"):
+        asked = options(data / "journal", keep="snapshots 2", snapshots_dir=place)
+        tb.open_producer(tb.create_channel("fills", asked, directory=rings)).close()
+        assert plan_of(data / "journal" / "fills").snapshots == place
+        copy = tmp_path / f"copy of {place.name}"
+        shutil.copytree(data, copy)
+        assert plan_of(copy / "journal" / "fills").snapshots == (
+            place if place.name == "elsewhere" else copy / "snapshots"
+        )
 
 
 def test_a_journal_says_what_was_removed_of_it_and_what_keeps_the_rest(rings: Path, tmp_path: Path) -> None:

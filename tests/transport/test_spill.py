@@ -208,6 +208,27 @@ def test_what_a_journal_was_made_to_give_up_is_a_gap_with_its_count(rings: Path,
         read_to(consumer, last, gap.first + gap.count - 1)
 
 
+def test_who_reads_the_ring_alone_from_the_earliest_on_is_told_what_only_the_journal_has(
+    rings: Path, tmp_path: Path
+) -> None:
+    channel = make(rings, tmp_path)
+    with tb.open_producer(channel) as producer:
+        last = write(producer, 5_000)
+        oldest = channel.status()["oldest"]
+        assert 1 < oldest < last
+        for name, start in (("", "earliest"), ("new", "earliest"), ("newer", "resume"), ("", 1)):
+            with tb.open_consumer(channel, name, start=start, policy="overwrite") as consumer:  # type: ignore[arg-type]
+                gap = consumer.poll_batch(timeout=60)
+                assert isinstance(gap, tb.Gap)
+                assert (gap.first, gap.count) == (1, oldest - 1)
+                batch = consumer.poll_batch(10, timeout=60)
+                assert isinstance(batch, tb.Batch)
+                assert batch.first_sequence == oldest
+                batch.release()
+        with tb.open_consumer(channel, "new", policy="overwrite") as consumer:
+            assert consumer.next_sequence == oldest + 10, "resumed"
+
+
 def test_spill_is_refused_where_there_is_no_journal_and_a_peek(rings: Path, tmp_path: Path) -> None:
     channel = make(rings, tmp_path)
     with pytest.raises(ChannelUsageError, match="spill gives durable messages only"):

@@ -163,8 +163,8 @@ pub struct KeepRuleError {
 
 impl KeepRuleError {
     /// How a rule is written.
-    pub(crate) const SPELLING: &str = "write forever, or some of \"snapshots 2\", \"consumers\", \"stored\", \
-         \"age 3600s\" (or m, h, d), \"size 1000000\" (bytes, or KiB, MiB, GiB), joined by \" and \"";
+    pub(crate) const SPELLING: &str = "write forever, or some of \"snapshots 2\", \"consumers\", \"stored\" (of a node's \
+         feeds), \"age 3600s\" (or m, h, d), \"size 1000000\" (bytes, or KiB, MiB, GiB), joined by \" and \"";
 }
 
 impl FromStr for KeepRule {

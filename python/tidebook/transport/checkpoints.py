@@ -63,11 +63,12 @@ class Checkpoint:
 
 def directory_of(channel: Channel) -> Path | None:
     """Where the checkpoints of a durable channel are; None on a memory channel, and where its journal is not known here."""
-    journal = _journal_of(channel)
+    journal = journal_beside(channel)
     return None if journal is None else checkpoints_of(journal)
 
 
-def _journal_of(channel: Channel) -> Path | None:
+def journal_beside(channel: Channel) -> Path | None:
+    """The journal of a durable channel; None on a memory channel, and where it is not known here."""
     if not channel.ring.visible_durable:
         return None
     return journal_of(channel.path) if channel.journal is None else channel.journal.directory
@@ -140,7 +141,7 @@ class ReaderCheckpoints:
         if durable is None or not 0 < sequence <= durable:
             return None
         if self._batches is None:
-            journal = _journal_of(self._channel)
+            journal = journal_beside(self._channel)
             if journal is None:
                 return None
             self._batches = BatchFinder(journal)
@@ -154,10 +155,13 @@ class ReaderCheckpoints:
     def find(self, which: str | int) -> Checkpoint | None:
         """The newest checkpoint of a state id, or the one of a number, if it is of this channel and this life of it.
 
-        Raises: CheckpointEpochError; CheckpointError for one beyond the channel's end or of messages that its journal does not
+        None where there is none of a state id.
+        Raises: CheckpointError for a number that is not kept; CheckpointEpochError; CheckpointError for one beyond the channel's end or of messages that its journal does not
                 hold, and for checkpoints of another channel; CheckpointDamagedError.
         """
         if not self._is_there():
+            if isinstance(which, int):
+                raise self._not_kept(which, [])
             return None
         store = self._store()
         name = self._channel.name
@@ -166,6 +170,8 @@ class ReaderCheckpoints:
         except CheckpointDamagedError as error:
             raise self._damaged(error) from error
         if found is None:
+            if isinstance(which, int):
+                raise self._not_kept(which, store.survey()[0])
             return None
         if (found["kind"], found["channel"]) != ("state", name):
             raise ChannelUsageError(
@@ -175,6 +181,23 @@ class ReaderCheckpoints:
                 value=which,
             )
         return self._checked(found)
+
+    def _not_kept(self, checkpoint_id: int, whole: list[dict[str, Any]]) -> CheckpointError:
+        """Not to be taken for a state that was never stored, which a program begins anew."""
+        states: dict[str, list[str]] = {}
+        for one in whole:
+            if (one["kind"], one["channel"]) == ("state", self._channel.name):
+                states.setdefault(one["name"], []).append(str(one["checkpoint_id"]))
+        kept = "; ".join(f"{', '.join(numbers)} of state {name}" for name, numbers in sorted(states.items()))
+        return CheckpointError(
+            f"checkpoint {checkpoint_id} of channel {self._channel.name} is not kept, as of each state only the newest three are: "
+            + (
+                f"there are {kept}; recover one of these, or the newest by its state"
+                if kept
+                else "there is none of any state"
+            ),
+            checkpoint_id=checkpoint_id,
+        )
 
     def stored_cursor(self) -> int | None:
         """Sequence of the cursor that was stored by itself under this consumer's name; None when there is none.
@@ -215,12 +238,12 @@ class ReaderCheckpoints:
                 where = f"{what} is of another life of channel {found['channel']}"
                 raise self._of_another_life(found, where, "its journal was cut or put back before that message")
             raise CheckpointError(
-                f"{what} of channel {found['channel']} is of messages that the journal in {_journal_of(self._channel)} does not "
+                f"{what} of channel {found['channel']} is of messages that the journal in {journal_beside(self._channel)} does not "
                 "hold: an older copy of it was put back and has gone on with others; put back the newer one, or "
                 f"{self._instead(found)}",
                 sequence=sequence,
                 durable=end,
-                path=str(_journal_of(self._channel)),
+                path=str(journal_beside(self._channel)),
             )
         # One of before a cut that did not lose its messages is of this life as well.
         cursor = Cursor(channel=found["channel"], epoch=ring.epoch, sequence=sequence)
@@ -247,7 +270,7 @@ class ReaderCheckpoints:
         """
         if not self._channel.ring.visible_durable or found["sequence"] == 0:
             return True
-        journal = _journal_of(self._channel)
+        journal = journal_beside(self._channel)
         try:
             if journal is None:
                 raise JournalError("it is not known here; open the channel's producer first")
@@ -370,7 +393,7 @@ class ReaderCheckpoints:
 
         Raises: JournalAbsentError.
         """
-        if not self._is_named and (journal := _journal_of(self._channel)) is not None:
+        if not self._is_named and (journal := journal_beside(self._channel)) is not None:
             JournalReader(journal)
 
     def keeps_itself(self) -> bool:

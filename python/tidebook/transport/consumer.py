@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
 
-from tidebook._core import Gap, RingBatch, RingConsumer
-from tidebook.errors import ChannelUsageError, EndpointBusyError
+from tidebook._core import Gap, JournalReader, RingBatch, RingConsumer
+from tidebook.errors import ChannelUsageError, EndpointBusyError, JournalError
 from tidebook.transport import checkpoints as keeping
 from tidebook.transport.batch import Batch
 from tidebook.transport.channel import DEFAULT_NODE, Channel, declared, open_channel
@@ -162,9 +162,9 @@ class Consumer:
     def recover(self, which: str | int) -> Checkpoint | None:
         """The newest checkpoint of a state id, or the one of a number; this consumer reads on right behind it.
 
-        None when there is none, and then the consumer stays where it is. What was read and is not in the state comes
+        None when there is none of a state id, and then the consumer stays where it is. What was read and is not in the state comes
         again, from the journal where the ring has overwritten it; what is nowhere any more is a `Gap`.
-        Raises: CheckpointEpochError when the channel's ring was lost without a journal since, or its journal was cut before
+        Raises: CheckpointError for a number that is not kept, with those that are; CheckpointEpochError when the channel's ring was lost without a journal since, or its journal was cut before
                 it; CheckpointError for one of messages that the journal does not hold; CheckpointDamagedError; ChannelUsageError while an array of a batch is there.
         """
         if not is_integer(which):
@@ -274,7 +274,8 @@ def open_consumer(
     start:  `earliest` still there, `latest` (only what comes), a sequence, `resume` where this name left (a new name
             starts at the earliest; one that the ring of a durable channel does not know any more, at its stored cursor),
             or a time: at the first record still there that is not before it, by its `ts_recv`, else its `ts_event` (ns
-            since 1970 UTC). With `spill` what the journal holds is still there.
+            since 1970 UTC). With `spill` what the journal holds is still there; with `overwrite`, where the journal can be read,
+            what it alone holds is a `Gap`.
     policy: `block`: producers wait for this consumer, one write at most `patience_s` while it lives and `detach_after_s`
             when it is dead (None: for ever); `fail`: they do not wait and their write gives `Full` at once; `overwrite`:
             they do not, batches are validated copies, and what was missed is a `Gap`; `spill`: they do not, and what the
@@ -319,6 +320,9 @@ def open_consumer(
         stored = kept.stored_cursor()
         place = place if stored is None else ("sequence", stored + 1)
 
+    if policy == "overwrite" and not peek and place[0] in ("earliest", "resume"):
+        place = _earliest_told(opened, name, place)
+
     def join(word: str, sequence: int) -> RingConsumer:
         try:
             return RingConsumer(
@@ -347,6 +351,18 @@ def open_consumer(
 def _is_known(channel: Channel, name: str) -> bool:
     """Whether the ring has a cursor of this name: it is exact, and younger than any that is stored."""
     return any(line["name"] == name for line in channel.ring.status()["consumers"])
+
+
+def _earliest_told(channel: Channel, name: str, place: tuple[str, int]) -> tuple[str, int]:
+    """The start of one that reads the ring alone: the journal's first message, so that what only that holds is told as a gap."""
+    journal = keeping.journal_beside(channel)
+    if journal is None or (place[0] == "resume" and _is_known(channel, name)):
+        return place
+    try:
+        first: int = JournalReader(journal).next_sequence
+    except JournalError:
+        return place  # of a reader that may not read it
+    return ("sequence", first) if first < channel.ring.status()["oldest"] else place
 
 
 def _check_state_id(state_id: object, option: str = "state_id") -> None:

@@ -123,7 +123,7 @@ class Journal:
             "staging_size_bytes": place.staging_size_bytes,
             # A segment holds the longest message, which is half of a ring of messages.
             "segment_size_bytes": max(place.segment_size_bytes, shape.capacity if shape.schema is None else 0),
-            "configuration": "" if place.keep is None else place.keep.configuration(),
+            "configuration": "" if place.keep is None else place.keep.configuration(place.directory),
         }
         try:
             if shape.schema is None:

@@ -6,7 +6,9 @@ It stands in the journal's configuration, so that who looks at a journal, or com
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +19,10 @@ FOREVER: Final = "forever"
 EVEN_UNREAD: Final = ", even unread"
 """How a rule ends that readers do not hold back."""
 THRESHOLD_BYTES: Final = 1 << 30
+_UNITS: Final = {
+    "size": (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)),
+    "age": (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,18 +59,40 @@ class KeepPlan:
     def checked(self) -> KeepPlan:
         """The same, spelled as the core does. Raises: JournalError for a rule that is none."""
         conditions = journal_keep_rule(self.conditions)
+        if "stored" in conditions.split(" and "):
+            raise JournalError(
+                f"keep rule {self.rule!r}: the rows that `stored` counts are of a node's feeds, and of a channel of one's own it would "
+                "keep everything; write forever, or some of snapshots 2, consumers, age 24h, size 10GiB"
+            )
         if "snapshots" in conditions and self.snapshots is None:
             raise JournalError(f"keep rule {self.rule!r} counts snapshots: say where they are, with snapshots_dir")
         return replace(self, rule=conditions + ("" if self.spares_readers else EVEN_UNREAD))
 
-    def configuration(self) -> str:
-        """What the journal keeps of it, JSON; empty where everything stays."""
+    def configuration(self, journal: Path) -> str:
+        """What the journal in this directory keeps of it, JSON; empty where everything stays.
+
+        Snapshots beside the directory of journals are told from there: those of a copy are then its own.
+        """
         if not self.removes:
             return ""
         said = {"keep": self.rule, "compaction_threshold": self.threshold_bytes}
         if self.snapshots is not None:
-            said["snapshots_dir"] = str(self.snapshots)
+            beside = journal.absolute().parent.parent
+            is_beside = beside != beside.parent and self.snapshots.is_relative_to(beside)
+            said["snapshots_dir"] = os.path.relpath(self.snapshots, journal) if is_beside else str(self.snapshots)
         return json.dumps(said, sort_keys=True)
+
+
+def spelled(rule: str) -> str:
+    """A rule for people: in the largest units that say the same, as the core gives bytes and seconds."""
+    words = rule.split(" ")
+    for index, (word, value) in enumerate(pairwise(words)):
+        number = value.rstrip("s,")
+        if word not in _UNITS or not number.isdecimal() or not int(number):
+            continue
+        unit, factor = next(((unit, factor) for unit, factor in _UNITS[word] if int(number) % factor == 0), ("", 1))
+        words[index + 1] = f"{int(number) // factor}{unit}" + ("," if value.endswith(",") else "")
+    return " ".join(words)
 
 
 def plan_of(journal: Path) -> KeepPlan:
@@ -80,7 +108,7 @@ def plan_of(journal: Path) -> KeepPlan:
         return KeepPlan(
             rule=str(options.get("keep", FOREVER)),
             threshold_bytes=int(options.get("compaction_threshold", THRESHOLD_BYTES)),
-            snapshots=None if snapshots is None else Path(snapshots),
+            snapshots=None if snapshots is None else Path(os.path.normpath(journal.absolute() / snapshots)),
         )
     except (ValueError, TypeError, AttributeError):
         return KeepPlan()  # the configuration of something else

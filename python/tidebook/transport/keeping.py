@@ -29,7 +29,7 @@ from tidebook._core import (
 from tidebook.errors import ChannelFormatError, ChannelNotFoundError, JournalLockedError, TidebookError
 from tidebook.transport.companions import checkpoints_of, continues, noted_rings
 from tidebook.transport.journal import JOURNAL_CONSUMER
-from tidebook.transport.keep_rule import FOREVER, KeepPlan, plan_of
+from tidebook.transport.keep_rule import FOREVER, KeepPlan, plan_of, spelled
 from tidebook.transport.rounds import Rounds
 from tidebook.transport.view import ChannelFile, ChannelView, channel_files
 
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 INTERVAL_S: Final = 10.0
 """How often a journal is looked at."""
 _COMPACTED_FILE = "first"
+_HEADER_BYTES = 64
+_FIRST_SEQUENCE = slice(32, 40)
+"""Of a segment's header: docs/formats/journal.md."""
 _SNAPSHOT = ".snapshot"
 _BY_RULE = "its rule keeps"
 _log = logging.getLogger(__name__)
@@ -126,6 +129,8 @@ class Kept:
     removed_segments: int = 0
     removed_bytes: int = 0
     """By this process, since it opened the journal."""
+    may_go_to: int | None = None
+    """The last message of the segments that would go by now, of a journal that was only looked at; None where none would."""
     held_by: str = ""
     """Why a journal above the threshold is no shorter; empty when it need not be."""
     failure: str = ""
@@ -138,8 +143,13 @@ class Kept:
             [f"1 to {self.first_sequence - 1:,} were removed"] if self.was_compacted and self.first_sequence > 1 else []
         )
         if self.rule != FOREVER:
-            said.append(f"keeps {self.rule}")
-        if self.held_by:
+            said.append(f"keeps {spelled(self.rule)}")
+        if self.may_go_to is not None:
+            said.append(
+                f"above its threshold of {self.threshold_bytes:,} bytes, because nobody has compacted it: up to {self.may_go_to:,} "
+                "may go; `tidebook journal compact` does it, and its producer every ten seconds"
+            )
+        elif self.held_by:
             said.append(f"above its threshold of {self.threshold_bytes:,} bytes, because {self.held_by}")
         if self.failure:
             said.append(f"cannot be compacted: {self.failure}")
@@ -162,7 +172,9 @@ def judged(journal: Path, plan: KeepPlan, consumers: Callable[[], Iterable[dict[
     )
     if not plan.removes or size_bytes <= plan.threshold_bytes:
         return kept
-    return _by_rule(journal, plan, consumers, kept, set())
+    found = _by_rule(journal, plan, consumers, kept, set())
+    would_begin_with = _first_behind(journal, found.keep_from or 0)
+    return replace(found, may_go_to=None if would_begin_with is None else would_begin_with - 1)
 
 
 def kept_now(journal: Path, root: Path | None = None) -> Kept:
@@ -234,6 +246,23 @@ def _held_back(found: Kept, plan: KeepPlan, reading: Sequence[Reader]) -> Kept:
         return found
     first_needed = heeded[0].first_needed
     return replace(found, keep_from=first_needed, held_by=f"{heeded[0].what} still needs message {first_needed:,}")
+
+
+def _first_behind(journal: Path, keep_from: int) -> int | None:
+    """The first message of a journal once its segments before `keep_from` are gone; None where it stays as it is."""
+    segments = sorted(journal.glob("*.segment"))
+    found = None
+    for path in segments[1 : max(1, len(segments) - 1)]:
+        try:
+            with path.open("rb") as segment:
+                header = segment.read(_HEADER_BYTES)
+        except FileNotFoundError:
+            continue  # removed meanwhile
+        first = int.from_bytes(header[_FIRST_SEQUENCE], "little")
+        if first > keep_from:
+            break
+        found = first
+    return None if found is None or found <= 1 else found
 
 
 def _size_bytes(journal: Path) -> int:

@@ -92,7 +92,8 @@ class ChannelOptions:
     """What checkpoints are stored in."""
     replication: str | None = None
     snapshot_interval_ms: int | None = None
-    """Of durability wal: how often the cursors of named consumers are stored, for the time after a reboot; None: 5000."""
+    """Of durability wal: how often the cursors of named consumers are stored, for the time after a reboot; None: 5000. For those that
+    are opened with what `create_channel` gave; one that opens the channel by its name stores its cursor every 5000."""
 
     def __post_init__(self) -> None:
         if self.mode not in ("spsc", "mpsc"):
