@@ -531,8 +531,8 @@ class SnapshotStore:
         """Writes a snapshot of a state, reads it back and verifies it. Raises: SnapshotError and its kinds, StateError."""
     def rotate(self, keep: int) -> dict[str, list[int]]:
         """Removes the oldest beyond the newest that verify: kept, removed, damaged. Raises: SnapshotError."""
-    def spare(self, sequence: int) -> None:
-        """Has every rotation of this store leave the newest two up to `sequence` too, because somebody will begin behind one; 0: nobody."""
+    def spare(self, sequences: Sequence[int]) -> None:
+        """Has every rotation of this store leave the newest two up to each of these too, because somebody will begin behind one."""
     def proven_durable(self, journal: str | os.PathLike[str]) -> int:
         """Highest sequence of the journal that a snapshot proves durable; 0 for none. Raises: SnapshotMismatchError."""
 

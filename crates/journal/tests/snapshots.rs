@@ -210,7 +210,7 @@ fn rotation_spares_the_newest_two_that_can_be_used_up_to_where_somebody_stands()
     disk.set_bytes(&name(15), damaged);
     let snapshots = store(&disk);
     // A clone is the same store.
-    snapshots.clone().spare(17);
+    snapshots.clone().spare(&[17]);
     let rotation = snapshots.rotate(2).unwrap();
     assert_eq!(
         (rotation.kept, rotation.removed, rotation.damaged),
@@ -218,13 +218,18 @@ fn rotation_spares_the_newest_two_that_can_be_used_up_to_where_somebody_stands()
         "of those up to 17 one is damaged, so the two before it stay"
     );
     // Those that stay anyway count.
-    snapshots.spare(30);
+    snapshots.spare(&[30]);
     let rotation = snapshots.rotate(2).unwrap();
     assert_eq!((rotation.kept, rotation.removed), (vec![25, 30], vec![5, 10, 15]));
     take(&journal, &snapshots, 35);
-    snapshots.spare(0);
-    assert_eq!(snapshots.rotate(2).unwrap().kept, [30, 35]);
-    assert_eq!(snapshots.list().unwrap(), [30, 35]);
+    take(&journal, &snapshots, 40);
+    take(&journal, &snapshots, 45);
+    // Two of them for each who stands somewhere.
+    snapshots.spare(&[29, 35]);
+    assert_eq!(snapshots.rotate(2).unwrap().kept, [25, 30, 35, 40, 45]);
+    snapshots.spare(&[]);
+    assert_eq!(snapshots.rotate(2).unwrap().kept, [40, 45]);
+    assert_eq!(snapshots.list().unwrap(), [40, 45]);
 }
 
 #[test]

@@ -230,9 +230,9 @@ impl SnapshotStore {
         Ok(found)
     }
 
-    /// Has every rotation leave the newest two up to `sequence` too.
-    fn spare(&self, sequence: u64) {
-        self.0.spare(sequence);
+    /// Has every rotation leave the newest two up to each of these sequences too.
+    fn spare(&self, sequences: Vec<u64>) {
+        self.0.spare(&sequences);
     }
 
     /// Highest sequence the snapshots prove to have been durable in the journal.

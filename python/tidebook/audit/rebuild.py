@@ -15,6 +15,7 @@ from tidebook.audit.schema import metadata
 from tidebook.audit.source import Source
 from tidebook.audit.upgrade import is_current, upgrade
 from tidebook.audit.writer import Position, append, read_position
+from tidebook.errors import JournalCompactedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +60,7 @@ def rebuild(database: Database, journal: Path, progress: Callable[[int], None] =
     Interrupted, it leaves a trail that is whole as far as it reaches; an engine goes on there.
     Raises: JournalCompactedError, and nothing is dropped, for a journal that has lost its first commands; as `upgrade`, `append`.
     """
-    with Source(journal, 0) as source:
+    with _from_the_first(database, journal) as source:
         first = source.read(1)
         before, old = _content_if_there(database)
         drop(database)
@@ -89,6 +90,25 @@ def rebuild(database: Database, journal: Path, progress: Callable[[int], None] =
             if table.name != "position"
         )
     return Rebuilt(before=before, after=here, rows=rows, different=different)
+
+
+def _from_the_first(database: Database, journal: Path) -> Source:
+    """Raises: JournalCompactedError, saying which rows could not be made again."""
+    try:
+        return Source(journal, 0)
+    except JournalCompactedError as error:
+        first = int(str(error.facts["first"]))
+        before, _ = _content_if_there(database)
+        have = (
+            "and there are none in it"
+            if before is None or not before.sequence
+            else f"and this trail, which reaches to command {before.sequence}, is the only thing that has them: keep it, and a copy of it"
+        )
+        raise JournalCompactedError(
+            f"nothing was dropped in {database.shown}: orders begins with command {first}, so rows of commands 1 to {first - 1} could not be "
+            f"made again, {have}",
+            **error.facts,
+        ) from error
 
 
 def content(connection: Connection) -> dict[str, Content]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
+from tidebook._core import inspect_journal
 from tidebook.audit.source import Source
 from tidebook.audit.writer import Position, digest
-from tidebook.errors import AuditMismatchError
+from tidebook.errors import AuditError, AuditMismatchError
 from tidebook.venue import Venue
 
 if TYPE_CHECKING:
@@ -51,6 +52,14 @@ class Replica:
                 raise _mismatch(position, database, "the journal ends before it")
             if digest(last[1]) != position.digest:
                 raise _mismatch(position, database, "this journal has another command there")
+        first = 0 if position.sequence else _first_of(journal)
+        if first > 1:
+            raise AuditError(
+                f"orders begins with command {first} and the audit trail in {database} has no rows of those before: put the trail back "
+                "from a copy that reaches so far, or name a database that does; without one set audit.enabled = false",
+                database=database,
+                sequence=first,
+            )
         kept = snapshots if snapshots is not None and snapshots.is_dir() and position.sequence > 0 else None
         venue = Venue.open(journal, snapshots=kept, sequence=position.sequence, history=False, progress=progress)
         if venue.execution_count != position.executions:
@@ -64,6 +73,11 @@ class Replica:
         executions = self._venue.replay(commands).executions
         self.position = Position(self._venue.sequence, self._venue.execution_count, digest(commands))
         return executions
+
+
+def _first_of(journal: Path) -> int:
+    first: int = inspect_journal(journal)["first_sequence"]
+    return first
 
 
 def _mismatch(position: Position, database: str, why: str) -> AuditMismatchError:

@@ -37,8 +37,12 @@ class Position(msgspec.Struct, frozen=True):
 
 def digest(commands: Records) -> int:
     """Of the last of some commands."""
-    found = hashlib.blake2b(commands[-1].tobytes(), digest_size=8).digest()
-    return int.from_bytes(found, "little") >> 1
+    return digest_of(commands[-1].tobytes())
+
+
+def digest_of(command: bytes) -> int:
+    """Of one command."""
+    return int.from_bytes(hashlib.blake2b(command, digest_size=8).digest(), "little") >> 1
 
 
 def read_position(connection: Connection) -> Position:

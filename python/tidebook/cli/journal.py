@@ -34,13 +34,21 @@ def ls(*journals: Path, data: Path | None = None, json: Json = False) -> None:
     data
         Data directory; default: the setting `data_directory`.
     """
+    from tidebook.config import load
+    from tidebook.node.directory import VENUE_CHANNEL, is_of_node
+    from tidebook.node.venue_keeping import orders_kept_now, orders_plan
     from tidebook.persistence import inspect
     from tidebook.persistence.holes import but_for, holes
     from tidebook.transport.keeping import kept_now
 
     directories = inputs.journals(journals, data)
     found = [inspect(directory) for directory in directories]
-    keeping = [kept_now(directory) for directory in directories]
+    keeping = [
+        orders_kept_now(directory, orders_plan(load()))
+        if directory.name == VENUE_CHANNEL and is_of_node(directory)
+        else kept_now(directory)
+        for directory in directories
+    ]
     if json:
         shown = [asdict(state) | {"keep": asdict(kept)} for state, kept in zip(found, keeping, strict=True)]
         print_json({"journals": shown})

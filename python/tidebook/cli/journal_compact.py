@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path  # noqa: TC003 - cyclopts reads annotations
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -13,6 +13,9 @@ from tidebook.cli import inputs
 from tidebook.cli.output import Json, counted, print_json
 from tidebook.cli.shown import size
 from tidebook.errors import JournalError, JournalLockedError, OperationError, UsageError
+
+if TYPE_CHECKING:
+    from tidebook.transport.keeping import Kept
 
 
 def compact(
@@ -28,7 +31,7 @@ def compact(
 
     What a consumer, a stored cursor or a checkpoint still needs stays, unless the rule ends with `, even unread`. The newest two segments
     always stay. It may be done beside the producer, whose process does it by itself above the channel's `compaction_threshold`.
-    The feeds and the venue of a node are the node's.
+    The feeds of a node are the node's. Of its venue, `orders`, goes what `[venue] keep` lets go, beside the node or without it.
 
     Parameters
     ----------
@@ -43,14 +46,19 @@ def compact(
     dry_run
         Say what would go and why the rest stays, and remove nothing.
     """
-    from tidebook.node.directory import is_of_node
+    from tidebook.node.directory import VENUE_CHANNEL, is_of_node
     from tidebook.transport.keep_rule import plan_of
     from tidebook.transport.keeping import compact_by, judged, ring_consumers
 
     directory = inputs.one_journal(journal, data)
+    if is_of_node(directory) and directory.name == VENUE_CHANNEL:
+        if snapshots is not None:
+            raise UsageError(f"{directory} goes by the snapshots of its node", option="snapshots")
+        _tell(directory, _orders(directory, keep, dry_run=dry_run), dry_run=dry_run, json=json)
+        return
     if is_of_node(directory):
         raise UsageError(
-            f"{directory} is a node's, which removes of it what rows and snapshots make needless; set keep_capture_h for its feeds"
+            f"{directory} is a node's, which removes of it what rows and snapshots make needless; set keep_capture_h"
         )
     plan = replace(plan_of(directory), threshold_bytes=0)
     if snapshots is not None:
@@ -75,6 +83,35 @@ def compact(
             raise OperationError(
                 f"{directory}: a backup is being made, or somebody else compacts it; try again then"
             ) from error
+    _tell(directory, kept, dry_run=dry_run, json=json)
+
+
+def _orders(directory: Path, keep: str | None, *, dry_run: bool) -> Kept:
+    """Of the node's own venue: by its setting or another rule."""
+    from tidebook.config import load
+    from tidebook.node.venue_keeping import compact_orders, orders_plan
+
+    settings = load()
+    if keep is not None:
+        try:
+            venue = settings.venue.model_validate(settings.venue.model_dump() | {"keep": keep})
+        except ValueError as error:
+            raise UsageError(str(error.__cause__ or error), option="keep") from error
+        settings = settings.model_copy(update={"venue": venue})
+    plan = replace(orders_plan(settings), threshold_bytes=0)
+    if not plan.removes:
+        raise UsageError(
+            f'{directory} is to keep everything: venue.keep is forever; name another rule with --keep "age 30d"'
+        )
+    try:
+        return compact_orders(directory.parent.parent, plan, dry_run=dry_run)
+    except JournalLockedError as error:
+        raise OperationError(
+            f"{directory}: a backup is being made, or somebody else compacts it; try again then"
+        ) from error
+
+
+def _tell(directory: Path, kept: Kept, *, dry_run: bool, json: bool) -> None:
     if json:
         print_json({"directory": str(directory), "dry_run": dry_run, **asdict(kept)})
         return

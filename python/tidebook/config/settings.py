@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -236,10 +246,30 @@ class VenueSettings(Section):
         description="Seconds from when a place or replace was sent until it is judged; one that waited longer, as while no node ran, is "
         "refused as `late`.",
     )
+    keep: str = Field(
+        default="forever",
+        description="What stays of `orders` once its journal is above `compaction_threshold`, in the words of the channels' rules: `forever`, `age 30d`, "
+        "`size 10GiB`, `snapshots 12`, or several of them joined by ` and `. What the gateway, the audit trail, market data, any "
+        "reader or the newest `keep_snapshots` snapshots still need stays in any case.",
+    )
     allow_remote: bool = Field(
         default=False,
         description="Take orders from other machines too, where `api.allow_remote` lets them in; the API has no keys.",
     )
+
+    @field_validator("keep")
+    @classmethod
+    def _keeps(cls, value: str) -> str:
+        from tidebook._core import journal_keep_rule
+        from tidebook.errors import JournalError
+
+        try:
+            rule = journal_keep_rule(value)
+        except JournalError as error:
+            raise ValueError(str(error)) from error
+        if "stored" in rule:
+            raise ValueError(f"{rule!r}: commands of the venue have no rows in the store, so none would ever go")
+        return rule
 
     @model_validator(mode="after")
     def _shards_are_threads(self) -> Self:
@@ -335,7 +365,8 @@ class Settings(BaseSettings):
     compaction_threshold: ByteSize = Field(
         default=ByteSize(1 << 30),
         ge=1 << 20,
-        description="Bytes beyond which a raw journal loses its oldest messages by itself, if `keep_capture_h` is set: those whose "
+        description="Bytes beyond which a raw journal loses its oldest messages by itself, if `keep_capture_h` is set (that of the venue, if "
+        "`venue.keep` says so): those whose "
         "rows are stored, that two snapshots cover which a start can begin behind, and that are older than that.",
     )
     keep_capture_h: float | None = Field(

@@ -117,12 +117,16 @@ class Saved:
         self._command = head.command
         self._content = content
 
+    def is_behind(self, command: bytes | None) -> bool:
+        """Whether this is the command that it stands behind: what the journal has at its sequence, None for nothing."""
+        return command is not None and command_digest(command) == self._command
+
     def lives(self, command: bytes, venue: Venue, remembered: int) -> Lives:
         """Goes on from it: `command` is what the journal has at its sequence, `venue` stands behind that.
 
         Raises: LivesFileError where they are not those of the file.
         """
-        if command_digest(command) != self._command:
+        if not self.is_behind(command):
             raise LivesFileError(f"{self.path}: command {self.sequence} of orders is another one")
         known = Everything([], [], [], [], {}, {}, {}, [])
         try:

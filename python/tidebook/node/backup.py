@@ -37,13 +37,17 @@ from tidebook._core import (
 )
 from tidebook.errors import BackupError, JournalAbsentError, JournalDamagedError, SnapshotError
 from tidebook.node.directory import (
+    VENUE_CHANNEL,
     checkpoints_file,
     journal_directory,
     journaled_channels,
     own_journals,
+    venue_lives_before_file,
+    venue_lives_file,
     venue_names_file,
 )
 from tidebook.node.snapshot_files import find_start
+from tidebook.node.venue_keeping import why_no_start
 from tidebook.persistence import inspect
 from tidebook.persistence.copying import copy_file, remove_unfinished, write_all, write_file
 from tidebook.persistence.data_directory import MAINTENANCE_LOCK, Identity, make_directories, read_identity
@@ -328,6 +332,10 @@ class _Making:
             began = {channel: self._first_of(channel) for channel in journaled_channels(self._data)}
             self._files.clear()
             self._snapshots()
+            if (began.get(VENUE_CHANNEL) or 1) > 1:
+                # Behind the snapshots, which they begin behind, and before the commands that follow them.
+                for path in (venue_lives_before_file(self._data), venue_lives_file(self._data)):
+                    self._small(path.relative_to(self._data).as_posix())
             manifest_version, positions = self._store()
             journals = [
                 held
@@ -634,6 +642,8 @@ def require_beginning(data: Path, held: JournalHeld) -> None:
     Raises: BackupError when the journal has lost its first messages and no snapshot leads over to it, or one contradicts it.
     """
     journal = journal_directory(data, held.channel)
+    if held.channel == VENUE_CHANNEL and (reason := why_no_start(data)) is not None:
+        raise BackupError(f"no start could go on with this copy of {held.channel}: {reason}", path=str(journal))
     try:
         find_start(data, held.channel, held.stored)
     except SnapshotError as error:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 VENUE_CHANNEL: Final = "orders"
 """The journal of the node's own venue, if it has one."""
+MARKET_DATA_STATES: Final = "market_data"
+"""Kind of the snapshots of its market data."""
 
 
 def channel_of(venue: str) -> str:
@@ -54,6 +56,11 @@ def venue_names_file(data: Path) -> Path:
 def venue_lives_file(data: Path) -> Path:
     """What became of the venue's orders, as of some command: a start reads `orders` on from there."""
     return data / "venue" / "lives"
+
+
+def venue_lives_before_file(data: Path) -> Path:
+    """The one before that, for when that is damaged."""
+    return data / "venue" / "lives.before"
 
 
 def own_journals(directory: Path) -> list[Path]:

@@ -54,6 +54,7 @@ class EnginePlan(msgspec.Struct, frozen=True, kw_only=True):
     wait: str
     recheck: bool
     age_max_s: float
+    segment_size_bytes: int
 
 
 class _Stands(msgspec.Struct, frozen=True, tag="stands"):

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from tidebook._core import Follower, JournalReader, SnapshotStore, VenueEngine
+from tidebook._core import Follower, JournalReader, SnapshotStore, VenueEngine, inspect_journal
 from tidebook.api import ChannelGuarantee
 from tidebook.audit.engine import AuditEngine
 from tidebook.audit.process import AuditProcess
-from tidebook.errors import OperationError, SnapshotError, TidebookError
+from tidebook.errors import JournalCompactedError, SnapshotError, TidebookError
 from tidebook.gateway.desk import DeskOptions, OrderDesk
 from tidebook.gateway.destination import LocalVenue
 from tidebook.gateway.following import OrdersFollower
@@ -26,15 +26,19 @@ from tidebook.gateway.lives import Lives
 from tidebook.gateway.lives_file import LivesFileError, Saved
 from tidebook.gateway.names import VENUE, Names
 from tidebook.node.directory import (
+    MARKET_DATA_STATES,
     VENUE_CHANNEL,
     journal_directory,
     snapshots_directory,
+    venue_lives_before_file,
     venue_lives_file,
     venue_names_file,
 )
 from tidebook.node.engine_process import EnginePlan, EngineProcess
 from tidebook.node.feed_snapshots import SnapshotOptions
+from tidebook.node.venue_keeping import OrdersKeeping, OrdersPlan
 from tidebook.observe.logs import logger
+from tidebook.persistence.files import replacing
 from tidebook.transport import open_channel
 from tidebook.venue import Venue
 
@@ -50,8 +54,6 @@ log = logger("node.hosted_venue")
 CHANNEL: Final = VENUE_CHANNEL
 FEED: Final = "local"
 """What the market data engine calls it, beside the venues out in the world."""
-MARKET_DATA: Final = "market_data"
-"""Kind of the snapshots of its market data."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,8 @@ class VenuePlan:
     """Where its audit trail is kept, as in `[audit] url`; None: nowhere."""
     audit_is_process: bool = False
     """It is kept by a process of its own."""
+    segment_size_bytes: int = 64 << 20
+    """Of the journal of `orders`: what may go of it goes in these."""
 
 
 class HostedVenue:
@@ -80,17 +84,28 @@ class HostedVenue:
         self.journal = journal_directory(data, CHANNEL)
         self._names_file = venue_names_file(data)
         self.names = Names(self._names_file, lambda: self.follower.lives.numbers())
-        self.engine = _engine(settings, data, self.journal, rings)
+        self.engine = _engine(plan, data, self.journal, rings)
         self.allow_remote = settings.allow_remote
         self._local: LocalVenue | None = None
         self._followed: OrdersFollower | None = None
         self._lives = venue_lives_file(data)
+        self._lives_before = venue_lives_before_file(data)
         self._lives_snapshots = snapshots_directory(data) / CHANNEL / CHANNEL
         self._lives_interval_s = plan.snapshots.interval_s
         self._lives_sequence = 0
         """Last command of the file."""
+        self._lives_are_good = False
+        """It was gone on from, or written by this process: one that is damaged takes no other's place."""
         self._lives_lock = threading.Lock()
         self._snapshots: list[Follower] = []
+        self.stores = (
+            SnapshotStore(self._lives_snapshots, CHANNEL),
+            SnapshotStore(self._lives_snapshots.with_name(MARKET_DATA_STATES), MARKET_DATA_STATES),
+        )
+        """Of snapshots of the venue and of its market data."""
+        self._keeping = OrdersKeeping(
+            data, OrdersPlan(rule=settings.keep, snapshots=plan.snapshots.keep, audit_url=plan.audit_url)
+        )
         self.audit: AuditEngine | AuditProcess | None = None
         try:
             self.follower = self._followed = self._begin(rings, settings.remembered)
@@ -141,27 +156,48 @@ class HostedVenue:
     def _begin_snapshots(self, options: SnapshotOptions) -> None:
         """Of the venue, and of its market data, which has bars, names and numbers that the venue does not know."""
         common: dict[str, Any] = {"interval_s": options.interval_s, "keep": options.keep, "tell": _tell_snapshot}
-        of_venue = SnapshotStore(self._lives_snapshots, CHANNEL)
-        of_market_data = SnapshotStore(self._lives_snapshots.with_name(MARKET_DATA), MARKET_DATA)
+        of_venue, of_market_data = self.stores
+        self._keeping.spare(*self.stores)
         self._snapshots.append(Follower.of_venue(self.journal, of_venue, **common))
         self._snapshots.append(Follower.of_market_data(self.journal, self._names_file, of_market_data, **common))
 
     def _begin(self, rings: Path, remembered: int) -> OrdersFollower:
-        """A follower that goes on from the lives that were kept, if they are those of this journal; else from the first command."""
-        try:
-            saved = Saved(self._lives)
-            venue = Venue.open(self.journal, snapshots=self._lives_snapshots, sequence=saved.sequence, history=False)
-            found = JournalReader(self.journal, channel=CHANNEL, from_sequence=saved.sequence).next(1)
-            if venue.sequence != saved.sequence or found is None or found[0] != saved.sequence:
-                raise LivesFileError(f"{self._lives}: orders does not have command {saved.sequence}")
-            lives = saved.lives(bytes(found[1][0]), venue, remembered)
-            self._lives_sequence = saved.sequence
-        except FileNotFoundError:
-            venue, lives = self._new_replica(), Lives(remembered)
-        except (TidebookError, OSError) as error:
-            log.warning("orders is read from its first command on", reason=str(error))
-            venue, lives = self._new_replica(), Lives(remembered)
-        return OrdersFollower(rings, venue, lives)
+        """A follower that goes on from the lives that were kept, if they are those of this journal; else from the first command.
+
+        Raises: JournalCompactedError where that is gone.
+        """
+        refused = []
+        for path in (self._lives, self._lives_before):
+            try:
+                venue, lives = self._gone_on_from(path, remembered)
+            except FileNotFoundError:
+                refused.append(f"{path} is not there")
+            except (TidebookError, OSError) as error:
+                log.warning("lives of orders cannot be gone on from", reason=str(error))
+                refused.append(str(error))
+            else:
+                self._lives_are_good = path == self._lives
+                return OrdersFollower(rings, venue, lives)
+        first = inspect_journal(self.journal)["first_sequence"]
+        if first > 1:
+            raise JournalCompactedError(
+                f"orders begins with command {first}, and what became of its orders by then is nowhere: {'; '.join(refused)}; put one "
+                "of these files back from a backup",
+                requested=1,
+                first=first,
+            )
+        return OrdersFollower(rings, self._new_replica(), Lives(remembered))
+
+    def _gone_on_from(self, path: Path, remembered: int) -> tuple[Venue, Lives]:
+        """Raises: LivesFileError, and its like, where that cannot be; FileNotFoundError."""
+        saved = Saved(path)
+        venue = Venue.open(self.journal, snapshots=self._lives_snapshots, sequence=saved.sequence, history=False)
+        found = JournalReader(self.journal, channel=CHANNEL, from_sequence=saved.sequence).next(1)
+        if venue.sequence != saved.sequence or found is None or found[0] != saved.sequence:
+            raise LivesFileError(f"{path}: orders does not have command {saved.sequence}")
+        lives = saved.lives(bytes(found[1][0]), venue, remembered)
+        self._lives_sequence = saved.sequence
+        return venue, lives
 
     def _new_replica(self) -> Venue:
         """A venue before the first command, with the room of the engine's, on which its state depends."""
@@ -170,10 +206,20 @@ class HostedVenue:
     def _keep(self, picture: Picture) -> None:
         with self._lives_lock:
             try:
+                self._keep_the_one_before()
                 picture.write(self._lives)
                 self._lives_sequence = picture.sequence
-            except (OperationError, OSError) as error:
+                self._lives_are_good = True
+                self._keeping.spare(*self.stores)
+            except (TidebookError, OSError) as error:
                 log.warning("lives of orders are not kept; the next start reads more of `orders`", reason=str(error))
+
+    def _keep_the_one_before(self) -> None:
+        """Under its own name, as a second name of the same file: once the first commands are gone lives are nowhere else."""
+        if self._lives_are_good and self._lives.exists():
+            with replacing(self._lives_before) as staging:
+                staging.unlink(missing_ok=True)
+                staging.hardlink_to(self._lives)
 
     @property
     def failure(self) -> str | None:
@@ -243,8 +289,9 @@ class HostedVenue:
             self._keep(picture)
 
 
-def _engine(settings: VenueSettings, data: Path, journal: Path, rings: Path) -> VenueEngine | EngineProcess:
-    plan = EnginePlan(
+def _engine(plan: VenuePlan, data: Path, journal: Path, rings: Path) -> VenueEngine | EngineProcess:
+    settings = plan.settings
+    asked = EnginePlan(
         rings_dir=str(rings),
         journal_dir=str(journal),
         snapshots_dir=str(snapshots_directory(data)),
@@ -253,8 +300,9 @@ def _engine(settings: VenueSettings, data: Path, journal: Path, rings: Path) -> 
         wait=settings.wait,
         recheck=settings.recheck,
         age_max_s=settings.age_max_s,
+        segment_size_bytes=plan.segment_size_bytes,
     )
-    return EngineProcess(plan) if settings.topology == "process" else VenueEngine(**msgspec.structs.asdict(plan))
+    return EngineProcess(asked) if settings.topology == "process" else VenueEngine(**msgspec.structs.asdict(asked))
 
 
 def _snapshot_at(sequence: int, snapshots: Follower) -> None:

@@ -44,6 +44,7 @@ from tidebook.node.snapshot_files import usable_snapshots
 from tidebook.node.snapshots import SnapshotRequests
 from tidebook.node.stored_history import StoredHistory
 from tidebook.node.venue_feed import FeedOptions, FeedPlan, VenueFeed
+from tidebook.node.venue_keeping import KEPT_FOREVER, OrdersKeeping, OrdersPlan
 from tidebook.observe.logs import logger
 from tidebook.storage.follower import FollowerOptions
 from tidebook.storage.part import PartOptions
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from tidebook.config.settings import VenueSettings
     from tidebook.node.recovery import Progress
     from tidebook.storage.part import Compression
+    from tidebook.transport.keeping import Kept as ChannelKept
 
 log = logger("node.live")
 
@@ -174,7 +176,10 @@ async def run(options: LiveOptions, screen: Screen) -> dict[str, int]:
             log.info("channel open", channel=feed.channel, rings=str(rings))
         maintenance = Maintenance(
             options.data,
-            [*(_kept(options.data, feed, engine) for feed in feeds), *([] if venue is None else [_kept_whole(venue)])],
+            [
+                *(_kept(options.data, feed, engine) for feed in feeds),
+                *([] if venue is None else [_kept_orders(venue, engine, rings, options)]),
+            ],
             options.maintenance,
         )
         stack.callback(maintenance.stop)
@@ -415,14 +420,33 @@ def _kept(data: Path, feed: VenueFeed, engine: MarketDataEngine) -> Kept:
     )
 
 
-def _kept_whole(venue: HostedVenue) -> Kept:
-    """The journal of `orders` stays as it is: where the gateway's lives of orders are lost they begin with its first command."""
+def _kept_orders(venue: HostedVenue, engine: MarketDataEngine, rings: Path, options: LiveOptions) -> Kept:
+    """What the upkeep of the journal of `orders` goes by: a rule of its own, and who follows it."""
+    assert options.venue is not None, "it is open"
+    plan = OrdersPlan(
+        rule=options.venue.keep,
+        threshold_bytes=options.maintenance.threshold_bytes,
+        snapshots=options.snapshots.keep,
+        audit_url=options.audit_url,
+    )
+
+    def published() -> int:
+        sequence: int = engine.status()["feeds"][VENUE_FEED]["sequence"]
+        return sequence
+
+    keeping = OrdersKeeping(options.data, plan, rings_root=rings.parent, published=published)
+
+    def look() -> ChannelKept:
+        keeping.spare(*venue.stores)
+        return keeping.compact()
+
     return Kept(
         channel=VENUE_CHANNEL,
         journal=venue.journal,
         stored=lambda: 0,
         snapshots=list,
-        kept_by="where the lives of orders are lost they are read from its first command on",
+        kept_by="" if plan.removes else KEPT_FOREVER,
+        own_rule=look,
     )
 
 

@@ -4,7 +4,7 @@ A thread of low urgency looks once a minute. Raw messages stay unless `keep_capt
 grown beyond `compaction_threshold` loses, from its front and in whole segments, the messages whose rows are stored, that two
 snapshots cover which a start could begin behind, and that are older. What any of these needs stays, and while there are no such
 snapshots all stays, because a start would need it. Nothing is removed while a backup is made. What keeps a journal above the threshold is
-told once. Whatever a look fails with is told, counted, and tried again by the next: the thread ends when the node does.
+told once. The journal of the node's own venue goes by a rule of its own (`[venue] keep`). Whatever a look fails with is told, counted, and tried again by the next: the thread ends when the node does.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from tidebook.persistence.files import files_in
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from tidebook.transport.keeping import Kept as ChannelKept
 
 log = logger("node.maintenance")
 
@@ -70,6 +72,8 @@ class Kept:
     """Whether it has come up: before that nothing counts as stored."""
     kept_by: str = ""
     """Why nothing of it goes, whatever the settings say; empty when something may."""
+    own_rule: Callable[[], ChannelKept] | None = None
+    """Removes what may go by a rule of its own, which is asked whatever `keep_s` is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,6 +223,9 @@ class Maintenance:
             self._note(feed.channel, done, size_bytes=size_bytes, first_sequence=done.first_sequence)
             return
         keep_s = self._options.keep_s
+        if feed.own_rule is not None and not feed.kept_by:
+            self._compact_by_own_rule(feed, feed.own_rule, done, size_bytes)
+            return
         if keep_s is None or feed.kept_by:
             self._note(feed.channel, done, size_bytes=size_bytes, kept_by=feed.kept_by or KEPT_UNASKED)
             return
@@ -228,6 +235,39 @@ class Maintenance:
                 return
             self._compact(feed, done, keep_s)
 
+    def _compact_by_own_rule(
+        self, feed: Kept, own_rule: Callable[[], ChannelKept], done: JournalUpkeep, size_bytes: int
+    ) -> None:
+        with locked(self._data / MAINTENANCE_LOCK) as got:
+            if not got:
+                self._note(feed.channel, done, size_bytes=size_bytes, kept_by="a backup is being made")
+                return
+            kept = own_rule()
+        if kept.removed_segments:
+            self._tell_removed(
+                feed.channel, kept.removed_segments, kept.removed_bytes, kept.first_sequence, kept.size_bytes
+            )
+        self._note(
+            feed.channel,
+            done,
+            size_bytes=kept.size_bytes,
+            first_sequence=kept.first_sequence,
+            compactions=done.compactions + bool(kept.removed_segments),
+            removed_bytes=done.removed_bytes + kept.removed_bytes,
+            kept_by=kept.held_by,
+        )
+
+    @staticmethod
+    def _tell_removed(channel: str, segments: int, removed_bytes: int, first_sequence: int, size_bytes: int) -> None:
+        log.info(
+            "journal compacted",
+            channel=channel,
+            removed_segments=segments,
+            removed_bytes=removed_bytes,
+            first_sequence=first_sequence,
+            size_bytes=size_bytes,
+        )
+
     def _compact(self, feed: Kept, done: JournalUpkeep, keep_s: float) -> None:
         before = inspect(feed.journal)
         stored, snapshots = feed.stored(), list(feed.snapshots())
@@ -236,13 +276,8 @@ class Maintenance:
         removed = compact(feed.journal, keep_from)
         size_bytes = before.size_bytes - removed.size_bytes
         if removed.removed:
-            log.info(
-                "journal compacted",
-                channel=feed.channel,
-                removed_segments=len(removed.removed),
-                removed_bytes=removed.size_bytes,
-                first_sequence=removed.first_sequence,
-                size_bytes=size_bytes,
+            self._tell_removed(
+                feed.channel, len(removed.removed), removed.size_bytes, removed.first_sequence, size_bytes
             )
         kept_by = ""
         if size_bytes > self._options.threshold_bytes:
@@ -276,12 +311,12 @@ class Maintenance:
             failures=done.failures,
             kept_by=kept_by,
         )
-        if kept_by:
-            self._tell_once(
-                channel, "a journal is above compaction_threshold and is kept", channel=channel, reason=kept_by
-            )
-        else:
+        if not kept_by:
             self._told.pop(channel, None)
+        # The numbers in it move on and are no news.
+        elif self._told.get(channel) != (told := "".join(letter for letter in kept_by if not letter.isdigit())):
+            self._told[channel] = told
+            log.warning("a journal is above compaction_threshold and is kept", channel=channel, reason=kept_by)
 
     def _tell_once(self, about: str, what: str, **facts: str) -> None:
         """A line of the log, and no other until there is something else to say."""

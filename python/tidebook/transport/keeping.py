@@ -58,19 +58,21 @@ class Reader:
     """By a cursor; else by a state that was stored."""
 
 
-def readers(journal: Path, consumers: Iterable[dict[str, Any]]) -> list[Reader]:
-    """Who needs what of a journal: `consumers` as rings show them, and what is stored beside it; who needs most first.
+def readers(journal: Path, consumers: Iterable[dict[str, Any] | Reader]) -> list[Reader]:
+    """Who needs what of a journal: `consumers` as rings show them, or known otherwise, and what is stored beside it; who needs most first.
 
     Raises: CheckpointError and its kinds for a store that cannot be read: who stands in it is not known then.
     """
-    found = [
+    given = list(consumers)
+    found = [one for one in given if isinstance(one, Reader)]
+    found += [
         Reader(
             what=f"consumer {one['name']}" if one["name"] else f"a consumer of process {one['process_id']}",
             first_needed=one["next"],
             is_consumer=True,
         )
-        for one in consumers
-        if one["name"] != JOURNAL_CONSUMER and (one["name"] or one["alive"])
+        for one in given
+        if not isinstance(one, Reader) and one["name"] != JOURNAL_CONSUMER and (one["name"] or one["alive"])
     ]
     cursors: dict[str, Reader] = {}
     store = CheckpointStore.existing(checkpoints_of(journal))
@@ -160,7 +162,7 @@ _File = tuple[str, int, int, int]
 """Path, inode, size and time of change of a snapshot, which is written once."""
 
 
-def judged(journal: Path, plan: KeepPlan, consumers: Callable[[], Iterable[dict[str, Any]]]) -> Kept:
+def judged(journal: Path, plan: KeepPlan, consumers: Callable[[], Iterable[dict[str, Any] | Reader]]) -> Kept:
     """How a journal stands by a plan now; removes nothing. Raises: JournalError and its kinds, CheckpointError, OSError."""
     size_bytes = _size_bytes(journal)
     kept = Kept(
@@ -188,7 +190,10 @@ def kept_now(journal: Path, root: Path | None = None) -> Kept:
 
 
 def compact_by(
-    journal: Path, plan: KeepPlan, consumers: Callable[[], Iterable[dict[str, Any]]], known: set[_File] | None = None
+    journal: Path,
+    plan: KeepPlan,
+    consumers: Callable[[], Iterable[dict[str, Any] | Reader]],
+    known: set[_File] | None = None,
 ) -> Kept:
     """Removes of a journal what a plan lets go, if it is above the threshold; beside its producer and readers too.
 
@@ -221,7 +226,11 @@ def compact_by(
 
 
 def _by_rule(
-    journal: Path, plan: KeepPlan, consumers: Callable[[], Iterable[dict[str, Any]]], kept: Kept, known: set[_File]
+    journal: Path,
+    plan: KeepPlan,
+    consumers: Callable[[], Iterable[dict[str, Any] | Reader]],
+    kept: Kept,
+    known: set[_File],
 ) -> Kept:
     """With the first message that stays, and what keeps it."""
     snapshots = _snapshots(journal, plan, known)

@@ -11,7 +11,6 @@ use std::fmt;
 use std::io::{self, Write};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::error::{SnapshotError, io_error};
@@ -117,8 +116,8 @@ pub struct SnapshotStore {
     verified: Arc<Mutex<BTreeSet<(u64, u64)>>>,
     /// Those that could be used when that was last looked at.
     usable: Arc<Mutex<BTreeSet<u64>>>,
-    /// Somebody begins behind one up to here, see [`SnapshotStore::spare`]; 0: nobody.
-    spared: Arc<AtomicU64>,
+    /// Somebody begins behind one up to each of these, see [`SnapshotStore::spare`].
+    spared: Arc<Mutex<Vec<u64>>>,
 }
 
 impl fmt::Debug for SnapshotStore {
@@ -277,10 +276,10 @@ impl SnapshotStore {
         mapped(facts, &*file)
     }
 
-    /// Has every rotation from now on leave the newest 2 up to `sequence` too: somebody who is no further will begin behind one of
-    /// them. 0: nobody will.
-    pub fn spare(&self, sequence: u64) {
-        self.spared.store(sequence, Ordering::Release);
+    /// Has every rotation from now on leave the newest 2 up to each of these sequences too: somebody who is no further will begin
+    /// behind one of them.
+    pub fn spare(&self, sequences: &[u64]) {
+        *self.spared.lock().unwrap_or_else(PoisonError::into_inner) = sequences.to_vec();
     }
 
     /// Removes what is older than the newest `keep` that verify. Damaged ones among these count for nothing and stay.
@@ -334,10 +333,13 @@ impl SnapshotStore {
         let _lock = self.lock()?;
         // A name that is not durable yet must not be what an older snapshot goes for.
         self.storage.sync_directory().map_err(io_error("sync", &self.path()))?;
-        let spared_max = self.spared.load(Ordering::Acquire);
-        let (mut rotation, mut newest_count, mut spared_count) = (Rotation::default(), 0, 0);
+        let spared = self.spared.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // Each with how many of those up to it stay.
+        let mut spared: Vec<_> = spared.into_iter().map(|sequence| (sequence, 0)).collect();
+        let (mut rotation, mut newest_count) = (Rotation::default(), 0);
         for sequence in self.list()?.into_iter().rev() {
-            if newest_count == keep && (sequence > spared_max || spared_count >= KEEP_MIN) {
+            let is_spared = spared.iter().any(|&(upto, count)| sequence <= upto && count < KEEP_MIN);
+            if newest_count == keep && !is_spared {
                 let name = frame::file_name(sequence);
                 self.storage.remove(&name).map_err(io_error("remove", &self.storage.path(&name)))?;
                 rotation.removed.push(sequence);
@@ -346,7 +348,7 @@ impl SnapshotStore {
             // Those that recovery would use are read anew, however often they were.
             if counts(sequence, newest_count < KEEP_MIN)? {
                 newest_count = keep.min(newest_count + 1);
-                spared_count += usize::from(sequence <= spared_max);
+                spared.iter_mut().filter(|(upto, _)| sequence <= *upto).for_each(|(_, count)| *count += 1);
                 rotation.kept.push(sequence);
             } else {
                 rotation.damaged.push(sequence);

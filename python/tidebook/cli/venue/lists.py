@@ -94,6 +94,8 @@ def orders(
 ) -> None:
     """List the open orders of an account, or those that have ended.
 
+    The newest that have ended are remembered (`venue.remembered`); `tidebook audit order` tells every one.
+
     Parameters
     ----------
     account
