@@ -15,6 +15,7 @@ from tidebook.analytics.layouts import DAY, GAP, LATE_START, MINUTE, OPEN, SECON
 from tidebook.analytics.markets import last_windows
 
 BOOK_UNUSABLE = 2
+SESSION_CHANGED = 29
 
 
 def closed(records: np.ndarray[Any, Any], interval_s: int) -> np.ndarray[Any, Any]:
@@ -153,6 +154,17 @@ def test_a_book_that_may_not_be_used_is_no_quote_until_it_may_be_again() -> None
     assert found["spread"] == pytest.approx((2 * 0.25 + 4 * 0.25) / 0.5)
     assert math.isnan(found["effective_spread"])
     assert found["order_flow"] == 0
+
+
+def test_what_is_told_again_for_other_readers_changes_nothing() -> None:
+    """Method: sessions are told again, later than what stands, between the records of the same feeds."""
+    records = tape(4, 600, venues=(1,))
+    again = []
+    for record in records:
+        again.append(record)
+        at, sequence = record["ts_recv"] + 7, record["source_sequence"]
+        again.append(status(at, sequence, SESSION_CHANGED, index=1 << 19))
+    assert told(Markets(), again, 3).tobytes() == told(Markets(), records).tobytes()
 
 
 def test_a_quiet_feed_is_told_as_it_stands_and_goes_on_as_if_nobody_had_asked() -> None:

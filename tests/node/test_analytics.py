@@ -59,6 +59,8 @@ def test_a_node_tells_what_trading_comes_to_in_a_thread_or_a_process_and_goes_on
             0.1,
             "BTC-USD.LOCAL",
         )
+        status = get(address, "analytics")
+        assert (status["made"], status["state"], status["missed"], status["process"]) == (True, "following", 0, None)
         with urllib.request.urlopen(f"{address}/metrics", timeout=30) as answer:
             assert "tidebook_analytics_following 1.0" in answer.read().decode().splitlines()
         process.send_signal(signal.SIGINT)
@@ -68,3 +70,4 @@ def test_a_node_tells_what_trading_comes_to_in_a_thread_or_a_process_and_goes_on
         trade()
         wait_for(lambda: (fills(address, "alice"), fills(address, "bob")) == (2, 2))
         wait_for(lambda: traded(address) == 0.2)
+        assert get(address, "analytics")["process"] not in (None, process.pid)

@@ -31,6 +31,8 @@ CHANNELS: Final = ("md.trades", "md.quotes", "md.status", "md.health")
 _CLOCK, _VOID, _QUOTE, _TRADE = range(4)
 _DERIVED, _BACKFILL = 16, 8
 _BOOK_UNUSABLE, _DISCONNECTED = 2, 15
+_TOLD_AGAIN: Final = 1 << 19
+"""From this `source_index` on."""
 _WHOLE_FEED: Final = (1 << 24) - 1
 _ROW: Final[np.dtype[Any]] = np.dtype(
     [
@@ -172,14 +174,16 @@ class Markets:
                 feed.pending.append(row)
 
     def take(self, channel: str, records: Records) -> None:
-        """The next records of a channel; nothing is made of them yet."""
+        """The next records of a channel; nothing is made of them yet. What is told again of what stands is left out: it is nothing new,
+        and when it comes is up to other readers.
+        """
         if not len(records):
             return
         if lost := self._lost.pop(channel, 0):
             self._gaps.append((self._last_ts.get(channel, self._from), int(records["ts_recv"][0]), lost))
             del self._gaps[:-_GAPS_MAX]
         self._last_ts[channel] = int(records["ts_recv"][-1])
-        rows = _ROWS[channel](records)
+        rows = _ROWS[channel](records[records["source_index"] < _TOLD_AGAIN])
         venues = rows["instrument_id"] >> 24
         for venue in np.unique(venues).tolist():
             own = rows[venues == venue]

@@ -39,8 +39,8 @@ def analytics_router(view: MarketView, windows: Windows | None, desk: OrderDesk 
 
     @router.get("", response_model=AnalyticsStatus)
     async def status() -> Response:
-        """Whether there are windows."""
-        return _json(AnalyticsStatus(made=windows is not None))
+        """Whether there are windows, and how their engine does."""
+        return _json(AnalyticsStatus(made=False) if windows is None else windows.status())
 
     @router.get("/markets", response_model=list[MarketWindow], responses=_MISSING)
     async def markets(instrument: InstrumentName, interval: OfInterval = "1m", limit: WindowLimit = 60) -> Response:

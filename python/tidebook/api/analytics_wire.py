@@ -13,12 +13,24 @@ _DESCRIBED = ConfigDict(use_attribute_docstrings=True)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnalyticsStatus:
-    """Whether there are windows."""
+    """Whether there are windows, and how their engine does."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _DESCRIBED
 
     made: bool
-    """This node makes windows of its markets and accounts."""
+    """This node makes windows of its markets and accounts; where it does not, the rest is empty."""
+    state: str = ""
+    """`starting`: it reads the commands of this day; `following`; `waiting` for what `problem` says; `failed`; `stopped`."""
+    problem: str = ""
+    """What it waits for or failed of."""
+    commands: int = 0
+    """Last command of `orders` that windows have."""
+    records: int = 0
+    """Windows published since it began."""
+    missed: int = 0
+    """Records of `md.*` that were overwritten before it had read them."""
+    process: int | None = None
+    """Its process, where that is one of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

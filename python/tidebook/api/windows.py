@@ -13,7 +13,7 @@ import numpy as np
 
 from tidebook.analytics import ACCOUNT, ACCOUNTS_CHANNEL, MARKET, MARKETS_CHANNEL
 from tidebook.analytics.layouts import DAY, GAP, LATE_START, MINUTE, OPEN, SECOND
-from tidebook.api.analytics_wire import AccountWindow, MarketWindow
+from tidebook.api.analytics_wire import AccountWindow, AnalyticsStatus, MarketWindow
 from tidebook.api.problems import ApiError
 
 if TYPE_CHECKING:
@@ -42,13 +42,20 @@ def no_analytics() -> ApiError:
 class Windows:
     """What was published last. Belongs to the event loop's thread."""
 
-    def __init__(self, poll: Callable[[], Iterable[Batch]] = tuple) -> None:
-        """`poll` gives what came since its last call, as a `RecordSource` does."""
+    def __init__(
+        self, poll: Callable[[], Iterable[Batch]] = tuple, status: Callable[[], dict[str, Any]] = dict
+    ) -> None:
+        """`poll` gives what came since its last call, as a `RecordSource` does; `status` what their engine says of itself."""
         self._poll = poll
+        self._status = status
         self._markets: dict[tuple[int, int], deque[np.void]] = {}
         self._accounts: dict[tuple[int, int], dict[int, deque[np.void]]] = {}
         """By account and interval: by instrument."""
         self._versions: dict[tuple[int, int], int] = {}
+
+    def status(self) -> AnalyticsStatus:
+        """How their engine does."""
+        return AnalyticsStatus(made=True, **self._status())
 
     def step(self) -> None:
         """Takes what is there."""

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
 from tidebook._core import MarketDataEngine, ring_directory
 from tidebook.analytics import AnalyticsEngine
 from tidebook.analytics.process import AnalyticsProcess
@@ -190,9 +192,7 @@ async def run(options: LiveOptions, screen: Screen) -> dict[str, int]:
         view = MarketView([*(feed.venue for feed in feeds), *own], no_others=True)
         source = RingSource(rings)
         stack.callback(source.close)
-        windows = None if analytics is None else WindowSource(rings)
-        if windows is not None:
-            stack.callback(windows.close)
+        windows = None if analytics is None else _windows(analytics, rings, stack)
         app = create_app(
             view,
             source,
@@ -211,7 +211,7 @@ async def run(options: LiveOptions, screen: Screen) -> dict[str, int]:
                 *([] if venue is None else [venue.guarantee()]),
             ],
             orders=None if venue is None else order_entry(venue),
-            windows=None if windows is None else Windows(windows.poll),
+            windows=windows,
         )
         mount_console(app)
         jobs: list[asyncio.Task[object]] = []
@@ -312,6 +312,13 @@ def _analytics(
     return kind(
         rings, journal=venue.journal, snapshots=snapshots_directory(options.data) / VENUE_CHANNEL / VENUE_CHANNEL
     )
+
+
+def _windows(analytics: AnalyticsEngine | AnalyticsProcess, rings: Path, stack: AsyncExitStack) -> Windows:
+    """What the API tells of them."""
+    source = WindowSource(rings)
+    stack.callback(source.close)
+    return Windows(source.poll, lambda: msgspec.structs.asdict(analytics.status()))
 
 
 async def _open(
