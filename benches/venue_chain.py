@@ -3,8 +3,8 @@
 Measured by `crates/plane/examples/venue_chain`, in rounds that take turns with what cannot be beaten: a bare chain of as many rings and threads, and a
 bare write and sync of the very batches that the journal made. Commands are due at fixed times and count from then, so whoever is late is not excused.
 Each round says what the machine took away meanwhile: the kernel counts for how long threads of ours could have run and had no core. A round is quiet
-when that was next to nothing, which is no choice by its result. On few cores risk and matching are one thread, on four and more two; engines that wait
-for a feed sleep, unless there is a core for each. TIDEBOOK_BENCH_FIRST=1 asks for priority over all else, for a machine that others use too.
+when that was next to nothing, which is no choice by its result. On few cores risk and matching are one thread, on four and more two; where a strategy
+answers market data all engines are one thread, unless there is a core for each. TIDEBOOK_BENCH_FIRST=1 asks for priority over all else, for a machine that others use too.
 """
 
 import contextlib
@@ -57,11 +57,15 @@ class Layout:
     risk_and_matching: str
     engines: str
     """How engines wait for a feed and for orders that come now and then."""
+    strategy: str
+    """Threads where a strategy answers market data: up to five cores one for all engines."""
 
     @classmethod
     def of(cls, cores: int) -> "Layout":
         # The strategy, market data, risk and matching, and two for everything else.
-        return cls("split" if cores >= 4 else "fused", "spin" if cores >= 6 else "park")
+        if cores >= 6:
+            return cls("split", "spin", "split")
+        return cls("split" if cores >= 4 else "fused", "hybrid", "together")
 
 
 def run(bench: Bench) -> None:
@@ -71,8 +75,8 @@ def run(bench: Bench) -> None:
         for wait in WAITS:
             open_loop(bench, program, layout, wait, per_s)
     journaled(bench, program, layout)
-    trade(bench, "Rust", [program, "trade", layout.risk_and_matching], layout, 10)
-    trade(bench, "Python", [sys.executable, "-m", "benches.venue_trader", layout.risk_and_matching], layout, 100)
+    trade(bench, "Rust", [program, "trade", layout.strategy], layout, 10)
+    trade(bench, "Python", [sys.executable, "-m", "benches.venue_trader", layout.strategy], layout, 100)
 
 
 def built(bench: Bench) -> Path:
@@ -273,7 +277,7 @@ def trade(bench: Bench, language: str, command: list[object], layout: Layout, li
             goals=[at_most(limit)] if stage == "total" else [],
             note=f"p50 of quiet rounds, p99 {p99:,.1f}; of all rounds p50 {all_p50:,.1f}, p99 {all_p99:,.1f} µs"
             + (
-                f"; engines {layout.engines}, {per_s:,} messages/s; {how_many}; {stalls(rows)}"
+                f"; {layout.strategy}, engines {layout.engines}, {per_s:,} messages/s; {how_many}; {stalls(rows)}"
                 if stage == "total"
                 else ""
             ),

@@ -50,11 +50,12 @@ class Trader:
     def __init__(self, directory: Path, layout: str, wait: str) -> None:
         self._feed = RingProducer(Ring.create_frames(directory / "feed.binance.ring", 1 << 20, parking=True))
         self._write(MessageKind.STATE, b'{"event":"connected"}')
-        self._market_data = MarketDataEngine({"binance": directory / "none"}, directory, wait=wait)
+        self._engine = VenueEngine(directory, directory / "orders", durability="memory", layout=layout, wait=wait)
+        beside = self._engine if layout == "together" else None
+        self._market_data = MarketDataEngine({"binance": directory / "none"}, directory, wait=wait, beside=beside)
         while not self._market_data.status()["live"]:
             time.sleep(0.001)
         self._trades = tb.open_consumer("md.trades", directory=directory, start="latest", policy="overwrite")
-        self._engine = VenueEngine(directory, directory / "orders", durability="memory", layout=layout, wait=wait)
         self._venue = tb.connect(directory=directory)
         opening = [
             instrument(1, tick=1, lot=1, size_max=1_000_000, base_asset=1, quote_asset=2, price_exp=0, size_exp=0)

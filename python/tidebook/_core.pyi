@@ -626,6 +626,7 @@ class MarketDataEngine:
         huge_pages: bool = False,
         numa_node: int | None = None,
         seccomp: str = "off",
+        beside: VenueEngine | None = None,
     ) -> MarketDataEngine:
         """Starts it over `feeds`, the journal directory of each venue; `wait` is spin, hybrid or park.
 
@@ -636,6 +637,8 @@ class MarketDataEngine:
         One live message in `stages_every` is timed at every stage of `latency`; 0: none.
         What is asked for speed (`cpu` of the thread, the rings' memory) may be refused: see `in_force`. `seccomp` on: the
         thread may ask the kernel for nothing but memory, files, clocks and sleep; log: the kernel's log names what else.
+        `beside`: a venue with layout together, in whose thread it takes turns, a batch of at most 16 messages of one feed each (of a feed's
+        history one of its journal); that thread waits as the more eager of the two, and what is asked for it is for both.
 
         Channels that were derived from something else than these feeds, or cannot be read, are made anew.
         Raises: ChannelError, also when channels have to be made anew that somebody has open; JournalError; SnapshotError
@@ -1203,8 +1206,8 @@ class VenueEngine:
     ) -> VenueEngine:
         """Recovers the venue from the newest usable snapshot and the journal behind it, and starts it. Releases the GIL.
 
-        `durability`: wal, or memory: no journal, every start begins a new venue. `layout`: fused (one thread), split (risk and matching
-        have one each), None by the machine's cores. `shards`: 1 to 16 threads that match, each its instruments; more than one are split,
+        `durability`: wal, or memory: no journal, every start begins a new venue. `layout`: fused (one thread), together (one thread that a
+        `MarketDataEngine(beside=...)` takes turns in), split (risk and matching have one each), None (fused or split) by the machine's cores. `shards`: 1 to 16 threads that match, each its instruments; more than one are split,
         and what is published and journaled is the same. `wait`: spin (taken as hybrid without two cores to spare), hybrid, park (if nothing is said).
         `orders_max` and its like are the room of a venue that begins; one that is there keeps its own (`venue_sizes`).
         `recheck`: what is replayed is judged again, and a difference is an error. `time`: arrival (the engine's clock; what a client says

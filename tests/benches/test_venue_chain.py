@@ -12,7 +12,8 @@ def test_the_chain_the_journal_and_a_strategy_in_both_languages_give_their_figur
     cores: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Threads that spin are no layout for the machines of tests, however many cores one would have for them.
-    layout = Layout(Layout.of(cores).risk_and_matching, "park")
+    found = Layout.of(cores)
+    layout = Layout(found.risk_and_matching, "park", found.strategy)
     monkeypatch.setattr(Layout, "of", lambda _: layout)
     bench = Bench("venue_chain", small=True)
     venue_chain.run(bench)
@@ -27,8 +28,13 @@ def test_the_chain_the_journal_and_a_strategy_in_both_languages_give_their_figur
 
 def test_layouts_have_a_core_for_each_thread_that_spins() -> None:
     layouts = {cores: Layout.of(cores) for cores in (1, 2, 4, 6)}
-    said = {cores: (layout.risk_and_matching, layout.engines) for cores, layout in layouts.items()}
-    assert said == {1: ("fused", "park"), 2: ("fused", "park"), 4: ("split", "park"), 6: ("split", "spin")}
+    said = {cores: (layout.risk_and_matching, layout.engines, layout.strategy) for cores, layout in layouts.items()}
+    assert said == {
+        1: ("fused", "hybrid", "together"),
+        2: ("fused", "hybrid", "together"),
+        4: ("split", "hybrid", "together"),
+        6: ("split", "spin", "split"),
+    }
 
 
 def test_quiet_rounds_are_chosen_by_what_the_machine_took_away() -> None:

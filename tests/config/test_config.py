@@ -102,6 +102,10 @@ def test_a_file_named_by_the_environment_is_read_and_must_exist(monkeypatch: pyt
             '[venue]\ntopology = "fused"\nshards = 2',
             "tidebook.toml: venue = {'topology': 'fused', 'shards': 2}: shards = 2 need another topology: fused is one thread",
         ),
+        (
+            '[venue]\ntopology = "together"\nshards = 3',
+            "tidebook.toml: venue = {'topology': 'together', 'shards': 3}: shards = 3 need another topology: together is one thread",
+        ),
         ("x = ", "tidebook.toml: is no TOML: Invalid value (at end of document)"),
         ("api = 3", "tidebook.toml: api = 3: Input should be a valid dictionary or instance of ApiSettings"),
     ],

@@ -99,6 +99,26 @@ def test_a_newcomer_has_an_order_by_two_commands_and_finds_it_after_a_restart_wi
     assert "no node runs on" in tidebook("venue", "status", data=data, code=1)
 
 
+def test_a_node_whose_engines_take_turns_in_one_thread_trades_and_tells_market_data(
+    tmp_path: Path, rings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "data"
+    monkeypatch.setenv("TIDEBOOK_VENUE_TOPOLOGY", "together")
+    with node(data, rings, *OPTIONS) as (process, address):
+        tidebook("venue", "init", data=data)
+        engine = tidebook("venue", "status", data=data)["engine"]
+        assert (engine["layout"], engine["threads"]) == ("together", 1)
+        threads = {path.read_text().strip() for path in Path(f"/proc/{process.pid}/task").glob("*/comm")}
+        assert "engines" in threads
+        assert not threads & {"venue", "venue-risk", "md-engine"}
+        tidebook("venue", "place", "alice", "BTC-USD.LOCAL", "buy", "0.05", "60000", data=data)
+        taken = tidebook("venue", "place", "bob", "BTC-USD.LOCAL", "sell", "0.04", data=data)["order"]
+        assert taken["state"] == "filled"
+        wait_for(lambda: [trade["size"] for trade in get(address, "trades?instrument=BTC-USD.LOCAL")] == ["0.04000"])
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 0
+
+
 def test_a_start_tells_what_it_found_of_orders(tmp_path: Path, rings: Path) -> None:
     data = tmp_path / "data"
     command = [sys.executable, "-m", "tidebook", "run", "--data", str(data), "--port", "0", "--json", *OPTIONS]

@@ -49,13 +49,13 @@ def opening() -> Iterator[np.void]:
     yield session(1, Session.CONTINUOUS)
 
 
-@pytest.mark.parametrize(("layout", "shards"), [("fused", 1), ("split", 1), ("split", 3)])
+@pytest.mark.parametrize(("layout", "shards"), [("fused", 1), ("together", 1), ("split", 1), ("split", 3)])
 def test_commands_go_in_and_executions_come_out_over_channels_and_a_start_goes_on(
     rings: Path, tmp_path: Path, layout: str, shards: int
 ) -> None:
     journal, snapshots = tmp_path / "orders", tmp_path / "snapshots"
     engine = VenueEngine(rings, journal, snapshots_dir=snapshots, layout=layout, shards=shards, orders_max=1_000)
-    threads = {"fused": 1, "split": 2 if shards == 1 else shards + 2}[layout]
+    threads = {"fused": 1, "together": 1, "split": 2 if shards == 1 else shards + 2}[layout]
     orders = [place(1, 1, Side.BUY, price=100, size=5), place(2, 1, Side.SELL, price=100, size=3)]
     batch = commands([*opening(), *orders])
     with (

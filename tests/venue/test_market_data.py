@@ -49,13 +49,15 @@ class Venue:
         self.sent = 0
 
     @contextmanager
-    def running(self, shards: int = 1) -> Iterator["Venue"]:
+    def running(self, shards: int = 1, layout: str | None = None) -> Iterator["Venue"]:
         room: dict[str, Any] = {"orders_max": 1 << 14, "accounts_max": 64, "instruments_max": 8}
         room["segment_size_bytes"] = 1 << 18
-        self.engine = VenueEngine(self.rings, self.journal, shards=shards, snapshots_dir=self.snapshots, **room)
-        self.market_data = MarketDataEngine(
-            {}, self.rings, venue=(self.journal, self.names), snapshots_dir=self.snapshots
+        self.engine = VenueEngine(
+            self.rings, self.journal, shards=shards, layout=layout, snapshots_dir=self.snapshots, **room
         )
+        beside = self.engine if layout == "together" else None
+        of_venue = (self.journal, self.names)
+        self.market_data = MarketDataEngine({}, self.rings, venue=of_venue, snapshots_dir=self.snapshots, beside=beside)
         try:
             yield self
         finally:
@@ -143,12 +145,12 @@ class Venue:
         assert places == sorted(set(places)), channel
 
 
-@pytest.mark.parametrize("shards", [1, 2])
+@pytest.mark.parametrize(("shards", "layout"), [(1, None), (1, "together"), (2, None)])
 def test_md_is_what_executions_and_depth_say_also_after_a_stop_without_market_data_and_when_rings_are_lost(
-    tmp_path: Path, shards: int
+    tmp_path: Path, shards: int, layout: str | None
 ) -> None:
     venue = Venue(tmp_path)
-    with venue.running(shards):
+    with venue.running(shards, layout):
         venue.send(opening())
         venue.send(stream(7, 3_000, begin=venue.sequence))
         venue.settle()
@@ -178,7 +180,7 @@ def test_md_is_what_executions_and_depth_say_also_after_a_stop_without_market_da
     venue.engine = alone
     venue.send(stream(8, 500, begin=venue.sequence))
     alone.stop()
-    with venue.running():
+    with venue.running(layout=layout):
         assert venue.market_data.made_anew is None
         venue.send(stream(9, 500, begin=venue.sequence))
         venue.settle()
@@ -193,7 +195,7 @@ def test_md_is_what_executions_and_depth_say_also_after_a_stop_without_market_da
     # As after a reboot.
     shutil.rmtree(venue.rings)
     venue.rings.mkdir(mode=0o700)
-    with venue.running():
+    with venue.running(layout=layout):
         venue.settle()
         venue.assert_books()
         assert len(venue.held("md.instruments")) == 2
@@ -376,3 +378,13 @@ def test_an_engine_over_nothing_is_refused(tmp_path: Path) -> None:
     arguments: dict[str, Any] = {"venue": (venue.journal, venue.names)}
     with pytest.raises(ChannelError, match="orders"):
         MarketDataEngine({}, venue.rings, **arguments)
+
+
+def test_market_data_takes_turns_only_with_a_venue_whose_thread_is_for_others_too(tmp_path: Path) -> None:
+    venue = Venue(tmp_path)
+    engine = VenueEngine(venue.rings, venue.journal, layout="fused", orders_max=100)
+    with pytest.raises(ChannelError, match='layout = "together"'):
+        MarketDataEngine({}, venue.rings, venue=(venue.journal, venue.names), beside=engine)
+    engine.stop()
+    with pytest.raises(ChannelError, match="is stopped"):
+        MarketDataEngine({}, venue.rings, venue=(venue.journal, venue.names), beside=engine)

@@ -6,11 +6,13 @@
 //! killed engine goes on without a gap or a duplicate. Trades, quotes and depth go out one by one as they are
 //! decoded; book images once per batch of input, only for books that changed, so bursts make images newer, not more.
 //!
-//! Feeds take turns of a bounded number of messages, so a burst of one venue delays another by no more than that.
+//! Feeds take turns of a bounded number of messages, so a burst of one venue delays another by no more than that. So does the engine where it
+//! shares its thread with the venue's: each turn is one batch of one feed.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -33,6 +35,7 @@ use crate::latency::{Latencies, LatencyStage};
 use crate::local_feed::LocalFeed;
 use crate::local_history::{LocalBeginning, earliest_local};
 use crate::output::{FeedIdentity, MarketDataChannels, Resume, SNAPSHOT_INDEX};
+use crate::turns::{EngineThread, Turned, Turns, Waits, ended};
 use crate::venue_recovery::ORDERS;
 use crate::venue_sizes::VenueSizes;
 
@@ -43,6 +46,8 @@ const JOURNAL_WAIT: Duration = Duration::from_millis(1);
 /// Messages of one feed in one turn: alone, and beside others that wait meanwhile.
 const TURN_ALONE: usize = 256;
 const TURN_SHARED: usize = 64;
+/// The same where another engine waits meanwhile, which is a matter of microseconds then.
+const TURN_BESIDE: usize = 16;
 
 /// One feed to follow.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,6 +99,8 @@ pub struct EngineOptions {
     pub rings_dir: PathBuf,
     /// How the thread waits for input.
     pub wait: Wait,
+    /// Of a venue whose engine runs [together](crate::VenueLayout::Together) with this one; `None`: a thread of its own.
+    pub thread: Option<EngineThread>,
     /// One live message in this many is timed at every [`LatencyStage`]; 0: none.
     pub stages_every: u32,
     /// The thread's CPU.
@@ -112,6 +119,7 @@ impl EngineOptions {
             venue: None,
             rings_dir,
             wait: Wait::Park,
+            thread: None,
             stages_every: 32,
             cpu: None,
             memory: MemoryTuning::default(),
@@ -184,7 +192,23 @@ pub struct MarketDataEngine {
     made_anew: Option<String>,
     taken_up: Vec<TakenUp>,
     in_force: Vec<(String, Effect)>,
-    thread: Option<JoinHandle<Result<(), PlaneError>>>,
+    thread: Option<Thread>,
+}
+
+/// Where it runs.
+#[derive(Debug)]
+enum Thread {
+    Own(JoinHandle<Result<(), PlaneError>>),
+    Beside(Receiver<Result<(), PlaneError>>, EngineThread),
+}
+
+impl Thread {
+    fn join(self) -> Result<(), PlaneError> {
+        match self {
+            Self::Own(thread) => thread.join().expect("a panic of the engine is an error of its own"),
+            Self::Beside(end, _thread) => ended(&end),
+        }
+    }
 }
 
 impl MarketDataEngine {
@@ -197,59 +221,17 @@ impl MarketDataEngine {
     /// # Panics
     /// When the operating system gives no thread.
     pub fn start(options: EngineOptions) -> Result<Self, PlaneError> {
-        let EngineOptions { mut feeds, venue: local, rings_dir, wait, stages_every, cpu, memory, confinement } =
-            options;
-        feeds.extend(local.as_ref().map(|local| FeedSource {
-            venue: Venue::Local,
-            journal_dir: local.journal_dir.clone(),
-            snapshots_dir: local.snapshots_dir.clone(),
-        }));
-        check(&feeds)?;
-        let (mut rings, mut identities) = (Vec::new(), Vec::new());
-        let mut in_force = Vec::new();
-        for FeedSource { venue, journal_dir, snapshots_dir } in &feeds {
-            let path = tidebook_ring::paths::ring_path(&rings_dir, &channel_of(*venue))?;
-            let ring = Ring::open(path)?;
-            tune(&ring, memory, &mut in_force);
-            let earliest = match &local {
-                Some(local) if *venue == Venue::Local => local.earliest()?,
-                _ => earliest(*venue, journal_dir, snapshots_dir.as_deref())?,
-            };
-            identities.push(FeedIdentity::of(*venue, &ring, earliest));
-            rings.push(ring);
+        let EngineOptions { wait, cpu, confinement, ref thread, .. } = options;
+        let thread = thread.clone();
+        let Prepared { mut market_data, shared, made_anew, taken_up, mut in_force } = Prepared::of(options)?;
+        if let Some(thread) = thread {
+            let (told, end) = std::sync::mpsc::sync_channel(1);
+            let pinned = thread.add(Box::new(InTurns { market_data, told }), wait, cpu, confinement)?;
+            in_force.extend(pinned.map(|effect| ("engine".to_owned(), effect)));
+            let thread = Some(Thread::Beside(end, thread));
+            return Ok(Self { shared, made_anew, taken_up, in_force, thread });
         }
-        let mut opened = MarketDataChannels::open(&rings_dir, &identities)?;
-        opened.channels.time_stages(stages_every);
-        opened.channels.rings().for_each(|ring| tune(ring, memory, &mut in_force));
-        let shared = Arc::new(Shared {
-            stopping: AtomicBool::new(false),
-            published: AtomicU64::new(0),
-            feeds: feeds.iter().map(|feed| FeedShared::new(feed.venue)).collect(),
-            failure: Mutex::new(None),
-        });
-        let (mut lanes, mut taken_up) = (Vec::new(), Vec::new());
-        for (((feed, ring), resume), shared) in feeds.into_iter().zip(rings).zip(opened.resume).zip(&shared.feeds) {
-            let FeedSource { venue, journal_dir, snapshots_dir } = feed;
-            let (Beginning { state, refused }, local) = match &local {
-                Some(local) if venue == Venue::Local => local.begin(resume.behind_max())?,
-                _ => (Beginning::find(venue, &journal_dir, snapshots_dir.as_deref(), resume.behind_max())?, None),
-            };
-            opened.channels.begin_with(&state, &resume)?;
-            let behind = state.sequence();
-            shared.begin(&state);
-            taken_up.push(TakenUp { venue, behind, refused });
-            lanes.push(Lane {
-                venue,
-                input: FeedInput::new(venue, journal_dir, ring, wait, behind),
-                resume,
-                ts_recv: state.ts_recv(),
-                engine: state.into_engine(),
-                local,
-                whole_told: false,
-                changed: Vec::new(),
-            });
-        }
-        let (seen, channels) = (Arc::clone(&shared), opened.channels);
+        let seen = Arc::clone(&shared);
         let (told, tell) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("md-engine".into())
@@ -259,13 +241,13 @@ impl MarketDataEngine {
                 let goes_on = confined.is_ok();
                 // Who starts it waits for this.
                 let _ = told.send((pinned, confined));
-                guarded(&seen, || if goes_on { run(lanes, channels, wait, &seen) } else { Ok(()) })
+                guarded(&seen, || if goes_on { market_data.run(wait) } else { Ok(()) })
             })
             .expect("a thread for the engine");
         let (pinned, confined) = tell.recv().expect("the thread tells before it does anything else");
         confined.map_err(|reason| PlaneError::Confinement { reason })?;
         in_force.extend(pinned.map(|effect| ("engine".to_owned(), effect)));
-        Ok(Self { shared, made_anew: opened.made_anew, taken_up, in_force, thread: Some(thread) })
+        Ok(Self { shared, made_anew, taken_up, in_force, thread: Some(Thread::Own(thread)) })
     }
 
     /// What was asked for speed, of the thread and of each ring by its channel's name, and what the kernel did.
@@ -312,11 +294,7 @@ impl MarketDataEngine {
     /// When the thread panicked outside its work, which it does not.
     pub fn stop(mut self) -> Result<(), PlaneError> {
         self.shared.stopping.store(true, Ordering::Release);
-        self.thread
-            .take()
-            .expect("a thread is joined once")
-            .join()
-            .expect("a panic of the engine is an error of its own")
+        self.thread.take().expect("a thread is joined once").join()
     }
 }
 
@@ -389,34 +367,186 @@ fn guarded(shared: &Shared, work: impl FnOnce() -> Result<(), PlaneError>) -> Re
     result
 }
 
-fn run(mut lanes: Vec<Lane>, mut channels: MarketDataChannels, wait: Wait, shared: &Shared) -> Result<(), PlaneError> {
-    let turn = if lanes.len() == 1 { TURN_ALONE } else { TURN_SHARED };
-    let mut image = BookImage::new_zeroed();
-    let mut first = 0;
-    let mut tops_told = false;
-    while !shared.stopping.load(Ordering::Acquire) {
-        let mut count = 0;
-        for place in 0..lanes.len() {
-            let index = (first + place) % lanes.len();
-            count += lanes[index].step(turn, &mut channels, &mut image, &shared.feeds[index])?;
+/// An engine before it has a thread.
+struct Prepared {
+    market_data: MarketData,
+    shared: Arc<Shared>,
+    made_anew: Option<String>,
+    taken_up: Vec<TakenUp>,
+    in_force: Vec<(String, Effect)>,
+}
+
+impl Prepared {
+    /// Opens the channels.
+    fn of(options: EngineOptions) -> Result<Self, PlaneError> {
+        let EngineOptions { mut feeds, venue: local, rings_dir, wait, stages_every, memory, .. } = options;
+        feeds.extend(local.as_ref().map(|local| FeedSource {
+            venue: Venue::Local,
+            journal_dir: local.journal_dir.clone(),
+            snapshots_dir: local.snapshots_dir.clone(),
+        }));
+        check(&feeds)?;
+        let (mut rings, mut identities) = (Vec::new(), Vec::new());
+        let mut in_force = Vec::new();
+        for FeedSource { venue, journal_dir, snapshots_dir } in &feeds {
+            let path = tidebook_ring::paths::ring_path(&rings_dir, &channel_of(*venue))?;
+            let ring = Ring::open(path)?;
+            tune(&ring, memory, &mut in_force);
+            let earliest = match &local {
+                Some(local) if *venue == Venue::Local => local.earliest()?,
+                _ => earliest(*venue, journal_dir, snapshots_dir.as_deref())?,
+            };
+            identities.push(FeedIdentity::of(*venue, &ring, earliest));
+            rings.push(ring);
         }
-        // Who was first is last the next time.
-        first = (first + 1) % lanes.len();
-        if !tops_told && lanes.iter().all(|lane| lane.input.is_live()) {
-            tops_told = true;
-            let newest = lanes.iter().max_by_key(|lane| lane.ts_recv).expect("an engine has a feed");
-            channels.tell_tops(newest.venue, newest.input.last_sequence(), newest.ts_recv);
-            channels.check()?;
+        let mut opened = MarketDataChannels::open(&rings_dir, &identities)?;
+        opened.channels.time_stages(stages_every);
+        opened.channels.rings().for_each(|ring| tune(ring, memory, &mut in_force));
+        let shared = Arc::new(Shared {
+            stopping: AtomicBool::new(false),
+            published: AtomicU64::new(0),
+            feeds: feeds.iter().map(|feed| FeedShared::new(feed.venue)).collect(),
+            failure: Mutex::new(None),
+        });
+        let (mut lanes, mut taken_up) = (Vec::new(), Vec::new());
+        for (((feed, ring), resume), shared) in feeds.into_iter().zip(rings).zip(opened.resume).zip(&shared.feeds) {
+            let FeedSource { venue, journal_dir, snapshots_dir } = feed;
+            let (Beginning { state, refused }, local) = match &local {
+                Some(local) if venue == Venue::Local => local.begin(resume.behind_max())?,
+                _ => (Beginning::find(venue, &journal_dir, snapshots_dir.as_deref(), resume.behind_max())?, None),
+            };
+            opened.channels.begin_with(&state, &resume)?;
+            let behind = state.sequence();
+            shared.begin(&state);
+            taken_up.push(TakenUp { venue, behind, refused });
+            lanes.push(Lane {
+                venue,
+                input: FeedInput::new(venue, journal_dir, ring, wait, behind),
+                resume,
+                ts_recv: state.ts_recv(),
+                engine: state.into_engine(),
+                local,
+                whole_told: false,
+                changed: Vec::new(),
+            });
         }
-        if count > 0 {
-            shared.published.store(channels.published(), Ordering::Relaxed);
-        } else if lanes.iter().all(|lane| lane.input.is_live()) {
-            wait_any(&mut lanes, |lane| lane.input.consumer(), wait, Some(STOP_INTERVAL))?;
-        } else {
-            std::thread::sleep(JOURNAL_WAIT);
-        }
+        let limit = if lanes.len() == 1 { TURN_ALONE } else { TURN_SHARED };
+        let (image, channels) = (Box::new(BookImage::new_zeroed()), opened.channels);
+        let seen = Arc::clone(&shared);
+        let market_data = MarketData { lanes, channels, image, first: 0, tops_told: false, limit, shared: seen };
+        Ok(Self { market_data, shared, made_anew: opened.made_anew, taken_up, in_force })
     }
-    Ok(())
+}
+
+/// What the engine's thread works with.
+struct MarketData {
+    lanes: Vec<Lane>,
+    channels: MarketDataChannels,
+    image: Box<BookImage>,
+    /// Whose turn is first.
+    first: usize,
+    tops_told: bool,
+    /// Messages of one feed in one turn.
+    limit: usize,
+    shared: Arc<Shared>,
+}
+
+impl MarketData {
+    /// With a thread of its own, until it is stopped.
+    fn run(&mut self, wait: Wait) -> Result<(), PlaneError> {
+        while !self.shared.stopping.load(Ordering::Acquire) {
+            let mut count = 0;
+            for place in 0..self.lanes.len() {
+                count += self.step((self.first + place) % self.lanes.len(), self.limit)?;
+            }
+            // Who was first is last the next time.
+            self.first = (self.first + 1) % self.lanes.len();
+            self.tell_tops()?;
+            if count > 0 {
+                self.note();
+            } else if self.is_live() {
+                wait_any(&mut self.lanes, |lane| lane.input.consumer(), wait, Some(STOP_INTERVAL))?;
+            } else {
+                std::thread::sleep(JOURNAL_WAIT);
+            }
+        }
+        Ok(())
+    }
+
+    /// One batch of the next feed that has any. Gives how many messages.
+    fn one_batch(&mut self) -> Result<usize, PlaneError> {
+        let mut count = 0;
+        for _ in 0..self.lanes.len() {
+            let index = self.first;
+            self.first = (self.first + 1) % self.lanes.len();
+            count = self.step(index, TURN_BESIDE)?;
+            if count > 0 {
+                break;
+            }
+        }
+        self.tell_tops()?;
+        if count > 0 {
+            self.note();
+        }
+        Ok(count)
+    }
+
+    fn step(&mut self, index: usize, limit: usize) -> Result<usize, PlaneError> {
+        let Self { lanes, channels, image, shared, .. } = self;
+        lanes[index].step(limit, channels, image, &shared.feeds[index])
+    }
+
+    fn is_live(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.input.is_live())
+    }
+
+    /// The tops of all venues, once the history of all is done.
+    fn tell_tops(&mut self) -> Result<(), PlaneError> {
+        if self.tops_told || !self.is_live() {
+            return Ok(());
+        }
+        self.tops_told = true;
+        let newest = self.lanes.iter().max_by_key(|lane| lane.ts_recv).expect("an engine has a feed");
+        self.channels.tell_tops(newest.venue, newest.input.last_sequence(), newest.ts_recv);
+        self.channels.check()?;
+        Ok(())
+    }
+
+    fn note(&self) {
+        self.shared.published.store(self.channels.published(), Ordering::Relaxed);
+    }
+}
+
+/// The engine in a thread that it shares.
+struct InTurns {
+    market_data: MarketData,
+    told: SyncSender<Result<(), PlaneError>>,
+}
+
+impl Turns for InTurns {
+    fn turn(&mut self) -> Result<Turned, PlaneError> {
+        if self.market_data.shared.stopping.load(Ordering::Acquire) {
+            return Ok(Turned::Over);
+        }
+        Ok(if self.market_data.one_batch()? > 0 { Turned::Worked } else { Turned::Idle })
+    }
+
+    fn wait_for<'a>(&'a mut self, waits: &mut Waits<'a>) -> Result<(), PlaneError> {
+        if !self.market_data.is_live() {
+            waits.within(JOURNAL_WAIT);
+        }
+        self.market_data.lanes.iter_mut().filter_map(|lane| lane.input.consumer()).for_each(|one| waits.consumer(one));
+        Ok(())
+    }
+
+    fn end(self: Box<Self>, failure: Option<PlaneError>) {
+        let Self { market_data, told } = *self;
+        let result = guarded(&market_data.shared, || failure.map_or(Ok(()), Err));
+        // Its channels may be opened again by whoever hears of the end.
+        drop(market_data);
+        // Whoever started it may not wait for its end.
+        let _ = told.send(result);
+    }
 }
 
 /// One feed with its state machine.
@@ -526,7 +656,52 @@ fn message_of<'a>(
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use tidebook_ring::RingOptions;
+    use tidebook_types::MessageKind;
+
     use super::*;
+
+    /// Method: two feeds of which each has a hundred messages; what a turn takes is counted.
+    #[test]
+    fn a_turn_beside_another_engine_is_one_bounded_batch_of_one_feed() {
+        let directory = tempfile::Builder::new().permissions(PermissionsExt::from_mode(0o700)).tempdir().unwrap();
+        let venues = [Venue::Binance, Venue::BinanceUs];
+        let rings = venues.map(|venue| {
+            let path = directory.path().join(format!("{}.ring", channel_of(venue)));
+            Ring::create(path, &RingOptions::frames(1 << 16).parking(true)).unwrap()
+        });
+        let source = |venue| FeedSource { venue, journal_dir: directory.path().join("none"), snapshots_dir: None };
+        let options = EngineOptions::new(venues.map(source).to_vec(), directory.path().to_owned());
+        let mut engine = Prepared::of(options).unwrap_or_else(|error| panic!("{error}")).market_data;
+        while !engine.is_live() {
+            assert_eq!(engine.one_batch().unwrap(), 0);
+        }
+        for ring in rings {
+            let mut producer = ring.producer().unwrap();
+            for _ in 0..100 {
+                let (kind, body) = (MessageKind::State, br#"{"event":"connected"}"#);
+                let mut payload = Vec::new();
+                RawMessage { ts_recv: 1, connection: 1, kind, context: b"", body }.write_to(&mut payload);
+                producer.write(&payload).unwrap();
+            }
+        }
+        let taken = |engine: &MarketData| -> Vec<u64> {
+            engine.shared.feeds.iter().map(|feed| feed.messages.load(Ordering::Relaxed)).collect()
+        };
+        let mut before = taken(&engine);
+        for turn in 1..=14 {
+            let count = engine.one_batch().unwrap() as u64;
+            let after = taken(&engine);
+            let mut each: Vec<_> = after.iter().zip(&before).map(|(after, before)| after - before).collect();
+            each.sort_unstable();
+            assert_eq!(each, [0, count], "turn {turn}");
+            assert_eq!(count, if turn <= 12 { TURN_BESIDE as u64 } else { 4 }, "turn {turn}");
+            before = after;
+        }
+        assert_eq!((engine.one_batch().unwrap(), before), (0, vec![100, 100]));
+    }
 
     #[test]
     fn a_panic_of_the_thread_is_its_failure() {

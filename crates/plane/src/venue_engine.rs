@@ -3,7 +3,8 @@
 //! Every command is judged and written to `orders`, and carried out at once, ahead of the disk; what came of it is published when `orders`
 //! has made the command visible. The state is what the journal of `orders` gives, so a killed engine goes on behind the last command of it:
 //! with the next message of `orders.in`, and with the numbers of executions and events that would have come next. One thread does all of
-//! it, or risk and matching have one each, or every part of matching has its own; what is published is the same.
+//! it (and may take turns with market data), or risk and matching have one each, or every part of matching has its own; what is published is
+//! the same.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -22,6 +23,7 @@ use crate::matching_side::MatchingSide;
 use crate::order_input::OrderInput;
 use crate::release::Visibility;
 use crate::risk_side::{Counts, RiskSide, Timers};
+use crate::turns::EngineThread;
 use crate::venue_clock::VenueClock;
 use crate::venue_opening::{Opened, open_durable, open_in_memory};
 use crate::venue_options::{SHARDS_MAX, VenueDurability, VenueEngineOptions, VenueLayout};
@@ -56,7 +58,7 @@ impl VenueEngine {
         let VenueEngineOptions { shards, .. } = options;
         let layout =
             options.layout.unwrap_or(if cores >= 4 || shards > 1 { VenueLayout::Split } else { VenueLayout::Fused });
-        if shards == 0 || shards > SHARDS_MAX || (shards > 1 && layout == VenueLayout::Fused) {
+        if shards == 0 || shards > SHARDS_MAX || (shards > 1 && layout != VenueLayout::Split) {
             return Err(PlaneError::Shards { shards });
         }
         let wait = match options.wait {
@@ -125,6 +127,7 @@ impl VenueEngine {
         };
         let threads = match (layout, shards) {
             (VenueLayout::Fused, _) => start.fused(parts)?,
+            (VenueLayout::Together, _) => start.together(parts)?,
             (VenueLayout::Split, 1) => start.split(parts)?,
             (VenueLayout::Split, count) => start.sharded(parts, count)?,
         };
@@ -149,6 +152,14 @@ impl VenueEngine {
     /// What was asked for speed, of the threads and of each ring by its channel's name, and what the kernel did.
     pub fn in_force(&self) -> &[(String, Effect)] {
         &self.in_force
+    }
+
+    /// The thread it runs in, for others that are to run there too; `None` but for [`VenueLayout::Together`].
+    pub const fn thread(&self) -> Option<&EngineThread> {
+        match &self.threads {
+            Some(Threads::Together(_, thread)) => Some(thread),
+            _ => None,
+        }
     }
 
     /// How it stands.

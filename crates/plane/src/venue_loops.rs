@@ -3,6 +3,7 @@
 //! Matching in several parts is in `venue_shards.rs`. Between two threads commands go over `orders` itself, read ahead of the disk, and executions come back over a ring without a name.
 //! Risk never waits for room without taking in what comes back, so the two cannot wait for each other.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use crate::matching_side::MatchingSide;
 use crate::order_input::OrderInput;
 use crate::release::Visibility;
 use crate::risk_side::{RiskSide, Timers, VenueTime};
+use crate::turns::Turned;
 use crate::venue_status::{VenueShared, VenueStage};
 
 /// How often a thread without work looks whether it should stop.
@@ -28,8 +30,8 @@ const BACK_WAIT: Duration = Duration::from_millis(1);
 
 /// What both threads have.
 #[derive(Clone)]
-pub(crate) struct Surroundings<'a> {
-    pub(crate) shared: &'a VenueShared,
+pub(crate) struct Surroundings {
+    pub(crate) shared: Arc<VenueShared>,
     pub(crate) visibility: Visibility,
     /// `None` where there is no journal.
     pub(crate) journal: Option<DurableWaiter>,
@@ -37,7 +39,7 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) timers: Timers,
 }
 
-impl Surroundings<'_> {
+impl Surroundings {
     /// Sleeps until a consumer can read, `durable` is, or there is something else to look at.
     pub(crate) fn sleep(
         &self,
@@ -45,13 +47,19 @@ impl Surroundings<'_> {
         durable: Option<u64>,
         until_timer: Option<i64>,
     ) -> Result<(), PlaneError> {
-        if self.journal.as_ref().is_some_and(DurableWaiter::has_ended) && !self.shared.is_stopping() {
-            return Err(PlaneError::JournalStopped);
-        }
+        self.check_journal()?;
         let timer = until_timer.map_or(STOP_INTERVAL, |ns| Duration::from_nanos(ns.unsigned_abs()));
         let durable = durable.map(|sequence| (&self.visibility.orders, sequence));
         let timeout = Some(timer.min(STOP_INTERVAL));
         wait_any_or_durable(consumers, |consumer| Some(&mut **consumer), durable, self.wait, timeout)?;
+        Ok(())
+    }
+
+    /// Whether there is any sense in waiting for the journal.
+    pub(crate) fn check_journal(&self) -> Result<(), PlaneError> {
+        if self.journal.as_ref().is_some_and(DurableWaiter::has_ended) && !self.shared.is_stopping() {
+            return Err(PlaneError::JournalStopped);
+        }
         Ok(())
     }
 
@@ -75,7 +83,7 @@ impl Surroundings<'_> {
     }
 
     fn note(&self, risk: &RiskSide, missed: u64) {
-        let shared = self.shared;
+        let shared = &*self.shared;
         let store = |word: &std::sync::atomic::AtomicU64, value| word.store(value, Ordering::Relaxed);
         store(&shared.accepted, risk.counts.accepted);
         store(&shared.rejected, risk.counts.rejected);
@@ -94,12 +102,22 @@ impl Surroundings<'_> {
     }
 
     pub(crate) fn note_executions(&self, executed: u64, published: u64, next_due: i64, applied: u64) {
-        let shared = self.shared;
+        let shared = &*self.shared;
         shared.executed.store(executed, Ordering::Relaxed);
         shared.executions.store(published, Ordering::Relaxed);
         shared.next_due.store(next_due, Ordering::Relaxed);
         shared.applied.store(applied, Ordering::Release);
     }
+}
+
+/// What an engine without anything to do sleeps for.
+pub(crate) struct Rest {
+    /// No command is taken.
+    pub(crate) is_full: bool,
+    /// The command that has to be visible before something is published.
+    pub(crate) durable: Option<u64>,
+    /// ns until a timer is due.
+    pub(crate) until_timer: Option<i64>,
 }
 
 /// Risk and matching on one thread.
@@ -112,52 +130,86 @@ pub(crate) struct Fused {
 }
 
 impl Fused {
-    pub(crate) fn run(mut self, around: &Surroundings<'_>) -> Result<(RiskSide, MatchingSide), PlaneError> {
+    pub(crate) fn run(mut self, around: &Surroundings) -> Result<(RiskSide, MatchingSide), PlaneError> {
+        if !self.begin(around)? {
+            return self.end(around);
+        }
+        loop {
+            match self.turn(around)? {
+                Turned::Worked => {}
+                Turned::Over => return self.end(around),
+                Turned::Idle => {
+                    let Rest { is_full, durable, until_timer } = self.rest(around);
+                    let mut consumers = [self.input.consumer()];
+                    around.sleep(if is_full { &mut [] } else { &mut consumers }, durable, until_timer)?;
+                }
+            }
+        }
+    }
+
+    /// What comes before the first turn; false as of [`Self::one`].
+    pub(crate) fn begin(&mut self, around: &Surroundings) -> Result<bool, PlaneError> {
         let ts = self.risk.now();
         if !self.follow_up(around, ts)? {
-            return self.end(around);
+            return Ok(false);
         }
         self.publish(around)?;
         self.note(around);
-        while !around.shared.is_stopping() {
-            let is_full = self.matching.executions.is_full() || self.risk.events.is_full();
-            let mut count = 0;
-            if !is_full && self.input.read()? {
-                let ts = self.risk.now();
-                count = self.input.turn().len();
-                for index in 0..count {
-                    let (source_sequence, command) = self.input.turn()[index];
-                    if !self.one(around, source_sequence, &command, ts)? || !self.follow_up(around, ts)? {
-                        // The rest of the turn is taken again by the next start.
-                        return self.end(around);
-                    }
-                    self.publish(around)?;
-                }
-                self.input.commit();
-            }
-            count += self.publish(around)?;
-            if count > 0 {
-                self.note(around);
-                continue;
-            }
-            let until_timer =
-                around.timers.until(self.risk.last_ts, self.matching.next_due(), || self.risk.clock.now());
-            if until_timer == Some(0) && !is_full {
-                let timer = self.risk.timer();
-                let ts = self.risk.now();
-                if !self.one(around, 0, &timer, ts)? || !self.follow_up(around, ts)? {
-                    return self.end(around);
-                }
-                self.note(around);
-                continue;
-            }
-            let durable = [self.matching.executions.waits_for(), self.risk.events.waits_for()];
-            let durable = durable.into_iter().flatten().min();
-            let input = self.input.consumer();
-            let mut consumers = [input];
-            around.sleep(if is_full { &mut [] } else { &mut consumers }, durable, until_timer)?;
+        Ok(true)
+    }
+
+    /// One turn of commands, or what else there is to do now.
+    pub(crate) fn turn(&mut self, around: &Surroundings) -> Result<Turned, PlaneError> {
+        if around.shared.is_stopping() {
+            return Ok(Turned::Over);
         }
-        self.end(around)
+        let is_full = self.is_full();
+        let mut count = 0;
+        if !is_full && self.input.read()? {
+            let ts = self.risk.now();
+            count = self.input.turn().len();
+            for index in 0..count {
+                let (source_sequence, command) = self.input.turn()[index];
+                if !self.one(around, source_sequence, &command, ts)? || !self.follow_up(around, ts)? {
+                    // The rest of the turn is taken again by the next start.
+                    return Ok(Turned::Over);
+                }
+                self.publish(around)?;
+            }
+            self.input.commit();
+        }
+        count += self.publish(around)?;
+        if count > 0 {
+            self.note(around);
+            return Ok(Turned::Worked);
+        }
+        if !is_full && self.until_timer(around) == Some(0) {
+            let timer = self.risk.timer();
+            let ts = self.risk.now();
+            if !self.one(around, 0, &timer, ts)? || !self.follow_up(around, ts)? {
+                return Ok(Turned::Over);
+            }
+            self.note(around);
+            return Ok(Turned::Worked);
+        }
+        Ok(Turned::Idle)
+    }
+
+    /// What there is to sleep for.
+    pub(crate) fn rest(&mut self, around: &Surroundings) -> Rest {
+        let durable = [self.matching.executions.waits_for(), self.risk.events.waits_for()];
+        let durable = durable.into_iter().flatten().min();
+        Rest { is_full: self.is_full(), durable, until_timer: self.until_timer(around) }
+    }
+
+    /// So much waits for the disk that no command is taken.
+    fn is_full(&self) -> bool {
+        self.matching.executions.is_full() || self.risk.events.is_full()
+    }
+
+    #[inline]
+    fn until_timer(&mut self, around: &Surroundings) -> Option<i64> {
+        around.timers.until(self.risk.last_ts, self.matching.next_due(), || self.risk.clock.now())
     }
 
     /// Judges a command and carries it out; false when a stop came before there was room for it on `orders`. Nothing may be judged after
@@ -165,7 +217,7 @@ impl Fused {
     #[inline]
     fn one(
         &mut self,
-        around: &Surroundings<'_>,
+        around: &Surroundings,
         source_sequence: u64,
         command: &Command,
         ts: i64,
@@ -181,14 +233,14 @@ impl Fused {
         around.judged(self.matching.stages_every, sequence, command.head.ts, ts);
         let Self { risk, matching, made, .. } = self;
         made.clear();
-        matching.apply(sequence, &judged, around.shared, |execution| made.push(*execution));
+        matching.apply(sequence, &judged, &around.shared, |execution| made.push(*execution));
         made.iter().for_each(|execution| risk.see(execution));
         Ok(true)
     }
 
     /// What risk asks for before anything else; false as of [`Self::one`].
     #[inline]
-    fn follow_up(&mut self, around: &Surroundings<'_>, ts: i64) -> Result<bool, PlaneError> {
+    fn follow_up(&mut self, around: &Surroundings, ts: i64) -> Result<bool, PlaneError> {
         while let Some(command) = self.risk.follow_up() {
             if !self.one(around, 0, &command, ts)? {
                 return Ok(false);
@@ -198,20 +250,20 @@ impl Fused {
     }
 
     #[inline]
-    fn publish(&mut self, around: &Surroundings<'_>) -> Result<usize, PlaneError> {
-        let mut count = self.matching.publish(&around.visibility, around.shared)?;
+    fn publish(&mut self, around: &Surroundings) -> Result<usize, PlaneError> {
+        let mut count = self.matching.publish(&around.visibility, &around.shared)?;
         if self.risk.events.waits_for().is_some() {
             count += self.risk.events.publish(around.visibility.last(), |_| {})?;
         }
         Ok(count)
     }
 
-    fn note(&self, around: &Surroundings<'_>) {
+    fn note(&self, around: &Surroundings) {
         around.note_matching(&self.matching);
         around.note(&self.risk, self.input.missed());
     }
 
-    fn end(mut self, around: &Surroundings<'_>) -> Result<(RiskSide, MatchingSide), PlaneError> {
+    pub(crate) fn end(mut self, around: &Surroundings) -> Result<(RiskSide, MatchingSide), PlaneError> {
         let last = self.matching.executions.waits_for_last().max(self.risk.events.waits_for_last());
         around.wait_visible(last, Instant::now() + STOP_WAIT);
         self.publish(around)?;
@@ -233,7 +285,7 @@ pub(crate) struct RiskThread {
 }
 
 impl RiskThread {
-    pub(crate) fn run(mut self, around: &Surroundings<'_>) -> Result<RiskSide, PlaneError> {
+    pub(crate) fn run(mut self, around: &Surroundings) -> Result<RiskSide, PlaneError> {
         let result = self.work(around);
         around.shared.risk_done.store(true, Ordering::Release);
         result?;
@@ -250,8 +302,8 @@ impl RiskThread {
         Ok(self.risk)
     }
 
-    fn work(&mut self, around: &Surroundings<'_>) -> Result<(), PlaneError> {
-        let shared = around.shared;
+    fn work(&mut self, around: &Surroundings) -> Result<(), PlaneError> {
+        let shared = &*around.shared;
         let ts = self.risk.now();
         if !self.follow_up(around, ts)? {
             return Ok(());
@@ -309,7 +361,7 @@ impl RiskThread {
     #[inline]
     fn one(
         &mut self,
-        around: &Surroundings<'_>,
+        around: &Surroundings,
         source_sequence: u64,
         command: &Command,
         ts: i64,
@@ -329,7 +381,7 @@ impl RiskThread {
 
     /// What risk asks for before anything else; false as of [`Self::one`].
     #[inline]
-    fn follow_up(&mut self, around: &Surroundings<'_>, ts: i64) -> Result<bool, PlaneError> {
+    fn follow_up(&mut self, around: &Surroundings, ts: i64) -> Result<bool, PlaneError> {
         while let Some(command) = self.risk.follow_up() {
             if !self.one(around, 0, &command, ts)? {
                 return Ok(false);
@@ -356,7 +408,7 @@ impl RiskThread {
     }
 
     #[inline]
-    fn publish(&mut self, around: &Surroundings<'_>) -> Result<usize, PlaneError> {
+    fn publish(&mut self, around: &Surroundings) -> Result<usize, PlaneError> {
         if self.risk.events.waits_for().is_none() {
             return Ok(0);
         }
@@ -376,8 +428,8 @@ pub(crate) struct MatchingThread {
 }
 
 impl MatchingThread {
-    pub(crate) fn run(mut self, around: &Surroundings<'_>) -> Result<MatchingSide, PlaneError> {
-        let shared = around.shared;
+    pub(crate) fn run(mut self, around: &Surroundings) -> Result<MatchingSide, PlaneError> {
+        let shared = &*around.shared;
         self.matching.publish(&around.visibility, shared)?;
         around.note_matching(&self.matching);
         loop {
@@ -420,12 +472,12 @@ impl MatchingThread {
     }
 
     #[inline]
-    fn one(&mut self, around: &Surroundings<'_>, sequence: u64, command: &Command) -> Result<(), PlaneError> {
+    fn one(&mut self, around: &Surroundings, sequence: u64, command: &Command) -> Result<(), PlaneError> {
         let Self { matching, made, back, .. } = self;
         made.clear();
-        matching.apply(sequence, command, around.shared, |execution| made.push(*execution));
-        matching.publish(&around.visibility, around.shared)?;
-        hand_over(back, made, around, || matching.publish(&around.visibility, around.shared).map(|_| ()))
+        matching.apply(sequence, command, &around.shared, |execution| made.push(*execution));
+        matching.publish(&around.visibility, &around.shared)?;
+        hand_over(back, made, around, || matching.publish(&around.visibility, &around.shared).map(|_| ()))
     }
 }
 
@@ -434,7 +486,7 @@ impl MatchingThread {
 pub(crate) fn hand_over(
     to: &mut Producer,
     mut left: &[Execution],
-    around: &Surroundings<'_>,
+    around: &Surroundings,
     mut between: impl FnMut() -> Result<(), PlaneError>,
 ) -> Result<(), PlaneError> {
     while !left.is_empty() {
@@ -517,9 +569,9 @@ mod tests {
                 last_ts: 0,
             };
             let input = OrderInput::new(consumer(&input));
-            let shared = VenueShared::default();
+            let shared = Arc::new(VenueShared::default());
             let around = Surroundings {
-                shared: &shared,
+                shared: Arc::clone(&shared),
                 visibility: Visibility { orders: orders.clone(), in_memory: true },
                 journal: None,
                 wait: Wait::Park,

@@ -25,6 +25,9 @@ pub enum VenueDurability {
 pub enum VenueLayout {
     /// One for risk and matching.
     Fused,
+    /// One for risk, matching and the market data engine that is started with [`crate::EngineOptions::thread`], by turns: for two to four
+    /// cores, of which it leaves all others to strategies.
+    Together,
     /// One each; with several shards one for each of them, and one more that puts in order what they say.
     Split,
 }
@@ -33,7 +36,7 @@ impl VenueLayout {
     /// Its threads with so many shards, the journal's left out.
     pub const fn threads(self, shards: u32) -> usize {
         match self {
-            Self::Fused => 1,
+            Self::Fused | Self::Together => 1,
             Self::Split if shards > 1 => shards as usize + 2,
             Self::Split => 2,
         }
@@ -78,7 +81,8 @@ pub struct VenueEngineOptions {
     /// Threads that match, 1 to 16: each has the instruments whose number divided by this leaves its own. More than one need
     /// [`VenueLayout::Split`]. What is published, journaled and saved is the same for any number.
     pub shards: u32,
-    /// How the threads wait. [`Wait::Spin`] is [`Wait::Hybrid`] where the machine has less than two cores more than threads.
+    /// How the threads wait. [`Wait::Spin`] is [`Wait::Hybrid`] where the machine has less than two cores more than threads. Together with
+    /// others in one thread, that thread waits as the most eager of them would, and looks some time before it sleeps.
     pub wait: Wait,
     /// Of a venue that begins; one that is there keeps its own.
     pub sizes: VenueSizes,

@@ -47,8 +47,8 @@ pub(crate) struct ShardThread {
 }
 
 impl ShardThread {
-    pub(crate) fn run(mut self, around: &Surroundings<'_>) -> Result<Venue, PlaneError> {
-        let shared = around.shared;
+    pub(crate) fn run(mut self, around: &Surroundings) -> Result<Venue, PlaneError> {
+        let shared = &*around.shared;
         loop {
             if shared.has_failed() {
                 return Err(PlaneError::OtherThread);
@@ -71,7 +71,7 @@ impl ShardThread {
         Ok(self.venue)
     }
 
-    fn turn(&mut self, around: &Surroundings<'_>) -> Result<(), PlaneError> {
+    fn turn(&mut self, around: &Surroundings) -> Result<(), PlaneError> {
         let Self { input, venue, out, said } = self;
         if input.missed() > 0 {
             return Err(PlaneError::MatchingMissed { count: input.missed() });
@@ -110,8 +110,8 @@ pub(crate) struct MergeThread {
 
 impl MergeThread {
     /// Gives the number of the last execution.
-    pub(crate) fn run(mut self, around: &Surroundings<'_>) -> Result<u64, PlaneError> {
-        let shared = around.shared;
+    pub(crate) fn run(mut self, around: &Surroundings) -> Result<u64, PlaneError> {
+        let shared = &*around.shared;
         self.publish(around)?;
         self.note(around);
         loop {
@@ -179,7 +179,7 @@ impl MergeThread {
     }
 
     /// Numbers what all parts have done, and shows it to risk.
-    fn merge(&mut self, around: &Surroundings<'_>) -> Result<(), PlaneError> {
+    fn merge(&mut self, around: &Surroundings) -> Result<(), PlaneError> {
         let Self { merge, executions, back, made, stages_every: every, .. } = self;
         made.clear();
         merge.merge(&mut |execution| {
@@ -190,15 +190,15 @@ impl MergeThread {
             }
         });
         hand_over(back, made, around, || {
-            publish_executions(executions, *every, &around.visibility, around.shared).map(|_| ())
+            publish_executions(executions, *every, &around.visibility, &around.shared).map(|_| ())
         })
     }
 
-    fn publish(&mut self, around: &Surroundings<'_>) -> Result<usize, PlaneError> {
-        publish_executions(&mut self.executions, self.stages_every, &around.visibility, around.shared)
+    fn publish(&mut self, around: &Surroundings) -> Result<usize, PlaneError> {
+        publish_executions(&mut self.executions, self.stages_every, &around.visibility, &around.shared)
     }
 
-    fn note(&self, around: &Surroundings<'_>) {
+    fn note(&self, around: &Surroundings) {
         let next_due = self.inputs.iter().map(|input| input.next_due).min().unwrap_or(i64::MAX);
         let (executed, published) = (self.merge.execution_count(), self.executions.published());
         around.note_executions(executed, published, next_due, self.merge.applied());

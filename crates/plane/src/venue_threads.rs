@@ -21,6 +21,8 @@ use crate::matching_side::MatchingSide;
 use crate::order_input::OrderInput;
 use crate::release::Visibility;
 use crate::risk_side::{RiskSide, Timers};
+use crate::turns::{EngineThread, ended};
+use crate::venue_in_turns::{VenueEnd, VenueInTurns};
 use crate::venue_loops::{Fused, MatchingThread, RiskThread, Surroundings};
 use crate::venue_options::{SHARDS_MAX, VenueEngineOptions};
 use crate::venue_recovery::ring_of;
@@ -33,6 +35,7 @@ type Thread<T> = JoinHandle<Result<T, PlaneError>>;
 #[derive(Debug)]
 pub(crate) enum Threads {
     Fused(Thread<(RiskSide, MatchingSide)>),
+    Together(VenueEnd, EngineThread),
     Split(Thread<RiskSide>, Thread<MatchingSide>),
     Sharded { risk: Thread<RiskSide>, shards: Vec<Thread<Venue>>, merge: Thread<u64> },
 }
@@ -42,6 +45,11 @@ impl Threads {
     pub(crate) fn join(self) -> Result<(RiskSide, Venue), PlaneError> {
         match self {
             Self::Fused(thread) => joined(thread).map(|(risk, matching)| (risk, matching.venue)),
+            Self::Together(end, thread) => {
+                let (risk, matching) = ended(&end)?;
+                drop(thread);
+                Ok((risk, matching.venue))
+            }
             Self::Split(risk, matching) => {
                 let (risk, matching) = both(joined(risk), joined(matching))?;
                 Ok((risk, matching.venue))
@@ -113,6 +121,21 @@ impl Starting<'_> {
         forget_others(&orders, &[])?;
         let fused = Fused { input, risk, matching, made: Vec::with_capacity(1024) };
         Ok(Threads::Fused(self.thread(("venue", "venue"), 0, move |around| fused.run(around))?))
+    }
+
+    /// One for risk, matching and whatever else is let into it.
+    pub(crate) fn together(&mut self, parts: Parts) -> Result<Threads, PlaneError> {
+        let Parts { input, risk, matching, orders } = parts;
+        forget_others(&orders, &[])?;
+        let fused = Fused { input, risk, matching, made: Vec::with_capacity(1024) };
+        let (shared, visibility, journal) = (Arc::clone(&self.shared), self.visibility.clone(), self.journal.clone());
+        let around = Surroundings { shared, visibility, journal, wait: self.wait, timers: self.timers };
+        let (engine, end) = VenueInTurns::new(fused, around);
+        let thread = EngineThread::start();
+        let cpu = self.options.cpus.first().copied();
+        let pinned = thread.add(Box::new(engine), self.wait, cpu, self.confinement)?;
+        self.in_force.extend(pinned.map(|effect| ("venue".to_owned(), effect)));
+        Ok(Threads::Together(end, thread))
     }
 
     /// One for risk and one for matching.
@@ -202,7 +225,7 @@ impl Starting<'_> {
         &mut self,
         (name, part): (&str, &str),
         index: usize,
-        work: impl FnOnce(&Surroundings<'_>) -> Result<T, PlaneError> + Send + 'static,
+        work: impl FnOnce(&Surroundings) -> Result<T, PlaneError> + Send + 'static,
     ) -> Result<Thread<T>, PlaneError> {
         let (shared, visibility, journal) = (Arc::clone(&self.shared), self.visibility.clone(), self.journal.clone());
         let (wait, timers, confinement) = (self.wait, self.timers, self.confinement);
@@ -217,7 +240,7 @@ impl Starting<'_> {
                     let goes_on = confined.is_ok();
                     // Who starts it waits for this.
                     let _ = told.send((pinned, confined));
-                    let around = Surroundings { shared: &shared, visibility, journal, wait, timers };
+                    let around = Surroundings { shared: Arc::clone(&shared), visibility, journal, wait, timers };
                     let result = catch_unwind(AssertUnwindSafe(|| {
                         if goes_on { work(&around) } else { Err(PlaneError::OtherThread) }
                     }))

@@ -27,7 +27,8 @@ use tidebook_types::{
 use venue::{FUSED, Layout, Place, SPLIT, assert_published, held, journaled, sizes, wait_for};
 use zerocopy::IntoBytes;
 
-const LAYOUTS: [Layout; 4] = [FUSED, SPLIT, (VenueLayout::Split, 2), (VenueLayout::Split, 4)];
+const LAYOUTS: [Layout; 5] =
+    [FUSED, (VenueLayout::Together, 1), SPLIT, (VenueLayout::Split, 2), (VenueLayout::Split, 4)];
 
 /// An instrument that trades and two accounts with cash and holdings.
 fn opening() -> Vec<Command> {
@@ -102,7 +103,7 @@ fn a_venue_started_again_goes_on_with_the_next_command_and_the_next_numbers_also
     let (place, mut flow) = (Place::new(), Flow::new(11, 20));
     let mut before = None;
     for round in 0..8 {
-        let engine = place.start(LAYOUTS[round % 5 % 4]);
+        let engine = place.start(LAYOUTS[round % 6 % 5]);
         assert_eq!(engine.beginning().made_anew, [], "round {round}");
         if let Some(before) = before {
             let beginning = engine.beginning();
@@ -462,6 +463,7 @@ fn shards_that_cannot_be_are_refused_before_anything_is_opened() {
         ((VenueLayout::Split, 0), "shards = 0: must be 1 to 16, and more than 1 only with layout split"),
         ((VenueLayout::Split, 17), "shards = 17: must be 1 to 16, and more than 1 only with layout split"),
         ((VenueLayout::Fused, 2), "shards = 2: must be 1 to 16, and more than 1 only with layout split"),
+        ((VenueLayout::Together, 2), "shards = 2: must be 1 to 16, and more than 1 only with layout split"),
     ] {
         let error = VenueEngine::start(place.options(layout)).unwrap_err();
         assert_eq!(error.to_string(), message);

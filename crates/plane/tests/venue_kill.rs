@@ -26,8 +26,13 @@ use tidebook_types::{Command, Execution, Record};
 use venue::{FUSED, Layout, Place, SPLIT, assert_published, journaled, options_in, sizes, wait_for};
 
 const CHILD: &str = "TIDEBOOK_CHILD";
-const LAYOUTS: [(&str, Layout); 4] =
-    [("fused", FUSED), ("split", SPLIT), ("2 shards", (VenueLayout::Split, 2)), ("3 shards", (VenueLayout::Split, 3))];
+const LAYOUTS: [(&str, Layout); 5] = [
+    ("fused", FUSED),
+    ("together", (VenueLayout::Together, 1)),
+    ("split", SPLIT),
+    ("2 shards", (VenueLayout::Split, 2)),
+    ("3 shards", (VenueLayout::Split, 3)),
+];
 
 fn main() {
     if std::env::var_os(CHILD).is_some() {

@@ -15,6 +15,7 @@ use tidebook_types::Health;
 
 use crate::decoder::venue_of;
 use crate::errors::{self, Raised};
+use crate::venue_engine::VenueEngine;
 
 impl From<PlaneError> for Raised {
     fn from(error: PlaneError) -> Self {
@@ -45,7 +46,7 @@ pub struct MarketDataEngine(Mutex<Option<tidebook_plane::MarketDataEngine>>);
 impl MarketDataEngine {
     #[new]
     #[pyo3(signature = (feeds, rings_dir, *, venue=None, snapshots_dir=None, wait="park", stages_every=32, cpu=None, lock_memory=false, huge_pages=false,
-        numa_node=None, seccomp="off"))]
+        numa_node=None, seccomp="off", beside=None))]
     #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
     fn new(
         py: Python<'_>,
@@ -60,6 +61,7 @@ impl MarketDataEngine {
         huge_pages: bool,
         numa_node: Option<u32>,
         seccomp: &str,
+        beside: Option<&VenueEngine>,
     ) -> PyResult<Self> {
         let mut feeds = feeds
             .into_iter()
@@ -71,7 +73,8 @@ impl MarketDataEngine {
         let (wait, confinement) = (wait_of(wait)?, confinement_of(seccomp)?);
         let memory = MemoryTuning { lock: lock_memory, huge_pages, numa_node };
         let venue = venue.map(|(journal_dir, names_file)| VenueSource { journal_dir, names_file, snapshots_dir });
-        let options = EngineOptions { feeds, venue, rings_dir, wait, stages_every, cpu, memory, confinement };
+        let thread = beside.map(VenueEngine::thread).transpose()?;
+        let options = EngineOptions { feeds, venue, rings_dir, wait, thread, stages_every, cpu, memory, confinement };
         py.detach(|| tidebook_plane::MarketDataEngine::start(options))
             .map(|engine| Self(Mutex::new(Some(engine))))
             .map_err(|error| Raised::from(error).into())

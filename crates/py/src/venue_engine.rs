@@ -7,7 +7,7 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tidebook_plane::{
-    PlaneError, VenueBeginning, VenueDurability, VenueEngineOptions, VenueLayout, VenueRings, VenueSizes,
+    EngineThread, PlaneError, VenueBeginning, VenueDurability, VenueEngineOptions, VenueLayout, VenueRings, VenueSizes,
     VenueSizesError, VenueStage, VenueTime,
 };
 use tidebook_ring::Wait;
@@ -42,6 +42,15 @@ fn stopped() -> Raised {
 }
 
 impl VenueEngine {
+    /// The thread that others may run in too.
+    pub(crate) fn thread(&self) -> PyResult<EngineThread> {
+        let thread = self.with(|engine| engine.thread().cloned())?;
+        thread.ok_or_else(|| {
+            let message = "beside: the venue's threads are its own; start its engine with layout = \"together\"";
+            Raised::new(errors::CHANNEL, message.to_owned()).into()
+        })
+    }
+
     fn with<T>(&self, work: impl FnOnce(&tidebook_plane::VenueEngine) -> T) -> PyResult<T> {
         let engine = self.0.lock().expect("an engine call does not panic");
         Ok(engine.as_ref().map(work).ok_or_else(stopped)?)
@@ -88,7 +97,8 @@ impl VenueEngine {
         options.snapshots_dir = snapshots_dir;
         options.durability =
             word("durability", durability, &[("wal", VenueDurability::Wal), ("memory", VenueDurability::Memory)])?;
-        let layouts = [("fused", VenueLayout::Fused), ("split", VenueLayout::Split)];
+        let layouts =
+            [("together", VenueLayout::Together), ("fused", VenueLayout::Fused), ("split", VenueLayout::Split)];
         options.layout = layout.map(|layout| word("layout", layout, &layouts)).transpose()?;
         options.shards = shards;
         options.wait = wait.map_or(Ok(Wait::Park), wait_of)?;
@@ -220,6 +230,7 @@ impl VenueEngine {
 
 const fn layout_of(found: &VenueBeginning) -> &'static str {
     match found.layout {
+        VenueLayout::Together => "together",
         VenueLayout::Fused => "fused",
         VenueLayout::Split => "split",
     }

@@ -201,18 +201,19 @@ class VenueSettings(Section):
     """The node's own venue: its engine, and the gateway that takes orders for it."""
 
     enabled: bool = Field(default=True, description="Run the venue. One that nobody uses sleeps.")
-    topology: Literal["auto", "fused", "split", "process"] = Field(
+    topology: Literal["auto", "together", "fused", "split", "process"] = Field(
         default="auto",
-        description="`fused`: risk and matching in one thread; `split`: each in its own; `auto`: `split` where the machine has cores for "
-        "it, else `fused`; `process`: as `auto`, in a process of its own, which is started again when it ends by itself. What is published "
+        description="`fused`: risk and matching in one thread; `together`: market data in that thread too, by turns, for two to four cores; "
+        "`split`: risk and matching each in its own; `auto`: `split` where the machine has cores for it, else `fused`; `process`: as `auto`, "
+        "in a process of its own, which is started again when it ends by itself. What is published "
         "and journaled is the same, so it may be another at each start.",
     )
     shards: int = Field(
         default=1,
         ge=1,
         le=16,
-        description="Threads that match, each the instruments whose number modulo this is its own; above 1 for all but `fused`, on "
-        "machines with two cores more than these. Also free to change at each start.",
+        description="Threads that match, each the instruments whose number modulo this is its own; above 1 for all but `fused` and "
+        "`together`, on machines with two cores more than these. Also free to change at each start.",
     )
     wait: Literal["park", "hybrid", "spin"] = Field(
         default="park", description="How its threads wait for commands, as `engine.wait`."
@@ -273,8 +274,8 @@ class VenueSettings(Section):
 
     @model_validator(mode="after")
     def _shards_are_threads(self) -> Self:
-        if self.shards > 1 and self.topology == "fused":
-            raise ValueError(f"shards = {self.shards} need another topology: fused is one thread")
+        if self.shards > 1 and self.topology in ("fused", "together"):
+            raise ValueError(f"shards = {self.shards} need another topology: {self.topology} is one thread")
         return self
 
 

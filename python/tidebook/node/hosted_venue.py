@@ -235,6 +235,12 @@ class HostedVenue:
         """What a market data engine makes `md.*` of its instruments of: the journal of `orders`, and the file of their names."""
         return self.journal, self._names_file
 
+    def shared_engine(self) -> VenueEngine | None:
+        """The engine in whose thread market data takes turns; None where it has a thread of its own."""
+        if isinstance(self.engine, VenueEngine) and self.engine.recovery["layout"] == "together":
+            return self.engine
+        return None
+
     def status(self) -> dict[str, Any]:
         """What the engine says of itself."""
         process = self.engine.process if isinstance(self.engine, EngineProcess) else None
@@ -295,7 +301,7 @@ def _engine(plan: VenuePlan, data: Path, journal: Path, rings: Path) -> VenueEng
         rings_dir=str(rings),
         journal_dir=str(journal),
         snapshots_dir=str(snapshots_directory(data)),
-        layout=settings.topology if settings.topology in ("fused", "split") else None,
+        layout=settings.topology if settings.topology in ("together", "fused", "split") else None,
         shards=settings.shards,
         wait=settings.wait,
         recheck=settings.recheck,

@@ -284,6 +284,7 @@ def _engine(
         huge_pages=settings.huge_pages,
         numa_node=settings.numa_node,
         seccomp=settings.seccomp,
+        beside=None if venue is None else venue.shared_engine(),
     )
     for feed, behind, refused in engine.taken_up:
         for reason in refused:

@@ -56,7 +56,7 @@ impl Bare {
             })
         };
         let hops = match layout {
-            VenueLayout::Fused => vec![hop(&input, &[&orders, &out])],
+            VenueLayout::Fused | VenueLayout::Together => vec![hop(&input, &[&orders, &out])],
             VenueLayout::Split => vec![hop(&input, &[&orders]), hop(&orders, &[&out])],
         };
         let options = ConsumerOptions::named("").start(Start::Earliest).policy(Policy::Overwrite);

@@ -6,7 +6,7 @@
 //! | `bare <fused\|split> <wait> <per_s> <count>` | commands over the rings and threads of a venue that only hand on |
 //! | `venue <fused\|split> <wait> <per_s> <count>` | commands through a venue without a journal |
 //! | `journal <fused\|split> <wait> <per_s> <count> <directory>` | the same with a journal in the directory, then bare syncs of the batches it made |
-//! | `trade <fused\|split> <wait> <per_s> <count>` | messages of a feed, their records, orders, executions |
+//! | `trade <together\|fused\|split> <wait> <per_s> <count>` | messages of a feed, their records, orders, executions |
 //!
 //! `wait` is spin, hybrid or park. Each line on standard input is one measurement: `round`; of `venue` and `journal` also `batch N`, which sends N
 //! commands and sleeps until the last of them is executed; of `journal` also `at once N`, N commands without a pace. What was measured comes back as
@@ -35,7 +35,7 @@ use tidebook_ring::Wait;
 use trade::Trader;
 
 const USAGE: &str =
-    "venue_chain <bare|venue|journal|trade> <fused|split> <spin|hybrid|park> <per_s> <count> [directory]";
+    "venue_chain <bare|venue|journal|trade> <together|fused|split> <spin|hybrid|park> <per_s> <count> [directory]";
 
 /// What takes rounds.
 trait Measured {
@@ -61,6 +61,7 @@ fn main() {
     let word = |index: usize| words.get(index).map_or_else(|| panic!("{USAGE}"), String::as_str);
     let number = |index: usize| word(index).parse::<u64>().unwrap_or_else(|error| panic!("{USAGE}: {error}"));
     let layout = match word(1) {
+        "together" => VenueLayout::Together,
         "fused" => VenueLayout::Fused,
         "split" => VenueLayout::Split,
         other => panic!("{other}: {USAGE}"),

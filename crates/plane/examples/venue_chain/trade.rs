@@ -52,9 +52,11 @@ impl Trader {
         let ring = Ring::create(&path, &RingOptions::frames(1 << 20).parking(true)).expect("a ring");
         let mut feed = ring.producer().expect("a producer");
         write(&mut feed, MessageKind::State, br#"{"event":"connected"}"#);
+        let venue = Running::start(rings, &rings.join("orders"), layout, wait, VenueDurability::Memory);
         let source = FeedSource { venue: Venue::Binance, journal_dir: rings.join("none"), snapshots_dir: None };
         let mut options = EngineOptions::new(vec![source], rings.to_owned());
         (options.wait, options.stages_every) = (wait, 1);
+        options.thread = venue.engine.thread().cloned();
         let market_data = MarketDataEngine::start(options).unwrap_or_else(|error| panic!("{error}"));
         while !market_data.status().feeds[0].live {
             std::thread::sleep(Duration::from_millis(1));
@@ -62,7 +64,6 @@ impl Trader {
         let options = ConsumerOptions::named("").start(Start::Latest).policy(Policy::Overwrite);
         let trades =
             Ring::open(rings.join("md.trades.ring")).expect("md.trades").consumer(&options).expect("a consumer");
-        let venue = Running::start(rings, &rings.join("orders"), layout, wait, VenueDurability::Memory);
         Self { market_data, venue, feed, trades, sent: 0 }
     }
 
