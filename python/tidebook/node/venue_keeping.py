@@ -27,6 +27,7 @@ from tidebook.gateway.lives_file import Saved
 from tidebook.node.directory import (
     MARKET_DATA_STATES,
     VENUE_CHANNEL,
+    is_of_node,
     journal_directory,
     snapshots_directory,
     venue_lives_before_file,
@@ -240,13 +241,13 @@ def _file(path: Path) -> _File:
 
 
 def why_no_start(data: Path) -> str | None:
-    """Why no node could go on with the `orders` of a directory whose first commands are gone; None where one could.
+    """Why no node could go on with the `orders` of a directory whose first commands are gone; None where one could, or has no venue.
 
     Raises: JournalError and its kinds; SnapshotMismatchError; OSError.
     """
-    keeping = OrdersKeeping(data, OrdersPlan())
-    first = inspect_journal(journal_directory(data, VENUE_CHANNEL))["first_sequence"]
-    if first <= 1:
+    keeping, journal = OrdersKeeping(data, OrdersPlan()), journal_directory(data, VENUE_CHANNEL)
+    first = inspect_journal(journal)["first_sequence"]
+    if first <= 1 or not is_of_node(journal):
         return None
     for kind, of in ((VENUE_CHANNEL, "venue"), (MARKET_DATA_STATES, "venue's market data")):
         if not keeping.usable(kind):
