@@ -19,6 +19,7 @@ import tidebook as tb
 from tests.node.test_live import derived_trades, node, stored_trades, wait_for
 from tests.node.test_live import rings as rings
 from tidebook import persistence
+from tidebook._core import Ring
 from tidebook.node.presence import owning
 from tidebook.node.storing import stored_position
 
@@ -50,8 +51,11 @@ def messages(data: Path) -> list[bytes]:
 
 
 def life(data: Path, rings: Path, end: signal.Signals) -> None:
-    """A life of the node that stores something new."""
+    """A life of the node that stores something new, of what its ring held before too."""
     before = stored_position(data, CHANNEL) if (data / "_manifest").is_dir() else 0
+    ring = rings / "default" / f"{CHANNEL}.ring"
+    if ring.exists():
+        before = max(before, Ring.open(ring).published)
     with node(data, rings, *OPTIONS) as (process, _):
         wait_for(lambda: (data / "_manifest").is_dir() and stored_position(data, CHANNEL) > before + 200)
         process.send_signal(end)
@@ -66,7 +70,7 @@ def assert_rows_are_those_of_the_journal(data: Path) -> None:
     assert tb.open(data).verify().ok
 
 
-@pytest.mark.timeout(360)  # six nodes, each of which writes a whole segment of zeros
+@pytest.mark.timeout(360)  # seven nodes, each of which writes a whole segment of zeros
 def test_a_node_that_is_restored_elsewhere_and_in_place_beside_its_old_rings_loses_and_repeats_nothing(
     tmp_path: Path, rings: Path
 ) -> None:
@@ -97,9 +101,13 @@ def test_a_node_that_is_restored_elsewhere_and_in_place_beside_its_old_rings_los
     assert gone_on[: len(original)] == original
     assert_rows_are_those_of_the_journal(copy)
 
-    # In place, where the ring holds all that is missing.
+    # In place, where the ring holds all that is missing: one of the epoch in which the copy was made.
+    again = tmp_path / "again"
+    assert tidebook(rings, "backup", again, "--data", copy).returncode == 0
+    life(copy, rings, signal.SIGKILL)
+    gone_on = messages(copy)
     shutil.rmtree(copy)
-    assert tidebook(rings, "restore", backups, "--data", copy).returncode == 0
+    assert tidebook(rings, "restore", again, "--data", copy).returncode == 0
     told = tidebook(rings, "status", "--data", copy)
     assert told.returncode == 1
     assert (
@@ -169,9 +177,9 @@ def test_a_ledger_of_epoch_and_sequence_has_every_message_that_a_restored_journa
             assert not done.stderr or "was put back from a copy" in done.stderr
 
     def kept() -> list[list[str]]:
-        """Of each epoch, in the order of the sequences."""
+        """Of each epoch, in the order in which they were kept."""
         with sqlite3.connect(tmp_path / "ledger.db") as ledger:
-            rows = ledger.execute("SELECT epoch, text FROM orders ORDER BY length(epoch), epoch, sequence").fetchall()
+            rows = ledger.execute("SELECT epoch, text FROM orders ORDER BY rowid").fetchall()
         return [[text for of, text in rows if of == epoch] for epoch in dict.fromkeys(epoch for epoch, _ in rows)]
 
     data, backups = tmp_path / "data", tmp_path / "backups"

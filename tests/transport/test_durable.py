@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 import tidebook as tb
+from tests import confined
+from tidebook import persistence
 from tidebook._core import JournalReader
 from tidebook.errors import (
     ChannelError,
@@ -526,17 +528,18 @@ def test_a_journal_that_was_put_back_by_hand_gives_no_number_twice_in_one_epoch(
     assert written(4, 5) == first
     shutil.rmtree(wal)
     copy(older, wal)
-    # The ring of this boot has what the copy lacks: nothing is lost, and no number has another message.
-    assert written(6) == first
+    # The ring of this boot has what the copy lacks: nothing is lost. Nothing in it says that nobody has gone on without it.
+    with_ring = written(6)
+    assert with_ring >> 32 > first >> 32
     assert journaled(wal) == [1, 2, 3, 4, 5, 6]
-    assert caplog.text == ""
+    assert "was put back from a copy" in caplog.text
     tb.open_channel("numbers", directory=rings).remove()
     shutil.rmtree(wal)
     copy(older, wal)
     second = written(4)
     assert second >> 32 > first >> 32
+    assert second != with_ring
     assert second & 0xFFFFFFFF == first & 0xFFFFFFFF
-    assert "was put back from a copy" in caplog.text
     assert written(5) == second
     tb.open_channel("numbers", directory=rings).remove()
     copy(wal, tmp_path / "moved")
@@ -547,6 +550,82 @@ def test_a_journal_that_was_put_back_by_hand_gives_no_number_twice_in_one_epoch(
     )
     assert adopted.stdout == f"{wal / 'numbers'}: keeps epoch {second >> 32}, behind message 5\n", adopted.stderr
     assert written(6) == second
+
+
+@pytest.mark.parametrize("restored", [False, True], ids=["copied by hand", "restored"])
+def test_two_nodes_that_go_on_by_turns_with_a_copy_give_no_number_twice_in_one_epoch(
+    rings: Path, tmp_path: Path, restored: bool
+) -> None:
+    """Method: the copy is of what the first node wrote, the second goes on, the copy is put back, and the first goes on beside its ring,
+    which has all that the copy has and knows nothing of the second.
+    """
+    data, copy = tmp_path / "data", tmp_path / "copy"
+    given: dict[tuple[int, int], bytes] = {}
+
+    def goes_on(node: str, *messages: bytes) -> None:
+        channel = tb.create_channel(
+            "orders", {"durability": "wal", "wal_dir": data / "journal"}, directory=rings / node
+        )
+        with tb.open_producer(channel) as producer:
+            epoch = producer.channel.ring.epoch
+            for text in messages:
+                sequence = producer.write(text, wait="durable")
+                assert isinstance(sequence, int)
+                place = (epoch, sequence)
+                assert place not in given, f"{text!r} and {given[place]!r} have one number"
+                given[place] = text
+
+    def tidebook(*words: str | Path) -> None:
+        command = [sys.executable, "-m", "tidebook", *map(str, words)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+    goes_on("first", b"a1", b"a2", b"a3")
+    if restored:
+        tidebook("backup", copy, "--data", data)
+    else:
+        subprocess.run(["cp", "-a", str(data), str(copy)], check=True)
+    goes_on("second", b"b1", b"b2")
+    shutil.rmtree(data)
+    if restored:
+        tidebook("restore", copy, "--data", data)
+    else:
+        subprocess.run(["cp", "-a", str(copy), str(data)], check=True)
+    goes_on("first", b"c1", b"c2", b"c3")
+    # The ring of the second is stale by now, and of another epoch.
+    goes_on("second", b"d1")
+    goes_on("first", b"e1")
+    assert sorted(given.values()) == [b"a1", b"a2", b"a3", b"b1", b"b2", b"c1", b"c2", b"c3", b"d1", b"e1"]
+    held = [bytes(message) for _, message in persistence.read(data / "journal" / "orders")]
+    assert held == [b"a1", b"a2", b"a3", b"c1", b"c2", b"c3", b"d1", b"e1"]
+
+
+READ_ONLY = """
+import sys
+import tidebook as tb
+from tests import confined
+from tidebook import persistence
+confined.read_only()
+journal = sys.argv[1]
+print([bytes(message) for _, message in persistence.read(journal)])
+try:
+    persistence.adopt(journal)
+except tb.errors.JournalError as error:
+    print(error)
+"""
+
+
+def test_on_a_read_only_file_system_a_journal_is_read_and_who_would_write_it_is_told_that(
+    rings: Path, tmp_path: Path
+) -> None:
+    """Method: the kernel answers each opening to write as such a file system does."""
+    with tb.open_producer(tb.create_channel("numbers", options(tmp_path, dtype=None), directory=rings)) as producer:
+        producer.write(b"one", wait="durable")
+    read, refused = confined.run(READ_ONLY, tmp_path / "numbers").splitlines()
+    assert read == "[b'one']"
+    place = f"lock {tmp_path}/numbers/lock: the file system is read-only"
+    assert refused.startswith(place)
+    assert "`tidebook journal ls`, `dump` and `export`" in refused
 
 
 KILLED = """

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tidebook_journal::storage::{Directory, Storage};
 use tidebook_journal::{
     JournalError, JournalOptions, JournalReader, JournalThread, JournalWriter, ReaderOptions, RecoveryReport,
-    SyncPolicy, Verified, configurations_storage, inspect_storage, is_put_back, verify_storage,
+    SyncPolicy, Verified, configurations_storage, is_put_back, mark_put_back_storage, verify_storage,
 };
 use tidebook_ring::{Consumer, ConsumerOptions, Mode, Producer, Ring, RingError, RingKind, RingOptions, RingView};
 
@@ -126,6 +126,8 @@ pub struct Channel {
 
 /// Why a ring cannot stay that another directory's journal belongs to.
 const OTHER_JOURNAL: &str = "it belongs to another journal";
+/// Why a ring cannot stay whose journal was put back.
+const PUT_BACK: &str = "its journal was put back from a copy, and goes on in an epoch of its own";
 
 impl Channel {
     /// Opens the channel whose ring is the file `ring_path` and whose journal the directory `journal_path`, making
@@ -184,18 +186,19 @@ impl Channel {
 
         if let Some(ring) = &found {
             refuse_if_other_copy_is_written(ring, &journal_path)?;
+            if is_put_back(&**storage)? {
+                // It is of the epoch that ends here, and made anew.
+                refuse_if_open(ring, PUT_BACK)?;
+            }
         }
 
         let mut journal_options = options.journal.clone();
         journal_options.configuration = configuration::text(options);
         if let Some(ring) = &found {
             journal_options.evidence = journal_options.evidence.max(ring.durable());
+            journal_options.epoch_known = epoch_of(ring);
         }
-        journal_options.keeps_epoch = match &found {
-            Some(ring) => is_put_back(&**storage)? && has_all_of(ring, storage)?,
-            None => false,
-        };
-        let (mut writer, journal_report) =
+        let Opened { mut writer, report: journal_report, mut replayed } =
             open_journal(storage, journal_options, options, found.as_ref(), ring_path, &journal_path)?;
         options.check(writer.payload_size_bytes_max() as u64)?;
 
@@ -211,7 +214,7 @@ impl Channel {
             remove_if_there(&staging_path(ring_path))?;
         }
         let staged = replay_staging(ring_path, &mut writer, storage, &journal_path)?;
-        let mut replayed = staged.count;
+        replayed += staged.count;
         if let Some(ring) = &found {
             let next = writer.next_sequence();
             let fault = match staged.fault {
@@ -226,12 +229,6 @@ impl Channel {
                     fault
                 }
             };
-            if ring.durable() >= writer.next_sequence() && ring.info().epoch == ring_epoch(&writer) {
-                // What was to come from the ring could not be read there.
-                writer.sync()?;
-                let journal_last = writer.next_sequence() - 1;
-                return Err(ring_ahead(ring, &journal_path, journal_last));
-            }
             if let Some((reason, lost)) = fault {
                 discarded = Some(discard(ring, &reason, lost)?);
             }
@@ -345,8 +342,17 @@ impl Channel {
     }
 }
 
-/// Opens the journal with what its ring knows to be durable. One that is whole and ends before that was put back from a copy:
-/// where the ring still holds all that is missing, it is opened to be given it.
+/// A journal that was opened.
+struct Opened {
+    writer: JournalWriter,
+    report: RecoveryReport,
+    /// Messages that it lacked as a copy of one that went on, and has now.
+    replayed: u64,
+}
+
+/// Opens the journal with what its ring knows to be durable. One that is whole and ends before that was put back from a copy, whoever
+/// did it and however: where the ring still holds all that is missing, it is given that, in the epoch in which it was acknowledged. Then
+/// it goes on in one of its own, as the ring does not know whether somebody else has gone on with the journal since.
 fn open_journal(
     storage: &Arc<dyn Storage>,
     journal_options: JournalOptions,
@@ -354,14 +360,15 @@ fn open_journal(
     ring: Option<&Ring>,
     ring_path: &Path,
     journal_path: &Path,
-) -> Result<(JournalWriter, RecoveryReport), ChannelError> {
+) -> Result<Opened, ChannelError> {
     let is_ours = |journal: &dyn Storage| {
         refuse_other_layout(journal, &options.ring, journal_path)?;
         other_nodes::refuse_if_one_has_more(ring_path, storage, journal_path)
     };
     let error = match JournalWriter::open_if(Arc::clone(storage), journal_options.clone(), is_ours) {
         Err(ChannelError::Journal(error @ JournalError::Damaged { .. })) => error,
-        other => return other,
+        Ok((writer, report)) => return Ok(Opened { writer, report, replayed: 0 }),
+        Err(other) => return Err(other),
     };
     let Some(ring) = ring else { return Err(error.into()) };
     // By its own proof alone, and changing nothing.
@@ -372,22 +379,28 @@ fn open_journal(
         return Err(error.into());
     }
     let oldest = ring.status()?.oldest;
-    let continues = ring.info().epoch >> 32 == u64::from(journal.epoch);
+    let continues = epoch_of(ring) == journal.epoch;
     // The last message of the journal, if it has any, has to be in the ring too: nothing else says that both are of one history.
     if !continues || oldest > last.max(1) || !shares_last(ring, storage, last)? {
         return Err(ring_ahead(ring, journal_path, last));
     }
-    let journal_options = JournalOptions { evidence: options.journal.evidence, ..journal_options };
-    JournalWriter::open_if(Arc::clone(storage), journal_options, is_ours)
-}
-
-/// Whether a ring knows everything that a journal, put back from a copy, has acknowledged in its epoch: it is of that epoch and ends
-/// no earlier, with the same message where the journal does.
-fn has_all_of(ring: &Ring, storage: &Arc<dyn Storage>) -> Result<bool, ChannelError> {
-    let journal = inspect_storage(storage)?;
-    let is_of_epoch = ring.info().epoch >> 32 == u64::from(journal.epoch);
-    let last = journal.last_sequence;
-    Ok(is_of_epoch && ring.published() >= last && shares_last(ring, storage, last)?)
+    refuse_if_open(ring, PUT_BACK)?;
+    let evidence = options.journal.evidence;
+    let journal_options = JournalOptions { evidence, epoch_later: true, ..journal_options };
+    let is_ours_and_marked = |journal: &dyn Storage| {
+        is_ours(journal)?;
+        // Before anything is added: whoever finds it without the ring, and with a part of this, knows it for a copy.
+        Ok::<_, ChannelError>(mark_put_back_storage(journal)?)
+    };
+    let (mut writer, mut report) = JournalWriter::open_if(Arc::clone(storage), journal_options, is_ours_and_marked)?;
+    let replayed = replay_durable(ring, &mut writer)?;
+    writer.sync()?;
+    if writer.durable() < ring.durable() {
+        // What was to come from the ring could not be read there.
+        return Err(ring_ahead(ring, journal_path, writer.durable()));
+    }
+    report.epoch_behind_copy = Some(writer.begin_epoch()?);
+    Ok(Opened { writer, report, replayed })
 }
 
 /// What is read of a journal later is read with the layout that its newest messages have.
@@ -397,6 +410,11 @@ fn refuse_other_layout(storage: &dyn Storage, ring: &RingOptions, journal: &Path
         Some((found, None)) => Err(ChannelError::OtherLayout { journal: journal.to_owned(), expected, found }),
         _ => Ok(()),
     }
+}
+
+/// Epoch of the journal that a ring continues.
+fn epoch_of(ring: &Ring) -> u32 {
+    (ring.info().epoch >> 32) as u32
 }
 
 /// Epoch of a ring that continues this journal: the journal's epoch above, its id below.
@@ -411,6 +429,23 @@ pub(crate) fn belongs(ring: &Ring, journal_id: u64) -> bool {
 /// What cannot go on with a ring: why, and how many committed messages go with it.
 type Fault = (String, Option<u64>);
 
+/// Appends to the journal what the ring has beyond it and knows to be durable, as far as that can be read; how many.
+fn replay_durable(ring: &Ring, writer: &mut JournalWriter) -> Result<u64, ChannelError> {
+    let (next, durable) = (writer.next_sequence(), ring.durable());
+    let mut gate = journaling::gate(ring, next)?;
+    loop {
+        let left = (durable + 1).saturating_sub(writer.next_sequence());
+        match journaling::copy(&mut gate, writer, usize::try_from(left).unwrap_or(usize::MAX)) {
+            Ok(0) | Err(CopyError::Ring(RingError::Corrupt { .. }) | CopyError::Gap { .. }) => {
+                return Ok(writer.next_sequence() - next);
+            }
+            Ok(_) => {}
+            Err(CopyError::Journal(error)) => return Err(error.into()),
+            Err(CopyError::Ring(error)) => return Err(error.into()),
+        }
+    }
+}
+
 /// Appends to the journal what the ring has beyond it; how many, and why the ring cannot stay, if it cannot.
 fn replay_tail(
     ring: &Ring,
@@ -420,7 +455,7 @@ fn replay_tail(
     let (next, published) = (writer.next_sequence(), ring.published());
     // What the journal got from elsewhere since stands at the sequences of what this ring held and never synced.
     let unsynced = published.saturating_sub(ring.durable());
-    if ring.info().epoch >> 32 < u64::from(writer.epoch()) {
+    if epoch_of(ring) != writer.epoch_found() {
         return Ok((0, Some(("its journal was cut or put back since".into(), Some(unsynced)))));
     }
     if published + 1 < next {
@@ -437,7 +472,7 @@ fn replay_tail(
     let mut gate = journaling::gate(ring, next)?;
     let mut replayed = 0;
     loop {
-        match journaling::copy(&mut gate, writer) {
+        match journaling::copy(&mut gate, writer, usize::MAX) {
             Ok(0) => return Ok((replayed, None)),
             Ok(count) => replayed += count as u64,
             Err(CopyError::Journal(error)) => return Err(error.into()),
@@ -486,6 +521,10 @@ fn replay_staging(
         // Its ring is gone: nothing says what of it is durable.
         refuse_if_unsynced(&found, found.published(), journal_path)?;
         return Ok(staging::Replayed::default());
+    }
+    if epoch_of(&found) != writer.epoch_found() {
+        let reason = "its journal was cut or put back since".to_owned();
+        return Ok(staging::Replayed { fault: Some(reason), is_foreign: true, ..staging::Replayed::default() });
     }
     staging::replay(&found, writer, journal)
 }

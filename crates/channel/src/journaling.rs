@@ -39,10 +39,10 @@ pub(crate) fn gate(ring: &Ring, next_sequence: u64) -> Result<Consumer, RingErro
     ring.consumer(&options)
 }
 
-/// Copies all messages from the gate into the writer.
-pub(crate) fn copy(gate: &mut Consumer, writer: &mut JournalWriter) -> Result<usize, CopyError> {
+/// Copies all messages from the gate, but `count_max` at most, into the writer.
+pub(crate) fn copy(gate: &mut Consumer, writer: &mut JournalWriter, count_max: usize) -> Result<usize, CopyError> {
     let mut failed = None;
-    let read = gate.read_while(usize::MAX, |sequence, payload| match append(writer, sequence, payload) {
+    let read = gate.read_while(count_max, |sequence, payload| match append(writer, sequence, payload) {
         Ok(()) => ControlFlow::Continue(()),
         Err(error) => {
             failed = Some(error);

@@ -6,6 +6,8 @@
 //! ([`crate::put_back`]). A directory that was renamed is the same one. One that was moved to another disk is a copy too, since nothing
 //! tells it from one that is older; [`adopt`] is for who knows better.
 //!
+//! A link in its place is refused: copied as a link it would lead to the file of the original, and tell nothing of the copy.
+//!
 //! A file system that keeps no such time says nothing, and nothing is held against a journal without the file or with one whose content
 //! fails its checksum. Not seen is what brings back the very same files: an image of the disk, a snapshot of the file system, or a
 //! copy that was written over the files that are there.
@@ -47,7 +49,7 @@ fn decode(bytes: &[u8]) -> Option<i64> {
 /// Whether the directory is a copy of the one that was written last, as far as its file system tells.
 pub(crate) fn is_copy(storage: &dyn Storage) -> Result<bool, JournalError> {
     let path = storage.path(FILE_NAME);
-    let file = match storage.open(FILE_NAME, Access::Read) {
+    let file = match storage.open_itself(FILE_NAME, Access::Read) {
         Err(error) if is_absent(&error) => return Ok(false),
         file => file.map_err(io_error("open", &path))?,
     };
@@ -63,7 +65,11 @@ pub(crate) fn is_copy(storage: &dyn Storage) -> Result<bool, JournalError> {
 /// content: the file stays, and so does its time.
 pub(crate) fn note(storage: &dyn Storage) -> Result<(), JournalError> {
     let path = storage.path(FILE_NAME);
-    let file = storage::open_or_create(storage, FILE_NAME).map_err(io_error("open", &path))?;
+    let file = match storage.open_itself(FILE_NAME, Access::ReadWrite) {
+        Err(error) if is_absent(&error) => storage.create(FILE_NAME),
+        opened => opened,
+    };
+    let file = file.map_err(io_error("open", &path))?;
     let Some(birth_ns) = file.birth_ns().map_err(io_error("read", &path))? else { return Ok(()) };
     let mut bytes = [0; size_of::<Layout>()];
     let read = read_full_at(&*file, &mut bytes, 0).map_err(io_error("read", &path))?;

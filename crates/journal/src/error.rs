@@ -18,6 +18,19 @@ pub enum JournalError {
         /// The lower cause.
         source: std::io::Error,
     },
+    /// Nothing can be written where the journal is.
+    #[error(
+        "{operation} {path}: the file system is read-only, and who opens a channel, or compacts or repairs its journal, writes there; \
+         make it writable; `tidebook journal ls`, `dump` and `export`, `tidebook status` and `tidebook backup` read it as it is"
+    )]
+    ReadOnly {
+        /// What was tried.
+        operation: &'static str,
+        /// On which file or directory.
+        path: PathBuf,
+        /// The lower cause.
+        source: std::io::Error,
+    },
     /// No space, quota or file size left; nothing was acknowledged and the same call may be tried again.
     #[error(
         "{path}: no space left for the journal ({source}); nothing unsynced was acknowledged, {} and retry",
@@ -285,9 +298,10 @@ fn went_with_it(first_sequence: u64, durable: u64) -> String {
 
 /// Adds where and what to an I/O error; out-of-space becomes [`JournalError::Full`].
 pub(crate) fn io_error(operation: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> JournalError {
-    use std::io::ErrorKind::{FileTooLarge, NotADirectory, QuotaExceeded, StorageFull};
+    use std::io::ErrorKind::{FileTooLarge, NotADirectory, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
     move |source| match source.kind() {
         NotADirectory => JournalError::NoDirectory { path: path.into() },
+        ReadOnlyFilesystem => JournalError::ReadOnly { operation, path: path.into(), source },
         StorageFull | QuotaExceeded | FileTooLarge => JournalError::Full { path: path.into(), source },
         _ => JournalError::Io { operation, path: path.into(), source },
     }

@@ -59,7 +59,7 @@ pub use error::{Damage, JournalError};
 pub use frame::{BATCH_HEADER_SIZE_BYTES, FORMAT_VERSION, RECORD_HEADER_SIZE_BYTES, SEGMENT_HEADER_SIZE_BYTES};
 pub use keep::{KeepFacts, KeepRule, KeepRuleError, KeepUntil, SegmentFacts};
 pub use mapped::Mapped;
-pub use put_back::{is_put_back, mark_put_back};
+pub use put_back::{is_put_back, mark_put_back, mark_put_back_storage};
 pub use reader::{Batch, JournalReader, ReaderOptions, Visible};
 pub use recovery::{RecoveryReport, Tail};
 pub use segment::{SEGMENT_SIZE_BYTES_MAX, SEGMENT_SIZE_BYTES_MIN};

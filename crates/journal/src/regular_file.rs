@@ -36,18 +36,18 @@ pub fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> 
 /// As [`open_regular`], but not what a symbolic link leads to: for a file in a place where others may make links.
 ///
 /// # Errors
-/// As [`open_regular`]; what opening a link returned.
+/// [`NotAFile`] for anything else of this name, also a link; what opening returned.
 pub fn open_regular_itself(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     open(path, options, libc::O_NOFOLLOW)
 }
 
 fn open(path: &Path, options: &mut OpenOptions, flags: i32) -> io::Result<File> {
-    let file =
-        options.custom_flags(libc::O_NONBLOCK | flags).open(path).map_err(|error| match std::fs::metadata(path) {
-            // Some of them cannot even be opened so.
-            Ok(found) => check(found.file_type()).err().unwrap_or(error),
-            Err(_) => error,
-        })?;
+    let look = if flags & libc::O_NOFOLLOW == 0 { std::fs::metadata } else { std::fs::symlink_metadata };
+    let file = options.custom_flags(libc::O_NONBLOCK | flags).open(path).map_err(|error| match look(path) {
+        // Some of them cannot even be opened so.
+        Ok(found) => check(found.file_type()).err().unwrap_or(error),
+        Err(_) => error,
+    })?;
     check(file.metadata()?.file_type())?;
     Ok(file)
 }
@@ -67,6 +67,7 @@ fn check(found: FileType) -> io::Result<()> {
     let found = match found {
         file if file.is_file() => return Ok(()),
         directory if directory.is_dir() => "a directory",
+        link if link.is_symlink() => "a symbolic link",
         pipe if pipe.is_fifo() => "a named pipe",
         socket if socket.is_socket() => "a socket",
         _ => "a device",
@@ -101,14 +102,21 @@ mod tests {
                 let error = open_regular(&path(name), &mut options).unwrap_err();
                 let refused = error.get_ref().and_then(|inner| inner.downcast_ref::<NotAFile>());
                 assert_eq!(refused, Some(&NotAFile { found }), "{name} {options:?}: {error}");
-                assert!(open_regular_itself(&path(name), &mut options).is_err(), "{name} {options:?}");
+                let itself = if name == "device" { "a symbolic link" } else { found };
+                let error = open_regular_itself(&path(name), &mut options).unwrap_err();
+                let refused = error.get_ref().and_then(|inner| inner.downcast_ref::<NotAFile>());
+                assert_eq!(refused, Some(&NotAFile { found: itself }), "{name} {options:?}: {error}");
             }
             assert!(check_regular(&path(name)).is_err(), "{name}");
         }
         std::fs::write(path("file"), b"content").unwrap();
         std::os::unix::fs::symlink("file", path("link")).unwrap();
         open_regular_itself(&path("file"), OpenOptions::new().read(true)).unwrap();
-        open_regular_itself(&path("link"), OpenOptions::new().read(true)).unwrap_err();
+        std::os::unix::fs::symlink("nowhere", path("dangling")).unwrap();
+        for name in ["link", "dangling"] {
+            let error = open_regular_itself(&path(name), OpenOptions::new().read(true)).unwrap_err();
+            assert!(error.to_string().starts_with("a symbolic link stands in the place of this file"), "{error}");
+        }
         for name in ["file", "link"] {
             open_regular(&path(name), OpenOptions::new().read(true)).unwrap();
             check_regular(&path(name)).unwrap();

@@ -31,6 +31,10 @@ pub trait Storage: Debug + Send + Sync {
     fn create(&self, name: &str) -> io::Result<Box<dyn StorageFile>>;
     /// Opens a regular file that exists; what else has the name is refused, without waiting for it.
     fn open(&self, name: &str, access: Access) -> io::Result<Box<dyn StorageFile>>;
+    /// As [`Self::open`], but not what a symbolic link leads to: for a file that says something of the directory it is in.
+    fn open_itself(&self, name: &str, access: Access) -> io::Result<Box<dyn StorageFile>> {
+        self.open(name, access)
+    }
     /// Which file has this name.
     fn identity(&self, name: &str) -> io::Result<FileIdentity>;
     /// Gives a file its final name.
@@ -247,6 +251,12 @@ impl Storage for Directory {
     fn open(&self, name: &str, access: Access) -> io::Result<Box<dyn StorageFile>> {
         let write = access == Access::ReadWrite;
         let file = open_regular(&self.path(name), OpenOptions::new().read(true).write(write))?;
+        Ok(Box::new(DirectoryFile(file)))
+    }
+
+    fn open_itself(&self, name: &str, access: Access) -> io::Result<Box<dyn StorageFile>> {
+        let write = access == Access::ReadWrite;
+        let file = open_regular_itself(&self.path(name), OpenOptions::new().read(true).write(write))?;
         Ok(Box::new(DirectoryFile(file)))
     }
 

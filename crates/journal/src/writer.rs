@@ -49,8 +49,11 @@ pub struct JournalOptions {
     pub first_sequence: u64,
     /// Epoch of a new journal's messages; an existing one keeps its own, but for one that was put back from a copy.
     pub epoch: u32,
-    /// Keeps it there too: who opens it has all that was ever acknowledged in this epoch.
-    pub keeps_epoch: bool,
+    /// One that was put back from a copy stays in its epoch, and is known for a copy, until [`JournalWriter::begin_epoch`]: who opens
+    /// it has messages of that epoch which the copy lacks.
+    pub epoch_later: bool,
+    /// Latest epoch that is known from elsewhere, as from a ring: a journal of an earlier one was put back from a copy. 0 if none is.
+    pub epoch_known: u32,
     /// Highest sequence known from elsewhere to have been durable (a storage position, a replica's head): a journal
     /// that ends before it is damaged, not torn. 0 if nothing is known.
     pub evidence: u64,
@@ -72,7 +75,8 @@ impl JournalOptions {
             batch_size_bytes: 1 << 20,
             first_sequence: 1,
             epoch: 1,
-            keeps_epoch: false,
+            epoch_later: false,
+            epoch_known: 0,
             evidence: 0,
             allocate_ahead: true,
             look_interval: Duration::from_secs(1),
@@ -112,6 +116,8 @@ pub struct JournalWriter {
     /// After the last synced batch; `durable` of it is what others see.
     synced: ChainState,
     durable: Arc<AtomicU64>,
+    /// Epoch of the journal as it was found.
+    epoch_found: u32,
     watermark: WatermarkWriter,
     next_segment: Option<OwnedThread<Result<BlankSegment, JournalError>>>,
     poison: Option<String>,
@@ -179,9 +185,12 @@ impl JournalWriter {
         let root = storage.path("");
         let before = newest.as_ref().map(|(segment, scan)| (&segment.header, scan.state));
         let mut header = next_header(&*storage, &options, before)?;
-        let was_put_back = put_back::is_put_back(&*storage)?;
-        if was_put_back && before.is_some() && !options.keeps_epoch {
-            header.epoch = put_back::epoch_behind(header.epoch, now_ns());
+        let epoch_found = header.epoch;
+        let is_known_later = before.is_some() && epoch_found < options.epoch_known;
+        let was_put_back = put_back::is_put_back(&*storage)? || is_known_later;
+        let stays = was_put_back && options.epoch_later;
+        if was_put_back && before.is_some() && !stays {
+            header.epoch = put_back::next_epoch(&*storage, epoch_found.max(options.epoch_known))?;
             report.epoch_behind_copy = Some(header.epoch);
         }
         let segment = segment::allocate(&storage, header.segment, header.size_bytes)?.finish(&*storage, header)?;
@@ -202,9 +211,11 @@ impl JournalWriter {
         let watermark = WatermarkWriter::open(&*storage)?;
         watermark.publish_synced(watermark_of(&segment, &state, false))?;
         // Behind the segment that it led to: an opening that ended before is made up for by the next one.
-        birth::note(&*storage)?;
-        if was_put_back {
-            put_back::unmark(&*storage)?;
+        if !stays {
+            birth::note(&*storage)?;
+            if was_put_back {
+                put_back::unmark(&*storage)?;
+            }
         }
         storage.sync_directory().map_err(io_error("sync", &root))?;
         // Of a cut that was finished but for this.
@@ -217,6 +228,7 @@ impl JournalWriter {
             batch: BatchBuilder::new(),
             synced: state,
             durable: Arc::new(AtomicU64::new(state.next_sequence - 1)),
+            epoch_found,
             watermark,
             next_segment: None,
             poison: None,
@@ -251,6 +263,11 @@ impl JournalWriter {
     /// Epoch of the messages.
     pub fn epoch(&self) -> u32 {
         self.state.epoch
+    }
+
+    /// Epoch in which the journal ended when it was opened.
+    pub fn epoch_found(&self) -> u32 {
+        self.epoch_found
     }
 
     /// What tells this journal from another of the same channel.
@@ -289,6 +306,28 @@ impl JournalWriter {
             self.options.configuration = before;
         }
         begun
+    }
+
+    /// Goes on in an epoch that this journal never had, behind all that was appended, which is made durable first; from now on it is
+    /// no copy any more. For who opened it with [`JournalOptions::epoch_later`].
+    ///
+    /// # Errors
+    /// As [`Self::sync`]. Until this has returned it stays a copy for its next opening.
+    pub fn begin_epoch(&mut self) -> Result<u32, JournalError> {
+        self.sync()?;
+        let epoch = put_back::next_epoch(&*self.storage, self.state.epoch.max(self.options.epoch_known))?;
+        let before = self.state.epoch;
+        (self.state.epoch, self.synced.epoch) = (epoch, epoch);
+        if let Err(error) = self.begin_segment() {
+            (self.state.epoch, self.synced.epoch) = (before, before);
+            return Err(error);
+        }
+        self.sync_flushed()?;
+        let noted = birth::note(&*self.storage).and_then(|()| put_back::unmark(&*self.storage));
+        self.poison(noted)?;
+        let synced = self.storage.sync_directory().map_err(io_error("sync", &self.storage.path("")));
+        self.poison(synced)?;
+        Ok(epoch)
     }
 
     /// Puts `payload` into the open batch and returns its sequence; touches the disk only to flush a full batch.

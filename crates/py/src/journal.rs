@@ -20,7 +20,9 @@ impl From<JournalError> for Raised {
         let message = error.to_string();
         match error {
             JournalError::Full { source, .. } => with_errno(Self::new(errors::JOURNAL_FULL, message), &source),
-            JournalError::Io { source, .. } => with_errno(Self::new(errors::JOURNAL, message), &source),
+            JournalError::Io { source, .. } | JournalError::ReadOnly { source, .. } => {
+                with_errno(Self::new(errors::JOURNAL, message), &source)
+            }
             JournalError::Locked { .. } | JournalError::Compacting { .. } => Self::new(errors::JOURNAL_LOCKED, message),
             JournalError::Absent { .. } => Self::new(errors::JOURNAL_ABSENT, message),
             JournalError::Version { found, supported, .. } => Self::new(errors::JOURNAL_VERSION, message)

@@ -70,8 +70,8 @@ class ChannelOptions:
     """Of durability wal: how far a slow disk may be behind, beyond the ring, before the producer waits for it. Taken from shared
     memory when it is needed, rounded down to a power of two of at least 65,536; 0: none."""
     segment_size_bytes: int = 64 << 20
-    """Of durability wal: bytes of each file of the journal, a multiple of 4096. The newest is allocated whole, and a keep rule removes
-    whole ones."""
+    """Of durability wal: bytes of each file of the journal, a multiple of 4096; of a channel without a `dtype` no less than its ring has
+    (`buffer_size`), whose longest message has to fit. The newest is allocated whole, and a keep rule removes whole ones."""
     keep: str = FOREVER
     """Of durability wal: what of the journal stays; the producer's process removes the rest, oldest first, in whole segments. `forever`,
     or conditions joined by ` and `, all of which must agree before a message goes: `age 24h` (also s, m, d), `size 10GiB` (also KiB, MiB, or
