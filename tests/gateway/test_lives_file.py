@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from tests.gateway.serving import Served, served
 from tests.gateway.test_lives import REMEMBERED, Both, random_command
+from tests.node.test_live import wait_for
 from tidebook import venue as v
 from tidebook.gateway import lives_file
 from tidebook.gateway.lives import Lives
@@ -233,6 +234,8 @@ async def test_lives_are_kept_while_the_node_runs_and_only_what_is_on_disk(
                 if sequence == placed["sequence"]:
                     break
             assert Saved(tmp_path / "data/venue/lives").sequence == sequence
+            # Nobody has a picture any more that lives would keep something for.
+            await asyncio.to_thread(wait_for, lambda: not at.venue.follower.lives._pasts)
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
         monkeypatch.undo()

@@ -147,9 +147,13 @@ class HostedVenue:
         """Keeps what became of orders from time to time, so that a start has no more to read than came since. Until cancelled."""
         while True:
             await asyncio.sleep(self._lives_interval_s)
-            picture = self.follower.picture()
-            if picture is None or picture.sequence == self._lives_sequence:
-                continue
+            if self.follower.sequence != self._lives_sequence:
+                await self._keep_lives_now()
+
+    async def _keep_lives_now(self) -> None:
+        # By itself, so that nobody has the picture when it is written: while somebody does, lives keep what they change.
+        picture = self.follower.picture()
+        if picture is not None:
             await self.follower.wait_durable(picture.sequence)
             await asyncio.to_thread(self._keep, picture)
 
