@@ -17,6 +17,9 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("tidebook")
 
+# Tests count the commands of a venue; the timer behind a trade, which comes when the clock says, is tested by itself.
+os.environ.setdefault("TIDEBOOK_VENUE_CLOSES_BARS", "false")
+
 ROOT = Path(__file__).parent.parent
 NO_RECORDINGS = "no recordings: set TIDEBOOK_DATA_RECORDINGS or put them at ../shared/data"
 

@@ -1192,6 +1192,7 @@ class VenueEngine:
         time: str = "arrival",
         age_max_s: float | None = None,
         timer_interval_s: float | None = None,
+        closes_bars: bool = False,
         orders_in_count: int | None = None,
         orders_count: int | None = None,
         executions_count: int | None = None,
@@ -1213,7 +1214,7 @@ class VenueEngine:
         `recheck`: what is replayed is judged again, and a difference is an error. `time`: arrival (the engine's clock; what a client says
         moves nothing), or command (for histories). `age_max_s`: a place, pair or replace that was sent longer ago, by its own `ts`, is
         refused as late. A timer is journaled when something expires, and `timer_interval_s` after the last
-        command if that is given. `*_count`: slots of the rings, powers of two. One command in `stages_every` is timed.
+        command if that is given; with `closes_bars` also where a bar with the newest fill ends (five times, the latest after a day). `*_count`: slots of the rings, powers of two. One command in `stages_every` is timed.
 
         Raises: StateError when the journal does not give the venue (a message that is no command, a difference); JournalError;
                 SnapshotError; ChannelError; EndpointBusyError when a ring has to be made anew that somebody has open.

@@ -63,7 +63,7 @@ async def served(place: Path, **settings: Any) -> AsyncIterator[Served]:
     data, rings = place / "data", place / "rings"
     rings.mkdir(mode=0o700, parents=True, exist_ok=True)
     data.mkdir(exist_ok=True)
-    venue = HostedVenue(VenuePlan(settings=VenueSettings(**settings)), data, rings)
+    venue = HostedVenue(VenuePlan(settings=VenueSettings(**{"closes_bars": False} | settings)), data, rings)
     try:
         app = create_app(MarketView([]), HandFed(), orders=order_entry(venue))
         with contextlib.closing(listen(port=0)) as sock:

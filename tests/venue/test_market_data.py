@@ -49,8 +49,8 @@ class Venue:
         self.sent = 0
 
     @contextmanager
-    def running(self, shards: int = 1, layout: str | None = None) -> Iterator["Venue"]:
-        room: dict[str, Any] = {"orders_max": 1 << 14, "accounts_max": 64, "instruments_max": 8}
+    def running(self, shards: int = 1, layout: str | None = None, **options: Any) -> Iterator["Venue"]:
+        room: dict[str, Any] = options | {"orders_max": 1 << 14, "accounts_max": 64, "instruments_max": 8}
         room["segment_size_bytes"] = 1 << 18
         self.engine = VenueEngine(
             self.rings, self.journal, shards=shards, layout=layout, snapshots_dir=self.snapshots, **room
@@ -203,6 +203,25 @@ def test_md_is_what_executions_and_depth_say_also_after_a_stop_without_market_da
         venue.send(stream(10, 500, begin=venue.sequence))
         venue.settle()
         venue.assert_books()
+
+
+@pytest.mark.parametrize(("shards", "layout"), [(1, "fused"), (1, "together"), (2, "split")])
+def test_a_bar_with_a_trade_is_given_though_nobody_sends_a_command_more(
+    tmp_path: Path, shards: int, layout: str
+) -> None:
+    venue = Venue(tmp_path)
+    with venue.running(shards, layout, closes_bars=True):
+        venue.send(opening())
+        first = venue.sequence
+        venue.send(commands([place(11, 1, Side.BUY, 10_000, 5), place(12, 1, Side.SELL, 10_000, 3)]))
+        until(lambda: len(venue.held("md.bars")) > 0)
+        (trade,) = venue.held("md.trades")
+        bars = venue.held("md.bars")
+        bar = bars[bars["interval_s"] == 1][0]
+        assert (bar["volume"], bar["trade_count"], bar["close"]) == (3, 1, 10_000)
+        assert bar["ts_open"] <= trade["ts_event"] < bar["ts_open"] + 10**9
+        assert bar["source_sequence"] > first + 2, "of a command that nobody sent"
+    assert tb.Venue.open(venue.journal, recheck=True).sequence >= bar["source_sequence"]
 
 
 def test_market_data_begins_behind_a_snapshot_with_what_all_commands_give_also_where_the_first_are_gone(

@@ -17,7 +17,7 @@ use crate::saved::{Input, Saved, SavedError, name_of, save_field, saved};
 /// ns of a second.
 pub(crate) const SECOND_NS: i64 = 1_000_000_000;
 /// Lengths in seconds, rising.
-pub(crate) const INTERVALS_S: [u32; 5] = [1, 60, 300, 3_600, 86_400];
+pub const INTERVALS_S: [u32; 5] = [1, 60, 300, 3_600, 86_400];
 /// Which of them is the minute, which venues give too.
 const MINUTE: usize = 1;
 /// Closed bars kept of each length but the minute, for late trades: by a minute, two hours, a day, two days.

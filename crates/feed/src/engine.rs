@@ -32,6 +32,9 @@ use crate::sink::RecordSink;
 use crate::state_hash::StateHasher;
 use crate::status::StatusKind;
 
+/// How long behind its end a bar waits for trades that are on their way, if nothing else is said; ns.
+pub const BAR_DELAY_NS: i64 = 1_000_000_000;
+
 /// Bounds of an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FeedOptions {
@@ -56,7 +59,7 @@ impl FeedOptions {
             Venue::Nasdaq => 1 << 16,
             _ => 10_000,
         };
-        Self { bar_delay_ns: 1_000_000_000, closed_bars_max, instruments_max }
+        Self { bar_delay_ns: BAR_DELAY_NS, closed_bars_max, instruments_max }
     }
 }
 

@@ -33,8 +33,9 @@ mod status;
 mod time;
 mod trades;
 
+pub use bars::INTERVALS_S as BAR_INTERVALS_S;
 pub use consolidated::{Consolidator, SILENCE_NS};
-pub use engine::{BookView, Counters, FeedEngine, FeedOptions, Quarantined};
+pub use engine::{BAR_DELAY_NS, BookView, Counters, FeedEngine, FeedOptions, Quarantined};
 pub use feed_state::{FeedState, LoadError, STATE_VERSION, state_number};
 pub use local::LocalEvent;
 pub use oracles::{Oracle, Oracles, Tally};

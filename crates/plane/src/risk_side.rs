@@ -5,15 +5,17 @@
 
 use std::time::Duration;
 
+use tidebook_feed::{BAR_DELAY_NS, BAR_INTERVALS_S};
 use tidebook_ring::{Producer, Written};
 use tidebook_risk::Risk;
-use tidebook_types::{Command, CommandKind, Execution, RiskEvent, Verdict};
+use tidebook_types::{Command, CommandKind, Execution, ExecutionKind, RiskEvent, Verdict};
 use zerocopy::IntoBytes;
 
 use crate::error::PlaneError;
 use crate::release::Release;
 use crate::venue_clock::VenueClock;
 
+const SECOND_NS: i64 = 1_000_000_000;
 /// How long a write waits for room before others are looked at.
 const ROOM_WAIT: Duration = Duration::from_millis(1);
 
@@ -42,6 +44,8 @@ pub(crate) struct RiskSide {
     pub(crate) clock: VenueClock,
     /// When the last command was judged, by the engine's clock.
     pub(crate) last_ts: i64,
+    /// The newest fill since the start, ns; `None` where nobody wants a timer behind one.
+    pub(crate) last_fill_ts: Option<i64>,
 }
 
 /// What was judged since the start.
@@ -123,13 +127,32 @@ impl RiskSide {
     #[inline]
     pub(crate) fn see(&mut self, execution: &Execution) {
         self.risk.on_execution(execution);
+        if execution.kind == ExecutionKind::Fill.code() {
+            self.last_fill_ts = self.last_fill_ts.map(|last| last.max(execution.ts));
+        }
         self.tell();
+    }
+
+    /// When a timer is due, by what matching has to do: also where a bar with the newest fill ends, so that no chart waits for somebody's command.
+    pub(crate) fn next_due(&self, of_matching: i64) -> i64 {
+        let of_bars = self.last_fill_ts.and_then(|fill| bar_closes_at(fill, self.last_ts));
+        of_bars.map_or(of_matching, |due| due.min(of_matching))
     }
 
     #[inline]
     fn tell(&mut self) {
         self.risk.events().iter().for_each(|event| self.events.push(event));
     }
+}
+
+/// When the first bar that has a fill at `fill_ts` can be closed, of those that no command up to `last_ts` has closed; ns. What has no fill waits
+/// for the next command: an idle venue writes nothing.
+fn bar_closes_at(fill_ts: i64, last_ts: i64) -> Option<i64> {
+    let ends = BAR_INTERVALS_S.map(|seconds| {
+        let interval = i64::from(seconds) * SECOND_NS;
+        (fill_ts / interval + 1) * interval + BAR_DELAY_NS
+    });
+    ends.into_iter().filter(|end| *end > last_ts).min()
 }
 
 /// When a timer is due.
@@ -153,5 +176,27 @@ impl Timers {
         let regular = self.interval_ns.map(|interval| last_ts + interval);
         let next = [due, regular].into_iter().flatten().min()?;
         Some((next - now()).max(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn behind_a_fill_a_timer_closes_each_bar_that_has_it_once_and_then_there_is_none() {
+        // A second and a half into the last second of an hour: it ends a second, a minute, five minutes and the hour.
+        let fill_ts = (3_600 * 5 - 1) * SECOND_NS + SECOND_NS / 2;
+        let mut last_ts = fill_ts;
+        let mut closed_at = Vec::new();
+        while let Some(due) = bar_closes_at(fill_ts, last_ts) {
+            closed_at.push(due / SECOND_NS);
+            last_ts = due;
+        }
+        assert_eq!(closed_at, [3_600 * 5 + 1, 86_400 + 1]);
+        let fill_ts = 61 * SECOND_NS;
+        let dues = [61, 62, 63, 120, 121, 301, 3_601, 86_401].map(|last| bar_closes_at(fill_ts, last * SECOND_NS));
+        let expected = [63, 63, 121, 121, 301, 3_601, 86_401].map(|due| Some(due * SECOND_NS));
+        assert_eq!(dues, [&expected[..], &[None]].concat()[..]);
     }
 }

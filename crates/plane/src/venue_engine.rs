@@ -106,8 +106,9 @@ impl VenueEngine {
         let mut clock = VenueClock::behind(risk.ts());
         let last_ts = clock.now();
         let age_max_ns = options.age_max.map(|age_max| i64::try_from(age_max.as_nanos()).unwrap_or(i64::MAX));
+        let (time, last_fill_ts) = (options.time, options.closes_bars.then_some(0));
         let risk =
-            RiskSide { risk, orders, events, source_sequence, time: options.time, age_max_ns, counts, clock, last_ts };
+            RiskSide { risk, orders, events, source_sequence, time, age_max_ns, counts, clock, last_ts, last_fill_ts };
         let matching = MatchingSide { venue, executions, applied, stages_every: every };
         let consumer = ConsumerOptions::named("risk")
             .start(Start::Sequence(source_sequence + 1))

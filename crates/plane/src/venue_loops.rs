@@ -209,7 +209,8 @@ impl Fused {
 
     #[inline]
     fn until_timer(&mut self, around: &Surroundings) -> Option<i64> {
-        around.timers.until(self.risk.last_ts, self.matching.next_due(), || self.risk.clock.now())
+        let next_due = self.risk.next_due(self.matching.next_due());
+        around.timers.until(self.risk.last_ts, next_due, || self.risk.clock.now())
     }
 
     /// Judges a command and carries it out; false when a stop came before there was room for it on `orders`. Nothing may be judged after
@@ -333,7 +334,8 @@ impl RiskThread {
             }
             // What is due is known when everything before has been carried out.
             let is_settled = shared.applied.load(Ordering::Acquire) >= self.risk.sequence();
-            let next_due = if is_settled { shared.next_due.load(Ordering::Relaxed) } else { i64::MAX };
+            let next_due = shared.next_due.load(Ordering::Relaxed);
+            let next_due = if is_settled { self.risk.next_due(next_due) } else { i64::MAX };
             let until_timer = around.timers.until(self.risk.last_ts, next_due, || self.risk.clock.now());
             if until_timer == Some(0) && !is_full {
                 let timer = self.risk.timer();
@@ -567,6 +569,7 @@ mod tests {
                 clock: VenueClock::behind(0),
                 counts: Counts::default(),
                 last_ts: 0,
+                last_fill_ts: None,
             };
             let input = OrderInput::new(consumer(&input));
             let shared = Arc::new(VenueShared::default());

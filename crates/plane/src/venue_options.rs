@@ -97,6 +97,8 @@ pub struct VenueEngineOptions {
     pub age_max: Option<Duration>,
     /// A timer this long after the last command, besides those that something is due for.
     pub timer_interval: Option<Duration>,
+    /// A timer also where a bar with a fill has ended: five behind the last fill, the latest a day later. Market data closes bars by commands.
+    pub closes_bars: bool,
     /// Bytes of a segment of the journal.
     pub segment_size_bytes: u64,
     /// One command in this many is timed at every [`VenueStage`]; 0: none.
@@ -126,6 +128,7 @@ impl VenueEngineOptions {
             time: VenueTime::default(),
             age_max: None,
             timer_interval: None,
+            closes_bars: false,
             segment_size_bytes: 64 << 20,
             stages_every: 32,
             cpus: Vec::new(),

@@ -61,7 +61,7 @@ impl VenueEngine {
 impl VenueEngine {
     #[new]
     #[pyo3(signature = (rings_dir, journal_dir, *, snapshots_dir=None, durability="wal", layout=None, shards=1, wait=None,
-        orders_max=None, accounts_max=None, instruments_max=None, recheck=false, time="arrival", age_max_s=None, timer_interval_s=None,
+        orders_max=None, accounts_max=None, instruments_max=None, recheck=false, time="arrival", age_max_s=None, timer_interval_s=None, closes_bars=false,
         orders_in_count=None, orders_count=None, executions_count=None, risk_count=None, segment_size_bytes=67108864,
         stages_every=32, cpus=vec![], lock_memory=false, huge_pages=false, numa_node=None, seccomp="off"))]
     #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
@@ -81,6 +81,7 @@ impl VenueEngine {
         time: &str,
         age_max_s: Option<f64>,
         timer_interval_s: Option<f64>,
+        closes_bars: bool,
         orders_in_count: Option<u64>,
         orders_count: Option<u64>,
         executions_count: Option<u64>,
@@ -112,6 +113,7 @@ impl VenueEngine {
                 .map_err(|_| Raised::new(errors::CHANNEL, format!("{option} = {seconds}: seconds above 0")))
         };
         options.age_max = age_max_s.map(|seconds| duration("age_max_s", seconds)).transpose()?;
+        options.closes_bars = closes_bars;
         options.timer_interval = timer_interval_s.map(|seconds| duration("timer_interval_s", seconds)).transpose()?;
         let known = VenueRings::default();
         options.rings = VenueRings {

@@ -253,6 +253,11 @@ class VenueSettings(Section):
         "`size 10GiB`, `snapshots 12`, or several of them joined by ` and `. What the gateway, the audit trail, market data, any "
         "reader or the newest `keep_snapshots` snapshots still need stays in any case.",
     )
+    closes_bars: bool = Field(
+        default=True,
+        description="Journal a timer where a bar with trades has ended, so that it is given though nobody sends a command: five behind the "
+        "last trade, the latest after a day.",
+    )
     allow_remote: bool = Field(
         default=False,
         description="Take orders from other machines too, where `api.allow_remote` lets them in; the API has no keys.",

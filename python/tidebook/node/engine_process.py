@@ -55,6 +55,7 @@ class EnginePlan(msgspec.Struct, frozen=True, kw_only=True):
     recheck: bool
     age_max_s: float
     segment_size_bytes: int
+    closes_bars: bool
 
 
 class _Stands(msgspec.Struct, frozen=True, tag="stands"):

@@ -311,6 +311,7 @@ def _engine(plan: VenuePlan, data: Path, journal: Path, rings: Path) -> VenueEng
         recheck=settings.recheck,
         age_max_s=settings.age_max_s,
         segment_size_bytes=plan.segment_size_bytes,
+        closes_bars=settings.closes_bars,
     )
     return EngineProcess(asked) if settings.topology == "process" else VenueEngine(**msgspec.structs.asdict(asked))
 
