@@ -668,6 +668,11 @@ class MarketDataEngine:
         Each: count; sum_ns; p50_ns, p90_ns, p99_ns, p999_ns and max_ns (at most 6.25 % too high; None without any);
         buckets, those that hold something by size: (largest value in ns, values).
         """
+    def whose(self, channel: str, first: int, count: int) -> dict[int, int] | None:
+        """How many of these records of a channel of its own are of which instrument, by `instrument_id`: for a reader who lost them.
+
+        Known of some hundred thousand records behind, for this engine's own; None where it is not known any more.
+        """
     def stop(self) -> None:
         """Ends the thread after the batch in hand; a second call does nothing. Raises: what ended it earlier."""
 

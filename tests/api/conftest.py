@@ -86,8 +86,10 @@ class HandFed:
 
     waiting: list[Batch] = field(default_factory=list)
 
-    def put(self, channel: str, *rows: dict[str, Any], missed: int = 0) -> None:
-        self.waiting.append(Batch(channel, records(channel, *rows), missed))
+    def put(
+        self, channel: str, *rows: dict[str, Any], missed: int = 0, missed_of: dict[int, int] | None = None
+    ) -> None:
+        self.waiting.append(Batch(channel, records(channel, *rows), missed, missed_of))
 
     def poll(self) -> Iterator[Batch]:
         while self.waiting:

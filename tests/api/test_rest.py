@@ -165,7 +165,15 @@ async def test_a_session_is_the_newest_that_was_told_and_an_auctions_price_goes_
     assert (await desk.get(path)).json()["code"] == "no_session"
 
     def told(kind: StatusKind, found: int, count: int = 0, ts_recv: int = START) -> None:
-        row = {"kind": kind, "found": found, "count": count, "ts_recv": ts_recv, "instrument_id": BTC}
+        # It is told again, later, with the time it began.
+        row = {
+            "kind": kind,
+            "found": found,
+            "count": count,
+            "ts_recv": ts_recv + 9,
+            "ts_event": ts_recv,
+            "instrument_id": BTC,
+        }
         desk.source.put("md.status", row)
         desk.step()
 

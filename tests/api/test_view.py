@@ -172,6 +172,95 @@ def test_records_overwritten_before_we_read_them_are_said_on_the_feed_and_on_the
     assert ([found.id for found in trades], missed) == ([9], 4)
 
 
+KRAKEN = 2 << 24
+LOCAL = 12 << 24
+
+
+def test_what_was_missed_counts_for_whom_it_was_of_and_for_all_where_nobody_knows(desk: Desk) -> None:
+    other = {**BTC_DEFINITION, "instrument_id": KRAKEN, "symbol": "BTC/USD.KRAKEN"}
+    desk.source.put("md.instruments", other)
+    desk.source.put("md.depth", *(row for number in (BTC, XRP, KRAKEN) for row in cleared(number)))
+    desk.step()
+
+    def whole() -> list[bool]:
+        names = ("BTCUSDT.BINANCE", "XRPUSDT.BINANCE", "BTC/USD.KRAKEN")
+        return [desk.view.instrument(name).whole_book.whole for name in names]
+
+    def counted() -> dict[str, int]:
+        return {feed.venue: feed.missed_records for feed in desk.view.health()}
+
+    assert whole() == [True, True, True]
+    desk.source.put("md.depth", *cleared(KRAKEN), missed=70, missed_of={XRP: 60, KRAKEN: 10})
+    desk.source.put("md.trades", trade(9), missed=5, missed_of={BTC: 2, KRAKEN: 3})
+    desk.source.put("md.status", {"instrument_id": BTC}, missed=3, missed_of={KRAKEN | 0xFFFFFF: 3})
+    desk.step()
+    assert whole() == [True, False, True]
+    assert counted() == {"binance": 2, "kraken": 6}
+    assert desk.view.instrument("BTCUSDT.BINANCE").trades_after(0)[1] == 2
+    desk.source.put("md.depth", *cleared(KRAKEN), missed=1)
+    desk.source.put("md.status", {"instrument_id": BTC}, missed=4)
+    desk.step()
+    assert whole() == [False, False, True]
+    assert counted() == {"binance": 6, "kraken": 10}
+
+
+def cleared(number: int) -> list[dict[str, Any]]:
+    """An empty book, told whole."""
+    return [{"instrument_id": number, "action": 2, "flags": 128 | 32}]
+
+
+async def test_what_may_have_been_overwritten_unread_is_not_shown_as_current(desk: Desk) -> None:
+    """Of an instrument whose newest image, quote or session this server has not read nothing is said until it is told again."""
+    own = {**BTC_DEFINITION, "instrument_id": LOCAL, "symbol": "BTC-USD.LOCAL"}
+    session = {"instrument_id": LOCAL, "kind": StatusKind.SESSION_CHANGED, "ts_event": START}
+    quote = {"instrument_id": BTC, "bid_price": 1, "bid_size": 2, "ask_price": 3, "ask_size": 4, "price_exp": 2}
+    desk.source.put("md.instruments", own)
+    desk.source.put("md.status", {**session, "found": 3})
+    desk.source.put("md.book", book([(100, 1)], [(101, 1)]))
+    desk.source.put("md.quotes", quote)
+    desk.step()
+    view, venue = desk.view.instrument("BTCUSDT.BINANCE"), desk.view.instrument("BTC-USD.LOCAL")
+    assert (view.usable, venue.line().session) == (True, "continuous")
+    versions = (view.book_version, view.top_version, venue.trading_version)
+    desk.source.put("md.book", book([(1, 1)], [(2, 1)], instrument_id=XRP), missed=1, missed_of={BTC: 1})
+    desk.source.put("md.quotes", {"instrument_id": XRP}, missed=1, missed_of={BTC: 1})
+    desk.source.put("md.status", {"instrument_id": XRP}, missed=1, missed_of={LOCAL: 1})
+    desk.step()
+    depth, top = view.depth(20), view.top()
+    assert depth is not None
+    assert (depth.usable, depth.unusable_reason) == (False, "overtaken")
+    assert top is not None
+    assert (top.usable, top.bid_price, top.ask_price) == (False, None, None)
+    assert (view.line().book, view.line().unusable_reason) == ("unusable", "overtaken")
+    assert (venue.session(), venue.line().session) == (None, None)
+    answer = await desk.get("/api/v1/session?instrument=BTC-USD.LOCAL")
+    assert (answer.status_code, answer.json()["code"]) == (503, "session_unknown")
+    assert all(
+        now > then
+        for now, then in zip((view.book_version, view.top_version, venue.trading_version), versions, strict=True)
+    )
+    desk.source.put("md.status", {**session, "found": 4, "source_index": 1 << 19})
+    desk.source.put("md.book", book([(98, 1)], [(99, 1)], source_index=1 << 19))
+    desk.step()
+    top = view.top()
+    assert top is not None
+    assert (view.usable, top.usable, top.bid_price) == (True, True, "0.98")
+    assert (await desk.get("/api/v1/session?instrument=BTC-USD.LOCAL")).json()["session"] == "halted"
+
+
+def test_what_is_told_again_is_no_sign_of_life_and_says_nothing_of_delays(desk: Desk) -> None:
+    desk.source.put("md.book", book([(100, 1)], [(101, 1)], ts_recv=START - SECOND, source_sequence=3))
+    desk.step()
+    before = desk.view.health()[0]
+    assert (before.delay_us, before.messages) == (1_000_000, 3)
+    desk.clock.now += 60 * SECOND
+    again = book([(100, 1)], [(101, 1)], ts_recv=START - SECOND, source_sequence=3, source_index=1 << 19)
+    desk.source.put("md.book", again)
+    desk.step()
+    now = desk.view.health()[0]
+    assert (now.delay_us, now.last_message_at) == (before.delay_us, before.last_message_at)
+
+
 def test_books_and_quotes_overtaken_by_newer_ones_are_not_missed(desk: Desk) -> None:
     desk.source.put("md.book", book([(1, 1)], [(2, 1)]), missed=900)
     desk.source.put("md.quotes", {"instrument_id": BTC}, missed=900)

@@ -14,6 +14,8 @@ from tidebook._core import FeedDecoder, Recording
 from tidebook.api.whole_book import WholeBook, group
 
 CLEAR, CHANGE = 2, 1
+SNAPSHOT, LAST = 32, 128
+RETOLD = 1 << 19
 BID, ASK = 1, -1
 
 
@@ -23,7 +25,9 @@ def change(side: int, price: int, size: int, **fields: Any) -> dict[str, Any]:
 
 
 def snapshot(*levels: dict[str, Any]) -> list[dict[str, Any]]:
-    return [change(0, 0, 0, action=CLEAR), *levels]
+    """All records of a snapshot, the last marked as that."""
+    rows = [change(0, 0, 0, action=CLEAR), *levels]
+    return [{**row, "flags": SNAPSHOT | (LAST if row is rows[-1] else 0)} for row in rows]
 
 
 def taken(whole: WholeBook, *rows: dict[str, Any]) -> None:
@@ -121,6 +125,35 @@ def test_groups_are_those_of_a_naive_count(levels: dict[int, int], step: int, si
         naive[name] = naive.get(name, 0) + levels[price]
     found = group(np.array(prices), np.array([levels[price] for price in prices]), -side * step, count)
     assert list(zip(*found, strict=True)) == list(naive.items())[:count]
+
+
+def test_a_book_that_is_told_again_in_pieces_is_whole_behind_the_last_whatever_changed_between_them() -> None:
+    def told(*rows: dict[str, Any], last: bool = False) -> list[dict[str, Any]]:
+        flags = [SNAPSHOT] * (len(rows) - 1) + [SNAPSHOT | (LAST if last else 0)]
+        return [{**row, "source_index": RETOLD, "flags": flag} for row, flag in zip(rows, flags, strict=True)]
+
+    whole = WholeBook()
+    first = told(change(0, 0, 0, action=CLEAR, source_sequence=7), change(BID, 100, 5, source_sequence=7))
+    pieces = [
+        [*first, change(BID, 100, 4, source_sequence=8, flags=LAST)],  # of a level that was told
+        [change(BID, 98, 6, source_sequence=9, flags=LAST)],  # of one still to be told
+        told(change(BID, 99, 2, source_sequence=9), change(BID, 98, 6, source_sequence=9)),
+        [change(BID, 99, 0, source_sequence=10, flags=LAST)],
+    ]
+    for rows in pieces:
+        taken(whole, *rows)
+        assert not whole.whole
+    taken(whole, *told(change(ASK, 101, 3, source_sequence=10), last=True))
+    assert whole.whole
+    expected = (([100, 98], [4, 6]), ([101], [3]))
+    assert whole.grouped(1, 9) == expected
+    # Told to others, of which the last piece is still to come: it says what is known.
+    taken(whole, *first)
+    assert (whole.whole, whole.grouped(1, 9)) == (True, expected)
+    # The end of one whose beginning was lost makes nothing whole.
+    whole.lost()
+    taken(whole, *told(change(ASK, 101, 3, source_sequence=10), last=True))
+    assert not whole.whole
 
 
 async def test_grouped_depth_is_of_all_levels_and_else_of_the_image(desk: Desk) -> None:

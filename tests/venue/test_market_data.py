@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,10 +22,12 @@ from tidebook._core import (
     schemas,
     usable_market_data_snapshots,
 )
+from tidebook.api import MarketView
 from tidebook.api.whole_book import WholeBook
 from tidebook.errors import ChannelError, SnapshotError
 from tidebook.feeds.status import StatusKind
-from tidebook.venue import ExecutionKind, Records, Session, Side, commands, place, session
+from tidebook.node.rings import RingSource
+from tidebook.venue import LAYOUTS, CommandKind, ExecutionKind, Records, Session, Side, commands, place, session
 
 LOCAL = 12
 NAMES = """{"format": "tidebook-venue-names", "version": 1, "assets": {"BTC": 1, "USD": 2}, "accounts": {},
@@ -50,7 +53,7 @@ class Venue:
 
     @contextmanager
     def running(self, shards: int = 1, layout: str | None = None, **options: Any) -> Iterator["Venue"]:
-        room: dict[str, Any] = options | {"orders_max": 1 << 14, "accounts_max": 64, "instruments_max": 8}
+        room: dict[str, Any] = {"orders_max": 1 << 14, "accounts_max": 64, "instruments_max": 8} | options
         room["segment_size_bytes"] = 1 << 18
         self.engine = VenueEngine(
             self.rings, self.journal, shards=shards, layout=layout, snapshots_dir=self.snapshots, **room
@@ -107,7 +110,7 @@ class Venue:
                     found.append(batch.array.copy())
         return np.concatenate(found) if found else np.zeros(0, schemas()[channel.removeprefix("md.")].dtype())
 
-    def assert_books(self) -> None:
+    def assert_newest_images(self) -> tb.Venue:
         """The newest image of each book is the venue's own depth at the same command."""
         replica = tb.Venue.open(self.journal, snapshots=self.snapshots / "orders" / "orders")
         assert replica.sequence == self.sequence
@@ -121,7 +124,12 @@ class Venue:
                 assert image[f"{side}_price"][image[f"{side}_size"] > 0].tolist() == prices[row][there].tolist()
                 assert image[f"{side}_size"][image[f"{side}_size"] > 0].tolist() == sizes[row][there].tolist()
             assert image["venue_sequence"] == image["source_sequence"] <= replica.sequence
-            # And so is what is told of all its levels.
+        return replica
+
+    def assert_books(self) -> None:
+        """So it is, and so is what is told of all levels."""
+        replica = self.assert_newest_images()
+        for index, number in enumerate(replica.instrument_ids()):
             book = WholeBook()
             book.take(self.levels(LOCAL << 24 | index))
             all_prices, all_sizes = replica.depth(number, 1_000)
@@ -239,6 +247,7 @@ def test_market_data_begins_behind_a_snapshot_with_what_all_commands_give_also_w
         venue.settle()
         venue.assert_books()
         levels, trades = venue.held("md.depth"), venue.held("md.trades")
+        levels = levels[levels["source_index"] < 1 << 19]
     shutil.copytree(venue.journal, whole)
 
     removed = compact_journal(venue.journal, behind + 1)
@@ -319,6 +328,73 @@ def test_a_start_tells_every_book_again_to_who_has_heard_of_none(tmp_path: Path)
             assert np.array_equal(row[field], old[field]), field
 
 
+def test_who_was_overtaken_is_told_again_what_he_lost_and_doubts_nothing_else_meanwhile(tmp_path: Path) -> None:
+    """A burst that is larger than the rings, read late. One book is larger than the ring of its levels by then."""
+    venue, levels = Venue(tmp_path), 40_000
+    with venue.running(orders_max=1 << 16):
+        venue.send(opening())
+        venue.send(commands([place(11, 1, Side.BUY, price=10_000, size=7), session(1, Session.HALTED)]))
+        venue.settle()
+        source = RingSource(venue.rings, venue.market_data.whose)
+        view = MarketView(["local"])
+
+        missed = Counter[str]()
+
+        def poll() -> None:
+            for batch in source.poll():
+                missed[batch.channel] += batch.missed
+                if batch.missed:
+                    assert batch.missed_of is not None
+                    assert sum(batch.missed_of.values()) == batch.missed
+                    view.missed(batch.channel, batch.missed, batch.missed_of)
+                view.feed(batch.channel, batch.records)
+
+        poll()
+        quiet, busy = view.instrument("BTC-USD.LOCAL"), view.instrument("2.LOCAL")
+        assert (quiet.whole_book.whole, busy.whole_book.whole) == (True, True)
+        # Without a spread to cross: every order is a level of its own.
+        one = commands([place(12, 2, Side.SELL, price=10_001, size=1)])
+        many = np.repeat(one, levels)
+        many.view(LAYOUTS[CommandKind.PLACE])["price"] = 10_001 + np.arange(levels)
+        venue.send(many)
+        venue.send(np.tile(commands([session(2, Session.AUCTION), session(2, Session.HALTED)]), 1_500))
+        venue.settle()
+        poll()
+        assert min(missed["md.depth"], missed["md.status"]) > 0
+        # What was not lost is as good as it was.
+        assert (quiet.whole_book.whole, quiet.trading_lost, quiet.usable) == (True, False, True)
+        said = quiet.session()
+        assert said is not None
+        assert said.session == "halted"
+
+        def is_known() -> bool:
+            poll()
+            said = busy.session()
+            # Never anything but the truth, and that in the end.
+            assert said is None or said.session == "halted"
+            return busy.whole_book.whole and said is not None and busy.usable
+
+        until(is_known)
+        venue.assert_newest_images()
+        assert busy.whole_book.counts() == (0, levels)
+        prices, sizes = tb.Venue.open(venue.journal).depth(2, levels)
+        assert busy.whole_book.grouped(1, levels)[1] == (prices[1].tolist(), sizes[1].tolist())
+        assert view.health()[0].missed_records == missed["md.status"]
+        source.close()
+
+    # A start tells it to who has heard nothing, without overrunning him.
+    with venue.running(orders_max=1 << 16):
+        source, view = RingSource(venue.rings, venue.market_data.whose), MarketView(["local"])
+
+        def is_told() -> bool:
+            poll()
+            return view.instrument("2.LOCAL").whole_book.counts() == (0, levels)
+
+        until(is_told)
+        assert view.instrument("2.LOCAL").whole_book.whole
+        source.close()
+
+
 def test_sessions_halts_and_the_price_of_an_auction_are_told(tmp_path: Path) -> None:
     venue = Venue(tmp_path)
 
@@ -349,7 +425,7 @@ def test_sessions_halts_and_the_price_of_an_auction_are_told(tmp_path: Path) -> 
         said = [
             (StatusKind(int(row["kind"])).name.lower(), int(row["found"]), int(row["count"]))
             for row in venue.held("md.status")
-            if row["kind"] >= StatusKind.TRADING_HALTED
+            if row["kind"] >= StatusKind.TRADING_HALTED and row["source_index"] < 1 << 19
         ]
         venue.send(commands([session(1, Session.AUCTION)]))
         venue.send(orders((10_010, Side.BUY), (10_000, Side.SELL)))

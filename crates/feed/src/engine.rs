@@ -23,7 +23,7 @@ use crate::itch::ItchFeed;
 use crate::kraken::KrakenFeed;
 use crate::kraken_v1::KrakenV1Feed;
 use crate::lobster::LobsterFeed;
-use crate::local::LocalFeed;
+use crate::local::LocalDialect;
 use crate::market::{Emitter, Markets, StatusRecord};
 use crate::oracles::Oracles;
 use crate::saved::{Input, Saved, SavedError, layout_of, name_of, save_field, saved};
@@ -250,7 +250,7 @@ enum Dialect {
     Bitstamp(BitstampFeed),
     Lobster(LobsterFeed),
     Itch(ItchFeed),
-    Local(LocalFeed),
+    Local(LocalDialect),
 }
 
 impl Dialect {
@@ -270,7 +270,7 @@ impl Dialect {
             Venue::Bitstamp => Self::Bitstamp(BitstampFeed::default()),
             Venue::Lobster => Self::Lobster(LobsterFeed::default()),
             Venue::Nasdaq => Self::Itch(ItchFeed::default()),
-            Venue::Local => Self::Local(LocalFeed::default()),
+            Venue::Local => Self::Local(LocalDialect::default()),
             other => panic!("no dialect for {}: add one to tidebook-feed", other.name()),
         }
     }

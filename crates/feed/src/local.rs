@@ -144,16 +144,16 @@ impl Wire {
 
 /// Nothing is kept from one message to the next but what every market keeps; this is room to gather levels in.
 #[derive(Debug, Default)]
-pub(crate) struct LocalFeed {
+pub(crate) struct LocalDialect {
     bids: Vec<Level>,
     asks: Vec<Level>,
 }
 
-impl Hash for LocalFeed {
+impl Hash for LocalDialect {
     fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
-impl LocalFeed {
+impl LocalDialect {
     /// What followed from a command.
     pub(crate) fn on_ws<S: RecordSink>(
         &mut self,

@@ -1,6 +1,6 @@
 //! The market-data engine: one thread that turns the feeds of any number of venues into one set of `md.*`.
 //!
-//! The node's own venue is one more of them ([`VenueSource`]), whose feed is made of the commands on `orders` ([`LocalFeed`]).
+//! The node's own venue is one more of them ([`VenueSource`]), whose feed is made of the commands on `orders` ([`CommandFeed`]).
 //!
 //! It derives everything from each feed's history when it starts and drops what the channels already hold, so a
 //! killed engine goes on without a gap or a duplicate. Trades, quotes and depth go out one by one as they are
@@ -9,13 +9,14 @@
 //! Feeds take turns of a bounded number of messages, so a burst of one venue delays another by no more than that. So does the engine where it
 //! shares its thread with the venue's: each turn is one batch of one feed.
 
+use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidebook_feed::{FeedEngine, FeedState};
 use tidebook_journal::panic_text;
@@ -27,20 +28,25 @@ use tidebook_venue::VenueOptions;
 use zerocopy::{FromBytes, FromZeros};
 
 use crate::beginning::{Beginning, earliest};
+use crate::command_feed::CommandFeed;
 use crate::confine::Confinement;
 use crate::error::PlaneError;
 use crate::histogram::HistogramSnapshot;
 use crate::input::FeedInput;
 use crate::latency::{Latencies, LatencyStage};
-use crate::local_feed::LocalFeed;
 use crate::local_history::{LocalBeginning, earliest_local};
-use crate::output::{FeedIdentity, MarketDataChannels, Resume, SNAPSHOT_INDEX};
+use crate::output::{FeedIdentity, MarketDataChannels, Resume};
+use crate::overtaken::Lost;
+use crate::retelling::{Parts, Retelling, Standing};
 use crate::turns::{EngineThread, Turned, Turns, Waits, ended};
 use crate::venue_recovery::ORDERS;
 use crate::venue_sizes::VenueSizes;
+use crate::whose::Whose;
 
 /// How often a thread without input looks whether it should stop.
 const STOP_INTERVAL: Duration = Duration::from_millis(50);
+/// How often it is looked whether a reader was overtaken.
+const READERS_INTERVAL: Duration = Duration::from_millis(250);
 /// How long to wait for a journal to sync what its ring has lost already.
 const JOURNAL_WAIT: Duration = Duration::from_millis(1);
 /// Messages of one feed in one turn: alone, and beside others that wait meanwhile.
@@ -80,7 +86,7 @@ impl VenueSource {
         earliest_local(self.room()?, &self.journal_dir, &self.names_file, self.snapshots_dir.as_deref())
     }
 
-    fn begin(&self, behind_max: u64) -> Result<(Beginning, Option<LocalFeed>), PlaneError> {
+    fn begin(&self, behind_max: u64) -> Result<(Beginning, Option<CommandFeed>), PlaneError> {
         let snapshots_dir = self.snapshots_dir.as_deref();
         let LocalBeginning { feed, local, refused } =
             LocalBeginning::find(self.room()?, &self.journal_dir, &self.names_file, snapshots_dir, behind_max)?;
@@ -144,6 +150,7 @@ struct Shared {
     published: AtomicU64,
     feeds: Vec<FeedShared>,
     failure: Mutex<Option<String>>,
+    whose: HashMap<&'static str, Arc<Whose>>,
 }
 
 /// How far one feed is.
@@ -274,6 +281,12 @@ impl MarketDataEngine {
             latency: self.latency(None, LatencyStage::ReceivedPublished),
             failure: shared.failure.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
+    }
+
+    /// How many of these records of a channel are of which instrument, by the ids that they carry: for a reader who lost them. `None`
+    /// where that is not known any more, or the channel is none of its own.
+    pub fn whose(&self, channel: &str, first: u64, count: u64) -> Option<BTreeMap<u32, u64>> {
+        self.shared.whose.get(channel.strip_prefix("md.")?)?.of(first, count)
     }
 
     /// How long live messages of a feed, or of all, took for a part of their way, in ns.
@@ -407,6 +420,7 @@ impl Prepared {
             published: AtomicU64::new(0),
             feeds: feeds.iter().map(|feed| FeedShared::new(feed.venue)).collect(),
             failure: Mutex::new(None),
+            whose: opened.channels.whose(),
         });
         let (mut lanes, mut taken_up) = (Vec::new(), Vec::new());
         for (((feed, ring), resume), shared) in feeds.into_iter().zip(rings).zip(opened.resume).zip(&shared.feeds) {
@@ -426,14 +440,17 @@ impl Prepared {
                 ts_recv: state.ts_recv(),
                 engine: state.into_engine(),
                 local,
-                whole_told: false,
+                begun: false,
+                retelling: Retelling::default(),
                 changed: Vec::new(),
             });
         }
         let limit = if lanes.len() == 1 { TURN_ALONE } else { TURN_SHARED };
         let (image, channels) = (Box::new(BookImage::new_zeroed()), opened.channels);
         let seen = Arc::clone(&shared);
-        let market_data = MarketData { lanes, channels, image, first: 0, tops_told: false, limit, shared: seen };
+        let looked_at = Instant::now();
+        let market_data =
+            MarketData { lanes, channels, image, first: 0, tops_told: false, looked_at, limit, shared: seen };
         Ok(Self { market_data, shared, made_anew: opened.made_anew, taken_up, in_force })
     }
 }
@@ -446,6 +463,8 @@ struct MarketData {
     /// Whose turn is first.
     first: usize,
     tops_told: bool,
+    /// When it was looked at readers last.
+    looked_at: Instant,
     /// Messages of one feed in one turn.
     limit: usize,
     shared: Arc<Shared>,
@@ -461,6 +480,7 @@ impl MarketData {
             }
             // Who was first is last the next time.
             self.first = (self.first + 1) % self.lanes.len();
+            self.look_at_readers();
             self.tell_tops()?;
             if count > 0 {
                 self.note();
@@ -484,6 +504,7 @@ impl MarketData {
                 break;
             }
         }
+        self.look_at_readers();
         self.tell_tops()?;
         if count > 0 {
             self.note();
@@ -498,6 +519,18 @@ impl MarketData {
 
     fn is_live(&self) -> bool {
         self.lanes.iter().all(|lane| lane.input.is_live())
+    }
+
+    /// Sees now and then who was overtaken, and what is still unsaid: from the next step on it is told.
+    fn look_at_readers(&mut self) {
+        if self.looked_at.elapsed() < READERS_INTERVAL {
+            return;
+        }
+        self.looked_at = Instant::now();
+        for (parts, lost) in self.channels.lost() {
+            self.lanes.iter_mut().for_each(|lane| lane.lost(parts, &lost));
+        }
+        self.lanes.iter_mut().for_each(Lane::say_unsaid);
     }
 
     /// The tops of all venues, once the history of all is done.
@@ -555,9 +588,11 @@ struct Lane {
     input: FeedInput,
     engine: FeedEngine,
     /// What makes messages of commands, where these are what is read.
-    local: Option<LocalFeed>,
-    /// Whether its books and sessions were told whole since the start.
-    whole_told: bool,
+    local: Option<CommandFeed>,
+    /// Whether history was done once.
+    begun: bool,
+    /// What is to be told of it again.
+    retelling: Retelling,
     resume: Resume,
     /// Receive time of the last message.
     ts_recv: i64,
@@ -574,7 +609,7 @@ impl Lane {
         image: &mut BookImage,
         shared: &FeedShared,
     ) -> Result<usize, PlaneError> {
-        let Self { venue, input, engine, local, whole_told, resume, ts_recv, changed } = self;
+        let Self { venue, input, engine, local, begun, retelling, resume, ts_recv, changed } = self;
         let was_live = input.is_live();
         let mut refused = None;
         let mut sink = channels.of(resume);
@@ -604,30 +639,24 @@ impl Lane {
             engine.drain_dirty(|sequence, instrument| changed.push((sequence, instrument)));
             changed.sort_unstable_by_key(|(sequence, instrument)| (*sequence, instrument.get()));
             let mut sink = channels.of(resume);
-            if local.is_some() && !*whole_told {
-                // Before what follows, as they are older: where a death leaves off is told by the newest image.
-                let is_new =
-                    |id| changed.iter().any(|&(sequence, other)| other == id && sink.wants_image(sequence, id));
-                let quiet: Vec<_> = engine.exponents().map(|(id, ..)| id).filter(|&id| !is_new(id)).collect();
-                for id in quiet {
-                    if engine.fill_image(id, image) {
-                        image.source_index = SNAPSHOT_INDEX;
-                        sink.publish_book(image);
-                    }
-                }
-            }
             for (sequence, instrument) in changed.drain(..) {
                 if sink.wants_image(sequence, instrument) && engine.fill_image(instrument, image) {
                     sink.publish_book(image);
                 }
             }
-            if let Some(local) = local
-                && !std::mem::replace(whole_told, true)
-            {
-                sink.publish_whole(engine, &local.trading(), input.last_sequence(), *ts_recv);
-            }
             channels.check()?;
             channels.note_images(*venue, input.last_sequence());
+        }
+        if is_live && local.is_some() && !std::mem::replace(begun, true) {
+            // Nobody else tells who begins now what stands.
+            engine.exponents().for_each(|(id, ..)| retelling.want(id.get(), Parts::ALL));
+        }
+        if is_live && !retelling.is_done() {
+            // Behind all that was noted, so that a death in the middle goes on there.
+            let trading = |id: InstrumentId| local.as_ref()?.trading(id.index() as u32);
+            let standing = Standing { engine, trading: &trading, sequence: input.last_sequence(), ts_recv: *ts_recv };
+            retelling.tell(Instant::now(), &standing, image, &mut channels.of(resume));
+            channels.check()?;
         }
         shared.live.store(is_live, Ordering::Relaxed);
         if count > 0 {
@@ -638,10 +667,29 @@ impl Lane {
     }
 }
 
+impl Lane {
+    /// Tells readers again what they lost of this feed. What nobody knows any more is told of all its instruments; what was lost before
+    /// somebody joined only of our own venue, as all others tell their books whole at every session.
+    fn lost(&mut self, parts: Parts, lost: &Lost) {
+        let all = lost.any || lost.joined && self.local.is_some();
+        for (id, ..) in self.engine.exponents().filter(|(id, ..)| all || lost.ids.contains(&id.get())) {
+            self.retelling.want(id.get(), parts);
+        }
+    }
+
+    /// Tells indicative prices that commands brought too fast to say each.
+    fn say_unsaid(&mut self) {
+        let unsaid = self.local.as_mut().map(CommandFeed::take_unsaid).unwrap_or_default();
+        for index in unsaid {
+            self.retelling.want(InstrumentId::new(self.venue, index).get(), Parts::INDICATIVE);
+        }
+    }
+}
+
 /// The message that a payload is, or that is made of it.
 fn message_of<'a>(
     venue: Venue,
-    local: &'a mut Option<LocalFeed>,
+    local: &'a mut Option<CommandFeed>,
     sequence: u64,
     payload: &'a [u8],
 ) -> Result<RawMessage<'a>, PlaneError> {
@@ -710,6 +758,7 @@ mod tests {
             published: AtomicU64::new(0),
             feeds: Vec::new(),
             failure: Mutex::new(None),
+            whose: HashMap::new(),
         };
         let error = guarded(&shared, || panic!("a mistake in {}", "a decoder")).unwrap_err();
         assert_eq!(error.to_string(), "the engine's thread panicked: a mistake in a decoder");

@@ -5,6 +5,7 @@
 //! ring, and publishes `md.<type>`.
 
 mod beginning;
+mod command_feed;
 mod command_history;
 mod confine;
 mod engine;
@@ -14,15 +15,16 @@ mod histogram;
 mod huge_pages;
 mod input;
 mod latency;
-mod local_feed;
 mod local_history;
 mod local_venue;
 mod matching_side;
 mod order_input;
 mod outcome;
 mod output;
+mod overtaken;
 mod positions;
 mod release;
+mod retelling;
 mod risk_side;
 mod room;
 mod turns;
@@ -38,6 +40,7 @@ mod venue_shards;
 mod venue_sizes;
 mod venue_status;
 mod venue_threads;
+mod whose;
 
 pub use beginning::{Beginning, snapshots_path, usable_snapshots};
 pub use confine::Confinement;

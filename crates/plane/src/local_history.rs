@@ -1,9 +1,10 @@
 //! The node's own venue as market data sees it, as the journal's recovery knows states: what a snapshot is taken of and loaded into.
 //!
-//! Matching ([`LocalFeed`]) and what followed from what it said ([`FeedState`]: bars under way, definitions told, books, numbers) behind one
+//! Matching ([`CommandFeed`]) and what followed from what it said ([`FeedState`]: bars under way, definitions told, books, numbers) behind one
 //! command of `orders`. The venue's own snapshots are not enough: they know no bar, no instrument's place among the definitions and
 //! no name. What orders show follows from the orders, so it is not written but made again. Byte table: `docs/formats/local-state.md`.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,19 +20,19 @@ use tidebook_venue::{Venue, VenueOptions};
 use zerocopy::FromBytes;
 
 use crate::beginning::{first_sequence, said};
+use crate::command_feed::{CommandFeed, Listed};
 use crate::error::PlaneError;
-use crate::local_feed::{Listed, LocalFeed};
 use crate::venue_recovery::ORDERS;
 use crate::venue_sizes::VenueSizes;
 
 /// Kind of these states, and name of the directory of their snapshots.
 pub const MARKET_DATA: &str = "market_data";
 /// Rises with every change of what [`State::save`] writes here; the venue's state inside has a version of its own.
-const STATE_VERSION: u32 = 1;
+const STATE_VERSION: u32 = 2;
 const MAGIC: [u8; 8] = *b"TIDELOCL";
 const HEAD_SIZE_BYTES: usize = 32;
 /// Of each instrument, before its name.
-const LISTED_SIZE_BYTES: usize = 32;
+const LISTED_SIZE_BYTES: usize = 48;
 
 /// Where the snapshots of the market data of the node's own venue are among all snapshots of a data directory.
 pub fn market_data_snapshots_path(snapshots_dir: &Path) -> PathBuf {
@@ -42,7 +43,7 @@ pub fn market_data_snapshots_path(snapshots_dir: &Path) -> PathBuf {
 pub struct LocalHistory {
     options: VenueOptions,
     names_file: PathBuf,
-    local: LocalFeed,
+    local: CommandFeed,
     feed: FeedState,
 }
 
@@ -57,7 +58,7 @@ impl LocalHistory {
         Self {
             options,
             names_file: names_file.to_owned(),
-            local: LocalFeed::new(options, names_file),
+            local: CommandFeed::new(options, names_file),
             feed: FeedState::new(FeedVenue::Local, FeedOptions::of(FeedVenue::Local)),
         }
     }
@@ -65,8 +66,18 @@ impl LocalHistory {
     /// The hash of all, with that of matching.
     fn hash_with(&self, matching: u64) -> u64 {
         let mut hash = mix(matching, self.feed.state_hash());
-        for (number, Listed { index, symbol, session, indicative: (price, size) }) in self.local.listed() {
-            let words = [number.into(), (*index).into(), session.code().into(), *price as u64, *size as u64];
+        for (number, listed) in self.local.listed() {
+            let Listed { index, symbol, session, since, indicative: (price, size), indicative_said_at } = listed;
+            let words = [
+                number.into(),
+                (*index).into(),
+                session.code().into(),
+                self.local.is_unsaid(*index).into(),
+                *price as u64,
+                *size as u64,
+                *since as u64,
+                *indicative_said_at as u64,
+            ];
             hash = words.into_iter().chain(symbol.iter().map(|&byte| byte.into())).fold(hash, mix);
         }
         hash
@@ -87,15 +98,24 @@ impl LocalHistory {
         let count = number(12).ok_or_else(|| cut(12))?;
         let size = |at: usize| long(at).and_then(|size| usize::try_from(size).ok()).ok_or_else(|| cut(at));
         let (venue_size, feed_size) = (size(16)?, size(24)?);
-        let (mut at, mut listed) = (HEAD_SIZE_BYTES, Vec::new());
+        let (mut at, mut listed, mut unsaid) = (HEAD_SIZE_BYTES, Vec::new(), BTreeSet::new());
         for index in 0..count {
             let head = bytes.get(at..at + LISTED_SIZE_BYTES).ok_or_else(|| cut(at))?;
             let (instrument_id, name_size) = (number(at).unwrap_or(0), number(at + 4).unwrap_or(0) as usize);
             let session = Session::from_code(head[8]).ok_or_else(|| (at + 8, format!("{} is no session", head[8])))?;
-            let indicative = (long(at + 16).unwrap_or(0) as i64, long(at + 24).unwrap_or(0) as i64);
+            if head[9] > 1 {
+                return Err((at + 9, format!("{} is neither said nor unsaid", head[9])));
+            }
+            if head[9] == 1 {
+                unsaid.insert(index);
+            }
+            let time = |at: usize| long(at).unwrap_or(0) as i64;
+            let (indicative, since, indicative_said_at) =
+                ((time(at + 16), time(at + 24)), time(at + 32), time(at + 40));
             let name_at = at + LISTED_SIZE_BYTES;
             let symbol = bytes.get(name_at..).and_then(|rest| rest.get(..name_size)).ok_or_else(|| cut(name_at))?;
-            listed.push((instrument_id, Listed { index, symbol: symbol.to_vec(), session, indicative }));
+            let symbol = symbol.to_vec();
+            listed.push((instrument_id, Listed { index, symbol, session, since, indicative, indicative_said_at }));
             at = name_at + name_size;
         }
         let rest = bytes.get(at..).unwrap_or_default();
@@ -107,7 +127,7 @@ impl LocalHistory {
         State::load(&mut venue, venue_bytes).map_err(|error| (at, error.to_string()))?;
         let feed = FeedState::load(FeedVenue::Local, feed_bytes);
         self.feed = feed.map_err(|error| (at + venue_size, error.to_string()))?;
-        self.local = LocalFeed::of_parts(venue, &self.names_file, listed);
+        self.local = CommandFeed::of_parts(venue, &self.names_file, listed, unsaid);
         Ok(())
     }
 }
@@ -147,12 +167,14 @@ impl State for LocalHistory {
         out.write_all(&(listed.len() as u32).to_le_bytes())?;
         out.write_all(&(venue.len() as u64).to_le_bytes())?;
         out.write_all(&(feed.len() as u64).to_le_bytes())?;
-        for (number, Listed { symbol, session, indicative: (price, size), .. }) in listed {
+        for (number, listed) in listed {
+            let Listed { index, symbol, session, since, indicative: (price, size), indicative_said_at } = listed;
             out.write_all(&number.to_le_bytes())?;
             out.write_all(&(symbol.len() as u32).to_le_bytes())?;
-            out.write_all(&[session.code(), 0, 0, 0, 0, 0, 0, 0])?;
-            out.write_all(&price.to_le_bytes())?;
-            out.write_all(&size.to_le_bytes())?;
+            out.write_all(&[session.code(), self.local.is_unsaid(*index).into(), 0, 0, 0, 0, 0, 0])?;
+            for number in [price, size, since, indicative_said_at] {
+                out.write_all(&number.to_le_bytes())?;
+            }
             out.write_all(symbol)?;
         }
         out.write_all(&venue)?;
@@ -173,7 +195,7 @@ pub(crate) struct LocalBeginning {
     /// The feed, behind its [`FeedState::sequence`].
     pub(crate) feed: FeedState,
     /// The venue behind the same command.
-    pub(crate) local: LocalFeed,
+    pub(crate) local: CommandFeed,
     /// Snapshots that could not be used, newest first, each with the reason.
     pub(crate) refused: Vec<String>,
 }
@@ -313,7 +335,9 @@ mod tests {
                         let back = loaded(&bytes).unwrap();
                         assert_eq!(back.state_hash(), history.state_hash());
                         assert_eq!(back.recomputed_state_hash(), Some(back.state_hash()));
-                        assert_eq!(back.local.trading(), history.local.trading());
+                        for index in 0..history.local.listed().len() as u32 {
+                            assert_eq!(back.local.trading(index), history.local.trading(index));
+                        }
                         assert!(saved(&back) == bytes, "what was loaded is saved as the same bytes");
                         again.push((back, RecordBatch::default()));
                     }

@@ -9,12 +9,12 @@
 //! The producer waits for nobody: whoever reads too slowly is told how much was overwritten. A gating reader that is
 //! stopped would otherwise stop the engine, and with it every other reader.
 
+use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
-use tidebook_book::Side;
-use tidebook_feed::{Consolidator, FeedEngine, FeedState, RecordSink, Stage, StatusKind};
+use tidebook_feed::{Consolidator, FeedState, RecordSink, Stage};
 use tidebook_ring::{Producer, Ring, RingError, RingOptions, RingView, Walked};
-use tidebook_types::records::{ACTION_CLEAR, ACTION_SET, FLAG_LAST, FLAG_SNAPSHOT, SIDE_NONE};
 use tidebook_types::{
     Bar, BookImage, ConsolidatedTop, Depth, Health, Instrument, InstrumentId, MessageKind, Order, Quote, Record,
     Schema, Status, Trade, Venue,
@@ -24,8 +24,10 @@ use zerocopy::FromBytes;
 
 use crate::error::PlaneError;
 use crate::latency::{Latencies, StageClock};
-use crate::local_feed::Trading;
+use crate::overtaken::{Lost, Readers};
 use crate::positions::{Point, Position, Positions};
+use crate::retelling::Parts;
+use crate::whose::Whose;
 
 /// Layout and count of slots of each channel. Small rings decide the tail of the latency; a depth snapshot of
 /// 10,000 levels and a burst have to fit, or every reader has a gap.
@@ -49,9 +51,6 @@ const CONSUMERS_MAX: u32 = 64;
 const BOOK: usize = 4;
 const INSTRUMENTS: usize = 6;
 const TOPS: usize = 9;
-
-/// Where the records begin that a start tells of what stands, behind all that the message gave.
-pub(crate) const SNAPSHOT_INDEX: u32 = 1 << 19;
 
 /// What is published of a feed when an engine starts: what is derived up to there is dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,19 +131,56 @@ impl FeedIdentity {
     }
 }
 
+/// One of the channels.
+#[derive(Debug)]
+struct Outlet {
+    producer: Producer,
+    whose: Arc<Whose>,
+    readers: Readers,
+}
+
+impl Outlet {
+    fn new(producer: Producer) -> Self {
+        let whose = Arc::new(Whose::new(producer.published() + 1));
+        let readers = Readers::new(producer.ring());
+        Self { producer, whose, readers }
+    }
+
+    /// A sink has no errors to give: the first is kept for [`MarketDataChannels::check`].
+    #[inline]
+    fn write<T: Record>(&mut self, record: &T, failure: &mut Option<RingError>) {
+        if failure.is_none() {
+            let bytes = record.as_bytes();
+            self.whose.note(self.producer.published() + 1, instrument_id_of(bytes));
+            *failure = self.producer.write(bytes).err();
+        }
+    }
+
+    /// What its readers lost since the last look.
+    fn lost(&mut self) -> Lost {
+        self.readers.look(self.producer.ring(), &self.whose)
+    }
+}
+
+/// Of which instrument a record is. All begin alike: ts_event, ts_recv, source_sequence, source_index, instrument_id.
+#[inline]
+fn instrument_id_of(record: &[u8]) -> u32 {
+    record.get(28..32).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes)
+}
+
 /// The producers of `md.*`. One engine owns them all.
 #[derive(Debug)]
 pub struct MarketDataChannels {
-    trades: Producer,
-    quotes: Producer,
-    depth: Producer,
-    bars: Producer,
-    book: Producer,
-    status: Producer,
-    instruments: Producer,
-    orders: Producer,
-    health: Producer,
-    tops: Producer,
+    trades: Outlet,
+    quotes: Outlet,
+    depth: Outlet,
+    bars: Outlet,
+    book: Outlet,
+    status: Outlet,
+    instruments: Outlet,
+    orders: Outlet,
+    health: Outlet,
+    tops: Outlet,
     consolidator: Consolidator,
     /// The newest record of `md.health` since the last look.
     newest_health: Option<Health>,
@@ -165,7 +201,8 @@ impl MarketDataChannels {
     /// All its rings.
     pub(crate) fn rings(&self) -> impl Iterator<Item = &Ring> {
         let Self { trades, quotes, depth, bars, book, status, instruments, orders, health, tops, .. } = self;
-        [trades, quotes, depth, bars, book, status, instruments, orders, health, tops].into_iter().map(Producer::ring)
+        let all = [trades, quotes, depth, bars, book, status, instruments, orders, health, tops];
+        all.into_iter().map(|outlet| outlet.producer.ring())
     }
 
     /// Opens the channels in `directory` for these feeds, making those that are not there. Channels that cannot stay,
@@ -217,7 +254,7 @@ impl MarketDataChannels {
 
     fn with(producers: Vec<Producer>, positions: Positions) -> Self {
         let [trades, quotes, depth, bars, book, status, instruments, orders, health, tops] =
-            producers.try_into().expect("one producer a channel");
+            <[Producer; CHANNELS.len()]>::try_from(producers).expect("one producer a channel").map(Outlet::new);
         Self {
             trades,
             quotes,
@@ -238,6 +275,24 @@ impl MarketDataChannels {
         }
     }
 
+    /// By its channel's name: of which instrument each record is.
+    pub(crate) fn whose(&self) -> HashMap<&'static str, Arc<Whose>> {
+        let Self { trades, quotes, depth, bars, book, status, instruments, orders, health, tops, .. } = self;
+        let all = [trades, quotes, depth, bars, book, status, instruments, orders, health, tops];
+        CHANNELS.iter().zip(all).map(|((schema, _), outlet)| (schema.name, Arc::clone(&outlet.whose))).collect()
+    }
+
+    /// What readers lost since the last look of what somebody has to tell them again: levels, images and tops, states.
+    pub(crate) fn lost(&mut self) -> [(Parts, Lost); 4] {
+        let Self { depth, book, quotes, status, .. } = self;
+        [
+            (Parts::LEVELS, depth.lost()),
+            (Parts::IMAGE, book.lost()),
+            (Parts::IMAGE, quotes.lost()),
+            (Parts::TRADING, status.lost()),
+        ]
+    }
+
     /// Times one live message in so many at every stage; 0: none.
     pub(crate) fn time_stages(&mut self, every: u32) {
         self.clock = StageClock::new(every);
@@ -248,7 +303,7 @@ impl MarketDataChannels {
         let Self { consolidator, tops, published, failure, .. } = self;
         consolidator.tell_all(venue, sequence, ts_recv, |top| {
             *published += 1;
-            write(tops, top, failure);
+            tops.write(top, failure);
         });
     }
 
@@ -508,7 +563,7 @@ impl FeedChannels<'_> {
         let MarketDataChannels { consolidator, tops, published, failure, clock, .. } = &mut *self.channels;
         consolidator.on_message(venue, sequence, ts_recv, kind, |top| {
             *published += 1;
-            write(tops, top, failure);
+            tops.write(top, failure);
         });
         if let Some(latencies) = latencies {
             latencies.published(ts_recv, clock);
@@ -521,87 +576,21 @@ impl FeedChannels<'_> {
         Point::new(sequence, id.get() & InstrumentId::INDEX_MAX) > self.resume.images
     }
 
-    /// Publishes every level of every book as a snapshot as of `sequence`, and where trading stands. Other venues send theirs with
-    /// every session; of a feed that has none, nobody who begins now would ever learn what lies deeper than images.
-    pub(crate) fn publish_whole(&mut self, engine: &FeedEngine, trading: &[Trading], sequence: u64, ts_recv: i64) {
-        let mut source_index = SNAPSHOT_INDEX;
-        let mut next = || {
-            source_index += 1;
-            (source_index - 1).min(Point::INDEX_MAX)
-        };
-        for (id, price_exp, size_exp) in engine.exponents() {
-            let Some(view) = engine.book(id) else { continue };
-            let levels = Side::BOTH.map(|side| view.book.levels(side).map(move |level| (side, level)));
-            let mut left = view.book.counts().0 + view.book.counts().1;
-            let mut record = Depth {
-                ts_event: ts_recv,
-                ts_recv,
-                source_sequence: sequence,
-                source_index: next(),
-                instrument_id: id.get(),
-                price: 0,
-                size: 0,
-                venue_sequence: view.venue_sequence,
-                side: SIDE_NONE,
-                action: ACTION_CLEAR,
-                flags: FLAG_SNAPSHOT | if left == 0 { FLAG_LAST } else { 0 },
-                price_exp,
-                size_exp,
-                reserved: [0; 3],
-            };
-            self.publish(|channels| &mut channels.depth, &record);
-            record.action = ACTION_SET;
-            for (side, level) in levels.into_iter().flatten() {
-                left -= 1;
-                record.flags = FLAG_SNAPSHOT | if left == 0 { FLAG_LAST } else { 0 };
-                (record.side, record.price, record.size) = (side.code(), level.price, level.size);
-                record.source_index = next();
-                self.publish(|channels| &mut channels.depth, &record);
-            }
-        }
-        let defined = engine.instruments().count() as u32;
-        for &Trading { index, session, indicative: (price, size) } in trading.iter().filter(|one| one.index < defined) {
-            let mut tell = |kind: StatusKind, found: u64, count: u64| {
-                let record = Status {
-                    ts_event: ts_recv,
-                    ts_recv,
-                    source_sequence: sequence,
-                    source_index: next(),
-                    instrument_id: InstrumentId::new(Venue::Local, index).get(),
-                    kind: kind as u8,
-                    reason: 0,
-                    reserved: [0; 6],
-                    expected: 0,
-                    found,
-                    count,
-                };
-                self.publish(|channels| &mut channels.status, &record);
-            };
-            tell(StatusKind::SessionChanged, session.code().into(), 0);
-            if price > 0 {
-                tell(StatusKind::IndicativePrice, price as u64, size as u64);
-            }
-        }
+    /// Publishes a level that is told again.
+    pub(crate) fn retold_depth(&mut self, record: &Depth) {
+        self.channels.published += 1;
+        self.channels.depth.write(record, &mut self.channels.failure);
     }
 
-    fn publish<T: Record>(&mut self, of: impl Fn(&mut MarketDataChannels) -> &mut Producer, record: &T) {
+    /// Publishes a state that is told again.
+    pub(crate) fn retold_status(&mut self, record: &Status) {
         self.channels.published += 1;
-        let mut failure = self.channels.failure.take();
-        write(of(self.channels), record, &mut failure);
-        self.channels.failure = failure;
+        self.channels.status.write(record, &mut self.channels.failure);
     }
 
     pub(crate) fn publish_book(&mut self, image: &BookImage) {
         self.channels.published += 1;
-        write(&mut self.channels.book, image, &mut self.channels.failure);
-    }
-}
-
-/// A sink has no errors to give: the first is kept for [`MarketDataChannels::check`].
-#[inline]
-fn write<T: Record>(producer: &mut Producer, record: &T, failure: &mut Option<RingError>) {
-    if failure.is_none() {
-        *failure = producer.write(record.as_bytes()).err();
+        self.channels.book.write(image, &mut self.channels.failure);
     }
 }
 
@@ -617,13 +606,13 @@ macro_rules! sink {
                 fn $method(&mut self, record: &$record) {
                     if Point::new(record.source_sequence, record.source_index) > self.resume.$after {
                         self.channels.published += 1;
-                        write(&mut self.channels.$channel, record, &mut self.channels.failure);
+                        self.channels.$channel.write(record, &mut self.channels.failure);
                     }
                     $(
                         let MarketDataChannels { consolidator, tops, published, failure, .. } = &mut *self.channels;
                         consolidator.$then(record, |top| {
                             *published += 1;
-                            write(tops, top, failure);
+                            tops.write(top, failure);
                         });
                     )?
                 }
@@ -631,7 +620,7 @@ macro_rules! sink {
             fn health(&mut self, record: &Health) {
                 if Point::new(record.source_sequence, record.source_index) > self.resume.records {
                     self.channels.published += 1;
-                    write(&mut self.channels.health, record, &mut self.channels.failure);
+                    self.channels.health.write(record, &mut self.channels.failure);
                 }
                 self.channels.newest_health = Some(*record);
             }
@@ -639,7 +628,7 @@ macro_rules! sink {
             fn instrument(&mut self, record: &Instrument) {
                 if Point::new(record.source_sequence, record.source_index) > self.resume.definitions {
                     self.channels.published += 1;
-                    write(&mut self.channels.instruments, record, &mut self.channels.failure);
+                    self.channels.instruments.write(record, &mut self.channels.failure);
                 }
                 self.channels.consolidator.on_instrument(record);
             }

@@ -1,6 +1,6 @@
 //! `MarketDataEngine`: the thread that turns every `feed.<venue>` into `md.*`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Mutex;
 
@@ -150,6 +150,12 @@ impl MarketDataEngine {
             by_venue.set_item(venue, by_stage)?;
         }
         Ok(by_venue)
+    }
+
+    /// How many of these records of a channel are of which instrument; None where that is not known any more.
+    fn whose(&self, channel: &str, first: u64, count: u64) -> Option<BTreeMap<u32, u64>> {
+        let engine = self.0.lock().expect("an engine call does not panic");
+        engine.as_ref()?.whose(channel, first, count)
     }
 
     /// Ends the thread after the batch in hand.

@@ -66,7 +66,9 @@ pub use producer::{Claim, Claimed, Obstacle, Producer, Written, WrittenRecords};
 pub use ring::Ring;
 pub use sleepers::Alarm;
 pub use slots::{SlotBatch, Slots};
-pub use status::{ConsumerState, ConsumerStatus, LatencyCounts, ProducerStatus, RepairCounts, RingStatus, StuckClaim};
+pub use status::{
+    ConsumerState, ConsumerStatus, LatencyCounts, ProducerStatus, ReaderLoss, RepairCounts, RingStatus, StuckClaim,
+};
 pub use verify::{Problem, Verification, Verifier};
 pub use view::{Damage, RingView, Walked, Walker};
 pub use wait::Wait;

@@ -14,7 +14,7 @@ use crate::mapping::{Mapping, RingInfo, Use, io_error};
 use crate::options::RingOptions;
 use crate::producer::Producer;
 use crate::slots::Slots;
-use crate::status::RingStatus;
+use crate::status::{ReaderLoss, RingStatus};
 
 /// One mapped ring. Clones share the mapping, which lives until the last clone, endpoint and view is gone.
 #[derive(Debug, Clone)]
@@ -196,6 +196,11 @@ impl Ring {
     /// [`RingError::Io`] when the locks cannot be examined.
     pub fn status(&self) -> Result<RingStatus, RingError> {
         self.mapping.status()
+    }
+
+    /// What its readers were told that they lost, of those that have a line. Looks at memory alone, so it may be asked often.
+    pub fn losses(&self) -> impl Iterator<Item = ReaderLoss> {
+        self.mapping.losses()
     }
 
     /// Forgets a named consumer that is not open, with its cursor.

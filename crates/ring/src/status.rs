@@ -119,6 +119,19 @@ pub struct ConsumerStatus {
     pub latency: LatencyCounts,
 }
 
+/// What one reader was told that it lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReaderLoss {
+    /// Its line.
+    pub line: usize,
+    /// Who has the line: another number is another reader, or the same one opened again.
+    pub opens: u64,
+    /// It has consumed all before this; of what it lost nothing that it was told of later is before this.
+    pub next: u64,
+    /// Messages it was told to have lost.
+    pub lost: u64,
+}
+
 /// What a consumer's line says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConsumerState {
@@ -131,6 +144,21 @@ pub enum ConsumerState {
 }
 
 impl Mapping {
+    /// See [`crate::Ring::losses`].
+    pub fn losses(&self) -> impl Iterator<Item = ReaderLoss> {
+        self.consumers().iter().enumerate().filter_map(|(line, lines)| {
+            let identity = &lines.identity.0;
+            if identity.state.load(Ordering::Acquire) == layout::CONSUMER_FREE {
+                return None;
+            }
+            // The loss first: where it had read to by then is further on, and never before that.
+            let lost = identity.lost.load(Ordering::Acquire);
+            let next = lines.cursor.0.sequence.load(Ordering::Relaxed);
+            let opens = u64::from(identity.opens.load(Ordering::Relaxed));
+            Some(ReaderLoss { line, opens, next, lost })
+        })
+    }
+
     /// See [`RingStatus`].
     pub fn status(&self) -> Result<RingStatus, RingError> {
         let held = |offset| lock::is_held(&self.file, offset).map_err(io_error("examine locks of", &self.path));

@@ -33,7 +33,7 @@ class Pump:
         """Takes what the source has."""
         for batch in self._source.poll():
             if batch.missed:
-                self._view.missed(batch.channel, batch.missed)
+                self._view.missed(batch.channel, batch.missed, batch.missed_of)
             self._view.feed(batch.channel, batch.records)
         if self._view.windows is not None:
             self._view.windows.step()

@@ -171,7 +171,14 @@ def market_router(
     @router.get("/session", tags=["market data"], response_model=wire.Session, responses=_NO_INSTRUMENT)
     async def session(instrument: InstrumentName) -> Response:
         """How an instrument of the node's own venue is traded now, and what an auction would give."""
-        found = known(instrument).session()
+        market = known(instrument)
+        found = market.session()
+        if market.trading_lost:
+            raise ApiError(
+                503,
+                "session_unknown",
+                f"{instrument}: too much was told for this server to read; it is told again, ask again",
+            )
         if found is None:
             raise ApiError(404, "no_session", f"{instrument}: its venue does not tell sessions")
         return _json(found)

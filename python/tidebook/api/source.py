@@ -13,11 +13,15 @@ from tidebook.api.view import Records
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Records of one channel, oldest first, and how many before them were overwritten unread."""
+    """Records of one channel, oldest first, how many before them were overwritten unread, and of which instruments those were.
+
+    Whose they were is by `instrument_id`, and None where nobody knows.
+    """
 
     channel: str
     records: Records
     missed: int = 0
+    missed_of: dict[int, int] | None = None
 
 
 class RecordSource(Protocol):

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from tidebook._core import format_units, parse_units, venues
 from tidebook.api import wire
 from tidebook.api.bars import Bar, Bars
-from tidebook.api.health import FeedHealth
+from tidebook.api.health import OWN_VENUE, FeedHealth
 from tidebook.api.outages import BookOutages, FeedSilences, Outage, in_order
 from tidebook.api.tape import Tape
-from tidebook.api.whole_book import Levels, WholeBook, group
+from tidebook.api.whole_book import RETOLD_INDEX, Levels, WholeBook, group
 from tidebook.errors import DecimalError, UnknownInstrumentError
 from tidebook.feeds.status import StatusKind, said
 from tidebook.venue import Session
@@ -55,12 +55,14 @@ GROUPS_MAX = 200
 _SAID_OF_FEEDS = ("md.instruments", "md.status")
 # Channels whose records a clock brings, whether the feed speaks or not.
 _SAID_BY_CLOCK = ("md.health", "md.bars")
-# Channels of which only the newest is wanted: what was overwritten is not missed.
+# Channels of which only the newest is wanted: what was overwritten is not missed, where something newer comes.
 _STATES = ("md.book", "md.quotes", "md.health")
 _FLAG_DERIVED = 16
 # Reasons of a lost book that say the same of the venue's own quotes: of those so far, or of all, since streams of a market
 # that is given up end one after the other.
 _DISCONNECTED, _UNSUBSCRIBED = said(StatusKind.DISCONNECTED), said(StatusKind.UNSUBSCRIBED)
+# Reason of a book whose newest image this server has not read.
+OVERTAKEN = "overtaken"
 _STEP = re.compile(r"0\.0*[125]|[125]0*")
 _VENUES = venues()
 _SIDES: dict[int, wire.Side] = {1: "buy", -1: "sell", 0: "none"}
@@ -74,6 +76,8 @@ class InstrumentView:
     venue: str
     definition: Any = None
     book: Any = None
+    # The newest image may have been overwritten before it was read; it is told again.
+    book_lost: bool = False
     book_version: int = 0
     quote: Any = None
     top_version: int = 0
@@ -94,6 +98,8 @@ class InstrumentView:
     # The newest word of its venue on how it is traded: session and our clock at receipt, and price and size of an auction.
     trading: tuple[int, int] | None = None
     indicative: tuple[int, int] | None = None
+    # The same of these.
+    trading_lost: bool = False
     trading_version: int = 0
     # Rises with every change that a line of `tops` shows.
     version: int = 0
@@ -116,8 +122,8 @@ class InstrumentView:
         )
 
     def session(self) -> wire.Session | None:
-        """How it is traded now; None where its venue has not said so."""
-        if self.trading is None:
+        """How it is traded now; None where its venue has not said so, or it is not known for the moment (`trading_lost`)."""
+        if self.trading is None or self.trading_lost:
             return None
         number, since = self.trading
         price, size = self.indicative or (0, 0)
@@ -133,7 +139,7 @@ class InstrumentView:
     @property
     def usable(self) -> bool:
         """Whether there is a book, it may be used, and somebody feeds it."""
-        return self.fed and self.book is not None and bool(self.book["usable"])
+        return self.fed and self.book is not None and not self.book_lost and bool(self.book["usable"])
 
     def _outage(self) -> tuple[int | None, str | None]:
         """Since when its book cannot be used, in us, and why; nothing of a book that can."""
@@ -142,6 +148,8 @@ class InstrumentView:
             return None, None
         if lasting is not None:
             return lasting.since // 1000, lasting.reason
+        if self.book_lost:
+            return None, OVERTAKEN
         if not self.fed and self.book is not None:
             return int(self.book["ts_recv"]) // 1000, _DISCONNECTED
         return None, None
@@ -228,6 +236,7 @@ class InstrumentView:
             return None
         # A top is derived of good books only, so the one of a later message than the image says that this book is good again.
         before = book is not None and not book["usable"] and row["source_sequence"] <= book["source_sequence"]
+        before = before or (self.book_lost and quote is None)
         reason = self._outage()[1]
         lost = (before and (derived or reason == _DISCONNECTED)) or reason == _UNSUBSCRIBED
         if lost or not self.fed or self.feed.ended_after(int(row["source_sequence"])):
@@ -255,6 +264,7 @@ class InstrumentView:
         last = None if trade is None else _trade(trade)
         updated = [int(row["ts_recv"]) for row in (self.book, self.quote, trade) if row is not None]
         since, reason = self._outage()
+        session = self.session()
         return wire.Top(
             instrument=self.name,
             venue=self.venue,
@@ -272,6 +282,9 @@ class InstrumentView:
             gap_at=self.gap_ns // 1000,
             unusable_since=since,
             unusable_reason=reason,
+            session=None if session is None else session.session,
+            indicative_price=None if session is None else session.indicative_price,
+            indicative_size=None if session is None else session.indicative_size,
         )
 
     def encoded_line(self) -> msgspec.Raw:
@@ -422,33 +435,58 @@ class MarketView:
         for code in np.unique(codes).tolist():
             health = self._health(code)
             if health is not None:
-                health.saw(records[codes == code], now, steady, market=channel not in _SAID_OF_FEEDS)
+                # What is told again says nothing new of the feed, and is old.
+                said = records[(codes == code) & (records["source_index"] < RETOLD_INDEX)]
+                if len(said):
+                    health.saw(said, now, steady, market=channel not in _SAID_OF_FEEDS)
 
-    def missed(self, channel: str, count: int) -> None:
-        """Says that `count` records of `channel` were overwritten before this view read them.
+    def missed(self, channel: str, count: int, of: dict[int, int] | None = None) -> None:
+        """Says that `count` records of `channel` were overwritten before this view read them; `of` how many of which instrument.
 
-        Books, quotes and health are states of which only the newest is wanted, so nothing is missed there. Whose
-        records the others were is unknown, so every instrument must count with a hole.
+        Where nobody knows whose they were every instrument counts with a hole. Of books, quotes and health only the
+        newest is wanted, so what is missed there is not counted; what may have been the newest is not shown as that until it is
+        told again, as the engine does of books and of sessions.
         """
-        if channel in _STATES:
-            return
-        views = self._by_id.values()
-        if channel == "md.depth":
-            for view in views:
-                view.whole_book.lost()
-                view.whole_version += 1
-            return  # images go on; what is lost is the rest of the book, which says so itself
+        of_views = [(view, count if of is None else of.get(number, 0)) for number, view in self._by_id.items()]
+        lost = [(view, missed) for view, missed in of_views if missed]
+        for view, missed in lost:
+            self._lost(channel, view, missed)
         if channel == "md.bars":
             self.bars_missed += count
-            for view in views:
+        if channel in _STATES or channel in ("md.depth", "md.bars"):
+            # Of a book its images go on, and it says itself that the rest is lost; bars are stored, and a chart is told to ask.
+            return
+        for venue, health in self.feeds.items():
+            codes = {code for code, name in _VENUES.items() if name == venue}
+            health.missed_records += (
+                count if of is None else sum(missed for number, missed in of.items() if number >> 24 in codes)
+            )
+
+    def _lost(self, channel: str, view: InstrumentView, count: int) -> None:
+        """`count` records of the instrument were overwritten."""
+        match channel:
+            case "md.depth":
+                view.whole_book.lost()
+                view.whole_version += 1
+            case "md.bars":
                 view.bars.bars_missed()
-            return  # bars that were not seen are stored, and a chart is told to ask for them
-        if channel == "md.trades":
-            for view in views:
+            case "md.trades":
                 view.trade_sequence += count
                 view.bars.trades_missed()
-        for health in self.feeds.values():
-            health.missed_records += count
+            case "md.status" if view.trading is not None or view.venue == OWN_VENUE:
+                view.trading_lost = True
+                view.trading_version += 1
+                self._changed(view)
+            case "md.book" if view.book is not None:
+                view.book_lost = True
+                view.book_version += 1
+                view.top_version += 1
+                self._changed(view)
+            case "md.quotes" if view.quote is not None:
+                # The book says it, until the next one.
+                view.quote = None
+                view.top_version += 1
+                self._changed(view)
 
     def tick(self) -> None:
         """Lets rates move; call at a steady pace, records or none."""
@@ -505,11 +543,14 @@ class MarketView:
             kind, before = int(row["kind"]), view.outages.version
             view.outages.happened(kind, int(row["reason"]), int(row["ts_recv"]))
             if kind == StatusKind.SESSION_CHANGED:
-                view.trading, view.indicative = (int(row["found"]), int(row["ts_recv"])), None
+                view.trading, view.indicative = (int(row["found"]), int(row["ts_event"])), None
+                view.trading_lost = False
                 view.trading_version += 1
+                self._changed(view)
             elif kind == StatusKind.INDICATIVE_PRICE:
                 view.indicative = (int(row["found"]), int(row["count"]))
                 view.trading_version += view.trading is not None
+                self._changed(view)
             if kind in (StatusKind.GAP, StatusKind.TRADE_GAP):
                 view.gaps += 1
                 view.gap_ns = int(row["ts_recv"])
@@ -558,7 +599,7 @@ class MarketView:
 
     def _take_books(self, records: Records) -> None:
         for view, rows in self._by_instrument(records):
-            view.book = rows[-1].copy()
+            view.book, view.book_lost = rows[-1].copy(), False
             view.outages.shown(view.usable, int(view.book["ts_recv"]))
             if view.book["usable"]:
                 self.feeds[view.venue].usable(int(view.book["instrument_id"]))

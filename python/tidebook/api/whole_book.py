@@ -1,8 +1,9 @@
 """Every level of one book, as far as depth records have told it, grouped into steps for a page.
 
 Images hold the best 25 levels; who looks at a wider part of the book needs all of them. They are made of `md.depth`, whose
-records applied in order are the engine's book, from a snapshot on: before the first one, and after records that were
-overwritten before they were read, the book here is not whole and says so. Whether a book may be used is not known here.
+records applied in order are the engine's book, from the end of a snapshot on: before the first one, and after records that were
+overwritten before they were read, the book here is not whole and says so. Then the engine tells it again, a large one in
+pieces between which it goes on changing; who has it whole passes over these. Whether a book may be used is not known here.
 """
 
 from typing import Any, Final
@@ -12,7 +13,12 @@ from numpy.typing import NDArray
 
 from tidebook._core import DepthBook
 
+RETOLD_INDEX: Final = 1 << 19
+"""`source_index` from which on a record tells again what stands."""
+
 _ACTION_CLEAR: Final = 2
+_FLAG_LAST: Final = 128
+_FLAG_SNAPSHOT: Final = 32
 
 Levels = tuple[list[int], list[int]]
 """Prices and sizes of one side in units, best first."""
@@ -24,23 +30,34 @@ class WholeBook:
     def __init__(self) -> None:
         self._book = DepthBook()
         self._exponents = (0, 0)
+        # Message that the snapshot began with whose end is still to come.
+        self._begun: int | None = None
         self.whole = False
-        """A snapshot was seen, and every change since."""
+        """A snapshot was seen to its end, and every change since."""
 
     def take(self, records: NDArray[Any]) -> None:
         """Applies depth records of the instrument, in order."""
+        if self.whole:
+            records = records[records["source_index"] < RETOLD_INDEX]
         cleared = np.flatnonzero(records["action"] == _ACTION_CLEAR)
         if len(cleared):
             # What came before the last snapshot is of no interest any more.
             records = records[cleared[-1] :]
             self._exponents = (int(records["price_exp"][0]), int(records["size_exp"][0]))
-            self.whole = True
-        if self.whole:
+            self._begun, self.whole = int(records["source_sequence"][0]), False
+        if self._begun is not None:
+            # Changes of later messages may stand between the pieces of one that is told again.
+            flags = records["flags"]
+            of_it = (flags & _FLAG_SNAPSHOT != 0) | (records["source_sequence"] == self._begun)
+            if bool(np.any(of_it & (flags & _FLAG_LAST != 0))):
+                self._begun, self.whole = None, True
+            self._book.apply(records)
+        elif self.whole:
             self._book.apply(records)
 
     def lost(self) -> None:
-        """Changes were not seen: the book is not whole until the next snapshot."""
-        self.whole = False
+        """Changes were not seen: the book is not whole until the end of the next snapshot."""
+        self._begun, self.whole = None, False
 
     @property
     def exponents(self) -> tuple[int, int]:

@@ -34,7 +34,8 @@ class Depth:
     unusable_since: int | None
     """Our clock when it became unusable, microseconds; null while it is usable, and where this server does not know."""
     unusable_reason: str | None
-    """Why: a word of `md.status` (`gap`, `disconnected`, ...), or `unknown`; null with `unusable_since`."""
+    """Why: a word of `md.status` (`gap`, `disconnected`, ...), `overtaken` where this server read too slowly and the book is told again, or
+    `unknown`; null while it is usable, and where this server does not know."""
     ts_event: int
     """The venue's clock, microseconds; 0 where it sends none."""
     ts_recv: int
@@ -119,6 +120,12 @@ class Top:
     """Our clock when its book became unusable, microseconds; null while it is usable or nothing is known."""
     unusable_reason: str | None
     """Why: as in `Depth`."""
+    session: str | None
+    """How it is traded now, as in `Session`; null where its venue does not say so, and while it is not known."""
+    indicative_price: str | None
+    """What an auction would give if it ended now, as in `Session`."""
+    indicative_size: str | None
+    """How much it would trade at that price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +225,7 @@ class Session:
     session: str
     """`closed`, `pre_open`, `auction`, `continuous`, `halted`."""
     since: int
-    """When that was told, by our clock, microseconds; a start of the node tells it anew."""
+    """When it began, by the venue's clock, microseconds."""
     indicative_price: str | None
     """What an auction would give if it ended now; null where it would give no trade, and outside of auctions."""
     indicative_size: str | None

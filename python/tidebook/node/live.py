@@ -190,7 +190,7 @@ async def run(options: LiveOptions, screen: Screen) -> dict[str, int]:
         channels = ChannelCollector(node=options.node)
         own = [] if venue is None else [VENUE_FEED]
         view = MarketView([*(feed.venue for feed in feeds), *own], no_others=True)
-        source = RingSource(rings)
+        source = RingSource(rings, engine.whose)
         stack.callback(source.close)
         windows = None if analytics is None else _windows(analytics, rings, stack)
         app = create_app(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from tidebook.analytics import ACCOUNTS_CHANNEL, MARKETS_CHANNEL
@@ -12,8 +13,10 @@ from tidebook.errors import ChannelNotFoundError, EndpointBusyError
 from tidebook.transport import Consumer, Gap, open_consumer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
+
+    Whose = Callable[[str, int, int], dict[int, int] | None]
 
 _BATCH_MAX = 8_192
 _WINDOWS = (MARKETS_CHANNEL, ACCOUNTS_CHANNEL)
@@ -23,8 +26,12 @@ _LOOK_AGAIN_S = 1.0
 class RingSource:
     """Consumers of `md.*` that are overwritten rather than waited for."""
 
-    def __init__(self, rings: Path) -> None:
-        """Joins the channels at the oldest they hold; without a name, so it leaves nothing behind."""
+    def __init__(self, rings: Path, whose: Whose | None = None) -> None:
+        """Joins the channels at the oldest they hold; without a name, so it leaves nothing behind.
+
+        `whose` tells how many of a channel's records from a first one on are of which instrument.
+        """
+        self._whose = whose
         self._consumers = {
             channel: open_consumer(channel, directory=rings, start="earliest", policy="overwrite")
             for channel in CHANNELS
@@ -36,7 +43,9 @@ class RingSource:
         Read in the opposite order: what is published last is read first, so a record never arrives in an earlier poll
         than the definition or status that was published before it.
         """
-        read = {channel: list(_batches(channel, self._consumers[channel])) for channel in reversed(CHANNELS)}
+        read = {
+            channel: list(_batches(channel, self._consumers[channel], self._whose)) for channel in reversed(CHANNELS)
+        }
         for channel in CHANNELS:
             yield from read[channel]
 
@@ -77,13 +86,16 @@ class WindowSource:
             consumer.close()
 
 
-def _batches(channel: str, consumer: Consumer) -> Iterable[Batch]:
-    missed = 0
+def _batches(channel: str, consumer: Consumer, whose: Whose | None = None) -> Iterable[Batch]:
+    missed, of, known = 0, Counter[int](), whose is not None
     while (taken := consumer.poll_batch(_BATCH_MAX)) is not None:
         if isinstance(taken, Gap):
             missed += taken.count
+            found = None if whose is None else whose(channel, taken.first, taken.count)
+            known = known and found is not None
+            of.update(found or {})
             continue
         with taken as batch:
             # A lossy consumer's batch is a copy already: its arrays may be kept.
-            yield Batch(channel, batch.array, missed)
-        missed = 0
+            yield Batch(channel, batch.array, missed, dict(of) if known else None)
+        missed, of, known = 0, Counter(), whose is not None

@@ -6,8 +6,12 @@
 //! whenever he starts or was too slow. The cost is matching each command twice, on another thread.
 //!
 //! What it says follows from the commands and the names alone, and nothing of it lies in a file: a start makes it again.
+//!
+//! In an auction every order gives another indicative price, and nobody reads thousands in a second; they would push everything else out of
+//! `md.status`. So an instrument's is said at most once in a tenth of a second of the commands' time, and the newest, where it was not
+//! said so, when the engine gets to it ([`CommandFeed::take_unsaid`]).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use tidebook_feed::LocalEvent;
@@ -21,6 +25,9 @@ use crate::venue_names::instrument_names;
 
 /// Of a venue that another takes the place of.
 const NO_ROOM: VenueOptions = VenueOptions { orders_max: 1, instruments_max: 1, accounts_max: 1 };
+
+/// Between two indicative prices of an instrument that commands bring, ns of their time.
+const INDICATIVE_INTERVAL_NS: i64 = 100_000_000;
 
 /// What an order shows in its book.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,22 +47,27 @@ pub(crate) struct Listed {
     pub(crate) index: u32,
     pub(crate) symbol: Vec<u8>,
     pub(crate) session: Session,
+    /// When it began, by the venue's time.
+    pub(crate) since: i64,
     /// Price and size that its auction would give now; 0 where there is none.
     pub(crate) indicative: (i64, i64),
+    /// When one was said last.
+    pub(crate) indicative_said_at: i64,
 }
 
 /// Where trading in an instrument stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Trading {
-    pub(crate) index: u32,
     pub(crate) session: Session,
+    /// When the session began.
+    pub(crate) since: i64,
     /// Price and size; 0 where there is none.
     pub(crate) indicative: (i64, i64),
 }
 
 /// The state from one command to the next.
 #[derive(Debug)]
-pub(crate) struct LocalFeed {
+pub(crate) struct CommandFeed {
     venue: Venue,
     /// The file that says what numbers are called.
     names_file: PathBuf,
@@ -63,6 +75,8 @@ pub(crate) struct LocalFeed {
     listed: HashMap<u32, Listed>,
     shown: HashMap<u64, Shown>,
     levels: HashMap<Place, i64>,
+    /// Instruments whose indicative price is another than was said, by their index.
+    unsaid: BTreeSet<u32>,
     // Room for one command.
     made: Vec<Execution>,
     /// Levels that it changed, and what they were.
@@ -71,7 +85,7 @@ pub(crate) struct LocalFeed {
     context: Vec<u8>,
 }
 
-impl LocalFeed {
+impl CommandFeed {
     /// Before the first command of a venue with this room; `names_file` is read whenever an instrument is new.
     pub(crate) fn new(options: VenueOptions, names_file: &Path) -> Self {
         Self {
@@ -81,6 +95,7 @@ impl LocalFeed {
             listed: HashMap::new(),
             shown: HashMap::new(),
             levels: HashMap::new(),
+            unsaid: BTreeSet::new(),
             made: Vec::new(),
             changed: Vec::new(),
             body: Vec::new(),
@@ -89,8 +104,8 @@ impl LocalFeed {
     }
 
     /// Behind the last command of `venue`, whose instruments are these by their numbers. What orders show is taken from them.
-    pub(crate) fn of_parts(venue: Venue, names_file: &Path, listed: Vec<(u32, Listed)>) -> Self {
-        let mut feed = Self { venue, listed: listed.into_iter().collect(), ..Self::new(NO_ROOM, names_file) };
+    pub(crate) fn of_parts(venue: Venue, names_file: &Path, listed: Vec<(u32, Listed)>, unsaid: BTreeSet<u32>) -> Self {
+        let mut feed = Self { venue, listed: listed.into_iter().collect(), unsaid, ..Self::new(NO_ROOM, names_file) };
         for order in feed.venue.open_orders() {
             feed.look_at(order.order_id);
         }
@@ -103,6 +118,11 @@ impl LocalFeed {
         &self.venue
     }
 
+    /// Whether the newest indicative price of an instrument was not said.
+    pub(crate) fn is_unsaid(&self, index: u32) -> bool {
+        self.unsaid.contains(&index)
+    }
+
     /// The instruments with their numbers, in the order of their definition.
     pub(crate) fn listed(&self) -> Vec<(u32, &Listed)> {
         let mut all: Vec<_> = self.listed.iter().map(|(number, listed)| (*number, listed)).collect();
@@ -110,12 +130,15 @@ impl LocalFeed {
         all
     }
 
-    /// Where trading in every instrument stands, in the order of their definition.
-    pub(crate) fn trading(&self) -> Vec<Trading> {
-        let of = |&Listed { index, session, indicative, .. }: &Listed| Trading { index, session, indicative };
-        let mut all: Vec<_> = self.listed.values().map(of).collect();
-        all.sort_unstable();
-        all
+    /// Where trading in an instrument stands.
+    pub(crate) fn trading(&self, index: u32) -> Option<Trading> {
+        let listed = self.listed.values().find(|listed| listed.index == index)?;
+        Some(Trading { session: listed.session, since: listed.since, indicative: listed.indicative })
+    }
+
+    /// Instruments whose newest indicative price was not said, by their index; by now somebody says it.
+    pub(crate) fn take_unsaid(&mut self) -> BTreeSet<u32> {
+        std::mem::take(&mut self.unsaid)
     }
 
     /// What the venue says in public of the next command: a message of its feed, whose body may be empty.
@@ -160,10 +183,20 @@ impl LocalFeed {
             Some(ExecutionKind::SessionChanged) => {
                 let Some(now) = u8::try_from(size).ok().and_then(Session::from_code) else { return Ok(()) };
                 listed.indicative = (0, 0);
+                listed.since = self.venue.time();
+                listed.indicative_said_at = i64::MIN;
+                self.unsaid.remove(&index);
                 LocalEvent::Session { index, before: std::mem::replace(&mut listed.session, now), now }
             }
             Some(ExecutionKind::Indicative) => {
                 listed.indicative = (price, size);
+                let now = self.venue.time();
+                if now < listed.indicative_said_at.saturating_add(INDICATIVE_INTERVAL_NS) {
+                    self.unsaid.insert(index);
+                    return Ok(());
+                }
+                listed.indicative_said_at = now;
+                self.unsaid.remove(&index);
                 LocalEvent::Indicative { index, price, size }
             }
             Some(ExecutionKind::Uncrossed) => LocalEvent::Uncrossed { index, price, size },
@@ -183,9 +216,15 @@ impl LocalFeed {
             // What has no name is called by its number, as the API does.
             let symbol = self.names.get(&instrument_id).map_or_else(|| instrument_id.to_string(), Clone::clone);
             let index = self.listed.len() as u32;
-            let session = self.venue.session(instrument_id);
-            self.listed
-                .insert(instrument_id, Listed { index, symbol: symbol.into_bytes(), session, indicative: (0, 0) });
+            let listed = Listed {
+                index,
+                symbol: symbol.into_bytes(),
+                session: self.venue.session(instrument_id),
+                since: self.venue.time(),
+                indicative: (0, 0),
+                indicative_said_at: i64::MIN,
+            };
+            self.listed.insert(instrument_id, listed);
         }
         let listed = &self.listed[&instrument_id];
         let InstrumentBody { tick, lot, price_exp, size_exp, .. } = definition;
@@ -255,7 +294,7 @@ mod tests {
 
     /// The feed of a stream with what it led to.
     struct Followed {
-        feed: LocalFeed,
+        feed: CommandFeed,
         engine: FeedEngine,
         batch: RecordBatch,
     }
@@ -263,7 +302,7 @@ mod tests {
     impl Followed {
         fn new() -> Self {
             Self {
-                feed: LocalFeed::new(OPTIONS, Path::new("no-such-file")),
+                feed: CommandFeed::new(OPTIONS, Path::new("no-such-file")),
                 engine: FeedEngine::new(tidebook_types::Venue::Local, FeedOptions::of(tidebook_types::Venue::Local)),
                 batch: RecordBatch::default(),
             }
@@ -278,6 +317,43 @@ mod tests {
             let book = self.engine.book(id).unwrap();
             assert!(book.usable && !book.unproven);
             book.book.levels(side).map(|Level { price, size }| (price, size)).collect()
+        }
+    }
+
+    /// What was said of the auction of each instrument, and when.
+    #[derive(Default)]
+    struct SaidOfAuctions {
+        newest: BTreeMap<u32, (i64, i64)>,
+        at: BTreeMap<u32, i64>,
+        seen: usize,
+        count: usize,
+    }
+
+    impl SaidOfAuctions {
+        /// Takes what is new, and sees that every instrument's newest was said, or is known not to have been.
+        fn check(&mut self, followed: &Followed, instruments: u32, what: &str) {
+            for status in &followed.batch.status[self.seen..] {
+                let index = status.instrument_id & InstrumentId::INDEX_MAX;
+                if status.kind == StatusKind::SessionChanged as u8 {
+                    self.newest.insert(index, (0, 0));
+                    self.at.remove(&index);
+                } else if status.kind == StatusKind::IndicativePrice as u8 {
+                    self.newest.insert(index, (status.found as i64, status.count as i64));
+                    self.count += 1;
+                    if let Some(before) = self.at.insert(index, status.ts_event) {
+                        assert!(
+                            status.ts_event - before >= INDICATIVE_INTERVAL_NS,
+                            "{what}: {status:?} after {before}"
+                        );
+                    }
+                }
+            }
+            self.seen = followed.batch.status.len();
+            for index in 0..instruments {
+                let (said, is) = (self.newest.get(&index), followed.feed.trading(index).unwrap().indicative);
+                let known = said.copied().unwrap_or_default() == is || followed.feed.unsaid.contains(&index);
+                assert!(known, "{what}: {index} said {said:?}, is {is:?}");
+            }
         }
     }
 
@@ -297,13 +373,14 @@ mod tests {
 
     #[test]
     fn after_every_command_of_any_stream_the_books_of_market_data_are_those_of_the_venue() {
-        let mut compared = 0;
+        let (mut compared, mut indicative, mut indicative_said) = (0, 0, 0);
         for seed in 0..6 {
             for mix in Mix::ALL {
                 let (mut flow, mut venue) = (MatchingFlow::new(seed, mix), Venue::new(OPTIONS));
                 let (mut followed, mut again) = (Followed::new(), Followed::new());
                 // Numbers of the venue's instruments in the order of their definition.
                 let (mut listed, mut fills, mut sessions) = (Vec::new(), Vec::new(), 0);
+                let mut auctions = SaidOfAuctions::default();
                 for _ in 0..STREAM {
                     let (sequence, command) = flow.next_command();
                     let mut said = Vec::new();
@@ -325,8 +402,11 @@ mod tests {
                         }
                     }
                     fills.extend(said.iter().filter(|said| said.kind == ExecutionKind::Fill.code()).copied());
+                    auctions.check(&followed, listed.len() as u32, &format!("seed {seed} {mix:?} command {sequence}"));
+                    indicative += said.iter().filter(|said| said.kind == ExecutionKind::Indicative.code()).count();
                     sessions += said.iter().filter(|said| said.kind == ExecutionKind::SessionChanged.code()).count();
                 }
+                indicative_said += auctions.count;
                 let Followed { engine, batch, .. } = &followed;
                 let what = format!("seed {seed} {mix:?}");
                 assert_eq!(engine.quarantined(), [], "{what}");
@@ -359,5 +439,6 @@ mod tests {
             }
         }
         assert!(compared > 100_000, "only {compared} levels were compared");
+        assert!(indicative_said > 30 && indicative > 2 * indicative_said, "{indicative_said} of {indicative}");
     }
 }
