@@ -9,11 +9,12 @@ import { Flow } from "./model/flow";
 import { freshness, STALE_AFTER_MS, type Freshness } from "./model/freshness";
 import { ladderOf, precisionOf, type Ladder, type Precision } from "./model/ladder";
 import { lineOf, silentVenues, topsOf, type Line } from "./model/markets";
+import { significantDecimals } from "./model/decimal";
 import { joined } from "./model/outages";
 import { bookPath, filtersOf, lookOf, marketsPath, routeOf, USUAL_TIMEFRAME, type Filters, type Look, type Route } from "./model/route";
 import { finestDecimals, laddersSteps, stepAbove } from "./model/steps";
 import { Tape } from "./model/tape";
-import { streamOf, streamParts, type Bar, type Depth, type Feed, type Frame, type Instrument, type Outage, type Problem, type Top, type Tops } from "./net/protocol";
+import { streamOf, streamParts, type Bar, type Depth, type Feed, type Frame, type Instrument, type Listing, type Outage, type Problem, type Session, type Top, type Tops } from "./net/protocol";
 import { get, ProblemError } from "./net/rest";
 import { Socket, type Link } from "./net/socket";
 import { newestBars, olderBars, outagesOf } from "./past";
@@ -42,6 +43,10 @@ export const rangeBp = signal<number>(remembered.rangeBp() ?? USUAL_RANGE_BP);
 export const step = signal<string | null>(null);
 /** Why older candles could not be had, if they could not. */
 export const pastProblem = signal<Problem | null>(null);
+
+/** How the chosen market is traded, where its venue says so, and what the venue lists of it. */
+export const session = signal<Session | null>(null);
+export const listing = signal<Listing | null>(null);
 
 export const instrument = computed(() => instruments.value?.find((one) => one.instrument === selected.value) ?? null);
 
@@ -72,6 +77,8 @@ export const markets = {
   version: 0,
 };
 
+/** The node's own venue, which tells sessions. */
+const OWN_VENUE = "local";
 const GROUPS_STREAM = "depth100_step_";
 
 /** Server's clock at its receipt of the newest book or trade of the chosen market, microseconds. */
@@ -173,10 +180,20 @@ export function steps(): (string | null)[] {
   return laddersSteps(instrument.value?.tick ?? null, market.precision?.price ?? 0, bestMid() ?? 0);
 }
 
-/** Middle of the best bid and ask. */
+/** Decimals of the chosen market's prices and sizes: those of its book, before that of its steps. */
+export function precision(): Precision {
+  const decimals = (step: string | null | undefined): number => significantDecimals(step ?? "");
+  return market.precision ?? { price: decimals(instrument.value?.tick), size: decimals(instrument.value?.lot) };
+}
+
+/** Middle of the best bid and ask; of a book with one side its best price. */
 export function bestMid(): number | null {
   const [bid, ask] = [market.depth?.bids[0], market.depth?.asks[0]];
-  return bid === undefined || ask === undefined ? null : (Number(bid[0]) + Number(ask[0])) / 2;
+  if (bid === undefined || ask === undefined) {
+    const only = bid ?? ask;
+    return only === undefined ? null : Number(only[0]);
+  }
+  return (Number(bid[0]) + Number(ask[0])) / 2;
 }
 
 /** Makes the groups wider or narrower by `by` widths. */
@@ -270,6 +287,7 @@ export function choose(name: string): void {
 
 function clearMarket(): void {
   market.depth = market.ladder = market.precision = market.grouped = market.deep = null;
+  session.value = listing.value = null;
   market.candles = new Candles(timeframe.value);
   market.outages = pastOutages = liveOutages = [];
   deepStep = null;
@@ -303,6 +321,8 @@ export async function loadInstruments(): Promise<void> {
     version.value ??= (await get<{ version: string }>("/api/v1/version")).version;
     problem.value = null;
     instruments.value = found;
+    // Its decimals are known from now on.
+    touch("tape");
     subscribe();
   } catch (error) {
     if (!(error instanceof ProblemError)) throw error;
@@ -317,6 +337,7 @@ function subscribe(): void {
   if (route.value.page === "markets" && !document.hidden) wanted.push("!tops");
   if (instrument.value !== null && !document.hidden) {
     const kinds = ["depth20", "trade", "outages", `kline_${timeframe.value}`];
+    if (instrument.value.venue === OWN_VENUE) kinds.push("session");
     if (step.value !== null) kinds.push(`depth20_step_${step.value}`);
     if (deepStep !== null) kinds.push(GROUPS_STREAM + deepStep);
     const name = instrument.value.instrument;
@@ -342,6 +363,7 @@ function take(frame: Frame): void {
   if (parts.kind === "depth20") takeDepth(frame.data as Depth);
   if (parts.kind === "trade") takeTrades(frame);
   if (parts.kind === `kline_${timeframe.value}`) takeBars(frame);
+  if (parts.kind === "session") takeSession((frame.data ?? null) as Session | null);
   if (parts.kind === "outages") takeOutages(frame.data as Outage[]);
   if (parts.kind === `depth20_step_${step.value}`) {
     market.grouped = (frame.data ?? null) as Depth | null;
@@ -350,6 +372,22 @@ function take(frame: Frame): void {
   if (parts.kind === GROUPS_STREAM + deepStep) {
     market.deep = (frame.data ?? null) as Depth | null;
     touch("depth");
+  }
+}
+
+function takeSession(said: Session | null): void {
+  if (said !== null && said.session !== session.value?.session) void loadListing(said.instrument);
+  session.value = said;
+  touch("book");
+}
+
+/** Its band may be another with every session; without it the page says less. */
+async function loadListing(name: string): Promise<void> {
+  try {
+    const all = await get<Listing[]>("/api/v1/venue/instruments");
+    if (selected.value === name) listing.value = all.find((one) => one.instrument === name) ?? null;
+  } catch (error) {
+    if (!(error instanceof ProblemError)) throw error;
   }
 }
 

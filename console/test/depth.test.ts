@@ -17,9 +17,10 @@ test("both sides are summed up from the touch, as far as the range goes", () => 
   expect(curve?.asks.at(-1)).toEqual({ price: 104, size: 8, worth: 823 });
 });
 
-test("a book without two sides has no curve", () => {
-  expect(curveOf(depth([], [["1", "1"]]), 1, 10)).toBeNull();
-  expect(curveOf(depth([["1", "1"]], []), 1, 10)).toBeNull();
+test("an empty book has no curve, and one side alone has its own", () => {
+  expect(curveOf(depth([], []), 1, 10)).toBeNull();
+  expect(curveOf(depth([], [["1", "1"]]), 1, 10)).toMatchObject({ bids: [], asks: [{ price: 1, size: 1 }], top: 1, bidsEnd: true });
+  expect(curveOf(depth([["1", "2"]], []), 1, 10)).toMatchObject({ bids: [{ price: 1, size: 2 }], asks: [], top: 2, asksEnd: true });
 });
 
 test("the pointer reads what rests between it and the middle", () => {

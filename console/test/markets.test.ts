@@ -5,7 +5,7 @@ import type { Feed, Top } from "../src/net/protocol";
 
 function top(instrument: string, venue: string, change: Partial<Top> = {}): Top {
   const made = { instrument, venue, book: "usable", bid_price: "100", bid_size: "1", ask_price: "101", ask_size: "1", last_price: null, last_size: null };
-  return { ...made, last_side: "none", last_at: 0, updated_at: 0, gaps: 0, ...change } as Top;
+  return { ...made, last_side: "none", last_at: 0, updated_at: 0, gaps: 0, session: null, indicative_price: null, indicative_size: null, ...change } as Top;
 }
 
 const LINES = [
@@ -37,6 +37,17 @@ test("a feed is silent when it is cut off, or when what was said of it plus the 
 test("the spread is in basis points of the middle; without both sides there is none", () => {
   expect(LINES[0]?.spreadBp).toBeCloseTo(9.995);
   expect(LINES[2]?.spreadBp).toBeNull();
+});
+
+test("orders that wait for each other have no spread, and the line says its session and what an auction would give", () => {
+  const crossed = { bid_price: "101", ask_price: "100", indicative_price: "100.5", indicative_size: "0.5" } as const;
+  const auction = lineOf(top("A", "local", { ...crossed, session: "auction" }), false);
+  expect([auction.condition, auction.spreadBp]).toEqual(["auction", null]);
+  expect(whyOf(auction, 0, { price: 2, size: 3 })).toBe("0.500 at 100.50");
+  const halted = lineOf(top("A", "local", { session: "halted" }), false);
+  expect([halted.condition, halted.spreadBp, whyOf(halted, 0)]).toEqual(["halted", null, null]);
+  expect(lineOf(top("A", "local", { session: "continuous" }), false).condition).toBe("usable");
+  expect(lineOf(top("A", "local", { ...crossed, session: "auction" }), true).condition).toBe("stale");
 });
 
 test("words of the filter may be anywhere in name and venue; venue and trouble narrow further", () => {

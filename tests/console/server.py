@@ -4,7 +4,8 @@
 
 `--scene` chooses what the market does: `live` trades on and may lack trades of every tenth second, `many` has 500
 instruments of three venues and one book in fifty unusable, `empty` has no instruments, `stale` falls silent after it has
-shown something, `gap` stays without a usable book from its last second before the page can be opened. All have had an
+shown something, `gap` stays without a usable book from its last second before the page can be opened, `sessions` has
+instruments of the node's own venue too, of which one collects orders, one is halted and one has bids alone. All have had an
 outage of four seconds by then, and a past of hours. It is what the browser tests open, and kill.
 """
 
@@ -112,6 +113,8 @@ class SceneSource:
             return
         if self._steps == 0:
             yield self._market.definitions(self._stepped_ns)
+            if self.scene == "sessions":
+                yield from own_venue(self._stepped_ns)
         while self._stepped_ns + self._step_ns <= now:
             self._stepped_ns += self._step_ns
             silent = self.scene == "stale" and self._steps > WARM_STEPS + SILENT_AFTER_STEPS
@@ -186,11 +189,59 @@ class MadeUpWindows:
             yield Batch(MARKETS_CHANNEL, minute)
 
 
+AUCTION, HALTED, ONE_SIDED = ("AUC-USD.LOCAL", "HAL-USD.LOCAL", "ONE-USD.LOCAL")
+_OWN = 12 << 24
+
+
+def own_venue(now_ns: int) -> Iterator[Batch]:
+    """Three instruments with two decimals of price and three of size, and where trading in them stands."""
+    symbols = (AUCTION, HALTED, ONE_SIDED)
+    common = {"price_exp": 2, "size_exp": 3, "ts_recv": now_ns, "ts_event": now_ns}
+    ids = [{**common, "instrument_id": _OWN | index} for index in range(len(symbols))]
+    steps = {"tick": 1, "lot": 1, "instrument_version": 1}
+    yield Batch(
+        "md.instruments",
+        records("md.instruments", *({**one, **steps, "symbol": name} for one, name in zip(ids, symbols, strict=True))),
+    )
+    status = {"ts_recv": now_ns, "ts_event": now_ns, "kind": StatusKind.SESSION_CHANGED}
+    sessions = [{**status, "instrument_id": _OWN | index, "found": number} for index, number in enumerate((2, 4, 3))]
+    indicative = {**status, "instrument_id": _OWN, "kind": StatusKind.INDICATIVE_PRICE, "found": 300_050, "count": 500}
+    yield Batch("md.status", records("md.status", *sessions, indicative))
+
+    def side(*levels: tuple[int, int]) -> tuple[list[int], list[int]]:
+        padded = [*levels, *[(0, 0)] * (25 - len(levels))]
+        return [price for price, _ in padded], [size for _, size in padded]
+
+    books = (
+        (side((300_100, 2_000), (300_000, 500)), side((300_000, 500), (300_200, 700))),
+        (side((10_000, 1_000)), side((10_050, 1_000))),
+        (side((600_000, 1_500), (599_900, 250)), side()),
+    )
+    images = [
+        {
+            **one,
+            "usable": 1,
+            **dict(zip(("bid_price", "bid_size", "ask_price", "ask_size"), (*bids, *asks), strict=True)),
+            "bid_count": sum(map(bool, bids[1])),
+            "ask_count": sum(map(bool, asks[1])),
+        }
+        for one, (bids, asks) in zip(ids, books, strict=True)
+    ]
+    yield Batch("md.book", records("md.book", *images))
+
+
+async def listings() -> list[dict[str, Any]]:
+    """What the venue lists, as far as the page asks for it."""
+    return [{"instrument": HALTED, "band_ppm": 50_000}, {"instrument": AUCTION, "band_ppm": 0}]
+
+
 async def serve(port: int, scene: str, seed: int) -> None:
     source = SceneSource(scene, seed)
     past = MadeUpPast(time.time_ns() - WARM_STEPS * STEP_NS)
     windows = Windows(MadeUpWindows().poll) if scene == "live" else None
     app = create_app(MarketView(["binance"]), source, history=past, windows=windows)
+    if scene == "sessions":
+        app.add_api_route("/api/v1/venue/instruments", listings)
     mount_console(app)
     async with serving(app, listen(port=port)):
         await asyncio.Event().wait()
@@ -199,7 +250,7 @@ async def serve(port: int, scene: str, seed: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--scene", choices=["live", "many", "empty", "stale", "gap"], default="live")
+    parser.add_argument("--scene", choices=["live", "many", "empty", "stale", "gap", "sessions"], default="live")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 16))
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)

@@ -37,9 +37,9 @@ export function widthFor(mid: number, bp: number): number {
   return (mid * bp) / 1e4 / GROUPS;
 }
 
-/** The curve within `bp` of the middle; null without two sides. */
+/** The curve within `bp` of the middle; null of an empty book. */
 export function curveOf(depth: Depth, mid: number, bp: number): DepthCurve | null {
-  if (depth.bids.length === 0 || depth.asks.length === 0 || !(mid > 0)) return null;
+  if (depth.bids.length + depth.asks.length === 0 || !(mid > 0)) return null;
   const reach = (mid * bp) / 1e4;
   const side = (levels: Depth["bids"]): DepthPoint[] => {
     const points: DepthPoint[] = [];

@@ -3,10 +3,14 @@
 import { STALE_AFTER_MS } from "./freshness";
 import { reasonWords } from "./outages";
 import type { Filters } from "./route";
-import type { Feed, Top, Tops } from "../net/protocol";
+import { indicativeOf, isContinuous } from "./trading";
+import type { Feed, SessionName, Top, Tops } from "../net/protocol";
 
-/** What may be done with a market: `stale` when its feed or our server is silent, the others as the server says. */
-export type Condition = "usable" | "unusable" | "stale" | "none";
+/**
+ * What may be done with a market: `stale` when its feed or our server is silent, its session where orders do not meet as they
+ * come, the others as the server says.
+ */
+export type Condition = "usable" | "unusable" | "stale" | "none" | Exclude<SessionName, "continuous">;
 
 export interface Line {
   top: Top;
@@ -15,7 +19,7 @@ export interface Line {
 }
 
 /** Worst first when sorted down. */
-const RANK: Record<Condition, number> = { usable: 0, none: 1, stale: 2, unusable: 3 };
+const RANK: Record<Condition, number> = { usable: 0, auction: 1, pre_open: 1, closed: 1, none: 2, halted: 3, stale: 4, unusable: 5 };
 
 /** Rows of a `!tops` frame as objects. */
 export function topsOf(data: Tops): Top[] {
@@ -33,9 +37,11 @@ export function silentVenues(feeds: readonly Feed[], sinceMs: number): ReadonlyS
 }
 
 export function lineOf(top: Top, silent: boolean): Line {
-  const condition = top.book === "usable" && silent ? "stale" : top.book;
+  const trading = top.session === null || top.session === "continuous" ? "usable" : top.session;
+  const condition = top.book !== "usable" ? top.book : silent ? "stale" : trading;
   const [bid, ask] = [Number(top.bid_price), Number(top.ask_price)];
-  const both = top.bid_price !== null && top.ask_price !== null && bid + ask !== 0;
+  // Orders that wait for each other may cross: between them there is no spread to trade at.
+  const both = isContinuous(top.session) && top.bid_price !== null && top.ask_price !== null && bid + ask !== 0;
   return { top, condition, spreadBp: both ? ((ask - bid) / ((ask + bid) / 2)) * 10_000 : null };
 }
 
@@ -46,9 +52,10 @@ export function gapIsRecent(top: Top, nowUs: number): boolean {
   return top.gaps > 0 && nowUs - top.gap_at < RECENT_US;
 }
 
-/** Why a book must not be traded on, and for how long; null when nothing more is known than that. */
-export function whyOf(line: Line, nowUs: number): string | null {
+/** Why a book must not be traded on, and for how long, or what its auction would give; null when nothing more is known than that. */
+export function whyOf(line: Line, nowUs: number, decimals = { price: 0, size: 0 }): string | null {
   const { top, condition } = line;
+  if (condition === "auction" || condition === "pre_open") return indicativeOf(top, decimals);
   if (condition === "stale") return top.updated_at === 0 ? null : `silent · ${ago(Math.max(0, nowUs - top.updated_at))}`;
   if (!isTrouble(condition) && condition !== "none") return null;
   if (top.unusable_reason === null || top.unusable_since === null) return null;

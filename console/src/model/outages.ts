@@ -18,6 +18,7 @@ const WORDS: Readonly<Record<string, string>> = {
   started: "no snapshot yet",
   unsubscribed: "unsubscribed",
   trading_halted: "trading halted",
+  overtaken: "not read in time",
   unknown: "reason not known",
 };
 

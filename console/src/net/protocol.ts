@@ -3,6 +3,7 @@
 
 export type Level = readonly [price: string, size: string];
 export type Side = "buy" | "sell" | "none";
+export type SessionName = "closed" | "pre_open" | "auction" | "continuous" | "halted";
 export type FeedState = "waiting" | "live" | "quiet" | "disconnected";
 
 export interface Depth {
@@ -41,6 +42,24 @@ export interface Top {
   gap_at: number;
   unusable_since: number | null;
   unusable_reason: string | null;
+  session: SessionName | null;
+  indicative_price: string | null;
+  indicative_size: string | null;
+}
+
+/** How an instrument is traded, where its venue says so. */
+export interface Session {
+  instrument: string;
+  session: SessionName;
+  since: number;
+  indicative_price: string | null;
+  indicative_size: string | null;
+}
+
+/** What the node's own venue lists, as far as the page shows it. */
+export interface Listing {
+  instrument: string;
+  band_ppm: number | null;
 }
 
 /** Data of `!tops`: names once, then a row of values per instrument. */

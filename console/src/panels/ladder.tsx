@@ -4,7 +4,8 @@ import { useEffect, useRef } from "preact/hooks";
 import { paints } from "../draw";
 import { grouped } from "../model/decimal";
 import type { Row } from "../model/ladder";
-import { group, market, step, steps } from "../session";
+import { indicativeOf, isContinuous, SESSION_WORDS } from "../model/trading";
+import { group, market, precision, session, step, steps } from "../session";
 import { cell, SizeCell, TextCell } from "./cells";
 import { bookVeil, Panel } from "./panel";
 
@@ -53,7 +54,7 @@ class LadderPainter {
   constructor(private readonly root: HTMLElement) {
     this.find("asks").replaceChildren(...this.asks.map((row) => row.node).reverse());
     this.find("bids").replaceChildren(...this.bids.map((row) => row.node));
-    for (const name of ["mid", "spread", "bp", "share-bid", "share-ask"]) this.texts[name] = new TextCell(this.find(name));
+    for (const name of ["mid", "spread-word", "spread", "bp", "share-bid", "share-ask"]) this.texts[name] = new TextCell(this.find(name));
   }
 
   paint(): void {
@@ -64,15 +65,27 @@ class LadderPainter {
     }
     const bidShare = ladder?.bidShare ?? null;
     const decimals = (market.precision?.price ?? 0) + 1;
-    this.texts["mid"]?.set(ladder?.mid == null ? "–" : grouped(trimHalf(ladder.mid.toFixed(decimals))));
-    this.texts["spread"]?.set(ladder?.spread ?? "–");
-    this.texts["bp"]?.set(ladder?.spreadBp == null ? "" : `${ladder.spreadBp.toFixed(ladder.spreadBp < 0.1 ? 3 : 2)} bp`);
+    const said = session.value;
+    if (said === null || isContinuous(said.session)) {
+      this.texts["mid"]?.set(ladder?.mid == null ? "–" : grouped(trimHalf(ladder.mid.toFixed(decimals))));
+      this.texts["spread-word"]?.set("spread");
+      this.texts["spread"]?.set(ladder?.spread ?? "–");
+      this.texts["bp"]?.set(ladder?.spreadBp == null ? "" : `${ladder.spreadBp.toFixed(ladder.spreadBp < 0.1 ? 3 : 2)} bp`);
+    } else {
+      // Orders that wait for each other may cross: their middle and their spread are no prices.
+      const collects = said.session === "auction" || said.session === "pre_open";
+      this.texts["mid"]?.set(SESSION_WORDS[said.session]);
+      this.texts["spread-word"]?.set(collects ? "would trade" : "");
+      this.texts["spread"]?.set(collects ? (indicativeOf(said, precision()) ?? "nothing") : "");
+      this.texts["bp"]?.set("");
+    }
     this.texts["share-bid"]?.set(bidShare === null ? "" : `${Math.round(bidShare * 100)}%`);
     this.texts["share-ask"]?.set(bidShare === null ? "" : `${100 - Math.round(bidShare * 100)}%`);
     this.root.style.setProperty("--bid-share", (bidShare ?? 0.5).toFixed(3));
-    if (ladder?.mid != null && this.lastMid !== null && ladder.mid !== this.lastMid) {
+    if (isContinuous(said?.session ?? null) && ladder?.mid != null && this.lastMid !== null && ladder.mid !== this.lastMid) {
       this.find("mid").dataset["move"] = ladder.mid > this.lastMid ? "up" : "down";
     }
+    if (!isContinuous(said?.session ?? null)) delete this.find("mid").dataset["move"];
     this.lastMid = ladder?.mid ?? null;
     this.root.dataset["step"] = (ladder === null ? null : step.value) ?? "";
     this.root.dataset["sequence"] = String(market.depth?.last_update_id ?? "");
@@ -138,7 +151,10 @@ export function LadderPanel() {
                   –
                 </span>
                 <span class="spread">
-                  <span class="hint">spread</span> <span data-part="spread">–</span> <span class="hint" data-part="bp" />
+                  <span class="hint" data-part="spread-word">
+                    spread
+                  </span>{" "}
+                  <span data-part="spread">–</span> <span class="hint" data-part="bp" />
                 </span>
               </div>
               <div class="balance">

@@ -9,6 +9,7 @@ import { fitted, type Needs } from "../model/columns";
 import { grouped, significantDecimals, withDecimals } from "../model/decimal";
 import { ago, arranged, gapIsRecent, isTrouble, whyOf, type Condition, type Line } from "../model/markets";
 import { bookPath, type SortKey } from "../model/route";
+import { SESSION_WORDS } from "../model/trading";
 import { filter, filters, go, instruments, linesNow, link, markets, serverNowUs } from "../session";
 import { cell, SizeCell, TextCell } from "./cells";
 import type { Veil } from "./panel";
@@ -16,9 +17,9 @@ import type { Veil } from "./panel";
 const ROW_HEIGHT = 29;
 const PADDING = 8;
 const REARRANGED_MS = 2_000;
-const WORDS: Record<Condition, string> = { usable: "usable", unusable: "unusable", stale: "stale", none: "no book" };
+const WORDS: Record<Condition, string> = { usable: "usable", unusable: "unusable", stale: "stale", none: "no book", ...SESSION_WORDS };
 
-const shown = signal({ shown: 0, all: 0, trouble: 0 });
+const shown = signal({ shown: 0, all: 0, trouble: 0, none: 0 });
 
 /** How many characters the longest figure of a column has had, and how long its longest words were. */
 class Longest {
@@ -84,6 +85,7 @@ class MarketRow {
   private readonly pill = document.createElement("span");
   private price = 0;
   private size = 0;
+  private stepped = false;
 
   constructor(
     name: string,
@@ -124,6 +126,13 @@ class MarketRow {
 
   show(line: Line, nowUs: number): void {
     const { top, condition } = line;
+    if (!this.stepped) {
+      // Of one whose step is known all digits are known, whatever was quoted so far.
+      const known = instruments.value?.find((one) => one.instrument === top.instrument);
+      this.stepped = known !== undefined;
+      this.price = Math.max(this.price, significantDecimals(known?.tick ?? ""));
+      this.size = Math.max(this.size, significantDecimals(known?.lot ?? ""));
+    }
     for (const price of [top.bid_price, top.ask_price, top.last_price]) this.price = Math.max(this.price, significantDecimals(price ?? ""));
     for (const size of [top.bid_size, top.ask_size]) this.size = Math.max(this.size, significantDecimals(size ?? ""));
     const price = (text: string | null): string => (text === null ? "–" : grouped(withDecimals(text, this.price)));
@@ -142,7 +151,7 @@ class MarketRow {
     this.cells.gaps.set(`${recent ? "▲ " : ""}${longest.figure("gaps", count(top.gaps))}`);
     this.gapsNode.classList.toggle("trouble", recent);
     this.gapsNode.title = top.gaps > 0 ? `The newest ${ago(Math.max(0, nowUs - top.gap_at))} ago` : "";
-    this.cells.why.set(longest.word("why", whyOf(line, nowUs) ?? ""));
+    this.cells.why.set(longest.word("why", whyOf(line, nowUs, { price: this.price, size: this.size }) ?? ""));
     this.cells.book.set(WORDS[condition]);
     if (this.node.dataset["condition"] !== condition) {
       this.node.dataset["condition"] = condition;
@@ -220,9 +229,10 @@ class MarketsPainter {
       this.body.closest("table")?.setAttribute("aria-rowcount", String(order.length + 1));
     }
     const trouble = all.filter((line) => isTrouble(line.condition)).length;
+    const none = all.filter((line) => line.condition === "none").length;
     const said = shown.value;
-    if (said.shown !== kept.length || said.all !== all.length || said.trouble !== trouble) {
-      shown.value = { shown: kept.length, all: all.length, trouble };
+    if (said.shown !== kept.length || said.all !== all.length || said.trouble !== trouble || said.none !== none) {
+      shown.value = { shown: kept.length, all: all.length, trouble, none };
     }
     this.empty.hidden = kept.length > 0 || all.length === 0;
   }
@@ -293,7 +303,7 @@ function Head({ column }: { column: (typeof COLUMNS)[number] }) {
 
 function Toolbar({ first }: { first: () => void }) {
   const { text, venue, trouble } = filters.value;
-  const { shown: kept, all, trouble: bad } = shown.value;
+  const { shown: kept, all, trouble: bad, none } = shown.value;
   const onKey = (event: KeyboardEvent & { currentTarget: HTMLInputElement }): void => {
     if (event.key === "ArrowDown") first();
     else if (event.key === "Escape" && text !== "") filter({ text: "" });
@@ -321,7 +331,7 @@ function Toolbar({ first }: { first: () => void }) {
         </button>
       )}
       <button type="button" class={`chip ${bad > 0 ? "chip-warn" : ""}`} aria-pressed={trouble} onClick={() => filter({ trouble: !trouble })}>
-        {bad > 0 ? `▲ ${bad} not to be trusted` : "all books usable"}
+        {bad > 0 ? `▲ ${bad} not to be trusted` : none > 0 ? `${count(none)} without a book` : "all books usable"}
       </button>
       <span class="hint markets-count">{kept === all ? `${count(all)} instruments` : `${count(kept)} of ${count(all)} instruments`}</span>
     </div>

@@ -6,7 +6,7 @@ import { timeOfDay } from "../model/clock";
 import { grouped, withDecimals } from "../model/decimal";
 import { SizeScale, type Print } from "../model/tape";
 import type { Side } from "../net/protocol";
-import { market } from "../session";
+import { market, precision } from "../session";
 import { cell, SizeCell, TextCell } from "./cells";
 import { Panel, tradesVeil } from "./panel";
 
@@ -46,8 +46,9 @@ class TapeRow {
     this.time.set(timeOfDay(trade.ts_event > 0 ? trade.ts_event : trade.ts_recv));
     this.side.set(LETTER[trade.side]);
     this.sideNode.setAttribute("aria-label", WORD[trade.side]);
-    this.price.set(grouped(withDecimals(trade.price, market.precision?.price ?? 0)));
-    this.size.set(grouped(withDecimals(trade.size, market.precision?.size ?? 0)));
+    const { price, size } = precision();
+    this.price.set(grouped(withDecimals(trade.price, price)));
+    this.size.set(grouped(withDecimals(trade.size, size)));
     this.node.style.setProperty("--strength", strength.toFixed(2));
   }
 }
@@ -55,7 +56,7 @@ class TapeRow {
 class TapePainter {
   private rows: TapeRow[] = [];
   private drawn = 0;
-  private precision = -1;
+  private digits = -1;
   private scale = new SizeScale();
 
   constructor(private readonly body: HTMLElement) {}
@@ -63,10 +64,11 @@ class TapePainter {
   paint(): void {
     const { prints, count } = market.tape;
     // After a snapshot, a change of instrument, or of decimals, everything is drawn anew; else what came on top.
-    const precision = (market.precision?.price ?? 0) * 100 + (market.precision?.size ?? 0);
-    const anew = count < this.drawn || precision !== this.precision || count - this.drawn >= ROWS;
+    const { price, size } = precision();
+    const digits = price * 100 + size;
+    const anew = count < this.drawn || digits !== this.digits || count - this.drawn >= ROWS;
     if (anew) {
-      this.precision = precision;
+      this.digits = digits;
       this.scale = new SizeScale();
       this.rows = [];
       this.body.replaceChildren();

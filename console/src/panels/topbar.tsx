@@ -6,7 +6,8 @@ import { paints } from "../draw";
 import { clockTime, span } from "../model/clock";
 import { grouped, withDecimals } from "../model/decimal";
 import { marketsPath } from "../model/route";
-import { filters, fresh, link, market, route } from "../session";
+import { isContinuous, SESSION_WORDS, sessionDetail } from "../model/trading";
+import { filters, fresh, link, listing, market, precision, route, session } from "../session";
 import { TextCell } from "./cells";
 import { helpOpen } from "./help";
 import { Picker } from "./picker";
@@ -36,7 +37,7 @@ function LastPrice() {
     const box = price.current.parentElement as HTMLElement;
     return paints("tape", () => {
       const last = market.tape.last();
-      priceCell.set(last === null ? "–" : grouped(withDecimals(last.price, market.precision?.price ?? 0)));
+      priceCell.set(last === null ? "–" : grouped(withDecimals(last.price, precision().price)));
       arrowCell.set(last === null || last.side === "none" ? "" : last.side === "buy" ? "▲" : "▼");
       box.dataset["side"] = last?.side ?? "none";
     });
@@ -49,6 +50,17 @@ function LastPrice() {
       </span>
       <span class="last-arrow" ref={arrow} aria-hidden="true" />
     </p>
+  );
+}
+
+/** How the market is traded, where that is not as usual. */
+function SessionState() {
+  const said = session.value;
+  if (said === null || isContinuous(said.session)) return null;
+  return (
+    <span class="session" data-session={said.session}>
+      <span class={`pill pill-${said.session}`}>{SESSION_WORDS[said.session]}</span> <span class="hint">{sessionDetail(said, listing.value)}</span>
+    </span>
   );
 }
 
@@ -76,6 +88,7 @@ export function TopBar() {
       </nav>
       {book && <Picker />}
       {book && <LastPrice />}
+      {book && <SessionState />}
       <div class="topbar-right">
         <LinkState />
         <span class="clock">
