@@ -1,7 +1,11 @@
 """Old history goes by rule and only by rule, never under a backup; room on the disk is watched; both are told once."""
 
 import os
+import shutil
 import signal
+import subprocess
+import sys
+import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -246,6 +250,57 @@ def test_a_node_forgets_what_its_snapshots_cover_and_starts_from_what_is_left(
     assert found.ok
     assert found.snapshot > 0
     assert found.snapshot_original > 0
+
+
+def test_what_a_reader_that_has_the_channel_open_has_not_read_stays_while_it_has(tmp_path: Path) -> None:
+    """One that is away is not waited for."""
+    data, rings = tmp_path / "data", Path(tempfile.mkdtemp(dir="/dev/shm"))
+    try:
+        with owning(data, "record"):
+            asked = {
+                "durability": "wal",
+                "wal_dir": data / "journal",
+                "segment_size_bytes": SEGMENT,
+                "buffer_size": 1 << 16,
+            }
+            channel = tb.create_channel(CHANNEL, asked, directory=rings)
+            with tb.open_producer(channel) as producer, tb.open_consumer(channel, "reader", start=1) as reader:
+                for _ in range(600):
+                    producer.write(os.urandom(1_000), wait="durable")
+                kept = upkeep(data, 600, [400, 500])
+                kept.look()
+                assert first_of(data) == 1
+                assert kept.journals[CHANNEL].kept_by == "consumer reader still needs what it has not read"
+                reader.poll_batch(200, timeout=60).release()  # type: ignore[union-attr]
+                kept.look()
+                begins = first_of(data)
+                assert 1 < begins <= 201
+            kept.look()
+            assert first_of(data) > 201
+    finally:
+        shutil.rmtree(rings)
+
+
+def test_a_backup_that_waits_for_who_compacts_says_for_which_process(tmp_path: Path, data: Path) -> None:
+    """Method: one that has the lock and ends when the backup has said so."""
+    journal = data / "journal" / CHANNEL
+    told: list[str] = []
+    hold = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, str(journal / "compaction.lock")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdin is not None
+        holder.stdout.readline()
+        stdin = holder.stdin
+
+        def tell(line: str) -> None:
+            told.append(line)
+            stdin.close()
+
+        back_up(data, tmp_path / "backups", lambda _: None, tell)
+    (said,) = told
+    assert f"for who compacts {journal}: process {holder.pid} (" in said
 
 
 def test_nothing_goes_of_a_channel_of_ones_own_while_a_backup_is_made(tmp_path: Path, data: Path) -> None:

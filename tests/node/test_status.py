@@ -260,7 +260,7 @@ def test_damage_beside_no_journal_is_told_to_people_as_to_programs(feed: Feed, r
     assert "nothing is journaled here yet" in said
     assert said.count("damaged:") == 1
     assert damaged.name in said
-    assert "all else is whole" in said
+    assert "the rest is named above" in said
 
 
 def test_a_status_that_reads_everything_beside_a_node_at_work_finds_nothing_wrong(tmp_path: Path, rings: Path) -> None:

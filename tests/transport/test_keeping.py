@@ -616,6 +616,10 @@ def test_a_journal_says_what_was_removed_of_it_and_what_keeps_the_rest(rings: Pa
         )
         return said.stdout
 
+    empty = tb.create_channel("empty", options(tmp_path / "other"), directory=rings)
+    assert "empty: no message, the next is 1, durable to 0; " in tidebook("journal", "ls", str(tmp_path / "other"))
+    assert "empty: 0 messages, no message, the next is 1" in tidebook("journal", "stats", str(tmp_path / "other"))
+    empty.remove()
     listed = tidebook("journal", "ls", str(tmp_path))
     assert f"1 to {first - 1} were removed; keeps size 0; above its threshold of 0 bytes" in listed
     assert "booking" in listed

@@ -40,7 +40,12 @@ def backup(destination: Path, *, data: Path | None = None, json: Json = False) -
         return
     print(f"{path}: {counted(len(made.files), 'file')}, {size(made.size_bytes)}; {size(made.copied_bytes)} were new")
     for held in made.journals:
-        print(f"{held.channel}: up to message {held.last_sequence:,}, rows up to {held.stored:,}")
+        print(f"{held.channel}: up to message {held.last_sequence:,}{_rows(held.stored)}")
+
+
+def _rows(stored: int) -> str:
+    """Of a channel that has rows, up to which message they are."""
+    return f", rows up to {stored:,}" if stored else ""
 
 
 def list_backups(destination: Path, *, verify: bool = False, json: Json = False) -> int:

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from tidebook.cli import inputs
 from tidebook.cli.output import Json, counted, print_json
-from tidebook.cli.shown import size
+from tidebook.cli.shown import size, span_of
 from tidebook.errors import JournalDamagedError, RawMessageError, UsageError
 from tidebook.feeds.sink import MessageKind
 
@@ -54,7 +54,8 @@ def ls(*journals: Path, data: Path | None = None, json: Json = False) -> None:
         print_json({"journals": shown})
         return
     for state, kept in zip(found, keeping, strict=True):
-        span = f"{state.first_sequence:,} to {state.last_sequence:,}{but_for(holes(state.directory))}, durable to {state.durable:,}"
+        held_now = span_of(state.first_sequence, state.last_sequence)
+        span = f"{held_now}{but_for(holes(state.directory))}, durable to {state.durable:,}"
         end = "closed" if state.closed else "open or not closed"
         if state.torn_bytes:
             end += f", {state.torn_bytes:,} torn bytes at its end"

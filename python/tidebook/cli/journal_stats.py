@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tidebook.cli import inputs
 from tidebook.cli.output import Json, counted, print_json
-from tidebook.cli.shown import size
+from tidebook.cli.shown import size, span_of
 
 if TYPE_CHECKING:
     from tidebook.persistence.stats import JournalStats
@@ -47,7 +47,7 @@ def _not_durable(found: JournalStats) -> str:
 def _print(found: JournalStats) -> None:
     payload = sum(one.payload_size_bytes for one in found.segments)
     print(
-        f"{found.channel}: {counted(found.messages, 'message')}, {found.first_sequence:,} to {found.last_sequence:,}{_not_durable(found)}; "
+        f"{found.channel}: {counted(found.messages, 'message')}, {span_of(found.first_sequence, found.last_sequence)}{_not_durable(found)}; "
         f"{counted(len(found.segments), 'segment')}, {size(found.size_bytes)}"
     )
     if found.messages:

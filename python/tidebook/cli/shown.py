@@ -40,6 +40,11 @@ def plain(name: str) -> str:
     return escape(name)
 
 
+def span_of(first: int, last: int) -> str:
+    """The messages that something holds: `1 to 2,000`, and of nothing what comes next."""
+    return f"{first:,} to {last:,}" if first <= last else f"no message, the next is {first:,}"
+
+
 def table(columns: Sequence[Column], rows: Sequence[Sequence[str | Text]], width: int) -> Table:
     """Rows under headings, two spaces between columns, a line under the head, and below which columns found no room."""
     from rich.box import Box

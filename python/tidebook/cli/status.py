@@ -88,8 +88,9 @@ def _read(read: ReadAll) -> str:
         counted(read.snapshots, "snapshot"),
         counted(read.checkpoints, "checkpoint"),
     )
-    verdict = "all of it is whole" if read.is_whole else "all else is whole"
-    return f"read: {', '.join(parts)}, {size(read.size_bytes)}; {verdict}"
+    if read.is_whole:
+        return f"read: {', '.join(parts)}, {size(read.size_bytes)}; all of it is whole"
+    return f"read whole: {', '.join(parts)}, {size(read.size_bytes)}; the rest is named above"
 
 
 def _head(found: DirectoryStatus) -> str:

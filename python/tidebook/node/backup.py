@@ -322,7 +322,7 @@ class _Making:
         with os.fdopen(log, "ab", buffering=0) as self._log, contextlib.ExitStack() as held:
             # Of channels whose own producers compact them; those of feeds wait for the lock of all maintenance.
             for channel in journaled_channels(self._data):
-                held.enter_context(kept_whole(journal_directory(self._data, channel)))
+                held.enter_context(kept_whole(journal_directory(self._data, channel), self._tell))
             backup = self._copied()
         self._publish(backup)
         return backup

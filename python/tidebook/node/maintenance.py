@@ -23,6 +23,8 @@ from tidebook.persistence import compact, first_to_keep, inspect
 from tidebook.persistence.data_directory import MAINTENANCE_LOCK
 from tidebook.persistence.file_lock import locked
 from tidebook.persistence.files import files_in
+from tidebook.transport.journal import JOURNAL_CONSUMER
+from tidebook.transport.keeping import ring_consumers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -273,7 +275,16 @@ class Maintenance:
         stored, snapshots = feed.stored(), list(feed.snapshots())
         rule = f"stored and snapshots {SNAPSHOTS_NEEDED} and age {max(0, round(keep_s))}s"
         keep_from = first_to_keep(feed.journal, rule, snapshots=snapshots, stored=stored)
-        removed = compact(feed.journal, keep_from)
+        reader = _open_reader(feed.journal)
+        if reader is not None:
+            keep_from = min(keep_from, reader[0])
+
+        def still() -> int:
+            # Asked when those who open are told what is about to go.
+            reader = _open_reader(feed.journal)
+            return keep_from if reader is None else reader[0]
+
+        removed = compact(feed.journal, keep_from, still)
         size_bytes = before.size_bytes - removed.size_bytes
         if removed.removed:
             self._tell_removed(
@@ -282,6 +293,8 @@ class Maintenance:
         kept_by = ""
         if size_bytes > self._options.threshold_bytes:
             kept_by = _why(before.first_sequence, stored, snapshots)
+            if reader is not None and keep_from == reader[0]:
+                kept_by = f"{reader[1]} still needs what it has not read"
         self._note(
             feed.channel,
             done,
@@ -323,6 +336,20 @@ class Maintenance:
         if self._told.get(about) != f"{what}{facts}":
             self._told[about] = f"{what}{facts}"
             log.warning(what, **facts)
+
+
+def _open_reader(journal: Path) -> tuple[int, str] | None:
+    """The first message that is needed by those that have the channel open, and by whom. Who is away is not waited for: a disk that
+    fills stops capture, and raw messages go only where somebody said after how long.
+
+    Raises: JournalError and its kinds, ChannelError.
+    """
+    found = (
+        (one["next"], f"consumer {one['name']}" if one["name"] else f"a consumer of process {one['process_id']}")
+        for one in ring_consumers(journal)
+        if one["alive"] and one["name"] != JOURNAL_CONSUMER
+    )
+    return min(found, default=None)
 
 
 def _why(first: int, stored: int, snapshots: Sequence[int]) -> str:

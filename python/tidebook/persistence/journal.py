@@ -161,10 +161,13 @@ def first_to_keep(
     )
 
 
-def compact(directory: str | os.PathLike[str], keep_from: int) -> Compacted:
+def compact(directory: str | os.PathLike[str], keep_from: int, still: Callable[[], int] | None = None) -> Compacted:
     """Removes the oldest segments of a journal, those whose messages all lie before `keep_from`; the newest two always stay.
+
+    `still` is called right before, when consumers that open are told what is about to go, and gives the first message that has to stay
+    by then; what it raises is raised, and nothing is removed.
 
     Safe beside the living writer and readers, in any process, and at any crash. Each removal is durable.
     Raises: JournalLockedError while another process compacts; JournalDamagedError, JournalAbsentError.
     """
-    return Compacted(**compact_journal(directory, keep_from))
+    return Compacted(**compact_journal(directory, keep_from, still))

@@ -15,10 +15,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from tidebook.errors import OperationError
+from tidebook.persistence.file_lock import held_by
 from tidebook.persistence.files import files_in, open_regular
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 WATERMARK_FILE: Final = "durable"
@@ -27,20 +28,22 @@ PUT_BACK_FILE: Final = "restored"
 _COMPACTION_LOCK: Final = "compaction.lock"
 _COMPACTION_WAIT_S: Final = 10.0
 _POLL_S: Final = 0.01
+_SILENT_S: Final = 1.0
 _HEADER_BYTES: Final = 4096
 
 
 @contextmanager
-def kept_whole(journal: Path) -> Iterator[None]:
+def kept_whole(journal: Path, waiting: Callable[[str], object] = lambda _: None) -> Iterator[None]:
     """Nobody compacts the journal within the block, where this user may have that lock and nobody keeps it.
 
-    Who copies looks all the same whether it begins where it began: this keeps the copy from being begun again.
+    Who copies looks all the same whether it begins where it began: this keeps the copy from being begun again. After a second
+    `waiting` is told, once, who compacts it.
     """
     descriptor = None
     try:
         if any(entry.name.endswith(".segment") for entry in journal.iterdir()):
             descriptor = open_regular(journal / _COMPACTION_LOCK, os.O_RDWR | os.O_CREAT)
-            _lock(descriptor)
+            _lock(descriptor, journal, waiting)
     except (OSError, OperationError):
         pass  # what cannot be read is told by who copies it
     try:
@@ -52,13 +55,17 @@ def kept_whole(journal: Path) -> Iterator[None]:
             os.close(descriptor)
 
 
-def _lock(descriptor: int) -> None:
+def _lock(descriptor: int, journal: Path, waiting: Callable[[str], object]) -> None:
     """As the core does it; given up after a while, for a compaction is short."""
-    deadline = time.monotonic() + _COMPACTION_WAIT_S
-    while time.monotonic() < deadline:
+    begun, is_told = time.monotonic(), False
+    while (waited_s := time.monotonic() - begun) < _COMPACTION_WAIT_S:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            if waited_s >= _SILENT_S and not is_told:
+                is_told = True
+                holder = held_by(journal / _COMPACTION_LOCK)
+                waiting(f"waiting, up to {_COMPACTION_WAIT_S:g} s, for who compacts {journal}: {holder}")
             time.sleep(_POLL_S)
         else:
             return
