@@ -35,6 +35,9 @@ def test_a_second_that_a_trader_can_check() -> None:
         clock(begin + NS, 6),
     ]
     (found,) = told(Markets(), records)
+    assert found.tobytes() == told(Markets(), records[:-1]).tobytes(), (
+        "one message behind the end shows that it is over"
+    )
     said = {name: found[name].item() for name in found.dtype.names}
     assert (said["ts_open"], said["ts_event"], said["interval_s"], said["flags"]) == (begin, begin + NS, SECOND, 0)
     assert (said["source_sequence"], said["source_index"], said["trades"], said["quotes"]) == (5, 0, 2, 2)
@@ -154,6 +157,19 @@ def test_a_book_that_may_not_be_used_is_no_quote_until_it_may_be_again() -> None
     assert found["spread"] == pytest.approx((2 * 0.25 + 4 * 0.25) / 0.5)
     assert math.isnan(found["effective_spread"])
     assert found["order_flow"] == 0
+
+
+def test_the_timer_that_closes_the_bars_of_a_quiet_venue_closes_the_windows_too() -> None:
+    """Method: one record of `md.bars` behind the last trade, after a minute, and nothing else."""
+    records = [quote(BEGIN, 1, (99, 1), (101, 1)), trade(BEGIN + 1, 2, 100, 1, 1)]
+    markets = Markets()
+    assert not len(told(markets, records))
+    found = told(markets, [clock(BEGIN + 61 * NS, 3) | {"channel": "md.bars", "instrument_id": 1 << 24}])
+    assert [(int(r["interval_s"]), int(r["trades"]), int(r["flags"]) & ~LATE_START) for r in found] == [
+        (SECOND, 1, 0), (MINUTE, 1, 0), (DAY, 1, 0),
+    ]  # fmt: skip
+    assert (found["source_sequence"] == 3).all()
+    assert not len(told(markets, []))
 
 
 def test_what_is_told_again_for_other_readers_changes_nothing() -> None:

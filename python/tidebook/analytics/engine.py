@@ -19,7 +19,7 @@ from tidebook.analytics import accounts as of_accounts
 from tidebook.analytics import markets as of_markets
 from tidebook.analytics.accounts import VENUE_CODE, Accounts
 from tidebook.analytics.layouts import ACCOUNT, ACCOUNTS_CHANNEL, DAY, MARKET, MARKETS_CHANNEL, NS
-from tidebook.analytics.markets import CHANNELS, Markets
+from tidebook.analytics.markets import CHANNELS, CLOCKS, Markets
 from tidebook.errors import (
     ChannelNotFoundError,
     EndpointBusyError,
@@ -178,7 +178,7 @@ class AnalyticsEngine:
                 array = batch.array
                 if name not in began:
                     began.add(name)
-                    if batch.first_sequence > 1:
+                    if batch.first_sequence > 1 and name not in CLOCKS:
                         markets.begins(int(array["ts_recv"][0]))
                 markets.take(name, array)
                 count += len(batch)

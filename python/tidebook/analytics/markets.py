@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
     Records = np.ndarray[Any, np.dtype[np.void]]
 
-CHANNELS: Final = ("md.trades", "md.quotes", "md.status", "md.health")
-"""What it is made of; health says the time where nothing else comes."""
+CHANNELS: Final = ("md.trades", "md.quotes", "md.status", "md.health", "md.bars")
+"""What it is made of; health and bars say the time where nothing else comes."""
+CLOCKS: Final = frozenset(("md.health", "md.bars"))
+"""Of these nothing is missed."""
 
 _CLOCK, _VOID, _QUOTE, _TRADE = range(4)
 _DERIVED, _BACKFILL = 16, 8
@@ -163,6 +165,8 @@ class Markets:
 
     def gap(self, channel: str, count: int) -> None:
         """So many records of the channel were lost behind those that were taken."""
+        if channel in CLOCKS:
+            return
         self.missed += count
         self._lost[channel] = self._lost.get(channel, 0) + count
         if channel in ("md.quotes", "md.status"):
@@ -206,7 +210,7 @@ class Markets:
             feed.seen = max(feed.seen, int(rows["sequence"].max()))
             feed.pending = [rows[held]] if held.any() else []
             self._order(feed, rows[~held])
-            self._close(venue, feed, made)
+            self._close(venue, feed, made, _first(rows[held], feed.now))
         return self._records(made)
 
     def preview(self, venues: Iterable[int] | None = None) -> Records:
@@ -226,8 +230,7 @@ class Markets:
             last = feed.complete[-1]
             cause = int(last["sequence"]), int(feed.now)
             second = feed.now // NS
-            if feed.minute is None:
-                feed.minute = second // MINUTE
+            assert feed.minute is not None, "it was reached"
             self._second(venue, feed, second, feed.complete, cause, made, OPEN)
             for market_id in sorted(feed.markets):
                 market = feed.markets[market_id]
@@ -260,25 +263,38 @@ class Markets:
         feed.now = int(times[-1])
         feed.complete = np.concatenate((feed.complete, rows)) if len(feed.complete) else rows
 
-    def _close(self, venue: int, feed: _Feed, made: list[tuple[Any, ...]]) -> None:
-        """Makes the records of all seconds that are over, and of what ends with them."""
+    def _close(
+        self, venue: int, feed: _Feed, made: list[tuple[Any, ...]], upcoming: tuple[int, int] | None = None
+    ) -> None:
+        """Makes the records of all seconds that are over, and of what ends with them.
+
+        `upcoming`: sequence and time of the message behind those that are complete, of which all records may not be here.
+        """
         rows = feed.complete
-        if not len(rows):
-            return
         seconds = rows["ts"] // NS
-        begins = np.flatnonzero(np.diff(seconds)) + 1
-        if feed.minute is None:
-            feed.minute = int(seconds[0]) // MINUTE
-        begin = 0
-        for end in begins.tolist():
-            cause = int(rows["sequence"][end]), int(rows["ts"][end])
+        begins = [0, *(np.flatnonzero(np.diff(seconds)) + 1).tolist()] if len(rows) else []
+        causes = [(int(rows["sequence"][begin]), int(rows["ts"][begin])) for begin in begins]
+        left = len(rows)
+        for nth, begin in enumerate(begins):
+            self._reach(venue, feed, causes[nth], made)
             second = int(seconds[begin])
-            self._second(venue, feed, second, rows[begin:end], cause, made, 0)
-            minute = int(seconds[end]) // MINUTE
-            if minute != feed.minute:
-                self._minute(venue, feed, minute, cause, made)
-            begin = end
-        feed.complete = rows[begin:].copy() if begin else rows
+            if nth + 1 < len(begins):
+                self._second(venue, feed, second, rows[begin : begins[nth + 1]], causes[nth + 1], made, 0)
+            elif upcoming is not None and upcoming[1] // NS > second:
+                self._second(venue, feed, second, rows[begin:], upcoming, made, 0)
+            else:
+                left = begin
+        feed.complete = rows[left:].copy() if left else rows
+        if upcoming is not None and not len(feed.complete):
+            self._reach(venue, feed, upcoming, made)
+
+    def _reach(self, venue: int, feed: _Feed, at: tuple[int, int], made: list[tuple[Any, ...]]) -> None:
+        """The feed has come to a message: the minute that it is not in any more ends."""
+        minute = at[1] // (MINUTE * NS)
+        if feed.minute is None:
+            feed.minute = minute
+        elif minute != feed.minute:
+            self._minute(venue, feed, minute, at, made)
 
     def _minute(self, venue: int, feed: _Feed, now: int, cause: tuple[int, int], made: list[tuple[Any, ...]]) -> None:
         """The open minute ends; `now` is the one that begins."""
@@ -397,6 +413,14 @@ class Markets:
     @staticmethod
     def _records(made: list[tuple[Any, ...]]) -> Records:
         return np.array(made, MARKET)
+
+
+def _first(rows: Records, now: int) -> tuple[int, int] | None:
+    """Sequence and time of the first of the messages that these records are of."""
+    if not len(rows):
+        return None
+    sequence = rows["sequence"].min()
+    return int(sequence), max(now, int(rows["ts"][rows["sequence"] == sequence].min()))
 
 
 def _spread(rows: Records, whole: np.ndarray[Any, Any], markets: Iterable[int]) -> Records:
@@ -572,6 +596,7 @@ _ROWS: Final = {
     "md.quotes": _quote_rows,
     "md.status": _status_rows,
     "md.health": _clock_rows,
+    "md.bars": _clock_rows,
 }
 
 
