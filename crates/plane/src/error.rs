@@ -103,7 +103,10 @@ pub enum PlaneError {
         found: String,
     },
     /// What the venue's instruments are called cannot be read.
-    #[error("{path}: {reason}; market data of the venue needs its names: put the file back from a backup")]
+    #[error(
+        "{path}: {reason}; an instrument was listed that market data does not know yet, and here it reads what it is called: make the file readable, or put it \
+         back from a backup, and start the node again; no order is lost"
+    )]
     VenueNames {
         /// The file.
         path: PathBuf,
