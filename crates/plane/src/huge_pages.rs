@@ -3,9 +3,9 @@
 
 /// An empty vector with room for so many.
 pub(crate) fn with_room<T>(count: usize) -> Vec<T> {
-    let mut records = Vec::with_capacity(count);
+    let records = Vec::with_capacity(count);
     #[cfg(target_os = "linux")]
-    advise(records.spare_capacity_mut());
+    advise(&records);
     records
 }
 
@@ -13,18 +13,22 @@ pub(crate) fn with_room<T>(count: usize) -> Vec<T> {
 #[cfg(target_os = "linux")]
 const WORTH_BYTES: usize = 4 << 20;
 
-/// Asks for huge pages; who gets none has the usual ones.
+/// Asks for huge pages for its memory; who gets none has the usual ones.
 #[cfg(target_os = "linux")]
-fn advise<T>(memory: &mut [std::mem::MaybeUninit<T>]) {
+fn advise<T>(records: &Vec<T>) {
     const PAGE: usize = 4096;
-    let size = std::mem::size_of_val(memory);
+    let size = records.capacity() * size_of::<T>();
     if size < WORTH_BYTES {
         return;
     }
-    let begin = memory.as_mut_ptr().addr();
+    let begin = records.as_ptr().addr();
     let (first, last) = (begin.next_multiple_of(PAGE), (begin + size) / PAGE * PAGE);
     // SAFETY: whole pages within memory that is ours; how they are paged changes no content.
     unsafe {
-        libc::madvise(memory.as_mut_ptr().cast::<u8>().add(first - begin).cast(), last - first, libc::MADV_HUGEPAGE)
+        libc::madvise(
+            records.as_ptr().cast_mut().cast::<u8>().add(first - begin).cast(),
+            last - first,
+            libc::MADV_HUGEPAGE,
+        )
     };
 }
