@@ -10,7 +10,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
-from tests.gateway.serving import Served, served
+from tests.gateway.serving import BTC, Served, served
 from tests.gateway.slow_way import SlowWay
 from tidebook.api import mailbox, order_websocket
 from tidebook.api.hub import CLOSE_SLOW_CONSUMER
@@ -229,6 +229,33 @@ async def test_a_session_with_much_under_way_is_still_read_and_every_command_tha
         assert at.sessions.count == 0
         await way.go()
         assert await at.get("accounts/alice/orders") == []
+
+
+async def test_a_cancel_that_is_not_waited_for_is_handed_over_for_every_instrument_in_which_its_id_is_under_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(order_websocket, "_WAITED_FOR_MAX", 2)
+    async with served(tmp_path) as at:
+        await at.begin()
+        await at.ask("POST", "operator/instruments", BTC | {"instrument": "ETH-USD.LOCAL", "base": "ETH"})
+        await at.ask("POST", "operator/instruments/ETH-USD.LOCAL/session", {"session": "continuous"})
+        way = SlowWay(at.venue.desk._destinations[VENUE])  # type: ignore[arg-type]
+        monkeypatch.setattr(at.venue.desk, "_destinations", {VENUE: way})
+        async with session(at, "alice") as socket:
+            # Risk refuses the first, so only the cancel of the second finds an order.
+            wanted: list[dict[str, Any]] = [{"price": "99999999"}, {"instrument": "ETH-USD.LOCAL"}]
+            for number, change in enumerate(wanted):
+                asked = {"method": "PLACE", "params": ORDER | {"client_order_id": "a"} | change, "id": number}
+                await socket.send(json.dumps(asked))
+            await way.holds(2)
+            [told] = await ask(socket, "CANCEL", 2, client_order_id="a")
+            assert told["error"]["code"] == "unconfirmed"
+            assert "it was handed over" in told["error"]["detail"]
+            assert len(way.kept) == 4
+            await way.go()
+            assert await at.get("accounts/alice/orders") == []
+            ended = await at.get("accounts/alice/client-orders/a")
+            assert (ended["instrument"], ended["reason"]) == ("ETH-USD.LOCAL", "requested")
 
 
 async def test_a_page_of_another_server_opens_no_session(tmp_path: Path) -> None:

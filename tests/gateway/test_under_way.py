@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.serving import Served, served
+from tests.gateway.serving import BTC, Served, served
 from tests.gateway.slow_way import SlowWay, settled
 from tidebook.errors import OrderEntryError, UnconfirmedError
 from tidebook.gateway import requests
 from tidebook.gateway.desk import DeskOptions, Done, Ended, NotThere, OrderDesk, Refused, TooManyWaitError, client_id_of
 from tidebook.gateway.destination import LocalVenue
+from tidebook.gateway.following import Judged
 from tidebook.gateway.names import VENUE
 
 
@@ -82,6 +83,54 @@ async def test_a_cancel_behind_a_place_that_is_refused_is_refused_and_of_another
         assert (placed.reason, cancelled.reason) == ("balance", "unknown_order")
         # It is judged: nothing is under way with this id now.
         assert await desk.cancel("alice", client_id_of("a")) == NotThere()
+
+
+async def test_a_cancel_of_an_id_under_way_in_two_instruments_is_handed_over_for_both_before_any_answer(
+    tmp_path: Path,
+) -> None:
+    async with slow(tmp_path) as (at, desk, way):
+        await at.ask("POST", "operator/instruments", BTC | {"instrument": "ETH-USD.LOCAL", "base": "ETH"})
+        await at.ask("POST", "operator/instruments/ETH-USD.LOCAL/session", {"session": "continuous"})
+        # Risk refuses the first, so the second is the one that gets the id.
+        asked = [order(price="99999999"), order(instrument="ETH-USD.LOCAL")]
+        placing = [asyncio.create_task(desk.place("alice", each)) for each in asked]
+        await way.holds(2)
+        cancelling = asyncio.create_task(desk.cancel("alice", client_id_of("a")))
+        await way.holds(4)
+        await way.go()
+        refused, placed, cancelled = await asyncio.gather(*placing, cancelling)
+        assert isinstance(refused, Refused)
+        assert isinstance(placed, Done)
+        assert isinstance(cancelled, Done)
+        assert placed.order is cancelled.order is not None
+        assert await at.get("accounts/alice/orders") == []
+
+
+async def test_a_cancel_that_finds_room_for_a_part_of_it_says_which(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with slow(tmp_path) as (at, desk, way):
+        await at.ask("POST", "operator/instruments", BTC | {"instrument": "ETH-USD.LOCAL", "base": "ETH"})
+        placing = [
+            asyncio.create_task(desk.place("alice", order(instrument=name)))
+            for name in ("BTC-USD.LOCAL", "ETH-USD.LOCAL")
+        ]
+        await way.holds(2)
+        send = way.send
+
+        def send_third(command: bytes) -> asyncio.Future[Judged]:
+            if len(way.kept) < 3:
+                return send(command)
+            raise OrderEntryError("orders.in is full")
+
+        monkeypatch.setattr(way, "send", send_third)
+        with pytest.raises(OrderEntryError, match=r"handed over for BTC-USD\.LOCAL and not for ETH-USD\.LOCAL"):
+            await desk.cancel("alice", client_id_of("a"))
+        with pytest.raises(OrderEntryError, match=r"^orders\.in is full$"):
+            await desk.cancel("alice", client_id_of("a"))
+        await way.go()
+        await asyncio.gather(*placing)
+        assert await at.get("accounts/alice/orders") == []
 
 
 async def test_replaces_of_an_order_at_once_keep_what_each_leaves_out(tmp_path: Path) -> None:

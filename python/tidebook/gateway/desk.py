@@ -373,11 +373,24 @@ class OrderDesk:
 
     async def _cancel_behind(self, account: int, client_id: bytes, wait: Wait | None) -> Outcome:
         """Cancels what is handed over and not judged: by the client's id, which risk resolves when it comes to it."""
-        on_their_way = self._on_their_way[account, client_id]
+        instrument_ids = dict.fromkeys(each.instrument_id for each in self._on_their_way[account, client_id])
+        body = commands.cancel_body(client_id=client_id)
+        judging: dict[str, asyncio.Future[Judged]] = {}
+        # All of it before any answer: who gives up on that has everything handed over.
+        for instrument_id in instrument_ids:
+            name = self.names.instrument(instrument_id)
+            try:
+                judging[name] = self._hand_over(CommandKind.CANCEL, account, instrument_id, name, body)
+            except OrderEntryError:
+                if not judging:
+                    raise
+                raise OrderEntryError(
+                    f"the cancel was handed over for {', '.join(judging)} and not for {name}, where an order with this id is on "
+                    "its way too; try again"
+                ) from None
+        answers = await asyncio.gather(*(self._answered(each, account, wait) for each in judging.values()))
         refused: Refused | None = None
-        for instrument_id in dict.fromkeys(each.instrument_id for each in on_their_way):
-            name, body = self.names.instrument(instrument_id), commands.cancel_body(client_id=client_id)
-            judged, durable = await self._sent(CommandKind.CANCEL, account, instrument_id, name, body, wait)
+        for judged, durable in answers:
             refused = self._refusal(judged)
             if refused is None:
                 order_id, _ = CANCEL.unpack(judged.command[HEAD_SIZE_BYTES:])
