@@ -9,6 +9,8 @@ a database. The cost against a thread is an interpreter's memory and start, abou
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -187,6 +189,9 @@ def serve(
 
     `moved` waits for the engine to get on, at most so many seconds; without it, that is looked at now and then.
     """
+    # Who ends a whole group of processes ends the node, and this one behind it, in that order.
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_IGN)
     configure(load().log)
     line = sys.stdin.buffer.readline()
     if not line:
@@ -201,17 +206,30 @@ def serve(
     threading.Thread(target=wait_for_the_end, name="end", daemon=True).start()
     engine.start()
     told: Status | None = None
-    while not closed.is_set():
-        if (status := engine.status()) != told:
-            told = status
-            sys.stdout.buffer.write(msgspec.json.encode(status) + b"\n")
-            sys.stdout.buffer.flush()
-            closed.wait(_TELL_S)
-        elif status.state == "failed" or moved is None:
-            closed.wait(_LOOK_S)
-        else:
-            moved(engine, _LOOK_S)
-    engine.stop()
+    try:
+        while not closed.is_set():
+            if (status := engine.status()) != told:
+                told = status
+                say(msgspec.json.encode(status))
+                closed.wait(_TELL_S)
+            elif status.state == "failed" or moved is None:
+                closed.wait(_LOOK_S)
+            else:
+                moved(engine, _LOOK_S)
+    finally:
+        engine.stop()
+
+
+def say(line: bytes) -> None:
+    """Tells the node; one that was killed hears nothing, and what is to end well goes on until it has."""
+    try:
+        sys.stdout.buffer.write(line + b"\n")
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        # What is left in the buffer goes nowhere, also at the interpreter's end.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _close(process: subprocess.Popen[bytes]) -> None:
