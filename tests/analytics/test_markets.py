@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import pickle
+import random
 from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.analytics.naive_markets import windows
-from tests.analytics.tape import BEGIN, NS, clock, quote, status, tape, told, trade
+from tests.analytics.tape import BEGIN, NS, Record, arrays, clock, market, quote, status, tape, told, trade
 from tidebook.analytics import Markets
 from tidebook.analytics.layouts import DAY, GAP, LATE_START, MINUTE, OPEN, SECOND
 from tidebook.analytics.markets import last_windows
@@ -141,6 +143,100 @@ def test_lost_records_are_told_with_every_window_they_may_have_been_of_and_no_qu
     (minute,) = closed(found, MINUTE)
     assert minute["flags"] & GAP
     assert minute["missed"] == 7
+
+
+def at_once(markets: Markets, *records: Record) -> np.ndarray[Any, Any]:
+    """What comes of one look that finds these."""
+    for channel, array in arrays(records).items():
+        markets.take(channel, array)
+    return markets.turn()
+
+
+@pytest.mark.parametrize("venues", [(1,), (1, 12)])
+@pytest.mark.parametrize("step_ms", [150, 3_000, 200_000])
+def test_each_window_is_told_with_all_that_was_lost_however_often_that_was(
+    venues: tuple[int, ...], step_ms: int
+) -> None:
+    """Beside a list of all losses: those of every window of every length, also of a feed that is silent while others lose."""
+    dice = random.Random(step_ms)
+    markets = Markets()
+    losses: list[tuple[int, int, int]] = []
+    last: dict[str, int] = {}
+    at, checked = BEGIN, {SECOND: 0, MINUTE: 0, DAY: 0}
+    for sequence in range(1, 1_500):
+        at += dice.randrange(step_ms * NS // 1_000)
+        venue = venues[0] if sequence % 400 > 20 else venues[-1]
+        record = dice.choice(
+            (
+                trade(at, sequence, 100, 1, 1, of=market(venue, 1)),
+                quote(at, sequence, (99, 1), (101, 1), of=market(venue, 1)),
+            )
+        )
+        channel = record["channel"]
+        if channel in last and dice.random() < 0.7:
+            lost = dice.randrange(1, 9)
+            markets.gap(channel, lost)
+            losses.append((last[channel], at, lost))
+        last[channel] = at
+        for window in at_once(markets, record):
+            opened, interval_s = int(window["ts_open"]), int(window["interval_s"])
+            ends = opened + interval_s * NS
+            missed = sum(lost for first, behind, lost in losses if first < ends and behind >= opened)
+            assert (int(window["missed"]), bool(window["flags"] & GAP)) == (missed, missed > 0)
+            checked[interval_s] += missed > 0
+    assert len(losses) > 900
+    assert all(checked.values())
+
+
+def test_a_window_that_is_open_for_long_keeps_its_losses_while_others_have_theirs() -> None:
+    own, other = market(12, 1), market(1, 1)
+    markets = Markets()
+    at_once(markets, trade(BEGIN, 1, 100, 1, 1, of=own), trade(BEGIN, 1, 100, 1, 1, of=other))
+    markets.gap("md.trades", 5)
+    at_once(markets, trade(BEGIN + NS, 2, 100, 1, 1, of=other))
+    for nth in range(3_000):
+        markets.gap("md.trades", 1)
+        at_once(markets, trade(BEGIN + 60 * NS + nth * 10 * NS, 3 + nth, 100, 1, 1, of=other))
+    found = [at_once(markets, clock(BEGIN + 40_000 * NS, sequence, venue=12)) for sequence in (2, 3)]
+    windows = np.concatenate(found)
+    assert {(int(r["interval_s"]), int(r["missed"])) for r in windows if r["ts_open"] <= BEGIN} == {
+        (SECOND, 5),
+        (MINUTE, 5 + 1),
+        (DAY, 5 + 1),  # the first of the others was lost between this minute and the next
+    }
+
+
+def test_losses_take_no_more_memory_the_more_there_are() -> None:
+    markets = Markets()
+    at_once(markets, trade(BEGIN, 1, 100, 1, 1, of=market(12, 1)))
+    sizes = []
+    for nth in range(1, 9_001):
+        markets.gap("md.trades", 1)
+        at_once(markets, trade(BEGIN + nth * 20 * NS, 1 + nth, 100, 1, 1))
+        if nth % 1_500 == 0:
+            sizes.append(len(pickle.dumps(markets)))
+    assert max(sizes) < 1.3 * min(sizes)
+
+
+def test_where_the_clock_steps_back_what_is_lost_is_told_with_the_window_that_stands() -> None:
+    markets = Markets()
+    at_once(markets, trade(BEGIN + 10 * NS, 1, 100, 1, 1))
+    at_once(markets, trade(BEGIN + 10 * NS + 1, 2, 100, 1, 1))
+    at_once(markets, trade(BEGIN + 2 * NS, 3, 100, 1, 1))
+    markets.gap("md.trades", 4)
+    at_once(markets, trade(BEGIN + 3 * NS, 4, 100, 1, 1))
+    found = [at_once(markets, clock(BEGIN + 12 * NS, sequence)) for sequence in (5, 6)]
+    (second,) = closed(np.concatenate(found), SECOND)
+    assert (second["ts_open"], second["trades"], second["missed"]) == (BEGIN + 10 * NS, 4, 4)
+
+
+def test_what_was_lost_at_the_end_is_told_before_anything_comes_behind_it() -> None:
+    markets = Markets()
+    at_once(markets, trade(BEGIN, 1, 100, 1, 1))
+    markets.gap("md.trades", 3)
+    found = [at_once(markets, clock(BEGIN + NS, sequence)) for sequence in (2, 3)]
+    (second,) = closed(np.concatenate(found), SECOND)
+    assert (second["missed"], bool(second["flags"] & GAP)) == (3, True)
 
 
 def test_a_book_that_may_not_be_used_is_no_quote_until_it_may_be_again() -> None:

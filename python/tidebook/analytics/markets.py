@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 import math
+from bisect import bisect_left, bisect_right
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,7 +22,7 @@ import numpy as np
 from tidebook.analytics.layouts import DAY, GAP, LATE_START, MARKET, MINUTE, NS, OPEN, SECOND, ratio
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     Records = np.ndarray[Any, np.dtype[np.void]]
 
@@ -61,8 +62,76 @@ _AT: Final = {name: place for place, name in enumerate(_SUMS)}
 _STANDING: Final = [
     _AT[name] for name in ("quoted", "spread", "spread_bps", "mid", "sized", "imbalance", "priced", "price")
 ]
-_GAPS_MAX: Final = 256
+_LATE_S: Final = 3_600
+"""So much older than the newest loss a record may be whose window is not known to be open, to be told what was lost of it to the record."""
 _POWERS: Final = 10.0 ** np.arange(32)
+
+
+class _Tally:
+    """Counts by second, summed up from the first one on."""
+
+    def __init__(self) -> None:
+        self.seconds: list[int] = []
+        self._sums: list[int] = []
+
+    def add(self, second: int, count: int) -> None:
+        at = bisect_left(self.seconds, second)
+        if at == len(self.seconds) or self.seconds[at] != second:
+            self.seconds.insert(at, second)
+            self._sums.insert(at, self._sums[at - 1] if at else 0)
+        for later in range(at, len(self._sums)):
+            self._sums[later] += count
+
+    def before(self, second: int) -> int:
+        at = bisect_left(self.seconds, second)
+        return self._sums[at - 1] if at else 0
+
+    def move(self, until: int, to: Callable[[int], int]) -> None:
+        """Counts those before a second as of where `to` puts them, which keeps their order and does not go behind that second."""
+        old = bisect_left(self.seconds, until)
+        sums = {to(second): total for second, total in zip(self.seconds[:old], self._sums[:old], strict=True)}
+        self.seconds[:old], self._sums[:old] = list(sums), list(sums.values())
+
+
+class _Losses:
+    """How many records were lost, by the times between which that was.
+
+    All windows begin and end with a second, so seconds are all that is kept of the times. Of older ones it keeps only on which side of the
+    windows that are open they lie: it grows with the windows, whatever the number of losses, and the sums stay exact.
+    """
+
+    def __init__(self) -> None:
+        self._began, self._ended = _Tally(), _Tally()
+        self._kept_from = 0
+
+    def add(self, first: int, last: int, count: int) -> None:
+        """Times of the records around them."""
+        self._began.add(first // NS, count)
+        self._ended.add(last // NS, count)
+
+    def of(self, opened: int, ends: int) -> int:
+        """Those that may have been in a window: all that began before its end, less those that ended before it."""
+        return self._began.before(ends // NS) - self._ended.before(opened // NS)
+
+    def forget(self, feeds: Iterable[_Feed]) -> None:
+        """Keeps of what is old what the open windows of these need, and the minute and day of what is newer.
+
+        A record that comes later still has its window told with more losses than there were, never with fewer.
+        """
+        if not self._ended.seconds:
+            return
+        until = (self._ended.seconds[-1] - _LATE_S) // MINUTE * MINUTE
+        if until <= self._kept_from:
+            return
+        self._kept_from = until
+        edges = {until, until // DAY * DAY}
+        for second in {second for feed in feeds for second in feed.open_seconds()}:
+            for interval_s in (SECOND, MINUTE, DAY):
+                opened = second // interval_s * interval_s
+                edges.update((opened, opened + interval_s))
+        ordered = [-1, *sorted(edges)]
+        self._began.move(until, lambda second: ordered[bisect_right(ordered, second) - 1])
+        self._ended.move(until, lambda second: ordered[bisect_right(ordered, second)] - 1)
 
 
 class _Market:
@@ -140,6 +209,15 @@ class _Feed:
     def open_rows(self) -> bool:
         return bool(self.pending) or len(self.complete) > 0
 
+    def open_seconds(self) -> set[int]:
+        """In each second, minute and day that are open one, and all of what is not made yet."""
+        seconds = {self.now // NS}
+        if self.minute is not None:
+            seconds.add(self.minute * MINUTE)
+        for rows in self.pending:
+            seconds.update(np.unique(np.maximum(rows["ts"], self.now) // NS).tolist())
+        return seconds
+
 
 class Markets:
     """The windows of all markets of a node."""
@@ -152,10 +230,10 @@ class Markets:
         self._resume = dict(resume or {})
         self._from = 0
         """Time before which records are not there; 0: of each feed from its first one on."""
-        self._gaps: list[tuple[int, int, int]] = []
-        """Times between which records were lost, and how many."""
+        self._losses = _Losses()
         self._last_ts: dict[str, int] = {}
         self._lost: dict[str, int] = {}
+        """By channel: lost behind the last record; before which one is not known yet."""
         self.missed = 0
         """Records that were lost, of all channels."""
 
@@ -184,8 +262,10 @@ class Markets:
         if not len(records):
             return
         if lost := self._lost.pop(channel, 0):
-            self._gaps.append((self._last_ts.get(channel, self._from), int(records["ts_recv"][0]), lost))
-            del self._gaps[:-_GAPS_MAX]
+            before, behind = self._last_ts.get(channel, self._from), int(records["ts_recv"][0])
+            # Where the clock stepped back, what was lost counts where the windows stand.
+            newest = max((feed.now for feed in self._feeds.values()), default=0)
+            self._losses.add(min(before, behind), max(before, behind, newest), lost)
         self._last_ts[channel] = int(records["ts_recv"][-1])
         rows = _ROWS[channel](records[records["source_index"] < _TOLD_AGAIN])
         venues = rows["instrument_id"] >> 24
@@ -211,6 +291,7 @@ class Markets:
             feed.pending = [rows[held]] if held.any() else []
             self._order(feed, rows[~held])
             self._close(venue, feed, made, _first(rows[held], feed.now))
+        self._losses.forget(self._feeds.values())
         return self._records(made)
 
     def preview(self, venues: Iterable[int] | None = None) -> Records:
@@ -392,7 +473,8 @@ class Markets:
         since = max(opened, self._from, feed.since)
         if since > opened:
             flags |= LATE_START
-        missed = sum(count for first, last, count in self._gaps if first < ends and last >= opened)
+        missed = self._losses.of(opened, ends)
+        missed += sum(lost for channel, lost in self._lost.items() if self._last_ts.get(channel, self._from) < ends)
         if missed:
             flags |= GAP
         made.append(
