@@ -63,3 +63,17 @@ def test_it_stops_its_engine_in_order_also_when_nobody_hears_any_more_how_it_sta
         assert process.wait(LONG_S) == 0
         assert process.stderr.read() == b""
     assert (tmp_path / "stopped").exists()
+
+
+def test_one_that_fails_says_of_what_and_nothing_else(tmp_path: Path) -> None:
+    """While its node holds the pipe open, as it does."""
+    with subprocess.Popen(
+        [sys.executable, "-m", MODULE], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        process.stdin.write(msgspec.json.encode(Plan(str(tmp_path / "absent"))) + b"\n")
+        process.stdin.flush()
+        said = process.stderr.read().decode()
+        assert process.wait(LONG_S) == 1
+    assert "FileNotFoundError" in said.splitlines()[-1]

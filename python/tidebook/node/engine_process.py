@@ -10,10 +10,6 @@ status is up to a quarter of a second old, but for how far `orders` is.
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -23,12 +19,13 @@ import msgspec
 
 from tidebook import errors
 from tidebook._core import VenueEngine
-from tidebook.config import load
 from tidebook.errors import ChannelError, EndpointBusyError, JournalLockedError, TidebookError
-from tidebook.observe.logs import configure, logger
+from tidebook.observe.child import close, hand, handed, say, spawn
+from tidebook.observe.logs import logger
 from tidebook.transport import open_channel
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
 
 log = logger("node.engine_process")
@@ -168,7 +165,7 @@ class EngineProcess:
         with self._lock:
             process = self._process
             if process is not None:
-                _close(process)
+                close(process)
         self._thread.join(_STOP_S)
         if self._thread.is_alive():
             log.error("the venue's engine does not end and is killed; what it judged is on `orders`", after_s=_STOP_S)
@@ -234,7 +231,7 @@ class EngineProcess:
         how = f"ended by itself ({f'signal {-code}' if code < 0 else f'exit code {code}'})"
         self._away = f"{how} and is started again"
         with self._lock:
-            _close(process)
+            close(process)
         return how, did_open
 
     def _started(self) -> subprocess.Popen[bytes] | None:
@@ -242,27 +239,11 @@ class EngineProcess:
         with self._lock:
             if self._ends.is_set():
                 return None
-            process = subprocess.Popen(
-                [sys.executable, "-m", "tidebook.node.engine_process"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                start_new_session=True,  # Ctrl-C at the terminal is the node's to handle
-            )
+            process = spawn("tidebook.node.engine_process")
             self._process = process
             self._starts += 1
-        assert process.stdin is not None
-        # It may have ended already, or be to end: that is seen at its output.
-        with contextlib.suppress(BrokenPipeError, ValueError):
-            process.stdin.write(_ENCODER.encode(self._plan) + b"\n")
-            process.stdin.flush()
+        hand(process, _ENCODER.encode(self._plan))
         return process
-
-
-def _close(process: subprocess.Popen[bytes]) -> None:
-    """Tells it to end."""
-    assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError):
-        process.stdin.close()
 
 
 def _error_of(said: _Raised) -> TidebookError:
@@ -287,41 +268,27 @@ def _engine(plan: EnginePlan, is_to_end: Callable[[], bool]) -> VenueEngine | No
 
 def _serve() -> None:
     """The process: runs what the first line of standard input says until that closes."""
-    # Who ends a whole group of processes ends the node, and this one behind it, in that order.
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, signal.SIG_IGN)
-    configure(load().log)
-    line = sys.stdin.buffer.readline()
+    line, closed = handed()
     if not line:
         return  # stopped before it was told anything
-    closed = threading.Event()
 
-    def wait_for_the_end() -> None:
-        sys.stdin.buffer.read()
-        closed.set()
-
-    threading.Thread(target=wait_for_the_end, name="end", daemon=True).start()
-
-    def say(what: _Stands | _Opened | _Raised | _Stopped) -> None:
-        # A node that was killed hears nothing.
-        with contextlib.suppress(BrokenPipeError):
-            sys.stdout.buffer.write(_ENCODER.encode(what) + b"\n")
-            sys.stdout.buffer.flush()
+    def tell(what: _Stands | _Opened | _Raised | _Stopped) -> None:
+        say(_ENCODER.encode(what))
 
     try:
         engine = _engine(_PLAN.decode(line), closed.is_set)
         if engine is None:
             return
         stands = _Stands(engine.status(), engine.latency())
-        say(stands)
-        say(_Opened(engine.recovery))
+        tell(stands)
+        tell(_Opened(engine.recovery))
         while not closed.wait(_TELL_S):
             if (now := _Stands(engine.status(), engine.latency())) != stands:
                 stands = now
-                say(stands)
-        say(_Stopped(engine.stop()))
+                tell(stands)
+        tell(_Stopped(engine.stop()))
     except TidebookError as error:
-        say(_Raised(type(error).__name__, str(error), dict(error.facts)))
+        tell(_Raised(type(error).__name__, str(error), dict(error.facts)))
 
 
 if __name__ == "__main__":

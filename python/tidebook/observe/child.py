@@ -87,7 +87,7 @@ class Child(Generic[S]):
         with self._lock:
             process = self._process
             if process is not None:
-                _close(process)
+                close(process)
         self._thread.join(timeout_s)
         if in_time := not self._thread.is_alive():
             return in_time
@@ -140,7 +140,7 @@ class Child(Generic[S]):
                 self._status = msgspec.structs.replace(said, process=process.pid)
         code = process.wait()
         with self._lock:
-            _close(process)
+            close(process)
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         return f"its process ended by itself ({how}); it is started again", did_follow
 
@@ -149,18 +149,9 @@ class Child(Generic[S]):
         with self._lock:
             if self._ends.is_set():
                 return None
-            process = subprocess.Popen(
-                [sys.executable, "-m", self._module],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                start_new_session=True,  # Ctrl-C at the terminal is the node's to handle
-            )
+            process = spawn(self._module)
             self._process = process
-        assert process.stdin is not None
-        # It may have ended already, or be to end: that is seen at its output.
-        with contextlib.suppress(BrokenPipeError, ValueError):
-            process.stdin.write(msgspec.json.encode(self._plan) + b"\n")
-            process.stdin.flush()
+        hand(process, msgspec.json.encode(self._plan))
         return process
 
 
@@ -189,21 +180,10 @@ def serve(
 
     `moved` waits for the engine to get on, at most so many seconds; without it, that is looked at now and then.
     """
-    # Who ends a whole group of processes ends the node, and this one behind it, in that order.
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, signal.SIG_IGN)
-    configure(load().log)
-    line = sys.stdin.buffer.readline()
+    line, closed = handed()
     if not line:
         return  # stopped before it was told anything
     engine = engine_of(plans.decode(line))
-    closed = threading.Event()
-
-    def wait_for_the_end() -> None:
-        sys.stdin.buffer.read()
-        closed.set()
-
-    threading.Thread(target=wait_for_the_end, name="end", daemon=True).start()
     engine.start()
     told: Status | None = None
     try:
@@ -220,6 +200,25 @@ def serve(
         engine.stop()
 
 
+def handed() -> tuple[bytes, threading.Event]:
+    """In the process: the first line of standard input, none when it was stopped before that, and what is set when it is to end."""
+    # Who ends a whole group of processes ends the node, and this one behind it, in that order.
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_IGN)
+    configure(load().log)
+    line = sys.stdin.buffer.readline()
+    closed = threading.Event()
+
+    def wait_for_the_end() -> None:
+        # Not of the buffer: its lock would be held while the interpreter of one that fails ends, which aborts it.
+        while os.read(sys.stdin.fileno(), 4_096):
+            pass
+        closed.set()
+
+    threading.Thread(target=wait_for_the_end, name="end", daemon=True).start()
+    return line, closed
+
+
 def say(line: bytes) -> None:
     """Tells the node; one that was killed hears nothing, and what is to end well goes on until it has."""
     try:
@@ -232,7 +231,25 @@ def say(line: bytes) -> None:
         os.close(nowhere)
 
 
-def _close(process: subprocess.Popen[bytes]) -> None:
+def spawn(module: str) -> subprocess.Popen[bytes]:
+    """A process of a module that asks what is `handed` to it. Raises: OSError."""
+    return subprocess.Popen(
+        [sys.executable, "-m", module],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C at the terminal is the node's to handle
+    )
+
+
+def hand(process: subprocess.Popen[bytes], line: bytes) -> None:
+    """Tells it what to work on. It may have ended already, or be to end: that is seen at its output."""
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError, ValueError):
+        process.stdin.write(line + b"\n")
+        process.stdin.flush()
+
+
+def close(process: subprocess.Popen[bytes]) -> None:
     """Tells it to end."""
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError):
