@@ -5,7 +5,8 @@
 //! in memory, waits for nobody, and knows neither definitions nor what of an order is shown, so who reads it needs `orders` all the same
 //! whenever he starts or was too slow. The cost is matching each command twice, on another thread.
 //!
-//! What it says follows from the commands and the names alone, and nothing of it lies in a file: a start makes it again.
+//! What it says follows from the commands and the names alone: a start makes it again, of all commands or of those behind a snapshot
+//! ([`crate::local_history`]).
 //!
 //! In an auction every order gives another indicative price, and nobody reads thousands in a second; they would push everything else out of
 //! `md.status`. So an instrument's is said at most once in a tenth of a second of the commands' time, and the newest, where it was not

@@ -1,4 +1,4 @@
-"""What an address may ask for: a query parameter that a route does not have is an error, on every route of the API.
+"""What an address may ask for: a query parameter that a route does not have is an error, on every route under `/api/v1`.
 
 Frameworks leave out what they do not know. A misspelt filter is none then: a mass cancel without one takes everything, and a list
 without one is another list.
