@@ -221,6 +221,10 @@ class SyntheticMarket:
         }
 
 
+SNAPSHOT, LAST = 32, 128
+"""Flags of records: of a snapshot, the last of their message."""
+
+
 @dataclass
 class Depths:
     """Depth records of a market's images: a snapshot first, then what changed, with levels far beyond the best 25."""
@@ -230,14 +234,16 @@ class Depths:
 
     def of(self, images: NDArray[np.void]) -> Batch:
         """The records that lead to these images."""
-        rows = []
+        rows: list[dict[str, int]] = []
         for image in images:
             instrument_id = int(image["instrument_id"])
             common = {
                 name: int(image[name])
                 for name in ("ts_event", "ts_recv", "instrument_id", "venue_sequence", "price_exp", "size_exp")
             }
-            if instrument_id not in self._sides:
+            begun = len(rows)
+            is_snapshot = instrument_id not in self._sides
+            if is_snapshot:
                 self._sides[instrument_id] = self._far(image)
                 rows.append({**common, "action": 2})
                 rows += self._changes(common, ({}, {}), self._sides[instrument_id])
@@ -245,6 +251,10 @@ class Depths:
             after = tuple(self._moved(side, image, name) for side, name in zip(before, ("bid", "ask"), strict=True))
             rows += self._changes(common, before, (after[0], after[1]))
             self._sides[instrument_id] = (after[0], after[1])
+            for row in rows[begun:]:
+                row["flags"] = SNAPSHOT if is_snapshot else 0
+            if rows[begun:]:
+                rows[-1]["flags"] |= LAST
         return Batch("md.depth", records("md.depth", *rows))
 
     def _far(self, image: Any) -> tuple[dict[int, int], dict[int, int]]:

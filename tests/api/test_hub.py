@@ -160,7 +160,8 @@ def test_a_second_subscription_changes_nothing_and_an_ended_one_is_silent(desk: 
 def test_a_stream_that_cannot_be_is_refused_with_those_that_can(desk: Desk, hub: Hub) -> None:
     for name in ("btcusdt.binance@depth", "depth20", "!storage", "@trade", ""):
         with pytest.raises(
-            ApiError, match=r"@depth20, <instrument>@bookTicker, .*@depth20_step_<step>, .*@kline_1d, .*@analytics_1d, !tops and !feeds"
+            ApiError,
+            match=r"@depth20, <instrument>@bookTicker, .*@depth20_step_<step>, .*@kline_1d, .*@analytics_1d, !tops and !feeds",
         ):
             hub.open(name)
 

@@ -46,7 +46,8 @@ async def test_the_end_of_the_trades_connection_leaves_the_books_usable() -> Non
         assert feed.snapshots() == 2
         await feed.fault(kind="disconnect", stream="*@depth*")
         await feed.until(lambda: len(feed.states("connected")) == 4 and feed.ready())
-        assert feed.snapshots() == 4
+        # One that is older than the first difference behind it is asked for again.
+        assert feed.snapshots() >= 4
         await feed.equals_the_venue(levels=500)
 
 
