@@ -867,9 +867,7 @@ def test_checkpoints_of_another_channel_that_were_copied_in_are_refused_with_the
 HAS_THE_TURN = """
 import fcntl, os, signal, sys
 file = open(sys.argv[1], "r+")
-fcntl.flock(file, fcntl.LOCK_EX)
-file.write(f"{os.getpid()}\\n")
-file.flush()
+fcntl.lockf(file, fcntl.LOCK_EX)
 os.kill(os.getpid(), signal.SIGSTOP)
 """
 
@@ -882,7 +880,7 @@ def test_a_process_that_is_stopped_while_it_writes_is_named_to_who_waits(rings: 
         read(consumer, 5)
         first = consumer.checkpoint("sum", b"five")
         turn = tmp_path / "numbers" / "checkpoints" / "writer.lock"
-        assert int(turn.read_text()) == os.getpid()
+        assert turn.read_bytes() == b""
         with subprocess.Popen([sys.executable, "-c", HAS_THE_TURN, str(turn)]) as other:
             try:
                 os.waitid(os.P_PID, other.pid, os.WSTOPPED)
@@ -895,3 +893,64 @@ def test_a_process_that_is_stopped_while_it_writes_is_named_to_who_waits(rings: 
             finally:
                 other.send_signal(signal.SIGCONT)
         assert consumer.checkpoint("sum", b"five again") > first
+
+
+STORES_FORKS_AND_IS_KILLED = """
+import os, signal, sys, threading
+import tidebook as tb
+channel = tb.open_channel("numbers", directory=sys.argv[1])
+consumer = tb.open_consumer(channel, "killed", start=1)
+with consumer.poll_batch(timeout=60):
+    pass
+stored = threading.Event()
+def store():
+    while True:
+        consumer.checkpoint("large", bytes(16 << 20))
+        stored.set()
+threading.Thread(target=store, daemon=True).start()
+assert stored.wait(60)
+child = os.fork()
+if child == 0:
+    os.read(0, 1)
+    os._exit(0)
+print(child, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_child_of_a_process_that_was_killed_while_it_stored_keeps_nobody_from_storing(
+    rings: Path, tmp_path: Path
+) -> None:
+    """Method: it stores without a pause, so it is forked and killed within a turn, and the child lives on."""
+    channel = durable(rings, tmp_path)
+    with tb.open_producer(channel) as producer, tb.open_consumer(channel, "reader") as consumer:
+        write(producer, 1, 5)
+        read(consumer, 5)
+        command = [sys.executable, "-c", STORES_FORKS_AND_IS_KILLED, str(rings)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as killed:
+            assert killed.stdout is not None
+            child = int(killed.stdout.readline())
+            assert killed.wait(60) == -signal.SIGKILL
+            os.kill(child, 0)
+            assert consumer.checkpoint("sum", b"five") > 0
+            os.kill(child, 0)
+
+
+@pytest.mark.parametrize("target", ["data.mdb", "/nowhere/at all"])
+def test_a_link_in_the_place_of_the_lock_of_writers_is_refused_and_nothing_is_written(
+    rings: Path, tmp_path: Path, target: str
+) -> None:
+    channel = durable(rings, tmp_path)
+    turn = tmp_path / "numbers" / "checkpoints" / "writer.lock"
+    with tb.open_producer(channel) as producer, tb.open_consumer(channel, start=1) as consumer:
+        write(producer, 1, 5)
+        read(consumer, 5)
+        (tmp_path / "numbers" / "checkpoints").mkdir(mode=0o700)
+        turn.symlink_to(target)
+        with pytest.raises(CheckpointError, match=r"writer.lock: a symbolic link stands in the place of this file"):
+            consumer.checkpoint("sum", b"five")
+        turn.unlink()
+        first = consumer.checkpoint("sum", b"five")
+        found = consumer.recover("sum")
+        assert found is not None
+        assert found.checkpoint_id == first

@@ -18,7 +18,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::mem::ManuallyDrop;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
@@ -26,7 +26,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use heed::types::Bytes;
 use heed::{CommitOrAbort, CompactionOption, Database, Env, EnvFlags, EnvOpenOptions, MdbError, RoTxn, WithoutTls};
-use tidebook_journal::storage::{check_regular, create_private, make_directory, open_regular};
+use rustix::fs::{FlockOperation, fcntl_lock};
+use rustix::process::{Flock, FlockType, fcntl_getlk};
+use tidebook_journal::storage::{check_regular, create_private, make_directory, open_regular, open_regular_itself};
 
 pub use entry::{Checkpoint, Cursor, DamagedEntry, Listed, NAME_MAX, Subject, SubjectKind, Survey};
 pub use error::CheckpointError;
@@ -43,7 +45,7 @@ const MAP_SIZE: usize = 64 << 30;
 const READERS_MAX: u32 = 510;
 const DATA_FILE: &str = "data.mdb";
 const LOCK_FILE: &str = "lock.mdb";
-/// Locked by the process that writes, whose number it holds.
+/// Locked by the process that writes; it holds nothing.
 const TURN_FILE: &str = "writer.lock";
 const FORMAT_KEY: &[u8] = &[0x00];
 const FORMAT_MAGIC: &[u8; 8] = b"TIDECKPT";
@@ -57,6 +59,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(1);
 /// Looks for the file of a store whose directory is there.
 const MADE_LOOKS_MAX: u32 = 20;
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+/// For a process that was waited for that long already and has the turn again, or still.
+const SPENT_PATIENCE: Duration = Duration::from_millis(100);
 
 type Entries = Database<'static, Bytes, Bytes>;
 
@@ -80,8 +84,8 @@ struct Opened {
     size_bytes: AtomicU64,
     /// Its file system took no writes when it was opened.
     is_read_only: bool,
-    /// The file by which this process has its turn to write, once it had one; threads take turns by this lock.
-    turns: Mutex<Option<File>>,
+    /// Threads of this process take turns by this lock.
+    turns: Mutex<Turns>,
     process_id: u32,
 }
 
@@ -534,28 +538,34 @@ impl Opened {
         let path = self.path.join(TURN_FILE);
         let io = |source| io_error("take a turn at", &path, source);
         let mut turns = locked(&self.turns);
-        let file = match turns.take() {
+        let file = match turns.file.take() {
             Some(file) => file,
             None => open_turn(&path).map_err(io)?,
         };
         let begun = Instant::now();
-        loop {
-            match file.try_lock() {
-                Ok(()) => break,
-                Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_PATIENCE => std::thread::sleep(LOOK_AGAIN),
-                Err(TryLockError::WouldBlock) => {
-                    let mut said = [0; 16];
-                    let count = file.read_at(&mut said, 0).unwrap_or(0);
-                    let process_id = String::from_utf8_lossy(&said[..count]).trim().parse().unwrap_or(0);
-                    *turns = Some(file);
-                    return Err(CheckpointError::Busy { path: self.path.clone(), process_id });
-                }
-                Err(TryLockError::Error(error)) => return Err(io(error)),
+        let taken = loop {
+            match fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break Ok(()),
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS) => {}
+                Err(error) => break Err(io(error.into())),
             }
-        }
-        // For who waits. On a full disk it may be another's number, and then that of nobody who writes.
-        let _ = file.write_all_at(format!("{:<15}\n", self.process_id).as_bytes(), 0);
-        *turns = Some(file);
+            if begun.elapsed() >= SPENT_PATIENCE {
+                let process_id = match whose(&file) {
+                    Ok(Some(process_id)) => process_id,
+                    // It was given back just now.
+                    Ok(None) => continue,
+                    Err(error) => break Err(io(error)),
+                };
+                if begun.elapsed() >= LOCK_PATIENCE || turns.waited_for == Some(process_id) {
+                    turns.waited_for = Some(process_id);
+                    break Err(CheckpointError::Busy { path: self.path.clone(), process_id });
+                }
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        };
+        turns.file = Some(file);
+        taken?;
+        turns.waited_for = None;
         Ok(Turn(turns))
     }
 
@@ -590,19 +600,36 @@ impl Opened {
     }
 }
 
+/// By what a process has its turns to write.
+#[derive(Default)]
+struct Turns {
+    /// Open from its first turn on, and opened nowhere else in this process: closing it anywhere would give the turn back.
+    file: Option<File>,
+    /// Whom it has waited for in vain since its last turn.
+    waited_for: Option<u32>,
+}
+
 /// A turn to write: no other process and no other thread does so meanwhile.
-struct Turn<'a>(MutexGuard<'a, Option<File>>);
+///
+/// By a lock that is a process's own: the system says whose it is, and a forked child that lives on does not have it.
+struct Turn<'a>(MutexGuard<'a, Turns>);
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        // Closing would not be enough: a child that another thread has just forked has the file open too.
-        let _ = self.0.as_ref().map(File::unlock);
+        let _ = self.0.file.as_ref().map(|file| fcntl_lock(file, FlockOperation::Unlock));
     }
 }
 
+/// The process that has the turn, 0 for one that cannot be seen from here; `None` where nobody has it.
+fn whose(file: &File) -> io::Result<Option<u32>> {
+    let found = fcntl_getlk(file, &Flock::from(FlockType::WriteLock))?;
+    Ok(found.map(|lock| lock.pid.map_or(0, |id| id.as_raw_nonzero().get().unsigned_abs())))
+}
+
+/// Never by a link: it would make or lock a file of somebody else.
 fn open_turn(path: &Path) -> io::Result<File> {
     loop {
-        match open_regular(path, OpenOptions::new().read(true).write(true)) {
+        match open_regular_itself(path, OpenOptions::new().read(true).write(true)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             opened => return opened,
         }

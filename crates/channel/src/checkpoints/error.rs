@@ -1,7 +1,7 @@
 //! Why checkpoints cannot be stored or read.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What went wrong with a store of checkpoints.
 #[derive(Debug, thiserror::Error)]
@@ -127,14 +127,11 @@ pub enum CheckpointError {
         reason: String,
     },
     /// Another process has been writing for longer than a commit takes.
-    #[error(
-        "process {process_id} has been writing to the checkpoints in {path} for ten seconds: see what its disk does; if it is \
-         stopped, `kill -CONT {process_id}` lets it go on"
-    )]
+    #[error("{}", busy(.path, *.process_id))]
     Busy {
         /// Of the store.
         path: PathBuf,
-        /// Who writes.
+        /// Who writes; 0 for one that cannot be seen from here, as it is in another container or on another machine.
         process_id: u32,
     },
     /// Where a copy was to be made something is already.
@@ -153,4 +150,18 @@ pub enum CheckpointError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+fn busy(path: &Path, process_id: u32) -> String {
+    let path = path.display();
+    match process_id {
+        0 => format!(
+            "a process of another container or machine has been writing to the checkpoints in {path} for ten seconds: see what its disk \
+             does and whether it is stopped"
+        ),
+        _ => format!(
+            "process {process_id} has been writing to the checkpoints in {path} for ten seconds: see what its disk does; if it is \
+             stopped, `kill -CONT {process_id}` lets it go on"
+        ),
+    }
 }
