@@ -29,6 +29,10 @@ class AnalyticsStatus:
     """Windows published since it began."""
     missed: int = 0
     """Records of `md.*` that were overwritten before it had read them."""
+    unread: int = 0
+    """Windows that were overwritten before the API had read them: its lists may lack those. Numbers of what is told are not touched."""
+    unread_until: int = 0
+    """Newest time up to which that was, microseconds: windows that opened before it may be missing; 0: none."""
     process: int | None = None
     """Its process, where that is one of its own."""
 
@@ -55,6 +59,8 @@ class MarketWindow:
     """Nothing is known of it before this, microseconds; else `ts_open`."""
     missed: int
     """Records that were lost and may have been of this window."""
+    after_loss: bool
+    """Windows between it and the one before it may be missing here: they were overwritten before the API had read them."""
     trades: int
     """Trades."""
     quotes: int
@@ -126,6 +132,8 @@ class AccountWindow:
     """Nothing is known of it before this, microseconds; else `ts_open`."""
     missed: int
     """Records that were lost and may have been of this window."""
+    after_loss: bool
+    """Windows between it and the one before it may be missing here: they were overwritten before the API had read them."""
     orders: int
     """Orders that matching took; of a pair both."""
     replaces: int

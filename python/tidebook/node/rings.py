@@ -64,7 +64,7 @@ class WindowSource:
         self._look_at = 0.0
 
     def poll(self) -> Iterable[Batch]:
-        """What came since the last call; what was missed is in the windows' own records."""
+        """What came since the last call, and how many windows were overwritten before it."""
         if len(self._consumers) < len(_WINDOWS) and time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + _LOOK_AGAIN_S
             self._join()
