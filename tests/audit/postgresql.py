@@ -68,6 +68,16 @@ class PostgreSql:
             connection.execute(f"CREATE DATABASE {name}")
         return self.address(name)
 
+    def set(self, name: str, value: str) -> None:
+        """Changes a setting; returns when new connections have it."""
+        with psycopg.connect(self.address("postgres"), autocommit=True) as connection:
+            connection.execute(f"ALTER SYSTEM SET {name} = '{value}'")
+            connection.execute("SELECT pg_reload_conf()")
+        shown = None
+        while shown != value:
+            with psycopg.connect(self.address("postgres"), autocommit=True) as connection:
+                (shown,) = connection.execute(f"SHOW {name}").fetchone() or (None,)
+
     def address(self, database: str) -> str:
         return f"postgresql://tidebook@/{database}?host={self.directory}"
 

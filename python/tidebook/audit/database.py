@@ -8,8 +8,11 @@ What a database does wrong is told apart here: it is away (whoever writes waits)
 
 from __future__ import annotations
 
+import os
+import socket
 import sqlite3
-from contextlib import contextmanager
+import threading
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 
 SQLITE_FILE = "audit/audit.sqlite"
 """Below the data directory."""
+CONNECT_BRIEFLY_S = 2
+"""The least that the driver knows."""
 _CONNECT_TIMEOUT_S = 5
 _SQLITE_WAIT_MS = 5_000
 # Of a server that is silent, not merely slow: after this a connection counts as lost.
@@ -47,10 +52,12 @@ _AWAY_SQLITE = frozenset(
 class Database:
     """Where the audit trail is; connections are opened when they are needed."""
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: URL, answer_s: float | None = None) -> None:
+        """`answer_s` as in `open_database`."""
         self.url = url
         self.is_sqlite = url.get_backend_name() == "sqlite"
-        self.engine = _sqlite(url) if self.is_sqlite else _postgresql(url)
+        self._patience = None if self.is_sqlite or answer_s is None else _Patience(answer_s)
+        self.engine = _sqlite(url) if self.is_sqlite else _postgresql(url, self._patience)
 
     @property
     def shown(self) -> str:
@@ -94,6 +101,8 @@ class Database:
 
     def close(self) -> None:
         """Gives its connections up."""
+        if self._patience is not None:
+            self._patience.end()
         self.engine.dispose()
 
     @contextmanager
@@ -104,6 +113,10 @@ class Database:
             # A copy speaks with the driver itself.
             original = error.orig if isinstance(error, DBAPIError) else error
             reason = " ".join(str(original).split())
+            if self._patience is not None and self._patience.is_over:
+                raise AuditDatabaseAwayError(
+                    f"{self.shown} gave no answer within {self._patience.answer_s:g} s", database=self.shown
+                ) from error
             if _is_away(original):
                 raise AuditDatabaseAwayError(
                     f"{self.shown} cannot be reached: {reason}", database=self.shown
@@ -113,8 +126,42 @@ class Database:
             raise AuditError(f"{self.shown}: {error}", database=self.shown) from error
 
 
-def open_database(url: str, data: Path) -> Database:
+class _Patience:
+    """Cuts a connection off when its time is over, so that who waits at it gets an error, whatever the server, or what stands before it, does."""
+
+    def __init__(self, answer_s: float) -> None:
+        self.answer_s = answer_s
+        self.is_over = False
+        self._begun: list[tuple[threading.Timer, socket.socket]] = []
+
+    def begin(self, connection: psycopg.Connection[Any], _record: object) -> None:
+        """From now on the connection has so much time."""
+        # A descriptor of its own: that of the connection may be another file's once it is closed.
+        its = socket.socket(fileno=os.dup(connection.fileno()))
+        timer = threading.Timer(self.answer_s, self._cut, (its,))
+        timer.daemon = True
+        self._begun.append((timer, its))
+        timer.start()
+
+    def _cut(self, its: socket.socket) -> None:
+        self.is_over = True
+        with suppress(OSError):
+            its.shutdown(socket.SHUT_RDWR)
+
+    def end(self) -> None:
+        """Cuts nothing off any more."""
+        while self._begun:
+            timer, its = self._begun.pop()
+            timer.cancel()
+            timer.join()
+            its.close()
+
+
+def open_database(url: str, data: Path, *, answer_s: float | None = None) -> Database:
     """The database of an address, or that of a data directory where the address is empty; nothing is connected or made yet.
+
+    With `answer_s` a server is waited for as long, and `CONNECT_BRIEFLY_S` more until it takes the connection; then it counts as away.
+    Such a database is for one question, and is closed then.
 
     Raises: ConfigError for an address of another kind of database, and for one that is none.
     """
@@ -126,7 +173,7 @@ def open_database(url: str, data: Path) -> Database:
     except (ArgumentError, NoSuchModuleError, ValueError):
         raise _no_address() from None  # the text may hold a password
     if kind == "postgresql":
-        return Database(parsed.set(drivername="postgresql+psycopg"))
+        return Database(parsed.set(drivername="postgresql+psycopg"), answer_s)
     if kind == "sqlite" and parsed.database:
         return Database(parsed.set(drivername="sqlite"))
     raise _no_address()
@@ -166,7 +213,7 @@ def _sqlite(url: URL) -> Engine:
     return engine
 
 
-def _postgresql(url: URL) -> Engine:
+def _postgresql(url: URL, patience: _Patience | None) -> Engine:
     arguments = {
         "connect_timeout": _CONNECT_TIMEOUT_S,
         "keepalives_idle": 5,
@@ -176,7 +223,13 @@ def _postgresql(url: URL) -> Engine:
         "application_name": "tidebook audit",
     }
     named = {name: value for name, value in arguments.items() if name not in url.query}
-    return create_engine(url, pool_size=1, max_overflow=4, pool_pre_ping=True, connect_args=named)
+    if patience is not None:
+        named["connect_timeout"] = CONNECT_BRIEFLY_S
+    engine = create_engine(url, pool_size=1, max_overflow=4, pool_pre_ping=True, connect_args=named)
+    if patience is not None:
+        # First of all: a connection is asked for what it is before anybody gets it.
+        event.listen(engine, "connect", patience.begin, insert=True)
+    return engine
 
 
 def _is_away(error: BaseException | None) -> bool:

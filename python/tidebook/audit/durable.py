@@ -3,26 +3,35 @@
 No commit of the writer waits for a disk, so its newest transactions may be lost with the power, and the position with them. Here the disk is
 waited for: SQLite's files are synced behind the read, which has all of them that a recovery needs (pages that are no longer in the log were
 synced before the log was begun anew); a server is made to commit something with its log on disk, which takes along all that was committed before.
+Its standbys are not waited for: a commit of the writer that waits for them is seen by nobody until they have it.
+
+Nobody who asks waits for long. What is committed is a word in the log, which needs no lock of a row that somebody may have, and what a server does not
+answer in time, as somebody has its tables or its disk hangs, it does not answer.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import select, text, update
+from sqlalchemy import text
 
-from tidebook.audit.schema import position
 from tidebook.audit.upgrade import is_current
 from tidebook.audit.writer import Position, read_position
 
 if TYPE_CHECKING:
     from tidebook.audit.database import Database
 
+ANSWER_S: Final = 3.0
+"""A server that does not answer within this, whatever the reason, is away."""
+_LOCK_MS: Final = 1_000
+_STATEMENT_MS: Final = 1_500
+"""Less than that, so that a server that can says itself what it waits for."""
+
 
 def durable_position(database: Database) -> Position | None:
-    """How far the rows reach, on disk; None where there are none of this release.
+    """How far the rows reach, on disk; None where there are none of this release. It waits for nobody who has the tables, or a row of them.
 
     Raises: AuditDatabaseAwayError; AuditError; OSError.
     """
@@ -36,15 +45,22 @@ def durable_position(database: Database) -> Position | None:
             for suffix in ("-wal", ""):
                 _sync(Path(f"{database.url.database}{suffix}"))
         return found
-    with database.reading() as connection:
+    return _on_server(database)
+
+
+def _on_server(database: Database) -> Position | None:
+    with database.writing() as connection:
+        for name, value in (
+            ("lock_timeout", _LOCK_MS),
+            ("statement_timeout", _STATEMENT_MS),
+            ("synchronous_commit", "local"),
+        ):
+            connection.execute(text(f"SET LOCAL {name} TO {value}"))
         if not is_current(database, connection):
             return None
-    with database.writing() as connection:
-        connection.execute(text("SET LOCAL synchronous_commit TO on"))
-        connection.execute(update(position).values(id=position.c.id))
-        return Position(
-            *connection.execute(select(position.c.sequence, position.c.executions, position.c.digest)).one()
-        )
+        found = read_position(connection)
+        connection.execute(text("SELECT pg_logical_emit_message(true, 'tidebook', '')"))
+        return found
 
 
 def _sync(path: Path) -> None:

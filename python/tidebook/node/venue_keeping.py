@@ -20,7 +20,7 @@ from tidebook._core import (
     usable_venue_snapshots,
 )
 from tidebook.audit.database import open_database
-from tidebook.audit.durable import durable_position
+from tidebook.audit.durable import ANSWER_S, durable_position
 from tidebook.audit.writer import digest_of
 from tidebook.errors import JournalLockedError, TidebookError
 from tidebook.gateway.lives_file import Saved
@@ -188,7 +188,7 @@ class OrdersKeeping:
     def _of_audit(self, url: str) -> tuple[str, int]:
         who = "the audit trail"
         try:
-            database = open_database(url, self._data)
+            database = open_database(url, self._data, answer_s=ANSWER_S)
             try:
                 position = durable_position(database)
             finally:
