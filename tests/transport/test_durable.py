@@ -575,9 +575,12 @@ def test_two_nodes_that_go_on_by_turns_with_a_copy_give_no_number_twice_in_one_e
                 assert place not in given, f"{text!r} and {given[place]!r} have one number"
                 given[place] = text
 
-    def tidebook(*words: str | Path) -> None:
+    def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "tidebook", *map(str, words)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    def tidebook(*words: str | Path) -> None:
+        done = run(*words)
         assert done.returncode == 0, done.stderr
 
     goes_on("first", b"a1", b"a2", b"a3")
@@ -592,7 +595,19 @@ def test_two_nodes_that_go_on_by_turns_with_a_copy_give_no_number_twice_in_one_e
     else:
         subprocess.run(["cp", "-a", str(copy), str(data)], check=True)
     goes_on("first", b"c1", b"c2", b"c3")
-    # The ring of the second is stale by now, and of another epoch.
+    # The ring of the second is the only place of b1 and b2 by now, and their numbers have others in the journal.
+    ring = rings / "second" / "orders.ring"
+    with pytest.raises(
+        ChannelError, match=r"messages up to 5 to be durable, and the journal has others in their place"
+    ):
+        goes_on("second", b"refused")
+    refused = run("channel", "rm", ring)
+    assert refused.returncode == 2
+    assert "knows 2 messages that its journal" in refused.stderr
+    assert "has others in their place" in refused.stderr
+    assert ring.exists()
+    given_up = run("channel", "rm", ring, "--lose-unjournaled")
+    assert "with 2 messages not in its journal" in given_up.stdout, given_up.stderr
     goes_on("second", b"d1")
     goes_on("first", b"e1")
     assert sorted(given.values()) == [b"a1", b"a2", b"a3", b"b1", b"b2", b"c1", b"c2", b"c3", b"d1", b"e1"]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tidebook_journal::storage::{Directory, Storage};
 use tidebook_journal::{
     JournalError, JournalOptions, JournalReader, JournalThread, JournalWriter, ReaderOptions, RecoveryReport,
-    SyncPolicy, Verified, configurations_storage, is_put_back, mark_put_back_storage, verify_storage,
+    SyncPolicy, Verified, configurations_storage, inspect_storage, is_put_back, mark_put_back_storage, verify_storage,
 };
 use tidebook_ring::{Consumer, ConsumerOptions, Mode, Producer, Ring, RingError, RingKind, RingOptions, RingView};
 
@@ -136,8 +136,9 @@ impl Channel {
     /// # Errors
     /// [`JournalError::Locked`] while another process owns the channel, [`JournalError::Damaged`] when the journal
     /// lacks what is known to be durable, [`ChannelError::RingAhead`] when only the ring knows of it and no longer holds
-    /// all of it, [`ChannelError::JournalGone`] when there is none at all, [`ChannelError::OtherLayout`],
-    /// [`ChannelError::Hole`], [`ChannelError::InUse`], [`ChannelError::Stranger`], [`ChannelError::OtherNode`].
+    /// all of it, [`ChannelError::OtherHistory`] when the journal has other messages in their place,
+    /// [`ChannelError::JournalGone`] when there is none at all, [`ChannelError::OtherLayout`], [`ChannelError::Hole`],
+    /// [`ChannelError::InUse`], [`ChannelError::Stranger`], [`ChannelError::OtherNode`].
     pub fn open(
         ring_path: &Path,
         journal_path: &Path,
@@ -245,7 +246,11 @@ impl Channel {
         let ring = match Ring::open_or_create(ring_path, &ring_options) {
             Err(error @ RingError::Mismatch { .. }) => {
                 // All it holds is journaled by now.
-                discarded = Some(discard(&Ring::open(ring_path)?, &error.to_string(), Some(0))?);
+                let reason = match journal_report.epoch_behind_copy {
+                    Some(_) => PUT_BACK.to_owned(),
+                    None => error.to_string(),
+                };
+                discarded = Some(discard(&Ring::open(ring_path)?, &reason, Some(0))?);
                 Ring::create(ring_path, &ring_options)?
             }
             other => other?,
@@ -365,7 +370,11 @@ fn open_journal(
         refuse_other_layout(journal, &options.ring, journal_path)?;
         other_nodes::refuse_if_one_has_more(ring_path, storage, journal_path)
     };
-    let error = match JournalWriter::open_if(Arc::clone(storage), journal_options.clone(), is_ours) {
+    let is_ours_and_has_all = |journal: &dyn Storage| {
+        is_ours(journal)?;
+        ring.map_or(Ok(()), |ring| refuse_if_not_in_history(ring, storage, journal_path))
+    };
+    let error = match JournalWriter::open_if(Arc::clone(storage), journal_options.clone(), is_ours_and_has_all) {
         Err(ChannelError::Journal(error @ JournalError::Damaged { .. })) => error,
         Ok((writer, report)) => return Ok(Opened { writer, report, replayed: 0 }),
         Err(other) => return Err(other),
@@ -539,6 +548,28 @@ fn remove_if_there(path: &Path) -> Result<(), RingError> {
 fn ring_ahead(ring: &Ring, journal: &Path, journal_last: u64) -> ChannelError {
     let (ring, durable) = (ring.path().to_owned(), ring.durable());
     ChannelError::RingAhead { ring, journal: journal.to_owned(), durable, journal_last }
+}
+
+/// Of a journal that ends no earlier than what its ring knows to be durable: refuses one that has other messages there. Who went on with
+/// an older copy gave those numbers again, and how many says nothing; the epoch of a message does, and what the ring still holds.
+fn refuse_if_not_in_history(ring: &Ring, storage: &Arc<dyn Storage>, journal: &Path) -> Result<(), ChannelError> {
+    let (durable, ring_epoch) = (ring.durable(), epoch_of(ring));
+    if durable < ring.info().first_sequence {
+        // Nothing was acknowledged by it.
+        return Ok(());
+    }
+    let epoch = match journaling::epoch_of(storage, durable) {
+        // A cut gave it up, or a keep rule.
+        Ok(None) => return Ok(()),
+        Ok(Some(epoch)) => epoch,
+        // In one epoch no number is given twice: what is damaged there keeps nobody from going on behind it.
+        Err(_) if inspect_storage(storage)?.epoch == ring_epoch => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    if epoch == ring_epoch && shares_last(ring, storage, durable)? {
+        return Ok(());
+    }
+    Err(ChannelError::OtherHistory { ring: ring.path().to_owned(), journal: journal.to_owned(), durable })
 }
 
 fn refuse_if_unsynced(ring: &Ring, unsynced: u64, journal: &Path) -> Result<(), ChannelError> {

@@ -112,6 +112,20 @@ pub enum ChannelError {
         /// The journal's last.
         journal_last: u64,
     },
+    /// The journal has other messages where the ring knows some to be durable: somebody went on with a copy that was put back.
+    #[error(
+        "{journal}: ring {ring} of the same journal knows messages up to {durable} to be durable, and the journal has others in \
+         their place: somebody has gone on with an older copy that was put back; put back the journal that has them, or go on \
+         without them after `tidebook channel rm {ring} --lose-unjournaled`, or under another --node"
+    )]
+    OtherHistory {
+        /// The ring, which is kept.
+        ring: PathBuf,
+        /// The journal.
+        journal: PathBuf,
+        /// Last message the ring knows to be durable.
+        durable: u64,
+    },
     /// The newest messages of the journal have another layout than was asked for.
     #[error("journal {journal} holds {found}, and {expected} were asked for; use its layout or another channel")]
     OtherLayout {

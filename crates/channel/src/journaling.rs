@@ -63,6 +63,14 @@ fn append(writer: &mut JournalWriter, sequence: u64, payload: &[u8]) -> Result<(
     Ok(())
 }
 
+/// Epoch of the journal in which it got a message; `None` where it has no such message.
+pub(crate) fn epoch_of(journal: &Arc<dyn Storage>, sequence: u64) -> Result<Option<u32>, JournalError> {
+    let options = ReaderOptions { from_sequence: sequence, visible: Visible::Written, ..ReaderOptions::default() };
+    let mut reader = JournalReader::open_storage(Arc::clone(journal), options)?;
+    let batch = reader.next_batch()?;
+    Ok(batch.filter(|batch| batch.first_sequence() <= sequence).map(|batch| batch.epoch()))
+}
+
 /// Whether the journal has this message at its sequence; also where it has none.
 pub(crate) fn shares(journal: &Arc<dyn Storage>, sequence: u64, payload: &[u8]) -> Result<bool, ChannelError> {
     let options = ReaderOptions { from_sequence: sequence, visible: Visible::Written, ..ReaderOptions::default() };

@@ -442,7 +442,9 @@ fn a_journal_that_was_put_back_gets_from_the_ring_what_that_still_holds() {
     let place = put_back(10);
     let (channel, report) = place.open();
     assert_eq!((report.next_sequence, report.replayed_from_ring), (21, 10));
-    assert_eq!(report.discarded.unwrap().lost, Some(0));
+    let discarded = report.discarded.unwrap();
+    assert!(discarded.reason.contains("put back from a copy"), "{discarded:?}");
+    assert_eq!(discarded.lost, Some(0));
     channel.close().unwrap();
     assert_eq!(place.journaled(), 20);
 }
@@ -503,6 +505,67 @@ fn a_journal_that_was_put_back_and_a_ring_that_no_longer_holds_what_is_missing_a
     Ring::remove(place.ring()).unwrap();
     let (_channel, report) = place.open();
     assert_eq!(report.next_sequence, 11, "a decision of somebody");
+}
+
+/// Method: the ring's messages 11 to 14 were durable in a journal in whose place another ring goes on with a copy that ends at 10, by
+/// less, as many, and more messages. They are the same to the last byte: only their epoch tells that they are others.
+#[test]
+fn a_ring_that_alone_knows_durable_messages_is_kept_however_far_another_went_on_with_a_copy() {
+    for more in [1, 3, 4, 5, 50] {
+        let place = put_back(4);
+        let other = place.directory.path().join("other.ring");
+        let (channel, _) = Channel::open(&other, &place.journal(), &options()).unwrap();
+        publish(&channel, more);
+        channel.close().unwrap();
+        for _ in 0..2 {
+            let error = place.try_open(&options()).unwrap_err();
+            assert_eq!(matches!(error, ChannelError::RingAhead { .. }), more < 4, "{error}");
+            assert_eq!(matches!(error, ChannelError::OtherHistory { durable: 14, .. }), more >= 4, "{error}");
+            let remedy = format!("`tidebook channel rm {} --lose-unjournaled`", place.ring().display());
+            assert!(error.to_string().contains(&remedy), "{error}");
+            assert_eq!((Ring::open(place.ring()).unwrap().durable(), place.journaled()), (14, 10 + more));
+        }
+        // The one that has gone on does so again.
+        assert_eq!(Channel::open(&other, &place.journal(), &options()).unwrap().1.next_sequence, 11 + more);
+        Ring::remove(place.ring()).unwrap();
+        assert_eq!(place.open().1.next_sequence, 11 + more, "a decision of somebody");
+    }
+}
+
+/// Method: the ring goes on with a copy, in an epoch of its own, and then the journal itself comes back, which has gone on longer.
+#[test]
+fn a_ring_that_alone_knows_durable_messages_of_a_later_epoch_is_kept() {
+    let place = Place::lived(10);
+    let (copy, journal) = (copied(&place), place.directory.path().join("the journal itself"));
+    std::fs::rename(place.journal(), &journal).unwrap();
+    std::fs::rename(copy, place.journal()).unwrap();
+    let (channel, report) = place.open();
+    assert!(report.journal.epoch_behind_copy.is_some());
+    publish(&channel, 4);
+    channel.close().unwrap();
+    std::fs::remove_dir_all(place.journal()).unwrap();
+    std::fs::rename(journal, place.journal()).unwrap();
+    let (channel, _) = Channel::open(&place.directory.path().join("other.ring"), &place.journal(), &options()).unwrap();
+    publish(&channel, 20);
+    channel.close().unwrap();
+    let error = place.try_open(&options()).unwrap_err();
+    assert!(matches!(error, ChannelError::OtherHistory { durable: 14, .. }), "{error}");
+    assert_eq!(Ring::open(place.ring()).unwrap().durable(), 14);
+}
+
+#[test]
+fn a_ring_of_an_earlier_epoch_whose_messages_the_journal_has_is_made_anew() {
+    let place = Place::lived(10);
+    let copy = copied(&place);
+    std::fs::remove_dir_all(place.journal()).unwrap();
+    std::fs::rename(copy, place.journal()).unwrap();
+    let (channel, report) =
+        Channel::open(&place.directory.path().join("other.ring"), &place.journal(), &options()).unwrap();
+    assert!(report.journal.epoch_behind_copy.is_some());
+    publish(&channel, 5);
+    channel.close().unwrap();
+    let (_channel, report) = place.open();
+    assert_eq!((report.next_sequence, report.discarded.unwrap().lost), (16, Some(0)));
 }
 
 /// Epoch of the ring of a channel that was opened at a journal which a restore has left, and its next sequence.

@@ -176,7 +176,7 @@ impl History {
     fn goes_on(&mut self, ring: &Path, count: u64) -> u32 {
         let (channel, report) = match Channel::open_storage(ring, &self.journal.shared(), &options()) {
             Ok(opened) => opened,
-            Err(ChannelError::RingAhead { .. } | ChannelError::Hole { .. }) => {
+            Err(ChannelError::RingAhead { .. } | ChannelError::OtherHistory { .. } | ChannelError::Hole { .. }) => {
                 // As `tidebook channel rm RING --lose-unjournaled`.
                 self.met.ahead += 1;
                 mark_put_back_storage(&*self.journal.shared()).unwrap();

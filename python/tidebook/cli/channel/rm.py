@@ -52,10 +52,10 @@ def rm(
     # All are looked at before the first is gone.
     checked = [_check(file, allow_others, lose_unjournaled) for file in files]
     lost = [gone for gone, _ in checked]
-    for file, (_, older) in zip(files, checked, strict=True):
-        if older is not None:
-            # The ring was what knew that the next numbers are given to messages which were acknowledged.
-            mark_put_back(older)
+    for file, (_, journal) in zip(files, checked, strict=True):
+        if journal is not None:
+            # The ring was what knew that these were given to messages which were acknowledged.
+            mark_put_back(journal)
         Ring.remove(file.path)
         remove_companions(file.path, all_durable=True)
     if json:
@@ -73,7 +73,7 @@ def rm(
 
 
 def _check(file: ChannelFile, allow_others: bool, lose_unjournaled: bool) -> tuple[int, Path | None]:
-    """Messages that go with it, and its journal where that is an older copy which was put back.
+    """Messages that go with it, and its journal where that would give their numbers again.
 
     Raises: EndpointBusyError naming who has it open; UsageError while it holds what its journal does not.
     """
@@ -92,14 +92,25 @@ def _check(file: ChannelFile, allow_others: bool, lose_unjournaled: bool) -> tup
             f"channel {file.title} is open: {', '.join(holders)}; close it first", path=str(file.path)
         )
     left: int = status["published"] - status["durable"] if view.info["visible_durable"] else 0
-    older = _older_journal(file, view, status["durable"])
-    if older is not None:
-        left = status["published"] - older.last_sequence
+    behind = _journal_without(file, view, status["durable"])
+    if behind is not None:
+        journal, held = behind
+        left = status["published"] - held
         if not lose_unjournaled:
+            why, remedy = (
+                (
+                    f"which ends at {journal.last_sequence:,} because a copy was put back",
+                    "start its node or open its producer, which journals what the ring still holds of them",
+                )
+                if journal.last_sequence < status["durable"]
+                else (
+                    "which has others in their place because somebody has gone on with a copy that was put back",
+                    "put back the journal that has them",
+                )
+            )
             raise UsageError(
-                f"channel {file.title} knows {counted(left, 'message')} that its journal {older.directory} does not have, which ends "
-                f"at {older.last_sequence:,} because a copy was put back; start its node or open its producer, which journals "
-                "what the ring still holds of them, or give them up with --lose-unjournaled",
+                f"channel {file.title} knows {counted(left, 'message')} that its journal {journal.directory} does not have, {why}; "
+                f"{remedy}, or give them up with --lose-unjournaled",
                 option="names",
             )
     if left and not lose_unjournaled:
@@ -108,11 +119,19 @@ def _check(file: ChannelFile, allow_others: bool, lose_unjournaled: bool) -> tup
             "node, which journals them, or give them up with --lose-unjournaled",
             option="names",
         )
-    return left, None if older is None else older.directory
+    if behind is None:
+        return left, None
+    journal, _ = behind
+    # One of a later epoch than the ring's gives none of its numbers again.
+    gives_numbers_again = journal.last_sequence < status["durable"] or journal.epoch < view.info["epoch"] >> 32
+    return left, journal.directory if gives_numbers_again else None
 
 
-def _older_journal(file: ChannelFile, view: ChannelView, durable: int) -> JournalState | None:
-    """The journal of a ring that knows more of it to be durable than it has; None where it has all, or cannot be read."""
+def _journal_without(file: ChannelFile, view: ChannelView, durable: int) -> tuple[JournalState, int] | None:
+    """The journal of a ring that knows more of it to be durable than it has, and the last message that it has of those.
+
+    None where it has all, or cannot be read.
+    """
     from tidebook.errors import JournalError
     from tidebook.persistence import inspect
     from tidebook.transport.companions import continues, journal_of
@@ -122,7 +141,31 @@ def _older_journal(file: ChannelFile, view: ChannelView, durable: int) -> Journa
         return None
     try:
         state = inspect(journal)
+        if not continues(view.info["epoch"], state.journal_id):
+            return None
+        if state.last_sequence < durable:
+            return state, state.last_sequence
+        before, epoch = view.info["first_sequence"] - 1, view.info["epoch"] >> 32
+        if durable <= before or _epoch_of(journal, durable) in (epoch, None):
+            return None
+        # Of one epoch it has all up to some message and none behind it.
+        while durable - before > 1:
+            middle = (before + durable) // 2
+            if _epoch_of(journal, middle) == epoch:
+                before = middle
+            else:
+                durable = middle
+        return state, before
     except JournalError:
         return None
-    is_older = continues(view.info["epoch"], state.journal_id) and state.last_sequence < durable
-    return state if is_older else None
+
+
+def _epoch_of(journal: Path, sequence: int) -> int | None:
+    """Epoch in which a journal got a message; None where it has no such message."""
+    from tidebook._core import JournalReader
+
+    reader = JournalReader(journal, from_sequence=sequence, durable_only=False)
+    found = reader.next(1)
+    if found is None or found[0] != sequence or reader.batch_end is None:
+        return None
+    return reader.batch_end[1]
