@@ -421,6 +421,22 @@ def test_a_checkpoint_from_before_a_cut_says_that_the_journal_was_cut(rings: Pat
             consumer.recover("sum")
 
 
+def test_a_consumer_that_has_read_nothing_begins_whatever_copy_its_journal_is(rings: Path, tmp_path: Path) -> None:
+    channel = durable(rings, tmp_path)
+    with tb.open_producer(channel) as producer:
+        with tb.open_consumer(channel, "late") as consumer:
+            assert consumer.committed == 0
+        write(producer, 1, 3)
+    assert [(one["name"], one["sequence"]) for one in CheckpointStore(tmp_path / "numbers" / "checkpoints").list()] == [
+        ("late", 0)
+    ]
+    persistence.mark_put_back(tmp_path / "numbers")
+    with tb.open_producer(durable(rings, tmp_path)) as producer:
+        write(producer, 4, 5)
+        with tb.open_consumer("numbers", "late", directory=rings) as consumer:
+            assert read(consumer, 5) == [1, 2, 3, 4, 5]
+
+
 def consumed(rings: Path, tmp_path: Path, lasts: tuple[int, ...]) -> None:
     """A life of the channel up to each of `lasts`, with a checkpoint there of what was read, in a store that is kept elsewhere."""
     channel = durable(rings, tmp_path)

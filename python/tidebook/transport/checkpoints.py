@@ -219,7 +219,8 @@ class ReaderCheckpoints:
         end = ring.durable if ring.visible_durable else ring.published
         # Another epoch of the same journal.
         is_cut = epoch != ring.epoch and ring.visible_durable and continues(epoch, ring.epoch)
-        if epoch != ring.epoch and not (is_cut and found["batch"] is not None):
+        # Before the first message nothing can have been lost.
+        if epoch != ring.epoch and not (is_cut and (found["batch"] is not None or sequence == 0)):
             why = (
                 "its journal was cut, so the state may be of messages that were lost"
                 if is_cut
