@@ -100,13 +100,21 @@ def test_a_start_in_the_middle_says_from_when_on_it_knows_and_tells_no_window_tw
     again = Markets(last_windows([first]))
     again.begins(since)
     second = told(again, records[half - 300 :])
+    quoted: dict[int, int] = {}
+    for record in records[half - 300 :]:
+        if record["channel"] in ("md.quotes", "md.status"):
+            ids = [record["instrument_id"]]
+            if ids[0] & 0xFFFFFF == 0xFFFFFF:
+                ids = [one for one in {r["instrument_id"] for r in records} if one >> 24 == ids[0] >> 24]
+            for one in ids:
+                quoted.setdefault(one, record["ts_recv"])
     for interval_s in (SECOND, MINUTE):
         ours = [closed(part, interval_s) for part in (first, second)]
         keys = [(int(r["instrument_id"]), int(r["ts_open"])) for part in ours for r in part]
         assert sorted(keys) == sorted((int(r["instrument_id"]), int(r["ts_open"])) for r in closed(whole, interval_s))
         expected = {(int(r["instrument_id"]), int(r["ts_open"])): r for r in closed(whole, interval_s)}
         for record in ours[1]:
-            is_late = record["ts_open"] < since
+            is_late = record["ts_open"] < max(since, quoted[int(record["instrument_id"])])
             assert bool(record["flags"] & LATE_START) == is_late
             if not is_late:
                 for name in ("trades", "volume", "notional"):
@@ -312,3 +320,36 @@ def test_the_day_so_far_is_told_each_minute_and_the_whole_day_after_midnight() -
     assert {int(r["instrument_id"]) for r in whole} == {1 << 24, 1 << 24 | 1, 1 << 24 | 2}
     assert (whole["ts_event"] % (DAY * NS) == 0).all()
     assert len(so_far) > len(whole)
+
+
+def test_a_quote_that_is_older_than_what_is_there_makes_no_window_whole_until_the_next_one() -> None:
+    records = [
+        clock(BEGIN + NS, 10),
+        trade(BEGIN + 2 * NS, 11, 100, 1, 1),
+        trade(BEGIN + 63 * NS, 12, 100, 1, 1),
+        quote(BEGIN + 90 * NS, 13, (99, 1), (101, 1)),
+        trade(BEGIN + 150 * NS, 14, 100, 1, 1),
+        clock(BEGIN + 200 * NS, 15),
+        clock(BEGIN + 300 * NS, 16),
+    ]
+    again = Markets()
+    again.begins(BEGIN - 600 * NS)
+    minutes = [record for record in closed(told(again, records), MINUTE) if record["instrument_id"] == 1 << 24]
+    assert [bool(record["flags"] & LATE_START) for record in minutes] == [True, True, False]
+    assert [int(record["ts_from"]) for record in minutes] == [BEGIN + 60 * NS, BEGIN + 90 * NS, BEGIN + 120 * NS]
+    assert [float(record["quoted_s"]) for record in minutes] == [0.0, 30.0, 60.0]
+
+
+def test_orders_that_cross_while_an_auction_collects_them_are_no_quote() -> None:
+    records = [
+        quote(BEGIN, 1, (99, 1), (101, 1)),
+        quote(BEGIN + 10 * NS, 2, (101, 1), (99, 1)),
+        trade(BEGIN + 20 * NS, 3, 100, 1, 1),
+        quote(BEGIN + 30 * NS, 4, (100, 1), (101, 1)),
+        clock(BEGIN + 61 * NS, 5),
+        clock(BEGIN + 62 * NS, 6),
+    ]
+    (minute,) = [r for r in closed(told(Markets(), records), MINUTE) if r["instrument_id"] == 1 << 24]
+    assert float(minute["quoted_s"]) == 40.0
+    assert float(minute["spread"]) == (10 * 2 + 30 * 1) / 40
+    assert np.isnan(minute["effective_spread"])

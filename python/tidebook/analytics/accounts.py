@@ -160,7 +160,7 @@ class Accounts:
                 if not by_amount and not order_id & 1:
                     sums[_ORDERED] += size
                 bid, ask = tops[at].tolist()
-                if bid > _NO_PRICE and ask > _NO_PRICE:
+                if _NO_PRICE < bid <= ask:  # crossed while an auction collects orders: no price
                     self._arrivals[order_id] = bid + ask
             elif kind == ExecutionKind.REPLACED:
                 sums[_REPLACES] += 1
@@ -303,10 +303,11 @@ class _Moment:
         return found.position if found is not None else 0
 
     def mid2(self, instrument: int) -> int | None:
-        """Bid plus ask, in price units."""
+        """Bid plus ask, in price units; None without both, and while they cross."""
         if instrument not in self._mids:
             prices, sizes = self._venue.depth(instrument, 1)
-            self._mids[instrument] = int(prices[0, 0] + prices[1, 0]) if sizes.all() else None
+            has_middle = sizes.all() and prices[0, 0] <= prices[1, 0]
+            self._mids[instrument] = int(prices[0, 0] + prices[1, 0]) if has_middle else None
         return self._mids[instrument]
 
 

@@ -149,6 +149,7 @@ class _Market:
         "last",
         "mid",
         "minute",
+        "quoted_from",
         "until",
     )
 
@@ -156,6 +157,8 @@ class _Market:
         self.bid = self.bid_size = self.ask = self.ask_size = math.nan
         self.known = False
         """The quote stands."""
+        self.quoted_from: int | None = None
+        """Time of the first word about its quote."""
         self.derives = False
         """It has a book of our own: a venue's ticker does not count."""
         self.last = math.nan
@@ -471,6 +474,9 @@ class Markets:
         if not flags & OPEN and (opened, market_id) <= self._resume.get((venue, interval_s), (-1, -1)):
             return
         since = max(opened, self._from, feed.since)
+        if self._from:
+            # A quote that is older than what is there may have stood until the first word about it.
+            since = max(since, ends if market.quoted_from is None else min(market.quoted_from, ends))
         if since > opened:
             flags |= LATE_START
         missed = self._losses.of(opened, ends)
@@ -553,6 +559,8 @@ def _sums(market: _Market, rows: Records, opened: int) -> np.ndarray[Any, np.dty
     sums = np.zeros(len(_SUMS))
     ends = opened + NS
     quotes = rows[rows["kind"] <= _QUOTE]
+    if market.quoted_from is None and len(quotes):
+        market.quoted_from = int(quotes["ts"][0])
     is_quote = quotes["kind"] == _QUOTE
     if quotes["derived"][is_quote].any():
         market.derives = True
@@ -657,7 +665,8 @@ def _quote_rows(records: Records) -> Records:
     # A ticker may have no sizes; in a book of our own an empty side has none.
     sized = (records["bid_size"] > 0) & (records["ask_size"] > 0)
     priced = (records["bid_price"] != 0) & (records["ask_price"] != 0)
-    rows["known"] = np.where(rows["derived"], sized, priced)
+    # Orders that wait for each other, as in an auction, may cross: they are no quote.
+    rows["known"] = np.where(rows["derived"], sized, priced) & (records["bid_price"] <= records["ask_price"])
     return rows
 
 
