@@ -7,6 +7,7 @@ by it. A forked child begins with none: threads do not come along, and a lock ma
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import threading
 import time
@@ -17,13 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 
 class Rounds(Generic[T]):
     """The things of one kind, and their thread. There is one of it for the whole process, made when its module is imported."""
 
     def __init__(self, name: str, look_after: Callable[[T], object]) -> None:
-        """`look_after` is called with one thing at a time, in the thread `name`, and raises nothing."""
+        """`look_after` is called with one thing at a time, in the thread `name`; what it raises is logged, once while it stays the same."""
         self._name = name
         self._look_after = look_after
         self._begin()
@@ -34,6 +36,8 @@ class Rounds(Generic[T]):
         self._due: dict[weakref.ref[T], tuple[float, float]] = {}
         """Interval and next time of each, in s."""
         self._thread: threading.Thread | None = None
+        self._told: dict[weakref.ref[T], str] = {}
+        """What each raised when it was looked after last."""
 
     def add(self, thing: T, interval_s: float) -> None:
         """Looks after it from now on, for the first time when its interval has passed."""
@@ -65,11 +69,22 @@ class Rounds(Generic[T]):
 
     def _run(self) -> None:
         while (due := self._next()) is not None:
+            self._told = {place: told for place, told in self._told.items() if place() is not None}
             for thing in due:
-                self._look_after(thing)
+                self._look_after_one(thing)
             # Nothing is kept alive while this waits.
             del due
             thing = None  # type: ignore[assignment]
+
+    def _look_after_one(self, thing: T) -> None:
+        place, raised = weakref.ref(thing), ""
+        try:
+            self._look_after(thing)
+        except BaseException as error:  # noqa: BLE001 - of the core, too: the others are looked after by this thread as well
+            raised = repr(error)
+            if raised != self._told.get(place):
+                _log.error("%s: a look failed, the next comes as ever: %s", self._name, raised, exc_info=error)
+        self._told[place] = raised
 
     def _next(self) -> list[T] | None:
         """Waits for those whose time has come; None when there are none left."""
