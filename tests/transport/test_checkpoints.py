@@ -538,7 +538,7 @@ def test_after_a_cut_a_checkpoint_of_messages_that_are_left_is_given_and_one_of_
     ):
         write(producer, 41, 50)
         with pytest.raises(
-            CheckpointEpochError, match="its journal was cut or put back before that message; recover checkpoint 1"
+            CheckpointEpochError, match=r"its journal was cut or put back before that message, .*; recover checkpoint 1"
         ):
             consumer.recover("sum")
         kept = consumer.recover(1)
@@ -548,6 +548,27 @@ def test_after_a_cut_a_checkpoint_of_messages_that_are_left_is_given_and_one_of_
             tb.Cursor(channel="numbers", epoch=channel.ring.epoch, sequence=5),
         )
         assert next(persistence.read(journal, from_cursor=kept.cursor))[0] == 41
+
+
+def test_a_state_of_messages_that_were_journaled_again_from_a_ring_is_refused_by_an_error_that_says_that(
+    rings: Path, tmp_path: Path
+) -> None:
+    """Method: the journal is put back as it was at message 5, and what its ring holds behind that is journaled again, in other batches."""
+    with tb.open_producer(durable(rings, tmp_path)) as producer:
+        write(producer, 1, 5)
+    older = tmp_path / "older"
+    shutil.copytree(tmp_path / "numbers", older)
+    consumed(rings, tmp_path, (8,))
+    shutil.rmtree(tmp_path / "numbers")
+    shutil.copytree(older, tmp_path / "numbers")
+    with (
+        tb.open_producer(durable(rings, tmp_path)) as producer,
+        tb.open_consumer("numbers", start=1, checkpoints=tmp_path / "elsewhere", directory=rings) as consumer,
+    ):
+        assert "3 messages from the ring" in str(producer.recovery)
+        with pytest.raises(CheckpointEpochError, match="got it from a ring again, which nothing tells from another"):
+            consumer.recover("sum")
+        assert read(consumer, 8) == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
 def test_a_cursor_beyond_a_journal_that_was_put_back_is_refused(rings: Path, tmp_path: Path) -> None:

@@ -237,7 +237,12 @@ class ReaderCheckpoints:
         if not self._is_held(found):
             if is_cut:
                 where = f"{what} is of another life of channel {found['channel']}"
-                raise self._of_another_life(found, where, "its journal was cut or put back before that message")
+                # What is journaled again from a ring is in other batches, and a batch is what is compared.
+                why = (
+                    "its journal was cut or put back before that message, and does not hold it or got it from a ring again, which nothing "
+                    "tells from another"
+                )
+                raise self._of_another_life(found, where, why)
             raise CheckpointError(
                 f"{what} of channel {found['channel']} is of messages that the journal in {journal_beside(self._channel)} does not "
                 "hold: an older copy of it was put back and has gone on with others; put back the newer one, or "
