@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -97,6 +99,25 @@ def test_a_server_that_takes_a_connection_and_says_nothing_more_is_away(trail: s
         with pytest.raises(AuditDatabaseAwayError, match="gave no answer within 3 s"):
             asked(url, tmp_path)
     assert asked(trail, tmp_path) == ROWS
+
+
+def test_the_writer_keeps_its_log_when_somebody_else_looks_at_the_trail(tmp_path: Path) -> None:
+    """Method: the writer and who asks are one process, as in a node; programs beside it open and close the database."""
+    url = f"sqlite:///{tmp_path / 'audit.sqlite'}"
+    database = open_database(url, tmp_path)
+    upgrade(database)
+    for sequence in (7, 8, 9):
+        with database.writing() as connection:
+            connection.execute(update(position).values(sequence=sequence, executions=3, digest=11))
+        assert durable_position(database) == Position(sequence=sequence, executions=3, digest=11)
+        assert _seen_by_others(tmp_path) == sequence
+    database.close()
+
+
+def _seen_by_others(directory: Path) -> int:
+    program = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); print(c.execute('SELECT sequence FROM position').fetchone()[0]); c.close()"
+    command = [sys.executable, "-c", program, str(directory / "audit.sqlite")]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def _lets_in(listening: socket.socket, server: str) -> None:

@@ -12,6 +12,7 @@ answer in time, as somebody has its tables or its disk hangs, it does not answer
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -42,8 +43,8 @@ def durable_position(database: Database) -> Position | None:
             if not is_current(database, connection):
                 return None
             found = read_position(connection)
-            for suffix in ("-wal", ""):
-                _sync(Path(f"{database.url.database}{suffix}"))
+            _sync_log(Path(f"{database.url.database}-wal"))
+            _sync_database(Path(str(database.url.database)))
         return found
     return _on_server(database)
 
@@ -63,7 +64,14 @@ def _on_server(database: Database) -> Position | None:
         return found
 
 
-def _sync(path: Path) -> None:
+_DATABASES: Final[dict[tuple[int, int], int]] = {}
+"""Descriptors by device and inode, for good: whoever closes one of a database gives up all locks that his process has on it, those of SQLite too.
+The next one who closes the database then thinks himself alone with it and removes the log that the writer goes on with. Nobody locks the log.
+"""
+_DATABASES_LOCK: Final = threading.Lock()
+
+
+def _sync_log(path: Path) -> None:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -72,3 +80,14 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _sync_database(path: Path) -> None:
+    with _DATABASES_LOCK:
+        status = path.stat()
+        descriptor = _DATABASES.get((status.st_dev, status.st_ino))
+        if descriptor is None:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            status = os.fstat(descriptor)
+            _DATABASES.setdefault((status.st_dev, status.st_ino), descriptor)
+    os.fsync(descriptor)
