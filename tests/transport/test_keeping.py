@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import tidebook as tb
-from tidebook.errors import ChannelUsageError, JournalError
+from tidebook.errors import ChannelError, ChannelUsageError, JournalError
 from tidebook.persistence import SnapshotStore, inspect, read, verify
 from tidebook.persistence.snapshots import place_behind
 from tidebook.transport import keeping
@@ -247,6 +248,83 @@ def test_readers_of_a_ring_in_a_place_of_its_own_hold_back_who_compacts_from_any
     shutil.rmtree(rings / "apart")
     said = subprocess.run(compact, capture_output=True, text=True, env=environment, check=True)
     assert "segments removed" in said.stdout
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[12] ^= 1
+    path.write_bytes(content)
+
+
+def other(make: Callable[[Path], object]) -> Callable[[Path], None]:
+    def replace_by_it(path: Path) -> None:
+        path.unlink()
+        make(path)
+
+    return replace_by_it
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        pytest.param(Path.unlink, "it is gone", id="removed"),
+        pytest.param(lambda path: path.write_bytes(b""), "some of it is missing", id="emptied"),
+        pytest.param(lambda path: path.write_bytes(path.read_bytes()[:-1]), "it is damaged", id="cut"),
+        pytest.param(flip, "it is damaged", id="a bit"),
+        pytest.param(lambda path: path.write_bytes(bytes(5 << 20)), "more than 4,194,304 bytes", id="large"),
+        pytest.param(other(os.mkfifo), "it is no regular file", id="pipe"),
+        pytest.param(other(Path.mkdir), "it is no regular file", id="directory"),
+        pytest.param(other(lambda path: path.symlink_to("/dev/zero")), "it is no regular file", id="link"),
+    ],
+)
+def test_while_the_notes_of_rings_are_not_what_was_written_nothing_goes(
+    rings: Path, tmp_path: Path, change: Callable[[Path], object], said: str
+) -> None:
+    """Method: the ring is in a place of its own, so nothing but its note says that somebody reads there; then it is written anew."""
+    channel = tb.create_channel("fills", options(tmp_path), directory=rings / "apart")
+    journal = tmp_path / "fills"
+    notes = journal / "rings"
+    plan = KeepPlan(rule="size 0", threshold_bytes=0)
+    with tb.open_producer(channel) as producer:
+        write(producer, 200)
+    with tb.open_consumer(channel, start=1) as consumer:
+        change(notes)
+        with pytest.raises(JournalError, match=f"{notes} does not say where rings of this journal are .*{said}"):
+            compact_by(journal, plan, lambda: keeping.ring_consumers(journal))
+        if notes.is_dir():
+            notes.rmdir()
+        elif not notes.is_file() or notes.is_symlink():
+            notes.unlink(missing_ok=True)
+        with tb.open_producer(channel):
+            kept = compact_by(journal, plan, lambda: keeping.ring_consumers(journal))
+            assert kept.held_by == f"a consumer of process {os.getpid()} still needs message 1"
+        read_to(consumer, 200)
+    assert compact_by(journal, plan, lambda: keeping.ring_consumers(journal)).removed_segments > 0
+
+
+def test_a_journal_of_before_there_were_notes_of_rings_is_compacted_without_them(rings: Path, tmp_path: Path) -> None:
+    channel = tb.create_channel("fills", options(tmp_path), directory=rings)
+    journal = tmp_path / "fills"
+    with tb.open_producer(channel) as producer:
+        write(producer, 200)
+    (journal / "rings").unlink()
+    (journal / "birth").unlink()
+    kept = compact_by(
+        journal, KeepPlan(rule="size 0", threshold_bytes=0), lambda: keeping.ring_consumers(journal, rings)
+    )
+    assert kept.removed_segments > 0
+
+
+def test_a_ring_is_noted_before_it_is_there(rings: Path, tmp_path: Path) -> None:
+    """Method: it cannot be noted. A kill in between leaves the note of a ring that has no readers."""
+    journal = tmp_path / "fills"
+    with tb.open_producer(tb.create_channel("fills", options(tmp_path), directory=rings / "first")) as producer:
+        write(producer, 200)
+    (journal / "rings").rename(journal / "kept")
+    (journal / "rings").mkdir()
+    with pytest.raises(ChannelError, match="rings: a directory stands in the place of this file"):
+        tb.create_channel("fills", options(tmp_path), directory=rings / "second")
+    assert not list((rings / "second").glob("*.ring"))
 
 
 def test_every_checkpoint_that_is_kept_can_be_recovered_and_its_reader_goes_on(rings: Path, tmp_path: Path) -> None:

@@ -145,9 +145,7 @@ impl Channel {
         options: &ChannelOptions,
     ) -> Result<(Self, ChannelReport), ChannelError> {
         let storage = Arc::new(Directory::new(journal_path)) as Arc<dyn Storage>;
-        let opened = Self::open_storage(ring_path, &storage, options)?;
-        link::note(journal_path, ring_path)?;
-        Ok(opened)
+        Self::open_noting(ring_path, &storage, options, || link::note(journal_path, ring_path))
     }
 
     /// As [`Self::open`], with a journal in any storage.
@@ -158,6 +156,16 @@ impl Channel {
         ring_path: &Path,
         storage: &Arc<dyn Storage>,
         options: &ChannelOptions,
+    ) -> Result<(Self, ChannelReport), ChannelError> {
+        Self::open_noting(ring_path, storage, options, || Ok(()))
+    }
+
+    /// `note` is called with the journal locked, before a ring is made.
+    fn open_noting(
+        ring_path: &Path,
+        storage: &Arc<dyn Storage>,
+        options: &ChannelOptions,
+        note: impl FnOnce() -> Result<(), ChannelError>,
     ) -> Result<(Self, ChannelReport), ChannelError> {
         // Without what a joined nothing leaves at its end.
         let journal_path: PathBuf = storage.path("").components().collect();
@@ -241,6 +249,8 @@ impl Channel {
         writer.sync()?;
         remove_if_there(&staging_path(ring_path))?;
 
+        // Who reads a ring that nobody knows of would not be heard by who compacts.
+        note()?;
         let next = writer.next_sequence();
         let ring_options = options.ring.clone().visible_durable(true).continuing(ring_epoch(&writer), next);
         let ring = match Ring::open_or_create(ring_path, &ring_options) {

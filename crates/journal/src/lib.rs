@@ -49,7 +49,7 @@ mod watermark;
 mod writer;
 
 pub use batch_finder::{BatchFinder, BatchMark, Found};
-pub use birth::adopt;
+pub use birth::{adopt, mark_rings_noted};
 pub use compact::{
     Compacted, announced_first, compact, compact_if, compact_storage, first_to_keep, is_being_compacted, segments,
 };

@@ -7,7 +7,15 @@ is slow, a second ring with what is staged. In the journal's directory lie the s
 from __future__ import annotations
 
 import os
+import stat
+import zlib
 from pathlib import Path
+from typing import Final
+
+from tidebook.errors import JournalError
+
+_RINGS_BYTES_MAX: Final = 4 << 20
+_BIRTH_BYTES: Final = 24
 
 
 def journal_of(ring: Path) -> Path | None:
@@ -21,14 +29,53 @@ def journal_of(ring: Path) -> Path | None:
 def noted_rings(journal: Path) -> list[Path]:
     """Where rings of a journal are or were, as their owners noted it in its directory.
 
-    Raises: OSError for notes that cannot be read.
+    Raises: JournalError for notes that are not all that was written, or gone; OSError for those that cannot be read.
     """
+    path = journal / "rings"
+    content = _content(path, _RINGS_BYTES_MAX)
+    if content is None:
+        if not _says_that_rings_are_noted(journal):
+            return []  # of a release that noted none, or never run with a ring
+        raise _not_known(path, "it is gone")
+    *entries, rest = content.split(b"\0")
+    texts = [entry[9:] for entry in entries]
+    if rest or any(entry[:9] != b"%08x " % zlib.crc32(text) for entry, text in zip(entries, texts, strict=True)):
+        raise _not_known(path, "it is damaged")
+    if not texts or texts[0] != b"%d" % (len(texts) - 1):
+        raise _not_known(path, "it is damaged: some of it is missing")
+    return [Path(os.fsdecode(place)) for place in texts[1:]]
+
+
+def _not_known(path: Path, reason: str) -> JournalError:
+    return JournalError(
+        f"{path} does not say where rings of this journal are ({reason}), so who reads them is not known and nothing is removed: open the "
+        "channel's producer again, once with each place of its rings whose readers are to be heard (directory=, buffer_file); it is written "
+        "anew then",
+        path=str(path),
+    )
+
+
+def _says_that_rings_are_noted(journal: Path) -> bool:
+    """As the journal's owner leaves it behind the first note; where the file system keeps no time of birth nobody says so."""
+    content = _content(journal / "birth", _BIRTH_BYTES) or b""
+    return len(content) == _BIRTH_BYTES and content.startswith(b"TIDEBRTH") and bool(content[16] & 1)
+
+
+def _content(path: Path, size_bytes_max: int) -> bytes | None:
+    """Of a regular file, never what a link leads to or a named pipe has; None where there is none. Raises: JournalError; OSError."""
     try:
-        content = (journal / "rings").read_bytes()
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise _not_known(path, "it is no regular file: see what put it there, and move it away")
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
-        return []
-    # Behind the last zero byte is what a power failure cut.
-    return [Path(os.fsdecode(place)) for place in content.split(b"\0")[:-1]]
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise _not_known(path, "it is no regular file: see what put it there, and move it away")
+        content = file.read(size_bytes_max + 1)
+    if len(content) > size_bytes_max:
+        raise _not_known(path, f"it is damaged: it has more than {size_bytes_max:,} bytes")
+    return content
 
 
 def continues(epoch: int, journal_id: int) -> bool:
