@@ -1,5 +1,6 @@
 """The journal of the node's own venue is shortened by a rule, and everybody who follows it goes on: nobody loses what he needs."""
 
+import asyncio
 import json
 import shutil
 import signal
@@ -424,6 +425,25 @@ def test_a_kill_while_it_is_shortened_leaves_a_journal_that_everybody_goes_on_fr
         assert one.known == known
         one.send(stream(7, 100, begin=one.sequence))
     assert keeping(place).compact().first_sequence > 500
+
+
+def test_market_data_that_is_behind_keeps_the_snapshots_that_it_goes_on_from_whenever_lives_are_kept(
+    place: Path,
+) -> None:
+    with running(place) as one:
+        of_market_data = one.venue.stores[1]
+        behind = one.sequence
+        needed = [sequence for sequence in of_market_data.sequences() if sequence <= behind][-2:]
+        one.venue.published = lambda: behind
+        one.venue.spare()
+        for number in range(4):
+            one.send(stream(70 + number, 100, begin=one.sequence))
+            asyncio.run(one.venue._keep_lives_now())
+        assert set(needed) < set(of_market_data.sequences())
+        one.venue.published = lambda: one.sequence
+        one.venue.spare()
+        one.send(stream(80, 100, begin=one.sequence))
+        wait_for(lambda: not set(needed) & set(of_market_data.sequences()))
 
 
 def test_a_node_shortens_it_by_itself_and_not_while_a_backup_is_made(place: Path) -> None:

@@ -103,9 +103,14 @@ class HostedVenue:
             SnapshotStore(self._lives_snapshots.with_name(MARKET_DATA_STATES), MARKET_DATA_STATES),
         )
         """Of snapshots of the venue and of its market data."""
+        self.published: Callable[[], int] = lambda: 0
+        """The last command whose market data is published, once an engine of that is there; 0 while nobody knows."""
         self._keeping = OrdersKeeping(
-            data, OrdersPlan(rule=settings.keep, snapshots=plan.snapshots.keep, audit_url=plan.audit_url)
+            data,
+            OrdersPlan(rule=settings.keep, snapshots=plan.snapshots.keep, audit_url=plan.audit_url),
+            published=lambda: self.published(),
         )
+        self._spare_lock = threading.Lock()
         self.audit: AuditEngine | AuditProcess | None = None
         try:
             self.follower = self._followed = self._begin(rings, settings.remembered)
@@ -156,12 +161,27 @@ class HostedVenue:
         if picture is not None:
             await self.follower.wait_durable(picture.sequence)
             await asyncio.to_thread(self._keep, picture)
+            await asyncio.to_thread(self._spare_on)
+
+    def spare(self) -> None:
+        """Has rotations leave the snapshots that somebody may still begin behind; nobody else says so to these stores.
+
+        Raises: as `OrdersKeeping.compact`.
+        """
+        with self._spare_lock:
+            self._keeping.spare(*self.stores)
+
+    def _spare_on(self) -> None:
+        try:
+            self.spare()
+        except (TidebookError, OSError) as error:
+            log.warning("snapshots are rotated as before", reason=str(error))
 
     def _begin_snapshots(self, options: SnapshotOptions) -> None:
         """Of the venue, and of its market data, which has bars, names and numbers that the venue does not know."""
         common: dict[str, Any] = {"interval_s": options.interval_s, "keep": options.keep, "tell": _tell_snapshot}
         of_venue, of_market_data = self.stores
-        self._keeping.spare(*self.stores)
+        self.spare()
         self._snapshots.append(Follower.of_venue(self.journal, of_venue, **common))
         self._snapshots.append(Follower.of_market_data(self.journal, self._names_file, of_market_data, **common))
 
@@ -214,7 +234,6 @@ class HostedVenue:
                 picture.write(self._lives)
                 self._lives_sequence = picture.sequence
                 self._lives_are_good = True
-                self._keeping.spare(*self.stores)
             except (TidebookError, OSError) as error:
                 log.warning("lives of orders are not kept; the next start reads more of `orders`", reason=str(error))
 

@@ -442,10 +442,11 @@ def _kept_orders(venue: HostedVenue, engine: MarketDataEngine, rings: Path, opti
         sequence: int = engine.status()["feeds"][VENUE_FEED]["sequence"]
         return sequence
 
+    venue.published = published
     keeping = OrdersKeeping(options.data, plan, rings_root=rings.parent, published=published)
 
     def look() -> ChannelKept:
-        keeping.spare(*venue.stores)
+        venue.spare()
         return keeping.compact()
 
     return Kept(

@@ -85,7 +85,7 @@ class OrdersKeeping:
         rings_root: Path | None = None,
         published: Callable[[], int] | None = None,
     ) -> None:
-        """`rings_root` as in `channel_files`; `published` gives the last command whose market data is published, where that is known here."""
+        """`rings_root` as in `channel_files`; `published` gives the last command whose market data is published, where that is known here, and 0 while it is not yet."""
         self._data = data
         self._plan = plan
         self._rings_root = rings_root
@@ -118,7 +118,8 @@ class OrdersKeeping:
             # Nobody knows where somebody stands: the oldest are before everybody.
             stands |= set(of_venue.sequences()[_NEEDED - 1 : _NEEDED])
         of_venue.spare(sorted(stands - {0}))
-        of_market_data.spare([self._published()])
+        published = self._published()
+        of_market_data.spare([published] if published else of_market_data.sequences()[_NEEDED - 1 : _NEEDED])
 
     @property
     def _keep_plan(self) -> KeepPlan:
