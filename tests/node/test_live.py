@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ import pytest
 
 import tidebook as tb
 from tidebook._core import FeedDecoder, JournalReader
+from tidebook.node.presence import owner
 from tidebook.node.storing import stored_position
 
 DEADLINE_S = 60
@@ -205,6 +207,25 @@ def test_the_channels_of_a_node_are_in_its_metrics_and_whole_for_the_commands(tm
         tail = [*command, "tail", "md.trades", "-n", "1", "--json"]
         shown = subprocess.run(tail, env=environment, capture_output=True, text=True, check=True)
         assert json.loads(shown.stdout)["instrument"].endswith(".BINANCE")
+
+
+def test_a_node_that_is_ready_is_found_by_commands(tmp_path: Path, rings: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    data = tmp_path / "data"
+    command = [sys.executable, "-m", "tidebook", "run", "--data", str(data), "--port", address.rpartition(":")[2]]
+    environment = {**os.environ, "TIDEBOOK_RINGS": str(rings)}
+    process = subprocess.Popen(
+        [*command, "--venues", "binance"], stdout=subprocess.DEVNULL, env=environment, cwd=tmp_path
+    )
+    try:
+        wait_for(lambda: get(address, "health/ready"))
+        found = owner(data)
+        assert found is not None
+        assert found.address == address
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_port_in_use_is_one_line_and_touches_nothing(tmp_path: Path, rings: Path) -> None:

@@ -204,7 +204,7 @@ async def run(options: LiveOptions, screen: Screen) -> dict[str, int]:
                 () if analytics is None else analytics_metrics(analytics.status()),
                 channels.collect(),
             ),
-            unwell=lambda: _unwell(feeds, venue),
+            unwell=lambda: _unwell(feeds, venue) if claim.is_reachable else "the node is still starting",
             history=StoredHistory(options.data),
             guarantees=lambda: [
                 *(_guarantee(feed) for feed in feeds),

@@ -58,11 +58,14 @@ class Claim:
     def __init__(self, data: Path, node: str) -> None:
         self._path = data / OWNER_FILE
         self._node = node
+        self.is_reachable = False
+        """Others find the node by its directory."""
         self.reachable_at("")
 
     def reachable_at(self, address: str) -> None:
         """Where the node can be reached from now on; nowhere yet when empty."""
         _write(self._path, Presence(pid=os.getpid(), node=self._node, address=address))
+        self.is_reachable = address != ""
 
     def unreachable(self) -> None:
         """The node stops."""
