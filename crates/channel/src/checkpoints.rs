@@ -95,6 +95,8 @@ type Known = Arc<Mutex<Weak<Opened>>>;
 
 /// Those stores, by their real paths. Its lock is held for nothing but looking a path up.
 static OPEN: LazyLock<Mutex<HashMap<PathBuf, Known>>> = LazyLock::new(Mutex::default);
+/// Stores that somebody else was opening for longer than this process waited, until it opens them.
+static WAITED_FOR: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 /// The process that opened the first one. A child forked from it may have found the locks of its threads taken.
 static OWNER: AtomicU32 = AtomicU32::new(0);
 
@@ -473,7 +475,7 @@ impl Opened {
     fn open(path: &Path, process_id: u32) -> Result<Option<Self>, CheckpointError> {
         let io = |action| move |source| io_error(action, path, source);
         // Who opens makes the file whole before others look at it.
-        let _opening = Opening::of(File::open(path).map_err(io("open"))?).map_err(io("lock"))?;
+        let _opening = Opening::of(path, File::open(path).map_err(io("open"))?).map_err(io("lock"))?;
         check_file(path)?;
         // Left to LMDB it would be of whoever opens first, and root would keep the owner of the directory out.
         match create_private(&path.join(LOCK_FILE)) {
@@ -645,19 +647,31 @@ struct Opening(File);
 
 impl Opening {
     /// Whoever has it for long was stopped, and is not waited for.
-    fn of(directory: File) -> io::Result<Self> {
+    fn of(path: &Path, directory: File) -> io::Result<Self> {
         let begun = Instant::now();
+        let patience = Self::patience(path);
         loop {
             match directory.try_lock() {
-                Ok(()) => return Ok(Self(directory)),
-                Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_PATIENCE => std::thread::sleep(LOOK_AGAIN),
+                Ok(()) => {
+                    locked(&WAITED_FOR).remove(path);
+                    return Ok(Self(directory));
+                }
+                Err(TryLockError::WouldBlock) if begun.elapsed() < patience => std::thread::sleep(LOOK_AGAIN),
                 Err(TryLockError::WouldBlock) => {
+                    locked(&WAITED_FOR).insert(path.to_owned());
                     let reason = "another process has been opening it for ten seconds; see whether it is stopped";
                     return Err(io::Error::other(reason));
                 }
                 Err(TryLockError::Error(error)) => return Err(error),
             }
         }
+    }
+}
+
+impl Opening {
+    /// How long the lock of a path is waited for: each reader of a process looks for its store, and all would wait one behind the other.
+    fn patience(path: &Path) -> Duration {
+        if locked(&WAITED_FOR).contains(path) { SPENT_PATIENCE } else { LOCK_PATIENCE }
     }
 }
 
@@ -797,4 +811,27 @@ fn io_error(action: &'static str, path: &Path, source: io::Error) -> CheckpointE
 fn now_ns() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Method: the lock is somebody else's by a file of its own.
+    #[test]
+    fn a_store_that_another_does_not_finish_opening_is_waited_for_once_and_opened_when_it_goes_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().canonicalize().unwrap();
+        let stopped = File::open(&path).unwrap();
+        stopped.lock().unwrap();
+        for _ in 0..5 {
+            let error = CheckpointStore::open(&path).unwrap_err().to_string();
+            assert!(error.contains("another process has been opening it for ten seconds"), "{error}");
+            assert_eq!(Opening::patience(&path), SPENT_PATIENCE);
+        }
+        stopped.unlock().unwrap();
+        let store = CheckpointStore::open(&path).unwrap();
+        assert_eq!(store.list().unwrap(), []);
+        assert_eq!(Opening::patience(&path), LOCK_PATIENCE);
+    }
 }
