@@ -702,6 +702,7 @@ def test_a_journal_says_what_was_removed_of_it_and_what_keeps_the_rest(rings: Pa
     assert f"1 to {first - 1} were removed; keeps size 0; above its threshold of 0 bytes" in listed
     assert "booking" in listed
     [facts] = json.loads(tidebook("journal", "ls", str(tmp_path), "--json"))["journals"]
+    assert facts["keep"]["failure"] == ""
     assert facts["keep"]["rule"] == "size 0"
     assert facts["keep"]["first_sequence"] == first
     status = tidebook("status", "--data", str(tmp_path))
