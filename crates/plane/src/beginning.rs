@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tidebook_feed::{FeedOptions, FeedState};
 use tidebook_journal::snapshot::{self, Refused, SnapshotFacts, SnapshotStore, load_usable, newest_usable};
 use tidebook_journal::storage::{Directory, Storage};
-use tidebook_journal::{JournalError, JournalReader, ReaderOptions};
+use tidebook_journal::{JournalError, JournalReader, ReaderOptions, State};
 use tidebook_types::Venue;
 
 use crate::error::PlaneError;
@@ -103,8 +103,18 @@ pub(crate) fn earliest(
     }
     let Some(snapshots_dir) = snapshots_dir else { return Ok(None) };
     let (journal, snapshots) = places(venue, journal_dir, snapshots_dir)?;
+    earliest_usable(|| FeedHistory::new(venue), &journal, &snapshots, first)
+}
+
+/// The oldest snapshot that can be used of a journal that begins with `first`.
+pub(crate) fn earliest_usable<S: State>(
+    make: impl Fn() -> S,
+    journal: &Arc<dyn Storage>,
+    snapshots: &SnapshotStore,
+    first: u64,
+) -> Result<Option<u64>, PlaneError> {
     for sequence in snapshots.list()?.into_iter().filter(|&sequence| sequence + 1 >= first) {
-        if load_usable(|| FeedHistory::new(venue), &journal, &snapshots, sequence)?.is_ok() {
+        if load_usable(&make, journal, snapshots, sequence)?.is_ok() {
             return Ok(Some(sequence));
         }
     }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tidebook_feed::{FeedOptions, FeedState, RecordSink};
-use tidebook_journal::snapshot::{self, SnapshotFacts, SnapshotStore, load_usable, newest_usable};
+use tidebook_journal::snapshot::{self, SnapshotFacts, SnapshotStore, newest_usable};
 use tidebook_journal::storage::{Directory, Storage};
 use tidebook_journal::{State, StateError};
 use tidebook_types::command::COMMAND_SIZE_BYTES;
@@ -19,7 +19,7 @@ use tidebook_types::{Command, Session, Venue as FeedVenue};
 use tidebook_venue::{Venue, VenueOptions};
 use zerocopy::FromBytes;
 
-use crate::beginning::{first_sequence, said};
+use crate::beginning::{earliest_usable, first_sequence, said};
 use crate::command_feed::{CommandFeed, Listed};
 use crate::error::PlaneError;
 use crate::venue_recovery::ORDERS;
@@ -245,13 +245,7 @@ pub(crate) fn earliest_local(
     }
     let Some(snapshots_dir) = snapshots_dir else { return Ok(None) };
     let (journal, snapshots) = places(journal_dir, snapshots_dir)?;
-    let make = || LocalHistory::new(options, names_file);
-    for sequence in snapshots.list()?.into_iter().filter(|&sequence| sequence + 1 >= first) {
-        if load_usable(make, &journal, &snapshots, sequence)?.is_ok() {
-            return Ok(Some(sequence));
-        }
-    }
-    Ok(None)
+    earliest_usable(|| LocalHistory::new(options, names_file), &journal, &snapshots, first)
 }
 
 /// As [`crate::usable_snapshots`], of the market data of the node's own venue.

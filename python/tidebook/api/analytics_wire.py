@@ -56,7 +56,7 @@ class MarketWindow:
     whole: bool
     """False where something of it is not known: see `ts_from` and `missed`."""
     ts_from: int
-    """Nothing is known of it before this, microseconds; else `ts_open`."""
+    """From here on all is known of it, microseconds; before it records, or the quote that stood, are not. Else `ts_open`."""
     missed: int
     """Records that were lost and may have been of this window."""
     after_loss: bool
@@ -129,7 +129,7 @@ class AccountWindow:
     whole: bool
     """False where something of it is not known: see `ts_from` and `missed`."""
     ts_from: int
-    """Nothing is known of it before this, microseconds; else `ts_open`."""
+    """From here on all is known of it, microseconds; before it records, or the quote that stood, are not. Else `ts_open`."""
     missed: int
     """Records that were lost and may have been of this window."""
     after_loss: bool
