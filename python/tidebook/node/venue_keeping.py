@@ -38,7 +38,7 @@ from tidebook.persistence.data_directory import MAINTENANCE_LOCK
 from tidebook.persistence.file_lock import locked
 from tidebook.persistence.files import files_in
 from tidebook.transport.keep_rule import FOREVER, THRESHOLD_BYTES, KeepPlan
-from tidebook.transport.keeping import Kept, Reader, compact_by, judged, ring_consumers
+from tidebook.transport.keeping import Kept, Reader, WrittenOnce, compact_by, judged, ring_consumers, written_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,8 +51,6 @@ _SEQUENCE_MAX: Final = (1 << 64) - 1
 KEPT_FOREVER: Final = "venue.keep is forever, so no command goes"
 _NEEDED: Final = 2
 """Snapshots that somebody begins behind: one to use, and one for when that is damaged."""
-_File = tuple[str, int, int, int]
-"""Path, inode, size and time of change of a file that is written once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,9 +90,9 @@ class OrdersKeeping:
         self._published = published or (lambda: _SEQUENCE_MAX)
         self._journal = journal_directory(data, VENUE_CHANNEL)
         self._snapshots = snapshots_directory(data) / VENUE_CHANNEL
-        self._usable_files: set[_File] = set()
-        self._lives_known: dict[_File, int] = {}
-        self._known: set[_File] = set()
+        self._usable_files: set[WrittenOnce] = set()
+        self._lives_known: dict[WrittenOnce, int] = {}
+        self._known: set[WrittenOnce] = set()
 
     def judged(self) -> Kept:
         """How the journal stands; nothing is removed. Raises: as `compact`."""
@@ -173,7 +171,7 @@ class OrdersKeeping:
     def _of_lives(self, path: Path) -> tuple[str, int]:
         who = f"the gateway ({path.relative_to(self._data)})"
         try:
-            known = _file(path)
+            known = written_once(path)
             if known not in self._lives_known:
                 saved = Saved(path)
                 if not saved.is_behind(self._command(saved.sequence)):
@@ -221,7 +219,7 @@ class OrdersKeeping:
 
     def _is_usable(self, kind: str, path: Path, sequence: int) -> bool:
         try:
-            file = _file(path)
+            file = written_once(path)
         except FileNotFoundError:
             return False  # rotated away, so there are newer ones
         if file not in self._usable_files:
@@ -234,11 +232,6 @@ class OrdersKeeping:
                 return False
             self._usable_files.add(file)
         return True
-
-
-def _file(path: Path) -> _File:
-    stat = path.stat()
-    return str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def why_no_start(data: Path) -> str | None:

@@ -158,8 +158,14 @@ class Kept:
         return "; ".join(said)
 
 
-_File = tuple[str, int, int, int]
-"""Path, inode, size and time of change of a snapshot, which is written once."""
+WrittenOnce = tuple[str, int, int, int]
+"""Path, inode, size and time of change of a file that is written once: the same one has the same content."""
+
+
+def written_once(path: Path) -> WrittenOnce:
+    """Raises: FileNotFoundError."""
+    status = path.stat()
+    return str(path), status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def judged(journal: Path, plan: KeepPlan, consumers: Callable[[], Iterable[dict[str, Any] | Reader]]) -> Kept:
@@ -193,7 +199,7 @@ def compact_by(
     journal: Path,
     plan: KeepPlan,
     consumers: Callable[[], Iterable[dict[str, Any] | Reader]],
-    known: set[_File] | None = None,
+    known: set[WrittenOnce] | None = None,
 ) -> Kept:
     """Removes of a journal what a plan lets go, if it is above the threshold; beside its producer and readers too.
 
@@ -230,7 +236,7 @@ def _by_rule(
     plan: KeepPlan,
     consumers: Callable[[], Iterable[dict[str, Any] | Reader]],
     kept: Kept,
-    known: set[_File],
+    known: set[WrittenOnce],
 ) -> Kept:
     """With the first message that stays, and what keeps it."""
     snapshots = _snapshots(journal, plan, known)
@@ -287,7 +293,7 @@ def _size_bytes(journal: Path) -> int:
     return size_bytes
 
 
-def _snapshots(journal: Path, plan: KeepPlan, known: set[_File]) -> list[int]:
+def _snapshots(journal: Path, plan: KeepPlan, known: set[WrittenOnce]) -> list[int]:
     """Sequences of the snapshots that cover the journal: of several states those of the one that is covered least.
 
     Raises: SnapshotMismatchError for one that contradicts the journal; OSError.
@@ -312,7 +318,7 @@ def _stores(place: Path) -> list[tuple[Path, list[str]]]:
     return [(at, names) for at, names in found if names]
 
 
-def _covering(journal: Path, place: Path, names: Sequence[str], needed: int, known: set[_File]) -> list[int]:
+def _covering(journal: Path, place: Path, names: Sequence[str], needed: int, known: set[WrittenOnce]) -> list[int]:
     """The newest that are whole and of the journal's history, as many as are needed."""
     sequences = [int(name[: -len(_SNAPSHOT)]) for name in names if name[: -len(_SNAPSHOT)].isdecimal()]
     found: list[int] = []
@@ -320,10 +326,9 @@ def _covering(journal: Path, place: Path, names: Sequence[str], needed: int, kno
         if len(found) == needed:
             break
         try:
-            stat = (place / name).stat()
+            file = written_once(place / name)
         except FileNotFoundError:
             continue  # rotated away, so there are newer ones
-        file = (str(place / name), stat.st_ino, stat.st_size, stat.st_mtime_ns)
         if file not in known and not snapshot_is_of_history(journal, place, sequence):
             continue
         known.add(file)
@@ -340,7 +345,7 @@ class Keeping:
         self._journal = journal
         self._plan = plan
         self._lock = threading.Lock()
-        self._known: set[_File] = set()
+        self._known: set[WrittenOnce] = set()
         self._is_open = True
         self._process_id = os.getpid()
         self._told = ""
