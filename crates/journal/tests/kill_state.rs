@@ -104,11 +104,12 @@ fn kill_loop(mode: &str, cycles: u64) {
     // The unbroken run.
     let mut truth = OrderStore::new();
     let (mut acknowledged, mut from_snapshot, mut refused, mut damaged) = (0, 0, 0, 0);
+    let mut needs_snapshot = false;
     for cycle in 0..cycles {
         let at = format!("{mode} cycle {cycle}");
         let mut child = start(directory.path(), mode);
-        if cycle % 8 == 7 {
-            // The longer the history, the less often a short life takes one.
+        if cycle % 8 == 7 || needs_snapshot {
+            // The longer the history, the less often a short life takes one; and none may be left.
             let before = newest(directory.path());
             child = child.until(|| newest(directory.path()) > before);
         }
@@ -144,6 +145,7 @@ fn kill_loop(mode: &str, cycles: u64) {
         assert_eq!(found.facts.state_hash, truth.state_hash(), "{at}");
         from_snapshot += u64::from(found.facts.used.is_some());
         refused += found.facts.refused.len();
+        needs_snapshot = false;
         if random.chance(1, 4)
             && let Some(facts) = found.facts.used
             && (truth.sequence() < SHORT_HISTORY || usable_count(directory.path()) > 1)
@@ -153,6 +155,7 @@ fn kill_loop(mode: &str, cycles: u64) {
             bytes[place] ^= 1 << random.below(8);
             std::fs::write(&facts.path, bytes).expect("write");
             damaged += 1;
+            needs_snapshot = usable_count(directory.path()) == 0;
         }
     }
     assert!(acknowledged >= cycles / 2, "the child never got to work");
