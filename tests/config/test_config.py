@@ -99,12 +99,23 @@ def test_a_file_named_by_the_environment_is_read_and_must_exist(monkeypatch: pyt
             "tidebook.toml: kraken.depth = 11: no book has so many levels; choose 10, 25, 100, 500 or 1000",
         ),
         (
-            '[venue]\ntopology = "fused"\nshards = 2',
-            "tidebook.toml: venue = {'topology': 'fused', 'shards': 2}: shards = 2 need another topology: fused is one thread",
+            '[topology]\nvenue = "fused"\n[venue]\nshards = 2',
+            "tidebook.toml: venue.shards = 2 and topology.venue = 'fused': fused is one thread, and shards are more",
         ),
         (
-            '[venue]\ntopology = "together"\nshards = 3',
-            "tidebook.toml: venue = {'topology': 'together', 'shards': 3}: shards = 3 need another topology: together is one thread",
+            '[topology]\nvenue = "together"\n[venue]\nshards = 3',
+            "tidebook.toml: venue.shards = 3 and topology.venue = 'together': together is one thread, and shards are more",
+        ),
+        ('[venue]\ntopology = "fused"', "tidebook.toml: unknown key 'venue.topology'; it is 'topology.venue' now"),
+        ('[audit]\ntopology = "thread"', "tidebook.toml: unknown key 'audit.topology'; it is 'topology.audit' now"),
+        (
+            '[analytics]\ntopology = "process"',
+            "tidebook.toml: unknown key 'analytics.topology'; it is 'topology.analytics' now",
+        ),
+        ('[topology]\nvenu = "fused"', "tidebook.toml: unknown key 'topology.venu'; did you mean 'topology.venue'?"),
+        (
+            '[topology]\naudit = "split"',
+            "tidebook.toml: topology.audit = 'split': Input should be 'thread' or 'process'",
         ),
         ("x = ", "tidebook.toml: is no TOML: Invalid value (at end of document)"),
         ("api = 3", "tidebook.toml: api = 3: Input should be a valid dictionary or instance of ApiSettings"),
@@ -125,6 +136,45 @@ def test_a_mistake_in_the_environment_names_the_variable(monkeypatch: pytest.Mon
     monkeypatch.setenv("TIDEBOOK_KEEP_SNAPSHOT", "3")
     with pytest.raises(ConfigError, match="did you mean 'TIDEBOOK_KEEP_SNAPSHOTS'"):
         load()
+
+
+@pytest.mark.parametrize("engine", ["VENUE", "AUDIT", "ANALYTICS"])
+def test_a_variable_that_has_another_name_now_is_told_that_name(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"TIDEBOOK_{engine}_TOPOLOGY", "thread")
+    with pytest.raises(ConfigError) as caught:
+        load()
+    assert str(caught.value) == (
+        f"environment: unknown variable 'TIDEBOOK_{engine}_TOPOLOGY'; it is 'TIDEBOOK_TOPOLOGY_{engine}' now"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "variables", "blamed"),
+    [
+        ("[venue]\nshards = 2", ("TIDEBOOK_TOPOLOGY_VENUE",), "environment TIDEBOOK_TOPOLOGY_VENUE and tidebook.toml"),
+        (
+            "[topology]\nvenue = 'fused'",
+            ("TIDEBOOK_VENUE_SHARDS",),
+            "tidebook.toml and environment TIDEBOOK_VENUE_SHARDS",
+        ),
+        (
+            "keep_snapshots = 3",
+            ("TIDEBOOK_TOPOLOGY_VENUE", "tidebook_venue_shards"),
+            "environment TIDEBOOK_TOPOLOGY_VENUE and environment tidebook_venue_shards",
+        ),
+    ],
+)
+def test_settings_that_do_not_go_together_are_told_with_where_each_was_written(
+    text: str, variables: tuple[str, ...], blamed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(text)
+    for variable in variables:
+        monkeypatch.setenv(variable, "2" if variable.lower().endswith("shards") else "fused")
+    with pytest.raises(ConfigError) as caught:
+        load()
+    assert str(caught.value) == (
+        f"{blamed}: venue.shards = 2 and topology.venue = 'fused': fused is one thread, and shards are more"
+    )
 
 
 @pytest.mark.parametrize(
@@ -162,7 +212,7 @@ def test_every_key_is_read_somewhere_or_says_that_it_is_not(root: Path) -> None:
     )
     for key in keys():
         table, _, name = key.name.rpartition(".")
-        obeyed = re.search(rf"\b(settings|section)(\.{table})?\.{name}\b", code)
+        obeyed = re.search(rf"\b((settings|section)(\.{table})?|topology)\.{name}\b", code)
         assert bool(obeyed) != ((table or name) in NOT_IN_EFFECT), key.name
 
 

@@ -10,7 +10,7 @@ import httpx
 
 from tests.api.conftest import HandFed
 from tidebook.api import MarketView, create_app, listen, serving
-from tidebook.config.settings import VenueSettings
+from tidebook.config.settings import TopologySettings, VenueSettings
 from tidebook.node.hosted_venue import HostedVenue, VenuePlan
 from tidebook.node.live import followed, order_entry
 
@@ -58,12 +58,15 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def served(place: Path, **settings: Any) -> AsyncIterator[Served]:
+async def served(place: Path, topology: TopologySettings | None = None, **settings: Any) -> AsyncIterator[Served]:
     """A venue in `place`, which is one that ran there before if there was one."""
     data, rings = place / "data", place / "rings"
     rings.mkdir(mode=0o700, parents=True, exist_ok=True)
     data.mkdir(exist_ok=True)
-    venue = HostedVenue(VenuePlan(settings=VenueSettings(**{"closes_bars": False} | settings)), data, rings)
+    plan = VenuePlan(
+        settings=VenueSettings(**{"closes_bars": False} | settings), topology=topology or TopologySettings()
+    )
+    venue = HostedVenue(plan, data, rings)
     try:
         app = create_app(MarketView([]), HandFed(), orders=order_entry(venue))
         with contextlib.closing(listen(port=0)) as sock:

@@ -31,7 +31,7 @@ from tests.node.test_live import get, node, wait_for
 from tests.node.test_venue import metrics
 from tidebook.audit import open_database
 from tidebook.audit.rebuild import rebuild
-from tidebook.config.settings import VenueSettings
+from tidebook.config.settings import TopologySettings, VenueSettings
 from tidebook.errors import JournalDamagedError, OrderEntryError
 from tidebook.node.hosted_venue import HostedVenue, VenuePlan
 from tidebook.persistence import inspect
@@ -152,7 +152,7 @@ async def test_an_engine_killed_alone_under_orders_goes_on_with_the_same_numbers
     tmp_path: Path, say: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Method: kill -9 of its process whenever some more orders were answered, over REST and shared memory."""
-    monkeypatch.setenv("TIDEBOOK_VENUE_TOPOLOGY", "process")
+    monkeypatch.setenv("TIDEBOOK_TOPOLOGY_VENUE", "process")
     await campaign(tmp_path, KILLS, say)
 
 
@@ -161,7 +161,7 @@ async def test_an_engine_killed_alone_under_orders_goes_on_with_the_same_numbers
 async def test_an_engine_killed_alone_a_hundred_times_under_orders(
     tmp_path: Path, say: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, shards: str
 ) -> None:
-    monkeypatch.setenv("TIDEBOOK_VENUE_TOPOLOGY", "process")
+    monkeypatch.setenv("TIDEBOOK_TOPOLOGY_VENUE", "process")
     monkeypatch.setenv("TIDEBOOK_VENUE_SHARDS", shards)
     await campaign(tmp_path, 100, say)
 
@@ -173,7 +173,7 @@ def test_the_process_of_an_engine_ends_when_its_node_is_killed_and_the_next_node
     """Method: the node is started again at once, while the process of the first may still close its journal."""
     data, rings = tmp_path / "data", tmp_path / "rings"
     rings.mkdir(mode=0o700)
-    monkeypatch.setenv("TIDEBOOK_VENUE_TOPOLOGY", "process")
+    monkeypatch.setenv("TIDEBOOK_TOPOLOGY_VENUE", "process")
     with (
         node(data, rings, *OPTIONS) as (process, address),
         httpx.Client(base_url=address, timeout=PATIENCE_S) as client,
@@ -195,7 +195,7 @@ async def test_while_its_process_is_away_orders_are_refused_and_said_to_be_not_s
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Method: the next process is not begun before the answer is there."""
-    async with served(tmp_path, topology="process") as at:
+    async with served(tmp_path, TopologySettings(venue="process")) as at:
         await at.begin()
         engine, may_begin = at.venue.engine, threading.Event()
         begin_process = engine._started  # type: ignore[union-attr]
@@ -224,7 +224,7 @@ async def test_while_its_process_is_away_orders_are_refused_and_said_to_be_not_s
 
 
 def test_an_engine_that_cannot_begin_says_why_from_its_process(tmp_path: Path) -> None:
-    plan = VenuePlan(settings=VenueSettings(topology="process"))
+    plan = VenuePlan(settings=VenueSettings(), topology=TopologySettings(venue="process"))
     rings = tmp_path / "rings"
     rings.mkdir(mode=0o700)
     HostedVenue(plan, tmp_path, rings).stop()

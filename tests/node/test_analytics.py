@@ -65,7 +65,7 @@ def test_a_node_tells_what_trading_comes_to_in_a_thread_or_a_process_and_goes_on
             assert "tidebook_analytics_following 1.0" in answer.read().decode().splitlines()
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 0
-    monkeypatch.setenv("TIDEBOOK_ANALYTICS_TOPOLOGY", "process")
+    monkeypatch.setenv("TIDEBOOK_TOPOLOGY_ANALYTICS", "process")
     with node(data, rings, *OPTIONS) as (process, address):
         trade()
         wait_for(lambda: (fills(address, "alice"), fills(address, "bob")) == (2, 2))

@@ -82,7 +82,7 @@ def test_a_newcomer_has_an_order_by_two_commands_and_finds_it_after_a_restart_wi
     assert found["orders"]["durable"] == status["sequence"]
     assert found["orders"]["closed"] is True
     monkeypatch.setenv("TIDEBOOK_VENUE_SHARDS", "3")
-    monkeypatch.setenv("TIDEBOOK_AUDIT_TOPOLOGY", "process")
+    monkeypatch.setenv("TIDEBOOK_TOPOLOGY_AUDIT", "process")
     with node(data, rings, *OPTIONS) as (_, address):
         after = tidebook("venue", "status", data=data)
         assert (after["engine"]["layout"], after["engine"]["shards"], after["engine"]["threads"]) == ("split", 3, 5)
@@ -103,7 +103,7 @@ def test_a_node_whose_engines_take_turns_in_one_thread_trades_and_tells_market_d
     tmp_path: Path, rings: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = tmp_path / "data"
-    monkeypatch.setenv("TIDEBOOK_VENUE_TOPOLOGY", "together")
+    monkeypatch.setenv("TIDEBOOK_TOPOLOGY_VENUE", "together")
     with node(data, rings, *OPTIONS) as (process, address):
         tidebook("venue", "init", data=data)
         engine = tidebook("venue", "status", data=data)["engine"]

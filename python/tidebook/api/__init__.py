@@ -13,7 +13,7 @@ from tidebook.api.outages import Outage
 from tidebook.api.server import ApiServer, listen, serving
 from tidebook.api.source import Batch, RecordSource
 from tidebook.api.view import CHANNELS, MarketView
-from tidebook.api.wire import ChannelGuarantee
+from tidebook.api.wire import ChannelGuarantee, EngineState
 
 __all__ = [
     "CHANNELS",
@@ -22,6 +22,7 @@ __all__ = [
     "Bar",
     "Batch",
     "ChannelGuarantee",
+    "EngineState",
     "History",
     "MarketView",
     "OrderEntry",

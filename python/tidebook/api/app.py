@@ -31,7 +31,7 @@ from tidebook.api.trace import TraceIds
 from tidebook.api.view import MarketView
 from tidebook.api.websocket import WebSocketEndpoint
 from tidebook.api.windows import Windows
-from tidebook.api.wire import ChannelGuarantee
+from tidebook.api.wire import ChannelGuarantee, EngineState
 from tidebook.gateway.desk import OrderDesk
 
 
@@ -70,6 +70,7 @@ def create_app(
     unwell: Callable[[], str | None] = lambda: None,
     history: History | None = None,
     guarantees: Callable[[], list[ChannelGuarantee]] = list,
+    engines: Callable[[], list[EngineState]] = list,
     orders: OrderEntry | None = None,
     windows: Windows | None = None,
 ) -> FastAPI:
@@ -77,7 +78,7 @@ def create_app(
 
     `more_metrics` gives what a node adds to the view's and the hub's; `unwell` says why the node is not ready though
     records are being read, such as storing that has stopped. `history` has what is older than this process, `guarantees` what
-    its durable channels promise. With `orders` it also takes orders, at `/api/v1/accounts` and `/ws/v1/orders`. `windows` are
+    its durable channels promise, `engines` where each of its engines runs. With `orders` it also takes orders, at `/api/v1/accounts` and `/ws/v1/orders`. `windows` are
     those of analytics, where somebody makes them.
 
     The hub, the pump and the sessions of order entry are at `app.state.hub`, `pump` and `order_sessions`.
@@ -114,7 +115,7 @@ def create_app(
     problems.install(app)
     asked: Any = [Depends(require_known_query)]
     app.include_router(
-        market_router(view, Charts(history or NoHistory()), lambda: pump.not_ready() or unwell(), guarantees),
+        market_router(view, Charts(history or NoHistory()), lambda: pump.not_ready() or unwell(), guarantees, engines),
         dependencies=asked,
     )
     app.router.routes.append(WebSocketRoute("/ws/v1", WebSocketEndpoint(hub, options.origins), name="ws"))

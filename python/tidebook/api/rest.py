@@ -61,10 +61,12 @@ def market_router(
     charts: Charts,
     not_ready: Callable[[], str | None],
     guarantees: Callable[[], list[wire.ChannelGuarantee]],
+    engines: Callable[[], list[wire.EngineState]],
 ) -> APIRouter:
     """Routes over `view` and, for what is older, `charts`.
 
-    `not_ready` says in a sentence why the server cannot answer yet, or None; `guarantees` are those of its durable channels.
+    `not_ready` says in a sentence why the server cannot answer yet, or None; `guarantees` are those of its durable channels, `engines`
+    says where each runs.
     """
     router = APIRouter(prefix="/api/v1")
 
@@ -109,8 +111,8 @@ def market_router(
 
     @router.get("/status", tags=["server"], response_model=wire.NodeStatus)
     async def status() -> Response:
-        """The guarantee in force of every durable channel, and never more."""
-        return _json(wire.NodeStatus(guarantees()))
+        """The guarantee in force of every durable channel, and never more; and where each engine runs."""
+        return _json(wire.NodeStatus(guarantees(), engines()))
 
     @router.get("/instruments", tags=["market data"], response_model=list[wire.Instrument])
     async def instruments() -> Response:

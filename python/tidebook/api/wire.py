@@ -257,6 +257,22 @@ class ChannelGuarantee:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineState:
+    """Where one engine of the node runs."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _DESCRIBED
+
+    engine: str
+    """`market_data`, `venue`, `audit` or `analytics`."""
+    runs_as: Literal["thread", "process"]
+    """Threads of the node, or a process of its own."""
+    process: int | None
+    """Number of the process that it runs in; null while there is none."""
+    away: str | None
+    """Why there is none: its own process has ended and is started again; null while it runs."""
+
+
+@dataclass(frozen=True, slots=True)
 class NodeStatus:
     """The guarantees in force."""
 
@@ -264,6 +280,8 @@ class NodeStatus:
 
     channels: list[ChannelGuarantee]
     """Every durable channel of the node."""
+    engines: list[EngineState]
+    """Every engine that the node has."""
 
 
 @dataclass(frozen=True, slots=True)

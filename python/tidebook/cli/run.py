@@ -116,8 +116,8 @@ def run(
         ),
         venue=settings.venue if settings.venue.enabled else None,
         audit_url=settings.audit.url.get_secret_value() if settings.audit.enabled else None,
-        audit_is_process=settings.audit.topology == "process",
         analytics=settings.analytics,
+        topology=settings.topology,
         verify=verify,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path  # noqa: TC003 - cyclopts reads annotations
 from typing import TYPE_CHECKING
 
+from tidebook.cli.engines import engines_line
 from tidebook.cli.inputs import data_directory
 from tidebook.cli.output import Json, console, counted, print_json
 from tidebook.cli.progress import progress_bar
@@ -56,6 +57,8 @@ def status(*, data: Path | None = None, verify: bool = False, json: Json = False
         print_json(found.facts() | {"ok": is_whole, "read": None if read is None else read.facts()})
         return 0 if is_whole else 1
     print(_head(found))
+    if found.engines:
+        print(engines_line(found.engines))
     screen = console()
     if found.channels:
         screen.print(table(_COLUMNS, [_row(channel) for channel in found.channels], screen.width))

@@ -23,6 +23,14 @@ PROCESS_VARIABLES = {
 }
 
 
+# Keys that were given another name, and which: whoever still writes the old one is told.
+RENAMED = {
+    "venue.topology": "topology.venue",
+    "audit.topology": "topology.audit",
+    "analytics.topology": "topology.analytics",
+}
+
+
 @dataclass(frozen=True)
 class Key:
     """One setting: `name` with its table (`api.port`), the environment variable, the seed's spelling, the rest."""
@@ -32,6 +40,11 @@ class Key:
     camel_case: str
     default: object
     description: str
+
+
+def variable_of(key: str) -> str:
+    """`TIDEBOOK_API_PORT` of `api.port`."""
+    return "TIDEBOOK_" + key.replace(".", "_").upper()
 
 
 def to_camel(name: str) -> str:
@@ -60,7 +73,7 @@ def keys(model: type[BaseModel] = Settings, table: str = "") -> Iterator[Key]:
             path = f"{table}{name}"
             yield Key(
                 name=path,
-                variable="TIDEBOOK_" + path.replace(".", "_").upper(),
+                variable=variable_of(path),
                 camel_case=table + to_camel(name),
                 default=default,
                 description=field.description or "",
@@ -68,7 +81,11 @@ def keys(model: type[BaseModel] = Settings, table: str = "") -> Iterator[Key]:
 
 
 def nearest(name: str, known: list[str], table: str = "") -> str:
-    """The advice at the end of an error: the nearest of `known`, or all of them when none is near."""
+    """The advice at the end of an error: the name it has now, else the nearest of `known`, or all of them when none is near."""
+    if renamed := RENAMED.get(table + name):
+        return f"it is {renamed!r} now"
+    if renamed := {variable_of(old): variable_of(new) for old, new in RENAMED.items()}.get(name):
+        return f"it is {renamed!r} now"
     found = get_close_matches(name, known, n=1, cutoff=0.5)
     return f"did you mean {table + found[0]!r}?" if found else f"known are {', '.join(table + word for word in known)}"
 

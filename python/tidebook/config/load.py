@@ -12,8 +12,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from tidebook.config.keys import PROCESS_VARIABLES, keys, nearest, to_snake
-from tidebook.config.settings import Settings
+from tidebook.config.keys import PROCESS_VARIABLES, keys, nearest, to_snake, variable_of
+from tidebook.config.settings import DisagreementError, Settings
 from tidebook.errors import ConfigError
 
 FILE_NAME = "tidebook.toml"
@@ -79,11 +79,23 @@ def _check_environment() -> None:
 
 
 def _one_line(error: ValidationError, source: str) -> ConfigError:
-    """Pydantic's findings as one line; the first is told, further ones are counted."""
-    first, *others = error.errors(include_url=False, include_context=False)
-    key = ".".join(str(part) for part in first["loc"])
-    variable = "TIDEBOOK_" + key.replace(".", "_").upper()
-    where = f"environment {variable}" if variable in os.environ else f"{source}: {key}"
+    """Pydantic's findings as one line that says where each value was written; the first is told, further ones are counted."""
+    first, *others = error.errors(include_url=False)
     more = f" (and {len(others)} more)" if others else ""
     message = first["msg"].removeprefix("Value error, ")
-    return ConfigError(f"{where} = {first['input']!r}: {message}{more}", key=key, value=first["input"], source=source)
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, DisagreementError):
+        where = " and ".join(dict.fromkeys(_variable(key) or source for key in cause.keys))
+        return ConfigError(f"{where}: {message}{more}", key=cause.keys[0], source=where)
+    key = ".".join(str(part) for part in first["loc"])
+    variable = _variable(key)
+    where = f"{source}: {key}" if variable is None else variable
+    return ConfigError(
+        f"{where} = {first['input']!r}: {message}{more}", key=key, value=first["input"], source=variable or source
+    )
+
+
+def _variable(key: str) -> str | None:
+    """The variable that a key has its value from, if it has it from there; they are understood in any case."""
+    found = next((name for name in os.environ if name.upper() == variable_of(key)), None)
+    return None if found is None else f"environment {found}"

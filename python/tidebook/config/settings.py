@@ -197,23 +197,38 @@ class EngineSettings(Section):
     )
 
 
+class TopologySettings(Section):
+    """Where each engine runs: as threads of the node, or as a process that the node starts, watches and starts again."""
+
+    venue: Literal["auto", "together", "fused", "split", "process"] = Field(
+        default="auto",
+        description="The venue's engine. `fused`: risk and matching in one thread; `together`: market data in that thread too, by turns, for "
+        "two to four cores; `split`: risk and matching each in its own; `auto`: `split` where the machine has cores for it, else `fused`; "
+        "`process`: as `auto`, in a process of its own, which is started again when it ends by itself. What is published "
+        "and journaled is the same, so it may be another at each start.",
+    )
+    audit: Literal["thread", "process"] = Field(
+        default="thread",
+        description="The audit trail. `process`: it is kept by a process of its own, which is started again when it ends by itself; for "
+        "machines with a core and 80 MB for it.",
+    )
+    analytics: Literal["thread", "process"] = Field(
+        default="thread",
+        description="Windows of markets and accounts. `process`: they are made by a process of its own, which is started again when it ends by "
+        "itself; for machines with a core and 80 MB for it.",
+    )
+
+
 class VenueSettings(Section):
     """The node's own venue: its engine, and the gateway that takes orders for it."""
 
     enabled: bool = Field(default=True, description="Run the venue. One that nobody uses sleeps.")
-    topology: Literal["auto", "together", "fused", "split", "process"] = Field(
-        default="auto",
-        description="`fused`: risk and matching in one thread; `together`: market data in that thread too, by turns, for two to four cores; "
-        "`split`: risk and matching each in its own; `auto`: `split` where the machine has cores for it, else `fused`; `process`: as `auto`, "
-        "in a process of its own, which is started again when it ends by itself. What is published "
-        "and journaled is the same, so it may be another at each start.",
-    )
     shards: int = Field(
         default=1,
         ge=1,
         le=16,
-        description="Threads that match, each the instruments whose number modulo this is its own; above 1 for all but `fused` and "
-        "`together`, on machines with two cores more than these. Also free to change at each start.",
+        description="Threads that match, each the instruments whose number modulo this is its own; above 1 for all of `topology.venue` but "
+        "`fused` and `together`, on machines with two cores more than these. Also free to change at each start.",
     )
     wait: Literal["park", "hybrid", "spin"] = Field(
         default="park", description="How its threads wait for commands, as `engine.wait`."
@@ -277,12 +292,6 @@ class VenueSettings(Section):
             raise ValueError(f"{rule!r}: commands of the venue have no rows in the store, so none would ever go")
         return rule
 
-    @model_validator(mode="after")
-    def _shards_are_threads(self) -> Self:
-        if self.shards > 1 and self.topology in ("fused", "together"):
-            raise ValueError(f"shards = {self.shards} need another topology: {self.topology} is one thread")
-        return self
-
 
 class StorageSettings(Section):
     """How records become Parquet."""
@@ -301,11 +310,6 @@ class AuditSettings(Section):
     """The audit trail of the venue's orders."""
 
     enabled: bool = Field(default=True, description="A node that runs the venue keeps its audit trail.")
-    topology: Literal["thread", "process"] = Field(
-        default="thread",
-        description="`process`: it is kept by a process of its own, which is started again when it ends by itself; for machines with a core "
-        "and 80 MB for it.",
-    )
     url: SecretStr = Field(
         default=SecretStr(""),
         description="Address of its PostgreSQL database, `postgresql://user@host/database`; default: an SQLite file in the data "
@@ -320,11 +324,14 @@ class AnalyticsSettings(Section):
         default=False,
         description="Make channels `analytics.markets` and `analytics.accounts`: what trading came to in each second, minute and day.",
     )
-    topology: Literal["thread", "process"] = Field(
-        default="thread",
-        description="`process`: they are made by a process of its own, which is started again when it ends by itself; for machines with a "
-        "core and 80 MB for it.",
-    )
+
+
+class DisagreementError(ValueError):
+    """What is wrong with several keys together, each with its table."""
+
+    def __init__(self, message: str, *keys: str) -> None:
+        super().__init__(message)
+        self.keys = keys
 
 
 # Keys that are understood and not obeyed: what they steer is not built. `without_effect` names those set.
@@ -395,6 +402,7 @@ class Settings(BaseSettings):
         default_factory=CoinbaseAdvancedSettings, description="Feed of Coinbase Advanced Trade."
     )
     kraken: KrakenSettings = Field(default_factory=KrakenSettings, description="Feed of Kraken spot.")
+    topology: TopologySettings = Field(default_factory=TopologySettings, description="Where each engine runs.")
     engine: EngineSettings = Field(default_factory=EngineSettings, description="Market-data engine.")
     venue: VenueSettings = Field(default_factory=VenueSettings, description="The node's own venue.")
     storage: StorageSettings = Field(default_factory=StorageSettings, description="Parquet files.")
@@ -417,6 +425,17 @@ class Settings(BaseSettings):
         """The environment first, then what `load` read from the file; no `.env`, no secrets directory."""
         del env_settings, dotenv_settings, file_secret_settings
         return _Environment(settings_cls), init_settings
+
+    @model_validator(mode="after")
+    def _shards_are_threads(self) -> Self:
+        where, shards = self.topology.venue, self.venue.shards
+        if shards > 1 and where in ("fused", "together"):
+            raise DisagreementError(
+                f"venue.shards = {shards} and topology.venue = {where!r}: {where} is one thread, and shards are more",
+                "topology.venue",
+                "venue.shards",
+            )
+        return self
 
     def without_effect(self) -> tuple[str, ...]:
         """Keys that somebody set and that nothing obeys yet."""

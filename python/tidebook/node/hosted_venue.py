@@ -18,6 +18,7 @@ from tidebook._core import Follower, JournalReader, SnapshotStore, VenueEngine, 
 from tidebook.api import ChannelGuarantee
 from tidebook.audit.engine import AuditEngine
 from tidebook.audit.process import AuditProcess
+from tidebook.config.settings import TopologySettings
 from tidebook.errors import JournalCompactedError, SnapshotError, TidebookError
 from tidebook.gateway.desk import DeskOptions, OrderDesk
 from tidebook.gateway.destination import LocalVenue
@@ -64,8 +65,8 @@ class VenuePlan:
     snapshots: SnapshotOptions = field(default_factory=SnapshotOptions)
     audit_url: str | None = None
     """Where its audit trail is kept, as in `[audit] url`; None: nowhere."""
-    audit_is_process: bool = False
-    """It is kept by a process of its own."""
+    topology: TopologySettings = field(default_factory=TopologySettings)
+    """Where its engine runs, and what keeps its audit trail."""
     segment_size_bytes: int = 64 << 20
     """Of the journal of `orders`: what may go of it goes in these."""
 
@@ -319,12 +320,12 @@ class HostedVenue:
 
 
 def _engine(plan: VenuePlan, data: Path, journal: Path, rings: Path) -> VenueEngine | EngineProcess:
-    settings = plan.settings
+    settings, where = plan.settings, plan.topology.venue
     asked = EnginePlan(
         rings_dir=str(rings),
         journal_dir=str(journal),
         snapshots_dir=str(snapshots_directory(data)),
-        layout=settings.topology if settings.topology in ("together", "fused", "split") else None,
+        layout=where if where in ("together", "fused", "split") else None,
         shards=settings.shards,
         wait=settings.wait,
         recheck=settings.recheck,
@@ -332,7 +333,7 @@ def _engine(plan: VenuePlan, data: Path, journal: Path, rings: Path) -> VenueEng
         segment_size_bytes=plan.segment_size_bytes,
         closes_bars=settings.closes_bars,
     )
-    return EngineProcess(asked) if settings.topology == "process" else VenueEngine(**msgspec.structs.asdict(asked))
+    return EngineProcess(asked) if where == "process" else VenueEngine(**msgspec.structs.asdict(asked))
 
 
 def _snapshot_at(sequence: int, snapshots: Follower) -> None:
@@ -358,6 +359,6 @@ def _tell_snapshot(event: str, facts: dict[str, Any]) -> None:
 
 def _audit(plan: VenuePlan, data: Path, journal: Path, rings: Path) -> AuditEngine | AuditProcess:
     url = plan.audit_url or ""
-    if plan.audit_is_process:
+    if plan.topology.audit == "process":
         return AuditProcess(data, url=url, journal=journal, rings=rings)
     return AuditEngine(data, url=url, journal=journal, channel=lambda: open_channel(CHANNEL, directory=rings))

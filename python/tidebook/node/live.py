@@ -25,12 +25,13 @@ from tidebook.analytics import AnalyticsEngine
 from tidebook.analytics.process import AnalyticsProcess
 from tidebook.api import ApiOptions, ChannelGuarantee, MarketView, OrderEntry, create_app, listen, serving
 from tidebook.api.windows import Windows
-from tidebook.config.settings import AnalyticsSettings, EngineSettings
+from tidebook.config.settings import AnalyticsSettings, EngineSettings, TopologySettings
 from tidebook.console import mount_console
 from tidebook.errors import OperationError, TidebookError
 from tidebook.feeds.registry import FEEDS, feed_kind
 from tidebook.node.changes import Changes, owned, subscribed
 from tidebook.node.directory import snapshots_directory
+from tidebook.node.engines import engine_states
 from tidebook.node.feed_snapshots import SnapshotOptions
 from tidebook.node.hosted_venue import CHANNEL as VENUE_CHANNEL
 from tidebook.node.hosted_venue import FEED as VENUE_FEED
@@ -106,9 +107,8 @@ class LiveOptions:
     """Of the node's own venue; None: it has none."""
     audit_url: str | None = None
     """Where the venue's audit trail is kept, as in `[audit] url`; None: nowhere."""
-    audit_is_process: bool = False
-    """It is kept by a process of its own."""
     analytics: AnalyticsSettings = field(default_factory=AnalyticsSettings)
+    topology: TopologySettings = field(default_factory=TopologySettings)
     verify: bool = True
     """Read every batch of the journals before anything is added to them."""
 
@@ -210,6 +210,7 @@ async def run(options: LiveOptions, screen: Screen) -> dict[str, int]:
                 *(_guarantee(feed) for feed in feeds),
                 *([] if venue is None else [venue.guarantee()]),
             ],
+            engines=lambda: engine_states(engine, venue, analytics),
             orders=None if venue is None else order_entry(venue),
             windows=windows,
         )
@@ -307,7 +308,7 @@ def _analytics(
     settings = options.analytics
     if not settings.enabled:
         return None
-    kind = AnalyticsProcess if settings.topology == "process" else AnalyticsEngine
+    kind = AnalyticsProcess if options.topology.analytics == "process" else AnalyticsEngine
     if venue is None:
         return kind(rings)
     return kind(
@@ -342,7 +343,7 @@ async def _open(
             settings=options.venue,
             snapshots=options.snapshots,
             audit_url=options.audit_url,
-            audit_is_process=options.audit_is_process,
+            topology=options.topology,
         )
     recovery = Recovery(options.feeds, options.data, rings, shared, whole=options.verify, venue=plan)
     with screen.recovering(recovery) as progress:

@@ -137,6 +137,8 @@ class DirectoryStatus:
     free_bytes: int
     """On its disk."""
     channels: list[ChannelStatus] = field(default_factory=list)
+    engines: list[dict[str, Any]] = field(default_factory=list)
+    """Where each of the node's runs, by its word; empty where none answers."""
 
     @property
     def ok(self) -> bool:
@@ -169,6 +171,7 @@ def directory_status(data: Path, rings_root: Path | None = None) -> DirectorySta
         },
         answers=told is not None,
         free_bytes=shutil.disk_usage(data).free,
+        engines=[] if told is None else told.get("engines", []),
     )
     positions, trouble, is_hidden = _positions(data)
     of_node = set(journaled_channels(data))

@@ -100,6 +100,16 @@ class Child(Generic[S]):
         """What it is doing, as it said last."""
         return self._status
 
+    @property
+    def process(self) -> int | None:
+        """Its process; None while there is none."""
+        return self._status.process
+
+    @property
+    def away(self) -> str | None:
+        """Why there is none."""
+        return None if self.process is not None else self._status.problem or "is being started"
+
     def _become(self, state: str, **more: Any) -> None:
         status: Any = self._status
         self._status = msgspec.structs.replace(status, state=state, **more)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003 - cyclopts reads annotations
 
+from tidebook.cli.engines import engines_line
 from tidebook.cli.output import Json, counted, print_json
 from tidebook.cli.venue.node_api import node_api
 
@@ -25,12 +26,12 @@ def status(*, data: Path | None = None, json: Json = False) -> None:
     print(f"venue {found['venue']} at {node.address}: {'trading of all is OFF' if found['killed'] else 'trading'}")
     engine = found["engine"]
     shards = "" if engine["shards"] == 1 else f" with {engine['shards']} shards"
-    whose = "" if engine["process"] is None else f" of process {engine['process']}"
     print(
-        f"{engine['layout']}{shards}: {counted(engine['threads'], 'thread')}{whose}; {counted(engine['cores'], 'core')} here"
+        f"{engine['layout']}{shards}: {counted(engine['threads'], 'thread')}; {counted(engine['cores'], 'core')} here"
     )
     if engine["away"] is not None:
         print(f"takes no orders now: the engine {engine['away']}")
+    print(engines_line(node.get("status")["engines"]))
     print(
         f"{counted(found['sequence'], 'command')}, {f'{beyond:,} of them not on disk yet' if beyond > 0 else 'all on disk'}; "
         f"{found['waiting']:,} wait"
@@ -43,7 +44,6 @@ def status(*, data: Path | None = None, json: Json = False) -> None:
     if audit is not None:
         behind = found["durable"] - audit["sequence"]
         said = f"{audit['state']}, {f'{behind:,} commands behind' if behind > 0 else 'has all that is on disk'}"
-        said += "" if audit["process"] is None else f", by process {audit['process']}"
         print(f"audit trail: {said}{'; ' if audit['problem'] else ''}{audit['problem']}")
     if not found["instruments"]:
         print("nothing is listed yet: `tidebook venue init` lists an instrument and opens two accounts to begin with")
