@@ -35,9 +35,9 @@ from tidebook.node.directory import (
     venue_lives_file,
     venue_names_file,
 )
-from tidebook.node.engine_process import EnginePlan, EngineProcess
 from tidebook.node.feed_snapshots import SnapshotOptions
 from tidebook.node.venue_keeping import OrdersKeeping, OrdersPlan
+from tidebook.node.venue_process import VenueEnginePlan, VenueEngineProcess
 from tidebook.observe.logs import logger
 from tidebook.persistence.files import replacing
 from tidebook.transport import open_channel
@@ -253,7 +253,7 @@ class HostedVenue:
     @property
     def away(self) -> str | None:
         """What keeps the engine from taking commands for a moment, if anything does: its process is started again."""
-        return self.engine.away if isinstance(self.engine, EngineProcess) else None
+        return self.engine.away if isinstance(self.engine, VenueEngineProcess) else None
 
     def market_data(self) -> tuple[Path, Path]:
         """What a market data engine makes `md.*` of its instruments of: the journal of `orders`, and the file of their names."""
@@ -267,7 +267,7 @@ class HostedVenue:
 
     def status(self) -> dict[str, Any]:
         """What the engine says of itself."""
-        process = self.engine.process if isinstance(self.engine, EngineProcess) else None
+        process = self.engine.process if isinstance(self.engine, VenueEngineProcess) else None
         found: dict[str, Any] = self.engine.status() | {"process": process, "away": self.away}
         return found
 
@@ -319,9 +319,9 @@ class HostedVenue:
             self._keep(picture)
 
 
-def _engine(plan: VenuePlan, data: Path, journal: Path, rings: Path) -> VenueEngine | EngineProcess:
+def _engine(plan: VenuePlan, data: Path, journal: Path, rings: Path) -> VenueEngine | VenueEngineProcess:
     settings, where = plan.settings, plan.topology.venue
-    asked = EnginePlan(
+    asked = VenueEnginePlan(
         rings_dir=str(rings),
         journal_dir=str(journal),
         snapshots_dir=str(snapshots_directory(data)),
@@ -333,7 +333,7 @@ def _engine(plan: VenuePlan, data: Path, journal: Path, rings: Path) -> VenueEng
         segment_size_bytes=plan.segment_size_bytes,
         closes_bars=settings.closes_bars,
     )
-    return EngineProcess(asked) if where == "process" else VenueEngine(**msgspec.structs.asdict(asked))
+    return VenueEngineProcess(asked) if where == "process" else VenueEngine(**msgspec.structs.asdict(asked))
 
 
 def _snapshot_at(sequence: int, snapshots: Follower) -> None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from tidebook.node.engine_process import EngineProcess
 from tidebook.node.status import age_s
+from tidebook.node.venue_process import VenueEngineProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -105,7 +105,7 @@ def venue_metrics(venue: HostedVenue) -> Iterator[Metric]:
         "How far the venue's time is ahead of the machine's clock, which was set back.",
         venue.status()["ahead_ns"] / 1e9,
     )
-    if isinstance(venue.engine, EngineProcess):
+    if isinstance(venue.engine, VenueEngineProcess):
         yield GaugeMetricFamily(
             "tidebook_venue_away",
             "1 while the process of the venue's engine is started again.",

@@ -1,17 +1,12 @@
-"""An engine in a process of its own, which its node starts, watches and starts again.
+"""An engine that follows channels in a process of its own, which its node starts, watches and starts again.
 
-Standard input of the process is a pipe from the node. The first line says what to work on, there and not among the arguments, because an
-address may have a password; when the node ends, however it ends, the pipe closes and the process ends. On standard output it says how it
-stands, a line each time that changes. What the process had in hand when it ended must be where the next one finds it: in channels, journals,
-a database. The cost against a thread is an interpreter's memory and start, about 80 MB and a second.
+The process says how it stands, a line each time that changes; there is nothing that its node waits for.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -20,15 +15,12 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 import msgspec
 
 from tidebook.config import load
-from tidebook.observe.logs import configure, logger
+from tidebook.observe.kept_process import KeptProcess
+from tidebook.observe.logs import configure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-log = logger("observe.child")
-
-_RETRY_FIRST_S: Final = 0.1
-_RETRY_LAST_S: Final = 5.0
 _TELL_S: Final = 0.05
 """Not more often than this a process says how it stands."""
 _LOOK_S: Final = 0.5
@@ -53,7 +45,7 @@ class Status(Protocol):
 S = TypeVar("S", bound=Status)
 
 
-class Child(Generic[S]):
+class Child(KeptProcess, Generic[S]):
     """Keeps one process of a module running. Threads: `start` and `stop` from any one, `status` from any."""
 
     def __init__(
@@ -62,39 +54,17 @@ class Child(Generic[S]):
         """Nothing is started yet. `module` calls `serve` when it is run, and is given `plan`; `status` is what is said until it says more,
         which `decoder` reads.
         """
-        self._module = module
-        self._name = name
-        self._plan = plan
+        super().__init__(module, name, plan, decoder)
         self._status = status
-        self._decoder = decoder
-        self._ends = threading.Event()
-        self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Begins; returns at once."""
-        assert self._thread is None, "a process is watched by one thread"
         self._become("starting")
-        self._thread = threading.Thread(target=self._watch, name=f"{self._name}-process", daemon=True)
-        self._thread.start()
+        self._begin()
 
     def stop(self, timeout_s: float = 10.0) -> bool:
         """Ends when what is at hand is done; False when it had to be killed before."""
-        self._ends.set()
-        if self._thread is None:
-            return True
-        with self._lock:
-            process = self._process
-            if process is not None:
-                close(process)
-        self._thread.join(timeout_s)
-        if in_time := not self._thread.is_alive():
-            return in_time
-        if process is not None:
-            process.kill()
-        self._thread.join()
-        return False
+        return self._end(timeout_s)
 
     def status(self) -> S:
         """What it is doing, as it said last."""
@@ -114,55 +84,20 @@ class Child(Generic[S]):
         status: Any = self._status
         self._status = msgspec.structs.replace(status, state=state, **more)
 
-    def _watch(self) -> None:
-        """Starts a process each time the last one has ended by itself, until it is to stop."""
-        retry_s = _RETRY_FIRST_S
-        while not self._ends.is_set():
-            problem, did_follow = self._run()
-            if self._ends.is_set():
-                break
-            log.warning("a process ended by itself; it is started again", of=self._name, problem=problem)
-            more: dict[str, Any] = {}
-            if hasattr(self._status, "waiting_since"):
-                more["waiting_since"] = self._status.waiting_since or time.time()
-            self._become("waiting", problem=problem, process=None, **more)
-            retry_s = _RETRY_FIRST_S if did_follow else min(2 * retry_s, _RETRY_LAST_S)
-            self._ends.wait(retry_s)
+    def _hear(self, said: Any, process: int, age_s: float) -> bool:
+        del age_s
+        self._status = msgspec.structs.replace(said, process=process)
+        return bool(said.state == "following")
+
+    def _goes_on(self, how: str) -> bool:
+        more: dict[str, Any] = {}
+        if hasattr(self._status, "waiting_since"):
+            more["waiting_since"] = self._status.waiting_since or time.time()
+        self._become("waiting", problem=f"its process {how}; it is started again", process=None, **more)
+        return True
+
+    def _is_over(self) -> None:
         self._become("stopped", process=None)
-
-    def _run(self) -> tuple[str, bool]:
-        """One process to its end: how it ended, and whether it had come to follow."""
-        did_follow = False
-        try:
-            process = self._started()
-        except OSError as error:
-            return f"its process cannot be started: {error}", did_follow
-        if process is None:
-            return "", did_follow
-        assert process.stdout is not None
-        with process.stdout:
-            for line in process.stdout:
-                try:
-                    said: Any = self._decoder.decode(line)
-                except msgspec.DecodeError:
-                    continue  # the last line of one that was killed
-                did_follow = did_follow or said.state == "following"
-                self._status = msgspec.structs.replace(said, process=process.pid)
-        code = process.wait()
-        with self._lock:
-            close(process)
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        return f"its process ended by itself ({how}); it is started again", did_follow
-
-    def _started(self) -> subprocess.Popen[bytes] | None:
-        """A new one that knows what to work on; None when there is to be none any more."""
-        with self._lock:
-            if self._ends.is_set():
-                return None
-            process = spawn(self._module)
-            self._process = process
-        hand(process, msgspec.json.encode(self._plan))
-        return process
 
 
 class Engine(Protocol):
@@ -239,28 +174,3 @@ def say(line: bytes) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
-
-
-def spawn(module: str) -> subprocess.Popen[bytes]:
-    """A process of a module that asks what is `handed` to it. Raises: OSError."""
-    return subprocess.Popen(
-        [sys.executable, "-m", module],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C at the terminal is the node's to handle
-    )
-
-
-def hand(process: subprocess.Popen[bytes], line: bytes) -> None:
-    """Tells it what to work on. It may have ended already, or be to end: that is seen at its output."""
-    assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError, ValueError):
-        process.stdin.write(line + b"\n")
-        process.stdin.flush()
-
-
-def close(process: subprocess.Popen[bytes]) -> None:
-    """Tells it to end."""
-    assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError):
-        process.stdin.close()
