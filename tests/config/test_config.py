@@ -106,6 +106,10 @@ def test_a_file_named_by_the_environment_is_read_and_must_exist(monkeypatch: pyt
             '[topology]\nvenue = "together"\n[venue]\nshards = 3',
             "tidebook.toml: venue.shards = 3 and topology.venue = 'together': together is one thread, and shards are more",
         ),
+        (
+            '[topology]\nvenue = "together"\nmarketData = "process"',
+            "tidebook.toml: topology.market_data = 'process' and topology.venue = 'together': together is one thread of the node for both",
+        ),
         ('[venue]\ntopology = "fused"', "tidebook.toml: unknown key 'venue.topology'; it is 'topology.venue' now"),
         ('[audit]\ntopology = "thread"', "tidebook.toml: unknown key 'audit.topology'; it is 'topology.audit' now"),
         (

@@ -207,6 +207,12 @@ class TopologySettings(Section):
         "`process`: as `auto`, in a process of its own, which is started again when it ends by itself. What is published "
         "and journaled is the same, so it may be another at each start.",
     )
+    market_data: Literal["thread", "process"] = Field(
+        default="thread",
+        description="The engine that makes `md.*` of feeds. `process`: a process of its own, which is started again when it ends by itself and "
+        "goes on behind what it had told; for machines with a core and 40 MB for it. Connectors and captures are in the node in any case. "
+        'Not beside `venue = "together"`.',
+    )
     audit: Literal["thread", "process"] = Field(
         default="thread",
         description="The audit trail. `process`: it is kept by a process of its own, which is started again when it ends by itself; for "
@@ -434,6 +440,16 @@ class Settings(BaseSettings):
                 f"venue.shards = {shards} and topology.venue = {where!r}: {where} is one thread, and shards are more",
                 "topology.venue",
                 "venue.shards",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _together_is_one_process(self) -> Self:
+        if self.topology.venue == "together" and self.topology.market_data == "process":
+            raise DisagreementError(
+                "topology.market_data = 'process' and topology.venue = 'together': together is one thread of the node for both",
+                "topology.market_data",
+                "topology.venue",
             )
         return self
 

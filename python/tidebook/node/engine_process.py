@@ -1,7 +1,7 @@
 """An engine of the core as a process of its own, which the node starts, watches and starts again, and waits for until it is open.
 
 The process says that it is open, with what its start found, and then how it stands, when that has changed; what its node reads of it is up to
-a quarter of a second old. One that cannot begin says why, and then there is none: its node ends with that, as it does where the engine is
+a quarter of a second old, but for what it asks: a line of standard input, answered by one of standard output. One that cannot begin says why, and then there is none: its node ends with that, as it does where the engine is
 threads of it. One that ends by itself, or is killed, is started again.
 """
 
@@ -52,13 +52,28 @@ class _Raised(msgspec.Struct, frozen=True, tag="raised"):
     facts: dict[str, Any]
 
 
+class _Answered(msgspec.Struct, frozen=True, tag="answered"):
+    """What it was asked."""
+
+    number: int
+    answer: Any
+
+
 class _Stopped(msgspec.Struct, frozen=True, tag="stopped"):
     """What its `stop` gave."""
 
     facts: dict[str, int] | None
 
 
-_SAID = msgspec.json.Decoder(_Stands | _Opened | _Raised | _Stopped)
+class _Asked(msgspec.Struct, frozen=True):
+    """What a node asks, by number."""
+
+    number: int
+    question: Any
+
+
+_SAID = msgspec.json.Decoder(_Stands | _Opened | _Raised | _Answered | _Stopped)
+_ASKED = msgspec.json.Decoder(_Asked)
 _ENCODER = msgspec.json.Encoder(enc_hook=str)  # what a fact may be is the error's business
 
 
@@ -78,6 +93,11 @@ class EngineProcess(KeptProcess):
         self._stopped: dict[str, int] | None = None
         self._settled = threading.Event()
         """The first one is open, or there is none."""
+        self._questions = 0
+        self._answered = 0
+        """The last question that there was an answer to, or no process that could give one."""
+        self._answer: Any = None
+        self._answering = threading.Condition()
         self._begin()
         try:
             self._settled.wait()
@@ -117,6 +137,20 @@ class EngineProcess(KeptProcess):
         """As of the engine, of the process that runs."""
         return {} if self._stands is None else self._stands.latency
 
+    def _ask(self, question: object, timeout_s: float) -> Any:
+        """What the engine answers; None where it does not in this time. Not asked while it owes an answer, so that a process that is stopped
+        is not asked until nobody can write to it any more.
+        """
+        with self._answering:
+            if self._away is not None or self._answered != self._questions:
+                return None
+            self._questions += 1
+            number, self._answer = self._questions, None
+        self._say(_ENCODER.encode(_Asked(number, question)))
+        with self._answering:
+            is_there = self._answering.wait_for(lambda: self._answered == number, timeout_s)
+            return self._answer if is_there else None
+
     def stop(self) -> dict[str, int] | None:
         """As of the engine. None too when it was away or had to be killed: what it left is in its channels. Raises: what ended it earlier."""
         self._end(_STOP_S)
@@ -136,6 +170,10 @@ class EngineProcess(KeptProcess):
                     log.info(f"the {self._name} is open again", process=process, took_s=round(age_s, 3))
                 self._settled.set()
                 return True
+            case _Answered(number, answer):
+                with self._answering:
+                    self._answered, self._answer = number, answer
+                    self._answering.notify_all()
             case _Raised():
                 self._error = _error_of(said)
             case _Stopped(facts):
@@ -148,7 +186,10 @@ class EngineProcess(KeptProcess):
         if not self._settled.is_set():
             self._error = ChannelError(f"the {self._name} cannot be started: its process {how}")
             return False
-        self._away = f"{how} and is started again"
+        with self._answering:
+            self._away = f"{how} and is started again"
+            self._answered, self._answer = self._questions, None
+            self._answering.notify_all()
         return True
 
     def _is_over(self) -> None:
@@ -180,16 +221,28 @@ P = TypeVar("P", bound=msgspec.Struct)
 
 
 def serve_engine(
-    plans: msgspec.json.Decoder[P], engine_of: Callable[[P], E], found_by: Callable[[E], dict[str, Any]]
+    plans: msgspec.json.Decoder[P],
+    engine_of: Callable[[P], E],
+    found_by: Callable[[E], dict[str, Any]],
+    answer: Callable[[E, Any], object] | None = None,
 ) -> None:
-    """The process: runs the engine of what the first line of standard input says until that closes. `found_by` is what its start found."""
-    line, closed = handed()
-    if not line:
-        return  # stopped before it was told anything
+    """The process: runs the engine of what the first line of standard input says until that closes. `found_by` is what its start found,
+    `answer` what it says to a question.
+    """
 
-    def tell(what: _Stands | _Opened | _Raised | _Stopped) -> None:
+    def tell(what: _Stands | _Opened | _Raised | _Answered | _Stopped) -> None:
         say(_ENCODER.encode(what))
 
+    def asked(line: bytes) -> None:
+        assert answer is not None, "an engine that answers is asked"
+        assert engine is not None, "it is asked when it is open"
+        question = _ASKED.decode(line)
+        tell(_Answered(question.number, answer(engine, question.question)))
+
+    engine: E | None = None
+    line, closed = handed(asked)
+    if not line:
+        return  # stopped before it was told anything
     try:
         engine = _open(plans.decode(line), engine_of, closed)
         if engine is None:

@@ -10,14 +10,14 @@ from tidebook.node.engine_process import EngineProcess
 from tidebook.observe.child import Child
 
 if TYPE_CHECKING:
-    from tidebook._core import MarketDataEngine
     from tidebook.analytics import AnalyticsEngine
     from tidebook.analytics.process import AnalyticsProcess
     from tidebook.node.hosted_venue import HostedVenue
+    from tidebook.node.market_data_process import MarketData
 
 
 def engine_states(
-    market_data: MarketDataEngine, venue: HostedVenue | None, analytics: AnalyticsEngine | AnalyticsProcess | None
+    market_data: MarketData, venue: HostedVenue | None, analytics: AnalyticsEngine | AnalyticsProcess | None
 ) -> list[EngineState]:
     """Of those that there are."""
     found: list[tuple[str, object]] = [("market_data", market_data)]

@@ -1,11 +1,12 @@
-"""A live node in one process: connectors, capture, engine, storage, API and page.
+"""A live node: connectors, capture, engine, storage, API and page.
 
     venue ──► connector ──► feed.<venue> (ring + journal) ──► engine ──► md.* ──► API, page, other processes
                                     └──► journal ──► storage
     the node's own venue ──► orders (ring + journal) ──► engine
 
-Connectors and the API share the event loop; captures, engine and storage have threads of their own. Started and
-stopped in the order of that picture, so that what was received is journaled and what is durable is stored.
+Connectors and the API share the event loop; captures, engine and storage have threads of their own. The engines, that of market data,
+the venue's and those that follow, may each be a process that the node keeps running instead (`[topology]`). Started and stopped in the
+order of that picture, so that what was received is journaled and what is durable is stored.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from tidebook._core import MarketDataEngine, ring_directory
+from tidebook._core import ring_directory
 from tidebook.analytics import AnalyticsEngine
 from tidebook.analytics.process import AnalyticsProcess
 from tidebook.api import ApiOptions, ChannelGuarantee, MarketView, OrderEntry, create_app, listen, serving
@@ -37,6 +38,7 @@ from tidebook.node.hosted_venue import CHANNEL as VENUE_CHANNEL
 from tidebook.node.hosted_venue import FEED as VENUE_FEED
 from tidebook.node.hosted_venue import HostedVenue, VenuePlan
 from tidebook.node.maintenance import SNAPSHOTS_NEEDED, Kept, Maintenance, MaintenanceOptions
+from tidebook.node.market_data_process import MarketData, MarketDataPlan, MarketDataProcess, engine_of
 from tidebook.node.memory import give_back_large_blocks
 from tidebook.node.metrics import analytics_metrics, maintenance_metrics, node_metrics, venue_metrics
 from tidebook.node.presence import claimed
@@ -204,7 +206,7 @@ async def run(options: LiveOptions, screen: Screen) -> dict[str, int]:
                 () if analytics is None else analytics_metrics(analytics.status()),
                 channels.collect(),
             ),
-            unwell=lambda: _unwell(feeds, venue) if claim.is_reachable else "the node is still starting",
+            unwell=lambda: _unwell(feeds, engine, venue) if claim.is_reachable else "the node is still starting",
             history=StoredHistory(options.data),
             guarantees=lambda: [
                 *(_guarantee(feed) for feed in feeds),
@@ -269,24 +271,26 @@ async def run(options: LiveOptions, screen: Screen) -> dict[str, int]:
     return {feed.channel: feed.stored() for feed in feeds}
 
 
-def _engine(
-    feeds: Sequence[VenueFeed], venue: HostedVenue | None, rings: Path, options: LiveOptions
-) -> MarketDataEngine:
+def _engine(feeds: Sequence[VenueFeed], venue: HostedVenue | None, rings: Path, options: LiveOptions) -> MarketData:
     """The engine over these feeds. What was asked for its speed is told with what the machine really gave."""
     settings = options.engine
-    engine = MarketDataEngine(
-        {feed.venue: feed.journal for feed in feeds},
-        rings,
-        venue=None if venue is None else venue.market_data(),
-        snapshots_dir=snapshots_directory(options.data),
+    of_venue = None if venue is None else venue.market_data()
+    plan = MarketDataPlan(
+        feeds={feed.venue: str(feed.journal) for feed in feeds},
+        rings_dir=str(rings),
+        venue=None if of_venue is None else (str(of_venue[0]), str(of_venue[1])),
+        snapshots_dir=str(snapshots_directory(options.data)),
         wait=settings.wait,
         cpu=settings.cpu,
         lock_memory=settings.lock_memory,
         huge_pages=settings.huge_pages,
         numa_node=settings.numa_node,
         seccomp=settings.seccomp,
-        beside=None if venue is None else venue.shared_engine(),
     )
+    if options.topology.market_data == "process":
+        engine: MarketData = MarketDataProcess(plan)
+    else:
+        engine = engine_of(plan, beside=None if venue is None else venue.shared_engine())
     for feed, behind, refused in engine.taken_up:
         for reason in refused:
             log.warning("snapshot not used", of="engine", venue=feed, reason=reason)
@@ -396,12 +400,14 @@ def order_entry(venue: HostedVenue) -> OrderEntry:
     return OrderEntry(desk=venue.desk, engine=venue.status, audit=venue.audit_status, allow_remote=venue.allow_remote)
 
 
-def _unwell(feeds: Sequence[VenueFeed], venue: HostedVenue | None) -> str | None:
-    """Why market data is not being stored, no orders are taken, or no audit trail is kept, if that is so."""
+def _unwell(feeds: Sequence[VenueFeed], engine: MarketData, venue: HostedVenue | None) -> str | None:
+    """Why market data stands still or is not being stored, no orders are taken, or no audit trail is kept, if that is so."""
     if venue is not None and venue.failure is not None:
         return f"the venue stopped: {venue.failure}"
     if venue is not None and venue.away is not None:
         return f"the venue takes no orders now: its engine {venue.away}"
+    if isinstance(engine, MarketDataProcess) and engine.away is not None:
+        return f"market data stands still: its engine {engine.away}"
     if venue is not None and venue.audit_failure is not None:
         return f"nothing is added to the audit trail: {venue.audit_failure}"
     for feed in feeds:
@@ -411,7 +417,7 @@ def _unwell(feeds: Sequence[VenueFeed], venue: HostedVenue | None) -> str | None
     return None
 
 
-def _kept(data: Path, feed: VenueFeed, engine: MarketDataEngine) -> Kept:
+def _kept(data: Path, feed: VenueFeed, engine: MarketData) -> Kept:
     """What the upkeep of a feed's journal goes by."""
 
     def needed_no_more() -> int:
@@ -429,7 +435,7 @@ def _kept(data: Path, feed: VenueFeed, engine: MarketDataEngine) -> Kept:
     )
 
 
-def _kept_orders(venue: HostedVenue, engine: MarketDataEngine, rings: Path, options: LiveOptions) -> Kept:
+def _kept_orders(venue: HostedVenue, engine: MarketData, rings: Path, options: LiveOptions) -> Kept:
     """What the upkeep of the journal of `orders` goes by: a rule of its own, and who follows it."""
     assert options.venue is not None, "it is open"
     plan = OrdersPlan(
@@ -476,7 +482,7 @@ def _guarantee(feed: VenueFeed) -> ChannelGuarantee:
     )
 
 
-async def _watch(feeds: Sequence[VenueFeed], engine: MarketDataEngine, venue: HostedVenue | None) -> None:
+async def _watch(feeds: Sequence[VenueFeed], engine: MarketData, venue: HostedVenue | None) -> None:
     """Ends with the failure of a thread: a node without capture or an engine is none. Storing may fail alone, and the audit trail.
 
     What has no other voice is told here: a venue whose time does not go by the machine's clock.

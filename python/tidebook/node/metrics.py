@@ -6,24 +6,24 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
+from tidebook.node.engine_process import EngineProcess
 from tidebook.node.status import age_s
-from tidebook.node.venue_process import VenueEngineProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from typing import Any
 
-    from tidebook._core import MarketDataEngine
     from tidebook.analytics import AnalyticsStatus
     from tidebook.node.hosted_venue import HostedVenue
     from tidebook.node.maintenance import Maintenance
+    from tidebook.node.market_data_process import MarketData
     from tidebook.node.venue_feed import VenueFeed
 
 # A core's histogram has buckets 6 % wide; one that lies across a bound counts above it.
 _LATENCY_BOUNDS_NS = tuple(step * 10**power for power in range(2, 10) for step in (1, 2, 5))
 
 
-def node_metrics(feeds: Sequence[VenueFeed], engine: MarketDataEngine) -> Iterator[Metric]:
+def node_metrics(feeds: Sequence[VenueFeed], engine: MarketData) -> Iterator[Metric]:
     """Read now."""
     published = CounterMetricFamily("tidebook_capture_published", "Last message of the capture.", labels=["venue"])
     durable = CounterMetricFamily("tidebook_capture_durable", "Last message that is on disk.", labels=["venue"])
@@ -51,6 +51,13 @@ def node_metrics(feeds: Sequence[VenueFeed], engine: MarketDataEngine) -> Iterat
     )
     yield CounterMetricFamily("tidebook_engine_records", "Records published.", status["published"])
     yield GaugeMetricFamily("tidebook_engine_live", "1 when history is done.", status["live"])
+    if isinstance(engine, EngineProcess):
+        yield GaugeMetricFamily(
+            "tidebook_engine_away",
+            "1 while the process of the market data engine is started again.",
+            int(engine.away is not None),
+        )
+        yield CounterMetricFamily("tidebook_engine_starts", "Times that process was started again.", engine.starts)
     yield from _health(status["feeds"])
     yield _latency(engine.latency())
 
@@ -105,7 +112,7 @@ def venue_metrics(venue: HostedVenue) -> Iterator[Metric]:
         "How far the venue's time is ahead of the machine's clock, which was set back.",
         venue.status()["ahead_ns"] / 1e9,
     )
-    if isinstance(venue.engine, VenueEngineProcess):
+    if isinstance(venue.engine, EngineProcess):
         yield GaugeMetricFamily(
             "tidebook_venue_away",
             "1 while the process of the venue's engine is started again.",

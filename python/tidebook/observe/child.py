@@ -19,7 +19,7 @@ from tidebook.observe.kept_process import KeptProcess
 from tidebook.observe.logs import configure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _TELL_S: Final = 0.05
 """Not more often than this a process says how it stands."""
@@ -145,32 +145,49 @@ def serve(
         engine.stop()
 
 
-def handed() -> tuple[bytes, threading.Event]:
-    """In the process: the first line of standard input, none when it was stopped before that, and what is set when it is to end."""
+def handed(asked: Callable[[bytes], None] = lambda _: None) -> tuple[bytes, threading.Event]:
+    """In the process: the first line of standard input, none when it was stopped before that, and what is set when it is to end.
+
+    Every further line is given to `asked`, on a thread of its own.
+    """
     # Who ends a whole group of processes ends the node, and this one behind it, in that order.
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, signal.SIG_IGN)
     configure(load().log)
-    line = sys.stdin.buffer.readline()
-    closed = threading.Event()
+    lines, closed = _lines(), threading.Event()
+    line = next(lines, b"")
 
-    def wait_for_the_end() -> None:
-        # Not of the buffer: its lock would be held while the interpreter of one that fails ends, which aborts it.
-        while os.read(sys.stdin.fileno(), 4_096):
-            pass
-        closed.set()
+    def listen() -> None:
+        try:
+            for further in lines:
+                asked(further)
+        finally:
+            closed.set()
 
-    threading.Thread(target=wait_for_the_end, name="end", daemon=True).start()
+    threading.Thread(target=listen, name="end", daemon=True).start()
     return line, closed
 
 
+def _lines() -> Iterator[bytes]:
+    """Whole ones of standard input, until it is closed."""
+    # Not by its buffer, whose lock would be held while the interpreter of one that fails ends, which aborts it.
+    held = b""
+    while read := os.read(sys.stdin.fileno(), 4_096):
+        *whole, held = (held + read).split(b"\n")
+        yield from whole
+
+
+_saying = threading.Lock()
+
+
 def say(line: bytes) -> None:
-    """Tells the node; one that was killed hears nothing, and what is to end well goes on until it has."""
-    try:
-        sys.stdout.buffer.write(line + b"\n")
-        sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        # What is left in the buffer goes nowhere, also at the interpreter's end.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+    """Tells the node, from any thread; one that was killed hears nothing, and what is to end well goes on until it has."""
+    with _saying:
+        try:
+            sys.stdout.buffer.write(line + b"\n")
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            # What is left in the buffer goes nowhere, also at the interpreter's end.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)
