@@ -89,10 +89,17 @@ pub struct Running {
 }
 
 impl Running {
-    pub fn start(rings: &Path, journal: &Path, layout: VenueLayout, wait: Wait, durability: VenueDurability) -> Self {
+    /// One command in so many is timed at its stages; `None`: as many as a node times, since each costs reads of a clock.
+    pub fn start(
+        (rings, journal): (&Path, &Path),
+        layout: VenueLayout,
+        wait: Wait,
+        durability: VenueDurability,
+        stages_every: Option<u32>,
+    ) -> Self {
         let mut options = VenueEngineOptions::new(rings.to_owned(), journal.to_owned());
         (options.durability, options.layout, options.wait, options.rings) = (durability, Some(layout), wait, RINGS);
-        options.stages_every = 1;
+        options.stages_every = stages_every.unwrap_or(options.stages_every);
         let engine = VenueEngine::start(options).unwrap_or_else(|error| panic!("{error}"));
         let ring = |name: &str| Ring::open(rings.join(format!("{name}.ring"))).expect("a ring of the venue");
         let mut producer = ring("orders.in").producer().expect("a producer");

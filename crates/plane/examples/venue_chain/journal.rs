@@ -29,7 +29,7 @@ pub struct Journaled {
 impl Journaled {
     pub fn start(rings: &Path, disk: &Path, layout: VenueLayout, wait: Wait) -> Self {
         let journal = disk.join("orders");
-        let venue = Running::start(rings, &journal, layout, wait, VenueDurability::Wal);
+        let venue = Running::start((rings, &journal), layout, wait, VenueDurability::Wal, None);
         Self { venue, journal, bare: Bare::make(&disk.join("bare")) }
     }
 }

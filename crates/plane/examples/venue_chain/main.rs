@@ -78,7 +78,7 @@ fn main() {
     let nowhere = rings.path().join("none");
     let mut measured: Box<dyn Measured> = match word(0) {
         "bare" => Box::new(Bare::start(rings.path(), layout, wait)),
-        "venue" => Box::new(Running::start(rings.path(), &nowhere, layout, wait, VenueDurability::Memory)),
+        "venue" => Box::new(Running::start((rings.path(), &nowhere), layout, wait, VenueDurability::Memory, None)),
         "journal" => Box::new(Journaled::start(rings.path(), disk.as_ref().expect("a directory").path(), layout, wait)),
         "trade" => Box::new(Trader::start(rings.path(), layout, wait)),
         other => panic!("{other}: {USAGE}"),

@@ -52,7 +52,7 @@ impl Trader {
         let ring = Ring::create(&path, &RingOptions::frames(1 << 20).parking(true)).expect("a ring");
         let mut feed = ring.producer().expect("a producer");
         write(&mut feed, MessageKind::State, br#"{"event":"connected"}"#);
-        let venue = Running::start(rings, &rings.join("orders"), layout, wait, VenueDurability::Memory);
+        let venue = Running::start((rings, &rings.join("orders")), layout, wait, VenueDurability::Memory, Some(1));
         let source = FeedSource { venue: Venue::Binance, journal_dir: rings.join("none"), snapshots_dir: None };
         let mut options = EngineOptions::new(vec![source], rings.to_owned());
         (options.wait, options.stages_every) = (wait, 1);
