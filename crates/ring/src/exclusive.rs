@@ -98,14 +98,27 @@ impl ExclusiveProducer {
 
     #[inline]
     pub fn write(&mut self, payload: &[u8], timeout: Option<Duration>) -> Result<Written, RingError> {
-        // Nearly every write of a record is this one.
-        if Some(payload.len()) == self.record_size && self.next.position < self.limit && self.check_owner().is_ok() {
-            let sequence = self.next.sequence;
-            self.fill_slot(payload);
-            self.announce();
-            return Ok(Written::At(sequence));
+        let Some(sequence) = self.put_record(payload) else { return self.write_any(payload, timeout) };
+        self.ring.mapping.wake();
+        Ok(Written::At(sequence))
+    }
+
+    /// As [`ExclusiveProducer::write`], and wakes nobody where there is room.
+    #[inline]
+    pub fn put(&mut self, payload: &[u8], timeout: Option<Duration>) -> Result<Written, RingError> {
+        self.put_record(payload).map_or_else(|| self.write_any(payload, timeout), |sequence| Ok(Written::At(sequence)))
+    }
+
+    /// Nearly every write of a record is this one; `None`, with nothing written, where it needs a closer look.
+    #[inline]
+    fn put_record(&mut self, payload: &[u8]) -> Option<u64> {
+        if Some(payload.len()) != self.record_size || self.next.position >= self.limit || self.check_owner().is_err() {
+            return None;
         }
-        self.write_any(payload, timeout)
+        let sequence = self.next.sequence;
+        self.fill_slot(payload);
+        self.ring.mapping.hot().published.0.store_first(sequence);
+        Some(sequence)
     }
 
     #[inline(never)]
@@ -361,6 +374,8 @@ impl ExclusiveProducer {
 
     #[cold]
     fn wait_for_room(&mut self, end: u64, timeout: Option<Duration>) -> Result<Option<Obstacle>, RingError> {
+        // Those who are waited for may sleep over what was put there.
+        self.ring.mapping.wake();
         let mut waiting = std::mem::take(&mut self.waiting);
         let ring = self.ring.clone();
         let (forked, fence_epoch) = (!self.lock.is_ours(), self.fence_epoch);

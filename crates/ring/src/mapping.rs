@@ -395,6 +395,19 @@ impl Mapping {
         }
     }
 
+    /// As [`Mapping::wake`], of several rings.
+    #[inline]
+    pub fn wake_all<const COUNT: usize>(mappings: [&Self; COUNT]) {
+        if mappings.iter().any(|mapping| mapping.info.parking) {
+            std::sync::atomic::fence(Ordering::SeqCst);
+            for mapping in mappings {
+                if mapping.info.parking && mapping.bell().is_announced() {
+                    mapping.wake_sleepers();
+                }
+            }
+        }
+    }
+
     /// What sleepers are woken with.
     #[inline]
     pub fn bell(&self) -> Bell<'_, AtomicU32> {

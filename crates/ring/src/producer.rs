@@ -130,6 +130,26 @@ impl Producer {
         either!(&mut self.0, producer => producer.write(payload, Some(timeout)))
     }
 
+    /// As [`Producer::write_within`], but whoever sleeps may go on sleeping until [`Producer::wake_all`], which has to come before anything
+    /// that takes time: for who has more to write, here or on other rings. Whoever looks sees it at once. One of many producers of a ring
+    /// writes as ever.
+    ///
+    /// # Errors
+    /// Those of [`Producer::write_within`].
+    #[inline]
+    pub fn put_within(&mut self, payload: &[u8], timeout: Duration) -> Result<Written, RingError> {
+        match &mut self.0 {
+            Inner::Exclusive(producer) => producer.put(payload, Some(timeout)),
+            Inner::Shared(producer) => producer.write(payload, Some(timeout)),
+        }
+    }
+
+    /// Wakes who sleeps over what was put into these rings. One look for all: it waits for every store before it.
+    #[inline]
+    pub fn wake_all<const COUNT: usize>(producers: [&Self; COUNT]) {
+        Mapping::wake_all(producers.map(|producer| &*producer.ring().mapping));
+    }
+
     /// The next call goes on with the wait of the last one, which found no room: a consumer's patience is counted from the
     /// beginning of that. For who waits in slices for the same message; every other call has a wait of its own.
     pub fn go_on_waiting(&mut self) {
@@ -401,4 +421,68 @@ fn write_stamp(mapping: &Mapping, sequence: u64) {
     std::sync::atomic::fence(Ordering::Release);
     stamp.committed_ns.store(crate::wait::monotonic_ns(), Ordering::Relaxed);
     stamp.sequence.store(sequence, Ordering::Release);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::consumer::{ConsumerOptions, Read};
+    use crate::options::RingOptions;
+    use crate::wait::Wait;
+
+    fn ring() -> (tempfile::TempDir, Ring) {
+        let private = std::fs::Permissions::from_mode(0o700);
+        let directory = tempfile::Builder::new().permissions(private).tempdir_in("/dev/shm").unwrap();
+        let ring = Ring::create(directory.path().join("test.ring"), &RingOptions::slots(16, 8).parking(true)).unwrap();
+        (directory, ring)
+    }
+
+    /// How often sleepers of this ring were woken.
+    fn wakes(ring: &Ring) -> u32 {
+        ring.mapping.hot().wake.0.signal.load(Ordering::SeqCst)
+    }
+
+    #[test]
+    fn what_is_put_is_there_at_once_and_wakes_nobody_until_all_are_woken() {
+        let ((_one, one), (_other, other)) = (ring(), ring());
+        let mut consumer = one.consumer(&ConsumerOptions::named("a")).unwrap();
+        let (mut producer, mut second) = (one.producer().unwrap(), other.producer().unwrap());
+        // The first writes find out how much room there is.
+        producer.write(&[0; 16]).unwrap();
+        second.write(&[0; 16]).unwrap();
+        let before = (wakes(&one), wakes(&other));
+        one.mapping.announce_sleep();
+        other.mapping.announce_sleep();
+        assert_eq!(producer.put_within(&[1; 16], Duration::ZERO).unwrap(), Written::At(2));
+        assert_eq!(second.put_within(&[1; 16], Duration::ZERO).unwrap(), Written::At(2));
+        assert_eq!((wakes(&one), wakes(&other)), before);
+        let mut seen = Vec::new();
+        let read = consumer.poll(8, |sequence, payload| seen.push((sequence, payload[0]))).unwrap();
+        assert_eq!((read, seen), (Read::Messages(2), vec![(1, 0), (2, 1)]));
+        assert_eq!(one.published(), 2);
+        Producer::wake_all([&producer, &second]);
+        assert_eq!((wakes(&one), wakes(&other)), (before.0 + 1, before.1 + 1));
+        // Nobody sleeps any more.
+        Producer::wake_all([&producer, &second]);
+        assert_eq!((wakes(&one), wakes(&other)), (before.0 + 1, before.1 + 1));
+    }
+
+    /// Method: a reader that sleeps until it is woken gets a lap that was only put, because the next write finds no room.
+    #[test]
+    fn who_waits_for_room_has_woken_those_that_sleep_over_what_was_put() {
+        let (_directory, ring) = ring();
+        let mut consumer = ring.consumer(&ConsumerOptions::named("a").wait(Wait::Park)).unwrap();
+        let mut producer = ring.producer().unwrap();
+        producer.write(&[0; 16]).unwrap();
+        for _ in 1..8 {
+            assert!(matches!(producer.put_within(&[0; 16], Duration::ZERO), Ok(Written::At(_))));
+        }
+        let before = wakes(&ring);
+        ring.mapping.announce_sleep();
+        assert!(matches!(producer.put_within(&[0; 16], Duration::ZERO), Ok(Written::Full(_))));
+        assert_eq!(wakes(&ring), before + 1);
+        assert_eq!(consumer.poll(8, |_, _| {}).unwrap(), Read::Messages(8));
+    }
 }

@@ -31,6 +31,12 @@ impl<S: Word<u32>> Bell<'_, S> {
     #[inline]
     pub fn is_awaited(&self) -> bool {
         S::fence(Ordering::SeqCst);
+        self.is_announced()
+    }
+
+    /// The same, behind a full fence that stands behind all that was committed.
+    #[inline]
+    pub fn is_announced(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) != 0
     }
 
