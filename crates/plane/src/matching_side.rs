@@ -29,9 +29,11 @@ impl MatchingSide {
         shared: &VenueShared,
         mut made: impl FnMut(&Execution),
     ) {
-        let executions = &mut self.executions;
-        self.venue.apply(sequence, command, &mut |execution| {
-            executions.push(execution);
+        let Self { venue, executions, stages_every: every, .. } = self;
+        venue.apply(sequence, command, &mut |execution| {
+            if executions.push(execution) {
+                released(execution, *every, shared);
+            }
             made(execution);
         });
         self.applied = sequence;
@@ -66,11 +68,16 @@ pub(crate) fn publish_executions(
     shared: &VenueShared,
 ) -> Result<usize, PlaneError> {
     if executions.waits_for().is_none() {
+        executions.wake();
         return Ok(0);
     }
-    executions.publish(visibility.last(), |execution| {
-        if execution.source_index == 0 && every != 0 && execution.source_sequence.is_multiple_of(every) {
-            shared.record(VenueStage::JudgedReleased, execution.ts, now());
-        }
-    })
+    executions.publish(visibility.last(), |execution| released(execution, every, shared))
+}
+
+/// Times an execution that was published.
+#[inline]
+pub(crate) fn released(execution: &Execution, every: u64, shared: &VenueShared) {
+    if execution.source_index == 0 && every != 0 && execution.source_sequence.is_multiple_of(every) {
+        shared.record(VenueStage::JudgedReleased, execution.ts, now());
+    }
 }

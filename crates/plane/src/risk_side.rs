@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tidebook_feed::{BAR_DELAY_NS, BAR_INTERVALS_S};
 use tidebook_ring::{Producer, Written};
-use tidebook_risk::Risk;
+use tidebook_risk::{Decided, Risk};
 use tidebook_types::{Command, CommandKind, Execution, ExecutionKind, RiskEvent, Verdict};
 use zerocopy::IntoBytes;
 
@@ -67,9 +67,10 @@ impl RiskSide {
         self.risk.sequence()
     }
 
-    /// Judges the next command: its sequence on `orders`, and it as it is to be written there.
+    /// Judges the next command: its sequence on `orders`, it as it is to be written there, and what is to be [taken](Self::take) before
+    /// anything else is shown to risk.
     #[inline]
-    pub(crate) fn judge(&mut self, source_sequence: u64, command: &Command, ts: i64) -> (u64, Command) {
+    pub(crate) fn decide(&mut self, source_sequence: u64, command: &Command, ts: i64) -> (u64, Command, Decided) {
         let sequence = self.orders.published() + 1;
         let mut command = *command;
         let is_late = self.is_late(&command, ts);
@@ -79,19 +80,20 @@ impl RiskSide {
             head.ts = ts;
         }
         self.last_ts = ts;
-        let verdict = if is_late {
-            self.risk.refuse_late(sequence, &mut command);
-            Verdict::Rejected
-        } else {
-            self.risk.judge(sequence, &mut command)
-        };
-        match verdict {
+        let decided = if is_late { self.risk.decide_late(&mut command) } else { self.risk.decide(&mut command) };
+        match decided.verdict() {
             Verdict::Accepted => self.counts.accepted += 1,
             _ => self.counts.rejected += 1,
         }
         self.source_sequence = self.source_sequence.max(source_sequence);
+        (sequence, command, decided)
+    }
+
+    /// Takes in what was decided of the command, and tells what came of it.
+    #[inline]
+    pub(crate) fn take(&mut self, sequence: u64, command: &Command, decided: Decided) {
+        self.risk.take(sequence, command, decided);
         self.tell();
-        (sequence, command)
     }
 
     /// Whether a command waited so long that its sender cannot want it any more. Whoever wants to get out is never late, and of a command
@@ -123,6 +125,12 @@ impl RiskSide {
         Ok(matches!(self.orders.write_within(command.as_bytes(), ROOM_WAIT)?, Written::At(_)))
     }
 
+    /// The same; who sleeps over it is to be woken.
+    #[inline]
+    pub(crate) fn put(&mut self, command: &Command) -> Result<bool, PlaneError> {
+        Ok(matches!(self.orders.put_within(command.as_bytes(), ROOM_WAIT)?, Written::At(_)))
+    }
+
     /// Shows risk what was executed.
     #[inline]
     pub(crate) fn see(&mut self, execution: &Execution) {
@@ -141,7 +149,9 @@ impl RiskSide {
 
     #[inline]
     fn tell(&mut self) {
-        self.risk.events().iter().for_each(|event| self.events.push(event));
+        for event in self.risk.events() {
+            self.events.push(event);
+        }
     }
 }
 

@@ -70,6 +70,7 @@ impl VenueEngine {
             VenueDurability::Memory => open_in_memory(&options)?,
         };
         let Opened { channel, orders, orders_in, executions, events, replay, report, facts, made_anew, sizes } = opened;
+        let executions = executions.immediate(options.durability == VenueDurability::Memory);
         // Parts see their own orders alone: whether there is room for another is for risk to say, which sees all.
         if shards > 1 && sizes.risk.orders_max > sizes.venue.orders_max {
             let (risk, matching) = (sizes.risk.orders_max, sizes.venue.orders_max);

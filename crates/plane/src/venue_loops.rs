@@ -16,7 +16,7 @@ use crate::error::PlaneError;
 use crate::latency::now;
 use crate::matching_side::MatchingSide;
 use crate::order_input::OrderInput;
-use crate::release::Visibility;
+use crate::release::{QUIET_MAX, Visibility};
 use crate::risk_side::{RiskSide, Timers, VenueTime};
 use crate::turns::Turned;
 use crate::venue_status::{VenueShared, VenueStage};
@@ -214,7 +214,7 @@ impl Fused {
     }
 
     /// Judges a command and carries it out; false when a stop came before there was room for it on `orders`. Nothing may be judged after
-    /// that: risk has taken in a command that is nowhere, and the next would get its number.
+    /// that: the next would get its number.
     #[inline]
     fn one(
         &mut self,
@@ -223,8 +223,8 @@ impl Fused {
         command: &Command,
         ts: i64,
     ) -> Result<bool, PlaneError> {
-        let (sequence, judged) = self.risk.judge(source_sequence, command, ts);
-        while !self.risk.write(&judged)? {
+        let (sequence, judged, decided) = self.risk.decide(source_sequence, command, ts);
+        while !self.risk.put(&judged)? {
             if around.shared.is_stopping() {
                 around.shared.fail(NO_ROOM.to_owned());
                 return Ok(false);
@@ -234,8 +234,17 @@ impl Fused {
         around.judged(self.matching.stages_every, sequence, command.head.ts, ts);
         let Self { risk, matching, made, .. } = self;
         made.clear();
-        matching.apply(sequence, &judged, &around.shared, |execution| made.push(*execution));
+        matching.apply(sequence, &judged, &around.shared, |execution| {
+            made.push(*execution);
+            if made.len() == QUIET_MAX {
+                // This will take longer than the journal should wait for.
+                Producer::wake_all([&risk.orders]);
+            }
+        });
+        // What nobody waits for comes behind, and the stores that others wait for leave the core meanwhile; a wake-up takes longer than both.
+        risk.take(sequence, &judged, decided);
         made.iter().for_each(|execution| risk.see(execution));
+        matching.executions.wake_with(&risk.orders);
         Ok(true)
     }
 
@@ -368,14 +377,18 @@ impl RiskThread {
         command: &Command,
         ts: i64,
     ) -> Result<bool, PlaneError> {
-        let (sequence, judged) = self.risk.judge(source_sequence, command, ts);
-        while !self.risk.write(&judged)? {
+        let (sequence, judged, decided) = self.risk.decide(source_sequence, command, ts);
+        // Matching may have it before risk has done with it; risk sees nothing else in between.
+        let mut is_written = self.risk.write(&judged)?;
+        self.risk.take(sequence, &judged, decided);
+        while !is_written {
             if around.shared.is_stopping() || around.shared.has_failed() {
                 around.shared.fail(NO_ROOM.to_owned());
                 return Ok(false);
             }
             self.see()?;
             self.publish(around)?;
+            is_written = self.risk.write(&judged)?;
         }
         around.judged(self.stages_every, sequence, command.head.ts, ts);
         Ok(true)

@@ -146,7 +146,9 @@ fn take_up<T: crate::release::Derived>(
         }
     };
     let mut release = Release::new(producer);
-    waiting.iter().for_each(|record| release.push(record));
+    for record in &waiting {
+        release.push(record);
+    }
     Ok(release)
 }
 

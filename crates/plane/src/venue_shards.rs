@@ -15,7 +15,7 @@ use zerocopy::FromBytes;
 
 use crate::error::PlaneError;
 use crate::latency::now;
-use crate::matching_side::publish_executions;
+use crate::matching_side::{publish_executions, released};
 use crate::order_input::OrderInput;
 use crate::release::Release;
 use crate::venue_loops::{STOP_WAIT, Surroundings, hand_over};
@@ -183,7 +183,9 @@ impl MergeThread {
         let Self { merge, executions, back, made, stages_every: every, .. } = self;
         made.clear();
         merge.merge(&mut |execution| {
-            executions.push(execution);
+            if executions.push(execution) {
+                released(execution, *every, &around.shared);
+            }
             made.push(*execution);
             if *every != 0 && execution.source_index == 0 && execution.source_sequence.is_multiple_of(*every) {
                 around.shared.record(VenueStage::JudgedMatched, execution.ts, now());

@@ -22,6 +22,6 @@ mod throttle;
 pub use ledger::{LEDGER_EXP, LEDGER_MAX};
 pub use portfolio::{Balance, Fraction, Holding, Portfolio};
 pub use replay::{Difference, Replay, Told, saved_matching};
-pub use risk::{Risk, RiskOptions};
+pub use risk::{Decided, Risk, RiskOptions};
 pub use shortfall::Shortfall;
 pub use tidebook_types::Matching;

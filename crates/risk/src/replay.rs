@@ -137,7 +137,8 @@ impl<M: Matching> Replay<M> {
             (again.head.verdict, again.head.reason, again.head.executions_seen) = (Verdict::None.code(), 0, 0);
             if (command.head.verdict, command.head.reason) == (Verdict::Rejected.code(), Reason::Late.code()) {
                 // When it was sent is not journaled.
-                self.risk.refuse_late(sequence, &mut again);
+                let decided = self.risk.decide_late(&mut again);
+                self.risk.take(sequence, &again, decided);
             } else {
                 self.risk.judge(sequence, &mut again);
             }

@@ -62,6 +62,19 @@ pub struct Risk {
     pub(crate) picked: Vec<u32>,
 }
 
+/// What was decided of a command, with what the checks found where it is accepted.
+#[derive(Debug, Clone, Copy)]
+#[must_use = "what was decided is to be taken in"]
+pub struct Decided(Option<Checked>);
+
+impl Decided {
+    /// Its verdict.
+    #[inline]
+    pub const fn verdict(&self) -> Verdict {
+        if self.0.is_some() { Verdict::Accepted } else { Verdict::Rejected }
+    }
+}
+
 /// Entries that are allocated at the start; tables grow when they are needed larger.
 const CAPACITY_MAX: usize = 1 << 12;
 
@@ -97,32 +110,42 @@ impl Risk {
     ///
     /// What it told is in [`Self::events`] until the next call of any kind; a command that has to follow is in [`Self::follow_up`].
     pub fn judge(&mut self, sequence: u64, command: &mut Command) -> Verdict {
+        let decided = self.decide(command);
+        self.take(sequence, command, decided);
+        decided.verdict()
+    }
+
+    /// Judges a command, fills in what risk says of it, and changes nothing: [`Self::take`] has to follow before anything else does.
+    #[inline]
+    pub fn decide(&self, command: &mut Command) -> Decided {
         command.head.ts = command.head.ts.max(self.ts);
         command.head.executions_seen = self.executions_seen;
         let checked = self.check(command);
-        let verdict = match &checked {
+        command.head.reason = match &checked {
             Ok(checked) => {
                 checked.filled().put_into(command);
-                command.head.reason = Reason::None.code();
-                Verdict::Accepted
+                Reason::None.code()
             }
-            Err(reason) => {
-                command.head.reason = reason.code();
-                Verdict::Rejected
-            }
+            Err(reason) => reason.code(),
         };
-        command.head.verdict = verdict.code();
-        self.take_in(sequence, command, checked.ok());
-        verdict
+        let decided = Decided(checked.ok());
+        command.head.verdict = decided.verdict().code();
+        decided
     }
 
-    /// Refuses a command that is to have `sequence` on `orders`, for a reason that is not one of the rules: they know nothing of when it was
-    /// sent. It changes nothing but the time, and takes no token.
-    pub fn refuse_late(&mut self, sequence: u64, command: &mut Command) {
+    /// As [`Self::decide`], refuses a command for a reason that is not one of the rules: they know nothing of when it was sent. It is to change
+    /// nothing but the time, and to take no token.
+    pub fn decide_late(&self, command: &mut Command) -> Decided {
         command.head.ts = command.head.ts.max(self.ts);
         command.head.executions_seen = self.executions_seen;
         (command.head.verdict, command.head.reason) = (Verdict::Rejected.code(), Reason::Late.code());
-        self.replay(sequence, command);
+        Decided(None)
+    }
+
+    /// Takes in the command that was decided last, with `sequence` on `orders`. What it told is in [`Self::events`].
+    #[inline]
+    pub fn take(&mut self, sequence: u64, command: &Command, decided: Decided) {
+        self.take_in(sequence, command, decided.0);
     }
 
     /// Takes in a command of `orders` with the verdict that it has, whatever the rules would say of it now.
