@@ -28,6 +28,10 @@ pub(crate) const STOP_WAIT: Duration = Duration::from_secs(30);
 /// How long a write back to risk waits before others are looked at.
 const BACK_WAIT: Duration = Duration::from_millis(1);
 
+/// How long a thread that is about to be parked goes on looking: as long as it takes to be woken, so whatever comes, no more than twice what was
+/// needed is spent on waiting.
+const LOOKS: Duration = Duration::from_micros(10);
+
 /// What both threads have.
 #[derive(Clone)]
 pub(crate) struct Surroundings {
@@ -50,8 +54,15 @@ impl Surroundings {
         self.check_journal()?;
         let timer = until_timer.map_or(STOP_INTERVAL, |ns| Duration::from_nanos(ns.unsigned_abs()));
         let durable = durable.map(|sequence| (&self.visibility.orders, sequence));
-        let timeout = Some(timer.min(STOP_INTERVAL));
-        wait_any_or_durable(consumers, |consumer| Some(&mut **consumer), durable, self.wait, timeout)?;
+        let timeout = timer.min(STOP_INTERVAL);
+        let mut wait_for = |wait, timeout| {
+            wait_any_or_durable(consumers, |consumer| Some(&mut **consumer), durable, wait, Some(timeout))
+        };
+        // What waits for the disk waits for threads that may have this core.
+        let looks = self.wait == Wait::Park && durable.is_none();
+        if !looks || !wait_for(Wait::Spin, LOOKS.min(timeout))? {
+            wait_for(self.wait, timeout)?;
+        }
         Ok(())
     }
 
