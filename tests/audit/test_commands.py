@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import text
 
 from tests.audit.market import ALICE, BOB, Market, stream, write
+from tidebook import venue
 from tidebook.audit import AuditEngine, Database, open_database, rebuild
 from tidebook.cli import boundary, build_app
 from tidebook.errors import JournalCompactedError
 from tidebook.node.presence import owning
 from tidebook.persistence import compact
-from tidebook.venue import Side
+from tidebook.venue import OrderType, Side, TimeInForce
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,6 +95,41 @@ def test_accounts_and_instruments_go_by_the_names_that_the_venue_has(
     assert line.split()[-3:] == ["0.500", "1.000", "1.0"]
     refused = tidebook("fills", "--account", "alise", "--data", data)
     assert (refused.returncode, "did you mean alice?" in refused.stderr) == (2, True)
+
+
+def test_order_tells_the_terms_that_it_had_and_those_that_a_replace_gave_it(tidebook: Tidebook, tmp_path: Path) -> None:
+    market = Market()
+    market.place(ALICE, Side.BUY, 10_000, 1_000)
+    until = market.now + 3_600 * 1_000_000_000
+    stop = market.place(
+        BOB,
+        Side.SELL,
+        0,
+        500,
+        order_type=OrderType.STOP,
+        trigger_price=9_500,
+        time_in_force=TimeInForce.GTD,
+        expire_ts=until,
+    )
+    market.do(venue.replace(BOB, 1, stop, trigger_price=9_400, size=500, expire_ts=until))
+    by_amount = market.place(BOB, Side.SELL, 9_000, 0, order_type=OrderType.MARKET, amount=1_234)
+    market.write(tmp_path / "journal/orders")
+    follow(tmp_path, "", market.venue.sequence)
+    lines = [
+        re.sub(r" +", " ", line).strip() for line in tidebook("order", stop, "--data", tmp_path).stdout.splitlines()
+    ]
+    end = datetime.fromtimestamp(until / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+    assert lines[0].startswith(
+        f"order {stop} of account {BOB}, 1.LOCAL: sell 0.500, stop gtd, trigger 95.00, until {end}"
+    )
+    assert any("placed: accepted" in line and f"trigger 95.00, until {end}" in line for line in lines), lines
+    assert any("replace: accepted" in line and f"trigger 94.00, until {end}" in line for line in lines), lines
+    told = tidebook("order", by_amount, "--data", tmp_path).stdout
+    assert "sell for 12.34, market ioc" in told
+    assert "for 12.34" in told.splitlines()[3]
+    since = datetime.fromtimestamp(market.now / 1e9, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
+    assert json.loads(tidebook("fills", "--until", since, "--data", tmp_path, "--json").stdout)["fills"] == []
+    assert len(json.loads(tidebook("fills", "--since", since, "--data", tmp_path, "--json").stdout)["fills"]) == 2
 
 
 def test_order_tells_a_life_in_decimals(tidebook: Tidebook, traded: tuple[Path, int]) -> None:

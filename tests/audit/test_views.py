@@ -10,7 +10,7 @@ from tests.audit.market import ALICE, BOB, BTC_USD, CAROL, DAVE, START, Market, 
 from tidebook import venue
 from tidebook.audit import Database, view
 from tidebook.errors import QueryError
-from tidebook.venue import SelfTrade, Side, TimeInForce
+from tidebook.venue import OrderFlag, SelfTrade, Side, TimeInForce
 
 
 def quiet(seed_orders: int = 40) -> Market:
@@ -36,6 +36,8 @@ def test_cancels_per_fill_are_counted_by_account_and_window(database: Database) 
         order = market.place(BOB, Side.BUY, 9_000, 10, after_s=1)
         market.cancel(BOB, order, after_s=1)
     market.place(ALICE, Side.SELL, 9_900, 10)
+    # Accepted by risk, and refused by matching: nothing was placed.
+    market.place(BOB, Side.BUY, 9_900, 10, flags=OrderFlag.POST_ONLY)
     market.place(BOB, Side.BUY, 9_900, 10, time_in_force=TimeInForce.IOC)
     market.add_to(database)
     lines = view(database, "cancels_per_fill", account=BOB)

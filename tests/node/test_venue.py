@@ -16,6 +16,7 @@ from websockets.sync.client import connect
 import tidebook as tb
 from tests.node.test_live import get, node, wait_for
 from tests.node.test_live import rings as rings
+from tidebook.cli import boundary, build_app
 from tidebook.errors import OrderEntryError
 from tidebook.venue import COMMAND, ExecutionKind, Reason, Side, Verdict, cancel, place
 
@@ -97,6 +98,67 @@ def test_a_newcomer_has_an_order_by_two_commands_and_finds_it_after_a_restart_wi
         tidebook("venue", "kill", "--revive", data=data)
         tidebook("venue", "place", "alice", "BTC-USD.LOCAL", "buy", "1", "1", data=data)
     assert "no node runs on" in tidebook("venue", "status", data=data, code=1)
+
+
+def test_an_operator_lists_opens_and_pays_in_and_a_trader_has_every_type_of_order_by_command(
+    tmp_path: Path, rings: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "data"
+
+    def run(*words: str, code: int = 0) -> str:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            boundary.run(build_app(), ["venue", *words, "--data", str(data)])
+        shown = capfd.readouterr()
+        assert ended.value.code == code, shown.err
+        return shown.err if code else shown.out
+
+    def venue(*words: str) -> Any:
+        return json.loads(run(*words, "--json"))
+
+    def placed(*words: str) -> Any:
+        order = venue("place", "carol", "ETH-USD.LOCAL", "sell", *words)["order"]
+        return order["type"], order["state"], order
+
+    with node(data, rings, *OPTIONS):
+        bounds = ("--reference-price", "2000", "--band-ppm", "100000", "--maker-ppm", "-50", "--taker-ppm", "300")
+        venue("list-instrument", "ETH-USD.LOCAL", "ETH", "USD", "--tick", "0.05", "--lot", "0.01", *bounds)
+        venue("session", "ETH-USD.LOCAL", "continuous")
+        for account in ("carol", "dave"):
+            venue("open-account", account)
+            venue("transfer", account, "USD", "100000")
+            venue("transfer", account, "ETH", "25")
+        venue("transfer", "carol", "ETH", "-5")
+        assert placed("1", "--trigger-price", "1950")[:2] == ("stop", "waiting")
+        assert placed("1", "1940", "--trigger-price", "1950")[:2] == ("stop_limit", "waiting")
+        assert placed("1", "--offset", "5")[:2] == ("trailing_stop", "waiting")
+        assert placed("1", "--peg", "primary", "--offset", "1")[:2] == ("pegged", "open")
+        *_, iceberg = placed(
+            "2", "2010", "--display-size", "0.5", "--expires", "2100-01-01T00:00", "--client-order-id", "ice"
+        )
+        assert (iceberg["display_size"], iceberg["expire_ts"], iceberg["time_in_force"]) == (
+            "0.50",
+            4_102_444_800_000_000,
+            "gtd",
+        )
+        pair = venue("place-pair", "carol", "ETH-USD.LOCAL", "sell", "1", "2100", "1900")
+        assert pair["linked"]["linked_order_id"] == pair["order"]["order_id"]
+        moved = venue("replace", "carol", "--client-order-id", "ice", "--price", "2005")["order"]
+        assert (moved["order_id"], moved["price"], moved["size"]) == (iceberg["order_id"], "2005.00", "2.00")
+        assert "nothing is to be changed" in run("replace", "carol", str(iceberg["order_id"]), code=2)
+        bought = venue("place", "dave", "ETH-USD.LOCAL", "buy", "--amount", "100.25")["order"]
+        assert (bought["filled"], bought["average_price"]) == ("0.05", "2005")
+        (fill,) = venue("fills", "dave")["fills"]
+        assert (fill["order_id"], fill["price"], fill["size"]) == (bought["order_id"], "2005.00", "0.05")
+        (position,) = venue("positions", "carol")["positions"]
+        assert (position["position"], position["instrument"]) == ("-0.05", "ETH-USD.LOCAL")
+        (carol,) = (one for one in venue("accounts")["accounts"] if one["account"] == "carol")
+        assert [of["balance"] for of in carol["balances"] if of["asset"] == "ETH"] == ["19.95"]
+        monkeypatch.setenv("COLUMNS", "200")
+        shown = run("orders", "carol")
+    (stop,) = (line for line in shown.splitlines() if " stop " in line and "or " not in line)
+    assert "trigger 1950.00" in stop
+    assert "shows 0.50, until 2100-01-01 00:00:00.000" in shown
 
 
 def test_a_node_whose_engines_take_turns_in_one_thread_trades_and_tells_market_data(

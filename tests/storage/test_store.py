@@ -259,6 +259,10 @@ def test_a_listing_of_the_directory_gives_other_tools_the_same_rows(root: Path, 
             {"type": "trades", "symbols": "BTCUSD.BINANCE"},
             "unknown symbol 'BTCUSD.BINANCE'; did you mean 'BTCUSDT.BINANCE'?",
         ),
+        (
+            {"type": "trades", "symbols": "BTC-USD.LOCAL"},
+            "BTC-USD.LOCAL: the node's own venue is not stored as tables; its trades are in the audit trail",
+        ),
         ({"type": "trades", "columns": ["prize"]}, "unknown column 'prize'; did you mean 'price'?"),
         ({"type": "trades", "start": "yesterday"}, "start is 'yesterday', which is no time"),
         (

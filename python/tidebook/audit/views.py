@@ -20,32 +20,36 @@ _NO_WORD = "CAST(NULL AS TEXT)"
 
 def order_life() -> str:
     """Everything that an order was asked to be, what happened to it and how it ended, one line each; sort by its first three columns."""
+    no_terms = ", ".join([_NO_NUMBER] * 5)
     return f"""
 SELECT sequence, -1 AS source_index, 0 AS step, order_id, ts, account, 'placed' AS event, verdict AS outcome, reason, side,
-       price, COALESCE(size, amount) AS size, {_NO_NUMBER} AS remaining, {_NO_WORD} AS liquidity, {_NO_NUMBER} AS fee,
-       {_NO_NUMBER} AS counter_order_id, {_NO_NUMBER} AS counter_account, {_NO_NUMBER} AS execution
+       price, size, {_NO_NUMBER} AS remaining, {_NO_WORD} AS liquidity, {_NO_NUMBER} AS fee,
+       {_NO_NUMBER} AS counter_order_id, {_NO_NUMBER} AS counter_account, {_NO_NUMBER} AS execution,
+       amount, trigger_price, display_size, price_offset, expire_ts
 FROM orders
 UNION ALL
 SELECT sequence, -1, 0, order_id, ts, account, kind, verdict, reason, side, price, size,
-       {_NO_NUMBER}, {_NO_WORD}, {_NO_NUMBER}, {_NO_NUMBER}, {_NO_NUMBER}, {_NO_NUMBER}
+       {_NO_NUMBER}, {_NO_WORD}, {_NO_NUMBER}, {_NO_NUMBER}, {_NO_NUMBER}, {_NO_NUMBER},
+       {_NO_NUMBER}, trigger_price, display_size, price_offset, expire_ts
 FROM commands WHERE order_id IS NOT NULL AND kind IN ('replace', 'cancel')
 UNION ALL
 SELECT sequence, source_index, 1, order_id, ts, account, kind, {_NO_WORD}, reason, side, price, size,
-       remaining, {_NO_WORD}, {_NO_NUMBER}, {_NO_NUMBER}, {_NO_NUMBER}, execution
+       remaining, {_NO_WORD}, {_NO_NUMBER}, {_NO_NUMBER}, {_NO_NUMBER}, execution, {no_terms}
 FROM events WHERE order_id IS NOT NULL
 UNION ALL
 SELECT sequence, source_index, 1, order_id, ts, account, 'fill', {_NO_WORD}, {_NO_WORD}, side, price, size,
-       remaining, liquidity, fee, counter_order_id, counter_account, execution
+       remaining, liquidity, fee, counter_order_id, counter_account, execution, {no_terms}
 FROM fills
 UNION ALL
 SELECT sequence, source_index, 2, order_id, ts, account, 'ended', how, reason, side, price, size,
-       {_NO_NUMBER}, {_NO_WORD}, {_NO_NUMBER}, {_NO_NUMBER}, {_NO_NUMBER}, execution
+       {_NO_NUMBER}, {_NO_WORD}, {_NO_NUMBER}, {_NO_NUMBER}, {_NO_NUMBER}, execution, {no_terms}
 FROM endings"""
 
 
 def cancels_per_fill(window_s: int = 60) -> str:
     """Of each account, instrument and window of time: orders placed, replaced, cancelled on request, fills, and cancels for each fill.
 
+    Placed are those that neither risk nor matching refused.
     `cancels_per_fill` is NULL where nothing was filled. Cancels are those that the account asked for, one by one or together, and what
     its disconnect or dead man's switch took; what the venue ended by itself (IOC, expiry, self-trade prevention) is none.
     """
@@ -57,7 +61,8 @@ SELECT account, instrument_id, window_ts, SUM(placed) AS placed, SUM(replaced) A
 FROM (
     SELECT account, instrument_id, {window} AS window_ts, 1 AS placed, 0 AS replaced, 0 AS cancelled, 0 AS fills,
            0 AS filled_size, 0 AS cancelled_size
-    FROM orders WHERE verdict = 'accepted'
+    FROM orders WHERE verdict = 'accepted' AND NOT EXISTS
+         (SELECT 1 FROM endings WHERE endings.order_id = orders.order_id AND endings.how = 'refused')
     UNION ALL
     SELECT account, instrument_id, {window}, 0, 1, 0, 0, 0, 0 FROM events WHERE kind = 'replaced'
     UNION ALL

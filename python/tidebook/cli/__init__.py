@@ -152,6 +152,10 @@ COMMANDS = {
         "tidebook.cli.venue.orders:cancel",
         "Cancel an order at the running node's own venue, or all of an account.",
     ),
+    "venue fills": (
+        "tidebook.cli.venue.lists:fills",
+        "List the newest fills of an account.",
+    ),
     "venue init": (
         "tidebook.cli.venue.init:init",
         "List an instrument and open two accounts at the running node's own venue, to begin with; what is there stays.",
@@ -164,6 +168,14 @@ COMMANDS = {
         "tidebook.cli.venue.orders:kill",
         "Switch trading of an account, or of all, off: no order any more, all open ones cancelled; --revive switches it on.",
     ),
+    "venue list-instrument": (
+        "tidebook.cli.venue.operators:list_instrument",
+        "List an instrument at the running node's own venue, or change one.",
+    ),
+    "venue open-account": (
+        "tidebook.cli.venue.operators:open_account",
+        "Open an account at the running node's own venue, or change one.",
+    ),
     "venue orders": (
         "tidebook.cli.venue.lists:orders",
         "List the open orders of an account, or those that have ended.",
@@ -172,9 +184,29 @@ COMMANDS = {
         "tidebook.cli.venue.orders:place",
         "Place an order at the running node's own venue, and say what became of it.",
     ),
+    "venue place-pair": (
+        "tidebook.cli.venue.orders:place_pair",
+        "Place a limit order and a stop of which one cancels the other.",
+    ),
+    "venue positions": (
+        "tidebook.cli.venue.lists:positions",
+        "List what an account holds by trading, at which cost, and what that is worth.",
+    ),
+    "venue replace": (
+        "tidebook.cli.venue.orders:replace",
+        "Change an open order at the running node's own venue.",
+    ),
+    "venue session": (
+        "tidebook.cli.venue.operators:session",
+        "Put an instrument of the running node's own venue into another session.",
+    ),
     "venue status": (
         "tidebook.cli.venue.status:status",
         "Say how the running node's own venue does: commands, orders, accounts, what waits.",
+    ),
+    "venue transfer": (
+        "tidebook.cli.venue.operators:transfer",
+        "Put an asset into an account of the running node's own venue, or take it out.",
     ),
     "version": ("tidebook.cli.version:version", "Show the versions of Tidebook, Python and every record layout."),
 }

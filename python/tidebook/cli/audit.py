@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from tidebook.cli.inputs import data_directory
+from tidebook.cli.inputs import data_directory, nanoseconds
 from tidebook.cli.output import Json, console, counted, print_json
 from tidebook.cli.shown import Column, table
 from tidebook.errors import UsageError
@@ -62,6 +62,8 @@ def fills(
     *,
     account: str | None = None,
     instrument: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
     limit: Annotated[int, Parameter(name=["-n", "--limit"])] = 50,
     data: Path | None = None,
     url: str | None = None,
@@ -75,6 +77,10 @@ def fills(
         Only those of this account, by its name or number.
     instrument
         Only those of this instrument, such as `BTC-USD.LOCAL`, or its number.
+    since
+        Only those from this time on, as 2026-11-30T09:00; UTC unless it says its zone.
+    until
+        Only those before this time.
     limit
         How many.
     data
@@ -88,7 +94,14 @@ def fills(
     database, names = _database(data, url), _names(data)
     number = None if account is None else names.account_number(account)
     instrument_id = None if instrument is None else names.instrument_number(instrument)
-    found = newest(database, account=number, instrument_id=instrument_id, limit=limit)
+    found = newest(
+        database,
+        account=number,
+        instrument_id=instrument_id,
+        from_ts=None if since is None else nanoseconds(since),
+        to_ts=None if until is None else nanoseconds(until),
+        limit=limit,
+    )
     if json:
         print_json({"fills": found})
         return
@@ -259,6 +272,7 @@ _STEPS = (
     Column("size"),
     Column("left"),
     Column("fee", if_used=True),
+    Column("terms", right=False, if_used=True, give_up=1),
     Column("with", right=False, if_used=True),
     Column("why", right=False, if_used=True),
 )
@@ -310,11 +324,30 @@ def _numbers(given: Sequence[str]) -> dict[str, int]:
 
 def _headline(order: dict[str, Any], scale: Scale, names: Names) -> str:
     size = f"{scale.size(order['size']):f}" if order["size"] is not None else f"for {scale.price(order['amount']):f}"
-    price = f" at {scale.price(order['price']):f}" if order["price"] is not None else ""
+    limited = order["order_type"] in ("limit", "stop_limit")
+    price = f" at {scale.price(order['price']):f}" if limited and order["price"] is not None else ""
     name = f" ({order['client_order_id']})" if order["client_order_id"] else ""
     what = f"{order['side']} {size}{price}, {order['order_type']} {order['time_in_force']}".replace("_", " ")
+    said = [what, *_terms(order, scale)]
+    if not limited and order["price"] is not None:
+        said.append(f"worst price {scale.price(order['price']):f}")
+    said += [f"pegged to {order['peg']}"] if order["peg"] else []
+    said += [order["flags"].replace(" ", ", ").replace("_", " ")] if order["flags"] else []
     owner, instrument = names.account(order["account"]), names.instrument(order["instrument_id"])
-    return f"order {order['order_id']}{name} of account {owner}, {instrument}: {what}"
+    return f"order {order['order_id']}{name} of account {owner}, {instrument}: {', '.join(said)}"
+
+
+def _terms(row: dict[str, Any], scale: Scale) -> list[str]:
+    """What an order, or a replace, says beyond price and size."""
+    said = []
+    for column, word, of in (
+        ("trigger_price", "trigger", scale.price),
+        ("price_offset", "offset", scale.price),
+        ("display_size", "shows", scale.size),
+    ):
+        if row[column] is not None:
+            said.append(f"{word} {of(row[column]):f}")
+    return [*said, *([f"until {_time(row['expire_ts'])}"] if row["expire_ts"] else [])]
 
 
 def _step(step: dict[str, Any], scale: Scale, names: Names) -> list[str]:
@@ -328,9 +361,14 @@ def _step(step: dict[str, Any], scale: Scale, names: Names) -> list[str]:
     if step["counter_order_id"] is not None:
         partner = f"{step['counter_order_id']} of {names.account(step['counter_account'])}"
     price, size, left = scale.price(step["price"]), scale.size(step["size"]), scale.size(step["remaining"])
-    fee = scale.price(step["fee"])
-    numbers = ["" if value is None else f"{value:f}" for value in (price, size, left, fee)]
-    return [_time(step["ts"]), str(step["sequence"]), what, *numbers, partner, (step["reason"] or "").replace("_", " ")]
+    numbers = ["" if value is None else f"{value:f}" for value in (price, size, left)]
+    if step["event"] == "rejected":  # of an order that matching never had
+        numbers = ["", "", ""]
+    if step["amount"] is not None:
+        numbers[1] = f"for {scale.price(step['amount']):f}"
+    fee = "" if step["fee"] is None else f"{scale.price(step['fee']):f}"
+    why = (step["reason"] or "").replace("_", " ")
+    return [_time(step["ts"]), str(step["sequence"]), what, *numbers, fee, ", ".join(_terms(step, scale)), partner, why]
 
 
 def _cell(name: str, value: object, scale: Scale, names: Names) -> str:

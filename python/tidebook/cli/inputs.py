@@ -6,7 +6,7 @@ import shutil
 import sys
 import tempfile
 from contextlib import contextmanager
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,6 +26,13 @@ RecordingFile = Annotated[Path, Parameter(allow_leading_hyphen=True)]
 
 # `--date`, which means the same for every command that takes recordings.
 RecordingDay = date | None
+
+
+def nanoseconds(time: datetime) -> int:
+    """Since 1970 UTC, exact to the microsecond that it has; a time that does not say its zone is UTC."""
+    known = time if time.tzinfo else time.replace(tzinfo=UTC)
+    since = known - datetime(1970, 1, 1, tzinfo=UTC)
+    return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1_000
 
 
 def data_directory(data: Path | None) -> Path:

@@ -35,6 +35,9 @@ from tidebook.storage.whole import require_sizes, require_whole
 if TYPE_CHECKING:
     import duckdb
 
+_OWN_VENUE = ".LOCAL"
+"""What names of the node's own venue end with, of which nothing is ever stored here."""
+
 
 class Verification(msgspec.Struct, frozen=True, kw_only=True):
     """Result of reading a whole store against its manifest."""
@@ -326,8 +329,19 @@ def _stored_symbol(symbol: str, known: set[str]) -> str:
         return symbol
     same = [name for name in known if name.casefold() == symbol.casefold()]
     if len(same) != 1:
-        raise _unknown("symbol", symbol, known)
+        raise _own(symbol) if symbol.upper().endswith(_OWN_VENUE) else _unknown("symbol", symbol, known)
     return same[0]
+
+
+def _own(symbol: str) -> QueryError:
+    """The node's own venue has no tables: its journal has all of it, and what is nearly its name is another's market."""
+    return QueryError(
+        f"{symbol}: the node's own venue is not stored as tables; its trades are in the audit trail (`tidebook audit fills`, "
+        "tidebook.audit.fills), its books in `tidebook.Venue.open` of the node's journal `orders`, live ones on `md.*`",
+        kind="symbol",
+        value=symbol,
+        nearest=None,
+    )
 
 
 def _unknown(kind: str, value: str, known: Collection[str]) -> QueryError:

@@ -42,6 +42,15 @@ SIZE_MAX_DEFAULT = 1 << 40
 
 _NO_ID = bytes(16)
 _CODES = {"i1": "b", "u1": "B", "i4": "i", "u4": "I", "i8": "q", "u8": "Q"}
+_WORDS = {
+    "side": Side,
+    "order_type": OrderType,
+    "time_in_force": TimeInForce,
+    "self_trade": SelfTrade,
+    "peg": Peg,
+    "session": Session,
+    "band_action": BandAction,
+}
 _SPARE = {"source_sequence", "executions_seen", "verdict", "reason", "reserved"}
 
 
@@ -108,11 +117,11 @@ def _refusal(kind: CommandKind, fields: dict[str, str], values: dict[str, Any]) 
             signed = code.islower()
             low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
             expected = f"an integer from {low} to {high}"
-            hint = (
-                "; `units()` makes integers of decimals"
-                if isinstance(value, (float, str)) or hasattr(value, "as_tuple")
-                else ""
-            )
+            hint = ""
+            if name in _WORDS:
+                hint = f"; {', '.join(f'{word.__class__.__name__}.{word.name}' for word in _WORDS[name])}"
+            elif isinstance(value, (float, str)) or hasattr(value, "as_tuple"):
+                hint = "; `units()` makes integers of decimals"
             return CommandError(
                 f"{kind.name.lower()}: {name} cannot hold {value!r}: it takes {expected}{hint}",
                 field=name,

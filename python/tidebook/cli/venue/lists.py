@@ -1,9 +1,12 @@
-"""`tidebook venue instruments`, `accounts`, `orders`: what is at the node's own venue."""
+"""`tidebook venue instruments`, `accounts`, `orders`, `fills`, `positions`: what is at the node's own venue."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path  # noqa: TC003 - cyclopts reads annotations
-from typing import Any
+from typing import Annotated, Any
+
+from cyclopts import Parameter
 
 from tidebook.cli.output import Json, console, print_json
 from tidebook.cli.shown import Column, plain, table
@@ -34,7 +37,28 @@ _ORDERS = (
     Column("size"),
     Column("filled"),
     Column("average", if_used=True, give_up=3),
+    Column("terms", right=False, if_used=True, give_up=4),
     Column("state", right=False),
+)
+_FILLS = (
+    Column("time", right=False),
+    Column("trade", give_up=2),
+    Column("order"),
+    Column("client id", right=False, if_used=True, give_up=1),
+    Column("instrument", right=False),
+    Column("side", right=False),
+    Column("price"),
+    Column("size"),
+    Column("fee"),
+    Column("as", right=False, give_up=3),
+)
+_POSITIONS = (
+    Column("instrument", right=False),
+    Column("position"),
+    Column("average"),
+    Column("realised"),
+    Column("unrealised"),
+    Column("fees", give_up=1),
 )
 
 
@@ -114,20 +138,93 @@ def orders(
     _print(_ORDERS, [order_row(one) for one in found], f"{account} has no {'ended' if ended else 'open'} orders")
 
 
+def fills(
+    account: str,
+    *,
+    instrument: str | None = None,
+    limit: Annotated[int, Parameter(name=["-n", "--limit"])] = 50,
+    data: Path | None = None,
+    json: Json = False,
+) -> None:
+    """List the newest fills of an account; `tidebook audit fills` has older ones.
+
+    Parameters
+    ----------
+    account
+        Its name.
+    instrument
+        Of this one alone, such as BTC-USD.LOCAL.
+    limit
+        How many.
+    data
+        Data directory of the node; default: the setting `data_directory`.
+    """
+    found = node_api(data).get("accounts", account, "fills", instrument=instrument, limit=limit)
+    if json:
+        print_json({"account": account, "fills": found})
+        return
+    rows = [
+        [
+            _time(one["ts"]),
+            str(one["trade_id"]),
+            str(one["order_id"]),
+            plain(one["client_order_id"] or ""),
+            plain(one["instrument"]),
+            *(one[name] for name in ("side", "price", "size", "fee", "liquidity")),
+        ]
+        for one in found
+    ]
+    _print(_FILLS, rows, f"{account} has no fills")
+
+
+def positions(account: str, *, data: Path | None = None, json: Json = False) -> None:
+    """List what an account holds by trading, at which cost, and what that is worth at the last trade.
+
+    Parameters
+    ----------
+    account
+        Its name.
+    data
+        Data directory of the node; default: the setting `data_directory`.
+    """
+    found = node_api(data).get("accounts", account, "positions")
+    if json:
+        print_json({"account": account, "positions": found})
+        return
+    names = ("position", "average_price", "realised", "unrealised", "fees")
+    rows = [[plain(one["instrument"]), *(_text(one[name]) for name in names)] for one in found]
+    _print(_POSITIONS, rows, f"{account} has traded nothing")
+
+
 def order_row(order: dict[str, Any]) -> list[str]:
     """An order as a line."""
+    limited = order["type"] in ("limit", "stop_limit")
     return [
         str(order["order_id"]),
         plain(order["client_order_id"] or ""),
         plain(order["instrument"]),
         order["side"],
         order["type"],
-        _text(order["price"]) or "any",
+        _text(order["price"]) if limited else "",
         _text(order["size"]) or f"for {order['amount']}",
         order["filled"],
         _text(order["average_price"]),
+        ", ".join(_terms(order, limited=limited)),
         order["state"] + (f": {order['reason']}" if order["reason"] else ""),
     ]
+
+
+def _terms(order: dict[str, Any], *, limited: bool) -> list[str]:
+    """What an order says beyond price and size. Where it has no limit of its own, a price is the worst that it may take."""
+    worded = {"trigger_price": "trigger", "offset": "offset", "peg": "pegged to", "display_size": "shows"}
+    said = [f"{word} {order[name]}" for name, word in worded.items() if order[name] is not None]
+    if not limited and order["price"] is not None:
+        said.append(f"{'at' if order['type'] == 'pegged' else 'worst'} {order['price']}")
+    if order["time_in_force"] == "gtd":
+        said.append(f"until {_time(order['expire_ts'])}")
+    if order["linked_order_id"] is not None:
+        said.append(f"or {order['linked_order_id']}")
+    return said
 
 
 def print_orders(orders: list[dict[str, Any]]) -> None:
@@ -141,6 +238,10 @@ def _print(columns: tuple[Column, ...], rows: list[list[str]], nothing: str) -> 
         return
     screen = console()
     screen.print(table(columns, rows, screen.width))
+
+
+def _time(micros: int) -> str:
+    return datetime.fromtimestamp(micros / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
 
 
 def _text(value: object) -> str:
