@@ -1068,7 +1068,7 @@ class Venue:
         instrument_id: int,
         order_id: int = 0,
         price: int = 0,
-        size: int = 0,
+        size: int | None = None,
         *,
         client_order_id: str | bytes | None = None,
         trigger_price: int = 0,
@@ -1077,7 +1077,7 @@ class Venue:
         expire_ts: int = 0,
         ts: int = 0,
     ) -> CommandOutcome:
-        """Submits an order's new state, every field as it shall be. Raises: as `place`."""
+        """Submits an order's new state, every field as it shall be; `size` None keeps the size. Raises: as `place`."""
     @property
     def sequence(self) -> int:
         """Of the last command; 0 before the first."""

@@ -123,6 +123,9 @@ async def test_an_order_is_replaced_and_cancelled_by_either_id(tmp_path: Path) -
         for nothing in ({}, {"price": None}):
             refused = await at.ask("PATCH", "accounts/alice/client-orders/one", nothing, 422)
             assert "nothing is to be changed" in refused["detail"]
+        for none in ("0", "0.00", "-0"):
+            refused = await at.ask("PATCH", "accounts/alice/client-orders/one", {"price": "101", "size": none}, 422)
+            assert "is no size: leave it out to keep the one that the order has" in refused["detail"]
         moved = await at.ask("PATCH", "accounts/alice/client-orders/one", {"price": "101", "client_order_id": "two"})
         assert (moved["order"]["price"], moved["order"]["client_order_id"]) == ("101.00", "two")
         # Both ids are the order's.

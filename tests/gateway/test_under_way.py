@@ -153,6 +153,19 @@ async def test_replaces_of_an_order_at_once_keep_what_each_leaves_out(tmp_path: 
         assert (found["price"], found["size"]) == ("102.00", "0.50000")
 
 
+async def test_a_size_that_is_left_out_is_what_the_order_has_when_the_replace_is_carried_out(tmp_path: Path) -> None:
+    """Method: meanwhile another program makes the order smaller."""
+    async with slow(tmp_path) as (at, desk, way):
+        order_id = (await at.place("alice", "buy", "1", "100"))["order"]["order_id"]
+        moving = asyncio.create_task(desk.replace("alice", order_id, requests.Replace(price="101")))
+        await way.holds(1)
+        await at.ask("PATCH", f"accounts/alice/orders/{order_id}", {"size": "0.4"})
+        await way.go()
+        assert isinstance(await moving, Done)
+        found = await at.get(f"accounts/alice/orders/{order_id}")
+        assert (found["price"], found["size"]) == ("101.00", "0.40000")
+
+
 async def test_a_replace_by_the_clients_id_waits_for_the_place_and_one_of_an_order_that_ended_is_told(
     tmp_path: Path,
 ) -> None:

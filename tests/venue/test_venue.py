@@ -382,6 +382,24 @@ def test_what_a_command_lacks_is_what_it_takes_to_have_it_accepted() -> None:
     assert {asset for _, asset in seen} == {BASE, QUOTE}
 
 
+def test_a_replace_without_a_size_keeps_it_and_a_size_of_0_is_an_error() -> None:
+    venue = market()
+    order = venue.place(BOB, 1, Side.BUY, price=10_000, size=5)
+    venue.place(ALICE, 1, Side.SELL, price=10_000, size=2)
+    moved = venue.replace(BOB, 1, order.order_id, 10_010)
+    assert (bool(moved), moved.remaining) == (True, 3)
+    built = replace(BOB, 1, order.order_id, price=10_020)
+    assert built.tobytes()[72:80] == bytes(8)
+    assert venue.submit(built).accepted.all()
+    kept = venue.order(order.order_id)
+    assert kept is not None
+    assert (kept["price"], kept["size"], kept["filled"]) == (10_020, 5, 2)
+    for refuse in (venue.replace, replace):
+        with pytest.raises(CommandError, match="size 0 is no size: leave it out") as caught:
+            refuse(BOB, 1, order.order_id, 10_010, 0)
+        assert caught.value.facts == {"field": "size", "value": "0", "expected": "an integer above 0, or None"}
+
+
 def test_a_replace_and_a_transfer_lack_what_they_need_beyond_what_is_reserved() -> None:
     venue = market()
     order = venue.place(BOB, 1, Side.BUY, price=10_000, size=5)

@@ -141,6 +141,18 @@ fn id_bytes(given: Option<GivenId>) -> PyResult<[u8; 16]> {
     }
 }
 
+/// The size of a replace: one that is not given is kept, which 0 in the command says.
+fn size_or_kept(size: Option<i64>) -> PyResult<i64> {
+    if size == Some(0) {
+        let message =
+            "replace: size 0 is no size: leave it out to keep the one that the order has, or cancel the order";
+        let raised = Raised::new(errors::COMMAND, message.to_owned()).fact("field", Fact::Text("size".into()));
+        let expected = Fact::Text("an integer above 0, or None".into());
+        return Err(raised.fact("value", Fact::Text("0".into())).fact("expected", expected).into());
+    }
+    Ok(size.unwrap_or(0))
+}
+
 /// Levels that `depth` gives: what is asked for is made whether there are so many or not.
 const LEVELS_MAX: usize = 1 << 20;
 
@@ -377,7 +389,7 @@ impl Venue {
 
     /// An order's new state.
     #[pyo3(signature = (
-        account, instrument_id, order_id=0, price=0, size=0, *, client_order_id=None, trigger_price=0, display_size=0, offset=0,
+        account, instrument_id, order_id=0, price=0, size=None, *, client_order_id=None, trigger_price=0, display_size=0, offset=0,
         expire_ts=0, ts=0
     ))]
     #[allow(clippy::too_many_arguments, reason = "fields by their names")]
@@ -388,7 +400,7 @@ impl Venue {
         instrument_id: u32,
         order_id: u64,
         price: i64,
-        size: i64,
+        size: Option<i64>,
         client_order_id: Option<GivenId>,
         trigger_price: i64,
         display_size: i64,
@@ -401,7 +413,7 @@ impl Venue {
             order_id,
             client_order_id,
             price,
-            size,
+            size: size_or_kept(size)?,
             trigger_price,
             display_size,
             offset,

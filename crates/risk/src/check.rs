@@ -324,8 +324,12 @@ impl Risk {
         let order = self.orders.get(order_slot);
         when(order.linked, Reason::Linked)?;
         listed.check_ticks(&[body.price])?;
-        listed.check_size(body.size)?;
-        when(body.size <= order.filled || order.by_amount, Reason::Size)?;
+        // 0 keeps the size, whatever that will be when the venue gets there.
+        if body.size != 0 {
+            listed.check_size(body.size)?;
+            when(body.size <= order.filled, Reason::Size)?;
+        }
+        when(order.by_amount, Reason::Size)?;
         if order.needs_price() {
             listed.check_prices(&[body.price], &[])?;
         } else {
@@ -335,7 +339,8 @@ impl Risk {
             self.check_new_id(account.id, body.client_order_id)?;
         }
         let limits = &line.limits;
-        when(limits.order_size_max > 0 && body.size > limits.order_size_max, Reason::OrderSize)?;
+        let size = if body.size == 0 { order.size_max() } else { body.size };
+        when(limits.order_size_max > 0 && size > limits.order_size_max, Reason::OrderSize)?;
         self.check_collar(account, limits, listed, &[body.price])?;
         let reckoned = self.reckon(account, limits, listed, order.side, order.order_type, body.price, false)?;
         let mut after = *order;
@@ -344,6 +349,28 @@ impl Risk {
         self.check_addition(account, listed, slot, &order.counted(), &after, &need)?;
         let filled = Filled { order_id: order.id, price: reckoned.put };
         Ok(Checked { filled, line: slot, order: order_slot, reckoned, need })
+    }
+
+    /// Whether it is a replace without a size that no reason before `SIZE` refuses.
+    ///
+    /// Such a one was refused for its size before 0 meant to keep it. Journals say nothing of which rules they were written by, so a recheck
+    /// takes the journal's word where it has that reason.
+    pub(crate) fn keeps_size(&self, command: &Command) -> bool {
+        use Reason as R;
+        let before = [
+            R::Fields,
+            R::Operator,
+            R::Account,
+            R::Instrument,
+            R::Throttled,
+            R::Killed,
+            R::UnknownOrder,
+            R::Linked,
+            R::Tick,
+        ];
+        command.head.kind == CommandKind::Replace.code()
+            && command.body::<ReplaceBody>().size == 0
+            && !self.check(command).is_err_and(|reason| before.contains(&reason))
     }
 
     fn check_new_id(&self, account: u32, id: [u8; 16]) -> Result<(), Reason> {

@@ -414,7 +414,12 @@ impl Order {
         Need { size: self.counted, worth: self.counted_worth, quote: self.quote, base: self.base }
     }
 
-    /// Terms are asked for beside those it has.
+    /// The largest whole size that it may have when the venue has answered all that was asked for.
+    pub(crate) fn size_max(&self) -> i64 {
+        self.filled.saturating_add(self.remaining).max(if self.pending > 0 { self.bound_size } else { 0 })
+    }
+
+    /// Terms are asked for beside those it has; a size of 0 keeps the one that it has by then.
     #[inline]
     pub(crate) fn ask(&mut self, price: i64, worth_price: i64, size: i64) {
         if self.pending == 0 {

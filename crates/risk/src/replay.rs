@@ -135,13 +135,16 @@ impl<M: Matching> Replay<M> {
             }
             let mut again = *command;
             (again.head.verdict, again.head.reason, again.head.executions_seen) = (Verdict::None.code(), 0, 0);
-            if (command.head.verdict, command.head.reason) == (Verdict::Rejected.code(), Reason::Late.code()) {
+            let refused = command.head.verdict == Verdict::Rejected.code();
+            let reason = if refused { Reason::from_code(command.head.reason) } else { None };
+            let decided = match reason {
                 // When it was sent is not journaled.
-                let decided = self.risk.decide_late(&mut again);
-                self.risk.take(sequence, &again, decided);
-            } else {
-                self.risk.judge(sequence, &mut again);
-            }
+                Some(Reason::Late) => self.risk.decide_late(&mut again),
+                // Before 0 kept the size it was refused.
+                Some(Reason::Size) if self.risk.keeps_size(&again) => self.risk.decide_as(&mut again, Reason::Size),
+                _ => self.risk.decide(&mut again),
+            };
+            self.risk.take(sequence, &again, decided);
             if again != *command {
                 let (journaled, judged) = (Box::new(*command), Box::new(again));
                 return Err(Difference::Verdict { sequence, journaled, judged });

@@ -136,9 +136,14 @@ impl Risk {
     /// As [`Self::decide`], refuses a command for a reason that is not one of the rules: they know nothing of when it was sent. It is to change
     /// nothing but the time, and to take no token.
     pub fn decide_late(&self, command: &mut Command) -> Decided {
+        self.decide_as(command, Reason::Late)
+    }
+
+    /// As [`Self::decide`], refuses it for this reason, whatever the rules would say of it now.
+    pub(crate) fn decide_as(&self, command: &mut Command, reason: Reason) -> Decided {
         command.head.ts = command.head.ts.max(self.ts);
         command.head.executions_seen = self.executions_seen;
-        (command.head.verdict, command.head.reason) = (Verdict::Rejected.code(), Reason::Late.code());
+        (command.head.verdict, command.head.reason) = (Verdict::Rejected.code(), reason.code());
         Decided(None)
     }
 

@@ -307,6 +307,13 @@ fn checks() -> Vec<Case> {
                 Reason::Size,
                 "not above what is filled"
             );
+            assert_eq!(ask(table, K::Replace, 2, 1, &replace(RESTING_SELL, 60, 200)), Reason::None);
+            let larger = InstrumentBody { size_min: 80, ..coarse };
+            assert_eq!(ask(table, K::Instrument, 0, 1, &larger), Reason::None);
+            assert_eq!(ask(table, K::Replace, 2, 1, &replace(RESTING_SELL, 70, 205)), Reason::Size);
+            assert_eq!(ask(table, K::Replace, 2, 1, &replace(RESTING_SELL, 0, 206)), Reason::Tick);
+            assert_eq!(ask(table, K::Replace, 2, 1, &replace(RESTING_SELL, 0, 0)), Reason::Price);
+            assert_eq!(ask(table, K::Replace, 2, 1, &replace(RESTING_SELL, 0, 205)), Reason::None, "the size stays");
         }),
         (CHECKS, "`DUPLICATE`", |table| {
             assert_eq!(place(table, 1, &with_id(1, limit(SIDE_BUY, 1, 100))), Reason::None);
@@ -328,6 +335,10 @@ fn checks() -> Vec<Case> {
             let limits = LimitsBody { order_size_max: 10, collar_ppm: 1, ..LimitsBody::default() };
             bound(table, limits, limit(SIDE_BUY, 11, 100), limit(SIDE_BUY, 10, 10_000), Reason::OrderSize);
             assert_eq!(ask(table, K::Replace, 1, 1, &replace(26, 11, 10_000)), Reason::OrderSize, "a replace too");
+            assert_eq!(ask(table, K::Replace, 1, 1, &replace(26, 0, 10_000)), Reason::None);
+            let lower = LimitsBody { order_size_max: 9, ..limits };
+            set_limits(table, 1, 1, &lower);
+            assert_eq!(ask(table, K::Replace, 1, 1, &replace(26, 0, 10_000)), Reason::OrderSize, "one that stays too");
         }),
         (CHECKS, "`COLLAR`", |table| {
             let limits = LimitsBody { order_notional_max: 1, ..collar(100_000) };

@@ -7,9 +7,11 @@ mod flow;
 use common::options;
 use flow::Flow;
 use tidebook_journal::State;
-use tidebook_risk::{Replay, Told};
+use tidebook_risk::{Difference, Replay, RiskOptions, Told};
+use tidebook_types::command::ReplaceBody;
+use tidebook_types::{Command, CommandKind, Reason, Verdict};
 use tidebook_venue::{Venue, VenueOptions};
-use zerocopy::IntoBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 fn aligned(bytes: &[u8]) -> (Vec<u8>, usize) {
     let mut room = vec![0; bytes.len() + 4096];
@@ -82,4 +84,50 @@ fn a_replay_tells_the_executions_and_events_that_were_told_live() {
     assert!(executions.0 == executions.1 && executions.0.len() > 1_000, "{} executions", executions.0.len());
     assert!(events.0 == events.1 && events.0.len() > 100, "{} events", events.0.len());
     assert!(events.0.iter().map(|event| event.sequence).eq(1..=events.0.len() as u64));
+}
+
+/// Commands as a release journaled them that refused a replace of size 0, 8 of these among them. Never changed.
+const REFUSED: &[u8] = include_bytes!("kept/replaces-of-size-0-refused.orders");
+/// Of that release's state behind them.
+const REFUSED_STATE_HASH: u64 = 0x2557_3fef_8972_9fb9;
+
+fn refused() -> Vec<Command> {
+    REFUSED.chunks_exact(128).map(|bytes| Command::read_from_bytes(bytes).unwrap()).collect()
+}
+
+#[test]
+fn a_journal_of_when_size_0_was_refused_gives_its_state_and_is_rechecked() {
+    for recheck in [false, true] {
+        let mut replay = Replay::new(RiskOptions::default(), Venue::new(VenueOptions::default()), recheck);
+        for (sequence, command) in (1..).zip(refused()) {
+            replay.apply_journaled(sequence, &command).unwrap_or_else(|error| panic!("{error}"));
+        }
+        assert_eq!(replay.settled_state_hash(), REFUSED_STATE_HASH, "recheck {recheck}");
+    }
+    let is_one = |command: &&Command| command.head.reason == Reason::Size.code();
+    assert_eq!(refused().iter().filter(is_one).count(), 8);
+}
+
+/// Method: each replace of that journal is said to have been refused for its size, and those that were get a size.
+#[test]
+fn a_recheck_takes_that_reason_from_no_other_command() {
+    let commands = refused();
+    for (index, command) in commands.iter().enumerate() {
+        if command.head.kind != CommandKind::Replace.code() {
+            continue;
+        }
+        let mut other = *command;
+        let mut body: ReplaceBody = command.body();
+        if command.head.reason == Reason::Size.code() {
+            body.size = 2_400;
+            other.body.copy_from_slice(body.as_bytes());
+        }
+        (other.head.verdict, other.head.reason) = (Verdict::Rejected.code(), Reason::Size.code());
+        let mut replay = Replay::new(RiskOptions::default(), Venue::new(VenueOptions::default()), true);
+        for (sequence, before) in (1..).zip(&commands[..index]) {
+            replay.apply_journaled(sequence, before).unwrap();
+        }
+        let found = replay.apply_journaled(index as u64 + 1, &other);
+        assert!(matches!(found, Err(Difference::Verdict { .. })), "command {}: {other:?}", index + 1);
+    }
 }

@@ -95,6 +95,31 @@ fn a_replace_counts_as_the_worse_of_both_until_it_is_answered() {
     });
 }
 
+/// Method: what is reserved behind each step, with no answer, with each of them, and of a fill that came before them.
+#[test]
+fn a_replace_that_keeps_the_size_reserves_for_the_largest_that_it_may_be() {
+    let asked = |table: &mut dyn Table, size: i64, price: i64| {
+        let replace = ReplaceBody { order_id: 22, price, size, ..ReplaceBody::default() };
+        reason(&table.ask(Command::new(CommandKind::Replace, 1, 1, &replace)))
+    };
+    on_both(|table| {
+        assert_eq!(place(table, 1, &limit(SIDE_BUY, 2_000, 9_000)), Reason::None);
+        assert_eq!(asked(table, 0, 10_000), Reason::None);
+        assert_eq!(table.available(1, USD), (100_000 - 20_020) * CENT, "2 coins at 100.00");
+        table.late(true);
+        assert_eq!(asked(table, 3_000, 10_000), Reason::None);
+        assert_eq!(asked(table, 0, 11_000), Reason::None);
+        assert_eq!(table.available(1, USD), (100_000 - 33_033) * CENT, "3 coins at 110.00");
+        assert_eq!(place(table, 2, &limit(SIDE_SELL, 1_000, 11_000)), Reason::None);
+        assert_eq!(asked(table, 1_500, 8_000), Reason::None);
+        assert_eq!(asked(table, 0, 9_000), Reason::None);
+        assert_eq!(table.available(1, USD), (100_000 - 33_033) * CENT, "as long as nothing is answered");
+        table.late(false);
+        assert_eq!(table.available(1, USD), (100_000 - 11_011 - 4_505) * CENT, "half a coin left, at 90.00");
+        assert_eq!(asked(table, 0, 200_000), Reason::Balance);
+    });
+}
+
 #[test]
 fn a_client_id_is_used_once_also_after_the_order_ended_as_long_as_it_is_remembered() {
     on_both(|table| {

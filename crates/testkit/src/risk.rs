@@ -49,6 +49,7 @@ struct Terms {
     sequence: u64,
     price: i64,
     worth_price: i64,
+    /// 0: that of the others.
     size: i64,
 }
 
@@ -549,8 +550,11 @@ impl NaiveRisk {
         let order = self.named(&head, body.order_id)?;
         when(order.other_leg.is_some(), Reason::Linked)?;
         when(body.price % self.instruments[&instrument].tick != 0, Reason::Tick)?;
-        self.check_units(instrument, &[], &[], Some(body.size))?;
-        when(body.size <= order.filled || order.amount_left.is_some(), Reason::Size)?;
+        if body.size != 0 {
+            self.check_units(instrument, &[], &[], Some(body.size))?;
+            when(body.size <= order.filled, Reason::Size)?;
+        }
+        when(order.amount_left.is_some(), Reason::Size)?;
         if has_own_price(order.order_type) {
             self.check_units(instrument, &[body.price], &[], None)?;
         } else {
@@ -559,7 +563,8 @@ impl NaiveRisk {
         if !order.ids.contains(&body.client_order_id) {
             self.check_new_id(account, body.client_order_id)?;
         }
-        self.check_order_size(account, instrument, body.size.into())?;
+        let kept = order.terms.iter().map(|terms| terms.size).max().unwrap();
+        self.check_order_size(account, instrument, (if body.size == 0 { kept } else { body.size }).into())?;
         self.check_collar(account, instrument, &[body.price])?;
         let (price, is_put) =
             self.worst_price((account, instrument), order.side, order.order_type, body.price, false)?;

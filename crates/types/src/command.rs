@@ -396,7 +396,7 @@ plain! {
         client_order_id: [u8; 16],
         /// Limit.
         price: i64,
-        /// The whole size, what is filled included.
+        /// The whole size, what is filled included; 0 keeps it.
         size: i64,
         /// Of a stop; of a trailing stop 0 keeps where it is.
         trigger_price: i64,

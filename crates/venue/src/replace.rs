@@ -12,7 +12,7 @@ use crate::venue::{Venue, reserved};
 impl Venue {
     pub(crate) fn replace(&mut self, step: &mut Step<'_>, command: &Command) -> Result<(), Reason> {
         let (market, account) = self.parties(command)?;
-        let body: ReplaceBody = command.body();
+        let mut body: ReplaceBody = command.body();
         let slot = self.named(body.order_id, market, Some(account))?;
         let order = &self.orders.hot[slot as usize];
         if order.has(LINKED) {
@@ -20,6 +20,9 @@ impl Venue {
         }
         let state = &self.markets[market as usize];
         validate::replace(&body, reserved(command), order, &state.body, step.ts)?;
+        if body.size == 0 {
+            body.size = order.size;
+        }
         let session = state.session;
         if matches!(session, Session::Closed | Session::Halted) {
             return Err(Reason::Session);

@@ -182,13 +182,17 @@ pub(crate) fn replace(
     )?;
     time_in_force(tif, body.expire_ts, time)?;
     check(is_multiple(body.price, definition.tick), Reason::Tick)?;
-    check(is_multiple(body.size, definition.lot), Reason::Lot)?;
-    size(body.size, definition)?;
-    check(body.size > order.filled, Reason::Size)?;
+    // 0 keeps the size that it has, whatever the instrument's bounds are by now.
+    if body.size != 0 {
+        check(is_multiple(body.size, definition.lot), Reason::Lot)?;
+        size(body.size, definition)?;
+        check(body.size > order.filled, Reason::Size)?;
+    }
     let priced = matches!(kind, Limit | StopLimit) || body.price != 0;
     check(!priced || in_units(body.price), Reason::Price)?;
     if kind == Limit {
-        return display(body.display_size, body.size, definition);
+        let whole = if body.size == 0 { order.size } else { body.size };
+        return display(body.display_size, whole, definition);
     }
     check(trigger(kind, body.trigger_price, definition), Reason::Trigger)?;
     check(offset(kind, body.offset, definition), Reason::Offset)

@@ -116,7 +116,10 @@ def pair_body(request: requests.PlacePair, definition: Definition) -> bytes:
 
 
 def replace_body(request: requests.Replace, order: Order, definition: Definition) -> bytes:
-    """The order's new state: what the request leaves out is as it is now. Raises: UsageError, DecimalError."""
+    """The order's new state: what the request leaves out is as it is now, a size (0) as it is when the venue gets there.
+
+    Raises: UsageError, DecimalError.
+    """
     price_exp, size_exp = definition.price_exp, definition.size_exp
 
     def new(text: str | None, exponent: int, field: str, now: int) -> int:
@@ -128,7 +131,7 @@ def replace_body(request: requests.Replace, order: Order, definition: Definition
         order.order_id,
         client_id(request.client_order_id),
         new(request.price, price_exp, "price", order.price_asked),
-        new(request.size, size_exp, "size", order.size),
+        new(request.size, size_exp, "size", 0),
         new(request.trigger_price, price_exp, "trigger_price", trigger_now),
         new(request.display_size, size_exp, "display_size", order.display_size),
         new(request.offset, price_exp, "offset", order.offset),

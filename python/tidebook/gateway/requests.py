@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tidebook.venue.codes import Wait  # noqa: TC001 - annotations are read at runtime
 
@@ -100,7 +100,7 @@ class Replace(Request):
     price: Decimal | None = None
     """Limit, or the worst price it may take."""
     size: Decimal | None = None
-    """The whole size, what is filled included."""
+    """The whole size, what is filled included; not 0."""
     trigger_price: Decimal | None = None
     """Of a stop."""
     display_size: Decimal | None = None
@@ -111,6 +111,16 @@ class Replace(Request):
     """Of gtd, microseconds since 1970 UTC."""
     client_order_id: ClientOrderId | None = None
     """The client's id from now on."""
+
+    @field_validator("size")
+    @classmethod
+    def is_a_size(cls, size: str | None) -> str | None:
+        """0 is how a command keeps the size: who writes it out most likely wants the order away."""
+        if size is not None and not size.strip("-0."):
+            raise ValueError(
+                f"{size!r} is no size: leave it out to keep the one that the order has, or cancel the order"
+            )
+        return size
 
     @model_validator(mode="after")
     def says_something(self) -> Self:

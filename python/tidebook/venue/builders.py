@@ -238,7 +238,7 @@ def replace(
     instrument_id: int,
     order_id: int = 0,
     price: int = 0,
-    size: int = 0,
+    size: int | None = None,
     *,
     client_order_id: ClientOrderId = None,
     trigger_price: int = 0,
@@ -247,16 +247,23 @@ def replace(
     expire_ts: int = 0,
     ts: int = 0,
 ) -> np.void:
-    """An order's new state: every field as it shall be, `size` the whole size with what is filled.
+    """An order's new state: every field as it shall be, `size` the whole size with what is filled, None to keep it (0 in the command).
 
     `client_order_id` is the order's id from now on, None to keep it; with `order_id` 0 it names the order.
     """
+    if size == 0:
+        raise CommandError(
+            "replace: size 0 is no size: leave it out to keep the one that the order has, or cancel the order",
+            field="size",
+            value="0",
+            expected="an integer above 0, or None",
+        )
     return _replace(  # type: ignore[no-any-return]
         account=account,
         instrument_id=instrument_id,
         order_id=order_id,
         price=price,
-        size=size,
+        size=size or 0,
         client_order_id=_id(client_order_id),
         trigger_price=trigger_price,
         display_size=display_size,

@@ -231,7 +231,7 @@ impl Flow {
                     order_id: if self.random.chance(1, 6) { 0 } else { known_id },
                     client_order_id: self.client_id(),
                     price: if self.random.chance(1, 6) { 0 } else { self.price() },
-                    size: self.size(),
+                    size: if self.random.chance(1, 3) { 0 } else { self.size() },
                     ..ReplaceBody::default()
                 };
                 Command::new(CommandKind::Replace, holder, listed, &body)

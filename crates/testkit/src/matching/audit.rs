@@ -96,7 +96,8 @@ impl Audit {
             }
             ExecutionKind::Replaced => {
                 let body: ReplaceBody = command.body();
-                assert_eq!((e.size, e.size), (body.size, e.filled + e.remaining), "{e:?}");
+                let whole = if body.size == 0 { life.size - life.reduced } else { body.size };
+                assert_eq!((e.size, e.size), (whole, e.filled + e.remaining), "{e:?}");
                 // What was reduced went from the size before.
                 (life.size, life.reduced) = (e.size, 0);
             }

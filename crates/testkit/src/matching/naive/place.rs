@@ -17,8 +17,10 @@ pub(super) struct Terms {
     pub price_optional: bool,
     /// Limit of a pair's stop leg, or 0.
     pub limit_price: i64,
-    /// `None` by amount.
+    /// `None` by amount, and where it is kept.
     pub size: Option<i64>,
+    /// That stays where no other is named.
+    pub kept_size: i64,
     pub display_size: i64,
     pub trigger_price: i64,
     pub trigger_needed: bool,
@@ -44,7 +46,7 @@ impl Terms {
         demand((lowest..=UNITS_MAX).contains(&self.price), Reason::Price)?;
         demand((0..=UNITS_MAX).contains(&self.limit_price), Reason::Price)?;
         if self.display_size != 0 {
-            let within = 0 < self.display_size && self.display_size < self.size.unwrap_or(0);
+            let within = 0 < self.display_size && self.display_size < self.size.unwrap_or(self.kept_size);
             demand(within && self.display_size % of.lot == 0, Reason::Display)?;
         }
         if self.trigger_needed || self.trigger_price != 0 {

@@ -9,7 +9,7 @@ use super::{NaiveVenue, Order, demand, fields, head_is_clean};
 impl NaiveVenue {
     pub(super) fn replace(&mut self, command: &Command) -> Result<(), Reason> {
         let head = command.head;
-        let body: ReplaceBody = command.body();
+        let mut body: ReplaceBody = command.body();
         let instrument = self.instruments.get(&head.instrument_id).ok_or(Reason::Instrument)?;
         demand(self.accounts.contains_key(&head.account), Reason::Account)?;
         let mine = |order: &&Order| order.instrument_id == head.instrument_id && order.account == head.account;
@@ -29,7 +29,8 @@ impl NaiveVenue {
         let terms = Terms {
             price: body.price,
             price_optional: !needs_price,
-            size: Some(body.size),
+            size: (body.size != 0).then_some(body.size),
+            kept_size: old.size(),
             display_size: body.display_size,
             trigger_price: body.trigger_price,
             trigger_needed: old.is_waiting_stop() && !is_trailing,
@@ -42,6 +43,9 @@ impl NaiveVenue {
         let collects = matches!(instrument.session, Session::PreOpen | Session::Auction);
         demand(continuous || collects, Reason::Session)?;
 
+        if body.size == 0 {
+            body.size = old.size();
+        }
         let mut order = Order {
             display_size: body.display_size,
             offset: body.offset,
