@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
-from tidebook.gateway.destination import LocalVenue
+from tidebook.gateway.destination import LocalDestination
 from tidebook.gateway.following import Judged
 from tidebook.gateway.lives import Execution
 
@@ -11,7 +11,7 @@ from tidebook.gateway.lives import Execution
 class SlowWay:
     """The way to the venue, on which commands stay until `go`."""
 
-    def __init__(self, venue: LocalVenue) -> None:
+    def __init__(self, venue: LocalDestination) -> None:
         self.venue = venue
         self.kept: list[tuple[bytes, asyncio.Future[Judged]]] = []
         self.is_slow = True

@@ -11,7 +11,7 @@ from tests.gateway.serving import Served, served
 from tidebook.errors import OrderEntryError
 from tidebook.gateway import requests
 from tidebook.gateway.desk import DeskOptions, Done, OrderDesk
-from tidebook.gateway.destination import LocalVenue
+from tidebook.gateway.destination import LocalDestination
 from tidebook.gateway.following import Judged
 from tidebook.gateway.layouts import HEAD
 from tidebook.gateway.lives import Execution
@@ -25,7 +25,7 @@ ORDER = {"instrument": "BTC-USD.LOCAL", "side": "buy", "size": "1", "price": "10
 class Watched:
     """Another implementation of the interface: notes what it is given and passes it on."""
 
-    def __init__(self, venue: LocalVenue) -> None:
+    def __init__(self, venue: LocalDestination) -> None:
         self.venue = venue
         self.kinds: list[int] = []
         self.failure: str | None = None
@@ -48,7 +48,7 @@ class Watched:
 async def watched(place: Path) -> AsyncIterator[tuple[Served, OrderDesk, Watched]]:
     async with served(place) as at:
         await at.begin()
-        with contextlib.closing(LocalVenue(place / "rings", at.venue.follower)) as local:
+        with contextlib.closing(LocalDestination(place / "rings", at.venue.follower)) as local:
             way = Watched(local)
             yield at, OrderDesk(at.venue.names, at.venue.follower, {VENUE: way}, DeskOptions()), way
 

@@ -16,7 +16,7 @@ from tidebook.api import mailbox, order_websocket
 from tidebook.api.hub import CLOSE_SLOW_CONSUMER
 from tidebook.errors import OrderEntryError
 from tidebook.gateway.desk import OrderDesk
-from tidebook.gateway.destination import LocalVenue
+from tidebook.gateway.destination import LocalDestination
 from tidebook.gateway.following import Judged
 from tidebook.gateway.names import VENUE
 
@@ -141,7 +141,7 @@ async def test_a_session_opened_with_it_takes_along_what_others_placed_so(tmp_pa
 class FullAtFirst:
     """The way to the venue, with no room for the first commands."""
 
-    def __init__(self, venue: LocalVenue, refused: int) -> None:
+    def __init__(self, venue: LocalDestination, refused: int) -> None:
         self.venue, self.refused, self.waiting = venue, refused, 0
         self.failure, self.listen = None, venue.listen
 
@@ -156,7 +156,7 @@ async def test_an_ended_session_takes_its_orders_along_also_when_there_is_no_roo
     async with served(tmp_path) as at:
         await at.begin()
         await at.place("alice", "buy", "1", "90", cancel_on_disconnect=True)
-        with contextlib.closing(LocalVenue(tmp_path / "rings", at.venue.follower)) as local:
+        with contextlib.closing(LocalDestination(tmp_path / "rings", at.venue.follower)) as local:
             way = FullAtFirst(local, 3)
             desk = OrderDesk(at.venue.names, at.venue.follower, {VENUE: way}, at.venue.desk.options)
             await desk.disconnected(at.venue.names.account_number("alice"))

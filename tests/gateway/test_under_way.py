@@ -15,7 +15,7 @@ from tests.gateway.slow_way import SlowWay, settled
 from tidebook.errors import OrderEntryError, UnconfirmedError
 from tidebook.gateway import requests
 from tidebook.gateway.desk import DeskOptions, Done, Ended, NotThere, OrderDesk, Refused, TooManyWaitError, client_id_of
-from tidebook.gateway.destination import LocalVenue
+from tidebook.gateway.destination import LocalDestination
 from tidebook.gateway.following import Judged
 from tidebook.gateway.names import VENUE
 
@@ -25,7 +25,7 @@ async def slow(place: Path, options: DeskOptions | None = None) -> AsyncIterator
     """A venue with accounts and an instrument, and a desk with a slow way to it."""
     async with served(place) as at:
         await at.begin()
-        with contextlib.closing(LocalVenue(place / "rings", at.venue.follower)) as local:
+        with contextlib.closing(LocalDestination(place / "rings", at.venue.follower)) as local:
             way = SlowWay(local)
             yield at, OrderDesk(at.venue.names, at.venue.follower, {VENUE: way}, options or DeskOptions()), way
 

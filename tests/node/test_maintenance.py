@@ -21,7 +21,7 @@ from tidebook.config.settings import Settings
 from tidebook.errors import JournalLockedError
 from tidebook.node.backup import back_up
 from tidebook.node.drill import drill
-from tidebook.node.maintenance import KEPT_UNASKED, Kept, Maintenance, MaintenanceOptions
+from tidebook.node.maintenance import KEPT_UNASKED, KeptJournal, Maintenance, MaintenanceOptions
 from tidebook.node.metrics import maintenance_metrics
 from tidebook.node.presence import owning
 from tidebook.node.snapshot_files import usable_snapshots
@@ -49,7 +49,9 @@ def data(tmp_path: Path) -> Path:
 def upkeep(
     data: Path, stored: int, snapshots: Sequence[int], keep_s: float | None = 0.0, threshold: int = 4 * SEGMENT
 ) -> Maintenance:
-    kept = Kept(channel=CHANNEL, journal=data / "journal" / CHANNEL, stored=lambda: stored, snapshots=lambda: snapshots)
+    kept = KeptJournal(
+        channel=CHANNEL, journal=data / "journal" / CHANNEL, stored=lambda: stored, snapshots=lambda: snapshots
+    )
     return Maintenance(data, [kept], MaintenanceOptions(threshold_bytes=threshold, keep_s=keep_s))
 
 
@@ -115,7 +117,7 @@ def test_what_keeps_a_journal_is_told_once_and_again_when_it_is_something_else(
     data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stored = 0
-    kept = Kept(channel=CHANNEL, journal=data / "journal" / CHANNEL, stored=lambda: stored, snapshots=lambda: ())
+    kept = KeptJournal(channel=CHANNEL, journal=data / "journal" / CHANNEL, stored=lambda: stored, snapshots=lambda: ())
     one = Maintenance(data, [kept], MaintenanceOptions(threshold_bytes=SEGMENT, keep_s=0.0))
     for stored in (0, 0, 1_200, 1_200):  # noqa: B007 - the rule asks for it
         one.look()
@@ -167,7 +169,7 @@ def test_a_feed_that_is_coming_up_is_looked_at_when_it_has_and_not_an_interval_l
         asked += 1
         return asked > 2
 
-    kept = Kept(
+    kept = KeptJournal(
         channel=CHANNEL,
         journal=data / "journal" / CHANNEL,
         stored=lambda: 1_200 if asked > 2 else 0,
@@ -202,7 +204,7 @@ def test_whatever_a_look_fails_with_is_told_and_counted_and_the_next_look_is_mad
     def ready() -> bool:
         raise ZeroDivisionError("unforeseen too")
 
-    kept = Kept(channel=CHANNEL, journal=journal, stored=stored, snapshots=lambda: [1_100, 1_200], ready=ready)
+    kept = KeptJournal(channel=CHANNEL, journal=journal, stored=stored, snapshots=lambda: [1_100, 1_200], ready=ready)
     options = MaintenanceOptions(threshold_bytes=4 * SEGMENT, keep_s=0.0, interval_s=0.001)
     one = Maintenance(data, [kept], options)
     one.start()

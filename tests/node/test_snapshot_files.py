@@ -14,7 +14,7 @@ from tidebook._core import CheckpointStore
 from tidebook.errors import JournalDamagedError, SnapshotError, SnapshotMismatchError
 from tidebook.node.backup import back_up
 from tidebook.node.feed_snapshots import SnapshotOptions
-from tidebook.node.maintenance import Kept, Maintenance, MaintenanceOptions
+from tidebook.node.maintenance import KeptJournal, Maintenance, MaintenanceOptions
 from tidebook.node.metrics import maintenance_metrics
 from tidebook.node.restore import restore
 from tidebook.node.snapshot_files import (
@@ -151,7 +151,7 @@ def test_compaction_goes_by_the_snapshots_that_a_start_can_begin_behind_and_by_n
     """Two that verify and cannot be loaded would let the history go that a start needs."""
     feed, taken = stored_feed(tmp_path, 4)
     stored = taken[-1]
-    kept = Kept(
+    kept = KeptJournal(
         channel=FEED,
         journal=feed.journal,
         stored=lambda: stored,
@@ -182,7 +182,7 @@ def test_compaction_goes_by_the_snapshots_that_a_start_can_begin_behind_and_by_n
 def test_a_start_with_nothing_to_begin_with_is_told_and_so_is_a_snapshot_that_contradicts(tmp_path: Path) -> None:
     feed, taken = stored_feed(tmp_path, 3)
     assert find_start(tmp_path, FEED, taken[0] - 1).behind == 0, "the history is there"
-    upkeep = Kept(channel=FEED, journal=feed.journal, stored=lambda: taken[-1], snapshots=lambda: taken[-2:])
+    upkeep = KeptJournal(channel=FEED, journal=feed.journal, stored=lambda: taken[-1], snapshots=lambda: taken[-2:])
     Maintenance(tmp_path, [upkeep], MaintenanceOptions(threshold_bytes=1, keep_s=0.0)).look()
     assert inspect(feed.journal).first_sequence > 1
     with pytest.raises(SnapshotError, match="begins at message"):
@@ -212,7 +212,7 @@ def test_the_age_of_the_newest_verified_snapshot_and_checkpoint_is_in_status_and
     data = tmp_path / "data"
     write(data, rings, "kraken", 10, "close")
     journal = data / "journal" / CHANNEL
-    kept = Kept(channel=CHANNEL, journal=journal, stored=lambda: 0, snapshots=list)
+    kept = KeptJournal(channel=CHANNEL, journal=journal, stored=lambda: 0, snapshots=list)
     maintenance = Maintenance(data, [kept])
 
     def shown() -> tuple[dict[str, float], tuple[float | None, float | None]]:

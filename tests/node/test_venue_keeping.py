@@ -19,6 +19,7 @@ from tests.node.test_live import wait_for
 from tests.venue.market import opening, stream
 from tidebook._core import MarketDataEngine, inspect_journal
 from tidebook.audit import open_database, order_life, rebuild
+from tidebook.audit.durable import durable_position
 from tidebook.config.settings import VenueSettings
 from tidebook.errors import (
     BackupError,
@@ -26,18 +27,19 @@ from tidebook.errors import (
     TidebookError,
 )
 from tidebook.gateway.lives import Everything
+from tidebook.node import venue_keeping
 from tidebook.node.backup import back_up
 from tidebook.node.directory import venue_lives_before_file, venue_lives_file, venue_names_file
 from tidebook.node.drill import drill
 from tidebook.node.feed_snapshots import SnapshotOptions
 from tidebook.node.hosted_venue import HostedVenue, VenuePlan
-from tidebook.node.maintenance import Kept, Maintenance, MaintenanceOptions
+from tidebook.node.maintenance import KeptJournal, Maintenance, MaintenanceOptions
 from tidebook.node.presence import owning
 from tidebook.node.restore import restore
 from tidebook.node.venue_keeping import OrdersKeeping, OrdersPlan
 from tidebook.persistence import verify
 from tidebook.persistence.data_directory import MAINTENANCE_LOCK
-from tidebook.persistence.file_lock import locked
+from tidebook.persistence.file_lock import is_locked, locked
 from tidebook.venue import Records
 
 NAMES = """{"format": "tidebook-venue-names", "version": 1, "assets": {"BTC": 1, "USD": 2},
@@ -448,7 +450,7 @@ def test_market_data_that_is_behind_keeps_the_snapshots_that_it_goes_on_from_whe
 
 def test_a_node_shortens_it_by_itself_and_not_while_a_backup_is_made(place: Path) -> None:
     data = place / "data"
-    kept = Kept(
+    kept = KeptJournal(
         channel="orders", journal=journal(place), stored=lambda: 0, snapshots=list, own_rule=keeping(place).compact
     )
     upkeep = Maintenance(data, [kept], MaintenanceOptions(threshold_bytes=1 << 17))
@@ -465,6 +467,33 @@ def test_a_node_shortens_it_by_itself_and_not_while_a_backup_is_made(place: Path
     assert "its rule keeps message" in done.kept_by or "still needs message" in done.kept_by
 
 
+def test_nobody_who_wants_to_back_up_waits_for_the_audit_trails_database(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Method: whoever asks the database finds the lock of upkeep free; by the node's thread and by the command."""
+    asked: list[bool] = []
+
+    def ask(database: Any) -> Any:
+        asked.append(is_locked(place / "data" / MAINTENANCE_LOCK))
+        return durable_position(database)
+
+    monkeypatch.setattr(venue_keeping, "durable_position", ask)
+    by_node = keeping(place)
+    kept = KeptJournal(
+        channel="orders",
+        journal=journal(place),
+        stored=lambda: 0,
+        snapshots=list,
+        ask=by_node.ask,
+        own_rule=by_node.compact,
+    )
+    upkeep = Maintenance(place / "data", [kept], MaintenanceOptions(threshold_bytes=1 << 17))
+    upkeep.look()
+    assert upkeep.journals["orders"].compactions == 1
+    venue_keeping.compact_orders(place / "data", PLAN, dry_run=False)
+    assert asked == [False, False]
+
+
 def test_commands_say_what_holds_it_back_and_shorten_it_where_no_node_runs(place: Path) -> None:
     (place / "tidebook.toml").write_text(
         'keep_snapshots = 2\ncompaction_threshold = 1048576\n[venue]\nkeep = "snapshots 2"\n'
@@ -478,6 +507,7 @@ def test_commands_say_what_holds_it_back_and_shorten_it_where_no_node_runs(place
 
     orders = str(journal(place))
     assert "keeps snapshots 2" in tidebook("ls", orders)
+    assert "may go; `tidebook journal compact` does it, and its node every minute" in keeping(place).judged().text
     tried = tidebook("compact", orders, "--dry-run", "--json")
     assert tried["removed_segments"] == 0
     assert "still needs message" in tried["held_by"] or "its rule keeps" in tried["held_by"]

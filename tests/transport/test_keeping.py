@@ -663,6 +663,16 @@ def test_a_journal_that_nobody_has_compacted_says_that_and_not_its_rule(rings: P
     assert "because its rule keeps message" in found.text
 
 
+def test_room_that_a_segment_has_for_what_is_to_come_is_no_content(rings: Path, tmp_path: Path) -> None:
+    """Method: a threshold below the size of a segment, which is allocated whole, and messages until what is written is above it."""
+    asked = options(tmp_path, keep="size 0", compaction_threshold=32_768, segment_size_bytes=1 << 16)
+    with tb.open_producer(tb.create_channel("fills", asked, directory=rings)) as producer:
+        empty = keeping.kept_now(tmp_path / "fills", rings)
+        assert (empty.size_bytes > 1 << 16, "above" in empty.text, empty.failure) == (True, False, "")
+        write(producer, 200)
+        assert "above its threshold of 32,768 bytes" in keeping.kept_now(tmp_path / "fills", rings).text
+
+
 def test_a_copy_of_a_data_directory_counts_its_own_snapshots(rings: Path, tmp_path: Path) -> None:
     """Where they lie beside the directory of journals; those of elsewhere stay where they are."""
     data = tmp_path / "data"

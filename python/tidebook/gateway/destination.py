@@ -46,7 +46,7 @@ class Destination(Protocol):
         """Has every execution that is final told to `listener` from now on, in order, whoever's command made it."""
 
 
-class LocalVenue:
+class LocalDestination:
     """The engine of this node, by way of `orders.in`. Threads: one event loop's."""
 
     def __init__(

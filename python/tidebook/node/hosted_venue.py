@@ -21,7 +21,7 @@ from tidebook.audit.process import AuditProcess
 from tidebook.config.settings import TopologySettings
 from tidebook.errors import JournalCompactedError, SnapshotError, TidebookError
 from tidebook.gateway.desk import DeskOptions, OrderDesk
-from tidebook.gateway.destination import LocalVenue
+from tidebook.gateway.destination import LocalDestination
 from tidebook.gateway.following import OrdersFollower
 from tidebook.gateway.lives import Lives
 from tidebook.gateway.lives_file import LivesFileError, Saved
@@ -87,7 +87,7 @@ class HostedVenue:
         self.names = Names(self._names_file, lambda: self.follower.lives.numbers())
         self.engine = _engine(plan, data, self.journal, rings)
         self.allow_remote = settings.allow_remote
-        self._local: LocalVenue | None = None
+        self._local: LocalDestination | None = None
         self._followed: OrdersFollower | None = None
         self._lives = venue_lives_file(data)
         self._lives_before = venue_lives_before_file(data)
@@ -118,7 +118,7 @@ class HostedVenue:
             read = self.read_count = self.follower.catch_up(progress)
             """Commands that the gateway read at the start."""
             self.names.require(self.follower.lives.numbers())
-            self._local = LocalVenue(rings, self.follower, lambda: self.engine.failure, lambda: self.away)
+            self._local = LocalDestination(rings, self.follower, lambda: self.engine.failure, lambda: self.away)
             self._begin_snapshots(plan.snapshots)
             if plan.audit_url is not None:
                 self.audit = _audit(plan, data, self.journal, rings)

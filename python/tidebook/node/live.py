@@ -37,7 +37,7 @@ from tidebook.node.feed_snapshots import SnapshotOptions
 from tidebook.node.hosted_venue import CHANNEL as VENUE_CHANNEL
 from tidebook.node.hosted_venue import FEED as VENUE_FEED
 from tidebook.node.hosted_venue import HostedVenue, VenuePlan
-from tidebook.node.maintenance import SNAPSHOTS_NEEDED, Kept, Maintenance, MaintenanceOptions
+from tidebook.node.maintenance import SNAPSHOTS_NEEDED, KeptJournal, Maintenance, MaintenanceOptions
 from tidebook.node.market_data_process import MarketData, MarketDataPlan, MarketDataProcess, engine_of
 from tidebook.node.memory import give_back_large_blocks
 from tidebook.node.metrics import analytics_metrics, maintenance_metrics, node_metrics, venue_metrics
@@ -65,7 +65,6 @@ if TYPE_CHECKING:
     from tidebook.config.settings import VenueSettings
     from tidebook.node.recovery import Progress
     from tidebook.storage.part import Compression
-    from tidebook.transport.keeping import Kept as ChannelKept
 
 log = logger("node.live")
 
@@ -417,7 +416,17 @@ def _unwell(feeds: Sequence[VenueFeed], engine: MarketData, venue: HostedVenue |
     return None
 
 
-def _kept(data: Path, feed: VenueFeed, engine: MarketData) -> Kept:
+def _degraded(analytics: AnalyticsEngine | AnalyticsProcess | None) -> str | None:
+    """What has failed that neither market data nor orders need, if anything has."""
+    status = None if analytics is None else analytics.status()
+    return (
+        f"no windows of analytics are made: {status.problem}"
+        if status is not None and status.state == "failed"
+        else None
+    )
+
+
+def _kept(data: Path, feed: VenueFeed, engine: MarketData) -> KeptJournal:
     """What the upkeep of a feed's journal goes by."""
 
     def needed_no_more() -> int:
@@ -425,7 +434,7 @@ def _kept(data: Path, feed: VenueFeed, engine: MarketData) -> Kept:
         published: int = engine.status()["feeds"][feed.venue]["sequence"]
         return min(feed.storing.state.stored, published)
 
-    return Kept(
+    return KeptJournal(
         channel=feed.channel,
         journal=feed.journal,
         stored=needed_no_more,
@@ -435,7 +444,7 @@ def _kept(data: Path, feed: VenueFeed, engine: MarketData) -> Kept:
     )
 
 
-def _kept_orders(venue: HostedVenue, engine: MarketData, rings: Path, options: LiveOptions) -> Kept:
+def _kept_orders(venue: HostedVenue, engine: MarketData, rings: Path, options: LiveOptions) -> KeptJournal:
     """What the upkeep of the journal of `orders` goes by: a rule of its own, and who follows it."""
     assert options.venue is not None, "it is open"
     plan = OrdersPlan(
@@ -452,17 +461,18 @@ def _kept_orders(venue: HostedVenue, engine: MarketData, rings: Path, options: L
     venue.published = published
     keeping = OrdersKeeping(options.data, plan, rings_root=rings.parent, published=published)
 
-    def look() -> ChannelKept:
+    def ask() -> None:
         venue.spare()
-        return keeping.compact()
+        keeping.ask()
 
-    return Kept(
+    return KeptJournal(
         channel=VENUE_CHANNEL,
         journal=venue.journal,
         stored=lambda: 0,
         snapshots=list,
         kept_by="" if plan.removes else KEPT_FOREVER,
-        own_rule=look,
+        ask=ask,
+        own_rule=keeping.compact,
     )
 
 

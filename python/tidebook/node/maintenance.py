@@ -24,13 +24,13 @@ from tidebook.persistence.data_directory import MAINTENANCE_LOCK
 from tidebook.persistence.file_lock import locked
 from tidebook.persistence.files import files_in
 from tidebook.transport.journal import JOURNAL_CONSUMER
-from tidebook.transport.keeping import ring_consumers
+from tidebook.transport.keeping import is_above, ring_consumers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from tidebook.transport.keeping import Kept as ChannelKept
+    from tidebook.transport.keeping import Kept
 
 log = logger("node.maintenance")
 
@@ -61,8 +61,8 @@ class MaintenanceOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kept:
-    """A feed whose journal is looked after."""
+class KeptJournal:
+    """A journal that is looked after: of a feed, or that of `orders`."""
 
     channel: str
     journal: Path
@@ -74,7 +74,9 @@ class Kept:
     """Whether it has come up: before that nothing counts as stored."""
     kept_by: str = ""
     """Why nothing of it goes, whatever the settings say; empty when something may."""
-    own_rule: Callable[[], ChannelKept] | None = None
+    ask: Callable[[], None] = lambda: None
+    """Asks others what they need, before the lock that backups wait for is taken: an answer may take seconds."""
+    own_rule: Callable[[], Kept] | None = None
     """Removes what may go by a rule of its own, which is asked whatever `keep_s` is."""
 
 
@@ -119,7 +121,7 @@ class Maintenance:
     def __init__(
         self,
         data: Path,
-        feeds: Sequence[Kept],
+        feeds: Sequence[KeptJournal],
         options: MaintenanceOptions | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -208,7 +210,7 @@ class Maintenance:
             log.info("the disk has room again", data=str(self._data), free_bytes=free_bytes)
         self.upkeep = Upkeep(free_bytes=free_bytes, full_in_s=full_in_s, nearly_full=nearly_full)
 
-    def _look_at_ages(self, feed: Kept) -> None:
+    def _look_at_ages(self, feed: KeptJournal) -> None:
         snapshot_ns = self.ages[feed.channel].snapshot_ns
         newest = newest_snapshot(self._data, feed.channel)
         if newest != self._newest.get(feed.channel):  # it is read whole, once
@@ -218,10 +220,10 @@ class Maintenance:
         checkpoint_ns = newest_checkpoint_ns(feed.journal)
         self.ages[feed.channel] = Ages(snapshot_ns=snapshot_ns, checkpoint_ns=checkpoint_ns)
 
-    def _look_at_journal(self, feed: Kept) -> None:
+    def _look_at_journal(self, feed: KeptJournal) -> None:
         size_bytes = sum(path.stat().st_size for path in files_in(feed.journal, ".segment"))
         done = self.journals[feed.channel]
-        if size_bytes <= self._options.threshold_bytes:
+        if not is_above(feed.journal, size_bytes, self._options.threshold_bytes):
             self._note(feed.channel, done, size_bytes=size_bytes, first_sequence=done.first_sequence)
             return
         keep_s = self._options.keep_s
@@ -238,8 +240,9 @@ class Maintenance:
             self._compact(feed, done, keep_s)
 
     def _compact_by_own_rule(
-        self, feed: Kept, own_rule: Callable[[], ChannelKept], done: JournalUpkeep, size_bytes: int
+        self, feed: KeptJournal, own_rule: Callable[[], Kept], done: JournalUpkeep, size_bytes: int
     ) -> None:
+        feed.ask()
         with locked(self._data / MAINTENANCE_LOCK) as got:
             if not got:
                 self._note(feed.channel, done, size_bytes=size_bytes, kept_by="a backup is being made")
@@ -270,7 +273,7 @@ class Maintenance:
             size_bytes=size_bytes,
         )
 
-    def _compact(self, feed: Kept, done: JournalUpkeep, keep_s: float) -> None:
+    def _compact(self, feed: KeptJournal, done: JournalUpkeep, keep_s: float) -> None:
         before = inspect(feed.journal)
         stored, snapshots = feed.stored(), list(feed.snapshots())
         rule = f"stored and snapshots {SNAPSHOTS_NEEDED} and age {max(0, round(keep_s))}s"
@@ -291,7 +294,7 @@ class Maintenance:
                 feed.channel, len(removed.removed), removed.size_bytes, removed.first_sequence, size_bytes
             )
         kept_by = ""
-        if size_bytes > self._options.threshold_bytes:
+        if is_above(feed.journal, size_bytes, self._options.threshold_bytes):
             kept_by = _why(before.first_sequence, stored, snapshots)
             if reader is not None and keep_from == reader[0]:
                 kept_by = f"{reader[1]} still needs what it has not read"

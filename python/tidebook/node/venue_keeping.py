@@ -10,7 +10,7 @@ All of that is asked of files and databases, never of threads: so a command of s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from tidebook._core import (
@@ -90,20 +90,33 @@ class OrdersKeeping:
         self._published = published or (lambda: _SEQUENCE_MAX)
         self._journal = journal_directory(data, VENUE_CHANNEL)
         self._snapshots = snapshots_directory(data) / VENUE_CHANNEL
+        self._audit_told: tuple[str, int] | None = None
         self._usable_files: set[WrittenOnce] = set()
         self._lives_known: dict[WrittenOnce, int] = {}
         self._known: set[WrittenOnce] = set()
 
+    def ask(self) -> None:
+        """Has the audit trail's database say how far it is, for the next `compact`, which then waits for nobody: for who holds a lock meanwhile.
+
+        A trail only goes on, so what was said a moment ago holds back more, and never less.
+        """
+        if self._plan.audit_url is not None:
+            self._audit_told = self._of_audit(self._plan.audit_url)
+
     def judged(self) -> Kept:
         """How the journal stands; nothing is removed. Raises: as `compact`."""
-        return judged(self._journal, self._keep_plan, self._needed_by)
+        found = judged(self._journal, self._keep_plan, self._needed_by)
+        return replace(found, compacted_by="its node every minute")
 
     def compact(self) -> Kept:
         """Removes what may go, if the journal is above the threshold; beside the engine too.
 
         Raises: JournalError and its kinds, JournalLockedError among them; SnapshotMismatchError; CheckpointError; OSError.
         """
-        return compact_by(self._journal, self._keep_plan, self._needed_by, self._known)
+        try:
+            return compact_by(self._journal, self._keep_plan, self._needed_by, self._known)
+        finally:
+            self._audit_told = None
 
     def spare(self, of_venue: SnapshotStore, of_market_data: SnapshotStore) -> None:
         """Has the rotations of both stores leave what somebody may still begin behind, once the first commands are gone or may go."""
@@ -165,7 +178,7 @@ class OrdersKeeping:
         """Who stands at which command, on disk; 0 where that is nowhere, and why."""
         found = self.lives()
         if self._plan.audit_url is not None:
-            found.append(self._of_audit(self._plan.audit_url))
+            found.append(self._audit_told or self._of_audit(self._plan.audit_url))
         return found
 
     def _of_lives(self, path: Path) -> tuple[str, int]:
@@ -271,6 +284,7 @@ def compact_orders(data: Path, plan: OrdersPlan, *, dry_run: bool) -> Kept:
     keeping = OrdersKeeping(data, plan)
     if dry_run:
         return keeping.judged()
+    keeping.ask()
     with locked(data / MAINTENANCE_LOCK) as got:
         if not got:
             raise JournalLockedError(f"{data} is being backed up")

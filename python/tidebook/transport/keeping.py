@@ -23,6 +23,7 @@ from tidebook._core import (
     CheckpointStore,
     compact_journal,
     inspect_journal,
+    journal_durable_end,
     journal_first_to_keep,
     snapshot_is_of_history,
 )
@@ -42,6 +43,7 @@ _COMPACTED_FILE = "first"
 _HEADER_BYTES = 64
 _FIRST_SEQUENCE = slice(32, 40)
 """Of a segment's header: docs/formats/journal.md."""
+_SEGMENT = ".segment"
 _SNAPSHOT = ".snapshot"
 _BY_RULE = "its rule keeps"
 _log = logging.getLogger(__name__)
@@ -137,6 +139,8 @@ class Kept:
     """Why a journal above the threshold is no shorter; empty when it need not be."""
     failure: str = ""
     """Why it could not be looked at; tried again by the next look."""
+    compacted_by: str = "its producer every ten seconds"
+    """Who does it while it runs, for people."""
 
     @property
     def text(self) -> str:
@@ -149,7 +153,7 @@ class Kept:
         if self.may_go_to is not None:
             said.append(
                 f"above its threshold of {self.threshold_bytes:,} bytes, because nobody has compacted it: up to {self.may_go_to:,} "
-                "may go; `tidebook journal compact` does it, and its producer every ten seconds"
+                f"may go; `tidebook journal compact` does it, and {self.compacted_by}"
             )
         elif self.held_by:
             said.append(f"above its threshold of {self.threshold_bytes:,} bytes, because {self.held_by}")
@@ -178,7 +182,7 @@ def judged(journal: Path, plan: KeepPlan, consumers: Callable[[], Iterable[dict[
         first_sequence=inspect_journal(journal)["first_sequence"],
         was_compacted=(journal / _COMPACTED_FILE).exists(),
     )
-    if not plan.removes or size_bytes <= plan.threshold_bytes:
+    if not plan.removes or not is_above(journal, size_bytes, plan.threshold_bytes):
         return kept
     found = _by_rule(journal, plan, consumers, kept, set())
     would_begin_with = _first_behind(journal, found.keep_from or 0)
@@ -208,7 +212,7 @@ def compact_by(
     Raises: as `judged`; JournalLockedError while it is compacted or backed up.
     """
     size_bytes = _size_bytes(journal)
-    if not plan.removes or size_bytes <= plan.threshold_bytes:
+    if not plan.removes or not is_above(journal, size_bytes, plan.threshold_bytes):
         return judged(journal, plan, consumers)
     kept = Kept(rule=plan.rule, threshold_bytes=plan.threshold_bytes)
     found = _by_rule(journal, plan, consumers, kept, set() if known is None else known)
@@ -227,7 +231,7 @@ def compact_by(
         was_compacted=(journal / _COMPACTED_FILE).exists(),
         removed_segments=len(removed["removed"]),
         removed_bytes=removed["size_bytes"],
-        held_by=found.held_by if size_bytes > plan.threshold_bytes else "",
+        held_by=found.held_by if is_above(journal, size_bytes, plan.threshold_bytes) else "",
     )
 
 
@@ -265,7 +269,7 @@ def _held_back(found: Kept, plan: KeepPlan, reading: Sequence[Reader]) -> Kept:
 
 def _first_behind(journal: Path, keep_from: int) -> int | None:
     """The first message of a journal once its segments before `keep_from` are gone; None where it stays as it is."""
-    segments = sorted(journal.glob("*.segment"))
+    segments = sorted(journal.glob(f"*{_SEGMENT}"))
     found = None
     for path in segments[1 : max(1, len(segments) - 1)]:
         try:
@@ -285,12 +289,30 @@ def _size_bytes(journal: Path) -> int:
     size_bytes = 0
     with os.scandir(journal) as entries:
         for entry in entries:
-            if entry.name.endswith(".segment"):
+            if entry.name.endswith(_SEGMENT):
                 try:
                     size_bytes += entry.stat().st_size
                 except FileNotFoundError:
                     continue
     return size_bytes
+
+
+def is_above(journal: Path, size_bytes: int, threshold_bytes: int) -> bool:
+    """Whether what a journal's segments hold is more than a threshold: what their files have, less the room that the newest has for what is to come.
+
+    Raises: JournalError and its kinds.
+    """
+    if size_bytes <= threshold_bytes:
+        return False
+    end = journal_durable_end(journal)
+    if end is None:
+        return False
+    segment, used_bytes, _ = end
+    try:
+        room_bytes = (journal / f"{segment:010}{_SEGMENT}").stat().st_size - used_bytes
+    except FileNotFoundError:
+        return True  # compaction has removed it since, so there are newer ones
+    return size_bytes - room_bytes > threshold_bytes
 
 
 def _snapshots(journal: Path, plan: KeepPlan, known: set[WrittenOnce]) -> list[int]:
