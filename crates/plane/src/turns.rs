@@ -261,14 +261,18 @@ impl Newcomer {
     }
 }
 
+/// What an engine's code gives; a panic of it is a failure like another.
+fn caught<T>(work: impl FnOnce() -> Result<T, PlaneError>) -> Result<T, PlaneError> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|panic| Err(PlaneError::Panicked { said: panic_text(&*panic).to_owned() }))
+}
+
 /// A turn of each; whether any of them did something.
 fn go_round(engines: &mut Vec<Box<dyn Turns>>) -> bool {
     let mut worked = false;
     let mut index = 0;
     while let Some(engine) = engines.get_mut(index) {
-        let turned = catch_unwind(AssertUnwindSafe(|| engine.turn()))
-            .unwrap_or_else(|panic| Err(PlaneError::Panicked { said: panic_text(&*panic).to_owned() }));
-        match turned {
+        match caught(|| engine.turn()) {
             Ok(Turned::Over) => end(engines.remove(index), None),
             Err(error) => end(engines.remove(index), Some(error)),
             Ok(turned) => {
@@ -285,7 +289,7 @@ fn sleep(engines: &mut Vec<Box<dyn Turns>>, wait: Wait) {
     let mut waits = Waits::new();
     let mut failed = None;
     for (index, engine) in engines.iter_mut().enumerate() {
-        if let Err(error) = engine.wait_for(&mut waits) {
+        if let Err(error) = caught(|| engine.wait_for(&mut waits)) {
             failed = Some((index, error));
             break;
         }
@@ -293,7 +297,7 @@ fn sleep(engines: &mut Vec<Box<dyn Turns>>, wait: Wait) {
     match failed {
         Some((index, error)) => end(engines.remove(index), Some(error)),
         None => {
-            if let Err(error) = waits.sleep(wait) {
+            if let Err(error) = caught(|| Ok(waits.sleep(wait)?)) {
                 // It is no more one's than another's.
                 let said = error.to_string();
                 engines.drain(..).for_each(|engine| end(engine, Some(PlaneError::Stopped { said: said.clone() })));
@@ -325,6 +329,8 @@ mod tests {
         log: Sender<&'static str>,
         told: SyncSender<Result<(), PlaneError>>,
         last: Box<dyn FnMut() -> Result<Turned, PlaneError> + Send>,
+        /// What it does when it says what it sleeps for.
+        asleep: fn(&mut Waits<'_>),
     }
 
     impl Turns for Batches {
@@ -337,7 +343,8 @@ mod tests {
             Ok(Turned::Worked)
         }
 
-        fn wait_for<'a>(&'a mut self, _: &mut Waits<'a>) -> Result<(), PlaneError> {
+        fn wait_for<'a>(&'a mut self, waits: &mut Waits<'a>) -> Result<(), PlaneError> {
+            (self.asleep)(waits);
             Ok(())
         }
 
@@ -353,8 +360,17 @@ mod tests {
         log: &Sender<&'static str>,
         last: impl FnMut() -> Result<Turned, PlaneError> + Send + 'static,
     ) -> (Box<dyn Turns>, Ended) {
+        batches_that_sleep((name, left), log, last, |_| {})
+    }
+
+    fn batches_that_sleep(
+        (name, left): (&'static str, usize),
+        log: &Sender<&'static str>,
+        last: impl FnMut() -> Result<Turned, PlaneError> + Send + 'static,
+        asleep: fn(&mut Waits<'_>),
+    ) -> (Box<dyn Turns>, Ended) {
         let (told, end) = sync_channel(1);
-        (Box::new(Batches { name, left, log: log.clone(), told, last: Box::new(last) }), end)
+        (Box::new(Batches { name, left, log: log.clone(), told, last: Box::new(last), asleep }), end)
     }
 
     #[test]
@@ -394,6 +410,20 @@ mod tests {
         assert!(goes_on.try_recv().is_err(), "it has not ended");
         is_stopped.store(true, Ordering::Release);
         ended(&goes_on).unwrap();
+    }
+
+    #[test]
+    fn an_engine_that_panics_when_it_says_what_it_sleeps_for_ends_alone() {
+        let (log, turns) = channel();
+        let idle = || Ok(Turned::Idle);
+        let (panics, panicked) = batches_that_sleep(("panics", 0), &log, idle, |_| panic!("no such ring"));
+        let (goes_on, end) = batches(("goes on", 1), &log, idle);
+        let mut engines = vec![panics, goes_on];
+        sleep(&mut engines, Wait::Park);
+        assert_eq!(ended(&panicked).unwrap_err().to_string(), "the engine's thread panicked: no such ring");
+        assert!(end.try_recv().is_err(), "it has not ended");
+        assert!(go_round(&mut engines));
+        assert_eq!((engines.len(), turns.try_iter().collect::<Vec<_>>()), (1, vec!["goes on"]));
     }
 
     #[test]
