@@ -218,8 +218,16 @@ def test_the_venue_as_it_was_is_given_from_the_first_snapshot_on_and_else_an_err
     begin = tb.Venue.open(journal(place), snapshots=snapshots(place), sequence=earliest)
     begin.catch_up()
     assert begin.at(last - 100).state_hash() == hashes[last - 100]
-    with pytest.raises(TidebookError, match=f"sequence 5: this venue can be made again from {earliest} to {last}"):
-        begin.at(5)
+    # Opened at the newest it goes back behind any older one that is left, and says why no further.
+    for opened in (venue, venue.fork(), venue.at(last)):
+        for sequence in (earliest, last - 100):
+            assert opened.at(sequence).state_hash() == whole.at(sequence).state_hash()
+        with pytest.raises(
+            TidebookError,
+            match=f"sequence 5: this venue can be made again from {earliest} to {last}: orders begins with command {first}, as those "
+            r"before it were removed \(\[venue\] keep\), and no older snapshot can be gone on from; a backup of the journal that has them",
+        ):
+            opened.at(5)
 
 
 def test_who_stands_somewhere_else_or_nowhere_holds_everything_back_and_is_named(place: Path) -> None:

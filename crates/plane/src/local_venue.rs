@@ -60,6 +60,22 @@ pub enum LocalVenueError {
         /// Last there is.
         last: u64,
     },
+    /// One of before what the journal that it was opened from can give.
+    #[error(
+        "sequence {sequence}: this venue can be made again from {first} to {last}: orders begins with command {begins}, as those before it were \
+         removed ([venue] keep), and no older snapshot can be gone on from; a backup of the journal that has them gives the venue as it was, the \
+         audit trail what became of each order"
+    )]
+    Removed {
+        /// Asked for.
+        sequence: u64,
+        /// First there is.
+        first: u64,
+        /// Last there is.
+        last: u64,
+        /// First command of the journal.
+        begins: u64,
+    },
     /// It keeps no commands.
     #[error("this venue keeps no history: make it with history, or fork it where it will be needed")]
     NoHistory,
@@ -184,6 +200,13 @@ struct Following {
     own: Option<u64>,
 }
 
+/// What it was opened from, by which it is made again as it was before its history.
+#[derive(Clone)]
+struct Origin {
+    journal: PathBuf,
+    snapshots: Option<PathBuf>,
+}
+
 /// Risk and matching, in process.
 pub struct LocalVenue {
     options: LocalVenueOptions,
@@ -194,6 +217,7 @@ pub struct LocalVenue {
     /// Risk with all executions seen, made when it is asked for and not so.
     ahead: OnceCell<Box<Risk>>,
     following: Option<Following>,
+    origin: Option<Origin>,
 }
 
 impl LocalVenue {
@@ -213,7 +237,7 @@ impl LocalVenue {
     pub fn new(options: LocalVenueOptions) -> Self {
         let replay = Replay::new(options.risk, Venue::new(options.venue), false);
         let history = options.history.then(|| CommandHistory::beginning(None));
-        Self { options, replay, sequence: 0, history, ahead: OnceCell::new(), following: None }
+        Self { options, replay, sequence: 0, history, ahead: OnceCell::new(), following: None, origin: None }
     }
 
     /// Last command applied.
@@ -428,16 +452,24 @@ impl LocalVenue {
             history: self.history.clone(),
             ahead: OnceCell::new(),
             following: None,
+            origin: self.origin.clone(),
         }
     }
 
-    /// This venue as it was behind command `sequence`; it goes its own way. `ask` is asked now and then, with the next sequence, whether to go on.
+    /// This venue as it was behind command `sequence`; it goes its own way. What is before its history is read again from the journal that it was
+    /// opened from, behind the snapshot before it. `ask` is asked now and then, with the next sequence, whether to go on.
     ///
     /// # Errors
-    /// [`LocalVenueError::Sequence`], [`LocalVenueError::NoHistory`], [`LocalVenueError::Interrupted`].
+    /// [`LocalVenueError::Sequence`], [`LocalVenueError::Removed`], [`LocalVenueError::NoHistory`], [`LocalVenueError::Interrupted`]; before its
+    /// history as [`Self::open`].
     pub fn at(&self, sequence: u64, mut ask: impl FnMut(u64) -> ControlFlow<()>) -> Result<Self, LocalVenueError> {
         let history = self.history.as_ref().ok_or(LocalVenueError::NoHistory)?;
         let (first, last) = (history.begin(), self.sequence);
+        if sequence < first
+            && let Some(origin) = &self.origin
+        {
+            return self.before_history(origin, sequence, ask);
+        }
         if !(first..=last).contains(&sequence) {
             return Err(LocalVenueError::Sequence { sequence, first, last });
         }
@@ -456,7 +488,30 @@ impl LocalVenue {
         // It goes its own way: nobody will say any more that risk had not seen these.
         replay.settle(&mut |_| {});
         let history = Some(history.cut(sequence - first));
-        Ok(Self { options: self.options, replay, sequence, history, ahead: OnceCell::new(), following: None })
+        let (ahead, origin) = (OnceCell::new(), self.origin.clone());
+        Ok(Self { options: self.options, replay, sequence, history, ahead, following: None, origin })
+    }
+
+    fn before_history(
+        &self,
+        origin: &Origin,
+        sequence: u64,
+        ask: impl FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<Self, LocalVenueError> {
+        let Origin { journal, snapshots } = origin;
+        match Self::open(journal, snapshots.as_deref(), Some(sequence), false, self.options, ask) {
+            Ok(mut venue) => {
+                venue.following = None;
+                venue.replay.settle(&mut |_| {});
+                Ok(venue)
+            }
+            Err(LocalVenueError::NoBeginning { first: begins, earliest }) => {
+                let begun = self.history_begin().unwrap_or(self.sequence);
+                let first = earliest.map_or(begun, |earliest| earliest.min(begun));
+                Err(LocalVenueError::Removed { sequence, first, last: self.sequence, begins })
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Commands behind `first` up to `last`, as `orders` would hold them.
@@ -525,7 +580,7 @@ impl LocalVenue {
         let history = options
             .history
             .then(|| CommandHistory::beginning(Some(Mark { sequence, state: Arc::new(replay.clone()) })));
-        Self { options, replay, sequence, history, ahead: OnceCell::new(), following: None }
+        Self { options, replay, sequence, history, ahead: OnceCell::new(), following: None, origin: None }
     }
 
     /// The venue that a node's journal of `orders` describes, up to `last` or all that is durable. Nothing on disk is changed, and the
@@ -561,6 +616,7 @@ impl LocalVenue {
             None => Self::new(options),
         };
         venue.following = Some(Following { storage: Arc::clone(&storage), reader: None, recheck, own: None });
+        venue.origin = Some(Origin { journal: journal.to_owned(), snapshots: snapshots.map(Path::to_owned) });
         match (venue.read_on(last, None, ask), store) {
             (Err(LocalVenueError::NoBeginning { first, .. }), Some(store)) => {
                 let mut listed = store.list()?.into_iter().filter(|sequence| sequence + 1 >= first);

@@ -26,7 +26,8 @@ impl From<LocalVenueError> for Raised {
             LocalVenueError::Journal(error) => error.into(),
             LocalVenueError::Sizes(error) => error.into(),
             LocalVenueError::Snapshot(error) => error.into(),
-            LocalVenueError::Sequence { sequence, first, last } => {
+            LocalVenueError::Sequence { sequence, first, last }
+            | LocalVenueError::Removed { sequence, first, last, .. } => {
                 let nearest = sequence.clamp(first, last.max(first));
                 Self::new(errors::QUERY, message)
                     .fact("kind", Fact::Text("sequence".into()))

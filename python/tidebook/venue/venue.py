@@ -138,9 +138,10 @@ class Venue(CoreVenue):
     def at(self, sequence: int, *, progress: Progress | None = None) -> Self:
         """A fork of this venue as it was behind command `sequence`; 0 is before the first.
 
+        One that was opened behind a snapshot reads what was before it from its journal again, behind an older snapshot or from the first command.
         Cost: a copy of the nearest state that was kept before it, and replaying what lies between: at first a million commands at
         most, twice as many each time eight states are kept.
-        Raises: QueryError (facts: value, nearest) for a sequence that it does not know the way to.
+        Raises: QueryError (facts: value, nearest) for a sequence that it does not know the way to; before the snapshot as `open`.
         """
         return type(self)(state=self._at(sequence, progress))
 
