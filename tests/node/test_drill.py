@@ -176,6 +176,8 @@ def test_a_channel_that_the_backup_has_not_is_told_and_fails_the_drill(tmp_path:
     fills, orders = sorted(drill(data, kept).channels, key=lambda channel: channel.channel)
     assert (fills.absent, fills.ok, fills.lost, fills.newer) == (True, False, 0, 1)
     assert orders.ok
+    assert "desk.orders: messages 1 to " in shown.stdout
+    assert "were compared, and no state: the drill derives those of feeds alone" in shown.stdout
 
 
 @pytest.fixture

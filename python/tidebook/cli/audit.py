@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from tidebook.cli.inputs import data_directory, nanoseconds
 from tidebook.cli.output import Json, console, counted, print_json
 from tidebook.cli.shown import Column, table
-from tidebook.errors import UsageError
+from tidebook.errors import DirectoryBusyError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -231,6 +231,8 @@ def status(*, data: Path | None = None, url: str | None = None, json: Json = Fal
 def rebuild(*, data: Path | None = None, url: str | None = None, json: Json = False) -> int:
     """Drop the audit trail and derive it again from the journal; the exit code says whether the old one was the same.
 
+    The node has to be stopped: its engine adds to the same rows.
+
     Parameters
     ----------
     data
@@ -247,8 +249,13 @@ def rebuild(*, data: Path | None = None, url: str | None = None, json: Json = Fa
         if not json and sys.stderr.isatty():
             print(f"\rcommand {sequence:,}", end="", file=sys.stderr)
 
-    with owning(directory, "audit rebuild"):
-        found = derive_again(_database(data, url), _journal(directory), show)
+    try:
+        with owning(directory, "audit rebuild"):
+            found = derive_again(_database(data, url), _journal(directory), show)
+    except DirectoryBusyError as error:
+        raise DirectoryBusyError(
+            f"an audit trail is rebuilt while no node adds to it: {error}", **error.facts
+        ) from error
     if json:
         print_json({"before": found.before, "after": found.after, "rows": found.rows, "different": found.different})
         return 0 if found.ok else 1

@@ -62,6 +62,9 @@ def drill(
     print(f"backup {found.backup}: {made}restored and verified in {found.restore_s:.1f} s, {found.rows:,} rows")
     screen = console()
     screen.print(table(_COLUMNS, [_row(channel) for channel in found.channels], screen.width))
+    for channel in found.channels:
+        if channel.limits:
+            print(f"{channel.channel}: {channel.limits}")
     return 0 if found.ok else 1
 
 
@@ -77,6 +80,12 @@ def _ended_by_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _from(channel: ChannelDrill) -> str:
+    if channel.compared_from:
+        return "no state"
+    return f"snapshot at {channel.snapshot:,}" if channel.snapshot else "its first message"
 
 
 def _row(channel: ChannelDrill) -> list[str]:
@@ -95,7 +104,7 @@ def _row(channel: ChannelDrill) -> list[str]:
         f"{channel.lost:,}",
         f"{channel.newer:,}",
         f"{channel.recovery_s:.2f} s",
-        f"snapshot at {channel.snapshot:,}" if channel.snapshot else "its first message",
+        _from(channel),
         channel.state_hash,
         verdict,
     ]

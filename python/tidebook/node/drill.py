@@ -64,6 +64,8 @@ class ChannelDrill:
     """Of all bytes of the restored state as a snapshot would hold it: what the state's hash leaves out too."""
     saved_hash_original: str
     """The same of the original's."""
+    compared_from: int = 0
+    """Of a channel that is no feed the first message that both have: from there to the last the messages were compared."""
     absent: bool = False
     """The backup has nothing of it."""
 
@@ -72,6 +74,22 @@ class ChannelDrill:
         """Both states are one."""
         ours, theirs = (self.state_hash, self.saved_hash), (self.state_hash_original, self.saved_hash_original)
         return ours == theirs
+
+    @property
+    def limits(self) -> str:
+        """What was compared where that is not the state after the whole history, and what could not be; empty where it is."""
+        first, last, begun = self.first_sequence, self.last_sequence, self.compared_from
+        if not begun or self.absent:
+            return ""
+        what = f"messages {begun:,} to {last:,} were compared" if begun <= last else "no message could be compared"
+        said = [f"{what}, and no state: the drill derives those of feeds alone"]
+        if first > 1:
+            said.append(f"1 to {first - 1:,} had been removed when the backup was made")
+        if begun > first:
+            said.append(
+                f"{first:,} to {begun - 1:,} of the backup could not be compared, as the original has lost them since"
+            )
+        return "; ".join(said)
 
     @property
     def ok(self) -> bool:
@@ -101,7 +119,7 @@ class Drill:
 
     def facts(self) -> dict[str, Any]:
         """For JSON."""
-        channels = [{**asdict(channel), "equal": channel.equal} for channel in self.channels]
+        channels = [{**asdict(channel), "equal": channel.equal, "limits": channel.limits} for channel in self.channels]
         return {**asdict(self), "channels": channels, "ok": self.ok}
 
 
@@ -263,6 +281,7 @@ def _compared(data: Path, there: Path, channel: str, owed: int, step: Callable[[
         state_hash_original=compared.state_hash,
         saved_hash=ours.saved_hash,
         saved_hash_original=compared.saved_hash,
+        compared_from=first if feed_venue(channel) is None else 0,
     )
 
 
