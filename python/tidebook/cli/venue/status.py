@@ -23,14 +23,16 @@ def status(*, data: Path | None = None, json: Json = False) -> None:
         print_json(found)
         return
     beyond = found["sequence"] - found["durable"]
-    print(f"venue {found['venue']} at {node.address}: {'trading of all is OFF' if found['killed'] else 'trading'}")
     engine = found["engine"]
+    away = engine["away"]
+    trading = "trading of all is OFF" if found["killed"] else "trading"
+    print(
+        f"venue {found['venue']} at {node.address}: {trading if away is None else f'AWAY, takes no orders now: the engine {away}'}"
+    )
     shards = "" if engine["shards"] == 1 else f" with {engine['shards']} shards"
     print(
         f"{engine['layout']}{shards}: {counted(engine['threads'], 'thread')}; {counted(engine['cores'], 'core')} here"
     )
-    if engine["away"] is not None:
-        print(f"takes no orders now: the engine {engine['away']}")
     print(engines_line(node.get("status")["engines"]))
     print(
         f"{counted(found['sequence'], 'command')}, {f'{beyond:,} of them not on disk yet' if beyond > 0 else 'all on disk'}; "
