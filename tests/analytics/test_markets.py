@@ -340,6 +340,23 @@ def test_a_quote_that_is_older_than_what_is_there_makes_no_window_whole_until_th
     assert [float(record["quoted_s"]) for record in minutes] == [0.0, 30.0, 60.0]
 
 
+def test_sums_have_what_is_known_of_before_ts_from_too() -> None:
+    """As after a restart, where the ring of trades goes back further than that of quotes."""
+    records = [
+        trade(BEGIN + 2 * NS, 11, 100, 3, 1),
+        quote(BEGIN + 30 * NS, 12, (99, 1), (101, 1)),
+        trade(BEGIN + 40 * NS, 13, 100, 4, 1),
+        clock(BEGIN + 61 * NS, 14),
+        clock(BEGIN + 62 * NS, 15),
+    ]
+    again = Markets()
+    again.begins(BEGIN + 2 * NS)
+    again.begins(BEGIN + 30 * NS)
+    (minute,) = [r for r in closed(told(again, records), MINUTE) if r["instrument_id"] == 1 << 24]
+    assert (int(minute["ts_from"]), bool(minute["flags"] & LATE_START)) == (BEGIN + 30 * NS, True)
+    assert (int(minute["trades"]), float(minute["volume"])) == (2, 7.0)
+
+
 def test_orders_that_cross_while_an_auction_collects_them_are_no_quote() -> None:
     records = [
         quote(BEGIN, 1, (99, 1), (101, 1)),

@@ -21,7 +21,7 @@ INTERVALS: Final = (SECOND, MINUTE, DAY)
 OPEN: Final = 1
 """The window has not ended: the record says what it is so far, and another one follows."""
 LATE_START: Final = 2
-"""Nothing is known of the window before `ts_from`: the engine, or what it reads, begins there."""
+"""Not all is known of the window before `ts_from`; what is, is in its sums."""
 GAP: Final = 4
 """Of what it reads, `missed` records were lost that may have been of this window."""
 

@@ -4,9 +4,9 @@ Numbers are JSON numbers, doubles as they were computed; what is not known is nu
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 _DESCRIBED = ConfigDict(use_attribute_docstrings=True)
 
@@ -38,29 +38,41 @@ class AnalyticsStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MarketWindow:
+class _Window:
+    """Which window, and how much of it is known. Described by `Field`, as docstrings of inherited fields are not read."""
+
+    instrument: Annotated[str, Field(description="Such as `BTC-USD.LOCAL`.")]
+    interval: Annotated[str, Field(description="`1s`, `1m` or `1d`.")]
+    ts_open: Annotated[
+        int,
+        Field(
+            description="Beginning by the node's clock, microseconds; with instrument and interval it names the window."
+        ),
+    ]
+    ts_event: Annotated[int, Field(description="Its end, microseconds; of an open one how far it goes.")]
+    closed: Annotated[bool, Field(description="False while it lasts: what it is so far.")]
+    whole: Annotated[bool, Field(description="False where something of it is not known: see `ts_from` and `missed`.")]
+    ts_from: Annotated[
+        int,
+        Field(
+            description="From here on all is known of it, microseconds; before it some records, or the quote that stood, are not; what is known is in the sums. Else `ts_open`."
+        ),
+    ]
+    missed: Annotated[int, Field(description="Records that were lost and may have been of this window.")]
+    after_loss: Annotated[
+        bool,
+        Field(
+            description="Windows between it and the one before it may be missing here: they were overwritten before the API had read them."
+        ),
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarketWindow(_Window):
     """What a window of time was like in one market."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _DESCRIBED
 
-    instrument: str
-    """Such as `BTCUSDT.BINANCE`."""
-    interval: str
-    """`1s`, `1m` or `1d`."""
-    ts_open: int
-    """Beginning by the node's clock, microseconds; with instrument and interval it names the window."""
-    ts_event: int
-    """Its end, microseconds; of an open one how far it goes."""
-    closed: bool
-    """False while it lasts: what it is so far."""
-    whole: bool
-    """False where something of it is not known: see `ts_from` and `missed`."""
-    ts_from: int
-    """From here on all is known of it, microseconds; before it records, or the quote that stood, are not. Else `ts_open`."""
-    missed: int
-    """Records that were lost and may have been of this window."""
-    after_loss: bool
-    """Windows between it and the one before it may be missing here: they were overwritten before the API had read them."""
     trades: int
     """Trades."""
     quotes: int
@@ -109,31 +121,13 @@ class MarketWindow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AccountWindow:
+class AccountWindow(_Window):
     """What an account did and had in one instrument of the node's own venue."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _DESCRIBED
 
     account: str
     """Whose."""
-    instrument: str
-    """Such as `BTC-USD.LOCAL`."""
-    interval: str
-    """`1s`, `1m` or `1d`."""
-    ts_open: int
-    """Beginning by the node's clock, microseconds; with instrument and interval it names the window."""
-    ts_event: int
-    """Its end, microseconds; of an open one how far it goes."""
-    closed: bool
-    """False while it lasts: what it is so far."""
-    whole: bool
-    """False where something of it is not known: see `ts_from` and `missed`."""
-    ts_from: int
-    """From here on all is known of it, microseconds; before it records, or the quote that stood, are not. Else `ts_open`."""
-    missed: int
-    """Records that were lost and may have been of this window."""
-    after_loss: bool
-    """Windows between it and the one before it may be missing here: they were overwritten before the API had read them."""
     orders: int
     """Orders that matching took; of a pair both."""
     replaces: int
