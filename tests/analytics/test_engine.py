@@ -19,6 +19,8 @@ from tidebook.analytics import ACCOUNT, ACCOUNTS_CHANNEL, MARKET, MARKETS_CHANNE
 from tidebook.analytics.layouts import DAY, GAP, LATE_START, MINUTE, OPEN, SECOND
 from tidebook.analytics.markets import CHANNELS
 from tidebook.analytics.process import AnalyticsProcess
+from tidebook.node import live
+from tidebook.node.metrics import analytics_metrics
 from tidebook.venue import Side, Venue, commands, place
 
 if TYPE_CHECKING:
@@ -86,6 +88,24 @@ def running(engine: AnalyticsEngine | AnalyticsProcess) -> Iterator[AnalyticsEng
     finally:
         engine.stop()
         assert engine.status().state == "stopped"
+
+
+def test_an_engine_that_has_failed_degrades_the_node_and_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: AnalyticsEngine) -> None:
+        raise RuntimeError("no such thing")
+
+    engine = AnalyticsEngine(tmp_path)
+    assert live._degraded(engine) is None
+    monkeypatch.setattr(AnalyticsEngine, "_follow", fail)
+    engine.start()
+    until(lambda: engine.status().state == "failed", engine)
+    assert live._degraded(engine) == "no windows of analytics are made: internal error: RuntimeError: no such thing"
+    samples = [sample for metric in analytics_metrics(engine.status()) for sample in metric.samples]
+    gauges = {sample.name: sample.value for sample in samples}
+    assert (gauges["tidebook_analytics_failed"], gauges["tidebook_analytics_following"]) == (1, 0)
+    engine.stop()
 
 
 def test_windows_of_markets_are_published_as_the_records_give_them_and_once_through_stops(tmp_path: Path) -> None:

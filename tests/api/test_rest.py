@@ -76,8 +76,8 @@ async def test_the_server_says_its_time_version_and_health(desk: Desk) -> None:
     assert (await desk.get("/api/v1/ping")).json() == {}
     assert (await desk.get("/api/v1/time")).json() == {"server_time": START // 1000}
     assert (await desk.get("/api/v1/version")).json()["name"] == "tidebook"
-    assert (await desk.get("/api/v1/health/live")).json() == {"status": "alive"}
-    assert (await desk.get("/api/v1/health/ready")).json() == {"status": "ready"}
+    assert (await desk.get("/api/v1/health/live")).json() == {"status": "alive", "detail": ""}
+    assert (await desk.get("/api/v1/health/ready")).json() == {"status": "ready", "detail": ""}
     assert [row["instrument"] for row in (await desk.get("/api/v1/instruments")).json()] == [
         "BTCUSDT.BINANCE",
         "XRPUSDT.BINANCE",
@@ -97,7 +97,20 @@ async def test_a_node_that_cannot_store_is_not_ready_and_says_why(desk: Desk) ->
     app.state.pump.step()
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1:8080") as client:
         answer = await client.get("/api/v1/health/ready")
+        status = (await client.get("/api/v1/status")).json()
     assert (answer.status_code, answer.json()["detail"]) == (503, "storing binance is stalled: no space")
+    assert status == {"channels": [], "engines": [], "problems": ["storing binance is stalled: no space"]}
+
+
+async def test_a_node_on_which_something_beside_has_failed_is_ready_degraded_and_says_of_what(desk: Desk) -> None:
+    failed = "no windows of analytics are made: it was damaged"
+    app = create_app(desk.view, desk.source, degraded=lambda: failed)
+    app.state.pump.step()
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1:8080") as client:
+        answer = await client.get("/api/v1/health/ready")
+        status = (await client.get("/api/v1/status")).json()
+    assert (answer.status_code, answer.json()) == (200, {"status": "degraded", "detail": failed})
+    assert status["problems"] == [failed]
 
 
 @pytest.mark.parametrize(

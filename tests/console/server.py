@@ -235,11 +235,15 @@ async def listings() -> list[dict[str, Any]]:
     return [{"instrument": HALTED, "band_ppm": 50_000}, {"instrument": AUCTION, "band_ppm": 0}]
 
 
+FAILED = "no windows of analytics are made: a record is damaged"
+
+
 async def serve(port: int, scene: str, seed: int) -> None:
     source = SceneSource(scene, seed)
     past = MadeUpPast(time.time_ns() - WARM_STEPS * STEP_NS)
     windows = Windows(MadeUpWindows().poll) if scene == "live" else None
-    app = create_app(MarketView(["binance"]), source, history=past, windows=windows)
+    failed = FAILED if scene == "gap" else None
+    app = create_app(MarketView(["binance"]), source, history=past, windows=windows, degraded=lambda: failed)
     if scene == "sessions":
         app.add_api_route("/api/v1/venue/instruments", listings)
     mount_console(app)

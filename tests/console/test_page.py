@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.console.conftest import Server, Watched
+from tests.console.server import FAILED
 
 Serve = Callable[[str], Server]
 
@@ -163,6 +164,16 @@ def test_a_book_after_a_gap_is_greyed_with_the_reason_and_since_when(page: Page,
     for panel in ("tape", "flow", "candles"):
         expect(page.locator(f"#{panel}")).to_have_attribute("data-veil", "none")
     expect(page.locator("#candles .tag-warn")).to_have_text("book unusable")
+
+
+def test_what_has_failed_of_a_node_that_is_ready_is_said_on_every_page(page: Page, serve: Serve) -> None:
+    server = serve("gap")
+    for path in ("/", "/m/BTCUSDT.BINANCE"):
+        page.goto(f"{server.url}{path}")
+        expect(page.locator(".notices")).to_have_text(f"Not all of the node works: {FAILED}")
+    page.goto(serve("live").url)
+    expect(page.locator(".markets-table tbody tr").first).to_be_visible()
+    expect(page.locator(".notices")).to_have_text("")
 
 
 def test_an_instrument_that_is_not_here_is_named_and_another_can_be_chosen(page: Page, serve: Serve) -> None:

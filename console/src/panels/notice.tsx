@@ -4,9 +4,34 @@
 import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import type { Problem } from "../net/protocol";
+import { get } from "../net/rest";
 import { link, loadInstruments, problem, retryNow } from "../session";
 
+const LOOK_EVERY_MS = 10_000;
+
 const now = signal(performance.now());
+const failed = signal<string[]>([]);
+
+/** What of the node has failed, now and every ten seconds; what cannot be asked is the other lines' to say. */
+async function lookAtNode(): Promise<void> {
+  const said = await get<{ problems: string[] }>("/api/v1/status").catch(() => null);
+  if (said !== null) failed.value = said.problems;
+}
+
+function FailureLines() {
+  useEffect(() => {
+    void lookAtNode();
+    const timer = setInterval(() => void lookAtNode(), LOOK_EVERY_MS);
+    return () => clearInterval(timer);
+  }, []);
+  return failed.value.map((said) => (
+    <div class="notice notice-warn" key={said}>
+      <p>
+        <strong>Not all of the node works:</strong> {said}
+      </p>
+    </div>
+  ));
+}
 
 function ProblemLine({ said }: { said: Problem }) {
   return (
@@ -60,6 +85,7 @@ export function Notice() {
     <div class="notices" role="status">
       {link.value.state === "waiting" && <LinkLine />}
       {link.value.state === "open" && problem.value !== null && <ProblemLine said={problem.value} />}
+      {link.value.state === "open" && <FailureLines />}
     </div>
   );
 }

@@ -73,12 +73,14 @@ def create_app(
     engines: Callable[[], list[EngineState]] = list,
     orders: OrderEntry | None = None,
     windows: Windows | None = None,
+    degraded: Callable[[], str | None] = lambda: None,
 ) -> FastAPI:
     """REST under `/api/v1`, WebSocket at `/ws/v1`, schema at `/openapi.json`, `/metrics`; fed from `source` while it runs.
 
     `more_metrics` gives what a node adds to the view's and the hub's; `unwell` says why the node is not ready though
-    records are being read, such as storing that has stopped. `history` has what is older than this process, `guarantees` what
-    its durable channels promise, `engines` where each of its engines runs. With `orders` it also takes orders, at `/api/v1/accounts` and `/ws/v1/orders`. `windows` are
+    records are being read, such as storing that has stopped; `degraded` what has failed that readiness does not wait for. `history` has what is
+    older than this process, `guarantees` what its durable channels promise, `engines` where each of its engines runs. With `orders` it also takes
+    orders, at `/api/v1/accounts` and `/ws/v1/orders`. `windows` are
     those of analytics, where somebody makes them.
 
     The hub, the pump and the sessions of order entry are at `app.state.hub`, `pump` and `order_sessions`.
@@ -115,7 +117,15 @@ def create_app(
     problems.install(app)
     asked: Any = [Depends(require_known_query)]
     app.include_router(
-        market_router(view, Charts(history or NoHistory()), lambda: pump.not_ready() or unwell(), guarantees, engines),
+        market_router(
+            view,
+            Charts(history or NoHistory()),
+            not_ready=lambda: pump.not_ready() or unwell(),
+            degraded=degraded,
+            problems=lambda: [failed for failed in (unwell(), degraded()) if failed is not None],
+            guarantees=guarantees,
+            engines=engines,
+        ),
         dependencies=asked,
     )
     app.router.routes.append(WebSocketRoute("/ws/v1", WebSocketEndpoint(hub, options.origins), name="ws"))

@@ -60,13 +60,15 @@ def market_router(
     view: MarketView,
     charts: Charts,
     not_ready: Callable[[], str | None],
+    degraded: Callable[[], str | None],
+    problems: Callable[[], list[str]],
     guarantees: Callable[[], list[wire.ChannelGuarantee]],
     engines: Callable[[], list[wire.EngineState]],
 ) -> APIRouter:
     """Routes over `view` and, for what is older, `charts`.
 
-    `not_ready` says in a sentence why the server cannot answer yet, or None; `guarantees` are those of its durable channels, `engines`
-    says where each runs.
+    `not_ready` says in a sentence why the server cannot answer yet, `degraded` what does not work beside, or None, `problems` what has failed of
+    either; `guarantees` are those of its durable channels, `engines` says where each runs.
     """
     router = APIRouter(prefix="/api/v1")
 
@@ -103,16 +105,17 @@ def market_router(
         responses={503: {**described("Not yet; `detail` says why."), "model": Problem}},
     )
     async def ready() -> Response:
-        """Records are being read and at least one instrument is known."""
+        """Records are being read and at least one instrument is known. `degraded` where something else has failed: `detail` says what."""
         reason = not_ready()
         if reason is not None:
             raise ApiError(503, "not_ready", reason)
-        return _json(wire.Health("ready"))
+        failed = degraded()
+        return _json(wire.Health("ready") if failed is None else wire.Health("degraded", failed))
 
     @router.get("/status", tags=["server"], response_model=wire.NodeStatus)
     async def status() -> Response:
-        """The guarantee in force of every durable channel, and never more; and where each engine runs."""
-        return _json(wire.NodeStatus(guarantees(), engines()))
+        """The guarantee in force of every durable channel, and never more; where each engine runs; and what has failed."""
+        return _json(wire.NodeStatus(guarantees(), engines(), problems()))
 
     @router.get("/instruments", tags=["market data"], response_model=list[wire.Instrument])
     async def instruments() -> Response:

@@ -274,7 +274,7 @@ class EngineState:
 
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
-    """The guarantees in force."""
+    """The guarantees in force, and what does not work."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _DESCRIBED
 
@@ -282,6 +282,8 @@ class NodeStatus:
     """Every durable channel of the node."""
     engines: list[EngineState]
     """Every engine that the node has."""
+    problems: list[str]
+    """What has failed, also where the node is ready without it: a sentence each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,8 +357,10 @@ class Health:
 
     __pydantic_config__: ClassVar[ConfigDict] = _DESCRIBED
 
-    status: Literal["alive", "ready"]
-    """The word."""
+    status: Literal["alive", "ready", "degraded"]
+    """The word; `degraded` is ready, with something that does not work beside."""
+    detail: str = ""
+    """What that is."""
 
 
 @dataclass(frozen=True, slots=True)

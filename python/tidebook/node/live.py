@@ -214,6 +214,7 @@ async def run(options: LiveOptions, screen: Screen) -> dict[str, int]:
             engines=lambda: engine_states(engine, venue, analytics),
             orders=None if venue is None else order_entry(venue),
             windows=windows,
+            degraded=lambda: _degraded(analytics),
         )
         mount_console(app)
         jobs: list[asyncio.Task[object]] = []

@@ -149,9 +149,11 @@ def analytics_metrics(status: AnalyticsStatus) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "tidebook_analytics_missed", "Records of market data overwritten before they were read.", status.missed
     )
-    yield GaugeMetricFamily(
-        "tidebook_analytics_following", "1 while windows are made.", int(status.state == "following")
-    )
+    for state, said in (
+        ("following", "1 while windows are made."),
+        ("failed", "1 when no windows are made any more."),
+    ):
+        yield GaugeMetricFamily(f"tidebook_analytics_{state}", said, int(status.state == state))
 
 
 def _health(feeds: dict[str, dict[str, Any]]) -> Iterable[Metric]:
