@@ -97,6 +97,29 @@ def test_accounts_and_instruments_go_by_the_names_that_the_venue_has(
     assert (refused.returncode, "did you mean alice?" in refused.stderr) == (2, True)
 
 
+def test_a_damaged_file_is_found_by_verify_and_told_with_its_remedy(tidebook: Tidebook, tmp_path: Path) -> None:
+    market = Market()
+    for at in range(400):
+        market.place(ALICE, Side.BUY, 9_000 + at, 10, client_order_id=f"order-{at}")
+    market.write(tmp_path / "journal/orders")
+    follow(tmp_path, "", market.venue.sequence)
+    assert tidebook("status", "--verify", "--data", tmp_path).returncode == 0
+    (path,) = tmp_path.rglob("*.sqlite")
+    whole = path.read_bytes()
+    at = whole.rindex(b"order-17")
+    path.write_bytes(whole[:at] + b"ordex" + whole[at + 5 :])
+    assert tidebook("status", "--data", tmp_path).returncode == 0
+    found = tidebook("status", "--verify", "--data", tmp_path)
+    assert (found.returncode, "is damaged (" in found.stdout, "move it away" in found.stdout) == (1, True, True), found
+    path.write_bytes(whole[:100] + bytes(len(whole) - 100))
+    refused = tidebook("rebuild", "--data", tmp_path)
+    assert (refused.returncode != 0, "move it away" in refused.stderr) == (True, True), refused
+    for file in tmp_path.rglob("*.sqlite*"):
+        file.unlink()
+    assert tidebook("rebuild", "--data", tmp_path).returncode == 0
+    assert tidebook("status", "--verify", "--data", tmp_path).returncode == 0
+
+
 def test_order_tells_the_terms_that_it_had_and_those_that_a_replace_gave_it(tidebook: Tidebook, tmp_path: Path) -> None:
     market = Market()
     market.place(ALICE, Side.BUY, 10_000, 1_000)

@@ -277,6 +277,18 @@ def test_an_engine_tells_how_far_it_is_behind(tmp_path: Path, engines: Callable[
     assert position(open_database("", tmp_path)) is not None
 
 
+def test_an_engine_whose_database_is_away_tells_how_far_it_is_behind(
+    tmp_path: Path, engines: Callable[..., AuditEngine], given: Records
+) -> None:
+    write(tmp_path / "journal/orders", given[:100])
+    (tmp_path / "audit").write_text("in the way")
+    engine = engines()
+    waiting = until(engine, lambda status: status.state == "waiting")
+    assert (waiting.durable, waiting.sequence) == (100, 0)
+    write(tmp_path / "journal/orders", given[:300])
+    assert until(engine, lambda status: status.durable == 300).state == "waiting"
+
+
 def test_a_journal_that_has_lost_its_first_commands_is_refused_where_no_snapshot_stands_for_them(
     url: str, tmp_path: Path, given: Records, engines: Callable[..., AuditEngine]
 ) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from tidebook.errors import AuditDatabaseAwayError, AuditError, ConfigError
@@ -37,6 +37,7 @@ _SQLITE_WAIT_MS = 5_000
 _SILENT_MS = 20_000
 _AWAY_SQLSTATES = ("08", "53", "57", "58", "25006", "40001", "40P01", "55P03")
 """Connection lost, no resources, shut down or cancelled, an error of its disk; a standby that takes no writes; others in the way."""
+_DAMAGED_SQLITE = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB))
 _AWAY_SQLITE = frozenset(
     (
         sqlite3.SQLITE_BUSY,
@@ -99,6 +100,22 @@ class Database:
             database=self.shown,
         )
 
+    def damaged(self, what: str) -> AuditError:
+        """The error of a file whose bytes are not what SQLite wrote."""
+        return AuditError(
+            f"{self.shown} is damaged ({what}); while no node runs, move it away with its -wal and -shm files: the next start, or `tidebook audit "
+            "rebuild`, derives the trail again from the journal, as far back as that goes",
+            database=self.shown,
+        )
+
+    def verify(self) -> None:
+        """Reads all of it and compares tables with their indexes; a server's is left to the server. Raises: AuditError for damage; as `reading`."""
+        if self.is_sqlite:
+            with self.reading() as connection:
+                found = connection.execute(text("PRAGMA integrity_check(3)")).scalars().all()
+            if found != ["ok"]:
+                raise self.damaged("; ".join(" ".join(line.split()) for line in found))
+
     def close(self) -> None:
         """Gives its connections up."""
         if self._patience is not None:
@@ -121,6 +138,8 @@ class Database:
                 raise AuditDatabaseAwayError(
                     f"{self.shown} cannot be reached: {reason}", database=self.shown
                 ) from error
+            if _is_damaged(original):
+                raise self.damaged(reason) from error
             raise AuditError(f"{self.shown}: {reason}", database=self.shown) from error
         except SQLAlchemyError as error:
             raise AuditError(f"{self.shown}: {error}", database=self.shown) from error
@@ -230,6 +249,10 @@ def _postgresql(url: URL, patience: _Patience | None) -> Engine:
         # First of all: a connection is asked for what it is before anybody gets it.
         event.listen(engine, "connect", patience.begin, insert=True)
     return engine
+
+
+def _is_damaged(error: BaseException | None) -> bool:
+    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED_SQLITE
 
 
 def _is_away(error: BaseException | None) -> bool:

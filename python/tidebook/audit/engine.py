@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from tidebook._core import inspect_journal
 from tidebook.audit.database import open_database
 from tidebook.audit.replica import Replica
 from tidebook.audit.rows import Rows, derive
@@ -229,6 +231,8 @@ class AuditEngine:
             self._waiting_since = time.time()
             self._retry_s = _RETRY_FIRST_S
             log.warning("waits; commands stay in the journal", problem=str(error))
+        with suppress(TidebookError, OSError):  # what waits is told, also where nothing is read
+            self._durable = inspect_journal(self._journal)["durable"]
         self._become("waiting", str(error))
         self._stop.wait(self._retry_s)
         self._retry_s = min(2 * self._retry_s, _RETRY_LAST_S)

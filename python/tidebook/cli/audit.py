@@ -188,11 +188,13 @@ def views(
     screen.print(table(columns, rows, screen.width))
 
 
-def status(*, data: Path | None = None, url: str | None = None, json: Json = False) -> int:
+def status(*, verify: bool = False, data: Path | None = None, url: str | None = None, json: Json = False) -> int:
     """Say how far the audit trail reaches and what it has not got to yet; the exit code says whether it can be read.
 
     Parameters
     ----------
+    verify
+        Read all of a file of SQLite, and compare its tables with their indexes; a server looks after its own.
     data
         Data directory; default: the setting `data_directory`.
     url
@@ -211,6 +213,8 @@ def status(*, data: Path | None = None, url: str | None = None, json: Json = Fal
     reached, problem = None, ""
     try:
         reached = position(database)
+        if verify and reached is not None:
+            database.verify()
     except AuditError as error:
         problem = str(error)
     sequence, executions = (reached.sequence, reached.executions) if reached else (0, 0)
