@@ -1,18 +1,11 @@
-"""What clients may send that no venue can carry out, through the whole way: refused with a reason, and the venue as it was."""
+"""What clients may send over HTTP that no venue can carry out, value by value: refused with a reason, and the venue as it was."""
 
 import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pytest
-
-import tidebook as tb
 from tests.gateway.serving import Served, served
-from tests.venue.market import ROOM, opening, stream
-from tidebook._core import VenueEngine
-from tidebook.venue import COMMAND, CommandKind, Venue, Verdict
 
 EXTREMES = (0, 1, -1, 2**53 - 1, 2**53, 2**62, 2**63 - 1, -(2**63), -(2**53))
 NO_NUMBERS: tuple[Any, ...] = (
@@ -109,48 +102,3 @@ async def test_orders_over_http_that_cannot_be_are_refused_with_a_reason_and_cha
                 )
                 assert 400 <= answer.status_code < 500, (method, order_id, answer.status_code)
         assert await state(at) == before
-
-
-@pytest.mark.parametrize("layout", ["fused", "split"])
-def test_commands_over_shared_memory_that_cannot_be_are_refused_with_a_reason_and_change_nothing(
-    layout: str, tmp_path: Path
-) -> None:
-    """Method: a stream of which words and bytes are made anything, between noise. Then what was refused is emptied in the journal, and a replay of
-    that has the state that the engine has.
-    """
-    rings, journal = tmp_path / "rings", tmp_path / "orders"
-    rings.mkdir(mode=0o700)
-    engine = VenueEngine(
-        rings, journal, layout=layout, **{key: ROOM[key] for key in ("orders_max", "accounts_max", "instruments_max")}
-    )
-    random = np.random.default_rng(23)
-    begin = opening()
-    hostile = stream(23, 3_000, begin=len(begin) + 1)
-    words = hostile["body"].view("<i8")
-    for at in range(0, len(hostile), 2):
-        words[at, random.integers(11)] = EXTREMES[random.integers(len(EXTREMES))]
-    bytes_ = hostile.view(np.uint8).reshape(len(hostile), COMMAND.itemsize)
-    for at in range(1, len(hostile), 4):
-        bytes_[at, random.integers(8, 128)] = random.integers(256)
-    bytes_[3::16] = random.integers(256, size=bytes_[3::16].shape, dtype=np.uint8)
-    # The operator's switch would end the test, and what is sent says nothing of the time here.
-    hostile["kind"][hostile["kind"] == CommandKind.KILL] = 200
-    hostile["ts"] = 0
-    with tb.connect(directory=rings) as venue:
-        assert venue.submit(begin, wait="memory").accepted.all()
-        judged = venue.submit(hostile, wait="durable", timeout=60.0)
-    refused = judged.commands["verdict"] == Verdict.REJECTED
-    assert refused.sum() > 500
-    assert (~refused).sum() > 500
-    assert np.array_equal(refused, judged.commands["reason"] != 0)
-    assert engine.status()["failure"] is None
-    stopped = engine.stop()
-    assert stopped is not None
-    commands = Venue.open(journal, recheck=True).commands().copy()
-    assert len(commands) == stopped["sequence"]
-    away = commands["verdict"] == Verdict.REJECTED
-    for name in ("body", "kind", "account", "instrument_id"):
-        commands[name][away] = 0
-    emptied = Venue.open(journal, sequence=0)
-    emptied.replay(commands)
-    assert emptied.state_hash() == stopped["state_hash"]
