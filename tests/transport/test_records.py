@@ -1,5 +1,6 @@
 """Record types declared once: as a dtype or a dataclass, compared field by field by whoever opens the channel."""
 
+import ast
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -170,6 +171,26 @@ def test_a_dataclass_is_the_layout_its_fields_say_without_holes(rings: Path) -> 
     # A dtype of the same fields is the same record type.
     assert tb.open_channel("ticks", dtype=dtype, directory=rings).dtype == dtype
     assert tb.create_channel("ticks", tb.ChannelOptions(dtype=dtype), directory=rings).dtype == dtype
+
+
+def test_the_layout_of_a_channel_is_read_without_the_parser_of_python(
+    rings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads open channels while others build models, which parse: CPython 3.11 ends one of two that do so at once with a SystemError."""
+    made = tb.create_channel("ticks", tb.ChannelOptions(dtype=Tick), directory=rings).dtype
+
+    parsed: list[Any] = []
+    parse = ast.parse
+
+    def noted(*given: Any, **more: Any) -> Any:
+        parsed.append(given)
+        return parse(*given, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ast, "parse", noted)
+        found = tb.open_channel("ticks", directory=rings).dtype
+    assert found == made
+    assert parsed == []
 
 
 PAIR = [("price", "<i8"), ("size", "<i8")]

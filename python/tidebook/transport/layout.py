@@ -36,10 +36,12 @@ def to_text(dtype: np.dtype[Any]) -> str:
 
 def from_text(text: str, itemsize: int) -> np.dtype[Any]:
     """The dtype of records of `itemsize` bytes. Raises: ChannelFormatError for a text that is no layout of them."""
-    names, formats, offsets = [], [], []
+    names, offsets = [], []
+    formats: list[str | tuple[str, tuple[int]]] = []
     for name, kind, offset, count in _parsed(text):
         names.append(name)
-        formats.append(f"<{kind}" if count is None else f"({count},)<{kind}")
+        # Not "(5,)<u1": numpy has the interpreter's parser read that, and CPython 3.11's fails when two threads use it at once.
+        formats.append(f"<{kind}" if count is None else (f"<{kind}", (count,)))
         offsets.append(offset)
     try:
         return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": itemsize})
