@@ -88,7 +88,6 @@ impl Matcher {
         let FlowCommand { kind, sells, order, price, size, .. } = *command;
         let side = if sells { Side::Ask } else { Side::Bid };
         tell(&Report { order, price, size, ..Report::default() });
-        let found = || self.0.find(order.into());
         match kind {
             FlowKind::Gtc => {
                 let left = self.take(side, order, price, size, tell);
@@ -99,12 +98,10 @@ impl Matcher {
                 self.take(side, order, price, size, tell);
             }
             FlowKind::Cancel => {
-                if let Some(handle) = found() {
-                    self.0.remove(handle);
-                }
+                self.0.remove_id(order.into());
             }
             FlowKind::Replace => {
-                let Some(handle) = found() else { return };
+                let Some(handle) = self.0.find(order.into()) else { return };
                 let resting = *self.0.get(handle);
                 if resting.price == price && command.left <= resting.shown {
                     self.0.resize(handle, command.left, 0);
@@ -127,12 +124,9 @@ impl Matcher {
     /// What is left.
     fn take(&mut self, side: Side, order: u32, limit: i64, size: i64, tell: &mut impl FnMut(&Report)) -> i64 {
         let mut left = size;
-        while left > 0 {
+        while left > 0 && self.meets(side, limit) {
             let Some(handle) = self.0.first(side.opposite()) else { break };
             let Resting { id, price, shown, .. } = *self.0.get(handle);
-            if !side.takes(limit, price) {
-                break;
-            }
             let size = left.min(shown);
             left -= size;
             self.0.fill(handle, size);

@@ -6,7 +6,7 @@
 
 /// Prices beyond this, to either side, are on no grid.
 const GRIDDED_MAX: i64 = 1 << 61;
-/// Coarsest tick: keeps the bias above [`GRIDDED_MAX`].
+/// Coarsest tick.
 pub(super) const TICK_MAX: i64 = 1 << 56;
 
 #[derive(Debug, Clone, Copy)]
@@ -17,14 +17,14 @@ pub(super) struct Grid {
     inverse: u64,
     /// Zeros at the end of the tick.
     shift: u32,
-    /// A multiple of the tick that makes all gridded prices positive.
+    /// The least multiple of the tick that makes all gridded prices positive.
     bias: u64,
-    /// Quotients are below it; 0 while the tick is not known.
-    bound: u64,
+    /// How many ticks there are; 0 while the tick is not known.
+    count: u64,
 }
 
 impl Grid {
-    pub(super) const UNKNOWN: Self = Self { tick: 0, inverse: 0, shift: 0, bias: 0, bound: 0 };
+    pub(super) const UNKNOWN: Self = Self { tick: 0, inverse: 0, shift: 0, bias: 0, count: 0 };
 
     pub(super) const fn new(tick: i64) -> Self {
         if tick == 0 {
@@ -39,8 +39,8 @@ impl Grid {
             inverse = inverse.wrapping_mul(2u64.wrapping_sub(odd.wrapping_mul(inverse)));
             step += 1;
         }
-        let bias = (1u64 << 62) / tick as u64 * tick as u64;
-        Self { tick, inverse, shift, bias, bound: (1u64 << 63) / tick as u64 + 1 }
+        let each_side = GRIDDED_MAX as u64 / tick as u64;
+        Self { tick, inverse, shift, bias: (each_side + 1) * tick as u64, count: 2 * each_side + 1 }
     }
 
     pub(super) const fn is_known(&self) -> bool {
@@ -56,26 +56,26 @@ impl Grid {
         price.unsigned_abs() <= GRIDDED_MAX as u64
     }
 
-    /// Number of the tick the price lies on, rising with the price, from 1 and far below `u64::MAX`. A price that is on none: 0 if it is
-    /// below all, else `u64::MAX`.
+    /// Number of the tick the price lies on, rising with the price, from 1 and far below `u64::MAX`.
+    #[inline]
+    pub(super) const fn on(&self, price: i64) -> Option<u64> {
+        let number = (price as u64).wrapping_add(self.bias).wrapping_mul(self.inverse).rotate_right(self.shift);
+        if number.wrapping_sub(1) < self.count { Some(number) } else { None }
+    }
+
+    /// The same, and of a price that is on none: 0 if it is below all, else `u64::MAX`.
     #[inline]
     pub(super) const fn number(&self, price: i64) -> u64 {
-        let number = (price as u64).wrapping_add(self.bias).wrapping_mul(self.inverse).rotate_right(self.shift);
-        if number < self.bound && Self::is_gridded(price) {
-            return number;
+        match self.on(price) {
+            Some(number) => number,
+            None if price < 0 => 0,
+            None => u64::MAX,
         }
-        if price < 0 { 0 } else { u64::MAX }
     }
 
-    /// The grid that also has this price on it, if it is another.
-    #[inline]
-    pub(super) fn with(&self, price: i64) -> Option<Self> {
-        let number = (price as u64).wrapping_add(self.bias).wrapping_mul(self.inverse).rotate_right(self.shift);
-        if number < self.bound { None } else { self.finer(price) }
-    }
-
+    /// The grid that also has this price on it, which this one has not, if any can.
     #[cold]
-    fn finer(&self, price: i64) -> Option<Self> {
+    pub(super) fn finer(&self, price: i64) -> Option<Self> {
         if !Self::is_gridded(price) {
             return None;
         }
@@ -122,7 +122,7 @@ mod tests {
     fn the_tick_is_learned_from_prices() {
         let mut grid = Grid::UNKNOWN;
         let ticks = [0, 600, 300, 250, 250, 7, 100, i64::MAX, i64::MIN].map(|price| {
-            grid = grid.with(price).unwrap_or(grid);
+            grid = grid.on(price).map_or_else(|| grid.finer(price), |_| None).unwrap_or(grid);
             grid.tick()
         });
         assert_eq!(ticks, [0, 600, 300, 50, 50, 1, 1, 1, 1]);

@@ -1,56 +1,107 @@
-//! Which node an order id is: a table with open addressing.
+//! Which node an order id is: a table with open addressing, a cache line at a time.
 //!
-//! A place holds 32 bits of the id's hash and the number of the node, so that eight fit a cache line and a table of a million orders is
-//! 16 MiB; the id itself is in the node, which whoever looks it up reads anyway. The hash bits say where an entry belongs, therefore
-//! removal closes the hole by moving its followers and growth needs no node: there are no tombstones and nothing ever degrades.
+//! A line has eight places, each 32 bits of an id's hash and the number of its node; the id itself is in the node, which whoever looks it up reads
+//! anyway. All places of a line are compared at once and an entry may be in any, so that where among its like an order is costs no branch: how far one
+//! has to look in a table of single places can be foreseen by no processor. At most half of the table is used, and only who finds a line
+//! full goes to the next one. The hash bits say where an entry belongs, therefore removal closes the hole in a full line by an entry that had to
+//! go on, and growth needs no node: there are no tombstones and nothing ever degrades.
 //!
-//! Eight ids that follow each other (a venue's are even: `2 x sequence`) begin in one cache line, in turn, and which line is a hash: what
-//! was placed together is found together, yet ids in steps of a power of two collide no more than others. At most half of the table is used.
+//! Four ids that follow each other begin in one line, and which line is a hash: what was placed together is found together, yet ids in steps
+//! of a power of two collide no more than others.
 
 use super::slab::{NONE, Slab};
 
-const EMPTY: u64 = u64::MAX;
-/// Places of the smallest table.
-const SMALLEST: usize = 16;
+/// Places of a line.
+const WIDTH: usize = 8;
+
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
+struct Line {
+    /// Of a free place any.
+    tags: [u32; WIDTH],
+    /// `NONE` in a free place.
+    nodes: [u32; WIDTH],
+}
+
+const _: () = assert!(size_of::<Line>() == 64);
+
+impl Line {
+    const EMPTY: Self = Self { tags: [0; WIDTH], nodes: [NONE; WIDTH] };
+
+    #[inline]
+    fn is_full(&self) -> bool {
+        places(&self.nodes, NONE) == 0
+    }
+
+    #[inline]
+    fn find(&self, tag: u32, id: u64, slab: &Slab) -> Option<usize> {
+        let mut alike = places(&self.tags, tag);
+        while alike != 0 {
+            let place = alike.trailing_zeros() as usize;
+            // A free place leads to the node that is no order and has no id.
+            if slab.node(self.nodes[place]).order.id == id {
+                return Some(place);
+            }
+            alike &= alike - 1;
+        }
+        None
+    }
+
+    /// Whether it had a free place.
+    #[inline]
+    fn put(&mut self, tag: u32, node: u32) -> bool {
+        let free = places(&self.nodes, NONE);
+        if free != 0 {
+            let place = free.trailing_zeros() as usize;
+            (self.tags[place], self.nodes[place]) = (tag, node);
+        }
+        free != 0
+    }
+}
+
+/// A bit for each of the words that is this one.
+#[inline]
+fn places(words: &[u32; WIDTH], word: u32) -> u32 {
+    words.iter().enumerate().fold(0, |bits, (place, &other)| bits | u32::from(other == word) << place)
+}
 
 #[derive(Debug, Clone)]
 pub(super) struct Ids {
-    /// Hash bits above, node below; the length is a power of two, or 0.
-    places: Vec<u64>,
+    /// The length is a power of two, or 0.
+    lines: Vec<Line>,
     count: usize,
 }
 
-/// 29 bits that say the line, 3 that say the place in it.
+/// 30 bits that say the line, 2 that tell apart who begins in it.
 #[inline]
 const fn tag(id: u64) -> u32 {
-    let block = (id >> 4) ^ 0x9e37_79b9_7f4a_7c15;
+    let block = (id >> 2) ^ 0x9e37_79b9_7f4a_7c15;
     let product = (block as u128).wrapping_mul(0xd134_2543_de82_ef95_a4cf_6d2b_91e0_35f7);
     let mixed = (product >> 64) as u64 ^ product as u64;
-    ((mixed >> 32) as u32 & !7) | (id >> 1) as u32 & 7
+    ((mixed >> 32) as u32 & !3) | id as u32 & 3
 }
 
 impl Ids {
-    pub(super) const NEW: Self = Self { places: Vec::new(), count: 0 };
+    pub(super) const NEW: Self = Self { lines: Vec::new(), count: 0 };
 
     /// Room for `count` ids in all.
     pub(super) fn reserve(&mut self, count: usize) {
-        let size = (2 * count).next_power_of_two().max(SMALLEST);
-        if size > self.places.len() {
-            self.grow(size);
+        let lines = (2 * count).div_ceil(WIDTH).next_power_of_two();
+        if lines > self.lines.len() {
+            self.grow(lines);
         }
     }
 
     pub(super) fn clear(&mut self) {
-        self.places.fill(EMPTY);
+        self.lines.fill(Line::EMPTY);
         self.count = 0;
     }
 
-    /// Where an entry with this tag belongs.
+    /// The line where an entry with this tag belongs.
     #[inline]
     fn home(&self, tag: u32) -> usize {
-        let lines_log2 = self.places.len().trailing_zeros() - 3;
         // In 64 bits, because a table of one line would shift by 32.
-        ((u64::from(tag) >> (32 - lines_log2)) << 3 | u64::from(tag & 7)) as usize
+        (u64::from(tag) >> (32 - self.lines.len().trailing_zeros())) as usize
     }
 
     /// The node of this id.
@@ -60,17 +111,16 @@ impl Ids {
             return None;
         }
         let tag = tag(id);
-        let mask = self.places.len() - 1;
-        let mut place = self.home(tag);
+        let mut at = self.home(tag);
         loop {
-            let entry = self.places[place & mask];
-            if entry == EMPTY {
+            let line = &self.lines[at & (self.lines.len() - 1)];
+            if let Some(place) = line.find(tag, id, slab) {
+                return Some(line.nodes[place]);
+            }
+            if !line.is_full() {
                 return None;
             }
-            if (entry >> 32) as u32 == tag && slab.node(entry as u32).order.id == id {
-                return Some(entry as u32);
-            }
-            place += 1;
+            at += 1;
         }
     }
 
@@ -78,67 +128,95 @@ impl Ids {
     #[inline]
     pub(super) fn insert(&mut self, id: u64, node: u32, slab: &Slab) -> bool {
         debug_assert!(node != NONE);
-        if 2 * (self.count + 1) > self.places.len() {
-            self.grow((2 * self.places.len()).max(SMALLEST));
+        if 2 * (self.count + 1) > WIDTH * self.lines.len() {
+            self.grow((2 * self.lines.len()).max(1));
         }
         let tag = tag(id);
-        let mask = self.places.len() - 1;
-        let mut place = self.home(tag);
+        let mask = self.lines.len() - 1;
+        let mut at = self.home(tag);
         loop {
-            let entry = self.places[place & mask];
-            if entry == EMPTY {
-                break;
-            }
-            if (entry >> 32) as u32 == tag && slab.node(entry as u32).order.id == id {
+            let line = &mut self.lines[at & mask];
+            if line.find(tag, id, slab).is_some() {
                 return false;
             }
-            place += 1;
+            if line.put(tag, node) {
+                self.count += 1;
+                return true;
+            }
+            at += 1;
         }
-        self.places[place & mask] = u64::from(tag) << 32 | u64::from(node);
-        self.count += 1;
-        true
     }
 
-    /// Removes an id that is there.
+    /// Adds an entry in the first line from its own on that has a free place.
     #[inline]
-    pub(super) fn remove(&mut self, id: u64, node: u32) {
+    fn put(&mut self, tag: u32, node: u32) {
+        let mask = self.lines.len() - 1;
+        let mut at = self.home(tag);
+        while !self.lines[at & mask].put(tag, node) {
+            at += 1;
+        }
+    }
+
+    /// Removes an id and says whose it was.
+    #[inline]
+    pub(super) fn take(&mut self, id: u64, slab: &Slab) -> Option<u32> {
+        if self.count == 0 {
+            return None;
+        }
         let tag = tag(id);
-        let entry = u64::from(tag) << 32 | u64::from(node);
-        let mask = self.places.len() - 1;
-        let mut hole = self.home(tag);
-        while self.places[hole & mask] != entry {
-            debug_assert!(self.places[hole & mask] != EMPTY, "order {id} has no entry");
-            hole += 1;
-        }
-        self.count -= 1;
-        let mut place = hole;
+        let mut at = self.home(tag) & (self.lines.len() - 1);
         loop {
-            place += 1;
-            let follower = self.places[place & mask];
-            if follower == EMPTY {
-                break;
+            let line = &mut self.lines[at];
+            let is_full = line.is_full();
+            if let Some(place) = line.find(tag, id, slab) {
+                let node = std::mem::replace(&mut line.nodes[place], NONE);
+                self.count -= 1;
+                if is_full {
+                    self.close(at);
+                }
+                return Some(node);
             }
-            // It may move to the hole unless it belongs behind it.
-            let home = self.home((follower >> 32) as u32);
-            if place.wrapping_sub(home) & mask >= place - hole {
-                self.places[hole & mask] = follower;
-                hole = place;
+            if !is_full {
+                return None;
+            }
+            at = (at + 1) & (self.lines.len() - 1);
+        }
+    }
+
+    /// A line that was full has a free place now: who had to go on because of it comes back, and so on from where that one was.
+    #[cold]
+    fn close(&mut self, mut hole: usize) {
+        let mask = self.lines.len() - 1;
+        let mut at = hole;
+        loop {
+            at = (at + 1) & mask;
+            let line = self.lines[at];
+            let is_full = line.is_full();
+            // An entry that belongs behind the hole stays where it is.
+            let comes = |place: &usize| {
+                let gone = at.wrapping_sub(self.home(line.tags[*place])) & mask;
+                line.nodes[*place] != NONE && gone >= at.wrapping_sub(hole) & mask
+            };
+            if let Some(place) = (0..WIDTH).find(comes) {
+                self.lines[at].nodes[place] = NONE;
+                self.put(line.tags[place], line.nodes[place]);
+                hole = at;
+            }
+            if !is_full {
+                return;
             }
         }
-        self.places[hole & mask] = EMPTY;
     }
 
     #[cold]
-    fn grow(&mut self, size: usize) {
-        // 29 bits of the hash say the line.
-        assert!(size <= 1 << 32, "fewer orders than hash bits can tell apart");
-        let old = std::mem::replace(&mut self.places, vec![EMPTY; size]);
-        for entry in old.into_iter().filter(|&entry| entry != EMPTY) {
-            let mut place = self.home((entry >> 32) as u32);
-            while self.places[place & (size - 1)] != EMPTY {
-                place += 1;
+    fn grow(&mut self, lines: usize) {
+        // 30 bits of the hash say the line.
+        assert!(lines <= 1 << 30, "fewer orders than hash bits can tell apart");
+        let old = std::mem::replace(&mut self.lines, vec![Line::EMPTY; lines]);
+        for line in old {
+            for (tag, node) in line.tags.into_iter().zip(line.nodes).filter(|&(_, node)| node != NONE) {
+                self.put(tag, node);
             }
-            self.places[place & (size - 1)] = entry;
         }
     }
 }
@@ -175,21 +253,22 @@ mod tests {
                 })
                 .collect();
             for index in (0..all.len()).step_by(3).rev() {
-                ids.remove(all[index], nodes[index]);
+                assert_eq!(ids.take(all[index], &slab), Some(nodes[index]));
                 slab.free(nodes[index]);
             }
             for (index, &id) in all.iter().enumerate() {
                 let expected = (index % 3 != 0).then_some(nodes[index]);
                 assert_eq!(ids.find(id, &slab), expected, "pattern {number}: {id}");
             }
-            let mask = ids.places.len() - 1;
-            let distance = |(place, &entry): (usize, &u64)| {
-                (entry != EMPTY).then(|| place.wrapping_sub(ids.home((entry >> 32) as u32)) & mask)
-            };
-            let distances: Vec<usize> = ids.places.iter().enumerate().filter_map(distance).collect();
+            let mask = ids.lines.len() - 1;
+            let mut distances = Vec::new();
+            for (at, line) in ids.lines.iter().enumerate() {
+                let its = line.tags.iter().zip(&line.nodes).filter(|&(_, &node)| node != NONE);
+                distances.extend(its.map(|(&tag, _)| at.wrapping_sub(ids.home(tag)) & mask));
+            }
             assert_eq!(distances.len(), ids.count);
             let (sum, most) = (distances.iter().sum::<usize>(), distances.iter().max().unwrap());
-            assert!(sum < 5 * ids.count && *most < 120, "pattern {number}: {sum} of {}, at most {most}", ids.count);
+            assert!(10 * sum < ids.count && *most < 20, "pattern {number}: {sum} of {}, at most {most}", ids.count);
         }
     }
 }

@@ -6,12 +6,16 @@
 //!
 //! Where the window is never decides what is right, only what is fast, therefore it may follow lazily: it moves to where orders go once more than
 //! a third of them go elsewhere for longer than moving costs, or a ninth of them not much farther from the best price. Prices that jump to and fro cost the index's price, never one of moving.
+//! One that has to move although it was wide enough becomes twice as wide, up to a bound for each level, so that prices which wander move it a few times.
 
 use super::grid::Grid;
 use super::slab::NONE;
 use super::sparse::Sparse;
 use super::window::{TICKS_MAX, Window};
 use crate::side::Side;
+
+/// No level.
+pub(super) const NO_LEVEL: u32 = u32::MAX;
 
 /// The orders at one price.
 #[derive(Debug, Clone, Copy)]
@@ -75,9 +79,9 @@ impl Levels {
         Self {
             turn,
             queues: Vec::new(),
-            free: NONE,
-            best: NONE,
-            worst: NONE,
+            free: NO_LEVEL,
+            best: NO_LEVEL,
+            worst: NO_LEVEL,
             count: 0,
             outside: 0,
             window: Window::NEW,
@@ -108,7 +112,7 @@ impl Levels {
         self.queues.clear();
         self.window.empty();
         self.sparse.clear();
-        (self.free, self.best, self.worst, self.count, self.outside) = (NONE, NONE, NONE, 0, 0);
+        (self.free, self.best, self.worst, self.count, self.outside) = (NO_LEVEL, NO_LEVEL, NO_LEVEL, 0, 0);
     }
 
     #[inline]
@@ -120,24 +124,24 @@ impl Levels {
     #[inline]
     pub(super) fn find(&self, grid: &Grid, price: i64) -> Option<u32> {
         match self.window.place(self.tick(grid, price)) {
-            Some(place) => Some(self.window.level(place)).filter(|&level| level != NONE),
+            Some(place) => Some(self.window.level(place)).filter(|&level| level != NO_LEVEL),
             None => self.sparse.alike(key(price, self.turn)).filter(|&level| self.queue(level).price == price),
         }
     }
 
-    /// The level at this price, which the grid has; a new one without orders if there is none.
+    /// The level at this price, whose number on the grid this is; a new one without orders if there is none.
     #[inline]
-    pub(super) fn open(&mut self, grid: &Grid, price: i64) -> u32 {
-        let tick = self.tick(grid, price);
+    pub(super) fn open(&mut self, grid: &Grid, number: u64, price: i64) -> u32 {
+        let tick = number ^ self.turn;
         let Some(place) = self.window.place(tick) else { return self.open_outside(grid, tick, price) };
         self.outside = self.outside.saturating_sub(1);
         let level = self.window.level(place);
-        if level == NONE { self.open_inside(place, price) } else { level }
+        if level == NO_LEVEL { self.open_inside(place, price) } else { level }
     }
 
     fn open_inside(&mut self, place: usize, price: i64) -> u32 {
         let better = if self.is_best(price) {
-            NONE
+            NO_LEVEL
         } else if let Some(better) = self.window.better(place) {
             better
         } else if let Some(worse) = self.window.worse(place) {
@@ -161,7 +165,7 @@ impl Levels {
             _ => {
                 let level = self.store(price);
                 let beside = self.index(level);
-                let better = if self.is_best(price) { NONE } else { self.better_than(level, tick, beside) };
+                let better = if self.is_best(price) { NO_LEVEL } else { self.better_than(level, tick, beside) };
                 self.link(level, better);
                 level
             }
@@ -188,7 +192,7 @@ impl Levels {
 
     #[inline]
     fn is_best(&self, price: i64) -> bool {
-        self.best == NONE || key(price, self.turn) > key(self.queue(self.best).price, self.turn)
+        self.best == NO_LEVEL || key(price, self.turn) > key(self.queue(self.best).price, self.turn)
     }
 
     /// The next better level, given one of both neighbours.
@@ -215,10 +219,11 @@ impl Levels {
     /// A new level that is nowhere yet.
     #[inline]
     fn store(&mut self, price: i64) -> u32 {
-        let queue = Queue { shown: 0, hidden: 0, price, first: NONE, last: NONE, count: 0, better: NONE, worse: NONE };
+        let queue =
+            Queue { shown: 0, hidden: 0, price, first: NONE, last: NONE, count: 0, better: NO_LEVEL, worse: NO_LEVEL };
         self.count += 1;
         let level = self.free;
-        if level == NONE {
+        if level == NO_LEVEL {
             self.queues.push(queue);
             return (self.queues.len() - 1) as u32;
         }
@@ -231,7 +236,7 @@ impl Levels {
     /// Puts a new level right behind `better`, or in front of all.
     #[inline]
     fn link(&mut self, level: u32, better: u32) {
-        let worse = if better == NONE { self.best } else { self.queue(better).worse };
+        let worse = if better == NO_LEVEL { self.best } else { self.queue(better).worse };
         self.join(better, level);
         self.join(level, worse);
     }
@@ -240,11 +245,11 @@ impl Levels {
     #[inline]
     fn join(&mut self, better: u32, worse: u32) {
         match better {
-            NONE => self.best = worse,
+            NO_LEVEL => self.best = worse,
             level => self.queues[level as usize].worse = worse,
         }
         match worse {
-            NONE => self.worst = better,
+            NO_LEVEL => self.worst = better,
             level => self.queues[level as usize].better = better,
         }
     }
@@ -287,10 +292,9 @@ impl Levels {
         let wide = self.ticks_max();
         let span = best - tick;
         let (size, top, from) = if span < self.reach() {
-            let size = (span / 3 * 4 + 64)
-                .next_power_of_two()
-                .max(self.window.size().next_power_of_two())
-                .clamp(TICKS_MIN as u64, wide);
+            let (size, was) = ((span / 3 * 4 + 64).next_power_of_two(), self.window.size().next_power_of_two());
+            // It was wide enough and has to move all the same: prices wander.
+            let size = if size <= was { 2 * was } else { size }.clamp(TICKS_MIN as u64, wide);
             (size, best.saturating_add(size / 4), self.best)
         } else {
             (wide, tick.saturating_add(wide / 2), level)
@@ -311,7 +315,7 @@ impl Levels {
             for steps in 0.. {
                 let queue = self.queue(level);
                 let next = if is_better { queue.better } else { queue.worse };
-                if next == NONE || !(base..=top).contains(&tick_of(self.queue(next))) {
+                if next == NO_LEVEL || !(base..=top).contains(&tick_of(self.queue(next))) {
                     break;
                 }
                 if steps == step {
@@ -372,11 +376,11 @@ impl Levels {
 impl Levels {
     /// Asserts what this file promises of links, window and index.
     pub(super) fn check(&self, grid: &Grid) {
-        let (mut level, mut better, mut count, mut inside) = (self.best, NONE, 0, 0);
-        while level != NONE {
+        let (mut level, mut better, mut count, mut inside) = (self.best, NO_LEVEL, 0, 0);
+        while level != NO_LEVEL {
             let queue = self.queue(level);
             assert_eq!(queue.better, better);
-            assert!(better == NONE || key(self.queue(better).price, self.turn) > key(queue.price, self.turn));
+            assert!(better == NO_LEVEL || key(self.queue(better).price, self.turn) > key(queue.price, self.turn));
             assert_eq!(self.find(grid, queue.price), Some(level));
             inside += usize::from(self.window.place(self.tick(grid, queue.price)).is_some());
             (better, level, count) = (level, queue.worse, count + 1);

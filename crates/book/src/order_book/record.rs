@@ -21,15 +21,11 @@ impl OrderBook {
         if flags & FLAG_HIDDEN != 0 {
             return true;
         }
-        let found = self.find(order_id);
         if remaining <= 0 {
-            if let Some(handle) = found {
-                self.remove(handle);
-            }
-            return found.is_some();
+            return self.remove_id(order_id).is_some();
         }
         let Some(side) = Side::from_code(record.side).filter(|_| order_id != 0) else { return false };
-        if let Some(handle) = found {
+        if let Some(handle) = self.find(order_id) {
             let order = *self.get(handle);
             if order.side == side {
                 if order.price == price && remaining <= order.shown {

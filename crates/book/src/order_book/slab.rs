@@ -1,12 +1,14 @@
 //! Where orders lie: one slab of 64 bytes each, linked first in first out by numbers instead of pointers.
 //!
 //! A node is one cache line and plain bytes: a book is copied by copying memory, and an order that was just looked up has its links at
-//! hand. Free nodes are linked through `next`; the one freed last is taken first, because it is still in the cache. The slab never shrinks.
+//! hand. Node 0 is no order: links to nobody lead there and are written like all others, because who is first or last in a queue cannot be predicted.
+//! Free nodes are linked through `next`; the one freed last is taken first, because it is still in the cache. The slab never shrinks.
 
 use super::Resting;
+use crate::side::Side;
 
-/// No order, no level.
-pub(super) const NONE: u32 = u32::MAX;
+/// No order. What its node says means nothing.
+pub(super) const NONE: u32 = 0;
 
 /// An order and its place in the queue of its level.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +28,7 @@ const _: () = assert!(size_of::<Node>() == 64);
 
 #[derive(Debug, Clone)]
 pub(super) struct Slab {
+    /// Empty before the first order.
     nodes: Vec<Node>,
     free: u32,
     count: usize,
@@ -40,7 +43,7 @@ impl Slab {
 
     /// Room for `count` orders in all.
     pub(super) fn reserve(&mut self, count: usize) {
-        self.nodes.reserve_exact(count.saturating_sub(self.nodes.len()));
+        self.nodes.reserve_exact((count + 1).saturating_sub(self.nodes.len()));
     }
 
     pub(super) fn clear(&mut self) {
@@ -51,20 +54,25 @@ impl Slab {
     /// Stores an order that is in no queue yet.
     #[inline]
     pub(super) fn store(&mut self, order: Resting) -> u32 {
-        let node = Node { order, previous: NONE, next: NONE, level: NONE };
         self.count += 1;
-        if self.free == NONE {
-            self.nodes.push(node);
-            return u32::try_from(self.nodes.len() - 1)
-                .ok()
-                .filter(|&index| index != NONE)
-                .expect("fewer orders than numbers");
-        }
         let index = self.free;
+        if index == NONE {
+            return self.push(order);
+        }
         let place = &mut self.nodes[index as usize];
         self.free = place.next;
-        *place = node;
+        place.order = order;
         index
+    }
+
+    #[cold]
+    fn push(&mut self, order: Resting) -> u32 {
+        let node = |order| Node { order, previous: NONE, next: NONE, level: NONE };
+        if self.nodes.is_empty() {
+            self.nodes.push(node(Resting { id: 0, price: 0, shown: 0, hidden: 0, side: Side::Bid }));
+        }
+        self.nodes.push(node(order));
+        u32::try_from(self.nodes.len() - 1).expect("fewer orders than numbers")
     }
 
     /// Frees a node that is in no queue any more.

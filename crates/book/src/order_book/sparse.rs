@@ -3,7 +3,8 @@
 //! A tree by comparison would have to be balanced or could be made a list by whoever chooses the prices; here a step tells one bit apart, so that no
 //! pattern of prices makes a path longer than a price has bits (64), and an insertion or removal changes one link. Nodes are 12 bytes in an arena.
 
-use super::slab::NONE;
+/// No link.
+const NONE: u32 = u32::MAX;
 
 /// Marks a link to a level instead of a node.
 const LEVEL: u32 = 1 << 31;

@@ -11,7 +11,7 @@ impl OrderBook {
         for (side, levels) in [(Side::Bid, &self.bids), (Side::Ask, &self.asks)] {
             levels.check(&self.grid);
             let mut level = levels.best();
-            while level != NONE {
+            while level != NO_LEVEL {
                 let queue = levels.queue(level);
                 let (mut previous, mut index, mut sums, mut orders) = (NONE, queue.first, (0, 0), 0);
                 while index != NONE {

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::slab::NONE;
+use super::levels::NO_LEVEL;
 
 /// Most ticks: what three steps of 64 can tell apart.
 pub(super) const TICKS_MAX: usize = 1 << 18;
@@ -14,7 +14,7 @@ pub(super) const TICKS_MAX: usize = 1 << 18;
 pub(super) struct Window {
     base: u64,
     size: u64,
-    /// Level of each tick; `NONE` where there is none.
+    /// Level of each tick; `NO_LEVEL` where there is none.
     levels: Vec<u32>,
     /// One bit a tick.
     used: Vec<u64>,
@@ -76,7 +76,7 @@ impl Window {
         if place < self.size { Some(place as usize) } else { None }
     }
 
-    /// The level there, or `NONE`.
+    /// The level there, or `NO_LEVEL`.
     #[inline]
     pub(super) fn level(&self, place: usize) -> u32 {
         self.levels[place]
@@ -84,7 +84,7 @@ impl Window {
 
     #[inline]
     pub(super) fn set(&mut self, place: usize, level: u32) {
-        debug_assert!(self.levels[place] == NONE);
+        debug_assert!(self.levels[place] == NO_LEVEL);
         self.levels[place] = level;
         self.used[place >> 6] |= 1 << (place & 63);
         self.words[place >> 12] |= 1 << (place >> 6 & 63);
@@ -94,8 +94,8 @@ impl Window {
 
     #[inline]
     pub(super) fn clear(&mut self, place: usize) {
-        debug_assert!(self.levels[place] != NONE);
-        self.levels[place] = NONE;
+        debug_assert!(self.levels[place] != NO_LEVEL);
+        self.levels[place] = NO_LEVEL;
         self.count -= 1;
         let word = &mut self.used[place >> 6];
         *word &= !(1 << (place & 63));
@@ -174,7 +174,7 @@ impl Window {
         assert!(self.count == 0 && size as usize <= TICKS_MAX);
         let ticks = (size as usize).next_power_of_two();
         if size as usize > self.levels.len() {
-            self.levels.resize(ticks, NONE);
+            self.levels.resize(ticks, NO_LEVEL);
             self.used.resize(ticks.div_ceil(64), 0);
             self.words.resize(ticks.div_ceil(4_096), 0);
         }
@@ -183,7 +183,7 @@ impl Window {
 
     /// Empties it and keeps the memory.
     pub(super) fn empty(&mut self) {
-        self.levels.fill(NONE);
+        self.levels.fill(NO_LEVEL);
         self.used.fill(0);
         self.words.fill(0);
         (self.base, self.size, self.top, self.count) = (0, 0, 0, 0);
