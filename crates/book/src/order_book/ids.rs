@@ -1,10 +1,10 @@
-//! Which node an order id is: a table with open addressing, a cache line at a time.
+//! Which node an order id is: a table with open addressing, eight places at a time.
 //!
-//! A line has eight places, each 32 bits of an id's hash and the number of its node; the id itself is in the node, which whoever looks it up reads
-//! anyway. All places of a line are compared at once and an entry may be in any, so that where among its like an order is costs no branch: how far one
-//! has to look in a table of single places can be foreseen by no processor. At most half of the table is used, and only who finds a line
-//! full goes to the next one. The hash bits say where an entry belongs, therefore removal closes the hole in a full line by an entry that had to
-//! go on, and growth needs no node: there are no tombstones and nothing ever degrades.
+//! A line has eight places: the numbers of their nodes, and in one word seven bits of each id's hash. One word tells at once which places may be the one
+//! that is looked for and which are free, and an entry may be in any, so that where among its like an order is costs no branch: how far one has to
+//! look in a table of single places can be foreseen by no processor. The id itself is in the node, which whoever looks it up reads anyway. At most half of the
+//! table is used, and only who finds a line full goes to the next one; removal closes the hole in a full line by an entry that had to go on: there are no
+//! tombstones and nothing ever degrades.
 //!
 //! Four ids that follow each other begin in one line, and which line is a hash: what was placed together is found together, yet ids in steps
 //! of a power of two collide no more than others.
@@ -13,32 +13,35 @@ use super::slab::{NONE, Slab};
 
 /// Places of a line.
 const WIDTH: usize = 8;
+/// The highest bit of each byte: that a place is used.
+const USED: u64 = 0x8080_8080_8080_8080;
+/// One in each byte.
+const EACH: u64 = 0x0101_0101_0101_0101;
 
 #[derive(Debug, Clone, Copy)]
 #[repr(align(64))]
 struct Line {
-    /// Of a free place any.
-    tags: [u32; WIDTH],
-    /// `NONE` in a free place.
+    /// A byte for each place: [`tag`], or 0 of a free one.
+    tags: u64,
     nodes: [u32; WIDTH],
 }
 
-const _: () = assert!(size_of::<Line>() == 64);
-
 impl Line {
-    const EMPTY: Self = Self { tags: [0; WIDTH], nodes: [NONE; WIDTH] };
+    const EMPTY: Self = Self { tags: 0, nodes: [NONE; WIDTH] };
 
     #[inline]
-    fn is_full(&self) -> bool {
-        places(&self.nodes, NONE) == 0
+    const fn is_full(&self) -> bool {
+        self.tags & USED == USED
     }
 
+    /// Place of an id with this tag.
     #[inline]
-    fn find(&self, tag: u32, id: u64, slab: &Slab) -> Option<usize> {
-        let mut alike = places(&self.tags, tag);
+    fn place(&self, tag: u64, id: u64, slab: &Slab) -> Option<usize> {
+        let apart = self.tags ^ (EACH * tag);
+        // The lowest is right; one above it may be another's, whose id is another.
+        let mut alike = apart.wrapping_sub(EACH) & !apart & USED;
         while alike != 0 {
-            let place = alike.trailing_zeros() as usize;
-            // A free place leads to the node that is no order and has no id.
+            let place = lowest(alike);
             if slab.node(self.nodes[place]).order.id == id {
                 return Some(place);
             }
@@ -47,22 +50,26 @@ impl Line {
         None
     }
 
-    /// Whether it had a free place.
+    /// Puts an entry into a line that is not full.
     #[inline]
-    fn put(&mut self, tag: u32, node: u32) -> bool {
-        let free = places(&self.nodes, NONE);
-        if free != 0 {
-            let place = free.trailing_zeros() as usize;
-            (self.tags[place], self.nodes[place]) = (tag, node);
-        }
-        free != 0
+    fn put(&mut self, tag: u64, node: u32) {
+        let place = lowest(!self.tags & USED);
+        self.tags |= tag << (8 * place);
+        self.nodes[place] = node;
     }
-}
 
-/// A bit for each of the words that is this one.
-#[inline]
-fn places(words: &[u32; WIDTH], word: u32) -> u32 {
-    words.iter().enumerate().fold(0, |bits, (place, &other)| bits | u32::from(other == word) << place)
+    /// Frees a place; whose it was, and its tag.
+    #[inline]
+    fn free(&mut self, place: usize) -> (u64, u32) {
+        let tag = self.tags >> (8 * place) & 0xff;
+        self.tags ^= tag << (8 * place);
+        (tag, self.nodes[place])
+    }
+
+    /// Places that are used.
+    fn used(self) -> impl Iterator<Item = usize> {
+        (0..WIDTH).filter(move |place| self.tags >> (8 * place) & 0x80 != 0)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -72,23 +79,33 @@ pub(super) struct Ids {
     count: usize,
 }
 
-/// 30 bits that say the line, 2 that tell apart who begins in it.
 #[inline]
-const fn tag(id: u64) -> u32 {
+const fn hash(id: u64) -> u64 {
     let block = (id >> 2) ^ 0x9e37_79b9_7f4a_7c15;
     let product = (block as u128).wrapping_mul(0xd134_2543_de82_ef95_a4cf_6d2b_91e0_35f7);
-    let mixed = (product >> 64) as u64 ^ product as u64;
-    ((mixed >> 32) as u32 & !3) | id as u32 & 3
+    (product >> 64) as u64 ^ product as u64
+}
+
+/// That it is used, five bits of the hash, two that tell apart who begins in one line.
+#[inline]
+const fn tag(id: u64, hash: u64) -> u64 {
+    0x80 | hash & 0x7c | id & 3
+}
+
+/// The place whose byte has the lowest bit.
+#[inline]
+const fn lowest(bits: u64) -> usize {
+    (bits.trailing_zeros() >> 3) as usize
 }
 
 impl Ids {
     pub(super) const NEW: Self = Self { lines: Vec::new(), count: 0 };
 
     /// Room for `count` ids in all.
-    pub(super) fn reserve(&mut self, count: usize) {
+    pub(super) fn reserve(&mut self, count: usize, slab: &Slab) {
         let lines = (2 * count).div_ceil(WIDTH).next_power_of_two();
         if lines > self.lines.len() {
-            self.grow(lines);
+            self.grow(lines, slab);
         }
     }
 
@@ -97,11 +114,16 @@ impl Ids {
         self.count = 0;
     }
 
-    /// The line where an entry with this tag belongs.
+    /// The line where an id with this hash belongs.
     #[inline]
-    fn home(&self, tag: u32) -> usize {
-        // In 64 bits, because a table of one line would shift by 32.
-        (u64::from(tag) >> (32 - self.lines.len().trailing_zeros())) as usize
+    fn home(&self, hash: u64) -> usize {
+        // In two steps, because a table of one line would shift by 64.
+        (hash >> 1 >> (63 - self.lines.len().trailing_zeros())) as usize
+    }
+
+    #[inline]
+    fn after(&self, line: usize) -> usize {
+        (line + 1) & (self.lines.len() - 1)
     }
 
     /// The node of this id.
@@ -110,17 +132,17 @@ impl Ids {
         if self.count == 0 {
             return None;
         }
-        let tag = tag(id);
-        let mut at = self.home(tag);
+        let hash = hash(id);
+        let mut at = self.home(hash);
         loop {
-            let line = &self.lines[at & (self.lines.len() - 1)];
-            if let Some(place) = line.find(tag, id, slab) {
+            let line = &self.lines[at];
+            if let Some(place) = line.place(tag(id, hash), id, slab) {
                 return Some(line.nodes[place]);
             }
             if !line.is_full() {
                 return None;
             }
-            at += 1;
+            at = self.after(at);
         }
     }
 
@@ -129,31 +151,21 @@ impl Ids {
     pub(super) fn insert(&mut self, id: u64, node: u32, slab: &Slab) -> bool {
         debug_assert!(node != NONE);
         if 2 * (self.count + 1) > WIDTH * self.lines.len() {
-            self.grow((2 * self.lines.len()).max(1));
+            self.grow((2 * self.lines.len()).max(1), slab);
         }
-        let tag = tag(id);
-        let mask = self.lines.len() - 1;
-        let mut at = self.home(tag);
+        let hash = hash(id);
+        let mut at = self.home(hash);
         loop {
-            let line = &mut self.lines[at & mask];
-            if line.find(tag, id, slab).is_some() {
+            let line = &mut self.lines[at];
+            if line.place(tag(id, hash), id, slab).is_some() {
                 return false;
             }
-            if line.put(tag, node) {
+            if !line.is_full() {
+                line.put(tag(id, hash), node);
                 self.count += 1;
                 return true;
             }
-            at += 1;
-        }
-    }
-
-    /// Adds an entry in the first line from its own on that has a free place.
-    #[inline]
-    fn put(&mut self, tag: u32, node: u32) {
-        let mask = self.lines.len() - 1;
-        let mut at = self.home(tag);
-        while !self.lines[at & mask].put(tag, node) {
-            at += 1;
+            at = self.after(at);
         }
     }
 
@@ -163,59 +175,60 @@ impl Ids {
         if self.count == 0 {
             return None;
         }
-        let tag = tag(id);
-        let mut at = self.home(tag) & (self.lines.len() - 1);
+        let hash = hash(id);
+        let mut at = self.home(hash);
         loop {
             let line = &mut self.lines[at];
             let is_full = line.is_full();
-            if let Some(place) = line.find(tag, id, slab) {
-                let node = std::mem::replace(&mut line.nodes[place], NONE);
+            if let Some(place) = line.place(tag(id, hash), id, slab) {
+                let (_, node) = line.free(place);
                 self.count -= 1;
                 if is_full {
-                    self.close(at);
+                    self.close(at, slab);
                 }
                 return Some(node);
             }
             if !is_full {
                 return None;
             }
-            at = (at + 1) & (self.lines.len() - 1);
+            at = self.after(at);
         }
     }
 
     /// A line that was full has a free place now: who had to go on because of it comes back, and so on from where that one was.
     #[cold]
-    fn close(&mut self, mut hole: usize) {
+    fn close(&mut self, mut hole: usize, slab: &Slab) {
         let mask = self.lines.len() - 1;
         let mut at = hole;
         loop {
-            at = (at + 1) & mask;
+            at = self.after(at);
             let line = self.lines[at];
-            let is_full = line.is_full();
             // An entry that belongs behind the hole stays where it is.
             let comes = |place: &usize| {
-                let gone = at.wrapping_sub(self.home(line.tags[*place])) & mask;
-                line.nodes[*place] != NONE && gone >= at.wrapping_sub(hole) & mask
+                let home = self.home(hash(slab.node(line.nodes[*place]).order.id));
+                at.wrapping_sub(home) & mask >= at.wrapping_sub(hole) & mask
             };
-            if let Some(place) = (0..WIDTH).find(comes) {
-                self.lines[at].nodes[place] = NONE;
-                self.put(line.tags[place], line.nodes[place]);
+            if let Some(place) = line.used().find(comes) {
+                let (tag, node) = self.lines[at].free(place);
+                self.lines[hole].put(tag, node);
                 hole = at;
             }
-            if !is_full {
+            if !line.is_full() {
                 return;
             }
         }
     }
 
     #[cold]
-    fn grow(&mut self, lines: usize) {
-        // 30 bits of the hash say the line.
-        assert!(lines <= 1 << 30, "fewer orders than hash bits can tell apart");
-        let old = std::mem::replace(&mut self.lines, vec![Line::EMPTY; lines]);
-        for line in old {
-            for (tag, node) in line.tags.into_iter().zip(line.nodes).filter(|&(_, node)| node != NONE) {
-                self.put(tag, node);
+    fn grow(&mut self, lines: usize, slab: &Slab) {
+        for line in std::mem::replace(&mut self.lines, vec![Line::EMPTY; lines]) {
+            for node in line.used().map(|place| line.nodes[place]) {
+                let id = slab.node(node).order.id;
+                let mut at = self.home(hash(id));
+                while self.lines[at].is_full() {
+                    at = self.after(at);
+                }
+                self.lines[at].put(tag(id, hash(id)), node);
             }
         }
     }
@@ -263,8 +276,8 @@ mod tests {
             let mask = ids.lines.len() - 1;
             let mut distances = Vec::new();
             for (at, line) in ids.lines.iter().enumerate() {
-                let its = line.tags.iter().zip(&line.nodes).filter(|&(_, &node)| node != NONE);
-                distances.extend(its.map(|(&tag, _)| at.wrapping_sub(ids.home(tag)) & mask));
+                let its = line.used().map(|place| slab.node(line.nodes[place]).order.id);
+                distances.extend(its.map(|id| at.wrapping_sub(ids.home(hash(id))) & mask));
             }
             assert_eq!(distances.len(), ids.count);
             let (sum, most) = (distances.iter().sum::<usize>(), distances.iter().max().unwrap());

@@ -16,6 +16,7 @@ mod sparse;
 mod tests;
 mod window;
 
+use std::hint::select_unpredictable;
 use std::num::NonZeroU32;
 
 use crate::side::Side;
@@ -142,7 +143,7 @@ impl OrderBook {
     pub fn reserve(&mut self, orders: usize) {
         self.slab.reserve(orders);
         if let Some(ids) = &mut self.ids {
-            ids.reserve(orders);
+            ids.reserve(orders, &self.slab);
         }
     }
 
@@ -177,7 +178,9 @@ impl OrderBook {
     /// When the id rests already, or `shown` is not above 0.
     #[inline]
     pub fn insert(&mut self, order: Resting) -> Handle {
-        assert!(order.shown > 0 && order.hidden >= 0 && order.id != 0, "{order:?} cannot rest");
+        if order.shown <= 0 || order.hidden < 0 || order.id == 0 {
+            cannot_rest(order);
+        }
         let slot = self.slab.store(order);
         if let Some(ids) = &mut self.ids {
             assert!(ids.insert(order.id, slot, &self.slab), "order {} rests already", order.id);
@@ -380,7 +383,7 @@ impl OrderBook {
         queue.count += 1;
         let previous = queue.last;
         queue.last = slot;
-        queue.first = if previous == NONE { slot } else { queue.first };
+        queue.first = select_unpredictable(previous == NONE, slot, queue.first);
         self.slab.node_mut(previous).next = slot;
         let node = self.slab.node_mut(slot);
         (node.previous, node.next, node.level) = (previous, NONE, level);
@@ -396,8 +399,8 @@ impl OrderBook {
         queue.shown -= i128::from(order.shown);
         queue.hidden -= i128::from(order.hidden);
         queue.count -= 1;
-        queue.first = if previous == NONE { next } else { queue.first };
-        queue.last = if next == NONE { previous } else { queue.last };
+        queue.first = select_unpredictable(previous == NONE, next, queue.first);
+        queue.last = select_unpredictable(next == NONE, previous, queue.last);
         level
     }
 
@@ -455,6 +458,12 @@ const fn of<'a>(side: Side, bids: &'a mut Levels, asks: &'a mut Levels) -> &'a m
         Side::Bid => bids,
         Side::Ask => asks,
     }
+}
+
+/// Not in the caller, where what is formatted has to lie in memory.
+#[cold]
+fn cannot_rest(order: Resting) -> ! {
+    panic!("{order:?} cannot rest")
 }
 
 #[inline]
