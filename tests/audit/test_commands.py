@@ -151,8 +151,8 @@ def test_order_tells_the_terms_that_it_had_and_those_that_a_replace_gave_it(tide
     assert "sell for 12.34, market ioc" in told
     assert "for 12.34" in told.splitlines()[3]
     since = datetime.fromtimestamp(market.now / 1e9, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
-    assert json.loads(tidebook("fills", "--until", since, "--data", tmp_path, "--json").stdout)["fills"] == []
-    assert len(json.loads(tidebook("fills", "--since", since, "--data", tmp_path, "--json").stdout)["fills"]) == 2
+    assert json.loads(tidebook("fills", "--end", since, "--data", tmp_path, "--json").stdout)["fills"] == []
+    assert len(json.loads(tidebook("fills", "--start", since, "--data", tmp_path, "--json").stdout)["fills"]) == 2
 
 
 def test_order_tells_a_life_in_decimals(tidebook: Tidebook, traded: tuple[Path, int]) -> None:

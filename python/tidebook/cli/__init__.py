@@ -154,7 +154,7 @@ COMMANDS = {
     ),
     "venue fills": (
         "tidebook.cli.venue.lists:fills",
-        "List the newest fills of an account.",
+        "List the newest fills of an account; `tidebook audit fills` has older ones.",
     ),
     "venue init": (
         "tidebook.cli.venue.init:init",
@@ -170,11 +170,11 @@ COMMANDS = {
     ),
     "venue list-instrument": (
         "tidebook.cli.venue.operators:list_instrument",
-        "List an instrument at the running node's own venue, or change one.",
+        "List an instrument, or change one; a new one is closed until `tidebook venue session` opens it.",
     ),
     "venue open-account": (
         "tidebook.cli.venue.operators:open_account",
-        "Open an account at the running node's own venue, or change one.",
+        "Open an account, or change one.",
     ),
     "venue orders": (
         "tidebook.cli.venue.lists:orders",
@@ -190,15 +190,15 @@ COMMANDS = {
     ),
     "venue positions": (
         "tidebook.cli.venue.lists:positions",
-        "List what an account holds by trading, at which cost, and what that is worth.",
+        "List what an account holds by trading, at which cost, and what that is worth at the last trade.",
     ),
     "venue replace": (
         "tidebook.cli.venue.orders:replace",
-        "Change an open order at the running node's own venue.",
+        "Change an open order; what is left out stays, and a smaller size at the same price keeps its priority.",
     ),
     "venue session": (
         "tidebook.cli.venue.operators:session",
-        "Put an instrument of the running node's own venue into another session.",
+        "Put an instrument into another session.",
     ),
     "venue status": (
         "tidebook.cli.venue.status:status",
@@ -206,7 +206,7 @@ COMMANDS = {
     ),
     "venue transfer": (
         "tidebook.cli.venue.operators:transfer",
-        "Put an asset into an account of the running node's own venue, or take it out.",
+        "Put an asset into an account, or take it out. Sent again it is done again.",
     ),
     "version": ("tidebook.cli.version:version", "Show the versions of Tidebook, Python and every record layout."),
 }

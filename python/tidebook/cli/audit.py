@@ -62,8 +62,8 @@ def fills(
     *,
     account: str | None = None,
     instrument: str | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
+    start: datetime | None = None,
+    end: datetime | None = None,
     limit: Annotated[int, Parameter(name=["-n", "--limit"])] = 50,
     data: Path | None = None,
     url: str | None = None,
@@ -77,9 +77,9 @@ def fills(
         Only those of this account, by its name or number.
     instrument
         Only those of this instrument, such as `BTC-USD.LOCAL`, or its number.
-    since
+    start
         Only those from this time on, as 2026-11-30T09:00; UTC unless it says its zone.
-    until
+    end
         Only those before this time.
     limit
         How many.
@@ -98,8 +98,8 @@ def fills(
         database,
         account=number,
         instrument_id=instrument_id,
-        from_ts=None if since is None else nanoseconds(since),
-        to_ts=None if until is None else nanoseconds(until),
+        from_ts=None if start is None else nanoseconds(start),
+        to_ts=None if end is None else nanoseconds(end),
         limit=limit,
     )
     if json:
