@@ -91,6 +91,43 @@ pub(crate) struct Reckoned {
     pub(crate) put: i64,
 }
 
+/// What of an order says its worst price.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    side: i8,
+    order_type: u8,
+    price: i64,
+    trigger: i64,
+    offset: i64,
+    by_amount: bool,
+    /// Of a stop that is replaced: the worst price that it may have by then. 0 for none.
+    kept: i64,
+}
+
+impl Terms {
+    pub(crate) const fn of_place(body: &PlaceBody) -> Self {
+        let (trigger, offset, by_amount) = (body.trigger_price, body.offset, body.amount != 0);
+        Self { side: body.side, order_type: body.order_type, price: body.price, trigger, offset, by_amount, kept: 0 }
+    }
+
+    pub(crate) fn of_replace(body: &ReplaceBody, order: &Order) -> Self {
+        let Order { side, order_type, .. } = *order;
+        let (price, trigger, offset) = (body.price, body.trigger_price, body.offset);
+        let kept = if is_stop(order_type) { order.price_bound() } else { 0 };
+        Self { side, order_type, price, trigger, offset, by_amount: false, kept }
+    }
+
+    const fn of_stop_leg(body: &PlacePairBody) -> Self {
+        let (order_type, price, trigger) = (OrderType::StopLimit.code(), body.limit_price, body.trigger_price);
+        Self { side: body.side, order_type, price, trigger, offset: 0, by_amount: false, kept: 0 }
+    }
+
+    /// Whether the stop keeps a trigger that risk does not know.
+    const fn keeps_trigger(&self) -> bool {
+        self.kept != 0 && self.order_type == OrderType::TrailingStop.code() && self.trigger == 0
+    }
+}
+
 /// An account in an instrument where it has neither orders nor limits.
 pub(crate) static NO_LINE: Line = Line::NONE;
 
@@ -115,12 +152,33 @@ impl Listed {
         when(prices.iter().any(|price| price % self.tick != 0), Reason::Tick)
     }
 
-    /// Lowest and highest price within so many parts per million of the reference.
-    fn range(&self, ppm: u32) -> (i128, i128) {
-        let (reference, ppm) = (i128::from(self.reference), i128::from(ppm));
-        let lower = (reference * (MILLION - ppm).max(0) + MILLION - 1) / MILLION;
-        (lower, reference * (MILLION + ppm) / MILLION)
+    /// From where an order's worst price is reckoned: the reference, or a stop's trigger where that is worse. 0 for nowhere.
+    fn anchor(&self, terms: &Terms) -> i64 {
+        let (buy, units) = (terms.side == SIDE_BUY, 1..=UNITS_MAX);
+        if !is_stop(terms.order_type) {
+            return self.reference;
+        }
+        let trails = terms.order_type == OrderType::TrailingStop.code() && terms.trigger == 0;
+        let trigger = match (trails, buy) {
+            (true, _) if self.reference == 0 || !units.contains(&terms.offset) => 0,
+            (true, true) => (self.reference + terms.offset).min(UNITS_MAX),
+            (true, false) => (self.reference - terms.offset).max(self.tick),
+            (false, _) => terms.trigger,
+        };
+        match (units.contains(&trigger), self.reference) {
+            (false, reference) => reference,
+            (true, 0) => trigger,
+            (true, reference) if buy => trigger.max(reference),
+            (true, reference) => trigger.min(reference),
+        }
     }
+}
+
+/// Lowest and highest price within so many parts per million of `middle`.
+fn range(middle: i64, ppm: u32) -> (i128, i128) {
+    let (middle, ppm) = (i128::from(middle), i128::from(ppm));
+    let lower = (middle * (MILLION - ppm).max(0) + MILLION - 1) / MILLION;
+    (lower, middle * (MILLION + ppm) / MILLION)
 }
 
 impl Risk {
@@ -210,8 +268,9 @@ impl Risk {
         self.check_open_orders(account, line, 1)?;
         let limits = &line.limits;
         when(limits.order_size_max > 0 && body.size > limits.order_size_max, Reason::OrderSize)?;
-        self.check_collar(account, limits, listed, &[body.price])?;
-        let reckoned = self.reckon(account, limits, listed, body.side, body.order_type, body.price, by_amount)?;
+        let terms = Terms::of_place(&body);
+        self.check_collar(account, limits, listed, &terms)?;
+        let reckoned = self.reckon(account, limits, listed, &terms)?;
         let order = new_order(0, account.id, &body, listed, reckoned);
         let need = need(&order, account, listed);
         when(by_amount && limits.order_size_max > 0 && need.size > limits.order_size_max.into(), Reason::OrderSize)?;
@@ -241,7 +300,14 @@ impl Risk {
         self.check_open_orders(account, line, 2)?;
         let limits = &line.limits;
         when(limits.order_size_max > 0 && body.size > limits.order_size_max, Reason::OrderSize)?;
-        self.check_collar(account, limits, listed, &[body.price, body.limit_price])?;
+        let stop = Terms::of_stop_leg(&body);
+        self.check_collar(
+            account,
+            limits,
+            listed,
+            &Terms { order_type: OrderType::Limit.code(), price: body.price, ..stop },
+        )?;
+        self.check_collar(account, limits, listed, &stop)?;
         let [order, _] = self.pair_legs(0, account, &body, listed)?;
         let need = need(&order, account, listed);
         self.check_addition(account, listed, slot, &Need::default(), &order, &need)?;
@@ -341,8 +407,9 @@ impl Risk {
         let limits = &line.limits;
         let size = if body.size == 0 { order.size_max() } else { body.size };
         when(limits.order_size_max > 0 && size > limits.order_size_max, Reason::OrderSize)?;
-        self.check_collar(account, limits, listed, &[body.price])?;
-        let reckoned = self.reckon(account, limits, listed, order.side, order.order_type, body.price, false)?;
+        let terms = Terms::of_replace(&body, order);
+        self.check_collar(account, limits, listed, &terms)?;
+        let reckoned = self.reckon(account, limits, listed, &terms)?;
         let mut after = *order;
         after.ask(reckoned.price, reckoned.worth_price, body.size);
         let need = need(&after, account, listed);
@@ -387,48 +454,73 @@ impl Risk {
         )
     }
 
-    fn check_collar(&self, account: &Account, limits: &Limits, listed: &Listed, prices: &[i64]) -> Result<(), Reason> {
+    fn check_collar(&self, account: &Account, limits: &Limits, listed: &Listed, terms: &Terms) -> Result<(), Reason> {
         let ppm = collar(account, limits);
-        if ppm == 0 || listed.reference == 0 {
+        let stays = terms.price == terms.kept && !self.stops_by_reference;
+        if ppm == 0 || listed.reference == 0 || terms.price == 0 || stays {
             return Ok(());
         }
-        let (lower, upper) = listed.range(ppm);
-        when(prices.iter().any(|&price| price != 0 && !(lower..=upper).contains(&price.into())), Reason::Collar)
+        let anchor = self.anchor(listed, terms);
+        let (lower, upper) = (range(anchor.min(listed.reference), ppm).0, range(anchor.max(listed.reference), ppm).1);
+        when(!(lower..=upper).contains(&terms.price.into()), Reason::Collar)
+    }
+
+    fn anchor(&self, listed: &Listed, terms: &Terms) -> i64 {
+        if self.stops_by_reference { listed.reference } else { listed.anchor(terms) }
     }
 
     /// The prices to reckon an order with; see the page.
-    #[allow(clippy::too_many_arguments)]
     pub(crate) fn reckon(
         &self,
         account: &Account,
         limits: &Limits,
         listed: &Listed,
-        side: i8,
-        order_type: u8,
-        price: i64,
-        by_amount: bool,
+        terms: &Terms,
     ) -> Result<Reckoned, Reason> {
-        let at = |price: i64, put: i64| Ok(Reckoned { price, worth_price: worth_price(listed, side, price), put });
-        if price != 0 || needs_price(order_type) {
-            return at(price, 0);
-        }
-        if account.margin() {
-            return if listed.reference > 0 { at(listed.reference, 0) } else { Err(Reason::Price) };
-        }
         let collar = collar(account, limits);
         let ppm = if collar > 0 { collar } else { listed.band_ppm };
-        if ppm > 0 && listed.reference > 0 {
-            let (lower, upper) = listed.range(ppm);
+        let anchor = self.anchor(listed, terms);
+        let unpriced = terms.price == 0 && !needs_price(terms.order_type) && !account.margin();
+        if unpriced && ppm > 0 && anchor > 0 {
+            let (lower, upper) = range(anchor, ppm);
             let tick = i128::from(listed.tick);
-            let bound = if side == SIDE_BUY { upper / tick * tick } else { (lower + tick - 1) / tick * tick };
+            let buy = terms.side == SIDE_BUY;
+            let bound = if buy { upper / tick * tick } else { (lower + tick - 1) / tick * tick };
             // Of a coarse tick none may be within.
             let most = i128::from(UNITS_MAX) / tick * tick;
             let bound = bound.clamp(tick.min(most), most);
             if (lower..=upper).contains(&bound) {
-                return at(bound as i64, bound as i64);
+                let keeps = terms.keeps_trigger() && !self.stops_by_reference;
+                let bound = match bound as i64 {
+                    bound if !keeps => bound,
+                    bound if buy => bound.max(terms.kept),
+                    bound => bound.min(terms.kept),
+                };
+                // One tick is what counts where none is put in.
+                if !keeps || buy || bound > listed.tick {
+                    return Ok(Reckoned {
+                        price: bound,
+                        worth_price: worth_price(listed, terms.side, bound),
+                        put: bound,
+                    });
+                }
             }
         }
-        if side == SIDE_BUY || by_amount { Err(Reason::Price) } else { at(listed.tick, 0) }
+        Self::reckon_named(account, listed, terms)
+    }
+
+    /// The same where nothing is to be put in, or was already.
+    pub(crate) fn reckon_named(account: &Account, listed: &Listed, terms: &Terms) -> Result<Reckoned, Reason> {
+        let at = |price: i64| Ok(Reckoned { price, worth_price: worth_price(listed, terms.side, price), put: 0 });
+        if terms.price != 0 || needs_price(terms.order_type) {
+            at(terms.price)
+        } else if account.margin() {
+            if listed.reference > 0 { at(listed.reference) } else { Err(Reason::Price) }
+        } else if terms.side == SIDE_BUY || terms.by_amount {
+            Err(Reason::Price)
+        } else {
+            at(listed.tick)
+        }
     }
 
     /// Notional, position, exposure, balance and margin, of an order as it counts `before` and as it would need `after`.
@@ -580,6 +672,11 @@ fn check_words(side: i8, self_trade: u8) -> Result<(), Reason> {
 
 const fn collar(account: &Account, limits: &Limits) -> u32 {
     if limits.collar_ppm > 0 { limits.collar_ppm } else { account.limits.collar_ppm }
+}
+
+const fn is_stop(order_type: u8) -> bool {
+    use OrderType::{Stop, StopLimit, TrailingStop};
+    matches!(OrderType::from_code(order_type), Some(Stop | StopLimit | TrailingStop))
 }
 
 fn worth_price(listed: &Listed, side: i8, price: i64) -> i64 {

@@ -8,7 +8,7 @@ use tidebook_types::{
 };
 use zerocopy::IntoBytes;
 
-use crate::check::{Checked, Reckoned, new_order};
+use crate::check::{Checked, Reckoned, Terms, new_order};
 use crate::entries::{Account, Limits, Line, Listed, Order, PendingDefinition, PendingReplace};
 use crate::portfolio::{pair, transferred};
 use crate::reckon::{Need, need};
@@ -151,13 +151,15 @@ impl Risk {
             return;
         }
         let line = line.unwrap_or_else(|| self.line_slot(command.head.account, command.head.instrument_id));
-        let (account, listed, limits) =
-            (self.accounts.get(account), self.instruments.get(listed), &self.lines.get(line).limits);
+        let (account, listed) = (self.accounts.get(account), self.instruments.get(listed));
         let reckoned = match &checked {
             Some(checked) => checked.reckoned,
-            None => self
-                .reckon(account, limits, listed, body.side, body.order_type, body.price, body.amount != 0)
-                .unwrap_or(Reckoned { price: body.price, worth_price: body.price, put: 0 }),
+            // What risk puts in was put in when it was judged.
+            None => Self::reckon_named(account, listed, &Terms::of_place(&body)).unwrap_or(Reckoned {
+                price: body.price,
+                worth_price: body.price,
+                put: 0,
+            }),
         };
         let order = Order { line, ..new_order(id, account.id, &body, listed, reckoned) };
         let need = checked.map_or_else(|| need(&order, account, listed), |checked| checked.need);
@@ -199,10 +201,12 @@ impl Risk {
         let reckoned = match &checked {
             Some(checked) => checked.reckoned,
             None => {
-                let limits = line.map_or(&Limits::NONE, |line| &self.lines.get(line).limits);
                 let (account, listed) = (self.accounts.get(account), self.instruments.get(listed));
-                self.reckon(account, limits, listed, order.side, order.order_type, body.price, false)
-                    .unwrap_or(Reckoned { price: body.price, worth_price: body.price, put: 0 })
+                Self::reckon_named(account, listed, &Terms::of_replace(&body, order)).unwrap_or(Reckoned {
+                    price: body.price,
+                    worth_price: body.price,
+                    put: 0,
+                })
             }
         };
         let (order_id, ids) = (order.id, self.ids.take(order.account, body.client_order_id, order.id, order.ids));

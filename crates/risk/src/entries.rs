@@ -419,6 +419,11 @@ impl Order {
         self.filled.saturating_add(self.remaining).max(if self.pending > 0 { self.bound_size } else { 0 })
     }
 
+    /// The worst price that it may have when the venue has answered all that was asked for.
+    pub(crate) const fn price_bound(&self) -> i64 {
+        if self.pending > 0 { self.bound_price } else { self.price }
+    }
+
     /// Terms are asked for beside those it has; a size of 0 keeps the one that it has by then.
     #[inline]
     pub(crate) fn ask(&mut self, price: i64, worth_price: i64, size: i64) {

@@ -20,6 +20,7 @@ mod table;
 mod throttle;
 
 pub use ledger::{LEDGER_EXP, LEDGER_MAX};
+pub use margin::Margin;
 pub use portfolio::{Balance, Fraction, Holding, Portfolio};
 pub use replay::{Difference, Replay, Told, saved_matching};
 pub use risk::{Decided, Risk, RiskOptions};

@@ -15,7 +15,45 @@ pub(crate) fn told(amount: i128) -> i64 {
     i64::try_from(amount.div_euclid(EVENT_UNIT)).unwrap_or(if amount < 0 { i64::MIN } else { i64::MAX })
 }
 
+/// What a margin account has and needs of a quote asset, in ledger units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Margin {
+    /// Cash and what its positions are worth.
+    pub equity: i128,
+    /// What positions and open orders need to be opened.
+    pub initial: i128,
+    /// What positions need to be kept.
+    pub maintenance: i128,
+    /// Whether it was told that its equity is below that.
+    pub called: bool,
+}
+
+impl Margin {
+    /// What could be taken out, or be the margin of more.
+    pub const fn free(&self) -> i128 {
+        self.equity.saturating_sub(self.initial)
+    }
+}
+
 impl Risk {
+    /// Of an account in a quote asset; `None` of one that is no margin account.
+    pub fn margin(&self, account: u32, asset: u32) -> Option<Margin> {
+        let account = self.accounts.by_key(account).filter(|account| account.known && account.margin())?;
+        Some(Margin {
+            equity: self.portfolio.equity(account.id, asset),
+            initial: Self::initial(account, self.exposures(account, asset, None)),
+            maintenance: self.maintenance(account, asset),
+            called: self.portfolio.balance(account.id, asset).called,
+        })
+    }
+
+    /// Account and asset of every call that was told and not taken back, in their order.
+    pub fn margin_calls(&self) -> Vec<(u32, u32)> {
+        let mut calls: Vec<_> = self.portfolio.called().map(|balance| (balance.account, balance.asset)).collect();
+        calls.sort_unstable();
+        calls
+    }
+
     /// What the account stands to have at risk in an instrument, with so much more open worth (in ledger units) of buys and sells.
     pub(crate) fn exposure(&self, line: &Line, buys: i128, sells: i128) -> i128 {
         if line.listed == NONE {

@@ -381,6 +381,11 @@ impl Portfolio {
         all
     }
 
+    /// Those of which a margin call stands.
+    pub(crate) fn called(&self) -> impl Iterator<Item = &Balance> {
+        self.balances.iter().map(|(_, balance)| balance).filter(|balance| balance.called)
+    }
+
     /// Of every account, in the order of account and instrument.
     pub fn all_holdings(&self) -> Vec<Holding> {
         let mut all: Vec<_> = self.holdings.iter().map(|(_, holding)| *holding).collect();

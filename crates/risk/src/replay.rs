@@ -142,7 +142,7 @@ impl<M: Matching> Replay<M> {
                 Some(Reason::Late) => self.risk.decide_late(&mut again),
                 // Before 0 kept the size it was refused.
                 Some(Reason::Size) if self.risk.keeps_size(&again) => self.risk.decide_as(&mut again, Reason::Size),
-                _ => self.risk.decide(&mut again),
+                _ => self.risk.decide_again(&mut again, command),
             };
             self.risk.take(sequence, &again, decided);
             if again != *command {

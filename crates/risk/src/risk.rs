@@ -60,6 +60,8 @@ pub struct Risk {
     pub(crate) events: Vec<RiskEvent>,
     /// Room for a list of accounts that is made and used up within a command.
     pub(crate) picked: Vec<u32>,
+    /// Only while a recheck asks what the checks said before the worst prices of stops were reckoned from their triggers.
+    pub(crate) stops_by_reference: bool,
 }
 
 /// What was decided of a command, with what the checks found where it is accepted.
@@ -103,6 +105,7 @@ impl Risk {
             due: VecDeque::with_capacity(64),
             events: Vec::with_capacity(64),
             picked: Vec::with_capacity(accounts),
+            stops_by_reference: false,
         }
     }
 
@@ -130,6 +133,23 @@ impl Risk {
         };
         let decided = Decided(checked.ok());
         command.head.verdict = decided.verdict().code();
+        decided
+    }
+
+    /// As [`Self::decide`] of a command that is journaled so. Where another verdict, reason or price comes out, it is what the rules from before
+    /// the worst prices of stops were reckoned from their triggers say, if those say it as journaled: journals say nothing of their rules.
+    pub(crate) fn decide_again(&mut self, command: &mut Command, journaled: &Command) -> Decided {
+        let mut said = *command;
+        let decided = self.decide(&mut said);
+        if said != *journaled {
+            self.stops_by_reference = true;
+            let before = self.decide(command);
+            self.stops_by_reference = false;
+            if *command == *journaled {
+                return before;
+            }
+        }
+        *command = said;
         decided
     }
 

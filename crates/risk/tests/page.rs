@@ -397,6 +397,9 @@ fn checks() -> Vec<Case> {
 /// Of the sell in the case of sizes: the command of this number placed it.
 const RESTING_SELL: u64 = 2 * 24;
 
+/// The stop that is replaced in the case of collars.
+const STOP: u64 = 2 * 13;
+
 fn prices() -> Vec<Case> {
     const COLLAR: &str = "Collar";
     const WORST: &str = "The worst price";
@@ -423,7 +426,7 @@ fn prices() -> Vec<Case> {
             assert_eq!(place(table, 1, &limit(SIDE_BUY, 1, 11_000)), Reason::None);
             assert_eq!(place(table, 1, &limit(SIDE_SELL, 1, 8_999)), Reason::Collar);
             assert_eq!(place(table, 1, &limit(SIDE_BUY, 1, 8_999)), Reason::Collar, "also where it harms nobody");
-            let legs = pair(SIDE_SELL, 1, 11_000, 9_500, 8_999);
+            let legs = pair(SIDE_SELL, 1, 11_000, 10_500, 8_999);
             assert_eq!(ask(table, CommandKind::PlacePair, 1, 1, &legs), Reason::Collar, "its limit_price");
         }),
         (COLLAR, "it is not set for the instrument but for the account as a whole", |table| {
@@ -442,6 +445,23 @@ fn prices() -> Vec<Case> {
         (COLLAR, "trigger prices", |table| {
             set_limits(table, 1, 1, &collar(100_000));
             assert_eq!(place(table, 1, &PlaceBody { trigger_price: 50_000, ..stop(SIDE_BUY, 10_000) }), Reason::None);
+        }),
+        (COLLAR, "the `price` of a stop or trailing stop, the limit of a stop-limit or of a pair's stop", |table| {
+            let leg = |side: i8, trigger_price: i64, price: i64| PlaceBody { trigger_price, ..stop(side, price) };
+            set_limits(table, 1, 1, &collar(20_000));
+            assert_eq!(place(table, 1, &leg(SIDE_SELL, 9_500, 9_309)), Reason::Collar);
+            assert_eq!(place(table, 1, &leg(SIDE_SELL, 9_500, 9_310)), Reason::None, "2 % below 95.00");
+            assert_eq!(place(table, 1, &leg(SIDE_SELL, 9_500, 9_700)), Reason::None, "between");
+            assert_eq!(place(table, 1, &leg(SIDE_SELL, 9_500, 10_201)), Reason::Collar);
+            assert_eq!(place(table, 1, &leg(SIDE_BUY, 11_000, 11_221)), Reason::Collar);
+            assert_eq!(place(table, 1, &leg(SIDE_BUY, 11_000, 11_220)), Reason::None);
+            let legs = |limit_price: i64| pair(SIDE_SELL, 1, 10_200, 9_500, limit_price);
+            assert_eq!(ask(table, CommandKind::PlacePair, 1, 1, &legs(9_309)), Reason::Collar);
+            assert_eq!(ask(table, CommandKind::PlacePair, 1, 1, &legs(9_310)), Reason::None);
+            set_limits(table, 1, 1, &collar(10_000));
+            let again = |price: i64| ReplaceBody { trigger_price: 9_500, ..replace(STOP, 500, price) };
+            assert_eq!(ask(table, CommandKind::Replace, 1, 1, &again(9_311)), Reason::Collar);
+            assert_eq!(ask(table, CommandKind::Replace, 1, 1, &again(9_310)), Reason::None, "as it is");
         }),
         (WORST, "limit, stop-limit", |table| {
             assert_eq!(reserved(table, USD, &limit(SIDE_BUY, 1_000, 9_000)), 9_009 * CENT);
@@ -480,6 +500,46 @@ fn prices() -> Vec<Case> {
             assert_eq!(worst(table, &market(SIDE_SELL, 1)), 8_001, "80.00 up to a tick");
             set_limits(table, 1, 1, &collar(100_000));
             assert_eq!(worst(table, &market(SIDE_SELL, 1)), 9_002);
+        }),
+        (WORST, "a stop or trailing stop among these", |table| {
+            let its = |side: i8, order_type: OrderType, trigger_price: i64, offset: i64| PlaceBody {
+                order_type: order_type.code(),
+                trigger_price,
+                offset,
+                ..limit(side, 1_000, 0)
+            };
+            use OrderType::{Stop, TrailingStop};
+            assert_eq!(worst(table, &its(SIDE_SELL, Stop, 9_500, 0)), 0, "neither collar nor band");
+            assert_eq!(place(table, 1, &its(SIDE_BUY, Stop, 11_000, 0)), Reason::Price);
+            set_limits(table, 1, 1, &collar(20_000));
+            assert_eq!(worst(table, &its(SIDE_SELL, Stop, 9_500, 0)), 9_310, "2 % below 95.00");
+            assert_eq!(worst(table, &its(SIDE_SELL, Stop, 15_000, 0)), 9_800, "reached already: below the reference");
+            assert_eq!(worst(table, &its(SIDE_SELL, TrailingStop, 9_500, 10)), 9_310);
+            assert_eq!(worst(table, &its(SIDE_SELL, TrailingStop, 0, 500)), 9_310, "5.00 and 2 % below 100.00");
+            assert_eq!(worst(table, &its(SIDE_BUY, TrailingStop, 0, 500)), 10_710);
+            assert_eq!(worst(table, &its(SIDE_BUY, Stop, 9_000, 0)), 10_200);
+            assert_eq!(reserved(table, USD, &its(SIDE_BUY, Stop, 11_000, 0)), (11_220 + 12) * CENT);
+            let other = InstrumentBody { reference_price: 0, ..instrument() };
+            assert_eq!(ask(table, CommandKind::Instrument, 0, 2, &other), Reason::None);
+            set_limits(table, 1, 2, &collar(20_000));
+            let mut first = |body| reason(&table.ask(Command::new(CommandKind::Place, 1, 2, &body)));
+            assert_eq!(first(its(SIDE_BUY, Stop, 5_000, 0)), Reason::None, "without a reference its trigger is enough");
+            assert_eq!(first(its(SIDE_BUY, TrailingStop, 0, 500)), Reason::Price);
+        }),
+        (WORST, "a replace of a trailing stop without `price` and trigger", |table| {
+            set_limits(table, 1, 1, &collar(20_000));
+            let order_type = OrderType::TrailingStop.code();
+            let trailing = PlaceBody { order_type, offset: 500, trigger_price: 9_000, ..limit(SIDE_SELL, 1_000, 0) };
+            assert_eq!(worst(table, &trailing), 8_820);
+            let judged = |table: &mut dyn Table, offset: i64, trigger_price: i64| {
+                let body = ReplaceBody { offset, trigger_price, ..replace(2 * 12, 900, 0) };
+                let judged = table.ask(Command::new(CommandKind::Replace, 1, 1, &body));
+                assert_eq!(reason(&judged), Reason::None);
+                judged.body::<ReplaceBody>().price
+            };
+            assert_eq!(judged(table, 100, 0), 8_820, "its trigger may be where it was");
+            assert_eq!(judged(table, 3_000, 0), 6_860, "30.00 and 2 % below 100.00");
+            assert_eq!(judged(table, 100, 9_900), 9_702, "it begins anew");
         }),
         (WORST, "pair", |table| {
             let before = table.available(1, USD);

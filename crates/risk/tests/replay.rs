@@ -8,8 +8,10 @@ use common::options;
 use flow::Flow;
 use tidebook_journal::State;
 use tidebook_risk::{Difference, Replay, RiskOptions, Told};
-use tidebook_types::command::ReplaceBody;
-use tidebook_types::{Command, CommandKind, Reason, Verdict};
+use tidebook_types::command::{
+    AccountBody, InstrumentBody, LimitsBody, PlaceBody, ReplaceBody, Session, SessionBody, TimeInForce, TransferBody,
+};
+use tidebook_types::{Command, CommandKind, OrderType, Reason, Verdict};
 use tidebook_venue::{Venue, VenueOptions};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -129,5 +131,98 @@ fn a_recheck_takes_that_reason_from_no_other_command() {
         }
         let found = replay.apply_journaled(index as u64 + 1, &other);
         assert!(matches!(found, Err(Difference::Verdict { .. })), "command {}: {other:?}", index + 1);
+    }
+}
+
+/// Two instruments, the second without a reference price, and a spot account whose collar is 2 %; then these, as judged before.
+fn judged_before(asked: &[(u32, PlaceBody, Result<i64, Reason>)]) -> Vec<Command> {
+    let listed = InstrumentBody {
+        tick: 1,
+        lot: 1,
+        size_max: 1_000_000,
+        reference_price: 10_000,
+        base_asset: 1,
+        quote_asset: 2,
+        price_exp: 2,
+        size_exp: 3,
+        ..InstrumentBody::default()
+    };
+    let bare = InstrumentBody { reference_price: 0, ..listed };
+    let transfer = |asset| TransferBody { asset, amount: 1_000, ..TransferBody::default() };
+    let limits = LimitsBody { collar_ppm: 20_000, ..LimitsBody::default() };
+    let mut journal = vec![
+        Command::new(CommandKind::Instrument, 0, 1, &listed),
+        Command::new(CommandKind::Instrument, 0, 2, &bare),
+        Command::new(CommandKind::Account, 1, 0, &AccountBody::default()),
+        Command::new(CommandKind::Transfer, 1, 0, &transfer(1)),
+        Command::new(CommandKind::Transfer, 1, 0, &transfer(2)),
+        Command::new(CommandKind::Limits, 1, 0, &limits),
+    ];
+    for instrument in [1, 2] {
+        let session = SessionBody { session: Session::Continuous.code(), ..SessionBody::default() };
+        journal.push(Command::new(CommandKind::Session, 0, instrument, &session));
+    }
+    let mut live = Replay::new(RiskOptions::default(), Venue::new(VenueOptions::default()), false);
+    for (sequence, command) in (1..).zip(&mut journal) {
+        assert_eq!(live.submit(sequence, command, &mut |_| {}), Verdict::Accepted);
+    }
+    live.settle(&mut |_| {});
+    let mut seen = live.risk().executions_seen();
+    for (instrument, body, said) in asked {
+        let put = PlaceBody { price: said.unwrap_or(body.price), ..*body };
+        let mut command = Command::new(CommandKind::Place, 1, *instrument, &put);
+        let (verdict, reason) =
+            said.map_or_else(|reason| (Verdict::Rejected, reason), |_| (Verdict::Accepted, Reason::None));
+        (command.head.verdict, command.head.reason) = (verdict.code(), reason.code());
+        command.head.executions_seen = seen;
+        seen += u64::from(said.is_ok());
+        journal.push(command);
+    }
+    journal
+}
+
+fn rechecked(journal: &[Command]) -> Result<u64, Difference> {
+    let mut replay = Replay::new(RiskOptions::default(), Venue::new(VenueOptions::default()), true);
+    for (sequence, command) in (1..).zip(journal) {
+        replay.apply_journaled(sequence, command)?;
+    }
+    Ok(replay.settled_state_hash())
+}
+
+#[test]
+fn a_journal_of_when_stops_were_reckoned_from_the_reference_is_rechecked() {
+    let stop = |side: i8, order_type: OrderType, trigger_price: i64, price: i64| PlaceBody {
+        side,
+        order_type: order_type.code(),
+        trigger_price,
+        price,
+        size: 1_000,
+        time_in_force: TimeInForce::Gtc.code(),
+        ..PlaceBody::default()
+    };
+    use OrderType::{Stop, StopLimit};
+    let asked = [
+        (1, stop(-1, Stop, 9_500, 0), Ok(9_800)),
+        (1, stop(1, Stop, 11_000, 0), Ok(10_200)),
+        (1, stop(-1, StopLimit, 9_500, 9_400), Err(Reason::Collar)),
+        (2, stop(1, Stop, 5_000, 0), Err(Reason::Price)),
+        (2, stop(-1, Stop, 5_000, 0), Ok(0)),
+        (1, stop(-1, Stop, 9_500, 0), Ok(9_310)), // as it is now
+    ];
+    let journal = judged_before(&asked);
+    let mut replay = Replay::new(RiskOptions::default(), Venue::new(VenueOptions::default()), false);
+    for (sequence, command) in (1..).zip(&journal) {
+        replay.apply_journaled(sequence, command).unwrap();
+    }
+    assert_eq!(rechecked(&journal).unwrap_or_else(|error| panic!("{error}")), replay.settled_state_hash());
+    // What neither rule says is a difference.
+    for wrong in [
+        (1, stop(-1, Stop, 9_500, 9_400), Err(Reason::Price)),
+        (1, stop(-1, StopLimit, 9_500, 9_000), Ok(9_000)),
+        (1, stop(-1, StopLimit, 9_500, 9_900), Err(Reason::Collar)),
+        (2, stop(1, StopLimit, 5_000, 5_000), Err(Reason::Price)),
+    ] {
+        let found = rechecked(&judged_before(&[wrong]));
+        assert!(matches!(found, Err(Difference::Verdict { sequence: 9, .. })), "{wrong:?}");
     }
 }

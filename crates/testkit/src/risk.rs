@@ -71,6 +71,47 @@ struct NaiveOrder {
     reserve: (i128, i128),
 }
 
+/// What an order is asked to be, as far as its worst price goes.
+struct Asked {
+    side: i8,
+    order_type: u8,
+    price: i64,
+    trigger: i64,
+    offset: i64,
+    by_amount: bool,
+    /// Of a stop that is replaced: its worst price so far, all that is not answered included.
+    kept: Option<i64>,
+}
+
+impl Asked {
+    fn placed(body: &PlaceBody) -> Self {
+        Self {
+            side: body.side,
+            order_type: body.order_type,
+            price: body.price,
+            trigger: body.trigger_price,
+            offset: body.offset,
+            by_amount: body.amount != 0,
+            kept: None,
+        }
+    }
+
+    fn replaced(body: &ReplaceBody, order: &NaiveOrder) -> Self {
+        let prices = order.terms.iter().map(|terms| terms.price);
+        let worst = if order.side > 0 { prices.max() } else { prices.min() };
+        let stops = [OrderType::Stop, OrderType::StopLimit, OrderType::TrailingStop].map(OrderType::code);
+        Self {
+            side: order.side,
+            order_type: order.order_type,
+            price: body.price,
+            trigger: body.trigger_price,
+            offset: body.offset,
+            by_amount: false,
+            kept: worst.filter(|_| stops.contains(&order.order_type)),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, Default)]
 struct Needs {
     size: i128,
@@ -367,15 +408,17 @@ impl NaiveRisk {
         when(needed.iter().chain(others).any(|price| !(0..=UNITS_MAX).contains(price)), Reason::Price)
     }
 
-    fn check_collar(&self, account: u32, instrument: u32, prices: &[i64]) -> Result<(), Reason> {
+    fn check_collar(&self, account: u32, instrument: u32, asked: &Asked) -> Result<(), Reason> {
         let (ppm, reference) = (self.collar(account, instrument), self.instruments[&instrument].reference_price);
-        if ppm == 0 || reference == 0 {
+        if ppm == 0 || reference == 0 || asked.price == 0 || Some(asked.price) == asked.kept {
             return Ok(());
         }
-        // Not rounded at all: |price - reference| x 10^6 <= reference x ppm.
-        let far =
-            |price: i64| i128::from(price.abs_diff(reference)) * 1_000_000 > i128::from(reference) * i128::from(ppm);
-        when(prices.iter().any(|price| *price != 0 && far(*price)), Reason::Collar)
+        // Not rounded at all: |price - anchor| x 10^6 <= anchor x ppm, of the reference or of a stop's trigger.
+        let (anchor, ppm) = (self.anchor(instrument, asked), i128::from(ppm));
+        let price = i128::from(asked.price) * 1_000_000;
+        let low = i128::from(anchor.min(reference)) * (1_000_000 - ppm);
+        let high = i128::from(anchor.max(reference)) * (1_000_000 + ppm);
+        when(price < low || price > high, Reason::Collar)
     }
 
     fn worth_price(&self, instrument: u32, side: i8, price: i64) -> i64 {
@@ -383,27 +426,44 @@ impl NaiveRisk {
     }
 
     /// The worst price, and whether it goes into the command.
-    fn worst_price(
-        &self,
-        (account, instrument): (u32, u32),
-        side: i8,
-        order_type: u8,
-        price: i64,
-        by_amount: bool,
-    ) -> Result<(i64, bool), Reason> {
+    /// From where the worst price of an order is reckoned; 0 for nowhere.
+    fn anchor(&self, instrument: u32, asked: &Asked) -> i64 {
+        use OrderType::{Stop, StopLimit, TrailingStop};
+        let InstrumentBody { reference_price, tick, .. } = self.instruments[&instrument];
+        let kind = OrderType::from_code(asked.order_type);
+        if !matches!(kind, Some(Stop | StopLimit | TrailingStop)) {
+            return reference_price;
+        }
+        let mut trigger = asked.trigger;
+        if kind == Some(TrailingStop) && trigger == 0 && reference_price > 0 && (1..=UNITS_MAX).contains(&asked.offset)
+        {
+            trigger = if asked.side > 0 {
+                UNITS_MAX.min(reference_price + asked.offset)
+            } else {
+                tick.max(reference_price - asked.offset)
+            };
+        }
+        let prices = [trigger, reference_price].into_iter().filter(|price| (1..=UNITS_MAX).contains(price));
+        (if asked.side > 0 { prices.max() } else { prices.min() }).unwrap_or(0)
+    }
+
+    /// The worst price, and whether it is put into the command.
+    fn worst_price(&self, (account, instrument): (u32, u32), asked: &Asked) -> Result<(i64, bool), Reason> {
+        let Asked { side, order_type, price, .. } = *asked;
         if price != 0 || has_own_price(order_type) {
             return Ok((price, false));
         }
         let body = &self.instruments[&instrument];
-        let reference = i128::from(body.reference_price);
         if self.is_margin(account) {
-            return if reference > 0 { Ok((body.reference_price, false)) } else { Err(Reason::Price) };
+            let reference = body.reference_price;
+            return if reference > 0 { Ok((reference, false)) } else { Err(Reason::Price) };
         }
+        let anchor = i128::from(self.anchor(instrument, asked));
         let collar = self.collar(account, instrument);
         let ppm = i128::from(if collar > 0 { collar } else { body.band_ppm });
         let tick = i128::from(body.tick);
-        if ppm > 0 && reference > 0 {
-            let (low, high) = (reference * (1_000_000 - ppm).max(0), reference * (1_000_000 + ppm));
+        if ppm > 0 && anchor > 0 {
+            let (low, high) = (anchor * (1_000_000 - ppm).max(0), anchor * (1_000_000 + ppm));
             let most = i128::from(UNITS_MAX) / tick * tick;
             let bound = if side > 0 {
                 (high / 1_000_000 / tick * tick).max(tick).min(most)
@@ -411,10 +471,17 @@ impl NaiveRisk {
                 (ceil(ceil(low, 1_000_000), tick) * tick).max(tick).min(most)
             };
             if bound * 1_000_000 <= high && bound * 1_000_000 >= low {
-                return Ok((bound as i64, true));
+                let bound = bound as i64;
+                // A trailing stop that keeps its trigger may have any it had.
+                let trails = order_type == OrderType::TrailingStop.code() && asked.trigger == 0;
+                return Ok(match asked.kept {
+                    Some(kept) if trails && side > 0 => (bound.max(kept), true),
+                    Some(kept) if trails => (bound.min(kept), bound.min(kept) > body.tick),
+                    _ => (bound, true),
+                });
             }
         }
-        if side > 0 || by_amount { Err(Reason::Price) } else { Ok((body.tick, false)) }
+        if side > 0 || asked.by_amount { Err(Reason::Price) } else { Ok((body.tick, false)) }
     }
 
     fn check_counts(&self, account: u32, instrument: u32, more: usize) -> Result<(), Reason> {
@@ -448,11 +515,12 @@ impl NaiveRisk {
         self.check_new_id(account, body.client_order_id)?;
         self.check_counts(account, instrument, 1)?;
         self.check_order_size(account, instrument, body.size.into())?;
-        self.check_collar(account, instrument, &[body.price])?;
+        let asked = Asked::placed(&body);
+        self.check_collar(account, instrument, &asked)?;
         let order = self.placed(0, account, instrument, &body)?;
         self.check_order_size(account, instrument, self.needs(&order).size)?;
         self.check_addition(None, &order)?;
-        let worst = self.worst_price((account, instrument), body.side, body.order_type, body.price, by_amount)?;
+        let worst = self.worst_price((account, instrument), &asked)?;
         if worst.1 {
             body.price = worst.0;
         }
@@ -463,7 +531,7 @@ impl NaiveRisk {
 
     fn placed(&self, id: u64, account: u32, instrument: u32, body: &PlaceBody) -> Result<NaiveOrder, Reason> {
         let by_amount = body.amount != 0;
-        let (price, _) = self.worst_price((account, instrument), body.side, body.order_type, body.price, by_amount)?;
+        let (price, _) = self.worst_price((account, instrument), &Asked::placed(body))?;
         let immediate = body.order_type == OrderType::Market.code()
             || [TimeInForce::Ioc.code(), TimeInForce::Fok.code()].contains(&body.time_in_force);
         Ok(NaiveOrder {
@@ -511,7 +579,12 @@ impl NaiveRisk {
             account,
             instrument,
             side: body.side,
-            order_type: OrderType::Limit.code(),
+            order_type: match (leg == id, body.limit_price) {
+                (true, _) => OrderType::Limit,
+                (false, 0) => OrderType::Stop,
+                (false, _) => OrderType::StopLimit,
+            }
+            .code(),
             other_leg: Some(leg ^ 1),
             immediate: false,
             // The first counts for both.
@@ -534,7 +607,18 @@ impl NaiveRisk {
         when(same && body.client_order_id != NO_ID, Reason::Duplicate)?;
         self.check_counts(account, instrument, 2)?;
         self.check_order_size(account, instrument, body.size.into())?;
-        self.check_collar(account, instrument, &[body.price, body.limit_price])?;
+        let limit = Asked {
+            side: body.side,
+            order_type: OrderType::Limit.code(),
+            price: body.price,
+            trigger: body.trigger_price,
+            offset: 0,
+            by_amount: false,
+            kept: None,
+        };
+        self.check_collar(account, instrument, &limit)?;
+        let stop = Asked { order_type: OrderType::StopLimit.code(), price: body.limit_price, ..limit };
+        self.check_collar(account, instrument, &stop)?;
         let [leg, _] = self.paired(0, account, instrument, &body)?;
         self.check_addition(None, &leg)?;
         Ok(*command)
@@ -565,9 +649,9 @@ impl NaiveRisk {
         }
         let kept = order.terms.iter().map(|terms| terms.size).max().unwrap();
         self.check_order_size(account, instrument, (if body.size == 0 { kept } else { body.size }).into())?;
-        self.check_collar(account, instrument, &[body.price])?;
-        let (price, is_put) =
-            self.worst_price((account, instrument), order.side, order.order_type, body.price, false)?;
+        let asked = Asked::replaced(&body, order);
+        self.check_collar(account, instrument, &asked)?;
+        let (price, is_put) = self.worst_price((account, instrument), &asked)?;
         let mut after = order.clone();
         after.terms.push(Terms {
             sequence: u64::MAX,
@@ -733,7 +817,7 @@ impl NaiveRisk {
                 let body: ReplaceBody = command.body();
                 let order = self.orders[&body.order_id].clone();
                 let key = (head.account, head.instrument_id);
-                let (price, _) = self.worst_price(key, order.side, order.order_type, body.price, false).unwrap();
+                let (price, _) = self.worst_price(key, &Asked::replaced(&body, &order)).unwrap();
                 let worth_price = self.worth_price(head.instrument_id, order.side, price);
                 let order = self.orders.get_mut(&body.order_id).unwrap();
                 order.terms.push(Terms { sequence: self.sequence, price, worth_price, size: body.size });

@@ -125,12 +125,14 @@ def replace_body(request: requests.Replace, order: Order, definition: Definition
     def new(text: str | None, exponent: int, field: str, now: int) -> int:
         return now if text is None else units(text, exponent, field)
 
+    # Where a stop's trigger moves, risk reckons its worst price anew.
+    moves = request.trigger_price is not None and order.order_type in (OrderType.STOP, OrderType.TRAILING_STOP)
     # A trailing stop's trigger moves by itself: 0 keeps where it is.
     trigger_now = 0 if order.order_type == OrderType.TRAILING_STOP else order.trigger_price
     return REPLACE.pack(
         order.order_id,
         client_id(request.client_order_id),
-        new(request.price, price_exp, "price", order.price_asked),
+        new(request.price, price_exp, "price", 0 if moves else order.price_asked),
         new(request.size, size_exp, "size", 0),
         new(request.trigger_price, price_exp, "trigger_price", trigger_now),
         new(request.display_size, size_exp, "display_size", order.display_size),

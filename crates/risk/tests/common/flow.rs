@@ -177,7 +177,10 @@ impl Flow {
             }
             4 => (body.order_type, body.trigger_price, body.price) = (OrderType::Stop.code(), self.price(), worst),
             5 => (body.order_type, body.trigger_price) = (OrderType::StopLimit.code(), self.price()),
-            6 => (body.order_type, body.offset, body.price) = (OrderType::TrailingStop.code(), 20, worst),
+            6 => {
+                (body.order_type, body.offset, body.price) = (OrderType::TrailingStop.code(), 20, worst);
+                body.trigger_price = if self.random.chance(1, 2) { self.price() } else { 0 };
+            }
             7 => {
                 body.order_type = OrderType::Pegged.code();
                 body.peg = [Peg::Primary, Peg::Opposite, Peg::Mid][self.random.index(3)].code();
@@ -232,6 +235,8 @@ impl Flow {
                     client_order_id: self.client_id(),
                     price: if self.random.chance(1, 6) { 0 } else { self.price() },
                     size: if self.random.chance(1, 3) { 0 } else { self.size() },
+                    trigger_price: if self.random.chance(1, 4) { self.price() } else { 0 },
+                    offset: if self.random.chance(1, 4) { 10 } else { 0 },
                     ..ReplaceBody::default()
                 };
                 Command::new(CommandKind::Replace, holder, listed, &body)
