@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -350,3 +351,64 @@ async def test_what_the_gateway_knows_is_the_same_after_a_restart(tmp_path: Path
         assert at.venue.engine.recovery["state"]["tail_count"] == at.venue.follower.sequence
         assert await picture(at) == before
         assert (await at.get("venue"))["state_hash"] == hash_before
+
+
+async def test_a_stop_further_away_than_its_collar_trades_when_it_is_reached(tmp_path: Path) -> None:
+    async with served(tmp_path) as at:
+        await at.begin()
+        await at.ask("POST", "operator/accounts/alice/transfers", {"asset": "BTC", "amount": "5"})
+        await at.ask("POST", "operator/accounts/bob/transfers", {"asset": "USD", "amount": "1000"})
+        await at.place("bob", "sell", "0.1", "100")
+        await at.place("alice", "buy", "0.1", "100")  # the reference
+        await at.ask("POST", "operator/accounts/alice/limits", {"collar_ppm": 20_000})
+        stop: dict[str, Any] = {"type": "stop", "trigger_price": "90", "client_order_id": "s"}
+        placed = await at.place("alice", "sell", "1", None, **stop)
+        assert (placed["order"]["state"], placed["order"]["price"]) == ("waiting", "88.20")
+        moved = await at.ask("PATCH", "accounts/alice/client-orders/s", {"trigger_price": "95"})
+        assert (moved["order"]["trigger_price"], moved["order"]["price"]) == ("95.00", "93.10")
+        await at.ask("PATCH", "accounts/alice/client-orders/s", {"size": "0.5"})
+        await at.place("bob", "buy", "2", "95")
+        await at.place("bob", "sell", "0.1", "95", self_trade="none", time_in_force="ioc")
+        sold = await at.get("accounts/alice/client-orders/s")
+        assert (sold["state"], sold["filled"], sold["average_price"]) == ("filled", "0.50000", "95")
+
+
+async def test_a_margin_account_is_told_its_margin_and_its_call(tmp_path: Path) -> None:
+    async with served(tmp_path) as at:
+        await at.begin()
+        margin = {"margin": True, "initial_margin_ppm": 100_000, "maintenance_margin_ppm": 50_000}
+        await at.ask("POST", "operator/accounts", {"account": "mia"} | margin)
+        await at.ask("POST", "operator/accounts/mia/transfers", {"asset": "USD", "amount": "1000"})
+        await at.place("bob", "sell", "1", "6000")
+        await at.place("mia", "buy", "1", "6000")
+        fee = Decimal("1.20")  # 200 ppm
+
+        async def usd(account: str = "mia") -> dict[str, Any]:
+            return next(row for row in await at.get(f"accounts/{account}/balances") if row["asset"] == "USD")
+
+        found = await usd()
+        assert (Decimal(found["balance"]), Decimal(found["equity"])) == (-5000 - fee, 1000 - fee)
+        assert (found["initial_margin"], found["maintenance_margin"], found["called"]) == ("600", "300", False)
+        assert Decimal(found["available"]) == 400 - fee
+        for path, body in (
+            ("accounts/mia/orders", {"instrument": "BTC-USD.LOCAL", "side": "buy", "size": "1", "price": "6000"}),
+            ("operator/accounts/mia/transfers", {"asset": "USD", "amount": "-500"}),
+        ):
+            refused = await at.ask("POST", path, body, 422)
+            assert refused["code"] == "rejected_margin"
+            assert refused["lacks"]["available"] == found["available"]
+            assert Decimal(refused["lacks"]["needed"]) == (600 + fee if "orders" in path else 500)
+        assert await at.ask("POST", "operator/accounts/mia/transfers", {"asset": "USD", "amount": "-398.8"})
+        assert (await usd())["available"] == "0"
+        await at.place("bob", "sell", "0.1", "5600")
+        await at.place("alice", "buy", "0.1", "5600")  # the mark: 400 less
+        found = await usd()
+        assert (found["equity"], found["maintenance_margin"]) == ("200", "280")
+        await at.ask("POST", "operator/accounts/mia/transfers", {"asset": "USD", "amount": "1"})
+        assert (await usd())["called"] is True
+        spot = await usd("alice")
+        assert (spot["equity"], spot["called"]) == (None, False)
+        calls = {row["account"]: row["margin_calls"] for row in await at.get("venue/accounts")}
+        assert (calls["mia"], calls["alice"], (await at.get("venue"))["margin_calls"]) == (["USD"], [], 1)
+        await at.ask("POST", "operator/accounts/mia/transfers", {"asset": "USD", "amount": "100"})
+        assert ((await usd())["called"], (await at.get("venue"))["margin_calls"]) == (False, 0)

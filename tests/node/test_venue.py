@@ -66,6 +66,11 @@ def test_a_newcomer_has_an_order_by_two_commands_and_finds_it_after_a_restart_wi
         assert (bought["type"], bought["state"], bought["average_price"]) == ("market", "filled", "60100")
         status = tidebook("venue", "status", data=data)
         assert (status["open_orders"], status["instruments"], status["accounts"]) == (1, 1, 2)
+        alice = tidebook("venue", "account", "alice", data=data)
+        assert (alice["margin"], alice["margin_calls"], status["margin_calls"]) == (False, [], 0)
+        assert [row["asset"] for row in alice["balances"]] == ["BTC", "USD"]
+        assert [row["position"] for row in alice["positions"]] == ["0.05"]
+        assert "no account 'nobody'" in tidebook("venue", "account", "nobody", data=data, code=2)
         assert status["audit"]["state"] in ("starting", "following")
         assert tidebook("status", data=data)["ok"] is True
         wait_for(lambda: metrics(address)["tidebook_venue_open_orders"] == 1)

@@ -13,6 +13,19 @@ pub type HoldingFacts = (u32, u32, i128, i128, i128, i128, i128, i128, i128, i12
 /// account, asset, total, reserved.
 pub type BalanceFacts = (u32, u32, i128, i128);
 
+/// account, asset, equity, initial margin, maintenance margin, whether it was called.
+pub type MarginFacts = (u32, u32, i128, i128, i128, bool);
+
+/// Of a margin account, or of all, in the order of account and asset.
+pub fn margin_facts(risk: &tidebook_risk::Risk, account: Option<u32>) -> Vec<MarginFacts> {
+    let balances = balance_facts(risk.portfolio(), account);
+    let facts = balances.iter().filter_map(|&(account, asset, ..)| {
+        let margin = risk.margin(account, asset)?;
+        Some((account, asset, margin.equity, margin.initial, margin.maintenance, margin.called))
+    });
+    facts.collect()
+}
+
 /// Positions of an account, or of all, in the order of account and instrument.
 pub fn holding_facts(portfolio: &tidebook_risk::Portfolio, account: Option<u32>) -> Vec<HoldingFacts> {
     let mut holdings = match account {

@@ -16,7 +16,7 @@ use tidebook_types::{ClientOrderId, Command, CommandKind, Execution, OpenOrderRe
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::errors::{self, Fact, Raised};
-use crate::portfolio::{BalanceFacts, HoldingFacts, balance_facts, holding_facts};
+use crate::portfolio::{BalanceFacts, HoldingFacts, MarginFacts, balance_facts, holding_facts, margin_facts};
 use crate::records::{Spare, lent_array, shared_array, to_array};
 
 impl From<LocalVenueError> for Raised {
@@ -492,7 +492,7 @@ impl Venue {
         Ok(self.lock(py).venue.risk().order_of(account, id))
     }
 
-    /// Asset, needed and available of a command that would be refused for its balance now, in ledger units.
+    /// Asset, needed and available of a command that would be refused for its balance or margin now, in ledger units.
     fn _shortfall(&self, py: Python<'_>, command: &[u8]) -> PyResult<Option<(u32, i128, i128)>> {
         let command = Command::read_from_bytes(command)
             .map_err(|_| PyTypeError::new_err(format!("a command has 128 bytes, and this {}", command.len())))?;
@@ -561,6 +561,17 @@ impl Venue {
     #[pyo3(signature = (account=None))]
     fn _balances(&self, py: Python<'_>, account: Option<u32>) -> Vec<BalanceFacts> {
         balance_facts(self.lock(py).venue.risk().portfolio(), account)
+    }
+
+    /// What a margin account, or all, have and need of each quote asset.
+    #[pyo3(signature = (account=None))]
+    fn _margins(&self, py: Python<'_>, account: Option<u32>) -> Vec<MarginFacts> {
+        margin_facts(self.lock(py).venue.risk(), account)
+    }
+
+    /// Account and asset of every margin call that stands.
+    fn _margin_calls(&self, py: Python<'_>) -> Vec<(u32, u32)> {
+        self.lock(py).venue.risk().margin_calls()
     }
 
     /// Cash of an asset and what positions quoted in it are worth.

@@ -7,8 +7,8 @@ use tidebook_types::command::{
     MassCancelBody, PlaceBody, PlacePairBody, ReplaceBody, SessionBody, TransferBody, Verdict,
 };
 use tidebook_types::{
-    Command, CommandKind, Execution, ExecutionKind, OpenOrderRecord, OrderType, Peg, Reason, SelfTrade, Session,
-    TimeInForce,
+    Command, CommandKind, Execution, ExecutionKind, OpenOrderRecord, OrderType, Peg, Reason, RiskEvent, RiskEventKind,
+    SelfTrade, Session, TimeInForce,
 };
 
 fn page() -> String {
@@ -209,6 +209,28 @@ fn the_page_has_every_field_of_every_record_in_its_place() {
     );
     compare!(
         page,
+        "## Risk event",
+        0,
+        RiskEvent {
+            sequence,
+            source_sequence,
+            executions_seen,
+            ts,
+            client_order_id,
+            order_id,
+            value,
+            limit,
+            account,
+            instrument_id,
+            asset,
+            kind,
+            reason,
+            command_kind,
+            reserved
+        }
+    );
+    compare!(
+        page,
         "## Execution",
         0,
         Execution {
@@ -266,6 +288,12 @@ fn the_page_has_every_number() {
         executions.iter().filter(|row| has(row)).count()
     };
     let kinds: Vec<_> = ExecutionKind::ALL.iter().map(|kind| format!("{} {}", kind.code(), kind.name())).collect();
+    let events: Vec<_> = RiskEventKind::ALL.iter().map(|kind| (kind.code().to_string(), kind.name())).collect();
+    let told_events = rows(section(&page, "## Risk event"));
+    let has = |(code, name): &(String, &str)| {
+        told_events.iter().any(|row| row.len() == 2 && row[0] == *code && row[1] == *name)
+    };
+    assert!(events.iter().all(has), "{told_events:?}");
     let reasons: Vec<_> = Reason::ALL.iter().map(|reason| format!("{} {}", reason.code(), reason.name())).collect();
     assert_eq!(told(&kinds), kinds.len());
     assert_eq!(told(&reasons), reasons.len());

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal, localcontext
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,12 +11,13 @@ from tidebook.api import order_wire as wire
 from tidebook.gateway import words
 from tidebook.gateway.layouts import NO_CLIENT_ID, Definition
 from tidebook.gateway.names import VENUE
+from tidebook.venue import Balance
 from tidebook.venue.codes import ExecutionKind, OrderFlag
 
 if TYPE_CHECKING:
     from tidebook.gateway.desk import OrderDesk
     from tidebook.gateway.lives import Execution, Fill, Order
-    from tidebook.venue import Shortfall
+    from tidebook.venue import Margin, Shortfall
 
 LEDGER_EXP: Final = 18
 """Decimals of what risk and portfolio count in."""
@@ -173,6 +175,9 @@ class Said:
             margin=found is not None and bool(found.flags & 2),
             killed=bool({0, number} & self._lives.killed),
             open_orders=len(self._lives.open_orders(number)),
+            margin_calls=[
+                self._names.asset(asset) for account, asset in self._venue.margin_calls() if account == number
+            ],
         )
 
     def accounts(self) -> list[wire.VenueAccount]:
@@ -203,15 +208,31 @@ class Said:
 
     def balances(self, account: int) -> list[wire.Balance]:
         """What an account has, by asset."""
+        margins = {margin.asset: margin for margin in self._venue.margins(account)}
+        held = {balance.asset: balance for balance in self._venue.balances(account)}
+        used = {asset for asset, margin in margins.items() if margin.equity or margin.initial or margin.maintenance}
         return [
-            wire.Balance(
-                asset=self._names.asset(held.asset),
-                balance=trimmed(held.total, LEDGER_EXP),
-                reserved=trimmed(held.reserved, LEDGER_EXP),
-                available=trimmed(held.total - held.reserved, LEDGER_EXP),
-            )
-            for held in self._venue.balances(account)
+            self._balance(held.get(asset, Balance(account, asset, 0, 0)), margins.get(asset))
+            for asset in sorted(held.keys() | used)
         ]
+
+    def _balance(self, held: Balance, margin: Margin | None) -> wire.Balance:
+        available = held.available if margin is None else margin.free
+        said = wire.Balance(
+            asset=self._names.asset(held.asset),
+            balance=trimmed(held.total, LEDGER_EXP),
+            reserved=trimmed(held.reserved, LEDGER_EXP),
+            available=trimmed(available, LEDGER_EXP),
+        )
+        if margin is None:
+            return said
+        return replace(
+            said,
+            equity=trimmed(margin.equity, LEDGER_EXP),
+            initial_margin=trimmed(margin.initial, LEDGER_EXP),
+            maintenance_margin=trimmed(margin.maintenance, LEDGER_EXP),
+            called=margin.called,
+        )
 
     def shortfall(self, lacks: Shortfall) -> wire.Shortfall:
         """What a command lacked."""
@@ -233,6 +254,7 @@ class Said:
             open_orders=lives.open_count(),
             waiting=follower.waiting,
             killed=0 in lives.killed,
+            margin_calls=len(self._venue.margin_calls()),
             state_hash=f"{self._venue.state_hash():016x}",
             engine=engine,
             audit=audit,

@@ -107,8 +107,9 @@ class Shortfall:
 
     asset: str
     needed: str
-    """Beyond what is reserved already."""
+    """Beyond what is reserved already, or is margin in use."""
     available: str
+    """As in the account's balances."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ class RefusedProblem(Problem):
     order: Order | None = None
     """The order, where there is one."""
     lacks: Shortfall | None = None
-    """Of a refusal for the balance: what there is too little of, as of now."""
+    """Of a refusal for the balance or margin: what there is too little of, as of now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +203,15 @@ class Balance:
     reserved: str
     """For open orders."""
     available: str
-    """The rest."""
+    """The rest; of a margin account what could be taken out: `equity` less `initial_margin`, below 0 if that is not met."""
+    equity: str | None = None
+    """Of a margin account: the balance and what positions quoted in the asset are worth; null for others."""
+    initial_margin: str | None = None
+    """What of the equity positions and open orders use."""
+    maintenance_margin: str | None = None
+    """What positions need to be kept."""
+    called: bool = False
+    """A margin call stands: the equity is below the maintenance margin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +270,8 @@ class VenueAccount:
     """Its trading is off."""
     open_orders: int
     """How many it has."""
+    margin_calls: list[str] = field(default_factory=list)
+    """Assets in which a margin call of it stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +296,8 @@ class VenueStatus:
     """Commands that were handed over and are not judged yet."""
     killed: bool
     """Trading of all is off."""
+    margin_calls: int
+    """Margin calls that stand, of each account one for each asset."""
     state_hash: str
     """Of the replica, 16 hexadecimal digits: the engine's at the same command is the same."""
     engine: dict[str, Any] = field(default_factory=dict)

@@ -144,6 +144,10 @@ COMMANDS = {
         "tidebook.cli.status:status",
         "Say what is promised of each channel now, and never more; the exit code says whether something has failed.",
     ),
+    "venue account": (
+        "tidebook.cli.venue.lists:account",
+        "Say what an account has: balances, positions, and of a margin account its equity and margin.",
+    ),
     "venue accounts": (
         "tidebook.cli.venue.lists:accounts",
         "List the accounts of the running node's own venue, with what they have.",

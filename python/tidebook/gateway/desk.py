@@ -507,7 +507,7 @@ class OrderDesk:
     def _refusal(self, judged: Judged) -> Refused | None:
         if judged.verdict == Verdict.REJECTED:
             self.counts["refused"] += 1
-            lacks = self._lacks(judged) if judged.reason == Reason.BALANCE else None
+            lacks = self._lacks(judged) if judged.reason in (Reason.BALANCE, Reason.MARGIN) else None
             return Refused(judged.sequence, words.REASONS.get(judged.reason, str(judged.reason)), "risk", lacks=lacks)
         for execution in judged.executions:
             if execution.kind == ExecutionKind.REJECTED and execution.command_kind == judged.kind:

@@ -108,6 +108,11 @@ def venue_metrics(venue: HostedVenue) -> Iterator[Metric]:
     yield GaugeMetricFamily("tidebook_venue_waiting", "Commands handed over and not judged yet.", follower.waiting)
     yield GaugeMetricFamily("tidebook_venue_killed", "1 while trading of all is off.", int(0 in lives.killed))
     yield GaugeMetricFamily(
+        "tidebook_venue_margin_calls",
+        "Margin calls that stand, of each account one for each asset.",
+        len(follower.venue.margin_calls()),
+    )
+    yield GaugeMetricFamily(
         "tidebook_venue_clock_ahead_seconds",
         "How far the venue's time is ahead of the machine's clock, which was set back.",
         venue.status()["ahead_ns"] / 1e9,

@@ -44,7 +44,7 @@ from tidebook.venue.codes import (
     Verdict,
 )
 from tidebook.venue.decimals import decimal, units
-from tidebook.venue.holdings import LEDGER_EXP, Balance, Portfolio, Position, Shortfall
+from tidebook.venue.holdings import LEDGER_EXP, Balance, Margin, Portfolio, Position, Shortfall
 from tidebook.venue.layouts import (
     COMMAND,
     EXECUTION,
@@ -71,6 +71,7 @@ __all__ = [
     "ClientOrderId",
     "CommandKind",
     "ExecutionKind",
+    "Margin",
     "OrderFlag",
     "OrderType",
     "Peg",

@@ -65,13 +65,35 @@ class Balance:
 
 
 @dataclass(frozen=True, slots=True)
+class Margin:
+    """What a margin account has and needs of a quote asset, in ledger units."""
+
+    account: int
+    asset: int
+    equity: int
+    """Cash and what the positions quoted in it are worth."""
+    initial: int
+    """What positions and open orders need to be opened: the margin in use."""
+    maintenance: int
+    """What positions need to be kept."""
+    called: bool
+    """A margin call stands: it was told that the equity is below `maintenance`."""
+
+    @property
+    def free(self) -> int:
+        """What could be taken out, or be the margin of more; below 0 if `initial` is not met."""
+        return self.equity - self.initial
+
+
+@dataclass(frozen=True, slots=True)
 class Shortfall:
-    """What a command lacks that is refused for its balance, in ledger units."""
+    """What a command lacks that is refused for its balance or margin, in ledger units."""
 
     asset: int
     needed: int
-    """Beyond what is reserved already."""
+    """Beyond what is reserved already, or is margin in use."""
     available: int
+    """What is not reserved; of a margin account what is free."""
 
 
 def positions_of(facts: list[tuple[int, ...]]) -> list[Position]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tidebook._core import Venue as CoreVenue
 from tidebook.venue.codes import CommandKind, Session
-from tidebook.venue.holdings import Balance, Position, Shortfall, balances_of, positions_of
+from tidebook.venue.holdings import Balance, Margin, Position, Shortfall, balances_of, positions_of
 from tidebook.venue.layouts import COMMAND, LAYOUTS, Records, as_commands, order_ids_of
 
 Progress = Callable[[int], object]
@@ -222,8 +222,16 @@ class Venue(CoreVenue):
         """Of an account, or of all, the venue's fees too (account 0), by account and asset."""
         return balances_of(self._balances(account))
 
+    def margins(self, account: int | None = None) -> list[Margin]:
+        """Of a margin account, or of all, by account and quote asset; none of spot accounts."""
+        return [Margin(*facts) for facts in self._margins(account)]
+
+    def margin_calls(self) -> list[tuple[int, int]]:
+        """Account and asset of every margin call that stands."""
+        return self._margin_calls()
+
     def shortfall(self, command: Any) -> Shortfall | None:
-        """Of which asset one command needs more than there is now; None unless it would be refused with `Reason.BALANCE`.
+        """Of which asset one command needs more than there is now; None unless it would be refused with `Reason.BALANCE` or `Reason.MARGIN`.
 
         Raises: CommandError for what is no command.
         """

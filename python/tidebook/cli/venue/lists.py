@@ -1,4 +1,4 @@
-"""`tidebook venue instruments`, `accounts`, `orders`, `fills`, `positions`: what is at the node's own venue."""
+"""`tidebook venue instruments`, `accounts`, `account`, `orders`, `fills`, `positions`: what is at the node's own venue."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from tidebook.cli.output import Json, console, print_json
+from tidebook.cli.output import Json, console, counted, print_json
 from tidebook.cli.shown import Column, plain, table
 from tidebook.cli.venue.node_api import node_api
 
@@ -26,6 +26,22 @@ _ACCOUNTS = (
     Column("open orders"),
     Column("balances", right=False),
     Column("state", right=False),
+)
+_BALANCES = (
+    Column("asset", right=False),
+    Column("balance"),
+    Column("reserved"),
+    Column("available"),
+    Column("state", right=False, if_used=True),
+)
+_MARGINS = (
+    Column("asset", right=False),
+    Column("cash"),
+    Column("equity"),
+    Column("margin used"),
+    Column("maintenance", give_up=2),
+    Column("free"),
+    Column("state", right=False, if_used=True),
 )
 _ORDERS = (
     Column("order"),
@@ -106,11 +122,40 @@ def accounts(*, data: Path | None = None, json: Json = False) -> None:
             plain(one["account"]),
             f"{one['open_orders']:,}",
             ", ".join(f"{of['balance']} {plain(of['asset'])}" for of in one["balances"]),
-            "[red]killed[/red]" if one["killed"] else "open" if one["open"] else "not open",
+            _state(one),
         ]
         for one in found
     ]
     _print(_ACCOUNTS, rows, "no account is open yet; `tidebook venue init` opens two to begin with")
+
+
+def account(account: str, *, data: Path | None = None, json: Json = False) -> None:
+    """Say what an account has: balances, positions, and of a margin account its equity and margin.
+
+    Parameters
+    ----------
+    account
+        Its name.
+    data
+        Data directory of the node; default: the setting `data_directory`.
+    """
+    node = node_api(data)
+    balances, holds = (node.get("accounts", account, of) for of in ("balances", "positions"))
+    found = next(one for one in node.get("venue", "accounts") if one["account"] == account)
+    if json:
+        print_json(found | {"balances": balances, "positions": holds})
+        return
+    kind = "margin account" if found["margin"] else "spot account"
+    console().print(f"{plain(account)}: {kind}, {_state(found)}, {counted(found['open_orders'], 'open order')}")
+    more = ("equity", "initial_margin", "maintenance_margin") if found["margin"] else ("reserved",)
+    names = ("balance", *more, "available")
+    rows = [
+        [plain(one["asset"]), *(_text(one[name]) for name in names), "[red]margin call[/red]" if one["called"] else ""]
+        for one in balances
+    ]
+    _print(_MARGINS if found["margin"] else _BALANCES, rows, "no balances")
+    if holds:
+        _print(_POSITIONS, _position_rows(holds), "")
 
 
 def orders(
@@ -191,9 +236,20 @@ def positions(account: str, *, data: Path | None = None, json: Json = False) -> 
     if json:
         print_json({"account": account, "positions": found})
         return
+    _print(_POSITIONS, _position_rows(found), f"{account} has traded nothing")
+
+
+def _position_rows(found: list[dict[str, Any]]) -> list[list[str]]:
     names = ("position", "average_price", "realised", "unrealised", "fees")
-    rows = [[plain(one["instrument"]), *(_text(one[name]) for name in names)] for one in found]
-    _print(_POSITIONS, rows, f"{account} has traded nothing")
+    return [[plain(one["instrument"]), *(_text(one[name]) for name in names)] for one in found]
+
+
+def _state(account: dict[str, Any]) -> str:
+    if account["killed"]:
+        return "[red]killed[/red]"
+    if account["margin_calls"]:
+        return f"[red]margin call in {plain(', '.join(account['margin_calls']))}[/red]"
+    return "open" if account["open"] else "not open"
 
 
 def order_row(order: dict[str, Any]) -> list[str]:

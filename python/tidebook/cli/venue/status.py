@@ -42,6 +42,8 @@ def status(*, data: Path | None = None, json: Json = False) -> None:
         f"{counted(found['instruments'], 'instrument')}, {counted(found['accounts'], 'account')}, "
         f"{counted(found['open_orders'], 'open order')}; state {found['state_hash']}"
     )
+    if found["margin_calls"]:
+        print(f"{counted(found['margin_calls'], 'margin call')} standing: `tidebook venue accounts` says whose")
     audit = found["audit"]
     if audit is not None:
         behind = found["durable"] - audit["sequence"]
