@@ -113,8 +113,12 @@ pub(crate) fn place(body: &PlaceBody, reserved: bool, definition: &InstrumentBod
     Ok(words)
 }
 
+/// Parts of an iceberg that one command may meet: each is a fill, so without a bound two orders would keep the venue busy for good.
+const ICEBERG_PARTS_MAX: i64 = 100;
+
 fn display(display: i64, size: i64, definition: &InstrumentBody) -> Result<(), Reason> {
-    check(display == 0 || (display > 0 && display < size && is_multiple(display, definition.lot)), Reason::Display)
+    let shows = display > 0 && display < size && size <= display.saturating_mul(ICEBERG_PARTS_MAX);
+    check(display == 0 || (shows && is_multiple(display, definition.lot)), Reason::Display)
 }
 
 fn trigger(kind: OrderType, trigger: i64, definition: &InstrumentBody) -> bool {

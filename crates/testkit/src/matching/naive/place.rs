@@ -46,8 +46,9 @@ impl Terms {
         demand((lowest..=UNITS_MAX).contains(&self.price), Reason::Price)?;
         demand((0..=UNITS_MAX).contains(&self.limit_price), Reason::Price)?;
         if self.display_size != 0 {
-            let within = 0 < self.display_size && self.display_size < self.size.unwrap_or(self.kept_size);
-            demand(within && self.display_size % of.lot == 0, Reason::Display)?;
+            let (shown, size) = (i128::from(self.display_size), i128::from(self.size.unwrap_or(self.kept_size)));
+            demand(0 < shown && shown < size && size <= 100 * shown, Reason::Display)?;
+            demand(self.display_size % of.lot == 0, Reason::Display)?;
         }
         if self.trigger_needed || self.trigger_price != 0 {
             demand(is_price(self.trigger_price, of.tick), Reason::Trigger)?;
