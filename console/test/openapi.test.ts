@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { entriesOf, typeOf, type OpenApi } from "../src/docs/openapi";
+import { entriesOf, requestOf, typeOf, type OpenApi } from "../src/docs/openapi";
 
 test("types read as words", () => {
   expect(typeOf({ anyOf: [{ type: "string" }, { type: "null" }] })).toBe("string or null");
@@ -33,10 +33,52 @@ test("an operation carries its parameters, the fields behind its reference, and 
       path: "/trades",
       tag: "market data",
       description: "The newest.",
-      parameters: [{ name: "limit", type: "integer", description: "", required: false, preset: "100" }],
+      parameters: [{ name: "limit", type: "integer", description: "", required: false, preset: "100", inPath: false }],
+      body: null,
       answer: "list of Trade",
       fields: [{ name: "id", type: "integer", description: "The id." }],
       refusals: [{ status: "404", description: "None." }],
     },
   ]);
+});
+
+test("what an operation sends begins with what it must have, and goes to the path that its parameters make", () => {
+  const shape = {
+    required: ["side", "size"],
+    properties: {
+      side: { enum: ["buy", "sell"] },
+      size: { type: "string", examples: ["0.5"], description: "How much." },
+      post_only: { type: "boolean", default: false },
+    },
+  };
+  const api = {
+    info: { title: "", version: "", description: "" },
+    components: { schemas: { Place: shape } },
+    paths: {
+      "/accounts/{account}/orders": {
+        post: {
+          parameters: [
+            { name: "account", in: "path", required: true, schema: { type: "string" } },
+            { name: "wait", in: "query", schema: { type: "string" } },
+          ],
+          requestBody: { content: { "application/json": { schema: { $ref: "#/x/Place" } } } },
+          responses: {},
+        },
+      },
+    },
+  } satisfies OpenApi;
+  const [entry] = entriesOf(api);
+  expect(entry?.body).toEqual({
+    type: "Place",
+    draft: { side: "buy", size: "0.5" },
+    fields: [
+      { name: "side", type: '"buy", "sell", required', description: "" },
+      { name: "size", type: "string, required", description: "How much." },
+      { name: "post_only", type: "boolean", description: "" },
+    ],
+  });
+  if (entry === undefined) throw new Error("there is one");
+  const given: Record<string, string> = { account: "a/b", wait: "memory" };
+  expect(requestOf(entry, (name) => given[name] ?? "")).toEqual({ address: "/accounts/a%2Fb/orders?wait=memory", missing: [] });
+  expect(requestOf(entry, () => "")).toEqual({ address: "/accounts/{account}/orders", missing: ["account"] });
 });

@@ -6,6 +6,8 @@ export interface Schema {
   title?: string;
   description?: string;
   default?: unknown;
+  examples?: unknown[];
+  required?: string[];
   minimum?: number;
   maximum?: number;
   enum?: unknown[];
@@ -18,6 +20,7 @@ export interface Schema {
 
 interface Parameter {
   name: string;
+  in?: string;
   required?: boolean;
   description?: string;
   schema: Schema;
@@ -27,6 +30,7 @@ interface Operation {
   description?: string;
   tags?: string[];
   parameters?: Parameter[];
+  requestBody?: { content: Record<string, { schema: Schema }> };
   responses: Record<string, { description: string; content?: Record<string, { schema: Schema }> }>;
 }
 
@@ -47,7 +51,9 @@ export interface Entry {
   path: string;
   tag: string;
   description: string;
-  parameters: (Field & { required: boolean; preset: string })[];
+  parameters: (Field & { required: boolean; preset: string; inPath: boolean })[];
+  /** What is sent with it: its fields, and those that must be there with something in them, as JSON to begin with. */
+  body: { type: string; fields: Field[]; draft: Record<string, unknown> } | null;
   /** Type of the answer and, for an object or a list of them, its fields. */
   answer: string;
   fields: Field[];
@@ -72,6 +78,38 @@ export function typeOf(schema: Schema): string {
   return `${schema.type ?? "any"}${bounds}`;
 }
 
+/** Something that a field takes. */
+function sample(schema: Schema): unknown {
+  return schema.examples?.[0] ?? schema.default ?? schema.enum?.[0] ?? (schema.type === "integer" ? 0 : schema.type === "boolean" ? false : "");
+}
+
+function fieldsOf(shape: Schema): Field[] {
+  return Object.entries(shape.properties ?? {}).map(([name, field]) => ({
+    name,
+    type: typeOf(field) + (shape.required?.includes(name) === true ? ", required" : ""),
+    description: field.description ?? "",
+  }));
+}
+
+function bodyOf(operation: Operation, api: OpenApi): Entry["body"] {
+  const schema = operation.requestBody?.content["application/json"]?.schema;
+  if (schema === undefined) return null;
+  const shape = resolved(schema, api);
+  const draft = Object.fromEntries((shape.required ?? []).map((name) => [name, sample(shape.properties?.[name] ?? {})]));
+  return { type: typeOf(schema), fields: fieldsOf(shape), draft };
+}
+
+/** The request that an operation makes of what was typed in; which parameters of its path are still empty where some are. */
+export function requestOf(entry: Entry, valueOf: (name: string, preset: string) => string): { address: string; missing: string[] } {
+  const values = entry.parameters.map((one) => ({ ...one, value: valueOf(one.name, one.preset) }));
+  let path = entry.path;
+  for (const { name, value, inPath } of values) if (inPath && value !== "") path = path.replace(`{${name}}`, encodeURIComponent(value));
+  // What is left empty is not asked for.
+  const asked = values.filter(({ inPath, value }) => !inPath && value !== "").map(({ name, value }) => [name, value]);
+  const missing = values.filter(({ inPath, value }) => inPath && value === "").map(({ name }) => name);
+  return { address: asked.length > 0 ? `${path}?${new URLSearchParams(asked)}` : path, missing };
+}
+
 export function entriesOf(api: OpenApi): Entry[] {
   const entries: Entry[] = [];
   for (const [path, operations] of Object.entries(api.paths)) {
@@ -88,14 +126,12 @@ export function entriesOf(api: OpenApi): Entry[] {
           type: typeOf(one.schema),
           description: one.description ?? "",
           required: one.required ?? false,
+          inPath: one.in === "path",
           preset: one.schema.default === undefined ? "" : String(one.schema.default),
         })),
+        body: bodyOf(operation, api),
         answer: typeOf(answer),
-        fields: Object.entries(shape.properties ?? {}).map(([name, field]) => ({
-          name,
-          type: typeOf(field),
-          description: field.description ?? "",
-        })),
+        fields: fieldsOf({ properties: shape.properties ?? {} }),
         refusals: Object.entries(operation.responses)
           .filter(([status]) => status !== "200")
           .map(([status, response]) => ({ status, description: response.description })),
