@@ -129,3 +129,21 @@ def test_limits_of_the_account_as_a_whole_have_none_of_an_instrument() -> None:
         commands.limits_body(requests.SetLimits(position_max="1"), None)
     found = read(CommandKind.LIMITS, commands.limits_body(requests.SetLimits(position_max="1", exposure_max="7"), BTC))
     assert (found["position_max"], found["exposure_max"], found["exposure_exp"]) == (100_000, 700, 0)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({}, "killed\n  Field required"),
+        ({"account": "alice"}, "killed\n  Field required"),
+        ({"killed": True}, "say whose trading"),
+        ({"killed": True, "account": None}, "say whose trading"),
+        ({"killed": True, "account": "alice", "all": True}, "say whose trading"),
+    ],
+)
+def test_a_kill_that_leaves_out_what_it_means_is_none(body: dict[str, Any], said: str) -> None:
+    """The largest of all acts is not what a forgotten field does."""
+    with pytest.raises(ValidationError) as caught:
+        requests.Kill.model_validate(body)
+    assert said in str(caught.value)
+    assert requests.Kill.model_validate({"killed": False, "all": True}).account is None

@@ -78,7 +78,7 @@ async def test_every_command_of_clients_and_operators_goes_through_the_destinati
             await desk.transfer("carol", requests.Transfer(asset="USD", amount="5")),
             await desk.set_limits("carol", requests.SetLimits(open_orders_max=5)),
             await desk.set_session("BTC-USD.LOCAL", "halted"),
-            await desk.kill(requests.Kill(account="carol")),
+            await desk.kill(requests.Kill(account="carol", killed=True)),
         ]
         assert all(isinstance(each, Done) for each in done), done
         assert set(way.kinds) == set(CommandKind) - ENGINES_OWN

@@ -61,12 +61,22 @@ def test_what_is_no_name_of_an_account_is_refused(path: Path, name: str) -> None
         Names(path).name_account(name)
 
 
-@pytest.mark.parametrize("name", ["alise", "0", "4294967296", "٣"])
-def test_an_unknown_name_leads_to_near_ones(path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("alise", r"did you mean alice\?"),
+        *((name, "none is called nearly so; `tidebook venue accounts`") for name in ("nobody", "0", "4294967296", "٣")),
+    ],
+)
+def test_an_unknown_name_leads_to_near_ones_and_to_the_list_where_none_is_near(
+    path: Path, name: str, hint: str
+) -> None:
     names = Names(path)
+    with pytest.raises(UnknownAccountError, match="none is open yet"):
+        names.account_number(name)
     names.name_account("alice")
     names.name_instrument("BTC-USD.LOCAL", "BTC", "USD")
-    with pytest.raises(UnknownAccountError, match="did you mean alice"):
+    with pytest.raises(UnknownAccountError, match=hint):
         names.account_number(name)
     with pytest.raises(UnknownInstrumentError, match=r"did you mean BTC-USD\.LOCAL"):
         names.instrument_number("BTC-USDT.LOCAL")

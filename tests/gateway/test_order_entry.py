@@ -111,6 +111,11 @@ async def test_what_risk_or_matching_refuses_is_said_with_its_reason_and_place(t
         assert (refused["reason"], refused["by"], refused["order"]["state"]) == ("post_only", "matching", "rejected")
         again = await at.place("bob", "sell", "1", "50000", status=422, **crossing)
         assert (again["sequence"], again["order"]) == (refused["sequence"], refused["order"])
+        # It says that it is a repeat, and does not lead to replacing what is no order any more.
+        assert (refused["repeated"], again["repeated"]) == (False, True)
+        assert "nothing was sent now: to try again use another id" in again["detail"]
+        other = await at.place("bob", "sell", "2", "50000", status=409, **crossing)
+        assert other["detail"].endswith("use another: that one has ended (rejected)")
         assert (await at.place("bob", "sell", "1", "0.001", status=422))["detail"].startswith("price: ")
         assert dear["sequence"] < refused["sequence"]
 
@@ -242,9 +247,11 @@ async def test_the_kill_switch_cancels_all_and_refuses_what_comes(tmp_path: Path
     async with served(tmp_path) as at:
         await at.begin()
         await at.place("alice", "buy", "1", "100")
-        await at.ask("POST", "operator/kill", {"account": "alice"})
+        await at.place("alice", "buy", "1", "99")
+        killed = await at.ask("POST", "operator/kill", {"account": "alice", "killed": True})
+        # The cancels are a command of their own, journaled behind the switch: the answer comes when they are on disk.
+        assert (killed["cancelled"], killed["durable"]) == (2, True)
         assert (await at.place("alice", "buy", "1", "100", status=422))["reason"] == "killed"
-        # The cancels are a command of their own, journaled behind the switch and before what was refused.
         assert await at.get("accounts/alice/orders") == []
         assert {row["account"]: row["killed"] for row in await at.get("venue/accounts")} == {
             "alice": True,
@@ -252,6 +259,21 @@ async def test_the_kill_switch_cancels_all_and_refuses_what_comes(tmp_path: Path
         }
         await at.ask("POST", "operator/kill", {"account": "alice", "killed": False})
         await at.place("alice", "buy", "1", "100")
+        assert (await at.ask("POST", "operator/kill", {"all": True, "killed": True}))["cancelled"] == 1
+        assert (await at.ask("POST", "operator/kill", {"all": True, "killed": True}))["cancelled"] == 0
+        revived = await at.ask("POST", "operator/kill", {"all": True, "killed": False})
+        assert (await at.get("venue"))["sequence"] == revived["sequence"]
+
+
+async def test_an_instrument_with_a_slash_in_its_name_is_opened_and_traded(tmp_path: Path) -> None:
+    async with served(tmp_path) as at:
+        await at.begin()
+        await at.ask("POST", "operator/instruments", BTC | {"instrument": "BTC/USD.LOCAL"})
+        for path, session in (("BTC%2FUSD.LOCAL", "pre_open"), ("btc/usd.local", "continuous")):
+            await at.ask("POST", f"operator/instruments/{path}/session", {"session": session})
+        placed = await at.place("alice", "buy", "1", "100", instrument="BTC/USD.LOCAL")
+        assert placed["order"]["instrument"] == "BTC/USD.LOCAL"
+        assert len(await at.get("accounts/alice/orders?instrument=BTC%2FUSD.LOCAL")) == 1
 
 
 async def test_orders_for_other_venues_and_what_is_not_there_are_refused_before_anything_is_sent(
@@ -271,8 +293,18 @@ async def test_orders_for_other_venues_and_what_is_not_there_are_refused_before_
             "detail"
         ] == "no account 'alise': did you mean alice?"
         here = body | {"instrument": "BTC-USD.LOCAL"}
-        for wrong in ({"size": 1.5}, {"prise": "1"}, {"type": "iceberg"}, {"side": None}):
-            assert (await at.ask("POST", "accounts/alice/orders", here | wrong, 422))["code"] == "invalid_request"
+        for wrong, said in (
+            ({"size": 1.5}, 'body/size: a decimal is written as a string, "1.5"'),
+            ({"size": "1e2"}, "body/size: '1e2' is no decimal: digits, and a point and digits if need be"),
+            ({"size": "0.00"}, "body/size: 0.00 is not above 0"),
+            ({"price": "-1"}, "body/price: -1 is not above 0"),
+            ({"offset": "-1"}, "body/offset: -1 is below 0"),
+            ({"prise": "1"}, "body/prise: "),
+            ({"type": "iceberg"}, "body/type: "),
+            ({"side": None}, "body/side: "),
+        ):
+            refused = await at.ask("POST", "accounts/alice/orders", here | wrong, 422)
+            assert (refused["code"], said in refused["detail"]) == ("invalid_request", True), refused["detail"]
         half = json.dumps(body | {"instrument": "\ud800.LOCAL"})  # of a pair of surrogates
         answer = await at.client.post(
             "/api/v1/accounts/alice/orders", content=half, headers={"content-type": "application/json"}

@@ -192,7 +192,14 @@ async def test_a_session_of_nobody_or_one_that_may_not_mean_what_is_done_is_refu
             return
         with pytest.raises(InvalidStatus) as refused:
             await connect(f"ws://{at.address}/ws/v1/orders?{query}")
-        assert refused.value.response.status_code == 403
+        answer = refused.value.response
+        problem = json.loads(answer.body or b"")
+        if query in UNCLEAR:
+            assert (answer.status_code, problem["code"]) == (422, "invalid_request")
+            assert "account and cancel_on_disconnect" in problem["detail"]
+        else:
+            assert (answer.status_code, problem["code"]) == (404, "unknown_account")
+            assert problem["detail"].startswith("no account '")
 
 
 async def test_a_session_with_much_under_way_is_still_read_and_every_command_that_wants_out_is_handed_over(
@@ -263,7 +270,8 @@ async def test_a_page_of_another_server_opens_no_session(tmp_path: Path) -> None
         await at.begin()
         with pytest.raises(InvalidStatus) as refused:
             await connect(f"ws://{at.address}/ws/v1/orders?account=alice", origin="https://evil.example")  # type: ignore[arg-type]
-        assert refused.value.response.status_code == 403
+        answer = refused.value.response
+        assert (answer.status_code, json.loads(answer.body or b"")["code"]) == (403, "foreign_origin")
 
 
 async def test_a_reader_that_is_too_slow_is_closed_and_nobody_waits_for_it(

@@ -96,11 +96,13 @@ def test_a_newcomer_has_an_order_by_two_commands_and_finds_it_after_a_restart_wi
         (order,) = tidebook("venue", "orders", "alice", data=data)["orders"]
         assert (order["order_id"], order["filled"]) == (resting["order_id"], "0.04000")
         assert tidebook("venue", "cancel", "alice", "--all", data=data)["cancelled"] == 1
-        tidebook("venue", "kill", data=data)
+        assert "or say --all" in tidebook("venue", "kill", data=data, code=2)
+        killed = tidebook("venue", "kill", "--all", data=data)
+        assert killed["cancelled"] == 0
         refused = tidebook("venue", "place", "alice", "BTC-USD.LOCAL", "buy", "1", "1", data=data, code=2)
         assert "refused by risk: killed" in refused
         end_audit_process_and_wait_for_the_next(data)
-        tidebook("venue", "kill", "--revive", data=data)
+        tidebook("venue", "kill", "--all", "--revive", data=data)
         tidebook("venue", "place", "alice", "BTC-USD.LOCAL", "buy", "1", "1", data=data)
     assert "no node runs on" in tidebook("venue", "status", data=data, code=1)
 

@@ -66,13 +66,27 @@ class RefusedError(ApiError):
         sequence: int,
         order: order_wire.Order | None,
         lacks: order_wire.Shortfall | None = None,
+        *,
+        repeated: bool = False,
     ) -> None:
         status = _STATUS_OF_REASON.get(reason, 422)
         detail = f"refused by {by}: {reason} (command {sequence} of orders)"
+        if repeated:
+            detail += (
+                ". That was an earlier request with this client_order_id, which it has used up; nothing was sent now: to try again "
+                "use another id"
+            )
         if lacks is not None:
             detail += f": it needs {lacks.needed} {lacks.asset}, and {lacks.available} {lacks.asset} are available"
         super().__init__(status, f"rejected_{reason}", detail)
-        self._more = {"reason": reason, "by": by, "sequence": sequence, "order": order, "lacks": lacks}
+        self._more = {
+            "reason": reason,
+            "by": by,
+            "sequence": sequence,
+            "order": order,
+            "lacks": lacks,
+            "repeated": repeated,
+        }
 
     def problem(self, instance: str) -> Problem:
         """With the facts of the refusal."""
@@ -129,7 +143,9 @@ class Answers:
                 )
                 raise OrderError("client_order_id_used", detail, None)
             case Conflict(order):
-                detail = "client_order_id: it is that of an order which asks for something else; use another, or replace the order"
+                assert order is not None, "the case above"
+                detail = "client_order_id: it is that of an order which asks for something else; use another"
+                detail += ", or replace the order" if order.is_open else f": that one has ended ({order.state})"
                 raise OrderError("client_order_id_used", detail, self._order(order))
             case Ended(order):
                 detail = f"order {order.order_id} has ended: it is {order.state}; nothing was sent"
@@ -140,7 +156,14 @@ class Answers:
                 )
                 raise ApiError(404, "unknown_order", detail)
         lacks = None if outcome.lacks is None else self.said.shortfall(outcome.lacks)
-        raise RefusedError(outcome.reason, outcome.by, outcome.sequence, self._order(outcome.order), lacks)
+        raise RefusedError(
+            outcome.reason,
+            outcome.by,
+            outcome.sequence,
+            self._order(outcome.order),
+            lacks,
+            repeated=outcome.repeated,
+        )
 
     def refused(self, error: Exception) -> Exception:
         """An error of the desk as one of the API; any other as it is."""
@@ -370,7 +393,7 @@ def order_router(
         """Lists an instrument, or changes one. It is closed until its session is set."""
         return await done(desk.list_instrument(instrument))
 
-    @router.post("/operator/instruments/{instrument}/session", tags=["operator"], **sends)
+    @router.post("/operator/instruments/{instrument:path}/session", tags=["operator"], **sends)
     async def set_session(instrument: InstrumentPath, session: requests.SetSession) -> Response:
         """Another session of an instrument."""
         return await done(desk.set_session(instrument, session.session))

@@ -294,6 +294,7 @@ class Said:
             size=format_units(execution.size, left_exp) if is_of_order else size,
             remaining=format_units(execution.remaining, left_exp) if is_of_order else None,
             reason=words.REASONS[execution.reason] if execution.reason else None,
+            command=words.COMMAND_KINDS[execution.command_kind] if execution.command_kind else None,
         )
 
     def _fill_event(self, execution: Execution, *, contra: bool) -> wire.ExecutionEvent:

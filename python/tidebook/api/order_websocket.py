@@ -23,7 +23,7 @@ from tidebook.api import order_wire, wire
 from tidebook.api.hub import CLOSE_SLOW_CONSUMER
 from tidebook.api.mailbox import Mailbox
 from tidebook.api.order_rest import Answers, require_trader
-from tidebook.api.problems import ApiError, FieldError
+from tidebook.api.problems import ApiError, FieldError, answer, said_of
 from tidebook.errors import TidebookError
 from tidebook.gateway import requests
 from tidebook.observe.logs import logger
@@ -130,8 +130,11 @@ class OrderSessions:
                 raise ApiError(
                     503, "too_many_sessions", f"{SESSIONS_MAX} sessions are open, which is as many as may be"
                 )
-        except ApiError:
-            await send({"type": "websocket.close", "code": 1008})  # before accept: HTTP 403
+        except ApiError as error:
+            if "websocket.http.response" in scope.get("extensions", {}):
+                await answer(error, scope["path"])(scope, receive, send)
+            else:
+                await send({"type": "websocket.close", "code": 1008})  # before accept: HTTP 403, without a word
             return
         await send({"type": "websocket.accept"})
         session = _Session(self._answers, account, receive, send, ends_orders=ends_orders)
@@ -324,7 +327,7 @@ async def _at_once(answering: Coroutine[Any, Any, Any]) -> Any:
 
 def _invalid(error: ValidationError) -> ApiError:
     errors = [
-        FieldError("/".join(map(str, ("params", *part["loc"]))), part["msg"])
+        FieldError("/".join(map(str, ("params", *part["loc"]))), said_of(part))
         for part in error.errors(include_url=False)
     ]
     return ApiError(422, "invalid_request", "; ".join(f"{part.pointer}: {part.detail}" for part in errors), errors)

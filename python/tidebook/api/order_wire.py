@@ -98,7 +98,7 @@ class Acknowledged:
     linked: Order | None = None
     """The stop of a pair that was placed."""
     cancelled: int | None = None
-    """Orders that a mass cancel took away."""
+    """Orders that a mass cancel or a kill switch took away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +126,8 @@ class RefusedProblem(Problem):
     """The order, where there is one."""
     lacks: Shortfall | None = None
     """Of a refusal for the balance or margin: what there is too little of, as of now."""
+    repeated: bool = False
+    """An earlier request with this client_order_id was refused so; nothing was sent now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,3 +344,5 @@ class ExecutionEvent:
     """Of a fill."""
     liquidity: str | None = None
     """Of a fill."""
+    command: str | None = None
+    """Kind of the command, of `done` and `rejected`: such as `transfer`."""

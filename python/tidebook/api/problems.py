@@ -6,6 +6,7 @@ client meets one shape only.
 """
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -80,6 +81,11 @@ def _pointer(location: tuple[int | str, ...]) -> str:
     return "/".join(str(part) for part in location)
 
 
+def said_of(part: Mapping[str, Any]) -> str:
+    """What is wrong with a field, as the sentence that its check gave."""
+    return str(part["msg"]).removeprefix("Value error, ")
+
+
 def install(app: FastAPI) -> None:
     """Makes every error answer of `app` a problem, in its handlers and in its OpenAPI schema."""
 
@@ -89,7 +95,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        errors = [FieldError(_pointer(part["loc"]), part["msg"]) for part in error.errors()]
+        errors = [FieldError(_pointer(part["loc"]), said_of(part)) for part in error.errors()]
         said = "; ".join(f"{part.pointer}: {part.detail}" for part in errors)
         return answer(ApiError(422, "invalid_request", said, errors), request.url.path)
 

@@ -27,7 +27,7 @@ import numpy as np
 from tidebook.errors import OrderEntryError, UnconfirmedError, UnknownInstrumentError, UsageError
 from tidebook.gateway import commands, words
 from tidebook.gateway.destination import destination_of
-from tidebook.gateway.layouts import CANCEL, EMPTY_BODY, HEAD_SIZE_BYTES, NO_CLIENT_ID, PLACE
+from tidebook.gateway.layouts import CANCEL, EMPTY_BODY, NO_CLIENT_ID, PLACE
 from tidebook.gateway.lives import OPEN
 from tidebook.gateway.names import VENUE
 from tidebook.venue import COMMAND
@@ -75,7 +75,7 @@ class Done:
     linked: Order | None = None
     """The other leg of a pair that was placed."""
     cancelled: int = 0
-    """Orders that a mass cancel took away."""
+    """Orders that a mass cancel or a kill switch took away."""
     repeated: bool = False
     """Nothing new was done: the order was there already."""
 
@@ -92,6 +92,8 @@ class Refused:
     """The one that a place made and that ended with this."""
     lacks: Shortfall | None = None
     """Of a refusal for the balance: of what, as of now."""
+    repeated: bool = False
+    """It was refused when an earlier request asked for it; nothing was sent now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,7 +315,7 @@ class OrderDesk:
 
     async def _operated(self, kind: int, account: int, instrument_id: int, body: bytes) -> Outcome:
         judged, durable = await self._sent(kind, account, instrument_id, f".{VENUE}", body, "durable")
-        return self._refusal(judged) or Done(judged.sequence, durable)
+        return self._refusal(judged) or Done(judged.sequence, durable, cancelled=_mass_cancelled(judged))
 
     # What all of them share.
 
@@ -363,7 +365,7 @@ class OrderDesk:
         self.counts["repeated"] += 1
         durable = await self._is_safe(known.sequence, known.account, wait)
         if known.state == "rejected":
-            return Refused(known.sequence, words.REASONS[known.reason], "matching", known)
+            return Refused(known.sequence, words.REASONS[known.reason], "matching", known, repeated=True)
         lives = self.follower.lives
         first, linked = known, None
         if kind == CommandKind.PLACE_PAIR:
@@ -393,7 +395,7 @@ class OrderDesk:
         for judged, durable in answers:
             refused = self._refusal(judged)
             if refused is None:
-                order_id, _ = CANCEL.unpack(judged.command[HEAD_SIZE_BYTES:])
+                order_id, _ = CANCEL.unpack(judged.body)
                 return Done(judged.sequence, durable, self.follower.lives.orders.get(order_id))
         order = self.order(account, client_id)
         if order is not None and not order.is_open:
@@ -487,7 +489,7 @@ class OrderDesk:
                 # Who gives up does not make the venue forget it.
                 judged = await asyncio.shield(judging)
                 if (wait or self.names.wait_of(account)) == "durable":
-                    await self.follower.wait_durable(judged.sequence)
+                    await self.follower.wait_durable(judged.last_sequence)
         except TimeoutError:
             self.counts["unconfirmed"] += 1
             raise UnconfirmedError(
@@ -499,7 +501,7 @@ class OrderDesk:
             self._waiting[account] -= 1
             if not self._waiting[account]:
                 del self._waiting[account]
-        return judged, judged.sequence <= self.follower.durable
+        return judged, judged.last_sequence <= self.follower.durable
 
     def _lacks(self, judged: Judged) -> Shortfall | None:
         return self.follower.venue.shortfall(np.frombuffer(judged.command, COMMAND))

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from tidebook.errors import OrderEntryError, UnconfirmedError
-from tidebook.gateway.layouts import COMMAND_SIZE_BYTES, HEAD
+from tidebook.gateway.layouts import COMMAND_SIZE_BYTES, HEAD, HEAD_SIZE_BYTES, KILL
 from tidebook.gateway.lives import Execution, Lives, executions_of
 from tidebook.gateway.lives_file import Picture
 from tidebook.transport import Batch, Gap, open_consumer
+from tidebook.venue.codes import CommandKind, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,13 +44,20 @@ def _whole(taken: Batch | Gap) -> Batch:
 class Judged:
     """A command as it stands on `orders`, with what came of it."""
 
-    __slots__ = ("command", "executions", "kind", "reason", "sequence", "verdict")
+    __slots__ = ("command", "executions", "kind", "last_sequence", "reason", "sequence", "verdict")
 
     def __init__(self, sequence: int, command: bytes, executions: Sequence[Execution]) -> None:
         self.sequence = sequence
+        self.last_sequence = sequence
+        """Of a kill switch that of the mass cancel behind it, whose executions are among its own; else the command's."""
         self.command = command
         self.executions = executions
         _, _, _, _, _, self.kind, self.verdict, self.reason = HEAD.unpack_from(command)
+
+    @property
+    def body(self) -> bytes:
+        """What is behind the head of its command."""
+        return self.command[HEAD_SIZE_BYTES:]
 
 
 class OrdersFollower:
@@ -77,6 +85,8 @@ class OrdersFollower:
         """That command, if any was taken in here."""
         self.durable = venue.sequence
         """Up to this one `orders` is synced, as far as this process has seen."""
+        self._kill: tuple[int, Judged] | None = None
+        """A kill switch and its place on `orders.in`: it is told when the mass cancel that it asks for, the next command, is carried out."""
         self._judged: dict[int, asyncio.Future[Judged]] = {}
         """By their places on `orders.in`, rising. Who gives up waiting leaves his here: it is judged all the same."""
         self._synced: deque[tuple[int, asyncio.Future[None]]] = deque()
@@ -204,8 +214,21 @@ class OrdersFollower:
             self.sequence = sequence
             if self._listeners:
                 self._unreleased += own
-            if sources and sources[index]:
-                self._answer(sources[index], Judged(sequence, command, own))
+            if not sources:
+                continue
+            judged = Judged(sequence, command, own)
+            if self._kill is not None:
+                source, kill = self._kill
+                self._kill = None
+                if not sources[index] and judged.kind == CommandKind.MASS_CANCEL:
+                    kill.executions, kill.last_sequence = (*kill.executions, *own), sequence
+                self._answer(source, kill)
+            if not sources[index]:
+                continue
+            if judged.kind == CommandKind.KILL and judged.verdict == Verdict.ACCEPTED and KILL.unpack(judged.body)[0]:
+                self._kill = (sources[index], judged)
+            else:
+                self._answer(sources[index], judged)
         self._last = data[-COMMAND_SIZE_BYTES:]
         if self.sequence <= self.durable:
             self._release()

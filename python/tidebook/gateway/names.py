@@ -128,8 +128,8 @@ class Names:
         if digits.isdecimal() and digits.isascii() and 0 < int(digits) <= _NUMBER_MAX:
             return int(digits)
         known = self._content.instruments
-        near = get_close_matches(wanted, known, n=3) or sorted(known)[:3]
-        hint = f"did you mean {' or '.join(near)}?" if near else "none is listed yet; `tidebook venue init` lists one"
+        near = get_close_matches(wanted, known, n=3)
+        hint = _hint(near, known, "listed", "tidebook venue init", "tidebook venue instruments")
         raise UnknownInstrumentError(f"no instrument {name!r} at {VENUE}: {hint}", instrument=name, near=near)
 
     def account_number(self, name: str) -> int:
@@ -140,8 +140,8 @@ class Names:
         if name.isdecimal() and name.isascii() and 0 < int(name) <= _NUMBER_MAX:
             return int(name)
         known = self._content.accounts
-        near = get_close_matches(name, known, n=3) or sorted(known)[:3]
-        hint = f"did you mean {' or '.join(near)}?" if near else "none is open yet; `tidebook venue init` opens one"
+        near = get_close_matches(name, known, n=3)
+        hint = _hint(near, known, "open", "tidebook venue init", "tidebook venue accounts")
         raise UnknownAccountError(f"no account {name!r}: {hint}", account=name, near=near)
 
     def asset_number(self, name: str) -> int:
@@ -235,6 +235,15 @@ class Names:
         self._instruments = {found.number: name for name, found in content.instruments.items()}
         self._accounts = {found.number: name for name, found in content.accounts.items()}
         self._assets = {number: name for name, number in content.assets.items()}
+
+
+def _hint(near: list[str], known: Collection[str], there: str, begin: str, lists: str) -> str:
+    """What a name may have meant that nobody has, and where to look."""
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    if not known:
+        return f"none is {there} yet; `{begin}` begins with one"
+    return f"none is called nearly so; `{lists}` lists the {len(known)} that there are"
 
 
 def _next(named: Iterable[int], in_use: Collection[int]) -> int:

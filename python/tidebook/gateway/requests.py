@@ -6,13 +6,43 @@ error, so that a misspelt field is never a default.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+import re
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from tidebook.venue.codes import Wait  # noqa: TC001 - annotations are read at runtime
 
-Decimal = Annotated[str, Field(pattern=r"^-?[0-9]+(\.[0-9]+)?$", max_length=40, examples=["60000.50"])]
+_DECIMAL: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+
+
+def _is_decimal(given: Any) -> Any:
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        raise ValueError(f'a decimal is written as a string, "{given}": a number of JSON is rounded on its way')
+    if isinstance(given, str) and len(given) <= 40 and not _DECIMAL.fullmatch(given):
+        raise ValueError(f"{given!r} is no decimal: digits, and a point and digits if need be, such as 60000.50")
+    return given
+
+
+def _is_above_0(text: str) -> str:
+    if text.startswith("-") or not text.strip("0."):
+        raise ValueError(f"{text} is not above 0")
+    return text
+
+
+def _is_not_below_0(text: str) -> str:
+    if text.startswith("-"):
+        raise ValueError(f"{text} is below 0")
+    return text
+
+
+Decimal = Annotated[
+    str,
+    BeforeValidator(_is_decimal),
+    Field(max_length=40, examples=["60000.50"], json_schema_extra={"pattern": f"^{_DECIMAL.pattern}$"}),
+]
+Above0 = Annotated[Decimal, AfterValidator(_is_above_0)]
+NotBelow0 = Annotated[Decimal, AfterValidator(_is_not_below_0)]
 ClientOrderId = Annotated[str, Field(min_length=1, max_length=36, examples=["my-order-1"])]
 Side = Literal["buy", "sell"]
 TimeInForce = Literal["gtc", "ioc", "fok", "gtd", "day"]
@@ -39,17 +69,17 @@ class Place(Request):
     type: Literal["limit", "market", "stop", "stop_limit", "trailing_stop", "pegged"] = "limit"
     time_in_force: TimeInForce | None = None
     """Default: `gtc`, of a market order `ioc`."""
-    size: Decimal | None = None
+    size: Above0 | None = None
     """How much; needed but by a market order with `amount`."""
-    price: Decimal | None = None
+    price: Above0 | None = None
     """Limit; of a market order, a stop or a pegged order the worst price it may take."""
-    amount: Decimal | None = None
+    amount: Above0 | None = None
     """Of a market order: quote currency to spend or to receive, instead of `size`."""
-    trigger_price: Decimal | None = None
+    trigger_price: Above0 | None = None
     """Of a stop."""
-    display_size: Decimal | None = None
+    display_size: Above0 | None = None
     """What an iceberg shows."""
-    offset: Decimal | None = None
+    offset: NotBelow0 | None = None
     """Of a trailing stop or a pegged order."""
     peg: Literal["primary", "opposite", "mid"] | None = None
     """Which price a pegged order follows."""
@@ -71,13 +101,13 @@ class PlacePair(Request):
     instrument: str
     """Such as `BTC-USD.LOCAL`."""
     side: Side
-    size: Decimal
+    size: Above0
     """Of both."""
-    price: Decimal
+    price: Above0
     """Of the limit order."""
-    trigger_price: Decimal
+    trigger_price: Above0
     """Of the stop."""
-    limit_price: Decimal | None = None
+    limit_price: Above0 | None = None
     """Of the stop once triggered; without one it becomes a market order."""
     time_in_force: Literal["gtc", "gtd", "day"] = "gtc"
     expire_ts: Micros = 0
@@ -97,15 +127,15 @@ class PlacePair(Request):
 class Replace(Request):
     """Another price, size or condition of an order. What is left out stays as it is."""
 
-    price: Decimal | None = None
+    price: NotBelow0 | None = None
     """Limit, or the worst price it may take."""
-    size: Decimal | None = None
+    size: NotBelow0 | None = None
     """The whole size, what is filled included; not 0."""
-    trigger_price: Decimal | None = None
+    trigger_price: NotBelow0 | None = None
     """Of a stop."""
-    display_size: Decimal | None = None
+    display_size: NotBelow0 | None = None
     """What an iceberg shows."""
-    offset: Decimal | None = None
+    offset: NotBelow0 | None = None
     """Of a trailing stop or a pegged order."""
     expire_ts: Micros | None = None
     """Of gtd, microseconds since 1970 UTC."""
@@ -146,19 +176,19 @@ class ListInstrument(Request):
     """What is bought and sold, such as `BTC`."""
     quote: str
     """What it is paid in, such as `USD`."""
-    tick: Decimal
+    tick: Above0
     """Price step; its decimals are those of prices, unless `price_exp` says more."""
-    lot: Decimal
+    lot: Above0
     """Size step; its decimals are those of sizes, unless `size_exp` says more."""
     price_exp: Annotated[int, Field(ge=0, le=18)] | None = None
     """Decimals of prices."""
     size_exp: Annotated[int, Field(ge=0, le=18)] | None = None
     """Decimals of sizes."""
-    size_min: Decimal | None = None
+    size_min: NotBelow0 | None = None
     """Smallest size of an order; default: one lot."""
-    size_max: Decimal | None = None
+    size_max: Above0 | None = None
     """Largest size of an order; default: 10^12 units. A larger one leaves room for fewer open orders (2^62 units of them)."""
-    reference_price: Decimal | None = None
+    reference_price: NotBelow0 | None = None
     """Middle of the price band, and the price before the first trade."""
     band_ppm: Share = 0
     """Half width of the band in parts per million; 0 for none."""
@@ -205,13 +235,13 @@ class SetLimits(Request):
 
     instrument: str | None = None
     """Which one; null: the account as a whole."""
-    order_size_max: Decimal | None = None
+    order_size_max: NotBelow0 | None = None
     """Largest size of one order; only of an instrument."""
-    order_notional_max: Decimal | None = None
+    order_notional_max: NotBelow0 | None = None
     """Largest notional of one order, in the quote asset; only of an instrument."""
-    position_max: Decimal | None = None
+    position_max: NotBelow0 | None = None
     """Largest position, long or short; only of an instrument."""
-    exposure_max: Decimal | None = None
+    exposure_max: NotBelow0 | None = None
     """Largest worth of all open orders and positions, in each quote asset."""
     open_orders_max: Count = 0
     """Open orders."""
@@ -232,7 +262,16 @@ class SetSession(Request):
 class Kill(Request):
     """Trading on or off."""
 
-    account: str | None = None
-    """Whose; null: of all."""
-    killed: bool = True
+    killed: bool
     """True: no order any more and all open ones cancelled; false: trading again."""
+    account: str | None = None
+    """Whose."""
+    all: bool = False
+    """Of all accounts, instead of one."""
+
+    @model_validator(mode="after")
+    def says_whose(self) -> Self:
+        """What is left out by mistake must not be the largest of all acts."""
+        if (self.account is not None) == self.all:
+            raise ValueError('say whose trading: "account", or "all": true for that of all accounts, and not both')
+        return self

@@ -256,24 +256,36 @@ def cancel(
     _told(done, json)
 
 
-def kill(account: str | None = None, *, revive: bool = False, data: Path | None = None, json: Json = False) -> None:
+def kill(
+    account: str | None = None,
+    *,
+    all: bool = False,
+    revive: bool = False,
+    data: Path | None = None,
+    json: Json = False,
+) -> None:
     """Switch trading of an account, or of all, off: no order any more, all open ones cancelled; --revive switches it on.
 
     Parameters
     ----------
     account
-        Whose; default: of all.
+        Whose.
+    all
+        Of all accounts, instead of one.
     revive
         Trading again; what was cancelled stays so.
     data
         Data directory of the node; default: the setting `data_directory`.
     """
-    done = node_api(data).post("operator", "kill", body={"account": account, "killed": not revive})
+    if (account is not None) == all:
+        raise UsageError("name an account, or say --all for trading of all accounts")
+    done = node_api(data).post("operator", "kill", body={"account": account, "all": all, "killed": not revive})
     if json:
         print_json(done)
         return
     whose = "of all" if account is None else f"of {account}"
-    print(f"trading {whose} is {'on' if revive else 'OFF'}")
+    cancelled = "" if revive else f"; cancelled {counted(done['cancelled'], 'order')}"
+    print(f"trading {whose} is {'on' if revive else 'OFF'}{cancelled}")
 
 
 def _type_of(price: str | None, trigger_price: str | None, offset: str | None, peg: str | None) -> str:
