@@ -8,7 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.api.conftest import BTC, BTC_DEFINITION, SECOND, START, XRP, Clock, Desk, book, trade
+from tests.api.conftest import (
+    BTC,
+    BTC_DEFINITION,
+    SECOND,
+    START,
+    XRP,
+    XRP_DEFINITION,
+    Clock,
+    Desk,
+    book,
+    open_desk,
+    trade,
+)
 from tests.market import records
 from tidebook.api import MarketView
 from tidebook.api.view import TRADES_KEPT
@@ -439,3 +451,20 @@ def test_status_of_a_whole_feed_is_of_the_venue_its_id_names() -> None:
 def test_a_channel_that_is_not_kept_is_refused(desk: Desk) -> None:
     with pytest.raises(KeyError, match=r"md\.orders"):
         desk.view.feed("md.orders", records("md.orders", {}))
+
+
+def test_trades_from_before_the_server_are_on_the_tape_once_whoever_tells_them_again() -> None:
+    desk = open_desk(Clock())
+    past = records("md.trades", trade(1), trade(2, price=10_100))
+    desk.view.past_trades = lambda name, instrument_id, count: (
+        past[-count:] if (name, instrument_id) == ("BTCUSDT.BINANCE", BTC) else past[:0]
+    )
+    desk.source.put("md.instruments", BTC_DEFINITION, XRP_DEFINITION)
+    desk.step()
+    market = desk.view.instrument("BTCUSDT.BINANCE")
+    assert ([found.id for found in market.last_trades(9)], market.line().last_price) == ([1, 2], "101.00")
+    assert desk.view.instrument("XRPUSDT.BINANCE").line().last_price is None
+    desk.source.put("md.trades", trade(2), trade(3))
+    desk.step()
+    assert [found.id for found in market.last_trades(9)] == [1, 2, 3]
+    assert ([found.id for found in market.trades_after(2)[0]], market.trade_sequence) == ([3], 3)

@@ -1,5 +1,6 @@
 """Requests become commands exactly, or an error that names the field."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,11 @@ from pydantic import ValidationError
 
 from tidebook.errors import UsageError
 from tidebook.gateway import commands, requests
-from tidebook.gateway.layouts import Definition
+from tidebook.gateway.layouts import ACCOUNT, INSTRUMENT, AccountDefinition, Definition
 from tidebook.gateway.names import Names
 from tidebook.venue import LAYOUTS, CommandKind, OrderType, Peg, SelfTrade, Side, TimeInForce
 
+AT = 1_790_000_000_000_000
 BTC = Definition(
     tick=1,
     lot=1,
@@ -56,9 +58,11 @@ def test_an_order_has_its_units_words_and_defaults() -> None:
         "source_sequence": 0,
     }
     assert expected.items() <= found.items()
-    pegged = place(type="pegged", size="1", offset="0.05", peg="mid", expire_ts=5, time_in_force="gtd", post_only=False)
+    pegged = place(
+        type="pegged", size="1", offset="0.05", peg="mid", expire_ts=AT, time_in_force="gtd", post_only=False
+    )
     found = read(CommandKind.PLACE, commands.place_body(pegged, BTC))
-    assert (found["offset"], found["peg"], found["expire_ts"]) == (5, Peg.MID, 5_000)
+    assert (found["offset"], found["peg"], found["expire_ts"]) == (5, Peg.MID, AT * 1_000)
     market = read(CommandKind.PLACE, commands.place_body(place(type="market", amount="100"), BTC))
     assert (market["time_in_force"], market["amount"], market["size"]) == (TimeInForce.IOC, 10_000, 0)
 
@@ -103,11 +107,11 @@ def test_an_instrument_takes_its_decimals_from_its_steps(tmp_path: Path) -> None
     names.name_instrument("BTC-USD.LOCAL", "BTC", "USD")
     asked = {"instrument": "BTC-USD.LOCAL", "base": "BTC", "quote": "USD", "tick": "0.01", "lot": "0.00001"}
     request = requests.ListInstrument.model_validate(asked)
-    found = read(CommandKind.INSTRUMENT, commands.instrument_body(request, names, "BTC", "USD"), 0)
+    found = read(CommandKind.INSTRUMENT, commands.instrument_body(request, names, "BTC", "USD", None), 0)
     expected = {"tick": 1, "lot": 1, "price_exp": 2, "size_exp": 5, "size_min": 1, "size_max": 10**12, "base_asset": 1}
     assert expected.items() <= found.items()
     request = requests.ListInstrument.model_validate(asked | {"tick": "0.5", "price_exp": 3, "size_max": "100"})
-    found = read(CommandKind.INSTRUMENT, commands.instrument_body(request, names, "BTC", "USD"), 0)
+    found = read(CommandKind.INSTRUMENT, commands.instrument_body(request, names, "BTC", "USD", None), 0)
     assert (found["tick"], found["price_exp"], found["size_max"]) == (500, 3, 10_000_000)
 
 
@@ -147,3 +151,73 @@ def test_a_kill_that_leaves_out_what_it_means_is_none(body: dict[str, Any], said
         requests.Kill.model_validate(body)
     assert said in str(caught.value)
     assert requests.Kill.model_validate({"killed": False, "all": True}).account is None
+
+
+LIMIT: dict[str, Any] = {"size": "1", "price": "100"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"price": "1"}, "size: it is missing"),
+        ({"type": "market"}, "size: it is missing, or amount"),
+        ({"type": "market", "size": "1", "amount": "5"}, "size, amount: give one of them"),
+        ({"price": "1", "amount": "5"}, "amount: only of market, and this is limit"),
+        ({"size": "1"}, "price: limit needs it"),
+        (
+            LIMIT | {"trigger_price": "5"},
+            "trigger_price: only of stop or stop_limit or trailing_stop, and this is limit",
+        ),
+        ({"type": "stop", "size": "1"}, "trigger_price: stop needs it"),
+        ({"type": "trailing_stop", "size": "1"}, "offset: trailing_stop needs it"),
+        ({"type": "pegged", "size": "1"}, "peg: pegged needs it"),
+        ({"type": "market", "size": "1", "display_size": "0.5"}, "display_size: only of limit, and this is market"),
+        (LIMIT | {"expire_ts": AT}, 'expire_ts: only with "time_in_force": "gtd"'),
+        (LIMIT | {"time_in_force": "gtd"}, "expire_ts: gtd needs it, in microseconds"),
+        (LIMIT | {"time_in_force": "gtd", "expire_ts": AT // 1_000}, "expire_ts: 1790000000000 is in 1970 to 1973"),
+    ],
+)
+def test_fields_that_do_not_go_together_are_named(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        place(**fields)
+    assert said in str(caught.value)
+
+
+def terms(known: AccountDefinition | None, **fields: Any) -> AccountDefinition:
+    body = commands.account_body(requests.OpenAccount(account="mm", **fields), known)
+    return AccountDefinition(*ACCOUNT.unpack(body))
+
+
+def test_what_is_left_out_of_an_accounts_terms_stays() -> None:
+    """What each change names is changed, and nothing else."""
+    with pytest.raises(UsageError, match="needs initial_margin_ppm and maintenance_margin_ppm above 0"):
+        terms(None, margin=True)
+    with pytest.raises(UsageError, match="only with margin"):
+        terms(None, initial_margin_ppm=100_000)
+    at_first = terms(None, margin=True, initial_margin_ppm=100_000, maintenance_margin_ppm=50_000)
+    assert terms(at_first, group=3) == replace(at_first, group=3)
+    assert terms(at_first, margin=True) == at_first
+    assert terms(at_first, maintenance_margin_ppm=60_000).maintenance_margin_ppm == 60_000
+    cash = terms(at_first, margin=False)
+    assert (cash.flags, cash.initial_margin_ppm, cash.maintenance_margin_ppm) == (0, 0, 0)
+    with pytest.raises(UsageError, match="both rates of its own or none"):
+        terms(at_first, maker_ppm=10)
+    own = terms(at_first, maker_ppm=10, taker_ppm=20)
+    assert terms(own, taker_ppm=30) == replace(own, taker_ppm=30)
+    assert terms(own, group=2) == replace(own, group=2)
+    assert terms(own, own_fees=False) == at_first
+
+
+def test_what_is_left_out_of_an_instruments_terms_stays(tmp_path: Path) -> None:
+    names = Names(tmp_path / "names.json")
+    names.name_instrument("BTC-USD.LOCAL", "BTC", "USD")
+
+    def changed(known: Definition, **fields: Any) -> Definition:
+        request = requests.ListInstrument(instrument="BTC-USD.LOCAL", **fields)
+        return Definition(*INSTRUMENT.unpack(commands.instrument_body(request, names, "BTC", "USD", known)))
+
+    now = replace(BTC, band_ppm=500_000, maker_ppm=100, band_action=1, size_min=5)
+    assert changed(now, taker_ppm=300) == replace(now, taker_ppm=300)
+    # Fewer decimals in a step are no fewer decimals of prices.
+    assert changed(now, tick="0.5") == replace(now, tick=50)
+    assert changed(now, band_ppm=0, band_action="reject") == replace(now, band_ppm=0, band_action=0)

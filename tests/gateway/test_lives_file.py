@@ -150,8 +150,8 @@ def test_a_file_that_is_damaged_or_of_other_commands_is_none(tmp_path: Path) -> 
     path.write_bytes(whole[:-1])
     with pytest.raises(LivesFileError, match="damaged"):
         Saved(path)
-    path.write_bytes(whole.replace(b'"version":1', b'"version":2', 1))
-    with pytest.raises(LivesFileError, match="version 2"):
+    path.write_bytes(whole.replace(b'"version":2', b'"version":3', 1))
+    with pytest.raises(LivesFileError, match="version 3"):
         Saved(path)
     path.write_bytes(whole)
     with pytest.raises(LivesFileError, match="another one"):

@@ -11,6 +11,7 @@ import pytest
 
 from tests.gateway.serving import BTC, served
 from tests.gateway.slow_way import SlowWay
+from tidebook.api.past_trades import past_trades
 from tidebook.gateway.names import VENUE
 
 
@@ -444,3 +445,109 @@ async def test_a_margin_account_is_told_its_margin_and_its_call(tmp_path: Path) 
         assert (calls["mia"], calls["alice"], (await at.get("venue"))["margin_calls"]) == (["USD"], [], 1)
         await at.ask("POST", "operator/accounts/mia/transfers", {"asset": "USD", "amount": "100"})
         assert ((await usd())["called"], (await at.get("venue"))["margin_calls"]) == (False, 0)
+
+
+async def test_terms_and_limits_in_force_are_read_and_kept_where_a_change_leaves_them_out(tmp_path: Path) -> None:
+    async with served(tmp_path) as at:
+        await at.begin()
+        band = {"reference_price": "100", "band_ppm": 500_000, "band_action": "halt"}
+        await at.ask("POST", "operator/instruments", {"instrument": "BTC-USD.LOCAL", **band})
+        await at.ask("POST", "operator/instruments", {"instrument": "BTC-USD.LOCAL", "taker_ppm": 300})
+        (listed,) = await at.get("venue/instruments")
+        expected = {"reference_price": "100.00", "band_ppm": 500_000, "band_action": "halt", "maker_ppm": 100}
+        assert expected.items() <= listed.items()
+        assert listed["taker_ppm"] == 300
+        for given, field in (({"tick": "1"}, "base"), ({"base": "ETH", "quote": "USD", "tick": "1"}, "lot")):
+            asked = {"instrument": "ETH-USD.LOCAL"} | given
+            missing = await at.ask("POST", "operator/instruments", asked, 422)
+            assert missing["detail"] == f"{field}: a new instrument needs base, quote, tick and lot"
+        assert len(await at.get("venue/instruments")) == 1
+        rates = {"margin": True, "initial_margin_ppm": 100_000, "maintenance_margin_ppm": 50_000}
+        await at.ask("POST", "operator/accounts", {"account": "mm", **rates})
+        await at.ask("POST", "operator/accounts", {"account": "mm", "group": 3})
+        (margin,) = [row for row in await at.get("venue/accounts") if row["account"] == "mm"]
+        assert (rates | {"group": 3, "maker_ppm": None}).items() <= margin.items()
+        unbounded = await at.ask("POST", "operator/accounts", {"account": "mz", "margin": True}, 422)
+        assert "could owe without a bound" in unbounded["detail"]
+
+        of_btc = {"instrument": "BTC-USD.LOCAL", "position_max": "2", "collar_ppm": 20_000}
+        await at.ask("POST", "operator/accounts/alice/limits", of_btc)
+        await at.ask("POST", "operator/accounts/alice/limits", {"exposure_max": "1000.5", "open_orders_max": 1})
+        await at.ask("POST", "operator/accounts/bob/limits", {"open_orders_max": 5})
+        await at.ask("POST", "operator/accounts/bob/limits", {})
+        await at.ask("POST", "accounts/alice/cancel-all-after", {"timeout_ms": 3_600_000})
+        armed = {row["account"]: row["cancel_all_after_ts"] for row in await at.get("venue/accounts")}
+        assert [account for account, ts in armed.items() if ts is not None] == ["alice"]
+        whole, btc = found = await at.get("accounts/alice/limits")
+        assert (whole["instrument"], whole["exposure_max"], whole["open_orders_max"]) == (None, "1000.5", 1)
+        assert of_btc.items() <= (btc | {"position_max": "2"}).items()
+        assert (btc["position_max"], btc["order_size_max"], btc["account"]) == ("2.00000", None, "alice")
+        assert await at.get("venue/limits") == found
+        for price, size, said in (
+            ("103", "1", "a price may be 20000 ppm (collar_ppm) from the reference, which is 100.00"),
+            ("100", "3", "position_max is 2.00000: with the position, 0.00000, and open orders it would be passed"),
+        ):
+            refused = await at.place("alice", "buy", size, price, status=422)
+            assert refused["detail"].endswith(said), refused["detail"]
+        await at.place("alice", "buy", "1", "100")
+        refused = await at.place("alice", "buy", "0.1", "99", status=422)
+        assert refused["detail"].endswith("open_orders_max is 1 of the account")
+    async with served(tmp_path) as at:
+        assert await at.get("venue/limits") == found
+        assert {row["account"]: row["cancel_all_after_ts"] for row in await at.get("venue/accounts")} == armed
+        await at.ask("POST", "accounts/alice/cancel-all-after", {"timeout_ms": 0})
+        assert [row["cancel_all_after_ts"] for row in await at.get("venue/accounts")] == [None] * 3
+
+
+async def test_a_refusal_says_the_bound_that_was_crossed(tmp_path: Path) -> None:
+    async with served(tmp_path) as at:
+        await at.begin()
+        coarse = {"instrument": "BTC-USD.LOCAL", "tick": "0.05", "lot": "0.01", "size_min": "0.02"}
+        await at.ask("POST", "operator/instruments", coarse)
+        for fields, said in (
+            ({"price": "100.03"}, "price 100.03 is no multiple of the tick 0.05"),
+            ({"size": "1.001"}, "size 1.00100 is no multiple of the lot 0.01000"),
+            ({"size": "0.01"}, "size 0.01000 is not within size_min 0.02000 and size_max 10000000.00000"),
+            ({"price": None, "type": "market"}, "give `price`, or list a band_ppm and a reference_price"),
+            ({"time_in_force": "gtd", "expire_ts": 10**15}, "expire_ts is not later than the venue's time, 1"),
+        ):
+            refused = await at.place("alice", **({"side": "buy", "size": "1", "price": "100"} | fields), status=422)
+            assert said in refused["detail"], refused["detail"]
+        session = "operator/instruments/BTC-USD.LOCAL/session"
+        # A lost answer may be asked for again.
+        assert (await at.ask("POST", session, {"session": "continuous"}))["repeated"] is True
+        await at.ask("POST", session, {"session": "halted"})
+        refused = await at.place("alice", "buy", "1", "100", status=422)
+        assert refused["detail"].endswith("the session is halted, in which nothing is placed or replaced")
+
+
+async def test_a_trailing_stop_says_its_trigger_and_older_fills_and_ended_orders_are_reached(tmp_path: Path) -> None:
+    async with served(tmp_path) as at:
+        await at.begin()
+
+        async def trade(price: str) -> None:
+            await at.place("bob", "sell", "0.1", price)
+            await at.place("alice", "buy", "0.1", price)
+
+        await trade("100")
+        asked: dict[str, Any] = {"type": "trailing_stop", "offset": "10", "client_order_id": "t"}
+        await at.place("bob", "sell", "0.5", None, **asked)
+        await trade("120")
+        assert (await at.get("accounts/bob/client-orders/t"))["trigger_price"] == "110.00"
+        await trade("125")
+        (stop,) = await at.get("accounts/bob/orders")
+        assert stop["trigger_price"] == "115.00"
+
+        told = past_trades(at.venue.desk, "BTC-USD.LOCAL", 12 << 24 | 1, 2)
+        assert told[["price", "size", "trade_id", "side"]].tolist() == [(12_000, 10_000, 2, 1), (12_500, 10_000, 3, 1)]
+        assert len(past_trades(at.venue.desk, "BTC-USD.KRAKEN", 1, 2)) == 0
+
+        fills = await at.get("accounts/alice/fills")
+        assert [fill["price"] for fill in fills] == ["100.00", "120.00", "125.00"]
+        assert await at.get(f"accounts/alice/fills?before={fills[2]['sequence']}&limit=1") == [fills[1]]
+        assert await at.get(f"accounts/alice/fills?start={fills[1]['ts']}&end={fills[2]['ts']}") == [fills[1]]
+        ended = await at.get("accounts/alice/orders?state=ended")
+        assert await at.get(f"accounts/alice/orders?state=ended&before={ended[0]['order_id']}&limit=1") == [ended[1]]
+        assert await at.get(f"accounts/alice/orders?state=ended&end={ended[1]['changed_ts']}") == [ended[2]]
+        assert (await at.get("accounts/alice/orders?state=ended&before=2", 404))["code"] == "unknown_order"
+        assert (await at.get("accounts/alice/orders?before=2", 422))["code"] == "invalid_request"

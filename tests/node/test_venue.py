@@ -97,6 +97,7 @@ def test_a_newcomer_has_an_order_by_two_commands_and_finds_it_after_a_restart_wi
         assert (order["order_id"], order["filled"]) == (resting["order_id"], "0.04000")
         assert tidebook("venue", "cancel", "alice", "--all", data=data)["cancelled"] == 1
         assert "or say --all" in tidebook("venue", "kill", data=data, code=2)
+        assert tidebook("venue", "limits", "alice", data=data) == {"limits": []}
         killed = tidebook("venue", "kill", "--all", data=data)
         assert killed["cancelled"] == 0
         refused = tidebook("venue", "place", "alice", "BTC-USD.LOCAL", "buy", "1", "1", data=data, code=2)

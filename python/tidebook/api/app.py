@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from fastapi import Depends, FastAPI, Response
@@ -23,6 +24,7 @@ from tidebook.api.metrics import CONTENT_TYPE, MoreMetrics, exposition
 from tidebook.api.order_rest import order_router
 from tidebook.api.order_websocket import OrderSessions
 from tidebook.api.origin import LoopbackHosts
+from tidebook.api.past_trades import past_trades
 from tidebook.api.pump import Pump
 from tidebook.api.query import require_known_query
 from tidebook.api.rest import market_router
@@ -131,6 +133,7 @@ def create_app(
     app.router.routes.append(WebSocketRoute("/ws/v1", WebSocketEndpoint(hub, options.origins), name="ws"))
 
     if orders is not None:
+        view.past_trades = partial(past_trades, orders.desk)
         router = order_router(
             orders.desk, orders.engine, orders.audit, options.origins, allow_remote=orders.allow_remote
         )

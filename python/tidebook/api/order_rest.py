@@ -25,7 +25,7 @@ from tidebook.errors import (
 )
 from tidebook.gateway import requests
 from tidebook.gateway.desk import Conflict, Done, Ended, NotThere, OrderDesk, Outcome, TooManyWaitError, client_id_of
-from tidebook.gateway.lives import Order
+from tidebook.gateway.lives import EVER, Order
 from tidebook.venue import codes
 
 LISTED_MAX = 1_000
@@ -37,6 +37,8 @@ InstrumentPath = Annotated[str, Path(description="Such as `BTC-USD.LOCAL`.")]
 OfInstrument = Annotated[str | None, Query(description="Of this instrument alone.")]
 OfSide = Annotated[Literal["buy", "sell"] | None, Query(description="Of this side alone.")]
 Limit = Annotated[int, Query(ge=1, le=LISTED_MAX, description="How many, the newest ones.")]
+Begin = Annotated[int, Query(ge=0, lt=1 << 53, description="From this time on, microseconds since 1970 UTC.")]
+Until = Annotated[int | None, Query(ge=0, lt=1 << 53, description="Before this time, microseconds since 1970 UTC.")]
 Wait = Annotated[
     codes.Wait | None,
     Query(description="How safe the command is before it is acknowledged; default: as the account was opened."),
@@ -67,10 +69,13 @@ class RefusedError(ApiError):
         order: order_wire.Order | None,
         lacks: order_wire.Shortfall | None = None,
         *,
+        bound: str | None = None,
         repeated: bool = False,
     ) -> None:
         status = _STATUS_OF_REASON.get(reason, 422)
         detail = f"refused by {by}: {reason} (command {sequence} of orders)"
+        if bound is not None:
+            detail += f": {bound}"
         if repeated:
             detail += (
                 ". That was an earlier request with this client_order_id, which it has used up; nothing was sent now: to try again "
@@ -162,6 +167,7 @@ class Answers:
             outcome.sequence,
             self._order(outcome.order),
             lacks,
+            bound=outcome.bound,
             repeated=outcome.repeated,
         )
 
@@ -232,6 +238,11 @@ def require_trader(scope: Any, origins: frozenset[str], *, allow_remote: bool) -
         )
 
 
+def _within(start: int, end: int | None) -> tuple[int, int]:
+    """Microseconds as the venue's time."""
+    return start * 1_000, EVER[1] if end is None else end * 1_000
+
+
 def _json(data: Any, status: int = 200) -> Response:
     return Response(wire.encode(data), status, media_type="application/json", headers={"cache-control": "no-store"})
 
@@ -295,13 +306,26 @@ def order_router(
                 description=f"How many, the newest ones; default: all open ones, {LISTED_MAX} ended.",
             ),
         ] = None,
+        before: Annotated[
+            int | None,
+            Query(ge=0, lt=1 << 63, description="Only those that ended before this order did, by its `order_id`."),
+        ] = None,
+        start: Begin = 0,
+        end: Until = None,
     ) -> Response:
-        """Open orders in the order of acceptance, or those that have ended, the newest first."""
+        """Open orders in the order of acceptance, or those that have ended, the newest first.
+
+        For older ones ask again with the last order's id as `before`. `start` and `end` are of when they ended.
+        """
         number, of = answers.account(account), answers.instrument(instrument)
         if state == "open":
+            if before is not None or start or end is not None:
+                raise ApiError(422, "invalid_request", "query: before, start and end are for state=ended")
             listed = lives.open_orders(number, of)[-(limit or 0) :]
         else:
-            listed = lives.ended_orders(number, limit or LISTED_MAX, of)
+            if before is not None and before not in lives.orders:
+                raise ApiError(404, "unknown_order", f"query/before: order {before} is not remembered here (any more)")
+            listed = lives.ended_orders(number, limit or LISTED_MAX, of, before, _within(start, end))
         return _json([said.order(order) for order in listed])
 
     @router.get("/accounts/{account}/orders/{order_id}", tags=["orders"], response_model=order_wire.Order, **reads)
@@ -354,9 +378,19 @@ def order_router(
         return await done(desk.cancel_all_after(account, switch.timeout_ms, wait))
 
     @router.get("/accounts/{account}/fills", tags=["orders"], response_model=list[order_wire.Fill], **reads)
-    async def fills(account: AccountName, instrument: OfInstrument = None, limit: Limit = 100) -> Response:
-        """The newest fills, oldest first."""
-        listed = lives.fills(answers.account(account), limit, answers.instrument(instrument))
+    async def fills(
+        account: AccountName,
+        instrument: OfInstrument = None,
+        limit: Limit = 100,
+        before: Annotated[
+            int | None, Query(ge=0, lt=1 << 63, description="Only those below this `sequence` of a fill.")
+        ] = None,
+        start: Begin = 0,
+        end: Until = None,
+    ) -> Response:
+        """The newest fills, oldest first. For older ones ask again with the first one's `sequence` as `before`."""
+        number, of = answers.account(account), answers.instrument(instrument)
+        listed = lives.fills(number, limit, of, before, _within(start, end))
         return _json([said.fill(fill) for fill in listed])
 
     @router.get("/accounts/{account}/positions", tags=["orders"], response_model=list[order_wire.Position], **reads)
@@ -369,7 +403,17 @@ def order_router(
         """What the account has of each asset, and what of that is reserved."""
         return _json(said.balances(answers.account(account)))
 
+    @router.get("/accounts/{account}/limits", tags=["orders"], response_model=list[order_wire.Limits], **reads)
+    async def limits_of(account: AccountName) -> Response:
+        """Limits of the account that are in force: as a whole, then by instrument."""
+        return _json(said.limits(answers.account(account)))
+
     # The venue.
+
+    @router.get("/venue/limits", tags=["venue"], response_model=list[order_wire.Limits])
+    async def limits() -> Response:
+        """Limits of all accounts that are in force."""
+        return _json(said.limits())
 
     @router.get("/venue", tags=["venue"], response_model=order_wire.VenueStatus)
     async def status() -> Response:

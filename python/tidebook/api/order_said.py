@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal, localcontext
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from tidebook._core import client_order_id_text, format_units
 from tidebook.api import order_wire as wire
 from tidebook.gateway import words
-from tidebook.gateway.layouts import NO_CLIENT_ID, Definition
+from tidebook.gateway.layouts import NO_CLIENT_ID, Definition, Limits
 from tidebook.gateway.names import VENUE
 from tidebook.venue import Balance
-from tidebook.venue.codes import ExecutionKind, OrderFlag
+from tidebook.venue.codes import AccountFlag, ExecutionKind, OrderFlag, OrderType
 
 if TYPE_CHECKING:
     from tidebook.gateway.desk import OrderDesk
@@ -82,6 +83,11 @@ class Said:
             return format_units(units, price_exp) if units else None
 
         notional_exp = price_exp + size_exp
+        trigger_price = order.trigger_price
+        if order.order_type == OrderType.TRAILING_STOP and order.state == "waiting":
+            # It moves with trades, which no execution tells.
+            now = self._venue.order(order.order_id)
+            trigger_price = trigger_price if now is None else int(now["trigger_price"])
         return wire.Order(
             order_id=order.order_id,
             client_order_id=client_id_said(order.client_order_id),
@@ -100,7 +106,7 @@ class Said:
             average_price=ratio(order.notional, notional_exp, order.filled, size_exp) if order.filled else None,
             filled_notional=scaled(order.notional, notional_exp),
             fee=format_units(order.fee, price_exp),
-            trigger_price=price(order.trigger_price),
+            trigger_price=price(trigger_price),
             display_size=format_units(order.display_size, size_exp) if order.display_size else None,
             offset=price(order.offset) if order.peg == 0 else format_units(order.offset, price_exp),
             peg=words.PEGS[order.peg] if order.peg else None,
@@ -142,6 +148,9 @@ class Said:
         session = words.SESSIONS[self._lives.sessions.get(number, 0)]
         if found is None:
             return wire.VenueInstrument(name, number, base, quote, listed=False, session=session)
+        # An uncross, and so on, move it: what the venue has is asked, not what the last definition said.
+        in_force = self._venue.definition(number)
+        reference = 0 if in_force is None else int(in_force["reference_price"])
         return wire.VenueInstrument(
             name,
             number,
@@ -156,6 +165,8 @@ class Said:
             band_ppm=found.band_ppm,
             maker_ppm=found.maker_ppm,
             taker_ppm=found.taker_ppm,
+            band_action=words.BAND_ACTIONS[found.band_action],
+            reference_price=None if not reference else format_units(reference, found.price_exp),
         )
 
     def instruments(self) -> list[wire.VenueInstrument]:
@@ -166,18 +177,54 @@ class Said:
     def account(self, number: int) -> wire.VenueAccount:
         """An account, open or only named."""
         found = self._lives.accounts.get(number)
+        own_fees = found is not None and bool(found.flags & AccountFlag.OWN_FEES)
+        switch = self._lives.switches.get(number, 0)
         return wire.VenueAccount(
             account=self._names.account(number),
             number=number,
             open=found is not None,
             wait=self._names.wait_of(number),
             group=0 if found is None else found.group,
-            margin=found is not None and bool(found.flags & 2),
+            margin=found is not None and bool(found.flags & AccountFlag.MARGIN),
             killed=bool({0, number} & self._lives.killed),
             open_orders=len(self._lives.open_orders(number)),
+            maker_ppm=found.maker_ppm if found is not None and own_fees else None,
+            taker_ppm=found.taker_ppm if found is not None and own_fees else None,
+            initial_margin_ppm=0 if found is None else found.initial_margin_ppm,
+            maintenance_margin_ppm=0 if found is None else found.maintenance_margin_ppm,
+            cancel_all_after_ts=switch // 1_000 if switch > self._venue.ts else None,
             margin_calls=[
                 self._names.asset(asset) for account, asset in self._venue.margin_calls() if account == number
             ],
+        )
+
+    def limits(self, account: int | None = None) -> list[wire.Limits]:
+        """Those in force of an account, or of all, by account: first as a whole, then by instrument."""
+        return [
+            self._limits(of, instrument_id, found)
+            for (of, instrument_id), found in sorted(self._lives.limits.items(), key=itemgetter(0))
+            if account in (None, of)
+        ]
+
+    def _limits(self, account: int, instrument_id: int, found: Limits) -> wire.Limits:
+        definition = self._lives.definitions.get(instrument_id)
+        price_exp = found.exposure_exp if definition is None else definition.price_exp
+
+        def said(units: int, exponent: int) -> str | None:
+            return format_units(units, exponent) if units else None
+
+        size_exp = 0 if definition is None else definition.size_exp
+        return wire.Limits(
+            account=self._names.account(account),
+            instrument=self._names.instrument(instrument_id) if instrument_id else None,
+            order_size_max=said(found.order_size_max, size_exp),
+            order_notional_max=said(found.order_notional_max, price_exp),
+            position_max=said(found.position_max, size_exp),
+            exposure_max=said(found.exposure_max, price_exp),
+            open_orders_max=found.open_orders_max or None,
+            collar_ppm=found.collar_ppm or None,
+            commands_per_s=found.commands_per_s or None,
+            burst=found.burst or None,
         )
 
     def accounts(self) -> list[wire.VenueAccount]:

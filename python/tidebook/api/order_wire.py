@@ -56,7 +56,7 @@ class Order:
     fee: str
     """What its fills cost, in quote currency; below 0 a rebate."""
     trigger_price: str | None
-    """Of a stop."""
+    """Of a stop; of a trailing stop where it is now, null until the first trade."""
     display_size: str | None
     """What an iceberg shows."""
     offset: str | None
@@ -248,6 +248,10 @@ class VenueInstrument:
     """Fee of who waited, in parts per million."""
     taker_ppm: int | None = None
     """Fee of who came."""
+    band_action: str | None = None
+    """What happens to an order that would leave the band: `reject`, `halt`."""
+    reference_price: str | None = None
+    """Middle of the band now, and the price before the first trade; null for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,8 +276,46 @@ class VenueAccount:
     """Its trading is off."""
     open_orders: int
     """How many it has."""
+    maker_ppm: int | None
+    """Its own fee as maker, in parts per million; null: that of the instrument."""
+    taker_ppm: int | None
+    """Its own fee as taker."""
+    initial_margin_ppm: int
+    """What of a position's worth it needs to open it, in parts per million; 0 without margin."""
+    maintenance_margin_ppm: int
+    """The same to keep it."""
+    cancel_all_after_ts: int | None
+    """When its dead man's switch cancels all its orders, microseconds; null while that is off."""
     margin_calls: list[str] = field(default_factory=list)
     """Assets in which a margin call of it stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of an account that are in force, for an instrument or as a whole; null is no limit."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _DESCRIBED
+
+    account: str
+    """Whose."""
+    instrument: str | None
+    """For which; null: the account as a whole."""
+    order_size_max: str | None
+    """Largest size of one order."""
+    order_notional_max: str | None
+    """Largest notional of one order, in the quote asset."""
+    position_max: str | None
+    """Largest position, long or short."""
+    exposure_max: str | None
+    """Largest worth of all open orders and positions, in each quote asset."""
+    open_orders_max: int | None
+    """Open orders."""
+    collar_ppm: int | None
+    """How far from the reference a limit price may be, in parts per million."""
+    commands_per_s: int | None
+    """Commands a second."""
+    burst: int | None
+    """How many at once."""
 
 
 @dataclass(frozen=True, slots=True)

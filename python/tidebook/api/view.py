@@ -83,6 +83,8 @@ class InstrumentView:
     top_version: int = 0
     trades: Tape = field(default_factory=lambda: Tape(TRADES_KEPT))
     trade_sequence: int = 0
+    # The newest that was known before the first was told: what is told up to it is no news to the tape.
+    past_trade_id: int = 0
     gaps: int = 0
     # Our clock at receipt of what told the newest of them.
     gap_ns: int = 0
@@ -404,6 +406,8 @@ class MarketView:
         """Rises with every change of any instrument."""
         self.windows: Windows | None = None
         """Those of analytics, where somebody makes them."""
+        self.past_trades: Callable[[str, int, int], Records] | None = None
+        """Gives the newest trades from before this server, of a name and a number, as many as are wanted, oldest first."""
         self.bars_missed = 0
         """Records of `md.bars` that were overwritten before they were read, of any instrument."""
         self._take: dict[str, Callable[[Records], None]] = {
@@ -590,6 +594,9 @@ class MarketView:
                     fed=venue in self._fed,
                 )
                 self._by_id[instrument_id] = self._by_name[name] = view
+                if self.past_trades is not None and len(rows := self.past_trades(name, instrument_id, TRADES_KEPT)):
+                    view.trade_sequence, view.past_trade_id = len(rows), int(rows[-1]["trade_id"])
+                    view.trades.extend(rows, len(rows))
                 if name == name.upper():
                     self._by_folded[name] = view
                 else:
@@ -615,8 +622,9 @@ class MarketView:
 
     def _take_trades(self, records: Records) -> None:
         for view, rows in self._by_instrument(records):
-            view.trade_sequence += len(rows)
-            view.trades.extend(rows, view.trade_sequence)
+            news = rows[rows["trade_id"] > view.past_trade_id] if view.past_trade_id else rows
+            view.trade_sequence += len(news)
+            view.trades.extend(news, view.trade_sequence)
             view.bars.take_trades(rows)
             self._changed(view)
 

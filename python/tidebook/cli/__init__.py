@@ -172,6 +172,10 @@ COMMANDS = {
         "tidebook.cli.venue.orders:kill",
         "Switch trading of an account, or of all, off: no order any more, all open ones cancelled; --revive switches it on.",
     ),
+    "venue limits": (
+        "tidebook.cli.venue.lists:limits",
+        "List limits in force at the running node's own venue, each the largest that is allowed.",
+    ),
     "venue list-instrument": (
         "tidebook.cli.venue.operators:list_instrument",
         "List an instrument, or change one; a new one is closed until `tidebook venue session` opens it.",

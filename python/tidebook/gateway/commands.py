@@ -25,6 +25,7 @@ from tidebook.gateway.layouts import (
     SESSION,
     TRANSFER,
     UNITS_MAX,
+    AccountDefinition,
     Definition,
 )
 from tidebook.venue.codes import AccountFlag, OrderFlag, OrderType
@@ -156,41 +157,76 @@ def cancel_all_after_body(timeout_ms: int) -> bytes:
     return CANCEL_ALL_AFTER.pack(timeout_ms * 1_000_000)
 
 
-def instrument_body(request: requests.ListInstrument, names: Names, base: str, quote: str) -> bytes:
-    """Raises: UsageError, DecimalError."""
-    price_exp = _decimals(request.tick) if request.price_exp is None else request.price_exp
-    size_exp = _decimals(request.lot) if request.size_exp is None else request.size_exp
-    lot = units(request.lot, size_exp, "lot")
+def instrument_body(
+    request: requests.ListInstrument, names: Names, base: str, quote: str, known: Definition | None
+) -> bytes:
+    """What is left out is as `known` has it, the definition in force; without one `tick` and `lot` are there.
+
+    Raises: UsageError, DecimalError.
+    """
+
+    def exponent(asked: int | None, step: str | None, now: int | None) -> int:
+        return asked if asked is not None else now if now is not None else _decimals(step or "")
+
+    price_exp = exponent(request.price_exp, request.tick, None if known is None else known.price_exp)
+    size_exp = exponent(request.size_exp, request.lot, None if known is None else known.size_exp)
+
+    def new(text: str | None, exponent: int, field: str, default: int) -> int:
+        return units(text, exponent, field) if text is not None else getattr(known, field, default)
+
+    def number(asked: int | None, field: str) -> int:
+        return asked if asked is not None else getattr(known, field, 0)
+
+    lot = new(request.lot, size_exp, "lot", 0)
     return INSTRUMENT.pack(
-        units(request.tick, price_exp, "tick"),
+        new(request.tick, price_exp, "tick", 0),
         lot,
-        lot if request.size_min is None else units(request.size_min, size_exp, "size_min"),
-        max(lot, _SIZE_MAX_UNITS) if request.size_max is None else units(request.size_max, size_exp, "size_max"),
-        units(request.reference_price, price_exp, "reference_price"),
-        request.band_ppm,
-        request.maker_ppm,
-        request.taker_ppm,
+        new(request.size_min, size_exp, "size_min", lot),
+        new(request.size_max, size_exp, "size_max", max(lot, _SIZE_MAX_UNITS)),
+        units(request.reference_price, price_exp, "reference_price"),  # 0 keeps it
+        number(request.band_ppm, "band_ppm"),
+        number(request.maker_ppm, "maker_ppm"),
+        number(request.taker_ppm, "taker_ppm"),
         names.asset_number(base),
         names.asset_number(quote),
         price_exp,
         size_exp,
-        _BAND_ACTIONS[request.band_action],
+        number(None if request.band_action is None else _BAND_ACTIONS[request.band_action], "band_action"),
     )
 
 
-def account_body(request: requests.OpenAccount) -> bytes:
-    """Raises: UsageError for half of its own fees."""
-    own = (request.maker_ppm is not None) + (request.taker_ppm is not None)
-    if own == 1:
+def account_body(request: requests.OpenAccount, known: AccountDefinition | None) -> bytes:
+    """What is left out is as `known` has it. Raises: UsageError for half of its own fees, for margin without rates."""
+    now = known or AccountDefinition(0, 0, 0, 0, 0, 0)
+    given = (request.maker_ppm is not None) + (request.taker_ppm is not None)
+    if request.own_fees is False and given:
+        raise UsageError("own_fees: it is false, and there are rates of its own", field="own_fees")
+    had = bool(now.flags & AccountFlag.OWN_FEES)
+    own = (had or bool(given)) if request.own_fees is None else request.own_fees
+    if own and not had and given != 2:
         raise UsageError("maker_ppm, taker_ppm: an account has both rates of its own or none", field="maker_ppm")
-    flags = (AccountFlag.OWN_FEES if own else 0) | (AccountFlag.MARGIN if request.margin else 0)
+    margin = bool(now.flags & AccountFlag.MARGIN) if request.margin is None else request.margin
+
+    def rate(asked: int | None, before: int, *, counts: bool) -> int:
+        return 0 if not counts else before if asked is None else asked
+
+    initial = rate(request.initial_margin_ppm, now.initial_margin_ppm, counts=margin)
+    maintenance = rate(request.maintenance_margin_ppm, now.maintenance_margin_ppm, counts=margin)
+    if margin and not (initial and maintenance):
+        raise UsageError(
+            "margin: it needs initial_margin_ppm and maintenance_margin_ppm above 0, such as 100000 and 50000 for 10 % and 5 %: "
+            "without them the account could owe without a bound",
+            field="margin",
+        )
+    if not margin and (request.initial_margin_ppm or request.maintenance_margin_ppm):
+        raise UsageError("initial_margin_ppm, maintenance_margin_ppm: only with margin", field="margin")
     return ACCOUNT.pack(
-        request.group,
-        request.maker_ppm or 0,
-        request.taker_ppm or 0,
-        request.initial_margin_ppm,
-        request.maintenance_margin_ppm,
-        flags,
+        now.group if request.group is None else request.group,
+        rate(request.maker_ppm, now.maker_ppm, counts=own),
+        rate(request.taker_ppm, now.taker_ppm, counts=own),
+        initial,
+        maintenance,
+        (AccountFlag.OWN_FEES if own else 0) | (AccountFlag.MARGIN if margin else 0),
     )
 
 

@@ -26,6 +26,7 @@ import numpy as np
 
 from tidebook.errors import OrderEntryError, UnconfirmedError, UnknownInstrumentError, UsageError
 from tidebook.gateway import commands, words
+from tidebook.gateway.bounds import crossed
 from tidebook.gateway.destination import destination_of
 from tidebook.gateway.layouts import CANCEL, EMPTY_BODY, NO_CLIENT_ID, PLACE
 from tidebook.gateway.lives import OPEN
@@ -92,6 +93,8 @@ class Refused:
     """The one that a place made and that ended with this."""
     lacks: Shortfall | None = None
     """Of a refusal for the balance: of what, as of now."""
+    bound: str | None = None
+    """What was crossed, in a sentence, as of now; None where this cannot be told."""
     repeated: bool = False
     """It was refused when an earlier request asked for it; nothing was sent now."""
 
@@ -280,13 +283,24 @@ class OrderDesk:
         """Lists or changes an instrument. Raises: as `place`; OperationError when its name cannot be kept."""
         destination_of(request.instrument, self._destinations)
         # All is looked at before a name is given for ever.
-        named = self.names.name_instrument(request.instrument, request.base, request.quote)
-        body = commands.instrument_body(request, self.names, named.base, named.quote)
+        before = self.names.instruments.get(request.instrument.upper())
+        base = request.base if before is None else request.base or before.base
+        quote = request.quote if before is None else request.quote or before.quote
+        known = None if before is None else self.follower.lives.definitions.get(before.number)
+        needed = {"base": base, "quote": quote} | ({} if known else {"tick": request.tick, "lot": request.lot})
+        if missing := [field for field, value in needed.items() if value is None]:
+            raise UsageError(f"{missing[0]}: a new instrument needs base, quote, tick and lot", field=missing[0])
+        assert base is not None
+        assert quote is not None
+        named = self.names.name_instrument(request.instrument, base, quote)
+        body = commands.instrument_body(request, self.names, named.base, named.quote, known)
         return await self._operated(CommandKind.INSTRUMENT, _OPERATOR, named.number, body)
 
     async def open_account(self, request: requests.OpenAccount) -> Outcome:
         """Opens or changes an account. Raises: as `list_instrument`."""
-        body = commands.account_body(request)
+        before = self.names.accounts.get(request.account)
+        known = None if before is None else self.follower.lives.accounts.get(before.number)
+        body = commands.account_body(request, known)
         named = self.names.name_account(request.account, request.wait)
         return await self._operated(CommandKind.ACCOUNT, named.number, 0, body)
 
@@ -306,7 +320,11 @@ class OrderDesk:
     async def set_session(self, instrument: str, session: str) -> Outcome:
         """Another session of an instrument. Raises: as `place`."""
         instrument_id, _ = self._listed(instrument)
-        return await self._operated(CommandKind.SESSION, _OPERATOR, instrument_id, commands.session_body(session))
+        done = await self._operated(CommandKind.SESSION, _OPERATOR, instrument_id, commands.session_body(session))
+        if isinstance(done, Refused) and words.SESSIONS[self.follower.lives.sessions.get(instrument_id, 0)] == session:
+            # It was there already, so an answer that was lost may be asked for again.
+            return Done(done.sequence, done.sequence <= self.follower.durable, repeated=True)
+        return done
 
     async def kill(self, request: requests.Kill) -> Outcome:
         """Trading of an account, or of all, off or on. Raises: as `place`."""
@@ -510,13 +528,15 @@ class OrderDesk:
         if judged.verdict == Verdict.REJECTED:
             self.counts["refused"] += 1
             lacks = self._lacks(judged) if judged.reason in (Reason.BALANCE, Reason.MARGIN) else None
-            return Refused(judged.sequence, words.REASONS.get(judged.reason, str(judged.reason)), "risk", lacks=lacks)
+            reason = words.REASONS.get(judged.reason, str(judged.reason))
+            return Refused(judged.sequence, reason, "risk", lacks=lacks, bound=crossed(judged, self.follower))
         for execution in judged.executions:
             if execution.kind == ExecutionKind.REJECTED and execution.command_kind == judged.kind:
                 self.counts["refused"] += 1
                 order = self.follower.lives.orders.get(2 * judged.sequence)
                 reason = words.REASONS.get(execution.reason, str(execution.reason))
-                return Refused(judged.sequence, reason, "matching", order)
+                bound = crossed(judged, self.follower, execution.reason)
+                return Refused(judged.sequence, reason, "matching", order, bound=bound)
         self.counts["done"] += 1
         return None
 

@@ -44,7 +44,17 @@ def _whole(taken: Batch | Gap) -> Batch:
 class Judged:
     """A command as it stands on `orders`, with what came of it."""
 
-    __slots__ = ("command", "executions", "kind", "last_sequence", "reason", "sequence", "verdict")
+    __slots__ = (
+        "account",
+        "command",
+        "executions",
+        "instrument_id",
+        "kind",
+        "last_sequence",
+        "reason",
+        "sequence",
+        "verdict",
+    )
 
     def __init__(self, sequence: int, command: bytes, executions: Sequence[Execution]) -> None:
         self.sequence = sequence
@@ -52,7 +62,7 @@ class Judged:
         """Of a kill switch that of the mass cancel behind it, whose executions are among its own; else the command's."""
         self.command = command
         self.executions = executions
-        _, _, _, _, _, self.kind, self.verdict, self.reason = HEAD.unpack_from(command)
+        _, _, _, self.account, self.instrument_id, self.kind, self.verdict, self.reason = HEAD.unpack_from(command)
 
     @property
     def body(self) -> bytes:

@@ -77,3 +77,18 @@ class AccountDefinition:
     initial_margin_ppm: int
     maintenance_margin_ppm: int
     flags: int
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of an account as risk has them; 0 is none."""
+
+    order_size_max: int = 0
+    order_notional_max: int = 0
+    position_max: int = 0
+    exposure_max: int = 0
+    open_orders_max: int = 0
+    collar_ppm: int = 0
+    commands_per_s: int = 0
+    burst: int = 0
+    exposure_exp: int = 0

@@ -18,16 +18,19 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from tidebook.gateway.layouts import (
     ACCOUNT,
+    CANCEL_ALL_AFTER,
     HEAD,
     HEAD_SIZE_BYTES,
     INSTRUMENT,
     KILL,
+    LIMITS,
     NO_CLIENT_ID,
     PAIR,
     PLACE,
     REPLACE,
     AccountDefinition,
     Definition,
+    Limits,
 )
 from tidebook.gateway.names import Numbers
 from tidebook.venue.codes import CommandKind, ExecutionKind, OrderFlag, OrderType, Reason, Verdict
@@ -39,6 +42,9 @@ if TYPE_CHECKING:
 
 OPEN: Final = ("waiting", "open")
 """States of an order that has not ended."""
+
+EVER: Final = (0, 1 << 63)
+"""All of the venue's time."""
 
 _STOPS: Final = (OrderType.STOP, OrderType.STOP_LIMIT, OrderType.TRAILING_STOP)
 
@@ -165,6 +171,8 @@ class Everything:
     accounts: dict[int, AccountDefinition]
     sessions: dict[int, int]
     killed: list[int]
+    limits: dict[tuple[int, int], Limits]
+    switches: dict[int, int]
 
 
 class Past:
@@ -194,6 +202,8 @@ class Past:
         self.accounts = dict(lives.accounts)
         self.sessions = dict(lives.sessions)
         self.killed = list(lives.killed)
+        self.limits = dict(lives.limits)
+        self.switches = dict(lives.switches)
 
     def keep_order(self, order: Order) -> None:
         """It is about to change."""
@@ -249,6 +259,10 @@ class Lives:
         """Of instruments; one that is missing is closed."""
         self.killed: set[int] = set()
         """Accounts whose trading is off; 0: of all."""
+        self.limits: dict[tuple[int, int], Limits] = {}
+        """In force, by account and instrument, 0 for the account as a whole; one that is missing has none."""
+        self.switches: dict[int, int] = {}
+        """When the dead man's switch of an account goes off, in the venue's time; one that lies behind it has gone off."""
         self._pasts: list[weakref.ref[Past]] = []
 
     def order_of(self, account: int, client_order_id: bytes) -> Order | None:
@@ -278,20 +292,48 @@ class Lives:
             if any(order.flags & OrderFlag.CANCEL_ON_DISCONNECT for order in orders.values())
         ]
 
-    def ended_orders(self, account: int, limit: int, instrument_id: int = 0) -> list[Order]:
-        """The newest of an account that have ended, newest first."""
-        found = []
+    def ended_orders(
+        self, account: int, limit: int, instrument_id: int = 0, before: int | None = None, ts: tuple[int, int] = EVER
+    ) -> list[Order]:
+        """The newest of an account that have ended, newest first: those that ended before the order `before` did, and within [begin, end)
+        of the venue's time. None of them where `before` is not remembered.
+        """
+        found: list[Order] = []
+        waits = before is not None
         for order in reversed(self._ended):
-            if order.account == account and instrument_id in (0, order.instrument_id):
+            if waits:
+                waits = order.order_id != before
+            elif (
+                order.account == account
+                and instrument_id in (0, order.instrument_id)
+                and ts[0] <= order.changed_ts < ts[1]
+            ):
                 found.append(order)
                 if len(found) == limit:
                     break
         return found
 
-    def fills(self, account: int, limit: int, instrument_id: int = 0) -> list[Fill]:
-        """The newest of an account, oldest first."""
-        found = [fill for fill in self._fills.get(account, ()) if instrument_id in (0, fill.instrument_id)]
+    def fills(
+        self, account: int, limit: int, instrument_id: int = 0, before: int | None = None, ts: tuple[int, int] = EVER
+    ) -> list[Fill]:
+        """The newest of an account, oldest first: of executions below `before`, and within [begin, end) of the venue's time."""
+        found = [
+            fill
+            for fill in self._fills.get(account, ())
+            if instrument_id in (0, fill.instrument_id)
+            and (before is None or fill.sequence < before)
+            and ts[0] <= fill.ts < ts[1]
+        ]
         return found[-limit:]
+
+    def trades(self, instrument_id: int) -> Iterator[Fill]:
+        """Remembered ones of an instrument, in no order: of each the side that came, of an auction the buyer's."""
+        return (
+            fill
+            for fill in chain.from_iterable(self._fills.values())
+            if fill.instrument_id == instrument_id
+            and (fill.liquidity == "taker" or (fill.liquidity == "auction" and fill.side > 0))
+        )
 
     def apply(self, sequence: int, command: bytes, executions: Sequence[Execution]) -> None:
         """Takes in a command of `orders` and what it led to."""
@@ -304,6 +346,16 @@ class Lives:
                 self._place_pair(sequence, ts, account, instrument_id, body)
             elif kind == CommandKind.KILL:
                 (self.killed.add if KILL.unpack(body)[0] else self.killed.discard)(account)
+            elif kind == CommandKind.LIMITS:
+                limits = Limits(*LIMITS.unpack(body))
+                self.limits[account, instrument_id] = limits
+                if replace(limits, exposure_exp=0) == Limits():
+                    del self.limits[account, instrument_id]
+            elif kind == CommandKind.CANCEL_ALL_AFTER:
+                (timeout_ns,) = CANCEL_ALL_AFTER.unpack(body)
+                self.switches[account] = ts + timeout_ns
+                if not timeout_ns:
+                    del self.switches[account]
         for execution in executions:
             self._take(execution, body)
             if execution.kind == ExecutionKind.DONE and execution.command_kind == CommandKind.INSTRUMENT:
@@ -337,6 +389,8 @@ class Lives:
             accounts=past.accounts,
             sessions=past.sessions,
             killed=past.killed,
+            limits=past.limits,
+            switches=past.switches,
         )
 
     @classmethod
@@ -345,6 +399,7 @@ class Lives:
         lives = cls(remembered)
         lives.definitions, lives.accounts = dict(known.definitions), dict(known.accounts)
         lives.sessions, lives.killed = dict(known.sessions), set(known.killed)
+        lives.limits, lives.switches = dict(known.limits), dict(known.switches)
         lives._ids = {(account, client_id): order_id for account, client_id, order_id in known.ids}
         for order in known.open:
             lives.orders[order.order_id] = order

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from tidebook.errors import TidebookError
-from tidebook.gateway.layouts import AccountDefinition, Definition
+from tidebook.gateway.layouts import AccountDefinition, Definition, Limits
 from tidebook.gateway.lives import Everything, Fill, Lives, Order
 from tidebook.persistence.data_directory import make_directories
 from tidebook.persistence.files import replacing
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tidebook.venue import Venue
 
 FORMAT: Final = "tidebook-lives"
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 _PART_ROWS: Final = 500
 
 _ORDER: Final = attrgetter(*Order.__slots__)
@@ -36,6 +36,7 @@ _SUMS: Final = tuple(Order.__slots__.index(name) for name in ("notional", "fee")
 _FILL: Final = attrgetter(*Fill.__slots__)
 _DEFINITION: Final = attrgetter(*Definition.__slots__)
 _ACCOUNT: Final = attrgetter(*AccountDefinition.__slots__)
+_LIMITS: Final = attrgetter(*Limits.__slots__)
 
 
 class LivesFileError(TidebookError):
@@ -96,6 +97,8 @@ class Picture:
         yield from _in_parts("accounts", ((number, *_ACCOUNT(it)) for number, it in known.accounts.items()))
         yield from _in_parts("sessions", known.sessions.items())
         yield from _in_parts("killed", known.killed)
+        yield from _in_parts("limits", ((*key, *_LIMITS(it)) for key, it in known.limits.items()))
+        yield from _in_parts("switches", known.switches.items())
 
 
 class Saved:
@@ -128,7 +131,7 @@ class Saved:
         """
         if not self.is_behind(command):
             raise LivesFileError(f"{self.path}: command {self.sequence} of orders is another one")
-        known = Everything([], [], [], [], {}, {}, {}, [])
+        known = Everything([], [], [], [], {}, {}, {}, [], {}, {})
         try:
             for kind, rows in self._parts():
                 _take(known, kind, rows)
@@ -183,6 +186,10 @@ def _take(known: Everything, kind: str, rows: list[Any]) -> None:
             known.sessions.update(rows)
         case "killed":
             known.killed.extend(rows)
+        case "limits":
+            known.limits.update({(account, instrument): Limits(*row) for account, instrument, *row in rows})
+        case "switches":
+            known.switches.update(rows)
 
 
 def _row(order: Order) -> list[Any]:

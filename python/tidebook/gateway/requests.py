@@ -60,6 +60,29 @@ class Request(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 
 
+_OF_TYPES: Final = (
+    ("price", ("limit", "stop_limit"), ("market", "stop", "trailing_stop", "pegged")),
+    ("amount", (), ("market",)),
+    ("trigger_price", ("stop", "stop_limit"), ("trailing_stop",)),
+    ("offset", ("trailing_stop",), ("pegged",)),
+    ("peg", ("pegged",), ()),
+    ("display_size", (), ("limit",)),
+)
+"""Which types of order need a field, and which others may have it."""
+_MICROS_MIN: Final = 10**14
+"""1973: a time below that was meant in milliseconds or seconds."""
+
+
+def _require_expiry(time_in_force: str | None, expire_ts: int) -> None:
+    """Raises: ValueError."""
+    if time_in_force == "gtd" and not expire_ts:
+        raise ValueError("expire_ts: gtd needs it, in microseconds since 1970 UTC")
+    if time_in_force != "gtd" and expire_ts:
+        raise ValueError('expire_ts: only with "time_in_force": "gtd"')
+    if 0 < expire_ts < _MICROS_MIN:
+        raise ValueError(f"expire_ts: {expire_ts} is in 1970 to 1973: it is in microseconds, as all times here")
+
+
 class Place(Request):
     """A new order. Which fields a type needs: `docs/matching.md`."""
 
@@ -94,6 +117,23 @@ class Place(Request):
     client_order_id: ClientOrderId | None = None
     """The client's own id: a UUID, or up to 20 of A-Z a-z 0-9 _ -. The same request with the same id makes no second order."""
 
+    @model_validator(mode="after")
+    def goes_together(self) -> Self:
+        """The venue refuses what does not, with one word for all of it; here the field is named."""
+        kind = self.type
+        if self.size is not None and self.amount is not None:
+            raise ValueError("size, amount: give one of them")
+        if self.size is None and self.amount is None:
+            raise ValueError("size: it is missing" + (", or amount" if kind == "market" else ""))
+        for field, need, may in _OF_TYPES:
+            given = getattr(self, field) is not None
+            if given and kind not in (*need, *may):
+                raise ValueError(f"{field}: only of {' or '.join((*need, *may))}, and this is {kind}")
+            if not given and kind in need:
+                raise ValueError(f"{field}: {kind} needs it")
+        _require_expiry(self.time_in_force, self.expire_ts)
+        return self
+
 
 class PlacePair(Request):
     """A limit order and a stop of the same side and size, of which one cancels the other."""
@@ -123,13 +163,19 @@ class PlacePair(Request):
     stop_client_order_id: ClientOrderId | None = None
     """Of the stop."""
 
+    @model_validator(mode="after")
+    def goes_together(self) -> Self:
+        """As of one order."""
+        _require_expiry(self.time_in_force, self.expire_ts)
+        return self
+
 
 class Replace(Request):
     """Another price, size or condition of an order. What is left out stays as it is."""
 
     price: NotBelow0 | None = None
     """Limit, or the worst price it may take."""
-    size: NotBelow0 | None = None
+    size: Decimal | None = None
     """The whole size, what is filled included; not 0."""
     trigger_price: NotBelow0 | None = None
     """Of a stop."""
@@ -146,7 +192,7 @@ class Replace(Request):
     @classmethod
     def is_a_size(cls, size: str | None) -> str | None:
         """0 is how a command keeps the size: who writes it out most likely wants the order away."""
-        if size is not None and not size.strip("-0."):
+        if size is not None and (size.startswith("-") or not size.strip("0.")):
             raise ValueError(
                 f"{size!r} is no size: leave it out to keep the one that the order has, or cancel the order"
             )
@@ -168,56 +214,58 @@ class CancelAllAfter(Request):
 
 
 class ListInstrument(Request):
-    """An instrument, listed or changed."""
+    """An instrument, listed or changed. What is left out of one that is listed stays as it is."""
 
     instrument: str
     """Such as `BTC-USD.LOCAL`."""
-    base: str
-    """What is bought and sold, such as `BTC`."""
-    quote: str
+    base: str | None = None
+    """What is bought and sold, such as `BTC`; needed by a new one, as `quote`, `tick` and `lot`."""
+    quote: str | None = None
     """What it is paid in, such as `USD`."""
-    tick: Above0
-    """Price step; its decimals are those of prices, unless `price_exp` says more."""
-    lot: Above0
-    """Size step; its decimals are those of sizes, unless `size_exp` says more."""
+    tick: Above0 | None = None
+    """Price step; its decimals are those of prices of a new one, unless `price_exp` says more."""
+    lot: Above0 | None = None
+    """Size step; its decimals are those of sizes of a new one, unless `size_exp` says more."""
     price_exp: Annotated[int, Field(ge=0, le=18)] | None = None
     """Decimals of prices."""
     size_exp: Annotated[int, Field(ge=0, le=18)] | None = None
     """Decimals of sizes."""
     size_min: NotBelow0 | None = None
-    """Smallest size of an order; default: one lot."""
+    """Smallest size of an order; of a new one by default one lot."""
     size_max: Above0 | None = None
-    """Largest size of an order; default: 10^12 units. A larger one leaves room for fewer open orders (2^62 units of them)."""
+    """Largest size of an order; of a new one by default 10^12 units. A larger one leaves room for fewer open orders (2^62 units of them)."""
     reference_price: NotBelow0 | None = None
-    """Middle of the price band, and the price before the first trade."""
-    band_ppm: Share = 0
+    """Middle of the price band, and the price before the first trade; the one there is stays also where this is 0."""
+    band_ppm: Share | None = None
     """Half width of the band in parts per million; 0 for none."""
-    band_action: Literal["reject", "halt"] = "reject"
-    """What happens to an order that would leave the band."""
-    maker_ppm: Ppm = 0
+    band_action: Literal["reject", "halt"] | None = None
+    """What happens to an order that would leave the band; of a new one by default `reject`."""
+    maker_ppm: Ppm | None = None
     """Fee of who waited, in parts per million; below 0 a rebate."""
-    taker_ppm: Ppm = 0
+    taker_ppm: Ppm | None = None
     """Fee of who came."""
 
 
 class OpenAccount(Request):
-    """An account, opened or changed."""
+    """An account, opened or changed. What is left out of one that is open stays as it is."""
 
     account: str
     """1 to 32 of A-Z a-z 0-9 _ -, not digits alone."""
     wait: Wait | None = None
-    """How safe a command is before it is acknowledged; default: what it has, at first `durable`."""
-    group: Count = 0
+    """How safe a command is before it is acknowledged; at first `durable`."""
+    group: Count | None = None
     """Accounts of one group do not trade with each other; 0 for none."""
+    own_fees: bool | None = None
+    """False: the instruments' fees again."""
     maker_ppm: Ppm | None = None
-    """Its own fee as maker, in parts per million; both or none."""
+    """Its own fee as maker, in parts per million; it has both or none."""
     taker_ppm: Ppm | None = None
     """Its own fee as taker."""
-    margin: bool = False
-    """It may owe, within its margin."""
-    initial_margin_ppm: Share = 0
+    margin: bool | None = None
+    """It may owe, within its margin; needs both rates of it."""
+    initial_margin_ppm: Share | None = None
     """What of a position's worth it needs to open it, in parts per million."""
-    maintenance_margin_ppm: Share = 0
+    maintenance_margin_ppm: Share | None = None
     """The same to keep it."""
 
 

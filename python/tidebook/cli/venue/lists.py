@@ -1,4 +1,4 @@
-"""`tidebook venue instruments`, `accounts`, `account`, `orders`, `fills`, `positions`: what is at the node's own venue."""
+"""`tidebook venue instruments`, `accounts`, `account`, `limits`, `orders`, `fills`, `positions`: what is at the node's own venue."""
 
 from __future__ import annotations
 
@@ -42,6 +42,28 @@ _MARGINS = (
     Column("maintenance", give_up=2),
     Column("free"),
     Column("state", right=False, if_used=True),
+)
+_LIMITS = (
+    Column("account", right=False),
+    Column("instrument", right=False),
+    Column("size", if_used=True),
+    Column("notional", if_used=True),
+    Column("position", if_used=True),
+    Column("exposure", if_used=True),
+    Column("open orders", if_used=True),
+    Column("collar ppm", if_used=True),
+    Column("commands/s", if_used=True),
+    Column("burst", if_used=True),
+)
+_LIMIT_NAMES = (
+    "order_size_max",
+    "order_notional_max",
+    "position_max",
+    "exposure_max",
+    "open_orders_max",
+    "collar_ppm",
+    "commands_per_s",
+    "burst",
 )
 _ORDERS = (
     Column("order"),
@@ -156,6 +178,34 @@ def account(account: str, *, data: Path | None = None, json: Json = False) -> No
     _print(_MARGINS if found["margin"] else _BALANCES, rows, "no balances")
     if holds:
         _print(_POSITIONS, _position_rows(holds), "")
+
+
+def limits(account: str | None = None, *, data: Path | None = None, json: Json = False) -> None:
+    """List limits in force at the running node's own venue, each the largest that is allowed.
+
+    Parameters
+    ----------
+    account
+        Of this one alone.
+    data
+        Data directory of the node; default: the setting `data_directory`.
+    """
+    path = ("venue", "limits") if account is None else ("accounts", account, "limits")
+    found = node_api(data).get(*path)
+    if json:
+        print_json({"limits": found})
+        return
+    rows = [
+        [
+            plain(one["account"]),
+            "all of it" if one["instrument"] is None else plain(one["instrument"]),
+            *(_text(one[name]) for name in _LIMIT_NAMES),
+        ]
+        for one in found
+    ]
+    _print(
+        _LIMITS, rows, f"{'no account' if account is None else account} has {'' if account is None else 'no '}limits"
+    )
 
 
 def orders(
