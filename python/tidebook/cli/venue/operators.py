@@ -13,11 +13,11 @@ from tidebook.cli.venue.node_api import node_api
 
 def list_instrument(
     instrument: str,
-    base: str,
-    quote: str,
+    base: str | None = None,
+    quote: str | None = None,
     *,
-    tick: str,
-    lot: str,
+    tick: str | None = None,
+    lot: str | None = None,
     size_min: str | None = None,
     size_max: str | None = None,
     reference_price: str | None = None,
@@ -30,12 +30,14 @@ def list_instrument(
 ) -> None:
     """List an instrument, or change one; a new one is closed until `tidebook venue session` opens it.
 
+    What is left out of one that is listed stays as it is.
+
     Parameters
     ----------
     instrument
         Such as BTC-USD.LOCAL.
     base
-        What is bought and sold, such as BTC.
+        What is bought and sold, such as BTC; a new one needs it, as a quote, a tick and a lot.
     quote
         What it is paid in, such as USD.
     tick
@@ -61,6 +63,10 @@ def list_instrument(
         Data directory of the node; default: the setting `data_directory`.
     """
     terms = {
+        "base": base,
+        "quote": quote,
+        "tick": tick,
+        "lot": lot,
         "size_min": size_min,
         "size_max": size_max,
         "reference_price": reference_price,
@@ -69,7 +75,7 @@ def list_instrument(
         "maker_ppm": maker_ppm,
         "taker_ppm": taker_ppm,
     }
-    asked = {"instrument": instrument, "base": base, "quote": quote, "tick": tick, "lot": lot} | _given(terms)
+    asked = {"instrument": instrument} | _given(terms)
     _told(node_api(data).post("operator", "instruments", body=asked), json, f"{instrument} is listed")
 
 
@@ -94,6 +100,7 @@ def open_account(
     *,
     wait: str | None = None,
     group: int | None = None,
+    own_fees: bool | None = None,
     maker_ppm: int | None = None,
     taker_ppm: int | None = None,
     margin: bool | None = None,
@@ -112,6 +119,8 @@ def open_account(
         memory or durable: how safe a command of it is before it is acknowledged.
     group
         Accounts of one group do not trade with each other; 0 for none.
+    own_fees
+        --no-own-fees: the instruments' fees again.
     maker_ppm
         Its own fee as maker, in parts per million; both or none.
     taker_ppm
@@ -128,6 +137,7 @@ def open_account(
     terms = {
         "wait": wait,
         "group": group,
+        "own_fees": own_fees,
         "maker_ppm": maker_ppm,
         "taker_ppm": taker_ppm,
         "margin": margin,
