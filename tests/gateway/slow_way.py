@@ -25,6 +25,10 @@ class SlowWay:
         self.venue.listen(listener)
 
     @property
+    def still(self) -> str | None:
+        return None
+
+    @property
     def waiting(self) -> int:
         return len(self.kept) + self.venue.waiting
 

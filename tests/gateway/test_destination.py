@@ -29,6 +29,7 @@ class Watched:
         self.venue = venue
         self.kinds: list[int] = []
         self.failure: str | None = None
+        self.still: str | None = None
 
     @property
     def waiting(self) -> int:

@@ -143,7 +143,7 @@ class FullAtFirst:
 
     def __init__(self, venue: LocalDestination, refused: int) -> None:
         self.venue, self.refused, self.waiting = venue, refused, 0
-        self.failure, self.listen = None, venue.listen
+        self.failure, self.still, self.listen = None, None, venue.listen
 
     def send(self, command: bytes) -> asyncio.Future[Judged]:
         if self.refused:

@@ -269,7 +269,7 @@ class EngineState:
     process: int | None
     """Number of the process that it runs in; null while there is none."""
     away: str | None
-    """Why there is none: its own process has ended and is started again; null while it runs."""
+    """Why it does not work now: its own process has ended and is started again, or says nothing, or the venue takes no commands; null while it works."""
 
 
 @dataclass(frozen=True, slots=True)

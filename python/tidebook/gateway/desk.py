@@ -471,6 +471,9 @@ class OrderDesk:
 
     def _require_room(self, account: int, destination: Destination) -> None:
         options = self.options
+        if (still := destination.still) is not None:
+            self.counts["overload"] += 1
+            raise OrderEntryError(f"{still}; nothing was sent, try again")
         # Those that were given up on are in the second alone, those that wait for the disk in the first.
         waiting = max(self._waiting_count, destination.waiting)
         if waiting >= options.waiting_max:
@@ -510,9 +513,10 @@ class OrderDesk:
                     await self.follower.wait_durable(judged.last_sequence)
         except TimeoutError:
             self.counts["unconfirmed"] += 1
+            still = "".join(f"; {found.still}" for found in self._destinations.values() if found.still is not None)
             raise UnconfirmedError(
                 f"not confirmed within {options.answer_timeout_s:g} s: the command was handed over and may still be carried "
-                "out; send the same request with the same client_order_id, or look at the order"
+                f"out; send the same request with the same client_order_id, or look at the order{still}"
             ) from None
         finally:
             self._waiting_count -= 1

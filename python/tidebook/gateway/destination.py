@@ -33,6 +33,10 @@ class Destination(Protocol):
         """Why it takes no commands any more; None while it is connected."""
 
     @property
+    def still(self) -> str | None:
+        """Why it judges nothing now of what it is given, if it does not; that is carried out when it goes on."""
+
+    @property
     def waiting(self) -> int:
         """Commands that it was given and has not answered."""
 
@@ -55,8 +59,10 @@ class LocalDestination:
         follower: OrdersFollower,
         failure: Callable[[], str | None] = lambda: None,
         away: Callable[[], str | None] = lambda: None,
+        still: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """`failure`: why the engine takes no commands any more, if it does not; `away`: why it takes none for a moment.
+        """`failure`: why the engine takes no commands any more, if it does not; `away`: why there is none for a moment; `still`: why the
+        one that is there takes none.
 
         Raises: ChannelError when the engine has made no such channel, or too many write to it.
         """
@@ -64,6 +70,7 @@ class LocalDestination:
         self._follower = follower
         self._failure = failure
         self._away = away
+        self._still = still
 
     @property
     def failure(self) -> str | None:
@@ -73,6 +80,11 @@ class LocalDestination:
         if self._follower.failure is not None:
             return f"the venue is not followed any more ({self._follower.failure})"
         return None
+
+    @property
+    def still(self) -> str | None:
+        """Why what is written is not judged now."""
+        return None if (still := self._still()) is None else f"the venue's engine {still}"
 
     @property
     def waiting(self) -> int:

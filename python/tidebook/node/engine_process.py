@@ -1,7 +1,7 @@
 """An engine of the core as a process of its own, which the node starts, watches and starts again, and waits for until it is open.
 
-The process says that it is open, with what its start found, and then how it stands, when that has changed; what its node reads of it is up to
-a quarter of a second old, but for what it asks: a line of standard input, answered by one of standard output. One that cannot begin says why, and then there is none: its node ends with that, as it does where the engine is
+The process says that it is open, with what its start found, and then how it stands, when that has changed and each second: one that
+says nothing for some is stopped, and away. What its node reads of it is up to a quarter of a second old, but for what it asks: a line of standard input, answered by one of standard output. One that cannot begin says why, and then there is none: its node ends with that, as it does where the engine is
 threads of it. One that ends by itself, or is killed, is started again.
 """
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 log = logger("node.engine_process")
 
 _TELL_S: Final = 0.25
+_TELL_AGAIN_S: Final = 1.0
+_SILENT_S: Final = 5.0
 _BEFORE_S: Final = 10.0
 """How long one waits for the process of a node that was killed, which ends when its engine has stopped."""
 _BEFORE_LOOK_S: Final = 0.05
@@ -89,6 +91,7 @@ class EngineProcess(KeptProcess):
         self._stands: _Stands | None = None
         self._found: dict[str, Any] = {}
         self._away: str | None = "is being started"
+        self._heard = time.monotonic()
         self._error: TidebookError | None = None
         self._stopped: dict[str, int] | None = None
         self._settled = threading.Event()
@@ -119,8 +122,10 @@ class EngineProcess(KeptProcess):
 
     @property
     def away(self) -> str | None:
-        """What keeps it from working for a moment: its process has ended and is started again."""
-        return self._away
+        """What keeps it from working for a moment: its process has ended and is started again, or is there and says nothing."""
+        if self._away is not None or self._ends.is_set() or time.monotonic() - self._heard < _SILENT_S:
+            return self._away
+        return f"says nothing: its process {self.process} is stopped, or has no processor"
 
     @property
     def process(self) -> int | None:
@@ -161,12 +166,16 @@ class EngineProcess(KeptProcess):
         return stopped
 
     def _hear(self, said: Any, process: int, age_s: float) -> bool:
+        self._heard = time.monotonic()
         match said:
             case _Stands():
                 self._stands = said
             case _Opened(found):
                 self._found, self._away = found, None
-                if self._settled.is_set():
+                if (lost := self._lost()) is not None:
+                    self._error = ChannelError(lost)
+                    self._let_end()
+                elif self._settled.is_set():
                     log.info(f"the {self._name} is open again", process=process, took_s=round(age_s, 3))
                 self._settled.set()
                 return True
@@ -186,6 +195,9 @@ class EngineProcess(KeptProcess):
         if not self._settled.is_set():
             self._error = ChannelError(f"the {self._name} cannot be started: its process {how}")
             return False
+        if (lost := self._lost()) is not None:
+            self._error = ChannelError(f"{lost}; the process of the {self._name} {how}, and is not started again")
+            return False
         with self._answering:
             self._away = f"{how} and is started again"
             self._answered, self._answer = self._questions, None
@@ -194,6 +206,10 @@ class EngineProcess(KeptProcess):
 
     def _is_over(self) -> None:
         self._settled.set()
+
+    def _lost(self) -> str | None:
+        """Why another process of it would not be the same engine to those who had the last one, if that is so."""
+        return None
 
 
 def _error_of(said: _Raised) -> TidebookError:
@@ -250,9 +266,11 @@ def serve_engine(
         stands = _Stands(engine.status(), engine.latency())
         tell(stands)
         tell(_Opened(found_by(engine)))
+        told = time.monotonic()
         while not closed.wait(_TELL_S):
-            if (now := _Stands(engine.status(), engine.latency())) != stands:
-                stands = now
+            now = _Stands(engine.status(), engine.latency())
+            if now != stands or time.monotonic() - told >= _TELL_AGAIN_S:
+                stands, told = now, time.monotonic()
                 tell(stands)
         tell(_Stopped(engine.stop()))
     except TidebookError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tidebook.api import EngineState
@@ -27,7 +28,8 @@ def engine_states(
             found.append(("audit", venue.audit))
     if analytics is not None:
         found.append(("analytics", analytics))
-    return [_state(name, engine) for name, engine in found]
+    states = [_state(name, engine) for name, engine in found]
+    return [state if venue is None or state.engine != "venue" else replace(state, away=venue.away) for state in states]
 
 
 def _state(name: str, engine: object) -> EngineState:

@@ -36,6 +36,7 @@ from tidebook.node.directory import (
     venue_names_file,
 )
 from tidebook.node.feed_snapshots import SnapshotOptions
+from tidebook.node.standstill import Standstill
 from tidebook.node.venue_keeping import OrdersKeeping, OrdersPlan
 from tidebook.node.venue_process import VenueEnginePlan, VenueEngineProcess
 from tidebook.observe.logs import logger
@@ -87,6 +88,7 @@ class HostedVenue:
         self.names = Names(self._names_file, lambda: self.follower.lives.numbers())
         self.engine = _engine(plan, data, self.journal, rings)
         self.allow_remote = settings.allow_remote
+        self._standstill: Standstill | None = None
         self._local: LocalDestination | None = None
         self._followed: OrdersFollower | None = None
         self._lives = venue_lives_file(data)
@@ -118,7 +120,8 @@ class HostedVenue:
             read = self.read_count = self.follower.catch_up(progress)
             """Commands that the gateway read at the start."""
             self.names.require(self.follower.lives.numbers())
-            self._local = LocalDestination(rings, self.follower, lambda: self.engine.failure, lambda: self.away)
+            self._standstill = Standstill(rings)
+            self._local = LocalDestination(rings, self.follower, lambda: self.engine.failure, self._gone, self._still)
             self._begin_snapshots(plan.snapshots)
             if plan.audit_url is not None:
                 self.audit = _audit(plan, data, self.journal, rings)
@@ -252,8 +255,29 @@ class HostedVenue:
 
     @property
     def away(self) -> str | None:
-        """What keeps the engine from taking commands for a moment, if anything does: its process is started again."""
-        return self.engine.away if isinstance(self.engine, VenueEngineProcess) else None
+        """What keeps the engine from taking commands for a moment, if anything does: its process is started again, or it stands still."""
+        away = self.engine.away if isinstance(self.engine, VenueEngineProcess) else None
+        return away if away is not None or self._standstill is None else self._standstill.now
+
+    @property
+    def stands_still(self) -> bool:
+        """Whether the engine is there and takes no commands."""
+        return self._still() is not None
+
+    def look(self) -> None:
+        """Sees whether commands wait and none is taken; to be called some times a second, by one thread."""
+        if self._standstill is not None:
+            self._standstill.look(is_running=self.failure is None and self._is_there)
+
+    @property
+    def _is_there(self) -> bool:
+        return not isinstance(self.engine, VenueEngineProcess) or self.engine.process is not None
+
+    def _gone(self) -> str | None:
+        return None if self._is_there else self.away
+
+    def _still(self) -> str | None:
+        return self.away if self._is_there else None
 
     def market_data(self) -> tuple[Path, Path]:
         """What a market data engine makes `md.*` of its instruments of: the journal of `orders`, and the file of their names."""

@@ -496,7 +496,7 @@ def _guarantee(feed: VenueFeed) -> ChannelGuarantee:
 async def _watch(feeds: Sequence[VenueFeed], engine: MarketData, venue: HostedVenue | None) -> None:
     """Ends with the failure of a thread: a node without capture or an engine is none. Storing may fail alone, and the audit trail.
 
-    What has no other voice is told here: a venue whose time does not go by the machine's clock.
+    What has no other voice is told here: a venue that stands still, and one whose time does not go by the machine's clock.
     """
     told: set[str] = set()
     while True:
@@ -515,6 +515,13 @@ async def _watch(feeds: Sequence[VenueFeed], engine: MarketData, venue: HostedVe
                     venue=feed.venue,
                 )
         if venue is not None:
+            venue.look()
+            if venue.stands_still != ("still" in told):
+                told ^= {"still"}
+                if "still" in told:
+                    log.warning("the venue takes no orders", reason=f"its engine {venue.away}")
+                else:
+                    log.warning("the venue stands still no more", away=venue.away)
             ahead_s = venue.status()["ahead_ns"] / 1e9
             if (ahead_s > _AHEAD_S) != ("clock" in told):
                 told ^= {"clock"}

@@ -54,7 +54,7 @@ def node_metrics(feeds: Sequence[VenueFeed], engine: MarketData) -> Iterator[Met
     if isinstance(engine, EngineProcess):
         yield GaugeMetricFamily(
             "tidebook_engine_away",
-            "1 while the process of the market data engine is started again.",
+            "1 while the process of the market data engine is started again, or says nothing.",
             int(engine.away is not None),
         )
         yield CounterMetricFamily("tidebook_engine_starts", "Times that process was started again.", engine.starts)
@@ -117,12 +117,12 @@ def venue_metrics(venue: HostedVenue) -> Iterator[Metric]:
         "How far the venue's time is ahead of the machine's clock, which was set back.",
         venue.status()["ahead_ns"] / 1e9,
     )
+    yield GaugeMetricFamily(
+        "tidebook_venue_away",
+        "1 while the venue's engine takes no commands: its process is started again, or it stands still.",
+        int(venue.away is not None),
+    )
     if isinstance(venue.engine, EngineProcess):
-        yield GaugeMetricFamily(
-            "tidebook_venue_away",
-            "1 while the process of the venue's engine is started again.",
-            int(venue.away is not None),
-        )
         yield CounterMetricFamily(
             "tidebook_venue_engine_starts", "Times that process was started again.", venue.engine.starts
         )

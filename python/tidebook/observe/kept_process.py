@@ -75,10 +75,7 @@ class KeptProcess(ABC):
         self._ends.set()
         if self._thread is None:
             return True
-        with self._lock:
-            process = self._process
-            if process is not None:
-                _close(process)
+        process = self._let_end()
         self._thread.join(timeout_s)
         if not self._thread.is_alive():
             return True
@@ -87,6 +84,13 @@ class KeptProcess(ABC):
             process.kill()
         self._thread.join()
         return False
+
+    def _let_end(self) -> subprocess.Popen[bytes] | None:
+        """Tells the process that there is to end; which that is."""
+        with self._lock:
+            if self._process is not None:
+                _close(self._process)
+            return self._process
 
     def _say(self, line: bytes) -> None:
         """Tells the process something more. It may have ended already, or be to end: that is seen at its output."""
