@@ -13,7 +13,9 @@ import tidebook as tb
 from tidebook._core import schemas
 from tidebook.cli import COMMANDS, GROUPS
 
-COMMAND = re.compile(r"^(?:\$ )?(?:\.venv/bin/)?(tidebook|make) ([a-z]+)(?: ([a-z]+))?(?: ([a-z]+))?", re.MULTILINE)
+COMMAND = re.compile(
+    r"^(?:\$ )?(?:\.venv/bin/)?(tidebook|make) ([a-z-]+)(?: ([a-z][a-z-]*))?(?: ([a-z][a-z-]*))?", re.MULTILINE
+)
 
 
 def blocks(page: Path, *languages: str) -> list[str]:
