@@ -76,6 +76,10 @@ async def test_clients_that_never_finish_a_request_cost_little_and_leave(
         assert await answer_to(head) == b"HTTP/1.1 408 Request Timeout"
         assert await answer_to(head + b"x: " + b"y" * 20_000) == b"HTTP/1.1 431 Request Header Fields Too Large"
         assert (await answer_to(head + b"content-length: 9\r\n\r\nhalf")).startswith(b"HTTP/1.1 200")
+        # The head alone counts: not what comes behind it in the same write, be it a body or many more requests.
+        body = b"content-length: 40000\r\n\r\n" + b" " * 40_000
+        assert await answer_to(head + b"connection: close\r\n" + body) == b"HTTP/1.1 200 OK"
+        assert await answer_to(head + b"\r\n" + head + body + head) == b"HTTP/1.1 200 OK"
         idle = [await asyncio.open_connection(host, port) for _ in range(4)]
         assert await answer_to(head + b"\r\n") == b"HTTP/1.1 503 Service Unavailable"
         for _, writer in idle:
@@ -101,3 +105,22 @@ async def test_a_host_that_is_none_is_refused(desk: Desk, headers: dict[str, str
     host, port = sock.getsockname()
     async with serving(desk.app, sock), httpx.AsyncClient(base_url=f"http://{host}:{port}") as client:
         assert (await client.get("/api/v1/ping", headers=headers)).status_code == status
+
+
+async def test_many_requests_in_one_write_are_all_answered(desk: Desk) -> None:
+    sock = listen(port=0)
+    host, port = sock.getsockname()
+    async with serving(desk.app, sock):
+        reader, writer = await asyncio.open_connection(host, port)
+        one = b"GET /api/v1/ping HTTP/1.1\r\nhost: 127.0.0.1\r\nx: " + b"y" * 200 + b"\r\n"
+        writer.write(299 * (one + b"\r\n") + one + b"connection: close\r\n\r\n")
+        async with asyncio.timeout(20):
+            answers = await reader.read()
+        writer.close()
+        assert answers.count(b"HTTP/1.1 200 OK") == 300
+        reader, writer = await asyncio.open_connection(host, port)
+        # A head that is too large is told also behind others.
+        writer.write(100 * (one + b"\r\n") + one + b"x: " + b"y" * (2 * protocol.HEAD_SIZE_MAX_BYTES))
+        async with asyncio.timeout(20):
+            assert b"HTTP/1.1 431" in await reader.read()
+        writer.close()

@@ -145,9 +145,12 @@ async def test_requests_are_answered_in_order_and_refusals_are_problems(desk: De
         await say(client, "UNSUBSCRIBE", TRADE, id=5)
         await say(client, "ORDER", id=6)
         await client.send("{")
+        deep = '{"a":' * 3_000 + "1" + "}" * 3_000
+        for no_request in (deep, f'{{"id": 8, "params": {deep}}}', b'{"method": "ORDER", "id": "\xff"}', b"\xff"):
+            await client.send(no_request)
         await client.send(b'{"method": "LIST_SUBSCRIPTIONS", "id": 7}')
         answers: list[tuple[int | None, Any]] = []
-        while len(answers) < 7:
+        while len(answers) < 11:
             frame = await answer_of(client)
             answers.append((frame["id"], frame.get("result", frame.get("error", {}).get("code"))))
         assert answers == [
@@ -156,7 +159,7 @@ async def test_requests_are_answered_in_order_and_refusals_are_problems(desk: De
             (4, "unknown_stream"),
             (5, None),
             (6, "unknown_method"),
-            (None, "invalid_request"),
+            *[(None, "invalid_request")] * 5,
             (7, ["!feeds"]),
         ]
 

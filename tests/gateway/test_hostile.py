@@ -5,8 +5,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.gateway.serving import Served, served
+from websockets.asyncio.client import connect
 
+from tests.gateway.serving import Served, served
+from tidebook.api.bodies import BODY_SIZE_MAX_BYTES
+
+JSON = {"content-type": "application/json"}
 EXTREMES = (0, 1, -1, 2**53 - 1, 2**53, 2**62, 2**63 - 1, -(2**63), -(2**53))
 NO_NUMBERS: tuple[Any, ...] = (
     "",
@@ -101,4 +105,47 @@ async def test_orders_over_http_that_cannot_be_are_refused_with_a_reason_and_cha
                     json={"size": "0.2"} if method == "PATCH" else None,
                 )
                 assert 400 <= answer.status_code < 500, (method, order_id, answer.status_code)
+        assert await state(at) == before
+
+
+async def test_a_key_that_is_there_twice_is_refused_by_its_name_over_http_and_websocket(tmp_path: Path) -> None:
+    """Of two sides one would count."""
+    twice = json.dumps(PLACE)[:-1] + ', "side": "sell"}'
+    async with served(tmp_path) as at:
+        await at.begin()
+        before = await state(at)
+        for path in ("accounts/alice/orders", "operator/kill"):
+            answer = await at.client.post(f"/api/v1/{path}", content=twice, headers=JSON)
+            assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+            assert answer.json()["detail"].startswith("side: it is given twice")
+        async with connect(f"ws://{at.address}/ws/v1/orders?account=alice") as alice:
+            for frame in (
+                f'{{"method": "PLACE", "params": {twice}, "id": 5}}',
+                f'{{"method": "PLACE", "params": {json.dumps(PLACE)}, "id": 4, "id": 5}}',
+            ):
+                await alice.send(frame)
+                said = json.loads(await alice.recv())
+                assert (said["id"], said["error"]["status"]) == (5, 422)
+                assert "it is given twice" in said["error"]["detail"]
+        assert await state(at) == before
+
+
+async def test_a_body_larger_than_may_be_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    """Of the last two the end never comes."""
+    path = "/api/v1/accounts/alice/orders"
+    async with served(tmp_path) as at:
+        await at.begin()
+        largest = json.dumps(PLACE).encode().ljust(BODY_SIZE_MAX_BYTES)
+        assert (await at.client.post(path, content=largest, headers=JSON)).status_code == 200
+        before = await state(at)
+        answer = await at.client.post(path, content=largest + b" ", headers=JSON)
+        assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+        head = f"POST {path} HTTP/1.1\r\nhost: {at.address}\r\n".encode()
+        piece = b"10000\r\n" + largest + b"\r\n"
+        for sent in (b"content-length: 300000000\r\n\r\n", b"transfer-encoding: chunked\r\n\r\n" + piece + piece):
+            reader, writer = await asyncio.open_connection(*at.address.split(":"))
+            writer.write(head + sent)
+            async with asyncio.timeout(60):
+                assert (await reader.readline()).startswith(b"HTTP/1.1 413")
+            writer.close()
         assert await state(at) == before

@@ -551,3 +551,43 @@ async def test_a_trailing_stop_says_its_trigger_and_older_fills_and_ended_orders
         assert await at.get(f"accounts/alice/orders?state=ended&end={ended[1]['changed_ts']}") == [ended[2]]
         assert (await at.get("accounts/alice/orders?state=ended&before=2", 404))["code"] == "unknown_order"
         assert (await at.get("accounts/alice/orders?before=2", 422))["code"] == "invalid_request"
+
+
+async def test_an_order_that_is_told_again_as_durable_is_on_disk_as_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Method: for a while nobody tells the follower what is synced; in that the order is filled."""
+    async with served(tmp_path) as at:
+        await at.begin()
+        asked: dict[str, Any] = {"side": "buy", "size": "1", "price": "100", "client_order_id": "a"}
+        order_id = (await at.place("alice", **asked))["order"]["order_id"]
+        body = {"instrument": "BTC-USD.LOCAL"} | asked
+        follower = at.venue.follower
+        with monkeypatch.context() as patched:
+            patched.setattr(follower, "_is_durable", lambda _: None)
+            filling = {"instrument": "BTC-USD.LOCAL", "side": "sell", "size": "1", "price": "100"}
+            await at.ask("POST", "accounts/bob/orders?wait=memory", filling)
+            at_once = await at.ask("POST", "accounts/alice/orders?wait=memory", body)
+            assert (at_once["repeated"], at_once["durable"], at_once["order"]["state"]) == (True, False, "filled")
+            by_id = f"accounts/alice/orders/{order_id}"
+            waiting = [
+                asyncio.create_task(at.ask("POST", "accounts/alice/orders?wait=durable", body)),
+                asyncio.create_task(at.ask("DELETE", f"{by_id}?wait=durable", status=409)),
+                asyncio.create_task(at.ask("PATCH", f"{by_id}?wait=durable", {"size": "2"}, status=409)),
+            ]
+            done, _ = await asyncio.wait(waiting, timeout=0.3)
+            assert not done
+        # What comes next is synced behind all of that, and told.
+        await at.place("bob", "sell", "1", "101")
+        again, *ended = await asyncio.gather(*waiting)
+        assert (again["durable"], again["order"]["state"]) == (True, "filled")
+        assert [(each["code"], each["order"]["state"]) for each in ended] == 2 * [("order_ended", "filled")]
+
+
+async def test_an_account_or_instrument_of_more_digits_than_a_number_has_is_not_there(tmp_path: Path) -> None:
+    async with served(tmp_path) as at:
+        await at.begin()
+        digits = "9" * 5_000
+        assert (await at.get(f"accounts/{digits}/orders", status=404))["code"] == "unknown_account"
+        assert (await at.get(f"accounts/alice/orders?instrument={digits}", status=404))["code"] == "unknown_instrument"
+        assert await at.get("accounts/0001/orders") == await at.get("accounts/1/orders") == []

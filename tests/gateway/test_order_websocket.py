@@ -106,6 +106,11 @@ async def test_what_cannot_be_is_answered_with_the_problem_that_rest_would_send(
                 await alice.send(text)
                 said = json.loads(await alice.recv())
                 assert said["error"]["code"] == "invalid_request"
+            deep = '{"a":' * 3_000 + "1" + "}" * 3_000
+            for frame in (deep, f'{{"id": 5, "x": {deep}}}', b'{"method": "OPEN_ORDERS", "id": "\xff"}', b"\xff\xff"):
+                await alice.send(frame)
+                said = json.loads(await alice.recv())
+                assert (said["id"], said["error"]["status"]) == (None, 422)
 
 
 async def test_orders_that_are_to_go_with_a_session_go_however_it_ends(tmp_path: Path) -> None:

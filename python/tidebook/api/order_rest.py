@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from tidebook.api import order_wire, wire
+from tidebook.api.bodies import BoundedRoute
 from tidebook.api.order_said import Said
 from tidebook.api.origin import origin_allowed
 from tidebook.api.problems import ApiError, Problem, described
@@ -51,6 +52,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     403: {**described("Not from this machine, or from another server's page."), "model": Problem},
     404: {**described("No such account, instrument or order."), "model": Problem},
     409: {**described("The id was used for another order, or the order has ended."), "model": order_wire.OrderProblem},
+    413: {**described("A body larger than 64 KB."), "model": Problem},
     422: {**described("What cannot be asked for, or was refused."), "model": order_wire.RefusedProblem},
     429: {**described("Too much at once; nothing was sent."), "model": Problem},
     503: {**described("The venue takes no commands now; nothing was sent."), "model": Problem},
@@ -258,7 +260,7 @@ def order_router(
     """Routes over `desk`; `engine` and `audit` give what these say of themselves, `origins` are pages of others that may send commands."""
     answers = Answers(desk)
     said, lives = answers.said, desk.follower.lives
-    router = APIRouter(prefix="/api/v1")
+    router = APIRouter(prefix="/api/v1", route_class=BoundedRoute)
 
     async def may_trade(request: Request) -> None:
         require_trader(request.scope, origins, allow_remote=allow_remote)

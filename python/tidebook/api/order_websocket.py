@@ -16,10 +16,10 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
 
-import msgspec
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tidebook.api import order_wire, wire
+from tidebook.api.bodies import require_keys_once
 from tidebook.api.hub import CLOSE_SLOW_CONSUMER
 from tidebook.api.mailbox import Mailbox
 from tidebook.api.order_rest import Answers, require_trader
@@ -253,10 +253,10 @@ class _Session:
             try:
                 asked = _Envelope.model_validate_json(text)
             except ValidationError as error:
-                with contextlib.suppress(msgspec.MsgspecError):
-                    request_id = wire.request_id(text)
+                request_id = wire.request_id(text)
                 raise _invalid(error) from None
             request_id = asked.id
+            require_keys_once(text)
             if asked.method not in self._methods:
                 raise ApiError(
                     404, "unknown_method", f"no method {asked.method!r}; there are {', '.join(self._methods)}"

@@ -61,15 +61,22 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._wait_for_request()
 
     def data_received(self, data: bytes) -> None:
-        """Feeds the parser while the head stays small."""
-        if self.transport.is_closing():
-            return
-        if self._head_size_bytes is not None:
-            self._head_size_bytes += len(data)
-            if self._head_size_bytes > HEAD_SIZE_MAX_BYTES:
+        """Feeds the parser while the head stays small.
+
+        It does not say where in a piece a head ends. So it gets no more at once than the head may still have: what of that was body, or
+        the next request, counts for no head. One that begins in the midst of a piece is counted from the next on.
+        """
+        start = 0
+        while start < len(data) and not self.transport.is_closing() and self.transport.get_protocol() is self:
+            room = HEAD_SIZE_MAX_BYTES - (self._head_size_bytes or 0)
+            if not room:
                 self._end(_too_large())
                 return
-        super().data_received(data)
+            piece = data[start : start + room]
+            start += len(piece)
+            if self._head_size_bytes is not None:
+                self._head_size_bytes += len(piece)
+            super().data_received(piece)
 
     def on_message_begin(self) -> None:
         """A request's first byte."""

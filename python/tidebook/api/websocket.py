@@ -12,7 +12,6 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
-import msgspec
 from starlette.types import Receive, Scope, Send
 
 from tidebook.api import wire
@@ -142,7 +141,7 @@ class _Session:
     def _take(self, text: str | bytes) -> None:
         try:
             request = wire.decode_request(text)
-        except msgspec.MsgspecError as error:
+        except wire.NO_REQUEST as error:
             detail = f"not a request: {error}; send for example {_EXAMPLE}"
             self._refuse(wire.request_id(text), ApiError(400, "invalid_request", detail))
             return

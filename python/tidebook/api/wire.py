@@ -416,6 +416,8 @@ class Refusal(msgspec.Struct):
 
 encode = msgspec.json.Encoder().encode
 decode_request = msgspec.json.Decoder(Request).decode
+NO_REQUEST = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
+"""What decoding raises: the second for what goes too deep, the third for bytes that are no text."""
 
 
 class _Numbered(msgspec.Struct):
@@ -429,5 +431,5 @@ def request_id(text: str | bytes) -> int | str | None:
     """The `id` of what is no request otherwise, as far as it has one."""
     try:
         return _decode_numbered(text).id
-    except msgspec.MsgspecError:
+    except NO_REQUEST:
         return None

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 from weakref import WeakValueDictionary
@@ -196,6 +197,7 @@ class OrderDesk:
         judging = None
         try:
             if not order.is_open:
+                await self._is_safe(self.follower.sequence, number, wait)
                 return Ended(order)
             body = commands.replace_body(request, order, self.follower.lives.definitions[order.instrument_id])
             judging = self._hand_over(CommandKind.REPLACE, number, order.instrument_id, self._name(order), body)
@@ -381,14 +383,16 @@ class OrderDesk:
             self.counts["conflict"] += 1
             return Conflict(known)
         self.counts["repeated"] += 1
-        durable = await self._is_safe(known.sequence, known.account, wait)
-        if known.state == "rejected":
-            return Refused(known.sequence, words.REASONS[known.reason], "matching", known, repeated=True)
         lives = self.follower.lives
         first, linked = known, None
         if kind == CommandKind.PLACE_PAIR:
             first = lives.orders.get(2 * known.sequence, known)
             linked = lives.orders.get(2 * known.sequence + 1)
+        # As they are now, by whatever command: what happens to them while the disk is waited for is not on it.
+        first, linked = copy(first), copy(linked)
+        durable = await self._is_safe(self.follower.sequence, known.account, wait)
+        if known.state == "rejected":
+            return Refused(known.sequence, words.REASONS[known.reason], "matching", known, repeated=True)
         return Done(known.sequence, durable, first, linked, repeated=True)
 
     async def _cancel_behind(self, account: int, client_id: bytes, wait: Wait | None) -> Outcome:
@@ -428,8 +432,8 @@ class OrderDesk:
                 await asyncio.wait((each.judged,))
 
     async def _cancelled_before(self, order: Order, wait: Wait | None) -> Outcome:
+        durable = await self._is_safe(self.follower.sequence, order.account, wait)
         if order.state == "cancelled":
-            durable = await self._is_safe(self.follower.sequence, order.account, wait)
             return Done(order.sequence, durable, order, repeated=True)
         return Ended(order)
 

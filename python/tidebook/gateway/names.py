@@ -125,8 +125,8 @@ class Names:
         if found is not None:
             return found.number
         digits = wanted.removesuffix(f".{VENUE}")
-        if digits.isdecimal() and digits.isascii() and 0 < int(digits) <= _NUMBER_MAX:
-            return int(digits)
+        if (number := _number(digits)) is not None:
+            return number
         known = self._content.instruments
         near = get_close_matches(wanted, known, n=3)
         hint = _hint(near, known, "listed", "tidebook venue init", "tidebook venue instruments")
@@ -137,8 +137,8 @@ class Names:
         found = self._content.accounts.get(name)
         if found is not None:
             return found.number
-        if name.isdecimal() and name.isascii() and 0 < int(name) <= _NUMBER_MAX:
-            return int(name)
+        if (number := _number(name)) is not None:
+            return number
         known = self._content.accounts
         near = get_close_matches(name, known, n=3)
         hint = _hint(near, known, "open", "tidebook venue init", "tidebook venue accounts")
@@ -244,6 +244,15 @@ def _hint(near: list[str], known: Collection[str], there: str, begin: str, lists
     if not known:
         return f"none is {there} yet; `{begin}` begins with one"
     return f"none is called nearly so; `{lists}` lists the {len(known)} that there are"
+
+
+def _number(text: str) -> int | None:
+    """What stands for itself; None for what is no number, or larger than one may be."""
+    if not (text.isdecimal() and text.isascii()):
+        return None
+    digits = text.lstrip("0")
+    # Python converts no number of very many digits.
+    return int(digits) if 0 < len(digits) <= len(str(_NUMBER_MAX)) and int(digits) <= _NUMBER_MAX else None
 
 
 def _next(named: Iterable[int], in_use: Collection[int]) -> int:
