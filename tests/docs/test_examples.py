@@ -14,7 +14,7 @@ from tidebook._core import schemas
 from tidebook.cli import COMMANDS, GROUPS
 
 COMMAND = re.compile(
-    r"^(?:\$ )?(?:\.venv/bin/)?(tidebook|make) ([a-z-]+)(?: ([a-z][a-z-]*))?(?: ([a-z][a-z-]*))?", re.MULTILINE
+    r"^(?:\$ )?(?:\.venv/bin/)?(tidebook|make) ([a-z][a-z-]*)(?: ([a-z][a-z-]*))?(?: ([a-z][a-z-]*))?", re.MULTILINE
 )
 
 
