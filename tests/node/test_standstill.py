@@ -97,7 +97,7 @@ def test_a_claim_that_is_kept_is_told_with_its_process_and_a_kill_is_carried_out
             wait_for(lambda: away(address) is not None)
             assert_told(client, address, f"process {os.getpid()} has claimed message")
             kill = threading.Thread(
-                target=lambda: killed.append(client.post("operator/kill", json={"account": "alice"}))
+                target=lambda: killed.append(client.post("operator/kill", json={"account": "alice", "killed": True}))
             )
             kill.start()
             kill.join(PATIENCE_S)
