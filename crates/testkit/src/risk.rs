@@ -43,9 +43,11 @@ fn ceil(numerator: i128, denominator: i128) -> i128 {
     numerator.div_euclid(denominator) + i128::from(numerator.rem_euclid(denominator) != 0)
 }
 
+const ANSWERED: u64 = u64::MAX;
+
 #[derive(Debug, Clone, Copy)]
 struct Terms {
-    /// Of the replace that asked for them; 0 for those in force.
+    /// Of the replace that asked for them; 0 for those in force, `ANSWERED` for those that count until nothing waits for an answer.
     sequence: u64,
     price: i64,
     worth_price: i64,
@@ -62,7 +64,7 @@ struct NaiveOrder {
     order_type: u8,
     other_leg: Option<u64>,
     immediate: bool,
-    /// Those in force first, then those that the venue has not answered; of a pair both legs'.
+    /// Those in force first, then those that were asked for since the venue had last answered all; of a pair both legs'.
     terms: Vec<Terms>,
     filled: i64,
     /// In price unit x size unit.
@@ -1087,9 +1089,14 @@ impl RiskEngine for NaiveRisk {
                 if let Some(id) = id {
                     let order = self.orders.get_mut(&id).unwrap();
                     let index = order.terms.iter().position(|it| it.sequence == source).unwrap();
-                    let terms = order.terms.remove(index);
+                    let terms = order.terms[index];
+                    order.terms[index].sequence = ANSWERED;
                     if replaced {
+                        order.terms.push(Terms { sequence: ANSWERED, ..order.terms[0] });
                         order.terms[0] = Terms { sequence: 0, size: order.filled + execution.remaining, ..terms };
+                    }
+                    if order.terms.iter().all(|it| it.sequence == 0 || it.sequence == ANSWERED) {
+                        order.terms.truncate(1);
                     }
                     self.shrink(id);
                 }
