@@ -201,7 +201,7 @@ def test_each_engine_killed_under_load_goes_on_with_nothing_lost_or_told_twice(
                         trader.fills > fills + 10 and all(len(trades.of[venue]) > seen[venue] for venue in seen)
                     )
                 )
-                wait_for(lambda: get(address, "health/ready") == {"status": "ready"})
+                wait_for(lambda: get(address, "health/ready")["status"] == "ready")
             trader.end()
             wait_for(lambda: len(trades.of["local"]) == trader.fills)
         before = {venue: len(trades.of[venue]) for venue in FEEDS}
