@@ -441,7 +441,9 @@ async def campaign(place: Path, lives: int, commands: int, say: Callable[[str], 
     orders = assert_lives_are_whole(data, replica.open_orders())
     assert_clients_were_told_the_truth(clients, given, executions)
     kinds = Counter(ExecutionKind(kind).name for kind in executions["kind"].tolist())
-    assert set(kinds) == {kind.name for kind in ExecutionKind}, kinds
+    # A short day need not have the rare ones.
+    expected = {kind.name for kind in ExecutionKind} if lives > 3 else {"ACCEPTED", "FILL", "CANCELLED"}
+    assert expected <= set(kinds), kinds
     assert clients.placed
     assert clients.events
     say(

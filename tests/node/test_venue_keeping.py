@@ -8,11 +8,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 import tidebook as tb
 from tests.node.test_live import wait_for
@@ -341,6 +343,31 @@ def test_lives_that_are_lost_are_gone_on_from_by_the_ones_before_and_without_bot
         running(place),
     ):
         pass
+
+
+def as_an_earlier_release_wrote(path: Path) -> bytes:
+    """A file of lives without limits and dead man's switches."""
+    line, _, content = path.read_bytes().partition(b"\n")
+    kept, at = b"", 0
+    while at < len(content):
+        end = at + 4 + int.from_bytes(content[at : at + 4], "little")
+        if msgspec.msgpack.decode(content[at + 4 : end])[0] not in ("limits", "switches"):
+            kept += content[at:end]
+        at = end
+    head = msgspec.json.decode(line) | {"version": 1, "content": blake2b(kept, digest_size=16).hexdigest()}
+    return msgspec.json.encode(head) + b"\n" + kept
+
+
+def test_lives_of_an_earlier_release_are_gone_on_from_where_nothing_else_tells_them(
+    place: Path, known: tuple[int, str]
+) -> None:
+    lives, before = venue_lives_file(place / "data"), venue_lives_before_file(place / "data")
+    assert keeping(place).compact().first_sequence > 1
+    lives.write_bytes(as_an_earlier_release_wrote(lives))
+    before.unlink()
+    with capture_logs() as said, running(place) as one:
+        assert one.known == known
+    assert any("limits and dead man's switches that were set before" in line["event"] for line in said)
 
 
 def test_a_backup_of_a_shortened_journal_is_restored_whole_and_one_that_no_start_could_go_on_with_is_none(

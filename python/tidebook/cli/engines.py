@@ -20,6 +20,9 @@ def engines_line(engines: Sequence[dict[str, Any]]) -> str:
         for engine in engines
         if engine["runs_as"] == "process"
     ]
+    said += [
+        f"{_name(engine)} {engine['away']}" for engine in engines if engine["runs_as"] == "thread" and engine["away"]
+    ]
     return f"engines: {'; '.join(said)}"
 
 

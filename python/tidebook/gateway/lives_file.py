@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 FORMAT: Final = "tidebook-lives"
 FORMAT_VERSION: Final = 2
+WITHOUT_LIMITS: Final = 1
+"""A version that lacks limits and dead man's switches: enough where nothing else tells what became of orders."""
 _PART_ROWS: Final = 500
 
 _ORDER: Final = attrgetter(*Order.__slots__)
@@ -111,11 +113,12 @@ class Saved:
             head = _decode_head(line)
         except msgspec.MsgspecError as error:
             raise LivesFileError(f"{path}: no head ({error})") from error
-        if not newline or (head.format, head.version) != (FORMAT, FORMAT_VERSION):
+        if not newline or head.format != FORMAT or head.version not in (WITHOUT_LIMITS, FORMAT_VERSION):
             raise LivesFileError(f"{path} is {head.format} version {head.version}, not {FORMAT} {FORMAT_VERSION}")
         if blake2b(content, digest_size=16).hexdigest() != head.content:
             raise LivesFileError(f"{path} is damaged: its content is not what its digest says")
         self.path = path
+        self.version = head.version
         self.sequence = head.sequence
         self._command = head.command
         self._content = content

@@ -171,8 +171,10 @@ class EngineProcess(KeptProcess):
             case _Stands():
                 self._stands = said
             case _Opened(found):
-                self._found, self._away = found, None
-                if (lost := self._lost()) is not None:
+                lost = self._lost()
+                # Nobody is let in before it is known that its rings are those that are open here.
+                self._found, self._away = found, self._away if lost else None
+                if lost is not None:
                     self._error = ChannelError(lost)
                     self._let_end()
                 elif self._settled.is_set():

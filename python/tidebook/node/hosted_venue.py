@@ -24,7 +24,7 @@ from tidebook.gateway.desk import DeskOptions, OrderDesk
 from tidebook.gateway.destination import LocalDestination
 from tidebook.gateway.following import OrdersFollower
 from tidebook.gateway.lives import Lives
-from tidebook.gateway.lives_file import LivesFileError, Saved
+from tidebook.gateway.lives_file import WITHOUT_LIMITS, LivesFileError, Saved
 from tidebook.gateway.names import VENUE, Names
 from tidebook.node.directory import (
     MARKET_DATA_STATES,
@@ -195,9 +195,10 @@ class HostedVenue:
         Raises: JournalCompactedError where that is gone.
         """
         refused = []
+        first = inspect_journal(self.journal)["first_sequence"]
         for path in (self._lives, self._lives_before):
             try:
-                venue, lives = self._gone_on_from(path, remembered)
+                venue, lives = self._gone_on_from(path, remembered, first)
             except FileNotFoundError:
                 refused.append(f"{path} is not there")
             except (TidebookError, OSError) as error:
@@ -206,7 +207,6 @@ class HostedVenue:
             else:
                 self._lives_are_good = path == self._lives
                 return OrdersFollower(rings, venue, lives)
-        first = inspect_journal(self.journal)["first_sequence"]
         if first > 1:
             raise JournalCompactedError(
                 f"orders begins with command {first}, and what became of its orders by then is nowhere: {'; '.join(refused)}; put one "
@@ -216,9 +216,17 @@ class HostedVenue:
             )
         return OrdersFollower(rings, self._new_replica(), Lives(remembered))
 
-    def _gone_on_from(self, path: Path, remembered: int) -> tuple[Venue, Lives]:
-        """Raises: LivesFileError, and its like, where that cannot be; FileNotFoundError."""
+    def _gone_on_from(self, path: Path, remembered: int, first: int) -> tuple[Venue, Lives]:
+        """`first` is the first command of the journal. Raises: LivesFileError, and its like, where that cannot be; FileNotFoundError."""
         saved = Saved(path)
+        if saved.version == WITHOUT_LIMITS:
+            if first <= 1:
+                raise LivesFileError(f"{path} is of an earlier release, without limits, and orders has all of them")
+            log.warning(
+                "lives of orders are of an earlier release: limits and dead man's switches that were set before are in force, and are not "
+                "shown until they are set again",
+                path=str(path),
+            )
         venue = Venue.open(self.journal, snapshots=self._lives_snapshots, sequence=saved.sequence, history=False)
         found = JournalReader(self.journal, channel=CHANNEL, from_sequence=saved.sequence).next(1)
         if venue.sequence != saved.sequence or found is None or found[0] != saved.sequence:

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from tidebook.cli.output import Json, console, counted, print_json
 from tidebook.cli.shown import Column, plain, table
 from tidebook.cli.venue.node_api import node_api
+from tidebook.errors import UsageError
 
 _INSTRUMENTS = (
     Column("instrument", right=False),
@@ -157,13 +158,16 @@ def account(account: str, *, data: Path | None = None, json: Json = False) -> No
     Parameters
     ----------
     account
-        Its name.
+        Its name or number.
     data
         Data directory of the node; default: the setting `data_directory`.
     """
     node = node_api(data)
     balances, holds = (node.get("accounts", account, of) for of in ("balances", "positions"))
-    found = next(one for one in node.get("venue", "accounts") if one["account"] == account)
+    named = [one for one in node.get("venue", "accounts") if account in (one["account"], str(one["number"]))]
+    if not named:
+        raise UsageError(f"no account is called {account}; `tidebook venue accounts` lists them")
+    (found,) = named
     if json:
         print_json(found | {"balances": balances, "positions": holds})
         return

@@ -69,6 +69,11 @@ def _refused(error: urllib.error.HTTPError, path: tuple[str, ...]) -> OperationE
     return OperationError(detail) if error.code in (429, 503, 504) else UsageError(detail)
 
 
+def given(fields: dict[str, Any]) -> dict[str, Any]:
+    """Of a request's fields those that were given."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
 def node_api(data: Path | None) -> NodeApi:
     """That of the node that runs on `data`. Raises: OperationError when none does, or it starts or stops."""
     return NodeApi(node_address(data))

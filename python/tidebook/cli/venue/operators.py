@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from tidebook.cli.output import Json, print_json
-from tidebook.cli.venue.node_api import node_api
+from tidebook.cli.venue.node_api import given, node_api
 
 
 def list_instrument(
@@ -75,7 +75,7 @@ def list_instrument(
         "maker_ppm": maker_ppm,
         "taker_ppm": taker_ppm,
     }
-    asked = {"instrument": instrument} | _given(terms)
+    asked = {"instrument": instrument} | given(terms)
     _told(node_api(data).post("operator", "instruments", body=asked), json, f"{instrument} is listed")
 
 
@@ -144,7 +144,7 @@ def open_account(
         "initial_margin_ppm": initial_margin_ppm,
         "maintenance_margin_ppm": maintenance_margin_ppm,
     }
-    done = node_api(data).post("operator", "accounts", body={"account": account} | _given(terms))
+    done = node_api(data).post("operator", "accounts", body={"account": account} | given(terms))
     _told(done, json, f"account {account} is open")
 
 
@@ -176,10 +176,6 @@ def transfer(
         return
     has = {of["asset"]: of["balance"] for of in node.get("accounts", account, "balances")}
     print(f"{account} has {has.get(asset, '0')} {asset}")
-
-
-def _given(terms: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in terms.items() if value is not None}
 
 
 def _told(done: dict[str, Any], json: bool, line: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from tidebook.cli.inputs import nanoseconds
 from tidebook.cli.output import Json, counted, print_json
 from tidebook.cli.venue.lists import print_orders
-from tidebook.cli.venue.node_api import node_api
+from tidebook.cli.venue.node_api import given, node_api
 from tidebook.errors import UsageError
 
 
@@ -97,7 +97,7 @@ def place(
         "self_trade": self_trade,
         "client_order_id": client_order_id,
     }
-    _told(node_api(data).post("accounts", account, "orders", body=asked | _given(optional)), json)
+    _told(node_api(data).post("accounts", account, "orders", body=asked | given(optional)), json)
 
 
 def place_pair(
@@ -164,7 +164,7 @@ def place_pair(
         "client_order_id": client_order_id,
         "stop_client_order_id": stop_client_order_id,
     }
-    _told(node_api(data).post("accounts", account, "order-pairs", body=asked | _given(optional)), json)
+    _told(node_api(data).post("accounts", account, "order-pairs", body=asked | given(optional)), json)
 
 
 def replace(
@@ -220,7 +220,7 @@ def replace(
         "expire_ts": _micros(expires),
         "client_order_id": new_client_order_id,
     }
-    _told(node_api(data).send("PATCH", _path_of(account, order, client_order_id), _given(change)), json)
+    _told(node_api(data).send("PATCH", _path_of(account, order, client_order_id), given(change)), json)
 
 
 def cancel(
@@ -296,10 +296,6 @@ def _type_of(price: str | None, trigger_price: str | None, offset: str | None, p
         return "trailing_stop"
     by_fields = {(False, False): "market", (True, False): "limit", (False, True): "stop", (True, True): "stop_limit"}
     return by_fields[price is not None, trigger_price is not None]
-
-
-def _given(optional: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in optional.items() if value is not None}
 
 
 def _micros(time: datetime | None) -> int | None:
