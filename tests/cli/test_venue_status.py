@@ -16,6 +16,7 @@ FOUND: dict[str, Any] = {
     "instruments": 1,
     "accounts": 2,
     "open_orders": 0,
+    "margin_calls": 0,
     "state_hash": "0011223344556677",
     "engine": {"layout": "fused", "shards": 1, "threads": 1, "cores": 2, "process": 4711, "away": None},
     "audit": None,
