@@ -406,6 +406,33 @@ async def test_a_stop_further_away_than_its_collar_trades_when_it_is_reached(tmp
         assert (sold["state"], sold["filled"], sold["average_price"]) == ("filled", "0.50000", "95")
 
 
+async def test_a_stop_whose_trigger_moves_keeps_its_worst_price_where_risk_reckons_none(tmp_path: Path) -> None:
+    async with served(tmp_path) as at:
+        await at.begin()
+        margin = {"margin": True, "initial_margin_ppm": 100_000, "maintenance_margin_ppm": 50_000}
+        await at.ask("POST", "operator/accounts", {"account": "mia"} | margin)
+        await at.ask("POST", "operator/accounts/mia/transfers", {"asset": "USD", "amount": "1000"})
+        stop: dict[str, Any] = {"type": "stop", "trigger_price": "90", "client_order_id": "s"}
+
+        async def moved(account: str, trigger: str) -> Any:
+            path = f"accounts/{account}/client-orders/s"
+            return (await at.ask("PATCH", path, {"trigger_price": trigger}))["order"]["price"]
+
+        for account in ("bob", "mia"):
+            await at.place(account, "sell", "1", "85", **stop)
+            assert await moved(account, "91") == "85.00"
+        # A collar of the account as a whole, and a band: of a margin account neither bounds a stop.
+        for account in ("bob", "mia"):
+            await at.ask("POST", f"operator/accounts/{account}/limits", {"collar_ppm": 20_000})
+        assert (await moved("bob", "95"), await moved("mia", "95")) == ("93.10", "85.00")
+        for account in ("bob", "mia"):
+            await at.ask("POST", f"operator/accounts/{account}/limits", {})
+        await at.ask("POST", "operator/instruments", {"instrument": "BTC-USD.LOCAL", "band_ppm": 100_000})
+        assert (await moved("bob", "96"), await moved("mia", "96")) == ("86.40", "85.00")
+        await at.ask("POST", "operator/instruments", {"instrument": "BTC-USD.LOCAL", "band_ppm": 0})
+        assert await moved("bob", "97") == "86.40"
+
+
 async def test_a_margin_account_is_told_its_margin_and_its_call(tmp_path: Path) -> None:
     async with served(tmp_path) as at:
         await at.begin()

@@ -12,7 +12,7 @@ import pytest
 
 from tests.gateway.serving import BTC, Served, served
 from tests.gateway.slow_way import SlowWay, settled
-from tidebook.errors import OrderEntryError, UnconfirmedError
+from tidebook.errors import OrderEntryError, UnconfirmedError, UsageError
 from tidebook.gateway import requests
 from tidebook.gateway.desk import DeskOptions, Done, Ended, NotThere, OrderDesk, Refused, TooManyWaitError, client_id_of
 from tidebook.gateway.destination import LocalDestination
@@ -200,6 +200,55 @@ async def test_a_replace_that_waits_too_long_for_its_turn_sends_nothing(tmp_path
         assert isinstance(outcome, Done)
         found = await at.get(f"accounts/alice/orders/{order_id}")
         assert (found["price"], found["size"]) == ("101.00", "0.50000")
+
+
+async def test_changes_of_terms_at_once_keep_what_each_leaves_out(tmp_path: Path) -> None:
+    """Those of one instrument, and of one account, one after the other; others do not wait for them."""
+    async with slow(tmp_path) as (at, desk, way):
+        listing = [
+            asyncio.create_task(desk.list_instrument(change))
+            for change in (
+                requests.ListInstrument(instrument="BTC-USD.LOCAL", taker_ppm=300),
+                requests.ListInstrument(instrument="btc-usd.local", band_ppm=50_000),
+            )
+        ]
+        opening = [
+            asyncio.create_task(desk.open_account(change))
+            for change in (
+                requests.OpenAccount(account="alice", group=3),
+                requests.OpenAccount(account="alice", maker_ppm=10, taker_ppm=20),
+            )
+        ]
+        await way.holds(2)
+        await settled()
+        assert len(way.kept) == 2, "one of the instrument, one of the account"
+        await way.go(2)
+        await way.holds(2)
+        await way.go()
+        for outcome in await asyncio.gather(*listing, *opening):
+            assert isinstance(outcome, Done)
+        (listed,) = await at.get("venue/instruments")
+        assert (listed["maker_ppm"], listed["taker_ppm"], listed["band_ppm"]) == (100, 300, 50_000)
+        alice = (await at.get("venue/accounts"))[0]
+        assert (alice["group"], alice["maker_ppm"], alice["taker_ppm"]) == (3, 10, 20)
+
+
+async def test_a_change_of_terms_behind_one_that_is_not_confirmed_sends_nothing(tmp_path: Path) -> None:
+    async with slow(tmp_path, DeskOptions(answer_timeout_s=0.05)) as (at, desk, way):
+        with pytest.raises(UnconfirmedError):
+            await desk.open_account(requests.OpenAccount(account="alice", group=3))
+        with pytest.raises(OrderEntryError, match=r"about the same account is not judged yet; nothing was sent"):
+            await desk.open_account(requests.OpenAccount(account="alice", maker_ppm=10, taker_ppm=20))
+        await way.go()
+        desk.options = DeskOptions()  # a busy machine takes its time
+        changed = await desk.open_account(requests.OpenAccount(account="alice", maker_ppm=10, taker_ppm=20))
+        assert isinstance(changed, Done)
+        # What cannot be asked for holds nobody up.
+        with pytest.raises(UsageError):
+            await desk.open_account(requests.OpenAccount(account="alice", margin=True))
+        assert isinstance(await desk.open_account(requests.OpenAccount(account="alice", taker_ppm=30)), Done)
+        alice = (await at.get("venue/accounts"))[0]
+        assert (alice["group"], alice["maker_ppm"], alice["taker_ppm"]) == (3, 10, 30)
 
 
 async def test_places_are_bounded_by_all_that_wait_cancels_and_given_up_ones_included(tmp_path: Path) -> None:

@@ -116,9 +116,10 @@ def pair_body(request: requests.PlacePair, definition: Definition) -> bytes:
     )
 
 
-def replace_body(request: requests.Replace, order: Order, definition: Definition) -> bytes:
+def replace_body(request: requests.Replace, order: Order, definition: Definition, *, reckons: bool) -> bytes:
     """The order's new state: what the request leaves out is as it is now, a size (0) as it is when the venue gets there.
 
+    `reckons`: risk puts a worst price in where the order has none.
     Raises: UsageError, DecimalError.
     """
     price_exp, size_exp = definition.price_exp, definition.size_exp
@@ -126,8 +127,9 @@ def replace_body(request: requests.Replace, order: Order, definition: Definition
     def new(text: str | None, exponent: int, field: str, now: int) -> int:
         return now if text is None else units(text, exponent, field)
 
-    # Where a stop's trigger moves, risk reckons its worst price anew.
-    moves = request.trigger_price is not None and order.order_type in (OrderType.STOP, OrderType.TRAILING_STOP)
+    # Where a stop's trigger moves, risk reckons its worst price anew; where it reckons none, the stop would be without one.
+    is_stop = order.order_type in (OrderType.STOP, OrderType.TRAILING_STOP)
+    moves = reckons and is_stop and request.trigger_price is not None
     # A trailing stop's trigger moves by itself: 0 keeps where it is.
     trigger_now = 0 if order.order_type == OrderType.TRAILING_STOP else order.trigger_price
     return REPLACE.pack(

@@ -11,12 +11,13 @@ written. Whoever wants to get out is not turned away; how many can ask for that 
 
 What is handed over and not judged yet is not on the replica. So the desk remembers the client's ids in it: a cancel by such an id is sent
 behind it, and names the order by the id alone, which risk resolves in the order of commands. A replace has to say the whole new state, so
-it waits until what came before it is judged, one replace of an order at a time.
+it waits until what came before it is judged, one replace of an order at a time; so does a change of an instrument's or an account's terms.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from copy import copy
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ from tidebook.venue import COMMAND
 from tidebook.venue.codes import CommandKind, ExecutionKind, OrderType, Reason, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from tidebook.gateway import requests
     from tidebook.gateway.destination import Destination
@@ -152,8 +153,8 @@ class OrderDesk:
         self._waiting_count = 0
         self._on_their_way: dict[tuple[int, bytes], list[_OnItsWay]] = {}
         """By account and client's id, in the order in which they were sent; until they are judged, whoever waits for that or not."""
-        self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
-        """Of orders that are being replaced: held until the replace is judged."""
+        self._turns: WeakValueDictionary[int | tuple[int, str], asyncio.Lock] = WeakValueDictionary()
+        """Of orders that are being replaced, and (kind and name) of instruments and accounts whose terms change: held until that is judged."""
         self.counts: Counter[str] = Counter()
         """What was asked for, by kind and what came of it: `done`, `refused`, `repeated`, `conflict`, `overload`, `unconfirmed`."""
 
@@ -182,30 +183,24 @@ class OrderDesk:
     ) -> Outcome:
         """Another state of an order, named by its id or the client's. Raises: as `place`."""
         number = self.names.account_number(account)
-        try:
-            async with asyncio.timeout(self.options.answer_timeout_s):
-                await self._arrived(number, order_id)
-                order = self.order(number, order_id)
-                if order is None:
-                    return NotThere()
-                turn = self._turns.setdefault(order.order_id, asyncio.Lock())
-                await turn.acquire()
-        except TimeoutError:
-            raise OrderEntryError(
-                "what was asked for before this about the same order is not judged yet; nothing was sent, try again"
-            ) from None
+        async with self._waits_for_turn("order"):
+            await self._arrived(number, order_id)
+            order = self.order(number, order_id)
+            if order is None:
+                return NotThere()
+            turn = self._turns.setdefault(order.order_id, asyncio.Lock())
+            await turn.acquire()
         judging = None
         try:
             if not order.is_open:
                 await self._is_safe(self.follower.sequence, number, wait)
                 return Ended(order)
-            body = commands.replace_body(request, order, self.follower.lives.definitions[order.instrument_id])
+            lives = self.follower.lives
+            reckons = lives.reckons_worst_prices(number, order.instrument_id)
+            body = commands.replace_body(request, order, lives.definitions[order.instrument_id], reckons=reckons)
             judging = self._hand_over(CommandKind.REPLACE, number, order.instrument_id, self._name(order), body)
         finally:
-            if judging is None:
-                turn.release()
-            else:
-                judging.add_done_callback(lambda _: turn.release())
+            _give_turn(turn, judging)
         judged, durable = await self._answered(judging, number, wait)
         return self._refusal(judged) or Done(judged.sequence, durable, order)
 
@@ -284,27 +279,35 @@ class OrderDesk:
     async def list_instrument(self, request: requests.ListInstrument) -> Outcome:
         """Lists or changes an instrument. Raises: as `place`; OperationError when its name cannot be kept."""
         destination_of(request.instrument, self._destinations)
-        # All is looked at before a name is given for ever.
-        before = self.names.instruments.get(request.instrument.upper())
-        base = request.base if before is None else request.base or before.base
-        quote = request.quote if before is None else request.quote or before.quote
-        known = None if before is None else self.follower.lives.definitions.get(before.number)
-        needed = {"base": base, "quote": quote} | ({} if known else {"tick": request.tick, "lot": request.lot})
-        if missing := [field for field, value in needed.items() if value is None]:
-            raise UsageError(f"{missing[0]}: a new instrument needs base, quote, tick and lot", field=missing[0])
-        assert base is not None
-        assert quote is not None
-        named = self.names.name_instrument(request.instrument, base, quote)
-        body = commands.instrument_body(request, self.names, named.base, named.quote, known)
-        return await self._operated(CommandKind.INSTRUMENT, _OPERATOR, named.number, body)
+
+        def terms() -> tuple[int, int, bytes]:
+            # All is looked at before a name is given for ever.
+            before = self.names.instruments.get(request.instrument.upper())
+            base = request.base if before is None else request.base or before.base
+            quote = request.quote if before is None else request.quote or before.quote
+            known = None if before is None else self.follower.lives.definitions.get(before.number)
+            needed = {"base": base, "quote": quote} | ({} if known else {"tick": request.tick, "lot": request.lot})
+            if missing := [field for field, value in needed.items() if value is None]:
+                raise UsageError(f"{missing[0]}: a new instrument needs base, quote, tick and lot", field=missing[0])
+            assert base is not None
+            assert quote is not None
+            named = self.names.name_instrument(request.instrument, base, quote)
+            body = commands.instrument_body(request, self.names, named.base, named.quote, known)
+            return _OPERATOR, named.number, body
+
+        return await self._change_terms(CommandKind.INSTRUMENT, request.instrument.upper(), terms)
 
     async def open_account(self, request: requests.OpenAccount) -> Outcome:
         """Opens or changes an account. Raises: as `list_instrument`."""
-        before = self.names.accounts.get(request.account)
-        known = None if before is None else self.follower.lives.accounts.get(before.number)
-        body = commands.account_body(request, known)
-        named = self.names.name_account(request.account, request.wait)
-        return await self._operated(CommandKind.ACCOUNT, named.number, 0, body)
+
+        def terms() -> tuple[int, int, bytes]:
+            before = self.names.accounts.get(request.account)
+            known = None if before is None else self.follower.lives.accounts.get(before.number)
+            body = commands.account_body(request, known)
+            named = self.names.name_account(request.account, request.wait)
+            return named.number, 0, body
+
+        return await self._change_terms(CommandKind.ACCOUNT, request.account, terms)
 
     async def transfer(self, account: str, request: requests.Transfer) -> Outcome:
         """Cash or holdings in or out. Raises: as `place`."""
@@ -333,8 +336,23 @@ class OrderDesk:
         number = 0 if request.account is None else self.names.account_number(request.account)
         return await self._operated(CommandKind.KILL, number, 0, commands.kill_body(killed=request.killed))
 
+    async def _change_terms(self, kind: int, name: str, terms: Callable[[], tuple[int, int, bytes]]) -> Outcome:
+        """Of an instrument or account; `terms` (account, instrument and body) are asked for when those before them are judged."""
+        async with self._waits_for_turn("instrument" if kind == CommandKind.INSTRUMENT else "account"):
+            turn = self._turns.setdefault((kind, name), asyncio.Lock())
+            await turn.acquire()
+        judging = None
+        try:
+            account, instrument_id, body = terms()
+            judging = self._hand_over(kind, account, instrument_id, f".{VENUE}", body)
+        finally:
+            _give_turn(turn, judging)
+        return self._operation(*await self._answered(judging, account, "durable"))
+
     async def _operated(self, kind: int, account: int, instrument_id: int, body: bytes) -> Outcome:
-        judged, durable = await self._sent(kind, account, instrument_id, f".{VENUE}", body, "durable")
+        return self._operation(*await self._sent(kind, account, instrument_id, f".{VENUE}", body, "durable"))
+
+    def _operation(self, judged: Judged, durable: bool) -> Outcome:
         return self._refusal(judged) or Done(judged.sequence, durable, cancelled=_mass_cancelled(judged))
 
     # What all of them share.
@@ -349,6 +367,17 @@ class OrderDesk:
                 f"instrument {instrument!r} is not listed; an operator lists it", instrument=instrument, near=[]
             )
         return number, definition
+
+    @contextlib.asynccontextmanager
+    async def _waits_for_turn(self, what: str) -> AsyncIterator[None]:
+        """No longer than for an answer. Raises: OrderEntryError."""
+        try:
+            async with asyncio.timeout(self.options.answer_timeout_s):
+                yield
+        except TimeoutError:
+            raise OrderEntryError(
+                f"what was asked for before this about the same {what} is not judged yet; nothing was sent, try again"
+            ) from None
 
     def _name(self, order: Order) -> str:
         return self.names.instrument(order.instrument_id)
@@ -547,6 +576,14 @@ class OrderDesk:
                 return Refused(judged.sequence, reason, "matching", order, bound=bound)
         self.counts["done"] += 1
         return None
+
+
+def _give_turn(turn: asyncio.Lock, judging: asyncio.Future[Judged] | None) -> None:
+    """To who waits for it, when what was sent is judged; now, where nothing was."""
+    if judging is None:
+        turn.release()
+    else:
+        judging.add_done_callback(lambda _: turn.release())
 
 
 def client_id_of(text: str) -> bytes:

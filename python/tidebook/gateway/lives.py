@@ -33,7 +33,7 @@ from tidebook.gateway.layouts import (
     Limits,
 )
 from tidebook.gateway.names import Numbers
-from tidebook.venue.codes import CommandKind, ExecutionKind, OrderFlag, OrderType, Reason, Verdict
+from tidebook.venue.codes import AccountFlag, CommandKind, ExecutionKind, OrderFlag, OrderType, Reason, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -278,6 +278,18 @@ class Lives:
     def open_count(self) -> int:
         """Open orders of all accounts."""
         return sum(map(len, self._open.values()))
+
+    def is_margin(self, account: int) -> bool:
+        """Whether it is a margin account."""
+        found = self.accounts.get(account)
+        return found is not None and bool(found.flags & AccountFlag.MARGIN)
+
+    def reckons_worst_prices(self, account: int, instrument_id: int) -> bool:
+        """Whether risk puts a worst price into an order of the account that has none: not for margin, nor without a collar and a band."""
+        if self.is_margin(account):
+            return False
+        limits = (self.limits.get((account, it)) for it in (instrument_id, 0))
+        return self.definitions[instrument_id].band_ppm > 0 or any(it is not None and it.collar_ppm for it in limits)
 
     def numbers(self) -> Numbers:
         """Those of all assets, instruments and accounts that there are."""
