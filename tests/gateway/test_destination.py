@@ -84,7 +84,7 @@ async def test_every_command_of_clients_and_operators_goes_through_the_destinati
         assert all(isinstance(each, Done) for each in done), done
         assert set(way.kinds) == set(CommandKind) - ENGINES_OWN
         assert len(way.kinds) == len(done) + 1
-        assert [each.size for each in told if each.order_id == order_id][:1] == [placed.order.size + placed.order.size]
+        assert [each.size for each in told if each.order_id == order_id][:1] == [placed.order.size]
 
 
 async def test_a_destination_that_is_not_connected_is_sent_nothing_and_the_answer_says_so(tmp_path: Path) -> None:

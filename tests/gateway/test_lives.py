@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tidebook import venue as v
-from tidebook.gateway.lives import Lives, executions_of
+from tidebook.gateway.lives import Fill, Lives, executions_of
 from tidebook.venue import OrderFlag, OrderType, Peg, SelfTrade, Session, Side, TimeInForce, Venue
 
 ACCOUNTS, INSTRUMENT = (1, 2, 3), 1
@@ -154,6 +154,23 @@ def test_only_the_newest_that_have_ended_are_remembered_and_their_ids_with_them(
             found = both.lives.order_of(1, v.client_order_id(f"{name}{number}"))
             assert (found is None, found and found.order_id) == ((False, order_id) if number >= 2 else (True, None))
     assert [order.order_id for order in both.lives.ended_orders(1, 5)] == ids[:1:-1]
+
+
+def test_pages_of_fills_have_both_sides_of_a_trade_with_oneself() -> None:
+    both = Both()
+    for number in range(4):
+        seller = 1 + number % 2
+        both.submit(v.place(seller, INSTRUMENT, Side.SELL, 1_000, 1))
+        both.submit(v.place(1, INSTRUMENT, Side.BUY, 1_000, 1, self_trade=SelfTrade.NONE))
+    whole = both.lives.fills(1, REMEMBERED)
+    assert len(whole) == 6
+    for limit in (1, 2, 3):
+        pages: list[Fill] = []
+        before = None
+        while page := both.lives.fills(1, limit, before=before):
+            assert len(page) <= limit + 1
+            pages, before = page + pages, page[0].sequence
+        assert pages == whole
 
 
 def test_an_id_that_risk_refused_is_nobodys() -> None:

@@ -537,12 +537,34 @@ async def test_a_refusal_says_the_bound_that_was_crossed(tmp_path: Path) -> None
             ({"size": "0.01"}, "size 0.01000 is not within size_min 0.02000 and size_max 10000000.00000"),
             ({"price": None, "type": "market"}, "give `price`, or list a band_ppm and a reference_price"),
             ({"time_in_force": "gtd", "expire_ts": 10**15}, "expire_ts is not later than the venue's time, 1"),
+            (
+                {"size": "1.01", "display_size": "0.01"},
+                "display_size 0.01000 is less than a hundredth of the size 1.01",
+            ),
+            ({"display_size": "1"}, "display_size 1.00000 is not below the size 1.00000"),
         ):
             refused = await at.place("alice", **({"side": "buy", "size": "1", "price": "100"} | fields), status=422)
             assert said in refused["detail"], refused["detail"]
+        margin = {"margin": True, "initial_margin_ppm": 100_000, "maintenance_margin_ppm": 50_000}
+        await at.ask("POST", "operator/accounts", {"account": "mia"} | margin)
+        refused = await at.place("mia", "buy", "1", None, type="market", status=422)
+        assert refused["detail"].endswith("no reference price yet: give `price` or list a reference_price")
+        pair = {"instrument": "BTC-USD.LOCAL", "side": "buy", "size": "1", "price": "99", "trigger_price": "110"}
+        refused = await at.ask("POST", "accounts/mia/order-pairs", pair, 422)
+        assert refused["detail"].endswith("no reference price yet: give `limit_price` or list a reference_price")
+        await at.ask("POST", "operator/instruments", {"instrument": "BTC-USD.LOCAL", "reference_price": "100"})
+        await at.ask("POST", "operator/accounts/alice/limits", {"collar_ppm": 20_000})
+        far = "a price may be 20000 ppm (collar_ppm) from the reference, which is 100.00"
+        stop: dict[str, Any] = {"type": "stop", "trigger_price": "110", "status": 422}
+        assert (await at.place("alice", "buy", "1", "120", **stop))["detail"].endswith(f"{far}, or from the trigger")
+        for price, limit_price, said in (("99", "120", f"{far}, or from the trigger"), ("90", "111", far)):
+            asked = pair | {"price": price, "limit_price": limit_price}
+            assert (await at.ask("POST", "accounts/alice/order-pairs", asked, 422))["detail"].endswith(said)
         session = "operator/instruments/BTC-USD.LOCAL/session"
         # A lost answer may be asked for again.
+        counts = dict(at.venue.desk.counts)
         assert (await at.ask("POST", session, {"session": "continuous"}))["repeated"] is True
+        assert at.venue.desk.counts == counts | {"repeated": 1}
         await at.ask("POST", session, {"session": "halted"})
         refused = await at.place("alice", "buy", "1", "100", status=422)
         assert refused["detail"].endswith("the session is halted, in which nothing is placed or replaced")
@@ -609,6 +631,46 @@ async def test_an_order_that_is_told_again_as_durable_is_on_disk_as_it_is_told(
         again, *ended = await asyncio.gather(*waiting)
         assert (again["durable"], again["order"]["state"]) == (True, "filled")
         assert [(each["code"], each["order"]["state"]) for each in ended] == 2 * [("order_ended", "filled")]
+
+
+async def test_an_order_that_is_told_as_durable_at_first_is_told_as_it_is_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Method: the follower is told what is synced up to the command itself, when a fill behind it has been taken in."""
+    async with served(tmp_path) as at:
+        await at.begin()
+        follower = at.venue.follower
+        orders = "accounts/alice/orders"
+        body = {"instrument": "BTC-USD.LOCAL", "side": "buy", "size": "1", "price": "100", "client_order_id": "a"}
+        pair = body | {"client_order_id": None, "price": "99", "trigger_price": "110", "limit_price": "111"}
+        first = (await at.ask("POST", orders, body))["order"]
+
+        async def told(method: str, path: str, asked: dict[str, Any], filling: str) -> Any:
+            with monkeypatch.context() as patched:
+                is_durable = follower._is_durable
+                patched.setattr(follower, "_is_durable", lambda _: None)
+                sequence = follower.sequence + 1
+                asking = asyncio.create_task(at.ask(method, f"{path}?wait=durable", asked))
+                while (await at.get("venue"))["sequence"] < sequence:
+                    pass
+                fill = {"instrument": "BTC-USD.LOCAL", "side": "sell", "size": "0.1", "price": filling}
+                filled = await at.ask("POST", "accounts/bob/orders?wait=memory", fill)
+                assert filled["order"]["state"] == "filled"
+                assert not asking.done()
+                is_durable(sequence)
+                answer = await asking
+            assert (answer["sequence"], answer["durable"]) == (sequence, True)
+            return answer
+
+        replaced = await told("PATCH", f"{orders}/{first['order_id']}", {"price": "101"}, "101")
+        assert (replaced["order"]["price"], replaced["order"]["filled"]) == ("101.00", "0.00000")
+        await at.ask("DELETE", f"{orders}/{first['order_id']}")
+        placed = await told("POST", orders, body | {"client_order_id": "b", "price": "102"}, "102")
+        assert (placed["order"]["state"], placed["order"]["filled"]) == ("open", "0.00000")
+        assert (await at.get(f"{orders}/{placed['order']['order_id']}"))["filled"] == "0.10000"
+        await at.ask("DELETE", orders)
+        placed = await told("POST", "accounts/alice/order-pairs", pair, "99")
+        assert (placed["order"]["filled"], placed["linked"]["state"]) == ("0.00000", "waiting")
 
 
 async def test_an_account_or_instrument_of_more_digits_than_a_number_has_is_not_there(tmp_path: Path) -> None:

@@ -47,8 +47,11 @@ async def test_an_order_is_cancelled_by_the_clients_id_before_anybody_knows_of_i
         placed, cancelled = await placing, await cancelling
         assert isinstance(placed, Done)
         assert isinstance(cancelled, Done)
-        assert placed.order is cancelled.order is not None
-        assert (cancelled.order.state, cancelled.repeated) == ("cancelled", False)
+        assert placed.order is not None
+        assert cancelled.order is not None
+        # Each as its command left it.
+        assert placed.order.order_id == cancelled.order.order_id
+        assert (placed.order.state, cancelled.order.state, cancelled.repeated) == ("open", "cancelled", False)
         assert await at.get("accounts/alice/orders") == []
         again = await desk.cancel("alice", client_id_of("a"))
         assert isinstance(again, Done)
@@ -102,7 +105,9 @@ async def test_a_cancel_of_an_id_under_way_in_two_instruments_is_handed_over_for
         assert isinstance(refused, Refused)
         assert isinstance(placed, Done)
         assert isinstance(cancelled, Done)
-        assert placed.order is cancelled.order is not None
+        assert placed.order is not None
+        assert cancelled.order is not None
+        assert placed.order.order_id == cancelled.order.order_id
         assert await at.get("accounts/alice/orders") == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
 from decimal import Decimal, localcontext
 from operator import itemgetter
@@ -174,8 +175,8 @@ class Said:
         numbers = {named.number for named in self._names.instruments.values()} | self._lives.definitions.keys()
         return [self.instrument(number) for number in sorted(numbers)]
 
-    def account(self, number: int) -> wire.VenueAccount:
-        """An account, open or only named."""
+    def _account(self, number: int, called: list[int]) -> wire.VenueAccount:
+        """An account, open or only named, with assets for which a margin call stands."""
         found = self._lives.accounts.get(number)
         own_fees = found is not None and bool(found.flags & AccountFlag.OWN_FEES)
         switch = self._lives.switches.get(number, 0)
@@ -193,9 +194,7 @@ class Said:
             initial_margin_ppm=0 if found is None else found.initial_margin_ppm,
             maintenance_margin_ppm=0 if found is None else found.maintenance_margin_ppm,
             cancel_all_after_ts=switch // 1_000 if switch > self._venue.ts else None,
-            margin_calls=[
-                self._names.asset(asset) for account, asset in self._venue.margin_calls() if account == number
-            ],
+            margin_calls=[self._names.asset(asset) for asset in called],
         )
 
     def limits(self, account: int | None = None) -> list[wire.Limits]:
@@ -230,7 +229,10 @@ class Said:
     def accounts(self) -> list[wire.VenueAccount]:
         """All, by number."""
         numbers = {named.number for named in self._names.accounts.values()} | self._lives.accounts.keys()
-        return [self.account(number) for number in sorted(numbers)]
+        called: defaultdict[int, list[int]] = defaultdict(list)
+        for account, asset in self._venue.margin_calls():
+            called[account].append(asset)
+        return [self._account(number, called[number]) for number in sorted(numbers)]
 
     def positions(self, account: int) -> list[wire.Position]:
         """What an account holds by trading, by instrument."""

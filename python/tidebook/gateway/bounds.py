@@ -25,6 +25,8 @@ _SESSIONS_TAKE: Final = {
     "auction": "only limit orders gtc, day and gtd that are not post-only, and stops, are placed",
 }
 _PPM: Final = 1_000_000
+_PARTS_MAX: Final = 100
+"""Of an iceberg."""
 
 
 def crossed(judged: Judged, follower: OrdersFollower, reason: int | None = None) -> str | None:
@@ -59,8 +61,11 @@ def crossed(judged: Judged, follower: OrdersFollower, reason: int | None = None)
             for field, units in sizes.items():
                 if units % definition.lot:
                     return f"{field} {size(units)} is no multiple of the lot {size(definition.lot)}"
-            if reason == Reason.DISPLAY_SIZE and sizes.get("display_size", 0) >= sizes.get("size", 0) > 0:
-                return f"display_size {size(sizes['display_size'])} is not below the size {size(sizes['size'])}"
+            shown, asked = sizes.get("display_size", 0), sizes.get("size", 0)
+            if reason == Reason.DISPLAY_SIZE and shown >= asked > 0:
+                return f"display_size {size(shown)} is not below the size {size(asked)}"
+            if reason == Reason.DISPLAY_SIZE and asked > _PARTS_MAX * shown > 0:
+                return f"display_size {size(shown)} is less than a hundredth of the size {size(asked)}"
         case Reason.SIZE:
             asked = sizes.get("size", 0)
             keeps = judged.kind == CommandKind.REPLACE and not asked
@@ -72,6 +77,9 @@ def crossed(judged: Judged, follower: OrdersFollower, reason: int | None = None)
             if judged.kind == CommandKind.REPLACE and not keeps:
                 return "the whole size counts what is filled, and is above that"
         case Reason.PRICE:
+            bound = "limit_price" if judged.kind == CommandKind.PLACE_PAIR else "price"
+            if not prices.get(bound) and lives.is_margin(account):
+                return f"no reference price yet: give `{bound}` or list a reference_price"
             if not prices.get("price") and judged.kind != CommandKind.REPLACE:
                 return (
                     "a spot account's order without a price needs a worst one, and there is no collar and no band with a reference "
@@ -85,9 +93,15 @@ def crossed(judged: Judged, follower: OrdersFollower, reason: int | None = None)
             reference = follower.venue.last_trade(instrument_id) or (
                 0 if in_force is None else int(in_force["reference_price"])
             )
-            far = [it for it in (prices.get("limit_price"), prices.get("price")) if it]
-            if ppm and reference and any(abs(it - reference) * _PPM > reference * ppm for it in far):
-                return f"a price may be {ppm} ppm (collar_ppm) from the reference, which is {price(reference)}"
+            for field in ("price", "limit_price"):
+                units = prices.get(field, 0)
+                if ppm and reference and units and abs(units - reference) * _PPM > reference * ppm:
+                    # A pair's `price` is its limit order's.
+                    of_stop = prices.get("trigger_price") and (field == "limit_price" or "limit_price" not in prices)
+                    return (
+                        f"a price may be {ppm} ppm (collar_ppm) from the reference, which is {price(reference)}"
+                        f"{', or from the trigger' if of_stop else ''}"
+                    )
         case Reason.POSITION:
             if limits and limits.position_max:
                 held = (it.position for it in follower.venue.positions(account) if it.instrument_id == instrument_id)

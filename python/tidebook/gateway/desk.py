@@ -30,7 +30,7 @@ from tidebook.errors import OrderEntryError, UnconfirmedError, UnknownInstrument
 from tidebook.gateway import commands, words
 from tidebook.gateway.bounds import crossed
 from tidebook.gateway.destination import destination_of
-from tidebook.gateway.layouts import CANCEL, EMPTY_BODY, NO_CLIENT_ID, PLACE
+from tidebook.gateway.layouts import EMPTY_BODY, NO_CLIENT_ID, PLACE
 from tidebook.gateway.lives import OPEN
 from tidebook.gateway.names import VENUE
 from tidebook.venue import COMMAND
@@ -74,7 +74,7 @@ class Done:
     durable: bool
     """It was synced before this was said."""
     order: Order | None = None
-    """What it was about, if that is one order, as it is now."""
+    """What it was about, if that is one order, as the command left it; of a repeated one as it is now."""
     linked: Order | None = None
     """The other leg of a pair that was placed."""
     cancelled: int = 0
@@ -202,7 +202,7 @@ class OrderDesk:
         finally:
             _give_turn(turn, judging)
         judged, durable = await self._answered(judging, number, wait)
-        return self._refusal(judged) or Done(judged.sequence, durable, order)
+        return self._refusal(judged) or Done(judged.sequence, durable, judged.order)
 
     async def cancel(self, account: str, order_id: int | bytes, wait: Wait | None = None) -> Outcome:
         """One order away; one that was cancelled already is answered as it is. Raises: as `place`."""
@@ -222,7 +222,7 @@ class OrderDesk:
         refused = self._refusal(judged)
         if refused is not None and order.state not in OPEN:
             return await self._cancelled_before(order, wait)
-        return refused or Done(judged.sequence, durable, order)
+        return refused or Done(judged.sequence, durable, judged.order)
 
     async def mass_cancel(
         self, account: str, instrument: str | None = None, side: str | None = None, wait: Wait | None = None
@@ -328,6 +328,8 @@ class OrderDesk:
         done = await self._operated(CommandKind.SESSION, _OPERATOR, instrument_id, commands.session_body(session))
         if isinstance(done, Refused) and words.SESSIONS[self.follower.lives.sessions.get(instrument_id, 0)] == session:
             # It was there already, so an answer that was lost may be asked for again.
+            self.counts["refused"] -= 1
+            self.counts["repeated"] += 1
             return Done(done.sequence, done.sequence <= self.follower.durable, repeated=True)
         return done
 
@@ -392,11 +394,9 @@ class OrderDesk:
             if known is not None:
                 return await self._again(known, kind, instrument_id, body, wait)
         judged, durable = await self._sent(kind, account, instrument_id, instrument, body, wait)
-        order = lives.orders.get(2 * judged.sequence)
         refused = self._refusal(judged)
         if refused is None:
-            linked = lives.orders.get(2 * judged.sequence + 1) if kind == CommandKind.PLACE_PAIR else None
-            return Done(judged.sequence, durable, order, linked)
+            return Done(judged.sequence, durable, judged.order, judged.linked)
         if refused.reason == words.REASONS[Reason.DUPLICATE_CLIENT_ORDER_ID]:
             for client_id in ids:
                 known = lives.order_of(account, client_id)
@@ -446,8 +446,7 @@ class OrderDesk:
         for judged, durable in answers:
             refused = self._refusal(judged)
             if refused is None:
-                order_id, _ = CANCEL.unpack(judged.body)
-                return Done(judged.sequence, durable, self.follower.lives.orders.get(order_id))
+                return Done(judged.sequence, durable, judged.order)
         order = self.order(account, client_id)
         if order is not None and not order.is_open:
             return await self._cancelled_before(order, wait)

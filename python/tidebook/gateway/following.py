@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from copy import copy
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from tidebook.errors import OrderEntryError, UnconfirmedError
-from tidebook.gateway.layouts import COMMAND_SIZE_BYTES, HEAD, HEAD_SIZE_BYTES, KILL
+from tidebook.gateway.layouts import CANCEL, COMMAND_SIZE_BYTES, HEAD, HEAD_SIZE_BYTES, KILL, REPLACE
 from tidebook.gateway.lives import Execution, Lives, executions_of
 from tidebook.gateway.lives_file import Picture
 from tidebook.transport import Batch, Gap, open_consumer
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from tidebook.gateway.lives import Order
     from tidebook.venue import Venue
 
 CHANNEL: Final = "orders"
@@ -51,6 +53,8 @@ class Judged:
         "instrument_id",
         "kind",
         "last_sequence",
+        "linked",
+        "order",
         "reason",
         "sequence",
         "verdict",
@@ -62,7 +66,24 @@ class Judged:
         """Of a kill switch that of the mass cancel behind it, whose executions are among its own; else the command's."""
         self.command = command
         self.executions = executions
+        self.order: Order | None = None
+        """The one that it placed, replaced or cancelled, as it left it: what comes later moves the order in lives, and may not be on disk."""
+        self.linked: Order | None = None
+        """The other leg of a pair that it placed, likewise."""
         _, _, _, self.account, self.instrument_id, self.kind, self.verdict, self.reason = HEAD.unpack_from(command)
+
+    def keep_orders(self, lives: Lives) -> None:
+        """To be called while nothing behind it is taken in."""
+        if self.verdict != Verdict.ACCEPTED:
+            return
+        match self.kind:
+            case CommandKind.PLACE | CommandKind.PLACE_PAIR:
+                self.order = copy(lives.orders.get(2 * self.sequence))
+                self.linked = copy(lives.orders.get(2 * self.sequence + 1))
+            case CommandKind.REPLACE:
+                self.order = copy(lives.orders.get(REPLACE.unpack(self.body)[0]))
+            case CommandKind.CANCEL:
+                self.order = copy(lives.orders.get(CANCEL.unpack(self.body)[0]))
 
     @property
     def body(self) -> bytes:
@@ -227,6 +248,8 @@ class OrdersFollower:
             if not sources:
                 continue
             judged = Judged(sequence, command, own)
+            if sources[index] in self._judged:
+                judged.keep_orders(self.lives)
             if self._kill is not None:
                 source, kill = self._kill
                 self._kill = None

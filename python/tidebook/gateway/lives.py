@@ -328,7 +328,10 @@ class Lives:
     def fills(
         self, account: int, limit: int, instrument_id: int = 0, before: int | None = None, ts: tuple[int, int] = EVER
     ) -> list[Fill]:
-        """The newest of an account, oldest first: of executions below `before`, and within [begin, end) of the venue's time."""
+        """The newest of an account, oldest first: of executions below `before`, and within [begin, end) of the venue's time.
+
+        Both sides of one that an account had with itself, where `limit` would part them: nobody could ask for the other.
+        """
         found = [
             fill
             for fill in self._fills.get(account, ())
@@ -336,6 +339,8 @@ class Lives:
             and (before is None or fill.sequence < before)
             and ts[0] <= fill.ts < ts[1]
         ]
+        if len(found) > limit and found[-limit - 1].sequence == found[-limit].sequence:
+            limit += 1
         return found[-limit:]
 
     def trades(self, instrument_id: int) -> Iterator[Fill]:
