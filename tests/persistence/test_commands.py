@@ -387,7 +387,7 @@ def test_journals_of_own_channels_in_a_data_directory_are_backed_up_with_it(tmp_
     assert "quotes: up to message 3" in run("backup", tmp_path / "backups", "--data", data)
     run("restore", tmp_path / "backups", "--data", restored)
     assert run("journal", "dump", restored).splitlines()[-1] == "3 price=2 side=bid"
-    (drilled,) = (line for line in run("drill", "--data", data).splitlines() if line.startswith("quotes"))
+    (drilled,) = (line for line in run("drill", "--data", data).splitlines() if line.startswith("quotes "))
     assert drilled.split()[1:3] == ["3", "0"], "messages, and those lost"
 
 
