@@ -229,12 +229,14 @@ def test_a_node_forgets_what_its_snapshots_cover_and_starts_from_what_is_left(
     settings = {"SNAPSHOT_INTERVAL_MIN": "0.005", "COMPACTION_THRESHOLD": "1MiB", "KEEP_CAPTURE_H": "0"}
     for name, value in settings.items():
         monkeypatch.setenv(f"TIDEBOOK_{name}", value)
-    options = ("--venues", "kraken", "--rate", "300", "--flush-interval-s", "0.2")
+    options = ("--venues", "kraken", "--rate", "1500", "--flush-interval-s", "0.2")
     journal = data / "journal" / "feed.kraken"
     before: list[tuple[int, int]] = []
     for life in range(4):
         with node(data, rings, *options) as (process, address):
             wait_for(lambda: get(address, "feeds")[0]["books_usable"] == 2)
+            # Some 250 bytes each: above the threshold before the third life looks.
+            wait_for(lambda least=3_000 * (life + 1): persistence.inspect(journal).durable >= least)
             taken = persistence.inspect(journal).durable
             if life >= 2:
                 wait_for(lambda: persistence.inspect(journal).first_sequence > 1)
