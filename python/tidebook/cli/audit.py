@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
+from datetime import datetime  # noqa: TC003 - cyclopts reads annotations
 from pathlib import Path  # noqa: TC003 - cyclopts reads annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from tidebook.cli.inputs import data_directory, nanoseconds
 from tidebook.cli.output import Json, console, counted, print_json
-from tidebook.cli.shown import Column, table
+from tidebook.cli.shown import Column, moment, table
 from tidebook.errors import DirectoryBusyError, UsageError
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def fills(
         scale = known.get(fill["instrument_id"], Scale())
         rows.append(
             [
-                _time(fill["ts"]),
+                moment(fill["ts"]),
                 names.account(fill["account"]),
                 str(fill["order_id"]),
                 names.instrument(fill["instrument_id"]),
@@ -358,7 +358,7 @@ def _terms(row: dict[str, Any], scale: Scale) -> list[str]:
     ):
         if row[column] is not None:
             said.append(f"{word} {of(row[column]):f}")
-    return [*said, *([f"until {_time(row['expire_ts'])}"] if row["expire_ts"] else [])]
+    return [*said, *([f"until {moment(row['expire_ts'])}"] if row["expire_ts"] else [])]
 
 
 def _step(step: dict[str, Any], scale: Scale, names: Names) -> list[str]:
@@ -379,7 +379,16 @@ def _step(step: dict[str, Any], scale: Scale, names: Names) -> list[str]:
         numbers[1] = f"for {scale.price(step['amount']):f}"
     fee = "" if step["fee"] is None else f"{scale.price(step['fee']):f}"
     why = (step["reason"] or "").replace("_", " ")
-    return [_time(step["ts"]), str(step["sequence"]), what, *numbers, fee, ", ".join(_terms(step, scale)), partner, why]
+    return [
+        moment(step["ts"]),
+        str(step["sequence"]),
+        what,
+        *numbers,
+        fee,
+        ", ".join(_terms(step, scale)),
+        partner,
+        why,
+    ]
 
 
 def _cell(name: str, value: object, scale: Scale, names: Names) -> str:
@@ -387,7 +396,7 @@ def _cell(name: str, value: object, scale: Scale, names: Names) -> str:
         return ""
     if isinstance(value, int):
         if name == "ts" or name.endswith("_ts"):
-            return _time(value)
+            return moment(value)
         if name == "account" or name.endswith("_account"):
             return names.account(value)
         if name == "instrument_id":
@@ -397,7 +406,3 @@ def _cell(name: str, value: object, scale: Scale, names: Names) -> str:
         if name in ("size", "remaining", "bought", "sold") or name.endswith("_size"):
             return f"{scale.size(value):f}"
     return f"{value:.1f}" if isinstance(value, float) else str(value)
-
-
-def _time(ts: int) -> str:
-    return datetime.fromtimestamp(ts / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] if ts else ""

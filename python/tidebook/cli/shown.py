@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -113,3 +114,8 @@ def duration(nanoseconds: int | None) -> str:
         if nanoseconds >= length:
             return f"{nanoseconds / length:.3g} {unit}"
     return f"{nanoseconds} ns"
+
+
+def moment(ns: int) -> str:
+    """`2026-11-30 09:00:00.000`, UTC, of ns since 1970; empty for 0, which is none."""
+    return datetime.fromtimestamp(ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] if ns else ""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path  # noqa: TC003 - cyclopts reads annotations
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from tidebook.cli.output import Json, console, counted, print_json
-from tidebook.cli.shown import Column, plain, table
+from tidebook.cli.shown import Column, moment, plain, table
 from tidebook.cli.venue.node_api import node_api
 from tidebook.errors import UsageError
 
@@ -264,7 +263,7 @@ def fills(
         return
     rows = [
         [
-            _time(one["ts"]),
+            moment(1_000 * one["ts"]),
             str(one["trade_id"]),
             str(one["order_id"]),
             plain(one["client_order_id"] or ""),
@@ -331,7 +330,7 @@ def _terms(order: dict[str, Any], *, limited: bool) -> list[str]:
     if not limited and order["price"] is not None:
         said.append(f"{'at' if order['type'] == 'pegged' else 'worst'} {order['price']}")
     if order["time_in_force"] == "gtd":
-        said.append(f"until {_time(order['expire_ts'])}")
+        said.append(f"until {moment(1_000 * order['expire_ts'])}")
     if order["linked_order_id"] is not None:
         said.append(f"or {order['linked_order_id']}")
     return said
@@ -348,10 +347,6 @@ def _print(columns: tuple[Column, ...], rows: list[list[str]], nothing: str) -> 
         return
     screen = console()
     screen.print(table(columns, rows, screen.width))
-
-
-def _time(micros: int) -> str:
-    return datetime.fromtimestamp(micros / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
 
 
 def _text(value: object) -> str:
